@@ -1,0 +1,50 @@
+"""What every distiller is: a module that turns two outputs and a batch into named losses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from tskd_tune.output import Batch, Output
+from tskd_tune.registry import Registry
+
+
+class Need(StrEnum):
+    """What a distiller may ask of the networks and the task; `check` refuses what they cannot supply."""
+
+    LOGITS = "logits"
+    FEATURES = "features"
+    PREACTIVATIONS = "preactivations"
+    EMBEDDING = "embedding"
+    INDICES = "indices"
+    BATCH_NORMS = "batch_norms"
+    TRAINABLE_TEACHER = "trainable_teacher"
+
+
+class Distiller(nn.Module, ABC):
+    """A distillation loss; its parameters join the optimizer, its state dict the checkpoint.
+
+    A constructor takes one positional argument, the `Probe` of the networks and the task, and its options
+    as keyword-only arguments.
+
+    Attributes:
+        needs: what it reads; with nothing in it the teacher does not run for its sake.
+        task_weight: the weight of the task's own loss beside it (Hinton's 0.1, knowledge adjustment's 0).
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    task_weight: float = 1.0
+
+    @abstractmethod
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the weighted losses, scalars by name; the teacher's tensors carry no gradient unless it is trainable."""
+
+    def begin_epoch(self, epoch: int) -> None:  # noqa: B027 (a hook: most distillers need none)
+        """Hear the number of the epoch before its first batch (warm-ups)."""
+
+
+DISTILLERS: Registry[Distiller] = Registry("distillers")

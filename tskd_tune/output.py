@@ -1,0 +1,90 @@
+"""The one common word of networks, tasks and distillers: what a network says of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a network found in a batch of B images.
+
+    Attributes:
+        logits: ``[B, classes]``.
+        features: stage name -> ``[B, C, H, W]``, shallow to deep, as the field taps them: after the
+            activation in residual nets, the raw sums of the blocks in wide residual nets.
+        preactivations: stage name -> ``[B, C, H, W]``, the same stages before their activation.
+        embedding: ``[B, D]``, the pooled vector that the classifier reads.
+    """
+
+    logits: Tensor
+    features: Mapping[str, Tensor]
+    preactivations: Mapping[str, Tensor]
+    embedding: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B augmented, normalized images ``[B, C, H, W]``, their targets ``[B]`` and sample indices ``[B]``.
+
+    An index names the sample in the training part, whatever the order of the epoch.
+    """
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes, without the batch dimension, that one dry forward of a network found."""
+
+    logits: tuple[int, ...]
+    features: Mapping[str, tuple[int, ...]]
+    preactivations: Mapping[str, tuple[int, ...]]
+    embedding: tuple[int, ...]
+
+    @classmethod
+    def of(cls, output: Output) -> Shapes:
+        """Read the shapes off an output."""
+        return cls(
+            logits=tuple(output.logits.shape[1:]),
+            features={stage: tuple(map_.shape[1:]) for stage, map_ in output.features.items()},
+            preactivations={stage: tuple(map_.shape[1:]) for stage, map_ in output.preactivations.items()},
+            embedding=tuple(output.embedding.shape[1:]),
+        )
+
+
+@dataclass(frozen=True)
+class BatchNormStatistics:
+    """The affine parameters ``[C]`` of a stage's last batch norm: what a margin is computed from."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a distiller may know when it is built: shapes, statistics, the number of samples.
+
+    Attributes:
+        student: the student's shapes.
+        teacher: the teacher's shapes.
+        classes: the number of classes.
+        targets: ``[N]``, the class of every training sample, in the order of the sample indices.
+        teacher_norms: stage name -> the batch norm right before the stage's pre-activation.
+    """
+
+    student: Shapes
+    teacher: Shapes
+    classes: int
+    targets: Tensor
+    teacher_norms: Mapping[str, BatchNormStatistics] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """The number of training samples, N."""
+        return len(self.targets)

@@ -1,0 +1,248 @@
+"""A name -> a factory whose keyword-only parameters are its options.
+
+A component is a plain class or function. Its positional parameters are run-time things that a builder
+supplies; its keyword-only parameters are what a user may set. From these a registry derives a frozen
+Pydantic model, so that a name, its options, their defaults, bounds and error messages stand in one place.
+A trailing underscore, needed where an option is a word of Python, is dropped in YAML: ``lambda_`` is ``lambda``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    create_model,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from tskd_tune.errors import InputError, did_you_mean
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+ENTRY_POINT_GROUP = "tskd_tune"
+
+
+class Options(BaseModel):
+    """A frozen, strict group of options: unknown keys are refused with the nearest known one."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        alias_generator=lambda name: name.removesuffix("_"),
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            unknown = [key for key in value if key not in known and key not in cls.model_fields]
+            if unknown:
+                raise ValueError(f"unknown key '{unknown[0]}'{did_you_mean(unknown[0], known)}")
+        return value
+
+    def plain(self) -> dict[str, Any]:
+        """Return the options as plain data, with the names and the order of the YAML."""
+        return self.model_dump(mode="json", by_alias=True, serialize_as_any=True)
+
+
+class Component(Options):
+    """A component by name, with its options; the base of every model that a registry derives."""
+
+    name: str
+
+    def options(self) -> dict[str, Any]:
+        """Return the component's own options, by parameter name, without those of the slot it stands in."""
+        own: frozenset[str] = type(self).__dict__.get("component_options", frozenset())
+        return {name: getattr(self, name) for name in type(self).model_fields if name in own}
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One registered component: its factory and the source of its method."""
+
+    name: str
+    factory: Callable[..., T]
+    source: str
+
+    @property
+    def needs(self) -> list[str]:
+        """What the component asks of the networks and the task, sorted; empty if it asks nothing."""
+        return sorted(str(need) for need in getattr(self.factory, "needs", ()))
+
+
+class Registry(Generic[T]):
+    """The components of one kind, by name; outsiders' by entry point or as ``package.module:Class``."""
+
+    def __init__(self, kind: str) -> None:
+        """Open a registry; ``kind`` is its plural name (``distillers``), used in messages and entry points."""
+        self.kind = kind
+        self._entries: dict[str, Entry[T]] = {}
+
+    def register(self, name: str, *, source: str) -> Callable[[F], F]:
+        """Register the decorated factory under ``name``; ``source`` is its paper, equation or code."""
+
+        def add(factory: F) -> F:
+            if name in self._entries:
+                raise InputError(f"{self.kind}: the name '{name}' is already taken")
+            self._entries[name] = Entry(name, factory, source)
+            return factory
+
+        return add
+
+    def __iter__(self) -> Iterator[Entry[T]]:
+        """Iterate over the entries in the order of registration, installed entry points last."""
+        return iter([*self._entries.values(), *self._installed().values()])
+
+    def names(self) -> list[str]:
+        """Return every known name."""
+        return [entry.name for entry in self]
+
+    def entry(self, name: str) -> Entry[T]:
+        """Return the entry of a name.
+
+        Raises:
+            InputError: nothing has this name, or ``package.module:Class`` cannot be imported.
+        """
+        if ":" in name:
+            return self._imported(name)
+        found = self._entries.get(name) or self._installed().get(name)
+        if found is None:
+            raise InputError(f"'{name}' is not among the {self.kind}{did_you_mean(name, self.names())}")
+        return found
+
+    def options(self, name: str, slot: type[Component] = Component) -> type[Component]:
+        """Return the model of a component's options, extended by those of the slot that it stands in."""
+        return _options_model(self.entry(name).factory, name, slot)
+
+    def build(self, name: str, *runtime: Any, **options: Any) -> T:
+        """Build a component from run-time arguments and options, which are validated.
+
+        Keyword arguments that are not options are run-time arguments given by name.
+        """
+        model = self.options(name)
+        known = {key for field, info in model.model_fields.items() for key in (field, info.alias)}
+        named = {key: options.pop(key) for key in list(options) if self._is_runtime(name, key, known)}
+        return self.entry(name).factory(*runtime, **named, **model(name=name, **options).options())
+
+    def make(self, component: Component, *runtime: Any, **named: Any) -> T:
+        """Build a component from its validated options."""
+        return self.entry(component.name).factory(*runtime, **named, **component.options())
+
+    def slot(self, base: type[Component] = Component) -> Any:
+        """Return the type of a field that holds a component of this registry, for use in a Pydantic model."""
+        return Annotated[base, _Slot(self, base)]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return ``{name, source, options, needs}`` of every component, as plain data."""
+        return [
+            {
+                "name": entry.name,
+                "source": entry.source,
+                "options": _option_defaults(self.options(entry.name)),
+                "needs": entry.needs,
+            }
+            for entry in self
+        ]
+
+    def _is_runtime(self, name: str, key: str, known: set[str | None]) -> bool:
+        parameters = inspect.signature(self.entry(name).factory).parameters
+        return key in parameters and key not in known
+
+    def _installed(self) -> dict[str, Entry[T]]:
+        prefix = f"{self.kind}."
+        return {
+            point.name.removeprefix(prefix): Entry(point.name.removeprefix(prefix), point.load(), point.value)
+            for point in entry_points(group=ENTRY_POINT_GROUP)
+            if point.name.startswith(prefix)
+        }
+
+    def _imported(self, name: str) -> Entry[T]:
+        module, _, attribute = name.partition(":")
+        try:
+            factory = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InputError(
+                f"'{name}' cannot be imported ({error}); give package.module:Class of an installed package"
+            ) from error
+        return Entry(name, factory, name)
+
+
+class _Slot:
+    """Tells Pydantic how to read a component of a registry, and to describe it in JSON Schema."""
+
+    def __init__(self, registry: Registry[Any], base: type[Component]) -> None:
+        self.registry = registry
+        self.base = base
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda component: component.plain()),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        models = [self.registry.options(name, self.base) for name in self.registry.names()]
+        return handler(TypeAdapter(typing.Union[tuple(models)]).core_schema)  # noqa: UP007
+
+    def _parse(self, value: Any) -> Component:
+        if isinstance(value, self.base):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            raise ValueError(f"must be a mapping with a 'name' out of the {self.registry.kind}, got {value!r}")
+        return self.registry.options(value["name"], self.base).model_validate(value)
+
+
+@cache
+def _options_model(factory: Callable[..., Any], name: str, slot: type[Component]) -> type[Component]:
+    hints = _hints(factory)
+    fields: dict[str, Any] = {"name": (Literal[name], name)}
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[parameter.name] = (hints[parameter.name], default)
+    doc = inspect.getdoc(factory) or name
+    model = create_model(_title(name), __base__=slot, __doc__=doc.partition("\n")[0], **fields)
+    model.component_options = frozenset(fields) - {"name"}  # type: ignore[attr-defined]
+    return model
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    function = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
+    namespace = vars(sys.modules[factory.__module__])
+    return typing.get_type_hints(function, globalns=namespace, include_extras=True)
+
+
+def _title(name: str) -> str:
+    return "".join(part.capitalize() for part in name.replace(":", ".").replace("_", ".").split("."))
+
+
+def _option_defaults(model: type[Component]) -> dict[str, Any]:
+    schema = model.model_json_schema(by_alias=True)
+    return {
+        key: {"default": value.get("default"), "required": key in schema.get("required", ())}
+        for key, value in schema["properties"].items()
+        if key != "name"
+    }

@@ -1,0 +1,80 @@
+"""What every task is: a data set with its loss and its metric."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tskd_tune.output import Batch, Output
+from tskd_tune.registry import Registry
+
+Part = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What is known of a task before its images are loaded: enough to build networks and to time a step.
+
+    Attributes:
+        classes: the number of classes.
+        channels: the channels of an image.
+        size: the height and width of an image, in pixels.
+        samples: training, validation and test images.
+    """
+
+    classes: int
+    channels: int
+    size: int
+    samples: tuple[int, int, int]
+
+
+class Task(ABC):
+    """A data set, split once by a fixed seed, with its loss and its metric.
+
+    A constructor takes options only and touches no file: ``facts`` looks, ``load`` reads.
+    """
+
+    @abstractmethod
+    def facts(self) -> TaskFacts:
+        """Look at the data without loading it.
+
+        Raises:
+            InputError: the data is not there, or a class has too few images for the split.
+        """
+
+    @abstractmethod
+    def load(self, device: torch.device) -> None:
+        """Read the data (downloading it where the task says so) and keep it on the device. Repeated calls are free."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a digest of the data, the split and the augmentation: what a cached teacher depends on."""
+
+    @property
+    @abstractmethod
+    def targets(self) -> Tensor:
+        """The class of every training sample ``[N]``, in the order of the sample indices."""
+
+    @abstractmethod
+    def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:
+        """Iterate over the shuffled, augmented training part once; both generators live on the CPU."""
+
+    @abstractmethod
+    def train_steps(self) -> int:
+        """Return the number of batches of one epoch."""
+
+    @abstractmethod
+    def criterion(self, student: Output, batch: Batch) -> Tensor:
+        """Return the task's loss, the mean over the batch."""
+
+    @abstractmethod
+    def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
+        """Return the metrics of a part, ``{"top1": percent, "top5": percent, "loss": mean}`` for classification."""
+
+
+TASKS: Registry[Task] = Registry("tasks")
