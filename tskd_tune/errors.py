@@ -54,4 +54,5 @@ def sentences(error: ValidationError) -> list[str]:
 
 def _is_schema_word(part: object) -> bool:
     """Tell the names that a union puts into an error's location from the user's keys."""
-    return isinstance(part, str) and (part.endswith("]") or part in {"int", "float", "str", "bool"})
+    words = {"int", "float", "str", "bool"}
+    return isinstance(part, str) and (part.endswith("]") or part.startswith("constrained-") or part in words)

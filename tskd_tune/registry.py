@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -33,6 +33,8 @@ from tskd_tune.errors import InputError, did_you_mean
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound="Derived")
+C = TypeVar("C", bound="Component")
 ENTRY_POINT_GROUP = "tskd_tune"
 
 
@@ -66,15 +68,20 @@ class Options(BaseModel):
         return self.model_dump(mode="json", by_alias=True, serialize_as_any=True)
 
 
-class Component(Options):
+class Derived(Options):
+    """Options that were derived from the signature of a factory."""
+
+    derived: ClassVar[frozenset[str]] = frozenset()
+
+    def options(self) -> dict[str, Any]:
+        """Return the factory's own options, by parameter name, without those of the slot it stands in."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name in self.derived}
+
+
+class Component(Derived):
     """A component by name, with its options; the base of every model that a registry derives."""
 
     name: str
-
-    def options(self) -> dict[str, Any]:
-        """Return the component's own options, by parameter name, without those of the slot it stands in."""
-        own: frozenset[str] = type(self).__dict__.get("component_options", frozenset())
-        return {name: getattr(self, name) for name in type(self).model_fields if name in own}
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,10 @@ class Registry(Generic[T]):
         """Return the model of a component's options, extended by those of the slot that it stands in."""
         return _options_model(self.entry(name).factory, name, slot)
 
+    def default(self, name: str, slot: type[C] = Component) -> Callable[[], C]:  # type: ignore[assignment]
+        """Return what makes a component with the default of every option; for use as a field's default factory."""
+        return lambda: cast("C", self.options(name, slot).model_validate({"name": name}))
+
     def build(self, name: str, *runtime: Any, **options: Any) -> T:
         """Build a component from run-time arguments and options, which are validated.
 
@@ -149,9 +160,9 @@ class Registry(Generic[T]):
         """Build a component from its validated options."""
         return self.entry(component.name).factory(*runtime, **named, **component.options())
 
-    def slot(self, base: type[Component] = Component) -> Any:
-        """Return the type of a field that holds a component of this registry, for use in a Pydantic model."""
-        return Annotated[base, _Slot(self, base)]
+    def slot(self, base: type[Component] = Component) -> Slot:
+        """Return what makes a field hold a component of this registry: ``Annotated[Component, NETWORKS.slot()]``."""
+        return Slot(self, base)
 
     def describe(self) -> list[dict[str, Any]]:
         """Return ``{name, source, options, needs}`` of every component, as plain data."""
@@ -188,24 +199,16 @@ class Registry(Generic[T]):
         return Entry(name, factory, name)
 
 
-class _Slot:
+class Slot:
     """Tells Pydantic how to read a component of a registry, and to describe it in JSON Schema."""
 
     def __init__(self, registry: Registry[Any], base: type[Component]) -> None:
+        """Hold components of ``registry`` with the slot's own options, those of ``base``."""
         self.registry = registry
         self.base = base
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self._parse,
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda component: component.plain()),
-        )
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        models = [self.registry.options(name, self.base) for name in self.registry.names()]
-        return handler(TypeAdapter(typing.Union[tuple(models)]).core_schema)  # noqa: UP007
-
-    def _parse(self, value: Any) -> Component:
+    def parse(self, value: Any) -> Component:
+        """Read a name, a mapping with a name, or a component that was already read."""
         if isinstance(value, self.base):
             return value
         if isinstance(value, str):
@@ -214,23 +217,50 @@ class _Slot:
             raise ValueError(f"must be a mapping with a 'name' out of the {self.registry.kind}, got {value!r}")
         return self.registry.options(value["name"], self.base).model_validate(value)
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read with ``parse``, write as plain data."""
+        plain = core_schema.plain_serializer_function_ser_schema(lambda component: component.plain())
+        return core_schema.no_info_plain_validator_function(self.parse, serialization=plain)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe one mapping a registered name."""
+        models = [self.registry.options(name, self.base) for name in self.registry.names()]
+        union: Any = typing.Union[tuple(models)]  # noqa: UP007 (made from a list that is known at run time only)
+        return handler(TypeAdapter(union).core_schema)
+
+
+class Group:
+    """Tells Pydantic to read a group of options off the signature of one factory, which has no rivals."""
+
+    def __init__(self, factory: Callable[..., Any]) -> None:
+        """Derive the group from the keyword-only parameters of ``factory``."""
+        self.model = _derived_model(factory, factory.__name__, Derived, {})
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read and write as the derived model."""
+        return handler.generate_schema(self.model)
+
 
 @cache
 def _options_model(factory: Callable[..., Any], name: str, slot: type[Component]) -> type[Component]:
+    return _derived_model(factory, name, slot, {"name": (Literal[name], name)})
+
+
+def _derived_model(factory: Callable[..., Any], name: str, base: type[M], fields: dict[str, Any]) -> type[M]:
     hints = _hints(factory)
-    fields: dict[str, Any] = {"name": (Literal[name], name)}
+    own: dict[str, Any] = {}
     for parameter in inspect.signature(factory).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[parameter.name] = (hints[parameter.name], default)
-    doc = inspect.getdoc(factory) or name
-    model = create_model(_title(name), __base__=slot, __doc__=doc.partition("\n")[0], **fields)
-    model.component_options = frozenset(fields) - {"name"}  # type: ignore[attr-defined]
+            own[parameter.name] = (hints[parameter.name], default)
+    first_line = (inspect.getdoc(factory) or name).partition("\n")[0]
+    model = create_model(_title(name), __base__=base, __doc__=first_line, **fields, **own)
+    model.derived = frozenset(own)
     return model
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
-    function = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
+    function = factory.__init__ if inspect.isclass(factory) else factory
     namespace = vars(sys.modules[factory.__module__])
     return typing.get_type_hints(function, globalns=namespace, include_extras=True)
 

@@ -1,0 +1,19 @@
+"""Distillation losses: one paper, one file."""
+
+from typing import Any
+
+from tskd_tune.distillers import at, kd, none  # noqa: F401 (each import registers its distiller)
+from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
+from tskd_tune.output import Probe
+
+__all__ = ["DISTILLERS", "Distiller", "Need", "build"]
+
+
+def build(name: str, probe: Probe | None = None, **options: Any) -> Distiller:
+    """Build a distiller by name, ``build("kd", probe, temperature=4.0)``.
+
+    Raises:
+        InputError: no distiller has this name.
+        pydantic.ValidationError: an option is unknown or out of its bounds.
+    """
+    return DISTILLERS.build(name, probe, **options)

@@ -41,9 +41,9 @@ class Distiller(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the weighted losses, scalars by name; the teacher's tensors carry no gradient unless it is trainable."""
+        """Return the weighted losses, scalars by name; only a trainable teacher's tensors carry gradients."""
 
-    def begin_epoch(self, epoch: int) -> None:  # noqa: B027 (a hook: most distillers need none)
+    def begin_epoch(self, epoch: int) -> None:
         """Hear the number of the epoch before its first batch (warm-ups)."""
 
 

@@ -1,0 +1,56 @@
+"""Shared by all tests: one thread, a cache of their own, and the smallest experiment that does everything."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tskd_tune import documents
+from tskd_tune.experiment import Experiment
+
+TINY = {
+    "task": {"name": "synthetic", "batch_size": 8, "size": 8, "train": 24, "validation": 8, "test": 8},
+    "teacher": {"name": "resnet14", "training": {"epochs": 1, "lr": 0.01}},
+    "student": {"name": "resnet8"},
+    "review": {"k": 2, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 2}},
+    "training": {"epochs": 6, "lr": 0.05, "device": "cpu"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(teacher_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TSKD_TUNE_CACHE", str(teacher_cache))
+
+
+@pytest.fixture
+def tiny_document() -> dict[str, Any]:
+    """An experiment of seconds as plain data: memories 0, 1, 3, 4 and reviews 2, 5 of 6 epochs."""
+    return copy.deepcopy(TINY)
+
+
+@pytest.fixture
+def tiny(tiny_document: dict[str, Any]) -> Callable[..., Experiment]:
+    """Read the tiny experiment with other keys merged over it."""
+
+    def read(**over: Any) -> Experiment:
+        return Experiment.read(documents.merge(tiny_document, over))
+
+    return read

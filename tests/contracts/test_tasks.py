@@ -1,0 +1,311 @@
+"""Every registered task keeps the promises of `Task`, and every option changes something that can be seen."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor
+
+from tskd_tune.errors import RunError
+from tskd_tune.output import Output
+from tskd_tune.tasks import TASKS, Task, build, cifar
+from tskd_tune.tasks.classification import Classification
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A small setting of a task, and another value of every option, in a setting where it applies."""
+
+    options: Mapping[str, Any]
+    flips: Mapping[str, Mapping[str, Any]]
+    bases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unseen: frozenset[str] = frozenset()
+    """Options that say where the data lies or whether it may be fetched, tested beside their task."""
+
+
+AUGMENTATION = {"padding": {"padding": 3}, "flip": {"flip": True}}
+CIFAR = Case(
+    options={"validation": 20, "batch_size": 16, "flip": False},
+    flips={
+        **AUGMENTATION,
+        "batch_size": {"batch_size": 8},
+        "validation": {"validation": 30},
+        "split_seed": {"split_seed": 1},
+    },
+    unseen=frozenset({"root", "download"}),
+)
+CASES = {
+    "digits": Case(
+        options={"validation": 100, "train": 150},
+        flips={
+            **AUGMENTATION,
+            "batch_size": {"batch_size": 32},
+            "validation": {"validation": 50},
+            "split_seed": {"split_seed": 1},
+            "train": {"train": 200},
+        },
+    ),
+    "synthetic": Case(
+        options={"validation": 8, "classes": 6},
+        flips={
+            **AUGMENTATION,
+            "batch_size": {"batch_size": 7},
+            "classes": {"classes": 3},
+            "channels": {"channels": 1},
+            "size": {"size": 8},
+            "train": {"train": 30},
+            "validation": {"validation": 9},
+            "test": {"test": 20},
+            "noise": {"noise": 5.0},
+            "data_seed": {"data_seed": 1},
+        },
+    ),
+    "cifar10": Case(
+        CIFAR.options, {**CIFAR.flips, "normalization": {"normalization": "cifar100"}}, unseen=CIFAR.unseen
+    ),
+    "cifar100": Case(
+        {**CIFAR.options, "validation": 100},
+        {
+            **CIFAR.flips,
+            "validation": {"validation": 150},
+            "normalization": {"normalization": "cifar10"},
+        },
+        unseen=CIFAR.unseen,
+    ),
+    "image_folder": Case(
+        options={"size": 8, "batch_size": 8, "validation": 12, "flip": False},
+        flips={
+            **AUGMENTATION,
+            "size": {"size": 6},
+            "batch_size": {"batch_size": 5},
+            "validation": {"validation": 6},
+            "split_seed": {"split_seed": 1},
+            "classes": {"classes": 4},
+            "per_class": {"per_class": 5},
+            "test_fraction": {"test_fraction": 0.4},
+            "normalization": {"normalization": "imagenet"},
+        },
+        unseen=frozenset({"root"}),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TSKD_TUNE_DATA", str(folder))
+        write_cifar(folder, patch, "cifar10", "labels", (6, 2))
+        write_cifar(folder, patch, "cifar100", "fine_labels", (3, 1))
+        write_folder(folder / "folder")
+        yield folder
+
+
+def write_cifar(root: Path, patch: pytest.MonkeyPatch, name: str, key: str, each: tuple[int, int]) -> None:
+    known = cifar.KNOWN[name]
+    dataset = getattr(torchvision.datasets, known.dataset)
+    folder = root / dataset.base_folder
+    folder.mkdir()
+
+    def dump(file: str, content: object) -> list[str]:
+        (folder / file).write_bytes(pickle.dumps(content))
+        return [file, hashlib.md5((folder / file).read_bytes()).hexdigest()]
+
+    for part, count in zip(("train_list", "test_list"), each, strict=True):
+        labels = np.arange(known.classes * count) % known.classes
+        stream = np.random.default_rng(count)
+        data = stream.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
+        patch.setattr(dataset, part, [dump(part, {"data": data, key: labels.tolist()})])
+    meta = {"filename": dataset.meta["filename"], "key": dataset.meta["key"]}
+    md5 = dump(meta["filename"], {meta["key"]: ["name"] * known.classes})[1]
+    patch.setattr(dataset, "meta", meta | {"md5": md5})
+    patch.setitem(cifar.KNOWN, name, cifar.Known(known.dataset, known.classes, *each))
+
+
+def write_folder(root: Path) -> None:
+    stream = np.random.default_rng(0)
+    for name in "abcdef":
+        (root / name).mkdir(parents=True)
+        for number in range(10):
+            Image.fromarray(stream.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(root / name / f"{number}.png")
+
+
+@pytest.fixture(params=TASKS.names())
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def made(name: str, data: Path, **options: Any) -> Task:
+    where = {"root": str(data / "folder")} if name == "image_folder" else {}
+    task = build(name, **{**where, **CASES[name].options, **options})
+    task.load(CPU)
+    return task
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def epoch(task: Task, order: int = 1, augmentation: int = 2) -> list[Tensor]:
+    return [
+        tensor
+        for batch in task.train_batches(seeded(order), seeded(augmentation))
+        for tensor in (batch.images, batch.targets, batch.indices)
+    ]
+
+
+def equal(first: list[Tensor], second: list[Tensor]) -> bool:
+    return len(first) == len(second) and all(map(torch.equal, first, second))
+
+
+def evaluated(task: Task, part: str) -> Tensor:
+    """Return all images of a part, in the order in which an evaluation shows them."""
+    seen: list[Tensor] = []
+
+    def forward(images: Tensor) -> Output:
+        seen.append(images)
+        logits = torch.zeros(len(images), task.facts().classes)
+        return Output(logits, {}, {}, logits)
+
+    task.evaluate(forward, part)  # type: ignore[arg-type]
+    return torch.cat(seen)
+
+
+def rows(images: Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images}
+
+
+def test_every_task_has_a_case(name: str) -> None:
+    assert name in CASES
+    assert set(CASES[name].flips) | CASES[name].unseen == set(TASKS.options(name).model_fields) - {"name"}
+
+
+def test_the_facts_are_what_is_loaded(name: str, data: Path) -> None:
+    task = made(name, data)
+    facts = task.facts()
+    assert task.targets.shape == (facts.samples[0],)
+    assert task.targets.dtype == torch.int64
+    assert sorted(set(task.targets.tolist())) == list(range(facts.classes))
+    for part, samples in (("validation", facts.samples[1]), ("test", facts.samples[2])):
+        assert evaluated(task, part).shape == (samples, facts.channels, facts.size, facts.size)
+    assert epoch(task)[0].shape[1:] == (facts.channels, facts.size, facts.size)
+
+
+def test_a_constructor_reads_nothing(name: str, data: Path) -> None:
+    where = {"root": "/nowhere/at/all"} if "root" in TASKS.options(name).model_fields else {}
+    task = build(name, **{**CASES[name].options, **where})
+    with pytest.raises(RunError, match="not loaded"):
+        task.targets
+
+
+def test_an_epoch_shows_every_sample_once_with_its_own_class(name: str, data: Path) -> None:
+    task = made(name, data)
+    batches = list(task.train_batches(seeded(1), seeded(2)))
+    indices = torch.cat([batch.indices for batch in batches])
+    assert indices.sort().values.tolist() == list(range(task.facts().samples[0]))
+    assert torch.equal(torch.cat([batch.targets for batch in batches]), task.targets[indices])
+    assert len(batches) == task.train_steps()
+    assert all(batch.images.dtype == torch.float32 for batch in batches)
+    assert min(len(batch.images) for batch in batches) > 1
+
+
+def test_the_same_generators_give_the_same_bits(name: str, data: Path) -> None:
+    assert equal(epoch(made(name, data)), epoch(made(name, data)))
+
+
+def test_another_order_shows_the_same_images_in_another_order(name: str, data: Path) -> None:
+    task = made(name, data)
+    first, second = epoch(task), epoch(task, order=3)
+    assert not torch.equal(first[2], second[2])
+    places = [torch.cat(tensors[2::3]).argsort() for tensors in (first, second)]
+    images = [torch.cat(tensors[0::3])[place] for tensors, place in zip((first, second), places, strict=True)]
+    assert torch.equal(*images)
+
+
+def test_another_augmentation_shows_the_same_order(name: str, data: Path) -> None:
+    task = made(name, data)
+    first, second = epoch(task), epoch(task, augmentation=5)
+    assert not torch.equal(first[0], second[0])
+    assert torch.equal(first[2], second[2])
+
+
+def test_training_images_are_normalized(name: str, data: Path) -> None:
+    constants = {"cifar10": 0.35, "cifar100": 0.35}  # fixed constants on made-up pixels
+    tolerance = constants.get(name, 1e-4)
+    images = torch.cat(epoch(made(name, data, padding=0))[0::3]).double()
+    assert images.mean((0, 2, 3)).abs().max() < tolerance
+    assert (images.std((0, 2, 3), correction=0) - 1).abs().max() < tolerance
+
+
+def test_the_parts_share_no_image(name: str, data: Path) -> None:
+    task = made(name, data, padding=0, flip=False)
+    training = rows(torch.cat(epoch(task)[0::3]))
+    validation, test = rows(evaluated(task, "validation")), rows(evaluated(task, "test"))
+    assert len(training) == task.facts().samples[0]
+    assert training.isdisjoint(validation)
+    assert training.isdisjoint(test)
+    assert validation.isdisjoint(test)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_an_evaluation_of_one_answer_gives_the_share_of_its_class(name: str, data: Path, part: Any) -> None:
+    task = made(name, data)
+    classes = task.facts().classes
+
+    def always(label: int) -> Callable[[Tensor], Output]:
+        logits = torch.nn.functional.one_hot(torch.tensor(label), classes).float()
+        return lambda images: Output(logits.expand(len(images), -1), {}, {}, images)
+
+    assert isinstance(task, Classification)
+    counts = torch.bincount(task._loaded(part).targets, minlength=classes)
+    for label in (0, 1, classes - 1):
+        share = 100 * int(counts[label]) / int(counts.sum())
+        assert task.evaluate(always(label), part)["top1"] == pytest.approx(share)
+
+
+def test_an_evaluation_of_every_right_answer_is_perfect(name: str, data: Path) -> None:
+    task = made(name, data)
+    assert isinstance(task, Classification)
+    images, classes = evaluated(task, "test"), task.facts().classes
+    targets = task._loaded("test").targets.tolist()
+    known = {image.numpy().tobytes(): target for image, target in zip(images, targets, strict=True)}
+
+    def remember(seen: Tensor) -> Output:
+        labels = torch.tensor([known[image.numpy().tobytes()] for image in seen])
+        logits = torch.nn.functional.one_hot(labels, classes).float() * 50
+        return Output(logits, {}, {}, seen)
+
+    metrics = task.evaluate(remember, "test")
+    assert metrics["top1"] == metrics["top5"] == 100
+    assert metrics["loss"] < 1e-6
+
+
+def observed(task: Task) -> list[Tensor]:
+    parts = [evaluated(task, part) for part in ("validation", "test")]
+    return [*epoch(task), *parts]
+
+
+def test_every_option_changes_what_is_seen(name: str, data: Path) -> None:
+    plain = observed(made(name, data))
+    for option, other in CASES[name].flips.items():
+        assert not equal(observed(made(name, data, **other)), plain), option
+
+
+def test_the_fingerprint_changes_with_what_is_seen_but_for_the_batch_size(name: str, data: Path) -> None:
+    plain = made(name, data).fingerprint()
+    assert made(name, data).fingerprint() == plain
+    for option, other in CASES[name].flips.items():
+        changed = made(name, data, **other).fingerprint() != plain
+        assert changed == (option != "batch_size"), option

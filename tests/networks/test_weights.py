@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import pathlib
+import re
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.networks import build
+from tskd_tune.networks.weights import load_into, read_state, write_state
+
+
+def network(seed: int = 0, classes: int = 10, name: str = "resnet8"):
+    torch.manual_seed(seed)
+    return build(name, classes=classes)
+
+
+def prefixed(state, prefix):
+    return OrderedDict((f"{prefix}{key}", value) for key, value in state.items())
+
+
+TEACHER_KEYS = ("module.teacher.fc.weight", "module.teacher.fc.bias")
+EXTRACTOR_KEYS = ("ConvLSTMs.0.encoder.weight", "ConvLSTMs.1.encoder.weight")
+
+
+def beside(keys):
+    return {key: torch.ones(2) for key in keys}
+
+
+# layout -> (what torch.save gets, made from the state; the accuracy it claims; what is ignored)
+LAYOUTS = {
+    "bare": (lambda state: state, None, ()),
+    "model": (lambda state: {"epoch": 240, "model": state, "accuracy": 72.34}, 72.34, ()),
+    "model with a tensor": (lambda state: {"model": state, "accuracy": torch.tensor([72.5])}, 72.5, ()),
+    "model with a numpy scalar": (lambda state: {"model": state, "best_acc": np.float32(70.5)}, 70.5, ()),
+    "model with a numpy double": (lambda state: {"model": state, "best_acc": np.float64(70.25)}, 70.25, ()),
+    "model with arguments": (lambda state: {"opt": argparse.Namespace(lr=0.05, steps=[1]), "model": state}, None, ()),
+    "state_dict": (lambda state: {"state_dict": state, "best_acc": 71}, 71.0, ()),
+    "student_best": (lambda state: {"student_best": {"model": state}}, None, ()),
+    "data parallel": (lambda state: {"state_dict": prefixed(state, "module.")}, None, ()),
+    "compiled": (lambda state: prefixed(state, "_orig_mod."), None, ()),
+    "compiled in parallel": (lambda state: prefixed(state, "module._orig_mod."), None, ()),
+    "student": (lambda state: prefixed(state, "student."), None, ()),
+    "student in parallel": (lambda state: prefixed(state, "student.module."), None, ()),
+    "whole distiller": (
+        lambda state: {"model": {**prefixed(state, "module.student."), **beside(TEACHER_KEYS)}, "best_acc": 60.5},
+        60.5,
+        TEACHER_KEYS,
+    ),
+    "student and extractors": (
+        lambda state: {**beside(EXTRACTOR_KEYS), **prefixed(state, "student.")},
+        None,
+        EXTRACTOR_KEYS,
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_every_layout_of_the_field_is_read(tmp_path, layout, zipped):
+    wrap, accuracy, ignored = LAYOUTS[layout]
+    source, target, path = network(0), network(1), tmp_path / "net.pth"
+    source(torch.randn(4, 3, 8, 8))  # So that the moving statistics are not those of a new network.
+    torch.save(wrap(source.state_dict()), path, _use_new_zipfile_serialization=zipped)
+
+    report = load_into(target, path, name="resnet8")
+
+    assert all(torch.equal(value, target.state_dict()[key]) for key, value in source.state_dict().items())
+    assert report.accuracy == accuracy
+    assert report.ignored == ignored
+    assert report.parameters == sum(parameter.numel() for parameter in source.parameters())
+
+
+def test_facts_beside_the_state_are_kept(tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save({"epoch": 3, "name": "resnet8", "student_best": {"model": network().state_dict(), "lr": 0.5}}, path)
+    assert read_state(path).facts == {"epoch": 3, "name": "resnet8", "lr": 0.5}
+
+
+@pytest.mark.parametrize("claim", [None, "72.3", [1.0], torch.ones(2)])
+def test_a_claim_that_is_no_number_is_no_accuracy(tmp_path, claim):
+    path = tmp_path / "net.pth"
+    torch.save({"model": network().state_dict(), "accuracy": claim}, path)
+    assert read_state(path).accuracy is None
+
+
+def test_a_file_without_counters_keeps_those_of_the_network(tmp_path):
+    source, target, path = network(0), network(1), tmp_path / "net.pth"
+    state = {key: value for key, value in source.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(state, path)
+    load_into(target, path, name="resnet8")
+    assert torch.equal(target.conv1.weight, source.conv1.weight)
+    assert target.bn1.num_batches_tracked == 0
+
+
+def refusal(path, name="resnet8", classes=10, **options):
+    """Load a file that does not fit, see that the network is as it was, and return the sentence."""
+    target = network(1, classes, name)
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    drawn = torch.get_rng_state()
+    with pytest.raises(InputError) as caught:
+        load_into(target, path, name=name, **options)
+    assert all(torch.equal(before[key], value) for key, value in target.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def saved(path, payload):
+    torch.save(payload, path)
+    return path
+
+
+def test_other_classes(tmp_path):
+    path = saved(tmp_path / "net.pth", network(classes=10).state_dict())
+    assert refusal(path, classes=100) == (
+        f"teacher: {path}: fc.weight has shape [10, 64] but resnet8 with 100 classes needs [100, 64], "
+        "fc.bias has shape [10] but resnet8 with 100 classes needs [100]; the file is a resnet8 with 10 classes "
+        "for images of 3 channels: give one that was trained on this task"
+    )
+
+
+def test_another_depth_is_named(tmp_path):
+    path = saved(tmp_path / "net.pth", {"model": network(name="resnet14").state_dict()})
+    assert refusal(path) == (
+        f"teacher: {path}: layer1.1.conv1.weight is no part of resnet8 with 10 classes, "
+        "layer1.1.bn1.weight is no part of resnet8 with 10 classes, "
+        "layer1.1.bn1.bias is no part of resnet8 with 10 classes and 27 more; the file is a resnet14 with 10 classes "
+        "for images of 3 channels: set name: resnet14, or give a checkpoint of resnet8 with 10 classes"
+    )
+    path = saved(tmp_path / "shallow.pth", network().state_dict())
+    sentence = refusal(path, name="resnet14")
+    assert "layer1.1.conv1.weight is missing, which resnet14 with 10 classes needs" in sentence
+    assert "set name: resnet8, or" in sentence
+
+
+def test_another_family_and_width_are_named(tmp_path):
+    path = saved(tmp_path / "net.pth", network(name="wrn_16_2", classes=4).state_dict())
+    sentence = refusal(path)
+    assert sentence.startswith(f"teacher: {path}: bn1.weight has shape [128] but resnet8 with 10 classes needs [16], ")
+    assert "the file is a wrn_16_2 with 4 classes for images of 3 channels: set name: wrn_16_2, or" in sentence
+
+
+def test_a_network_that_nobody_registered(tmp_path):
+    state = network().state_dict()
+    path = saved(tmp_path / "net.pth", {**state, "extra.weight": torch.ones(1)})
+    assert refusal(path) == (
+        f"teacher: {path}: extra.weight is no part of resnet8 with 10 classes; "
+        "give a checkpoint of resnet8 with 10 classes"
+    )
+    path = saved(tmp_path / "headless.pth", {key: value for key, value in state.items() if key != "fc.weight"})
+    assert refusal(path, where="student") == (
+        f"student: {path}: fc.weight is missing, which resnet8 with 10 classes needs; "
+        "give a checkpoint of resnet8 with 10 classes"
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite(tmp_path, value):
+    source = network()
+    with torch.no_grad():
+        source.fc.bias[3] = value
+    path = saved(tmp_path / "net.pth", source.state_dict())
+    assert refusal(path) == f"teacher: {path}: fc.bias has values that are not finite; give another checkpoint"
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    path = tmp_path / "none.pth"
+    remedy = "give a checkpoint's path"
+    assert refusal(path) == f"teacher: {path}: cannot be read (No such file or directory); {remedy}"
+    assert refusal(tmp_path) == f"teacher: {tmp_path}: cannot be read (Is a directory); {remedy}"
+    with pytest.raises(InputError, match=re.escape(f"student: {path}: cannot be read")):
+        read_state(path, where="student")
+
+
+def test_damaged_files(tmp_path):
+    path = saved(tmp_path / "net.pth", network().state_dict())
+    whole = path.read_bytes()
+    for content in (b"", b"hello, I am a text file\n" * 10, whole[: len(whole) // 2], b"\x00" * 100):
+        path.write_bytes(content)
+        sentence = refusal(path)
+        assert sentence.startswith(f"teacher: {path}: is damaged or not a checkpoint (")
+        assert sentence.endswith("); give a file that torch.save wrote, or copy it again")
+
+
+class Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (pathlib.Path(self.path),)
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    sprung = tmp_path / "sprung"
+    path = saved(tmp_path / "net.pth", {"model": network().state_dict(), "trap": Trap(str(sprung))})
+    sentence = refusal(path)
+    assert re.fullmatch(
+        re.escape(f"teacher: {path}: holds a Python object (") + r"[\w.]+" + re.escape(
+            ") that could run code, so it was not loaded; save the network again as "
+            "torch.save(network.state_dict(), path)"
+        ),
+        sentence,
+    )  # fmt: skip
+    assert not sprung.exists()
+    assert "holds a Python object" in refusal(saved(tmp_path / "whole.pth", network()))
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        (torch.ones(3), "holds a Tensor, not a checkpoint"),
+        ([1, 2], "holds a list, not a checkpoint"),
+        ({}, "holds no tensors"),
+        ({"model": {}}, "holds no tensors"),
+        ({"epoch": 3, "lr": 0.1}, "not a checkpoint, epoch, lr not being tensors"),
+        (dict.fromkeys("abcde", 0), "not a checkpoint, a, b, c and 2 more not being tensors"),
+    ],
+)
+def test_files_that_are_no_checkpoints(tmp_path, payload, problem):
+    path = saved(tmp_path / "net.pth", payload)
+    remedy = "give a state dict, bare or under one of the keys model, state_dict, student_best"
+    assert refusal(path) == f"teacher: {path}: {problem}; {remedy}"
+
+
+def test_parameters_that_are_there_twice(tmp_path):
+    state = network().state_dict()
+    path = saved(tmp_path / "net.pth", {**state, **prefixed(state, "module.")})
+    assert refusal(path) == (
+        f"teacher: {path}: holds the same parameters twice, under several prefixes; save one network alone"
+    )
+
+
+def test_what_is_written_is_read(tmp_path):
+    source, target, path = network(0), network(1), tmp_path / "net.pth"
+    path.write_bytes(b"an older file")
+    facts = {"accuracy": 71.25, "epoch": 239, "name": "resnet8", "metrics": {"val_top1": 70.5, "test_top1": None}}
+    write_state(path, source, facts=facts)
+
+    assert load_into(target, path, name="resnet8").accuracy == 71.25
+    assert all(torch.equal(value, target.state_dict()[key]) for key, value in source.state_dict().items())
+    assert read_state(path).facts == facts
+    plain = torch.load(path, weights_only=True)
+    assert list(plain["model"]) == list(source.state_dict())
+    assert plain["epoch"] == 239
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
+    path = tmp_path / "net.pth"
+    path.write_bytes(b"an older file")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError) as caught:
+        write_state(path, network(), facts={})
+    assert str(caught.value) == (
+        f"{path}: could not be written (No space left on device); free space or permit writing there"
+    )
+    assert path.read_bytes() == b"an older file"
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_an_interruption_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_state(tmp_path / "net.pth", network(), facts={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_must_be_there(tmp_path):
+    path = tmp_path / "gone" / "net.pth"
+    with pytest.raises(RunError, match=r"could not be written \(No such file or directory\)"):
+        write_state(path, network(), facts={})
+    (tmp_path / "gone").write_text("a file")
+    with pytest.raises(RunError, match=r"could not be written \(Not a directory\)"):
+        write_state(path, network(), facts={})

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import stat
+import warnings
+
+import pytest
+from filelock import FileLock
+from pydantic import ValidationError
+
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.records import results
+from tskd_tune.records.results import BEST_TEST_MARK, FORMAT, BestTest, Cost, Row, RunFolder
+
+
+def a_row(run="t0", seed=1, **changes):
+    facts = {
+        "arm": "baseline",
+        "point": {"arm": "baseline"},
+        "status": "done",
+        "epochs": 4,
+        "epochs_planned": 4,
+        "metrics": {"train_top1": 61.5, "test_top1": 60.0},
+        "cost": Cost(seconds=12.5, train_seconds=10.0, device="cpu", threads=1),
+        "preset": "paper",
+        "started": "2026-01-01T00:00:00+00:00",
+        "finished": "2026-01-01T00:00:12+00:00",
+        "experiment": {"seed": seed, "review": None},
+    }
+    return Row(run=run, seed=seed, **(facts | changes))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder.create(tmp_path / "runs", "first", "sweep", {"seeds": [1, 2]}, expected=2)
+
+
+def add_rows(path, run, seeds):
+    folder = RunFolder.open(path)
+    for seed in seeds:
+        folder.add_row(a_row(run, seed))
+
+
+class TestRow:
+    def test_round_trip_with_the_names_of_the_json(self):
+        row = a_row(lambda_=0.5, best_test=BestTest(epoch=3, test_top1=62.0), plan={"memorize": [0, 1], "review": [2]})
+        plain = json.loads(json.dumps(row.plain()))
+        assert plain["lambda"] == 0.5
+        assert "lambda_" not in plain
+        assert plain["best_test"]["marked"] == BEST_TEST_MARK
+        assert plain["format"] == FORMAT
+        assert Row.model_validate(plain) == row
+
+    def test_it_carries_its_pedigree_by_itself(self):
+        assert {"tskd-tune", "python", "torch"} <= a_row().versions.keys()
+
+    def test_a_diverged_metric_is_null(self):
+        row = a_row(metrics={"train_top1": float("nan"), "val_top1": 3.0}, lambda_=float("inf"))
+        assert row.metrics == {"train_top1": None, "val_top1": 3.0}
+        assert row.lambda_ is None
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"status": "finished"},
+            {"seed": "1"},
+            {"colour": "red"},
+            {"metrics": {"test_top1": "60"}},
+            {"best_test": {"epoch": 3, "test_top1": 62.0, "marked": "the headline"}},
+        ],
+    )
+    def test_it_is_strict(self, change):
+        with pytest.raises(ValidationError):
+            Row.model_validate(a_row().plain() | change)
+
+    def test_it_is_frozen(self):
+        with pytest.raises(ValidationError):
+            a_row().seed = 3
+
+
+class TestCreate:
+    def test_a_folder_is_whole(self, folder):
+        assert folder.document() == {"seeds": [1, 2]}
+        assert (folder.path / "trials").is_dir()
+        state = json.loads((folder.path / "state.json").read_text())
+        assert (state["format"], state["kind"], state["expected"]) == (FORMAT, "sweep", 2)
+        assert state["versions"]["tskd-tune"]
+        assert [path.name for path in folder.path.parent.iterdir()] == ["first"]
+        assert folder.name == "first"
+
+    def test_a_taken_name_is_refused_and_nothing_changes(self, folder):
+        with pytest.raises(InputError, match=r"first exists; resume it with `tskd-tune resume .*--name"):
+            RunFolder.create(folder.path.parent, "first", "train", {})
+        assert folder.document() == {"seeds": [1, 2]}
+        assert [path.name for path in folder.path.parent.iterdir()] == ["first"]
+
+    def test_a_race_for_a_name_has_one_winner(self, folder, monkeypatch):
+        monkeypatch.setattr(results, "_refuse_taken", lambda path: None)
+        with pytest.raises(InputError, match="cannot be made"):
+            RunFolder.create(folder.path.parent, "first", "train", {})
+        assert folder.document() == {"seeds": [1, 2]}
+
+    @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "/abs"])
+    def test_a_name_is_plain(self, tmp_path, name):
+        with pytest.raises(InputError, match="--name: must be a plain name"):
+            RunFolder.create(tmp_path, name, "sweep", {})
+
+    def test_a_storage_that_cannot_be_written_is_a_sentence(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match=r"cannot be made \(Not a directory\); give another --storage"):
+            RunFolder.create(tmp_path / "file", "a", "sweep", {})
+
+    def test_numbers_and_order_of_the_document_survive(self, tmp_path):
+        document = {"z": 5e-4, "a": 1e-05, "name": "é", "none": None, "list": [1, 2.5, True]}
+        folder = RunFolder.create(tmp_path, "a", "train", document)
+        assert list(folder.document().items()) == list(document.items())
+
+
+class TestOpen:
+    def test_by_path_and_by_name(self, folder, monkeypatch):
+        storage = folder.path.parent
+        monkeypatch.chdir(storage.parent)
+        for run, there in ((folder.path, storage), ("first", storage), ("runs/first", results.STORAGE)):
+            opened = RunFolder.open(run, there)
+            assert opened.path.resolve() == folder.path
+            assert opened.state == folder.state
+        monkeypatch.chdir(folder.path)
+        assert RunFolder.open(".").name == "first"
+
+    def test_an_unknown_name_lists_the_known_ones(self, folder, tmp_path):
+        with pytest.raises(InputError, match=r"there is no run 'second'; .*runs holds: first"):
+            RunFolder.open("second", folder.path.parent)
+        with pytest.raises(InputError, match="holds no run"):
+            RunFolder.open("second", tmp_path / "nowhere")
+
+    def test_what_is_no_run_is_refused(self, tmp_path):
+        (tmp_path / "a").mkdir()
+        with pytest.raises(InputError, match="a is empty; give"):
+            RunFolder.open(tmp_path / "a")
+        (tmp_path / "a" / "notes.txt").write_text("")
+        with pytest.raises(InputError, match="is not a run's folder"):
+            RunFolder.open("a", tmp_path)
+
+    def test_another_format_is_refused(self, folder):
+        state = folder.path / "state.json"
+        state.write_text(json.dumps(folder.state.plain() | {"format": FORMAT + 1, "new": 1}))
+        with pytest.raises(InputError, match=rf"has format {FORMAT + 1}, this version reads {FORMAT}"):
+            RunFolder.open(folder.path)
+        state.write_text("{")
+        with pytest.raises(InputError, match="is damaged"):
+            RunFolder.open(folder.path)
+
+    def test_a_damaged_document_is_a_sentence(self, folder):
+        for text in ("a: [", "- 1"):
+            (folder.path / "sweep.yaml").write_text(text)
+            with pytest.raises(InputError, match=r"sweep\.yaml"):
+                folder.document()
+
+
+class TestRows:
+    def test_adding_is_idempotent_by_trial_and_seed(self, folder):
+        assert folder.rows() == []
+        for row in (a_row("t0", 1), a_row("t0", 2), a_row("t1", 1), a_row("t0", 1, epochs=3)):
+            folder.add_row(row)
+        rows = folder.rows()
+        assert [row.key for row in rows] == [("t0", 1), ("t0", 2), ("t1", 1)]
+        assert rows[0].epochs == 3
+        assert folder.damage() == []
+
+    def test_writing_replaces_all(self, folder):
+        folder.add_row(a_row("t0", 1))
+        folder.write_rows([a_row("t9", 4)])
+        assert [row.key for row in folder.rows()] == [("t9", 4)]
+
+    def test_a_torn_last_line_is_left_out_and_said(self, folder):
+        folder.write_rows([a_row("t0", 1), a_row("t0", 2)])
+        text = folder.rows_path.read_text()
+        folder.rows_path.write_text(text[:-20])
+        with pytest.warns(UserWarning, match=r"rows\.jsonl:2: the last line is torn"):
+            assert [row.key for row in folder.rows()] == [("t0", 1)]
+        assert len(folder.damage()) == 1
+        with pytest.warns(UserWarning):
+            folder.add_row(a_row("t0", 2))
+        assert folder.rows_path.read_text() == text
+
+    def test_a_last_line_without_its_newline_counts(self, folder):
+        folder.write_rows([a_row("t0", 1)])
+        folder.rows_path.write_text(folder.rows_path.read_text().rstrip("\n"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert len(folder.rows()) == 1
+
+    @pytest.mark.parametrize(
+        ("line", "sentence"),
+        [
+            ("{", "rows.jsonl:1: is not a line of JSON"),
+            ('{"format": 7}', "rows.jsonl:1: has format 7"),
+            ('{"format": 1}', "rows.jsonl:1: is not a row: run: is required but missing"),
+        ],
+    )
+    def test_a_broken_row_is_a_sentence(self, folder, line, sentence):
+        folder.write_rows([a_row("t0", 1)])
+        folder.rows_path.write_text(line + "\n" + folder.rows_path.read_text())
+        with pytest.raises(RunError) as caught:
+            folder.rows()
+        assert sentence in str(caught.value)
+
+    def test_processes_take_turns(self, folder):
+        spawn = multiprocessing.get_context("fork")
+        workers = [spawn.Process(target=add_rows, args=(folder.path, f"t{i}", range(5))) for i in range(3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert {row.key for row in folder.rows()} == {(f"t{i}", seed) for i in range(3) for seed in range(5)}
+
+    def test_a_lock_that_stays_held_is_a_sentence(self, folder, monkeypatch):
+        monkeypatch.setattr(results, "FileLock", lambda path, timeout: FileLock(path, timeout=0))
+        with FileLock(folder.path / "rows.lock"), pytest.raises(RunError, match="another process holds it"):
+            folder.add_row(a_row())
+
+    def test_a_vanished_folder_is_a_sentence(self, folder):
+        folder.path.rename(folder.path.with_name("moved"))
+        with pytest.raises(RunError, match=r"rows\.jsonl: could not be written \(No such file or directory\)"):
+            folder.write_rows([a_row()])
+
+
+class TestHistory:
+    def test_the_last_line_of_an_epoch_counts(self, folder):
+        folder.append_history("t0", [{"seed": 2, "epoch": 0, "loss": 2.0}, {"seed": 1, "epoch": 0, "loss": 3.0}])
+        folder.append_history("t0", [{"seed": 1, "epoch": 1, "loss": 1.0}])
+        folder.append_history("t0", [{"seed": 1, "epoch": 0, "loss": float("nan")}])
+        assert folder.history("t0") == [
+            {"seed": 1, "epoch": 0, "loss": None},
+            {"seed": 1, "epoch": 1, "loss": 1.0},
+            {"seed": 2, "epoch": 0, "loss": 2.0},
+        ]
+        assert folder.history("t1") == []
+
+    def test_torn_lines_are_left_out(self, folder):
+        folder.append_history("t0", [{"seed": 1, "epoch": 0}])
+        with folder.history_path("t0").open("a") as file:
+            file.write('{"seed": 1, "ep')
+        assert folder.history("t0") == [{"seed": 1, "epoch": 0}]
+        folder.append_history("t0", [{"seed": 1, "epoch": 1}])
+        assert [line["epoch"] for line in folder.history("t0")] == [0, 1]
+
+    def test_where_a_trial_keeps_its_files(self, folder):
+        assert folder.trials() == []
+        folder.append_history("t1", [{"seed": 1, "epoch": 0}])
+        folder.append_history("t0", [{"seed": 1, "epoch": 0}])
+        (folder.path / "trials" / "file").write_text("")
+        assert folder.trials() == ["t0", "t1"]
+        assert folder.student_path("t0", 3) == folder.path / "trials" / "t0" / "student-seed3.pth"
+        mode = stat.S_IMODE(folder.path.stat().st_mode)
+        assert mode & stat.S_IRWXU == stat.S_IRWXU

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.tasks import build
+from tskd_tune.tasks import image_folder as module
+from tskd_tune.tasks.image_folder import FolderImages, Selection, split_folder
+
+CPU = torch.device("cpu")
+REAL = os.environ.get("TSKD_TUNE_TIN100")
+ANIMALS = ("ant", "bee", "cat")
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data"
+    monkeypatch.setenv("TSKD_TUNE_DATA", str(folder))
+    return folder
+
+
+def fill(folder: Path, names: Sequence[str] = ANIMALS, each: int = 5, size: tuple[int, int] = (8, 8)) -> Path:
+    """Write images of one gray level each, which says what file it was."""
+    for label, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            Image.new("RGB", size, (label * 50, number * 10, 7 * len(folder.name))).save(
+                folder / name / f"{number}.png"
+            )
+    return folder
+
+
+def selection(**options: int | float) -> Selection:
+    defaults = {"validation": 0, "split_seed": 0, "classes": None, "per_class": None, "test_fraction": None}
+    return Selection(**{**defaults, **options})
+
+
+def source(folder: Path, size: int = 8, **options: int | float) -> FolderImages:
+    return FolderImages(folder=folder, size=size, selection=selection(**options), normalization="imagenet")
+
+
+def paths(folder: Path, **options: int | float) -> dict[str, list[str]]:
+    parts = split_folder(folder, selection(**options))
+    return {
+        part: [file.path.relative_to(folder).as_posix() for file in getattr(parts, part)]
+        for part in ("training", "validation", "test")
+    }
+
+
+def test_train_beside_test(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    fill(root / "train")
+    fill(root / "test", each=2)
+    found = paths(root)
+    assert found["training"] == [f"train/{name}/{n}.png" for name in ANIMALS for n in range(5)]
+    assert found["test"] == [f"test/{name}/{n}.png" for name in ANIMALS for n in range(2)]
+    assert found["validation"] == []
+
+
+def test_train_beside_val(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    fill(root / "train")
+    fill(root / "val", each=2)
+    found = paths(root, validation=3)
+    assert found["test"] == [f"val/{name}/{n}.png" for name in ANIMALS for n in range(2)]
+    assert [Path(path).parent.as_posix() for path in found["validation"]] == [f"train/{name}" for name in ANIMALS]
+    assert len(found["training"]) == 12
+    assert set(found["validation"]).isdisjoint(found["training"])
+
+
+def test_all_three_folders(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for part, each in (("train", 5), ("val", 1), ("test", 2)):
+        fill(root / part, each=each)
+    found = paths(root)
+    assert found["validation"] == [f"val/{name}/0.png" for name in ANIMALS]
+    assert {Path(path).parts[0] for path in found["test"]} == {"test"}
+    with pytest.raises(InputError, match=r"task.validation: .* has validation images of its own in val/, but 3"):
+        paths(root, validation=3)
+
+
+def test_a_single_folder_is_split_by_a_constant_seed(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set", each=10)
+    found = paths(root)
+    assert (len(found["training"]), len(found["test"])) == (24, 6)
+    assert sorted({Path(path).parts[0] for path in found["test"]}) == list(ANIMALS)
+    assert set(found["test"]).isdisjoint(found["training"])
+    assert paths(root, split_seed=5, validation=6, per_class=4)["test"] == found["test"]
+    assert len(paths(root, test_fraction=0.5)["test"]) == 15
+
+
+def test_the_split_seed_moves_the_validation_part_alone(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set", each=10)
+    first, second = paths(root, validation=6), paths(root, validation=6, split_seed=1)
+    assert first["validation"] != second["validation"]
+    assert first["test"] == second["test"]
+
+
+def test_a_part_of_the_classes_and_of_their_images(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    fill(root / "train")
+    fill(root / "test", each=2)
+    found = paths(root, classes=2, per_class=3)
+    assert found["training"] == [f"train/{name}/{n}.png" for name in ("ant", "bee") for n in range(3)]
+    assert found["test"] == [f"test/{name}/{n}.png" for name in ("ant", "bee") for n in range(2)]
+    held = paths(root, per_class=3, validation=3)
+    assert (len(held["training"]), len(held["validation"])) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": 4}, "task.classes: 4 were asked for but .* has 3"),
+        ({"per_class": 6}, "task.per_class: class 'ant' has 5 training images but 6"),
+        ({"validation": 14}, "task.validation: class 'ant' has 5 images, but 14 images in all take 5"),
+        ({"test_fraction": 0.5}, "task.test_fraction: .* has a test part of its own, 0.5 does not apply"),
+    ],
+)
+def test_options_that_ask_for_too_much(tmp_path: Path, options: dict[str, float], message: str) -> None:
+    root = tmp_path / "set"
+    fill(root / "train")
+    fill(root / "test", each=2)
+    with pytest.raises(InputError, match=message):
+        source(root, **options).facts()
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"task.root: there is no folder .*nowhere"):
+        source(tmp_path / "nowhere").facts()
+
+
+def test_a_folder_without_class_folders(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    with pytest.raises(InputError, match="has 0 class folders, at least 2 are needed"):
+        source(tmp_path / "set").facts()
+
+
+def test_train_alone(tmp_path: Path) -> None:
+    fill(tmp_path / "set" / "train")
+    with pytest.raises(InputError, match=r"has train/ but neither test/ nor val/; add one, or give .*train"):
+        source(tmp_path / "set").facts()
+
+
+def test_a_class_without_images(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set")
+    (root / "dog").mkdir()
+    (root / "dog" / "notes.txt").write_text("none yet")
+    with pytest.raises(InputError, match=r"there are no images in .*dog \(.jpg"):
+        source(root).facts()
+
+
+def test_different_classes_in_two_parts(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    fill(root / "train")
+    fill(root / "test", names=("ant", "bee", "cow"))
+    with pytest.raises(InputError, match=r"hold different classes \('cat' is only in one, 2 in all\)"):
+        source(root).facts()
+
+
+def test_a_corrupt_image_is_named(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set")
+    (root / "bee" / "2.png").write_bytes(b"not an image")
+    with pytest.raises(InputError, match=r"bee/2.png is not a readable image .*mend or remove it"):
+        source(root).read()
+
+
+def test_half_an_image_is_named(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set", size=(64, 64))
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    whole = root / "bee" / "9.jpg"
+    Image.fromarray(noise).save(whole)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"bee/9.jpg is not a readable image"):
+        source(root).read()
+
+
+def test_a_file_that_vanishes_after_the_look_is_a_failure_of_the_run(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set")
+    images = source(root)
+    images.facts()
+    (root / "bee" / "2.png").unlink()
+    with pytest.raises(RunError, match=r"bee/2.png vanished while the images were read"):
+        images.read()
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set")
+    (root / "bee" / "z.png").symlink_to(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"bee/z.png cannot be read"):
+        source(root).facts()
+
+
+def test_images_keep_their_class_whatever_the_part(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set", each=10)
+    read = source(root, validation=6).read()
+    files = split_folder(root, selection(validation=6))
+    for part, labeled in (("training", read.training), ("validation", read.validation), ("test", read.test)):
+        expected = [(file.label, file.label * 50, int(file.path.stem) * 10) for file in getattr(files, part)]
+        corner = labeled.images[:, :2, 0, 0].tolist()
+        assert [(t, *c) for t, c in zip(labeled.targets.tolist(), corner, strict=True)] == expected
+
+
+def test_the_middle_square_is_scaled(tmp_path: Path) -> None:
+    """The middle is columns 6 to 13; a filter may look two pixels further, but no more."""
+    stripes = np.zeros((8, 20, 3), dtype=np.uint8)
+    stripes[:, 4:16] = (10, 200, 30)
+    root = fill(tmp_path / "set")
+    for path in root.rglob("*.png"):
+        Image.fromarray(stripes).save(path)
+    for size in (8, 4):
+        images = source(root, size=size).read().training.images
+        assert images.shape == (12, 3, size, size)
+        assert (images == torch.tensor([10, 200, 30], dtype=torch.uint8).view(1, 3, 1, 1)).all()
+
+
+def test_an_image_that_fits_is_not_touched_and_gray_becomes_color(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set", size=(9, 9))
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8)
+    Image.fromarray(noise).save(root / "ant" / "0.png")
+    read = source(root, size=9, per_class=4).read()
+    everything = torch.cat([read.training.images, read.test.images])
+    gray = torch.from_numpy(noise).expand(3, -1, -1)
+    assert any(torch.equal(image, gray) for image in everything)
+
+
+def test_images_are_decoded_once(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = fill(tmp_path / "set")
+    first = source(root).read()
+    kept = list((data / "decoded").glob("*.npy"))
+    assert len(kept) == 1
+    monkeypatch.setattr(module, "_decode", None)
+    again = source(root, validation=3).read()
+    assert torch.equal(first.test.images, again.test.images)
+    assert sorted(path.suffix for path in (data / "decoded").iterdir()) == [".lock", ".npy"]
+
+
+@pytest.mark.parametrize("change", ["size", "content", "time"])
+def test_what_changes_is_decoded_anew(tmp_path: Path, data: Path, change: str) -> None:
+    root = fill(tmp_path / "set")
+    source(root).read()
+    if change == "content":
+        Image.new("RGB", (8, 8), (1, 2, 3)).save(root / "ant" / "0.png", compress_level=0)
+    if change == "time":
+        os.utime(root / "ant" / "0.png", (1, 1))
+    source(root, size=4 if change == "size" else 8).read()
+    assert len(list((data / "decoded").glob("*.npy"))) == 2
+
+
+def test_trials_that_start_together_decode_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = fill(tmp_path / "set")
+    calls: list[Path] = []
+    decode = module._decode
+
+    def counted(path: Path, size: int) -> np.ndarray:
+        calls.append(path)
+        return decode(path, size)
+
+    monkeypatch.setattr(module, "_decode", counted)
+    threads = [threading.Thread(target=lambda: source(root).read()) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == len(set(calls)) == 15
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: object, pixels: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.np, "save", full)
+    with pytest.raises(RunError, match=r"cannot be written.*No space left.*free some space"):
+        source(fill(tmp_path / "set")).read()
+    assert [path.suffix for path in (data / "decoded").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("content", [b"", b"broken"])
+def test_a_broken_cache_is_said(tmp_path: Path, data: Path, content: bytes) -> None:
+    root = fill(tmp_path / "set")
+    source(root).read()
+    next((data / "decoded").glob("*.npy")).write_bytes(content)
+    with pytest.raises(RunError, match=r"cannot be read.*delete the file"):
+        source(root).read()
+
+
+def test_a_cache_of_another_shape_is_said(tmp_path: Path, data: Path) -> None:
+    root = fill(tmp_path / "set")
+    source(root).read()
+    np.save(next((data / "decoded").glob("*.npy")), np.zeros((1, 3, 8, 8), dtype=np.uint8))
+    with pytest.raises(RunError, match=r"have shape \(1, 3, 8, 8\), not \(15, 3, 8, 8\); delete the file"):
+        source(root).read()
+
+
+def test_a_data_folder_that_cannot_be_written_is_refused_by_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TSKD_TUNE_DATA", str(tmp_path / "file" / "data"))
+    with pytest.raises(InputError, match="cannot be written"):
+        source(fill(tmp_path / "set")).facts()
+
+
+def test_the_normalization_is_measured_in_the_training_part_or_imagenets(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set", each=10)
+
+    def normalization(name: str):
+        images = FolderImages(folder=root, size=8, selection=selection(validation=6), normalization=name)  # type: ignore[arg-type]
+        return images.read()
+
+    for path in root.rglob("*.png"):
+        noise = np.random.default_rng(int(path.stem)).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+    read = normalization("measured")
+    pixels = read.training.images.double() / 255
+    assert read.normalization.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist(), rel=1e-12)
+    assert normalization("imagenet").normalization.mean == (0.485, 0.456, 0.406)
+    assert normalization("imagenet").normalization.std == (0.229, 0.224, 0.225)
+
+
+def test_a_copy_of_the_folder_is_the_same_data(tmp_path: Path) -> None:
+    first, second = fill(tmp_path / "a" / "set"), fill(tmp_path / "b" / "set")
+    os.utime(second / "ant" / "0.png", (1, 1))
+    plain = build("image_folder", root=str(first)).fingerprint()
+    assert build("image_folder", root=str(second), batch_size=3).fingerprint() == plain
+    (second / "ant" / "0.png").unlink()
+    assert build("image_folder", root=str(second)).fingerprint() != plain
+
+
+@pytest.mark.skipif(REAL is None, reason="TSKD_TUNE_TIN100 names no folder of 100 classes of Tiny ImageNet at 32 x 32")
+def test_real_images() -> None:
+    assert REAL is not None
+    task = build("image_folder", root=REAL, classes=20, per_class=100, validation=200)
+    assert task.facts().samples == (1800, 200, 1000)
+    task.load(CPU)
+    batches = list(task.train_batches(torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)))
+    assert torch.bincount(torch.cat([batch.targets for batch in batches])).tolist() == [90] * 20
+    assert batches[0].images.shape == (128, 3, 32, 32)
+    assert abs(float(batches[0].images.std()) - 1) < 0.2

@@ -1,0 +1,41 @@
+"""Knowledge distillation: the student's softened logits follow the teacher's (Hinton et al., 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
+from torch.nn import functional
+
+from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
+from tskd_tune.output import Batch, Output, Probe
+
+
+@DISTILLERS.register("kd", source="Hinton, Vinyals and Dean 2015, arXiv 1503.02531; weights as in RepDistiller")
+class KD(Distiller):
+    """Pull softened logits together: ``weight * T^2 * KL(softmax(t / T) || softmax(s / T))``, a mean over the batch."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LOGITS})
+
+    def __init__(
+        self,
+        probe: Probe | None = None,
+        *,
+        temperature: PositiveFloat = 4.0,
+        weight: NonNegativeFloat = 0.9,
+        task_weight: NonNegativeFloat = 0.1,
+    ) -> None:
+        """Set the temperature T, the weight of the divergence and that of the task's own loss."""
+        super().__init__()
+        self.temperature = temperature
+        self.weight = weight
+        self.task_weight = task_weight
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Return ``{"kd": ...}`` from logits ``[B, classes]``."""
+        wanted = functional.log_softmax(teacher.logits.float() / self.temperature, dim=1)
+        given = functional.log_softmax(student.logits.float() / self.temperature, dim=1)
+        divergence = functional.kl_div(given, wanted, reduction="batchmean", log_target=True)
+        return {"kd": self.weight * self.temperature**2 * divergence}

@@ -1,0 +1,23 @@
+"""No distillation: the task alone. The baseline, and what the paper's equation 9 puts beside a review."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from tskd_tune.distillers.base import DISTILLERS, Distiller
+from tskd_tune.output import Batch, Output, Probe
+
+
+@DISTILLERS.register("none", source="the plain training that every distillation is compared with")
+class NoDistiller(Distiller):
+    """Add nothing to the task's loss; the teacher does not run."""
+
+    def __init__(self, probe: Probe | None = None) -> None:
+        """Take the probe that every distiller is given, and read nothing off it."""
+        super().__init__()
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Return no loss."""
+        return {}

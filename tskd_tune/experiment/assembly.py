@@ -1,0 +1,214 @@
+"""From options to parts: how an experiment becomes a trainer.
+
+Every part is initialized from a stream of its own, so that a part that an arm has more of (an extractor, a
+distiller's regressor) leaves the student, the data order and the augmentation of its seed untouched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tskd_tune.distillers import DISTILLERS
+from tskd_tune.distillers.base import Distiller, Need
+from tskd_tune.errors import InputError
+from tskd_tune.experiment.schema import Experiment, Review
+from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite, build_extractors
+from tskd_tune.method.memory import Frozen, Memory
+from tskd_tune.method.review import ReviewLoss
+from tskd_tune.method.sequences import Target
+from tskd_tune.method.taps import Taps
+from tskd_tune.method.transforms import TRANSFORMS
+from tskd_tune.networks import NETWORKS
+from tskd_tune.networks.base import Network
+from tskd_tune.networks.weights import load_into
+from tskd_tune.output import Probe
+from tskd_tune.registry import Component
+from tskd_tune.tasks import TASKS
+from tskd_tune.tasks.base import Task, TaskFacts
+from tskd_tune.training.reviewing import ExtractorTraining, Reviewing
+from tskd_tune.training.streams import initialization
+from tskd_tune.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class TeacherFile:
+    """A teacher that was trained or verified, and what its run's row says of it.
+
+    Attributes:
+        source: ``auto``, or the path that was given.
+        key: the digest of the recipe or of the file.
+        test_top1: its accuracy on the test part, in percent; None where the task has no top-1.
+    """
+
+    name: str
+    source: str
+    path: Path
+    key: str
+    parameters: int
+    test_top1: float | None
+
+
+def build(experiment: Experiment, teacher: TeacherFile | None) -> Trainer:
+    """Build the trainer of an experiment, its data loaded and its teacher read.
+
+    Raises:
+        InputError: data, weights or options do not fit together.
+    """
+    execution = experiment.training.execution()
+    task = task_of(experiment)
+    task.load(execution.device)
+    network = None
+    if teacher is not None:
+        network = teacher_network(experiment, task.facts())
+        load_into(network, teacher.path, name=teacher.name)
+    return assemble(experiment, task, network, task.targets)
+
+
+def assemble(experiment: Experiment, task: Task, teacher: Network | None, targets: Tensor) -> Trainer:
+    """Compose the parts around a task and a teacher's network, which becomes frozen unless it is to be trained."""
+    facts = task.facts()
+    student = student_network(experiment, facts)
+    probe = _probe(student, teacher, facts, targets)
+    with initialization(experiment.seed, "distiller"):
+        distiller: Distiller = DISTILLERS.make(experiment.distiller, probe)
+    review = None
+    if experiment.review is not None:
+        review = _reviewing(experiment, experiment.review, probe, facts)
+    return Trainer(
+        task,
+        student,
+        _teaching(experiment, teacher, distiller),
+        distiller,
+        review,
+        recipe=experiment.training.recipe(),
+        schedule=experiment.schedule(),
+        execution=experiment.training.execution(),
+    )
+
+
+def task_of(experiment: Experiment) -> Task:
+    """Return the experiment's task; within a process experiments with the same options share it, data and all."""
+    return _shared_task(json.dumps(experiment.task.plain(), sort_keys=True))
+
+
+@lru_cache(maxsize=2)
+def _shared_task(words: str) -> Task:
+    options = json.loads(words)
+    component: Component = TASKS.slot().parse(options)
+    return TASKS.make(component)
+
+
+def student_network(experiment: Experiment, facts: TaskFacts) -> Network:
+    """Initialize the student of the experiment's seed."""
+    with initialization(experiment.seed, "student"):
+        return NETWORKS.make(experiment.student, facts.classes, facts.channels)
+
+
+def teacher_network(experiment: Experiment, facts: TaskFacts) -> Network:
+    """Initialize a network of the teacher's kind, to be loaded."""
+    assert experiment.teacher is not None
+    with initialization(experiment.seed, "teacher"):
+        return NETWORKS.make(experiment.teacher, facts.classes, facts.channels)
+
+
+def _probe(student: Network, teacher: Network | None, facts: TaskFacts, targets: Tensor) -> Probe:
+    shapes = student.probe(facts.channels, facts.size)
+    return Probe(
+        student=shapes,
+        teacher=shapes if teacher is None else teacher.probe(facts.channels, facts.size),
+        classes=facts.classes,
+        targets=targets,
+        teacher_norms={} if teacher is None else teacher.stage_norms(),
+    )
+
+
+def _teaching(experiment: Experiment, teacher: Network | None, distiller: Distiller) -> nn.Module | None:
+    if teacher is None or Need.TRAINABLE_TEACHER in distiller.needs:
+        return teacher
+    assert experiment.teacher is not None
+    return Frozen(teacher, take=True, batch_norm=experiment.teacher.batch_norm)
+
+
+def _reviewing(experiment: Experiment, review: Review, probe: Probe, facts: TaskFacts) -> Reviewing:
+    def fresh_loss(*numbers: int) -> ReviewLoss:
+        with initialization(experiment.seed, "extractor", *numbers):
+            return _review_loss(review, probe)
+
+    def fresh_extractors(epoch: int) -> Mapping[str, Tensor]:
+        return fresh_loss(epoch).state_dict()
+
+    return Reviewing(
+        review.review_plan(experiment.training.epochs),
+        fresh_loss(),
+        Memory(review.k, _replacement(experiment, review, facts), **review.memory.options()),
+        strength=review.strength(),
+        extractors=ExtractorTraining(**review.extractor.training.options()),
+        fresh_extractors=fresh_extractors,
+    )
+
+
+def _replacement(experiment: Experiment, review: Review, facts: TaskFacts) -> Callable[[int], nn.Module] | None:
+    """Return what stands in for the snapshots in the control arm whose memories never learned anything."""
+    if review.sequence_order != "random_memory":
+        return None
+    device = experiment.training.execution().device
+
+    def untrained(number: int) -> nn.Module:
+        with initialization(experiment.seed, "random_memory", number):
+            return NETWORKS.make(experiment.student, facts.classes, facts.channels).to(device)
+
+    return untrained
+
+
+def _review_loss(review: Review, probe: Probe) -> ReviewLoss:
+    taps = Taps(probe.student, probe.teacher, **review.taps.options())
+    sequence = review.knowledge_sequence()
+
+    def extractor(site: ExtractorSite) -> Extractor:
+        return EXTRACTORS.make(review.extractor, site)
+
+    return ReviewLoss(
+        taps,
+        TRANSFORMS.make(review.transform),
+        sequence,
+        Target(**review.target.options()),
+        build_extractors(extractor, sequence.steps(review.k), taps.sites, share=review.extractor.share),
+        reduction=review.reduction,
+        tap_reduction=review.tap_reduction,
+    )
+
+
+def verify(experiment: Experiment) -> None:
+    """Build every part on the laptop, without data or weights: what does not fit together is found here.
+
+    Raises:
+        InputError: the task's files are missing, or a part does not fit another.
+    """
+    task = task_of(experiment)
+    facts = task.facts()
+    teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None
+    needs = DISTILLERS.entry(experiment.distiller.name).factory
+    _refuse_unmet(experiment, teacher, getattr(needs, "needs", frozenset()))
+    assemble(experiment, task, teacher, torch.arange(facts.samples[0]) % facts.classes)
+
+
+def _refuse_unmet(experiment: Experiment, teacher: Network | None, needs: frozenset[Need]) -> None:
+    if teacher is None:
+        return
+    norms: Mapping[str, Any] = teacher.stage_norms()
+    if Need.BATCH_NORMS in needs and not norms:
+        name = experiment.teacher.name if experiment.teacher else ""
+        raise InputError(
+            f"distiller: '{experiment.distiller.name}' reads the teacher's batch norms, but '{name}' has none;"
+            " choose another teacher or distiller"
+        )
+
+

@@ -1,0 +1,79 @@
+"""Three readings of the paper as named options, and how an experiment differs from the one that it names.
+
+``paper`` is the default of every option: the paper's explicit equations, and where it is silent the authors'
+code or attention transfer. ``official`` does what the authors' code does, its slips included.
+``paper_literal`` takes the equations at their word; its maps are not normalized, so that training diverges
+at the paper's own lambda.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Preset = Literal["paper", "official", "paper_literal"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "official": {
+        "distiller": {"name": "kd", "temperature": 4.0, "weight": 1.0, "task_weight": 1.0},
+        "review": {
+            "transform": {"name": "attention", "reduce": "mean", "norm": "column_l2"},
+            "taps": {"layers": "official", "point": "post", "teacher_point": "official", "size_match": "pool_teacher"},
+            "extractor": {
+                "name": "conv_lstm",
+                "hidden": [64, 64, 32],
+                "stem": "strided8",
+                "head": "deconv",
+                "peephole": "none",
+                "training": {"decay_when_frozen": True},
+            },
+            "memory": {"batch_norm": "train"},
+        },
+        "teacher": {"batch_norm": "train"},
+        "training": {"nesterov": True, "milestone_convention": "after"},
+        "evaluation": {"test": "every_epoch"},
+    },
+    "paper_literal": {
+        "review": {
+            "transform": {"name": "attention", "norm": "none"},
+            "extractor": {"name": "conv_lstm", "peephole": "full", "readout": "all_steps"},
+        },
+    },
+}
+
+# What identifies the question (which data, which networks, which seed, which machine) is not a deviation.
+NOT_COMPARED = frozenset(
+    {
+        "preset",
+        "seed",
+        "student",
+        "task.name",
+        "teacher.name",
+        "teacher.weights",
+        "teacher.training",
+        "training.device",
+        "training.threads",
+    }
+)
+
+
+def deviations(given: Mapping[str, Any], preset: Mapping[str, Any], path: str = "") -> list[str]:
+    """List where one resolved experiment differs from another, ``review.k: 6 (preset: 3)``, in the order of the YAML."""
+    lines = []
+    for key in [*given, *(key for key in preset if key not in given)]:
+        ours, theirs, where = given.get(key), preset.get(key), f"{path}.{key}" if path else key
+        if where in NOT_COMPARED or ours == theirs:
+            continue
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and ours.get("name") == theirs.get("name"):
+            lines += deviations(ours, theirs, where)
+        else:
+            lines.append(f"{where}: {_word(ours)} (preset: {_word(theirs)})")
+    return lines
+
+
+def _word(value: Any) -> str:
+    """Write a value as short as it can be told from another: a component by its name, a group as what it holds."""
+    if isinstance(value, Mapping):
+        return str(value["name"]) if "name" in value else "on" if len(value) > 1 else str(dict(value))
+    return "null" if value is None else str(value)

@@ -1,0 +1,331 @@
+"""The schema of one run: every option of the YAML, validated as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from tskd_tune import documents
+from tskd_tune.distillers import DISTILLERS
+from tskd_tune.errors import InputError, sentences
+from tskd_tune.experiment.presets import PRESETS, Preset, deviations
+from tskd_tune.method.extractors import EXTRACTORS
+from tskd_tune.method.memory import Memory
+from tskd_tune.method.plan import ReviewPlan
+from tskd_tune.method.sequences import KnowledgeSequence, Target
+from tskd_tune.method.taps import Taps
+from tskd_tune.method.transforms import TRANSFORMS
+from tskd_tune.networks import NETWORKS
+from tskd_tune.registry import Component, Derived, Group, Options
+from tskd_tune.tasks import TASKS
+from tskd_tune.training.execution import DeviceName, Execution, Precision
+from tskd_tune.training.optim import Recipe, scaled_milestones
+from tskd_tune.training.reviewing import ExtractorTraining, Strength
+from tskd_tune.training.trainer import Schedule, TestReading, Trainer
+
+PLAN, TARGET, TAPS, MEMORY = Group(ReviewPlan), Group(Target), Group(Taps), Group(Memory)
+EXTRACTOR_TRAINING = Group(ExtractorTraining)
+if TYPE_CHECKING:
+
+    class SequenceOptions(Derived):
+        """What the derived model below has, for the type checker."""
+
+        sequence_order: str = "forward"
+
+else:  # the options of the knowledge sequence stand directly under `review`
+    SequenceOptions = Group(KnowledgeSequence).model
+
+
+class Descent(Options):
+    """Stochastic gradient descent with drops of the learning rate."""
+
+    epochs: PositiveInt = Field(240, description="epochs of training")
+    lr: PositiveFloat = Field(0.1, description="the first learning rate")
+    milestones: list[NonNegativeInt] | None = Field(
+        None, description="epochs, counted from 0, at which the rate drops; null scales the paper's 150, 180, 210 of 240"
+    )
+    milestone_convention: Literal["at", "after"] = Field(
+        "at", description="a milestone is the first epoch at the lower rate, or the last at the higher"
+    )
+    gamma: PositiveFloat = Field(0.1, description="the factor of a drop")
+    momentum: NonNegativeFloat = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegativeFloat = 5e-4
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scale_milestones(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("milestones") is None:
+            epochs = value.get("epochs", cls.model_fields["epochs"].default)
+            if isinstance(epochs, int) and epochs > 0:
+                return {**value, "milestones": scaled_milestones(epochs)}
+        return value
+
+    @model_validator(mode="after")
+    def _check_milestones(self) -> Descent:
+        drops = self.milestones or []
+        if drops != sorted(set(drops)):
+            raise ValueError(f"milestones: must rise, got {drops}")
+        if drops and drops[-1] >= self.epochs:
+            raise ValueError(
+                f"milestones: {drops[-1]} is never reached in {self.epochs} epochs (0 to {self.epochs - 1});"
+                " leave milestones out to scale them, or train longer"
+            )
+        return self
+
+    def recipe(self) -> Recipe:
+        """Return the optimizer's recipe."""
+        return Recipe(
+            lr=self.lr,
+            milestones=self.milestones or [],
+            gamma=self.gamma,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+            convention=self.milestone_convention,
+        )
+
+
+class Training(Descent):
+    """How the student is trained, and where."""
+
+    device: DeviceName = Field("auto", description="auto takes the GPU where there is one")
+    precision: Precision = Field("float32", description="bfloat16 is faster and changes results")
+    channels_last: bool = Field(False, description="a faster memory format that rounds differently")
+    threads: PositiveInt | None = Field(None, description="CPU threads; null takes what the platform gives")
+
+    def execution(self) -> Execution:
+        """Choose the device and set the threads."""
+        return Execution.choose(self.device, self.precision, self.channels_last, self.threads)
+
+
+class TeacherTraining(Descent):
+    """How the teacher is trained where its weights are ``auto``: its own recipe and its own seed."""
+
+    seed: NonNegativeInt = 0
+
+
+class Teacher(Component):
+    """A network with its weights: trained once and kept (``auto``), or read from a checkpoint."""
+
+    weights: str = Field("auto", description="auto, or the path of a checkpoint")
+    training: TeacherTraining = Field(default_factory=TeacherTraining)
+    batch_norm: Literal["eval", "train"] = Field(
+        "eval", description="train: batch statistics, as the authors' code leaves it"
+    )
+
+
+class Extractor(Component):
+    """An extractor of the knowledge sequence, and how it is trained."""
+
+    share: bool = Field(False, description="one extractor for all taps, or one a tap")
+    training: Annotated[Derived, EXTRACTOR_TRAINING] = Field(default_factory=EXTRACTOR_TRAINING.model)
+
+
+class AutoLambda(Options):
+    """Lambda found at the first review, so that the review's gradient is this share of the task's."""
+
+    auto: PositiveFloat
+
+
+def _read_lambda(value: Any) -> Any:
+    if isinstance(value, dict):
+        return AutoLambda.model_validate(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (isinstance(value, AutoLambda) or (is_number and value >= 0)):
+        raise ValueError(f"must be a number from 0 up or {{auto: share}}, got {value!r}")
+    return value
+
+
+def _read_taps(value: Any) -> Any:
+    return {"layers": value} if isinstance(value, (str, list)) else value
+
+
+class Review(SequenceOptions):
+    """The memorize-review mode of TSKD; the defaults are the paper's."""
+
+    k: PositiveInt = Field(3, description="memories a review reads")
+    delta: PositiveInt = Field(5, description="epochs from one memory to the next")
+    lambda_: Annotated[NonNegativeFloat | AutoLambda, BeforeValidator(_read_lambda)] = Field(
+        1.0, description="weight of L_ST (equation 9), or {auto: share of the task's gradient}"
+    )
+    lambda_warmup: NonNegativeInt = Field(0, description="epochs over which lambda rises from 0")
+    plan: Annotated[Derived, PLAN] = Field(default_factory=PLAN.model)
+    transform: Annotated[Component, TRANSFORMS.slot()] = Field(default_factory=TRANSFORMS.default("attention"))
+    extractor: Annotated[Extractor, EXTRACTORS.slot(Extractor)] = Field(
+        default_factory=EXTRACTORS.default("conv_lstm", Extractor)
+    )
+    target: Annotated[Derived, TARGET] = Field(default_factory=TARGET.model)
+    memory: Annotated[Derived, MEMORY] = Field(default_factory=MEMORY.model)
+    taps: Annotated[Derived, TAPS, BeforeValidator(_read_taps)] = Field(default_factory=TAPS.model)
+    reduction: Literal["mean", "sum"] = "mean"
+    tap_reduction: Literal["sum", "mean"] = "sum"
+
+    @model_validator(mode="after")
+    def _check_extractor_training(self) -> Review:
+        settings = self.extractor.training.options()
+        default = EXTRACTOR_TRAINING.model().options()
+        idle = [name for name in ("lr", "weight_decay") if settings[name] != default[name]]
+        if settings["optimizer"] == "shared" and idle:
+            raise ValueError(
+                f"extractor.training.{idle[0]}: does not apply to the shared optimizer; set optimizer: own, or leave it out"
+            )
+        return self
+
+    def knowledge_sequence(self) -> KnowledgeSequence:
+        """Return the sequence that the extractors read.
+
+        Raises:
+            InputError: an option does not apply to this kind of sequence.
+        """
+        return KnowledgeSequence(**self.options())
+
+    def strength(self) -> Strength:
+        """Return the weight of the review, given or to be found."""
+        if isinstance(self.lambda_, AutoLambda):
+            return Strength(None, self.lambda_.auto, self.lambda_warmup)
+        return Strength(self.lambda_, None, self.lambda_warmup)
+
+    def review_plan(self, epochs: int) -> ReviewPlan:
+        """Plan the epochs of a training.
+
+        Raises:
+            InputError: no review falls within the training.
+        """
+        return ReviewPlan(epochs, self.k, self.delta, **self.plan.options())
+
+
+class Evaluation(Options):
+    """When the test part is read."""
+
+    test: TestReading = Field("last", description="every_epoch also records the best test epoch, marked as such")
+
+
+class Experiment(Options):
+    """One run: a student on a task, perhaps under a teacher, perhaps reviewing, from one seed."""
+
+    preset: Preset = Field("paper", description="fills what the file does not set")
+    task: Annotated[Component, TASKS.slot()]
+    teacher: Annotated[Teacher, NETWORKS.slot(Teacher)] | None = None
+    student: Annotated[Component, NETWORKS.slot()]
+    distiller: Annotated[Component, DISTILLERS.slot()] = Field(default_factory=DISTILLERS.default("none"))
+    review: Review | None = Field(default_factory=lambda: Review(), description="null: the baseline")
+    training: Training = Field(default_factory=Training)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    seed: NonNegativeInt = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        filling = dict(PRESETS.get(str(value.get("preset", "paper")), {}))
+        if value.get("teacher") is None:
+            filling.pop("teacher", None)
+        return documents.merge(filling, _spell_out(value))
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Experiment:
+        if self.teacher is None and self.needs_teacher:
+            who = "review" if self.review is not None else f"distiller '{self.distiller.name}'"
+            raise ValueError(f"teacher: is missing, but the {who} asks for one; name a network, as teacher: resnet56")
+        if self.review is not None:
+            self.review.review_plan(self.training.epochs)
+            self.review.knowledge_sequence()
+        return self
+
+    @classmethod
+    def read(cls, document: dict[str, Any]) -> Experiment:
+        """Validate plain data.
+
+        Raises:
+            InputError: with a sentence for every mistake.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise InputError("\n".join(sentences(error))) from error
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether anything in this run asks for a teacher."""
+        return self.review is not None or bool(DISTILLERS.entry(self.distiller.name).needs)
+
+    def plan(self) -> ReviewPlan | None:
+        """Return which epoch memorizes and which reviews, if any does."""
+        return None if self.review is None else self.review.review_plan(self.training.epochs)
+
+    def schedule(self) -> Schedule:
+        """Return the training's length, seed and reading of the test part."""
+        return Schedule(self.training.epochs, self.seed, self.evaluation.test)
+
+    def deviations(self) -> list[str]:
+        """List where this experiment differs from the preset that it names, one line an option."""
+        identity = ("preset", "task", "student", "teacher")
+        same = {key: getattr(getattr(self, key), "name", getattr(self, key)) for key in identity}
+        reference = Experiment.model_validate({**same, "teacher": same["teacher"] or same["student"]}).plain()
+        given = self.plain()
+        if given["teacher"] is None:
+            del given["teacher"], reference["teacher"]
+        return deviations(given, reference)
+
+    def warnings(self) -> list[str]:
+        """Return what a user should know of the plan before training."""
+        plan = self.plan()
+        return [] if plan is None else plan.warnings(self.training.milestones or [])
+
+    def build(self) -> Trainer:
+        """Build the trainer, with the teacher from the user's cache, trained first if need be.
+
+        Raises:
+            InputError: data, weights or options do not fit together.
+        """
+        from tskd_tune.experiment.assembly import build
+        from tskd_tune.experiment.teacher import obtain
+        from tskd_tune.training.teachers import TeacherCache
+
+        return build(self, obtain(self, TeacherCache(), progress=lambda record: None))
+
+    def teacher_experiment(self) -> Experiment:
+        """Return the plain training that makes this experiment's teacher."""
+        assert self.teacher is not None
+        network = {"name": self.teacher.name, **_own(self.teacher)}
+        recipe = self.teacher.training.plain()
+        seed = recipe.pop("seed")
+        machine = {key: getattr(self.training, key) for key in ("device", "precision", "channels_last", "threads")}
+        return Experiment(
+            task=self.task, student=network, review=None, training={**recipe, **machine}, seed=seed  # type: ignore[arg-type]
+        )
+
+
+def _own(component: Component) -> dict[str, Any]:
+    """Return a component's own options by their names in YAML."""
+    return {name.removesuffix("_"): value for name, value in component.options().items()}
+
+
+def _spell_out(value: dict[str, Any]) -> dict[str, Any]:
+    """Write ``taps: stages`` and ``distiller: kd`` as mappings, so that a preset merges into them."""
+    spelled = dict(value)
+    for key in ("task", "teacher", "student", "distiller"):
+        if isinstance(spelled.get(key), str):
+            spelled[key] = {"name": spelled[key]}
+    review = spelled.get("review")
+    if isinstance(review, dict):
+        review = dict(review)
+        for key in ("transform", "extractor"):
+            if isinstance(review.get(key), str):
+                review[key] = {"name": review[key]}
+        if "taps" in review:
+            review["taps"] = _read_taps(review["taps"])
+        spelled["review"] = review
+    return spelled

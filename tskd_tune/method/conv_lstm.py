@@ -1,0 +1,231 @@
+"""The paper's extractor: a convolutional LSTM that encodes the sequence and forecasts from its states.
+
+TSKD, Eq. 6 and 11; Shi et al. 2015, arXiv 1506.04214, Eq. 3 and Section 3.2. With X the input, H the hidden and C the
+cell state, ``*`` a convolution and ``o`` a product of elements::
+
+    i_t = sigmoid(W_xi * X_t + W_hi * H_{t-1} + W_ci o C_{t-1} + b_i)
+    f_t = sigmoid(W_xf * X_t + W_hf * H_{t-1} + W_cf o C_{t-1} + b_f)
+    C_t = f_t o C_{t-1} + i_t o tanh(W_xc * X_t + W_hc * H_{t-1} + b_c)
+    o_t = sigmoid(W_xo * X_t + W_ho * H_{t-1} + W_co o C_t + b_o)
+    H_t = o_t o tanh(C_t)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from tskd_tune.errors import InputError
+from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite, OddInt
+
+State = tuple[Tensor, Tensor]
+STRIDED_CHANNELS = 8
+SLOPE = 0.2
+
+
+class _Cell(nn.Module):
+    """The recurrent half of Eq. 11: it adds the states to inputs that were projected to the four gates before.
+
+    The gates lie in the order i, f, c, o. Peepholes begin at zero, as in the original.
+    """
+
+    peep_input: nn.Parameter | None
+    peep_forget: nn.Parameter | None
+    peep_output: nn.Parameter | None
+
+    def __init__(self, hidden: int, kernel: int, peephole: tuple[int, ...] | None) -> None:
+        super().__init__()
+        self.recurrent = nn.Conv2d(hidden, 4 * hidden, kernel, padding=kernel // 2, bias=False)
+        for name in ("peep_input", "peep_forget", "peep_output"):
+            weight = None if peephole is None else nn.Parameter(torch.zeros(peephole))
+            self.register_parameter(name, weight)
+
+    def forward(self, projected: Tensor, state: State | None) -> State:
+        """Go one step on from ``[B, 4h, H, W]`` and the states ``[B, h, H, W]``, None before the first step."""
+        if state is None:
+            return self._first(projected)
+        hidden, cell = state
+        from_input, from_forget, change, from_output = (projected + self.recurrent(hidden)).chunk(4, 1)
+        kept = torch.sigmoid(_peek(from_forget, self.peep_forget, cell)) * cell
+        cell = kept + torch.sigmoid(_peek(from_input, self.peep_input, cell)) * torch.tanh(change)
+        return self._shown(from_output, cell)
+
+    def _first(self, projected: Tensor) -> State:
+        # Both states before the first step are zero: nothing recurs, and there is nothing to peek at or to forget.
+        from_input, _, change, from_output = projected.chunk(4, 1)
+        return self._shown(from_output, torch.sigmoid(from_input) * torch.tanh(change))
+
+    def _shown(self, from_output: Tensor, cell: Tensor) -> State:
+        return torch.sigmoid(_peek(from_output, self.peep_output, cell)) * torch.tanh(cell), cell
+
+
+def _peek(gate: Tensor, weight: Tensor | None, cell: Tensor) -> Tensor:
+    return gate if weight is None else gate + weight * cell
+
+
+class _NoInput(nn.Module):
+    """The projection of an input of zeros: the biases of the four gates."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(4 * hidden))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Ignore the inputs; return ``[1, 4h, 1, 1]``."""
+        return self.bias.view(1, -1, 1, 1)
+
+
+@EXTRACTORS.register("conv_lstm", source="TSKD, Eq. 6 and 11; Shi et al. 2015, arXiv 1506.04214")
+class ConvLSTM(Extractor):
+    """An encoder and a forecaster of one layer each; the forecaster starts from the encoder's last states.
+
+    Args:
+        site: where it stands.
+        hidden: the channels h of the states, or a list with one number a tap.
+        kernel: the side of the square convolutions, in pixels, odd.
+        peephole: ``channel``: one weight a channel, whatever the size of the maps; ``full``: one a channel and
+            pixel; ``none``.
+        stem: ``strided8``: a 3x3 convolution of stride 2 to 8 channels and a leaky ReLU (0.2) before the encoder.
+        forecaster_input: what the forecaster reads at each of its steps: ``zeros``, or the ``last`` element.
+        readout: what the head reads: the last hidden state ``h``, it and the cell state (``h_c``), or the hidden
+            states of all forecast steps (``all_steps``).
+        head: ``conv1x1``; ``deconv``: a transposed 4x4 convolution of stride 2 and a 3x3 convolution, 8 channels
+            each with a leaky ReLU (0.2), then a 1x1 convolution. It goes with ``stem: strided8``, and only with it.
+        forecast_steps: how many steps the forecaster takes.
+        out_activation: what bounds the prediction; the target of Eq. 7 is never negative.
+
+    Raises:
+        InputError: a list ``hidden`` of another length than the taps, a stem and a head that do not give the size
+            of the input, odd sizes under a strided stem, or ``all_steps`` of a single step.
+    """
+
+    def __init__(
+        self,
+        site: ExtractorSite,
+        *,
+        hidden: PositiveInt | list[PositiveInt] = 16,
+        kernel: OddInt = 3,
+        peephole: Literal["channel", "full", "none"] = "channel",
+        stem: Literal["none", "strided8"] = "none",
+        forecaster_input: Literal["zeros", "last"] = "zeros",
+        readout: Literal["h", "h_c", "all_steps"] = "h",
+        head: Literal["conv1x1", "deconv"] = "conv1x1",
+        forecast_steps: PositiveInt = 1,
+        out_activation: Literal["none", "relu", "softplus"] = "none",
+    ) -> None:
+        super().__init__()
+        _check_sizes(site, stem, head)
+        _check_readout(readout, forecast_steps)
+        width = _hidden(site, hidden)
+        inputs, stride = (STRIDED_CHANNELS, 2) if stem == "strided8" else (1, 1)
+        self.state_size = (site.height // stride, site.width // stride)
+        self.forecast_steps = forecast_steps
+        self._is_sized = peephole == "full"
+        self._readout = readout
+        weights = {"channel": (1, width, 1, 1), "full": (1, width, *self.state_size), "none": None}[peephole]
+        self.stem = _stem(stem)
+        self.encoder_input: nn.Module = nn.Conv2d(inputs, 4 * width, kernel, padding=kernel // 2)
+        self.encoder = _Cell(width, kernel, weights)
+        self.forecaster_input: nn.Module = (
+            _NoInput(width)
+            if forecaster_input == "zeros"
+            else nn.Conv2d(inputs, 4 * width, kernel, padding=kernel // 2)
+        )
+        self.forecaster = _Cell(width, kernel, weights)
+        states = {"h": 1, "h_c": 2, "all_steps": forecast_steps}[readout]
+        self.head = _head(head, states * width)
+        self.activation = {"none": nn.Identity, "relu": nn.ReLU, "softplus": nn.Softplus}[out_activation]()
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Map ``[T, B, 1, H, W]`` to ``[B, 1, H, W]``.
+
+        Raises:
+            InputError: maps of another size than the site's under ``peephole: full``.
+        """
+        steps, batch = sequence.shape[:2]
+        inputs = self.stem(sequence.flatten(0, 1))
+        self._check_state_size(inputs)
+        # What the gates take from the inputs knows no order: one convolution for all steps.
+        projected: Tensor = self.encoder_input(inputs).unflatten(0, (steps, batch))
+        state: State | None = None
+        for step in projected:
+            state = self.encoder(step, state)
+        states = self._forecast(self.forecaster_input(inputs[-batch:]), state)
+        prediction: Tensor = self.activation(self.head(self._read(states)))
+        return prediction
+
+    def _forecast(self, projected: Tensor, state: State | None) -> list[State]:
+        states = []
+        for _ in range(self.forecast_steps):
+            state = self.forecaster(projected, state)
+            states.append(state)
+        return states
+
+    def _read(self, states: list[State]) -> Tensor:
+        if self._readout == "all_steps":
+            return torch.cat([hidden for hidden, _ in states], 1)
+        return torch.cat(states[-1], 1) if self._readout == "h_c" else states[-1][0]
+
+    def _check_state_size(self, inputs: Tensor) -> None:
+        size = tuple(inputs.shape[-2:])
+        if self._is_sized and size != self.state_size:
+            raise InputError(
+                f"review.extractor.peephole: 'full' weights were made for states of {_by(self.state_size)} pixels "
+                f"but these are {_by(size)}; use peephole: channel, or one extractor a tap"
+            )
+
+
+def _stem(stem: str) -> nn.Module:
+    if stem == "none":
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(1, STRIDED_CHANNELS, 3, stride=2, padding=1), nn.LeakyReLU(SLOPE))
+
+
+def _head(head: str, channels: int) -> nn.Module:
+    if head == "conv1x1":
+        return nn.Conv2d(channels, 1, 1)
+    return nn.Sequential(
+        nn.ConvTranspose2d(channels, STRIDED_CHANNELS, 4, stride=2, padding=1),
+        nn.LeakyReLU(SLOPE),
+        nn.Conv2d(STRIDED_CHANNELS, STRIDED_CHANNELS, 3, padding=1),
+        nn.LeakyReLU(SLOPE),
+        nn.Conv2d(STRIDED_CHANNELS, 1, 1),
+    )
+
+
+def _hidden(site: ExtractorSite, hidden: int | list[int]) -> int:
+    if isinstance(hidden, int):
+        return hidden
+    if len(hidden) != site.taps:
+        raise InputError(
+            f"review.extractor.hidden: a list needs one number for each of the {site.taps} extractors, got {hidden}; "
+            "give as many, or a single number"
+        )
+    return hidden[site.tap]
+
+
+def _check_sizes(site: ExtractorSite, stem: str, head: str) -> None:
+    if (stem == "strided8") != (head == "deconv"):
+        raise InputError(
+            f"review.extractor: stem: {stem} with head: {head} does not give a prediction of the size of the maps; "
+            "use strided8 with deconv, or none with conv1x1"
+        )
+    if stem == "strided8" and (site.height % 2 or site.width % 2):
+        raise InputError(
+            f"review.extractor.stem: strided8 needs maps of even height and width, got {site.height}x{site.width} "
+            f"at tap {site.tap}; use stem: none with head: conv1x1"
+        )
+
+
+def _check_readout(readout: str, forecast_steps: int) -> None:
+    if readout == "all_steps" and forecast_steps == 1:
+        raise InputError(
+            "review.extractor.readout: all_steps of forecast_steps: 1 is the same as h; use h, or more steps"
+        )
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return "x".join(str(side) for side in size)

@@ -1,0 +1,122 @@
+"""The review loss of TSKD: transform -> sequence -> extractor -> distance to the target (Eq. 4 to 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from tskd_tune.errors import InputError
+from tskd_tune.method.extractors import Extractor
+from tskd_tune.method.sequences import KnowledgeSequence, Target
+from tskd_tune.method.taps import Taps
+from tskd_tune.method.transforms import Transform
+from tskd_tune.output import Output
+
+
+@dataclass(frozen=True)
+class ReviewTerms:
+    """What a review finds in a batch.
+
+    Attributes:
+        loss: L_ST of Eq. 8, a scalar, not yet times lambda.
+        teacher_gap: the mean of ``|A_T - A_S|`` over the batch, the pixels and the taps, a scalar without
+            gradient. A loss that falls beside a gap that does not: the gap is predicted, not closed.
+    """
+
+    loss: Tensor
+    teacher_gap: Tensor
+
+
+class ReviewLoss(nn.Module):
+    """L_ST: how far the predicted increment is from the one that leads to the teacher (TSKD, Eq. 8).
+
+    Its parameters are the extractors'.
+
+    Args:
+        taps: where student and teacher are compared.
+        transform: features -> maps (Eq. 10).
+        sequence: maps of the snapshots and today's -> knowledge sequence (Eq. 4 and 5).
+        target: today's map and the teacher's -> target (Eq. 7).
+        extractors: one a tap, in their order, or a single one for all (Eq. 6).
+        reduction: the squared errors' ``mean`` over batch and pixels, or their ``sum`` over the pixels and mean
+            over the batch.
+        tap_reduction: whether the losses of the taps are added or averaged.
+
+    Raises:
+        InputError: neither one extractor nor one a tap.
+    """
+
+    def __init__(
+        self,
+        taps: Taps,
+        transform: Transform,
+        sequence: KnowledgeSequence,
+        target: Target,
+        extractors: Sequence[Extractor],
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        tap_reduction: Literal["sum", "mean"] = "sum",
+    ) -> None:
+        super().__init__()
+        if len(extractors) not in (1, len(taps.names)):
+            raise InputError(
+                f"review.extractor: {len(extractors)} extractors for {len(taps.names)} taps; give one a tap, or one"
+            )
+        self._taps = taps
+        self.transform = transform
+        self._sequence = sequence
+        self._target = target
+        self.extractors = nn.ModuleList(extractors)
+        self._sums_pixels = reduction == "sum"
+        self._averages_taps = tap_reduction == "mean"
+
+    def forward(
+        self,
+        student: Output,
+        teacher: Output,
+        memories: Sequence[Output],
+        generator: torch.Generator | None = None,
+    ) -> ReviewTerms:
+        """Compare a student with its teacher in the light of its own past.
+
+        Args:
+            student: today's student on the batch, with its gradient.
+            teacher: the teacher on the same batch; no gradient flows into it.
+            memories: the k snapshots on the same batch, oldest first; no gradient flows into them.
+            generator: the source of shuffled sequences.
+        """
+        pairs = self._taps.pairs(student, teacher)
+        past = self._past(memories, [ours for ours, _ in pairs])
+        terms = [
+            self._at_tap(tap, self.transform(ours), self._constant(theirs), [maps[tap] for maps in past], generator)
+            for tap, (ours, theirs) in enumerate(pairs)
+        ]
+        losses = torch.stack([loss for loss, _ in terms])
+        gaps = torch.stack([gap for _, gap in terms])
+        return ReviewTerms(losses.mean() if self._averages_taps else losses.sum(), gaps.mean())
+
+    def _past(self, memories: Sequence[Output], like: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Return the maps ``[B, H, W]`` of every snapshot, oldest first, at every tap."""
+        features = [self._taps.of_student(memory, like) for memory in memories]
+        return [[self._constant(map_) for map_ in maps] for maps in features]
+
+    def _constant(self, features: Tensor) -> Tensor:
+        maps: Tensor = self.transform(features)
+        return maps
+
+    def _at_tap(
+        self, tap: int, current: Tensor, teacher: Tensor, past: list[Tensor], generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss and the teacher gap of one tap, both scalars."""
+        sequence = self._sequence(past, current, generator)
+        extractor = self.extractors[tap if len(self.extractors) > 1 else 0]
+        prediction = extractor(sequence).squeeze(1).to(current.dtype)
+        error = self._target.prediction_scale * prediction - self._target(current, teacher)
+        return self._reduced(error.square()), (teacher - current.detach()).abs().mean()
+
+    def _reduced(self, squares: Tensor) -> Tensor:
+        return squares.sum((1, 2)).mean() if self._sums_pixels else squares.mean()

@@ -1,0 +1,165 @@
+"""Where student and teacher are compared: the pairs of layers C of TSKD's Eq. 7 and 8, made equal in size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tskd_tune.errors import InputError, did_you_mean
+from tskd_tune.output import Output, Shapes
+
+Size = tuple[int, int]
+_OFFICIAL = ("stem", "stage1", "stage2")
+
+
+class Taps:
+    """The tapped stages of a student and its teacher, one to one by name.
+
+    Args:
+        student: the student's shapes.
+        teacher: the teacher's shapes.
+        layers: ``stages``: every stage of the student but its stem; ``official``: stem, stage1 and stage2, as the
+            authors' public code; ``last``: the student's last stage; or the names of stages, in order.
+        point: after (``post``) or before (``pre``) the activation that ends a stage.
+        teacher_point: the same for the teacher, by default that of the student; ``official``: the stem after, the
+            other stages before their activation.
+        size_match: what makes H and W equal, on features, before the transform. ``pool_larger`` averages the larger
+            map down; ``pool_teacher`` pools the teacher's to the student's size, repeating pixels where it is the
+            smaller; ``interp_student`` brings the student's to the teacher's size bilinearly; ``error`` refuses.
+
+    Attributes:
+        names: the tapped stages, in order.
+        sites: the matched ``(H, W)`` of every tap, in order, in pixels.
+
+    Raises:
+        InputError: a stage or its pre-activation that a network lacks, a stage that is no ``[C, H, W]`` map, no or
+            repeated layers, or sizes that differ under ``size_match: error``.
+    """
+
+    def __init__(
+        self,
+        student: Shapes,
+        teacher: Shapes,
+        *,
+        layers: Literal["stages", "official", "last"] | list[str] = "stages",
+        point: Literal["post", "pre"] = "post",
+        teacher_point: Literal["post", "pre", "official"] | None = None,
+        size_match: Literal["pool_larger", "pool_teacher", "interp_student", "error"] = "pool_larger",
+    ) -> None:
+        self.names = _names(layers, list(student.features))
+        self._size_match = size_match
+        self._student_points = dict.fromkeys(self.names, point)
+        self._teacher_points = _teacher_points(self.names, teacher_point or point)
+        self.sites = self._sites(student, teacher)
+
+    def pairs(self, student: Output, teacher: Output) -> list[tuple[Tensor, Tensor]]:
+        """Return the student's and the teacher's features of every tap, ``[B, C_s, H, W]`` and ``[B, C_t, H, W]``."""
+        taken = zip(
+            self.names, _taken(student, self._student_points), _taken(teacher, self._teacher_points), strict=True
+        )
+        return [self._pair(name, ours, theirs) for name, ours, theirs in taken]
+
+    def of_student(self, output: Output, like: Sequence[Tensor]) -> list[Tensor]:
+        """Return the features of every tap of a remembered student, in the sizes of today's matched features.
+
+        Args:
+            output: what a snapshot found.
+            like: today's features, ``[B, C, H, W]`` a tap, after size matching.
+        """
+        features = _taken(output, self._student_points)
+        return [self._resized(map_, _size(today)) for map_, today in zip(features, like, strict=True)]
+
+    def _sites(self, student: Shapes, teacher: Shapes) -> tuple[Size, ...]:
+        ours = _checked(student, self._student_points, "student")
+        theirs = _checked(teacher, self._teacher_points, "teacher")
+        return tuple(self._matched(name, ours[name], theirs[name]) for name in self.names)
+
+    def _pair(self, name: str, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        size = self._matched(name, _size(student), _size(teacher))
+        return self._resized(student, size), _pooled(teacher, size)
+
+    def _resized(self, student: Tensor, size: Size) -> Tensor:
+        if self._size_match == "interp_student" and _size(student) != size:
+            return F.interpolate(student, size, mode="bilinear", align_corners=False)
+        return _pooled(student, size)
+
+    def _matched(self, name: str, student: Size, teacher: Size) -> Size:
+        if student == teacher or self._size_match == "pool_teacher":
+            return student
+        if self._size_match == "interp_student":
+            return teacher
+        if self._size_match == "pool_larger":
+            return min(student[0], teacher[0]), min(student[1], teacher[1])
+        raise InputError(
+            f"review.taps.size_match: stage '{name}' is {student[0]}x{student[1]} in the student but "
+            f"{teacher[0]}x{teacher[1]} in the teacher; use pool_larger, pool_teacher or interp_student"
+        )
+
+
+def _names(layers: str | list[str], stages: list[str]) -> tuple[str, ...]:
+    """Resolve the option to the names of stages, each once."""
+    if isinstance(layers, list):
+        names = tuple(layers)
+    elif layers == "official":
+        names = _OFFICIAL
+    else:
+        behind_stem = tuple(stage for stage in stages if stage != "stem")
+        names = behind_stem if layers == "stages" else behind_stem[-1:]
+    if not names:
+        raise InputError(f"review.taps.layers: no stage to tap, got {layers!r}; known: {', '.join(stages)}")
+    if len(set(names)) < len(names):
+        raise InputError(f"review.taps.layers: every stage may be tapped once, got {layers}")
+    return names
+
+
+def _teacher_points(names: Sequence[str], point: str) -> dict[str, str]:
+    if point == "official":
+        return {name: "post" if name == "stem" else "pre" for name in names}
+    return dict.fromkeys(names, point)
+
+
+def _checked(shapes: Shapes, points: Mapping[str, str], who: str) -> dict[str, Size]:
+    """Return the size of every tap of a network, or say which tap it lacks."""
+    sizes = {}
+    for name, point in points.items():
+        shape = _shape(shapes, name, point, who)
+        if len(shape) != 3:
+            raise InputError(
+                f"review.taps.layers: stage '{name}' of the {who} has the shape {list(shape)}, but a review needs "
+                "maps [C, H, W]; tap other stages"
+            )
+        sizes[name] = (shape[1], shape[2])
+    return sizes
+
+
+def _shape(shapes: Shapes, name: str, point: str, who: str) -> tuple[int, ...]:
+    if name not in shapes.features:
+        raise InputError(f"review.taps.layers: the {who} has no stage '{name}'{did_you_mean(name, shapes.features)}")
+    table = shapes.features if point == "post" else shapes.preactivations
+    if name not in table:
+        raise InputError(
+            f"review.taps: the {who} has no pre-activation of stage '{name}'; known: {', '.join(table)}; "
+            f"leave '{name}' out of layers, or tap the {who} with 'post'"
+        )
+    return table[name]
+
+
+def _taken(output: Output, points: Mapping[str, str]) -> list[Tensor]:
+    return [(output.features if point == "post" else output.preactivations)[name] for name, point in points.items()]
+
+
+def _size(map_: Tensor) -> Size:
+    return map_.shape[-2], map_.shape[-1]
+
+
+def _pooled(map_: Tensor, size: Size) -> Tensor:
+    height, width = _size(map_)
+    if (height, width) == size:
+        return map_
+    if height % size[0] == 0 and width % size[1] == 0:
+        # The same averages, and a backward pass that is deterministic on GPUs.
+        return F.avg_pool2d(map_, (height // size[0], width // size[1]))
+    return F.adaptive_avg_pool2d(map_, size)

@@ -1,0 +1,83 @@
+"""Feature maps -> attention maps (TSKD, Eq. 10; Zagoruyko and Komodakis 2017, Eq. 2 and Section 3.1)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from tskd_tune.registry import Registry
+
+EPSILON = 1e-12
+
+
+class Transform(nn.Module, ABC):
+    """A map of feature maps ``[B, C, H, W]`` to maps ``[B, H, W]``, on which snapshots are compared."""
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``[B, C, H, W]`` to ``[B, H, W]``."""
+
+
+TRANSFORMS: Registry[Transform] = Registry("transforms")
+
+
+def _l2(maps: Tensor) -> Tensor:
+    return F.normalize(maps.flatten(1), dim=1, eps=EPSILON).view_as(maps)
+
+
+_REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "sum": lambda powers: powers.sum(1),
+    "mean": lambda powers: powers.mean(1),
+    "max": lambda powers: powers.amax(1),
+}
+_NORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda maps: maps,
+    "l2": _l2,
+    "l2_rms": lambda maps: _l2(maps) * maps[0].numel() ** 0.5,
+    "column_l2": lambda maps: F.normalize(maps, dim=1, eps=EPSILON),
+    "sum1": lambda maps: maps / maps.sum((1, 2), keepdim=True).clamp_min(EPSILON),
+}
+
+
+@TRANSFORMS.register("attention", source="TSKD, Eq. 10; Zagoruyko and Komodakis 2017, arXiv 1612.03928")
+class Attention(Transform):
+    """The spatial attention map of a layer: powers of the absolute activations, reduced over the channels.
+
+    The map is computed in float32 at least, even under autocast: sums of squares leave the range of half
+    precision. A map of zeros stays zero, and its gradient is zero.
+
+    Args:
+        power: the exponent p of ``|F|^p``.
+        reduce: how the C powers of a pixel become one number; sum and mean differ only without a norm.
+        norm: ``none``; ``l2``: each map has length 1 over its H*W pixels; ``l2_rms``: the same times
+            sqrt(H*W), a root mean square of 1; ``column_l2``: each column has length 1 over its H pixels, what the
+            authors' public code computes; ``sum1``: each map sums to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        power: PositiveInt = 2,
+        reduce: Literal["sum", "mean", "max"] = "sum",
+        norm: Literal["none", "l2", "l2_rms", "column_l2", "sum1"] = "l2",
+    ) -> None:
+        super().__init__()
+        self.power = power
+        self._reduce = _REDUCTIONS[reduce]
+        self._norm = _NORMS[norm]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``[B, C, H, W]`` to ``[B, H, W]``, non-negative, of float32 or wider."""
+        with torch.autocast(features.device.type, enabled=False):
+            wide = features.to(torch.promote_types(features.dtype, torch.float32))
+            return self._norm(self._reduce(self._powers(wide)))
+
+    def _powers(self, features: Tensor) -> Tensor:
+        # An even power needs no absolute value: one pass over [B, C, H, W] less.
+        return features.pow(self.power) if self.power % 2 == 0 else features.abs().pow(self.power)

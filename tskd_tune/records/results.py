@@ -1,0 +1,372 @@
+"""What a run leaves behind: one row a finished training, a history line an epoch, and the folder that holds them.
+
+The layout is drawn in ``docs/architecture.md``; its version is `FORMAT`.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from tskd_tune import documents
+from tskd_tune.errors import InputError, RunError, sentences
+from tskd_tune.records.files import append_lines, disk_error, json_line, parsed_line, read_text, write_whole
+from tskd_tune.records.pedigree import commit, versions
+
+FORMAT: Final = 1
+STORAGE = Path("runs")
+BEST_TEST_MARK: Final = "chosen on the test set: only for comparison with papers that do so"
+
+Kind = Literal["sweep", "train"]
+Status = Literal["done", "failed", "stopped"]
+
+
+def _finite_or_none(value: float | None) -> float | None:
+    return value if value is None or math.isfinite(value) else None
+
+
+Metric = Annotated[float | None, AfterValidator(_finite_or_none)]
+
+
+class Record(BaseModel):
+    """A frozen, strict group of facts; a trailing underscore is dropped in JSON."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        alias_generator=lambda name: name.removesuffix("_"),
+    )
+
+    def plain(self) -> dict[str, Any]:
+        """Return the facts as plain data, with the names of the JSON."""
+        return self.model_dump(mode="json")
+
+
+class PlanRecord(Record):
+    """Which epochs memorized and which reviewed, as planned; both empty without a review."""
+
+    memorize: list[int] = []
+    review: list[int] = []
+
+
+class BestValidation(Record):
+    """The epoch with the best validation accuracy; accuracies in percent."""
+
+    epoch: int
+    val_top1: float
+    test_top1: float | None = None
+
+
+class BestTest(Record):
+    """The epoch with the best test accuracy, in percent; it carries its mark wherever it goes."""
+
+    epoch: int
+    test_top1: float
+    marked: Literal["chosen on the test set: only for comparison with papers that do so"] = BEST_TEST_MARK
+
+
+class Cost(Record):
+    """What a training cost: wall seconds in all and in training steps, bytes at the peak, where it ran."""
+
+    seconds: float
+    train_seconds: float
+    peak_memory_bytes: int | None = None
+    device: str
+    threads: int
+
+
+class TeacherRecord(Record):
+    """The teacher of a run: ``source`` is ``auto`` (trained here, under the cache key) or the path of its weights.
+
+    Accuracies in percent, the seconds are those of its own training (None where it was given).
+    """
+
+    name: str
+    source: str
+    key: str | None = None
+    parameters: int | None = None
+    test_top1: float | None = None
+    val_top1: float | None = None
+    seconds: float | None = None
+
+
+class Row(Record):
+    """One finished run: one seed of one point of the space.
+
+    Attributes:
+        run: the trial's id.
+        arm: the point's label.
+        point: hole -> sampled value.
+        reason: why it failed or was stopped; None for one that is done.
+        epochs: epochs trained, of ``epochs_planned``.
+        metrics: those of the last epoch, accuracies in percent; null where the number was not finite.
+        lambda_: the weight of the review; None without one.
+        deviations: what differs from ``preset``, a sentence each.
+        started: ISO 8601, as is ``finished``.
+        experiment: the resolved experiment as plain data.
+    """
+
+    format: Literal[1] = FORMAT
+    run: str
+    arm: str
+    point: dict[str, Any] = {}
+    seed: int
+    status: Status
+    reason: str | None = None
+    epochs: int
+    epochs_planned: int
+    plan: PlanRecord = PlanRecord()
+    metrics: dict[str, Metric] = {}
+    best_validation: BestValidation | None = None
+    best_test: BestTest | None = None
+    lambda_: Metric = None
+    cost: Cost
+    teacher: TeacherRecord | None = None
+    preset: str
+    deviations: list[str] = []
+    warnings: list[str] = []
+    versions: dict[str, str] = Field(default_factory=versions)
+    commit: str | None = Field(default_factory=commit)
+    started: str
+    finished: str
+    experiment: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells one row from another: its trial and its seed."""
+        return self.run, self.seed
+
+
+class State(Record):
+    """What `state.json` says of a run folder; ``expected`` is the number of rows of a finished run, if known."""
+
+    format: Literal[1] = FORMAT
+    kind: Kind
+    created: str
+    expected: int | None = None
+    versions: dict[str, str] = Field(default_factory=versions)
+    commit: str | None = Field(default_factory=commit)
+
+
+class RunFolder:
+    """A run on disk; every file in it is whole or absent, and every failure a sentence."""
+
+    def __init__(self, path: Path, state: State) -> None:
+        """Take an existing folder; `create` and `open` are the ways in."""
+        self.path = path
+        self.state = state
+
+    @classmethod
+    def create(
+        cls, root: Path, name: str, kind: Kind, document: Mapping[str, Any], *, expected: int | None = None
+    ) -> RunFolder:
+        """Make ``root/name`` with the resolved document, wholly or not at all.
+
+        Raises:
+            InputError: the name is taken or no plain name, or ``root`` may not be written.
+        """
+        path = root / _plain_name(name)
+        state = State(kind=kind, created=now(), expected=expected)
+        part = root / f".{name}.{uuid4().hex}.part"
+        try:
+            (part / "trials").mkdir(parents=True)
+            _refuse_taken(path)
+            write_whole(part / "sweep.yaml", documents.dump(dict(document)))
+            write_whole(part / "state.json", json_line(state.plain()))
+            part.rename(path)
+        except OSError as error:
+            _refuse_taken(path)
+            text = error.strerror or str(error)
+            raise InputError(f"{path}: the run's folder cannot be made ({text}); give another --storage") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return cls(path, state)
+
+    @classmethod
+    def open(cls, path_or_name: str | Path, storage: Path = STORAGE) -> RunFolder:
+        """Open a run by its path, or by its name in ``storage``.
+
+        Raises:
+            InputError: there is no such folder, it is no run, or another version wrote it.
+        """
+        path = _find(Path(path_or_name), storage)
+        text = _text_of(path / "state.json")
+        if text is None:
+            empty = not any(path.iterdir())
+            what = "is empty" if empty else "is not a run's folder (it has no state.json)"
+            raise InputError(f"{path} {what}; give the path or the name of a run that `tskd-tune sweep` made")
+        return cls(path, _state_of(path, text))
+
+    @property
+    def name(self) -> str:
+        """The run's name, that of its folder."""
+        return self.path.resolve().name
+
+    @property
+    def rows_path(self) -> Path:
+        """Where the rows are kept."""
+        return self.path / "rows.jsonl"
+
+    def document(self) -> dict[str, Any]:
+        """Return the resolved document, as plain data.
+
+        Raises:
+            InputError: ``sweep.yaml`` is gone or no longer a YAML mapping.
+        """
+        return documents.read(self.path / "sweep.yaml")
+
+    def rows(self) -> list[Row]:
+        """Return the rows; a torn last line is left out with a warning.
+
+        Raises:
+            RunError: a line before the last is no row, or another version wrote it.
+        """
+        rows, damage = self._read_rows()
+        for sentence in damage:
+            warnings.warn(sentence, stacklevel=2)
+        return rows
+
+    def damage(self) -> list[str]:
+        """Return a sentence for each torn line that `rows` leaves out."""
+        return self._read_rows()[1]
+
+    def write_rows(self, rows: Iterable[Row]) -> None:
+        """Replace all rows at once.
+
+        Raises:
+            RunError: the disk is full, or the folder is gone.
+        """
+        write_whole(self.rows_path, "".join(json_line(row.plain()) for row in rows))
+
+    def add_row(self, row: Row) -> None:
+        """Add a row, or put it in the place of the one with the same trial and seed; processes take turns.
+
+        Raises:
+            RunError: the disk is full, the folder is gone, or another process holds the lock for a minute.
+        """
+        lock = self.path / "rows.lock"
+        try:
+            with FileLock(lock, timeout=60):
+                rows = {old.key: old for old in self.rows()} | {row.key: row}
+                self.write_rows(rows.values())
+        except Timeout as error:
+            raise RunError(f"{lock}: another process holds it for a minute; end it and resume the run") from error
+        except OSError as error:
+            raise disk_error("written", self.rows_path, error) from error
+
+    def trials(self) -> list[str]:
+        """Return the ids of the trials that left something, sorted."""
+        folder = self.path / "trials"
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+    def trial_path(self, run: str) -> Path:
+        """Return the folder of a trial, which need not exist yet."""
+        return self.path / "trials" / run
+
+    def student_path(self, run: str, seed: int) -> Path:
+        """Return where the final student of a training is kept."""
+        return self.trial_path(run) / f"student-seed{seed}.pth"
+
+    def history_path(self, run: str) -> Path:
+        """Return where the history of a trial is kept."""
+        return self.trial_path(run) / "history.jsonl"
+
+    def append_history(self, run: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Append lines, one an epoch of a seed; each holds at least ``seed`` and ``epoch``.
+
+        Raises:
+            RunError: the disk is full, or the folder may not be written.
+        """
+        append_lines(self.history_path(run), lines)
+
+    def history(self, run: str) -> list[dict[str, Any]]:
+        """Return a trial's history by seed and epoch; an epoch that was run twice counts as it was last.
+
+        Torn lines, which a crash leaves and a resume repeats, are left out.
+
+        Raises:
+            RunError: the history may not be read.
+        """
+        path = self.history_path(run)
+        lines = map(parsed_line, read_text(path).splitlines()) if path.exists() else []
+        last = {(line["seed"], line["epoch"]): line for line in lines if line and {"seed", "epoch"} <= line.keys()}
+        return [last[key] for key in sorted(last)]
+
+    def _read_rows(self) -> tuple[list[Row], list[str]]:
+        if not self.rows_path.exists():
+            return [], []
+        text = read_text(self.rows_path)
+        lines = text.splitlines()
+        torn = bool(lines) and not text.endswith("\n") and parsed_line(lines[-1]) is None
+        rows = [self._row(number, line) for number, line in enumerate(lines[: -1 if torn else None], start=1)]
+        damage = f"{self.rows_path}:{len(lines)}: the last line is torn and left out; `tskd-tune resume` makes it anew"
+        return rows, [damage] if torn else []
+
+    def _row(self, number: int, line: str) -> Row:
+        where = f"{self.rows_path}:{number}"
+        record = parsed_line(line)
+        if record is None:
+            raise RunError(f"{where}: is not a line of JSON; delete the line and run `tskd-tune resume`")
+        if record.get("format") != FORMAT:
+            raise RunError(f"{where}: has format {record.get('format')!r}, this version reads {FORMAT}")
+        try:
+            return Row.model_validate(record)
+        except ValidationError as error:
+            raise RunError(f"{where}: is not a row: {'; '.join(sentences(error))}") from error
+
+
+def now() -> str:
+    """Return the time in UTC as ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _plain_name(name: str) -> str:
+    if not name or name.startswith(".") or Path(name).name != name:
+        raise InputError(f"--name: must be a plain name without '/' or a leading dot, got {name!r}")
+    return name
+
+
+def _refuse_taken(path: Path) -> None:
+    if path.exists():
+        raise InputError(f"{path} exists; resume it with `tskd-tune resume {path}` or choose another --name")
+
+
+def _find(path: Path, storage: Path) -> Path:
+    candidates = [path] if path.is_absolute() else [path, storage / path]
+    found = [candidate for candidate in candidates if candidate.is_dir()]
+    runs = [candidate for candidate in found if (candidate / "state.json").exists()]
+    if not found:
+        known = sorted(state.parent.name for state in storage.glob("*/state.json"))
+        there = f"{storage} holds: {', '.join(known)}" if known else f"{storage} holds no run"
+        raise InputError(f"there is no run '{path}'; {there}")
+    return (runs or found)[0]
+
+
+def _text_of(path: Path) -> str | None:
+    return read_text(path) if path.exists() else None
+
+
+def _state_of(path: Path, text: str) -> State:
+    record = parsed_line(text)
+    if record is not None and record.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: the run has format {record.get('format')!r}, this version reads {FORMAT}; "
+            "open it with the version of tskd-tune that made it"
+        )
+    try:
+        return State.model_validate(record)
+    except ValidationError as error:
+        raise InputError(f"{path}/state.json: is damaged: {'; '.join(sentences(error))}; restore it") from error

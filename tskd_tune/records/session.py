@@ -1,0 +1,188 @@
+"""One training with its records: its trainer, its tracker, and the row that it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tskd_tune.errors import DivergedError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import TeacherFile, build
+from tskd_tune.networks.weights import write_state
+from tskd_tune.records.results import (
+    BestTest,
+    BestValidation,
+    Cost,
+    PlanRecord,
+    Row,
+    Status,
+    TeacherRecord,
+    now,
+)
+from tskd_tune.records.tracking import Tracker
+from tskd_tune.training.reviewing import SILENT_SHARE
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which training this is: its trial, the arm and the point of the search space that it belongs to."""
+
+    run: str
+    arm: str
+    point: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Session:
+    """Trains one experiment epoch by epoch and keeps the account of it.
+
+    Attributes:
+        failure: why the training ended early, or None.
+    """
+
+    def __init__(
+        self, experiment: Experiment, teacher: TeacherFile | None, identity: Identity, tracker: Tracker | None
+    ) -> None:
+        """Build the training; the tracker is started by `begin`, after a resume has loaded its state."""
+        self.experiment = experiment
+        self.identity = identity
+        self.failure: str | None = None
+        self._teacher = teacher
+        self._tracker = tracker
+        self._started = now()
+        self.trainer = build(experiment, teacher)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    def begin(self) -> None:
+        """Start the tracker."""
+        if self._tracker is not None:
+            self._tracker.start({**self.experiment.plain(), "deviations": self.experiment.deviations()})
+
+    def epoch(self) -> dict[str, Any] | None:
+        """Train the next epoch and return its history line; None if it diverged, and `failure` says how."""
+        try:
+            record = self.trainer.epoch()
+        except DivergedError as error:
+            self.failure = str(error)
+            return None
+        if self._tracker is not None:
+            self._tracker.log(record["epoch"], record)
+        return record
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.trainer.finished or self.failure is not None
+
+    def close(self) -> None:
+        """End the tracking; every file that it leaves is complete."""
+        if self._tracker is not None:
+            row = self.row()
+            self._tracker.finish({"status": row.status, **row.metrics, "cost": row.cost.plain()}, failed=bool(self.failure))
+
+    def row(self, stopped: str | None = None) -> Row:
+        """Account for the training as it stands; ``stopped`` says why it ends here if it is neither done nor failed."""
+        history = self.trainer.history
+        status: Status = "failed" if self.failure else "done" if self.trainer.finished else "stopped"
+        plan = self.experiment.plan()
+        return Row(
+            run=self.identity.run,
+            arm=self.identity.arm,
+            point=dict(self.identity.point),
+            seed=self.experiment.seed,
+            status=status,
+            reason=self.failure or (stopped if status == "stopped" else None),
+            epochs=len(history),
+            epochs_planned=self.experiment.training.epochs,
+            plan=PlanRecord() if plan is None else PlanRecord(memorize=[*plan.memory_epochs], review=[*plan.review_epochs]),
+            metrics=_last_metrics(history),
+            best_validation=_best_validation(history),
+            best_test=_best_test(history) if self.experiment.evaluation.test == "every_epoch" else None,
+            lambda_=None if self.trainer.review is None else self.trainer.review.strength.value,
+            cost=self._cost(history),
+            teacher=self._teacher_record(),
+            preset=self.experiment.preset,
+            deviations=self.experiment.deviations(),
+            warnings=[*self.experiment.warnings(), *_review_warnings(history)],
+            started=self._started,
+            finished=now(),
+            experiment=self.experiment.plain(),
+        )
+
+    def write_student(self, path: Path) -> None:
+        """Write the student in the field's checkpoint layout, readable by ``weights:``."""
+        history = self.trainer.history
+        accuracy = history[-1].get("test_top1") if history else None
+        facts = {"name": self.experiment.student.name, "epoch": len(history) - 1, "accuracy": accuracy}
+        write_state(path, self.trainer.student, facts=facts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resume needs."""
+        return {"trainer": self.trainer.state_dict(), "started": self._started, "failure": self.failure}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to the end of the epoch at which the state was taken."""
+        self.trainer.load_state_dict(state["trainer"])
+        self._started = state["started"]
+        self.failure = state["failure"]
+
+    def _cost(self, history: Sequence[Mapping[str, Any]]) -> Cost:
+        trained = sum(record["seconds"] for record in history)
+        evaluated = sum(record["eval_seconds"] for record in history)
+        execution = self.trainer.execution
+        return Cost(
+            seconds=trained + evaluated,
+            train_seconds=trained,
+            peak_memory_bytes=execution.peak_memory(),
+            device=execution.name(),
+            threads=torch.get_num_threads(),
+        )
+
+    def _teacher_record(self) -> TeacherRecord | None:
+        teacher = self._teacher
+        if teacher is None:
+            return None
+        return TeacherRecord(
+            name=teacher.name,
+            source=teacher.source,
+            key=teacher.key,
+            parameters=teacher.parameters,
+            test_top1=teacher.test_top1,
+        )
+
+
+def _last_metrics(history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    last = history[-1] if history else {}
+    return {name: value for name, value in last.items() if name == "loss" or name.startswith(("val_", "test_"))}
+
+
+def _best_validation(history: Sequence[Mapping[str, Any]]) -> BestValidation | None:
+    measured = [record for record in history if "val_top1" in record]
+    if not measured:
+        return None
+    best = max(measured, key=lambda record: record["val_top1"])
+    return BestValidation(epoch=best["epoch"], val_top1=best["val_top1"], test_top1=best.get("test_top1"))
+
+
+def _best_test(history: Sequence[Mapping[str, Any]]) -> BestTest | None:
+    measured = [record for record in history if "test_top1" in record]
+    if not measured:
+        return None
+    best = max(measured, key=lambda record: record["test_top1"])
+    return BestTest(epoch=best["epoch"], test_top1=best["test_top1"])
+
+
+def _review_warnings(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say it where the reviews were too weak to be heard: their gradient beside the task's."""
+    reviews = [record for record in history if record.get("lambda")]
+    shares = [record["grad_norm_review"] / max(record["grad_norm_task"], 1e-12) for record in reviews]
+    if not shares or max(shares) >= SILENT_SHARE:
+        return []
+    return [
+        f"review: its gradient was at most {100 * max(shares):.2g} % of the task's at the first batch of every review"
+        f" ({len(shares)}), so it hardly moved the student; raise lambda, or let {{auto: 0.1}} find it"
+    ]

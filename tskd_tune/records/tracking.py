@@ -1,0 +1,217 @@
+"""Weights & Biases, offline first, and never in the way: no call can fail or stall a training.
+
+Every call to W&B is made on a thread of its own, in order. The first one that raises, or a finish that outlasts
+its deadline, ends the tracking of that run with one sentence, and training goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import netrc
+import os
+import queue
+import re
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlparse
+
+logger = logging.getLogger(__name__)
+
+PROJECT: Final = "tskd-tune"
+PHASES: Final = {"general": 0, "memorize": 1, "review": 2, "memorize+review": 3}
+ID_LENGTH: Final = 128
+
+
+class Tracker(Protocol):
+    """Where the numbers of one training, one seed of one point, are sent as they come."""
+
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Begin, or go on after a resume, with what is known of the run as plain data."""
+
+    def log(self, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Send what an epoch showed: the keys of a history line."""
+
+    def finish(self, summary: Mapping[str, Any], *, failed: bool = False) -> None:
+        """Send the last facts and end."""
+
+
+class WandbTracker:
+    """One W&B run; several may be open in one process.
+
+    Without a key a run is kept offline, under ``folder/wandb``, for ``wandb sync``. W&B's own environment variables
+    are respected (``WANDB_MODE``, ``WANDB_PROJECT``, ``WANDB_ENTITY``, ``WANDB_BASE_URL``).
+
+    Attributes:
+        warning: the sentence that says why tracking ended early or stayed offline, or None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sweep: str,
+        run: str,
+        seed: int,
+        arm: str,
+        job_type: str = "train",
+        deadline: float = 20.0,
+    ) -> None:
+        """Name a run; ``deadline`` bounds, in seconds, both reaching the server and finishing."""
+        self.identity: dict[str, Any] = {
+            "dir": str(folder),
+            "resume": "allow",
+            "reinit": "create_new",
+            "id": run_id(sweep, run, seed),
+            "name": f"{arm}, seed {seed}",
+            "group": arm[:ID_LENGTH],
+            "job_type": job_type,
+        }
+        self.facts = {"sweep": sweep, "trial": run, "seed": seed, "arm": arm}
+        self.deadline = deadline
+        self.warning: str | None = None
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._wandb_run: Any = None
+        self._off = os.environ.get("WANDB_MODE") == "disabled"
+
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Begin in the background; ``config`` is the resolved experiment with what is to be searched by."""
+        if self._off or self._thread is not None:
+            return
+        facts = {**config, **self.facts}
+        self._thread = threading.Thread(target=self._work, name=f"wandb {self.identity['id']}", daemon=True)
+        self._thread.start()
+        self._jobs.put(lambda: self._begin(facts))
+
+    def log(self, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Send an epoch's metrics; ``phase`` goes as its word and as ``phase_code`` (see `PHASES`).
+
+        An epoch that is run again after a resume is W&B's to drop: its step is the epoch.
+        """
+        line = {**metrics, "epoch": epoch}
+        self._put(lambda: self._send(line))
+
+    def finish(self, summary: Mapping[str, Any], *, failed: bool = False) -> None:
+        """End the run, waiting until the deadline; what was not sent by then is left for ``wandb sync``."""
+        last = dict(summary)
+        self._put(lambda: self._end(last, failed))
+        if self._thread is None:
+            return
+        self._jobs.put(None)
+        self._thread.join(self.deadline)
+        if self._thread.is_alive():
+            self._give_up(f"it did not finish within {self.deadline:g} s")
+        self._thread = None
+
+    def _put(self, job: Callable[[], None]) -> None:
+        if self._thread is not None and not self._off:
+            self._jobs.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if self._off:
+                continue
+            try:
+                job()
+            except (Exception, SystemExit) as error:
+                self._give_up(f"{type(error).__name__}: {error}")
+
+    def _begin(self, facts: dict[str, Any]) -> None:
+        import wandb  # here, because it takes seconds and a disabled tracker needs none of it
+
+        known = wandb.setup(settings=wandb.Settings(silent=True)).settings
+        self._wandb_run = self._init(wandb, facts, known)
+        self._wandb_run.define_metric("*", step_metric="epoch")
+
+    def _init(self, wandb: Any, facts: dict[str, Any], known: Any) -> Any:
+        common = {"project": known.project or PROJECT, "config": facts, "settings": self._settings(wandb)}
+        reason = _why_offline(known, self.deadline / 4)
+        if reason is None:
+            try:
+                return wandb.init(**common, **self.identity)
+            except Exception as error:
+                # The service keeps the id of a run that the server refused, so the offline one needs its own.
+                reason = f"the server refused it ({_first_line(error)}), so it"
+                self.identity["id"] += "-offline"
+        if reason:
+            self._say(f"{reason} is kept offline; `wandb sync` it later")
+        return wandb.init(**common, **self.identity, mode="offline")
+
+    def _settings(self, wandb: Any) -> Any:
+        return wandb.Settings(
+            silent=True,
+            console="off",
+            disable_code=True,
+            disable_git=True,
+            disable_job_creation=True,
+            symlink=False,
+            init_timeout=self.deadline / 4,
+            finish_timeout=self.deadline * 0.75,
+            x_disable_machine_info=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_save_requirements=False,
+        )
+
+    def _send(self, line: dict[str, Any]) -> None:
+        if "phase" in line:
+            line["phase_code"] = PHASES[line["phase"]]
+        self._wandb_run.log(line, step=line["epoch"], commit=True)
+
+    def _end(self, summary: dict[str, Any], failed: bool) -> None:
+        self._wandb_run.summary.update(summary)
+        self._wandb_run.finish(exit_code=int(failed))
+
+    def _give_up(self, reason: str) -> None:
+        self._off = True
+        self._say(f"tracking of this run ended ({reason}); training goes on, the run's rows and history are complete")
+
+    def _say(self, what: str) -> None:
+        self.warning = f"W&B, run {self.identity['id']}: {what}"
+        logger.warning(self.warning)
+
+
+def run_id(sweep: str, run: str, seed: int) -> str:
+    """Return the id of a W&B run: a function of sweep, trial and seed, in the characters that W&B allows."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{sweep}-{run}-seed{seed}")[-ID_LENGTH:].lstrip("-")
+
+
+def _why_offline(known: Any, patience: float) -> str | None:
+    """Return None for online, the reason for offline, which is empty where nobody asked for a server."""
+    if known.mode in ("offline", "dryrun"):
+        return ""
+    if not _has_key(known):
+        return "WANDB_MODE asks for a server but there is no key (`wandb login`); it" if _asked_for_server() else ""
+    try:
+        urllib.request.urlopen(known.base_url, timeout=patience).close()
+    except urllib.error.HTTPError:
+        return None  # it answers, if only to say that there is nothing at its root
+    except OSError as error:
+        return f"the server {known.base_url} is away ({_first_line(error)}); it"
+    return None
+
+
+def _asked_for_server() -> bool:
+    return os.environ.get("WANDB_MODE") in ("online", "run", "shared")
+
+
+def _has_key(settings: Any) -> bool:
+    if settings.api_key or settings.identity_token_file:
+        return True
+    places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
+    return any(_netrc_knows(Path(place).expanduser(), settings.base_url) for place in places if place)
+
+
+def _netrc_knows(path: Path, url: str) -> bool:
+    try:
+        return netrc.netrc(path).authenticators(urlparse(url).hostname or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,485 @@
+"""A search space is an experiment with holes: the same YAML, in which some values are domains.
+
+    k: {choice: [3, 6, 9]}                      one of these
+    review: {choice: {none: null, tskd: {...}}} one of these branches, by their labels
+    k: {grid: [3, 6, 9]}                        as choice, for the grid searcher only
+    delta: {int: [1, 15]}                       an integer, both ends included; [low, high, step]
+    momentum: {uniform: [0.8, 0.95]}            a number
+    lambda: {loguniform: [0.1, 3000]}           a number, uniform in its logarithm
+
+A ``choice`` or ``grid`` that stands beside other keys is drawn and merged into them; at the root these are the
+arms of a comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal, TypeAlias
+
+from pydantic import ValidationError
+
+from tskd_tune.documents import DOMAINS, RANGES, merge
+from tskd_tune.errors import InputError, did_you_mean, sentences
+
+Kind = Literal["choice", "grid", "int", "uniform", "loguniform"]
+ARM = "arm"
+FIXED = "fixed"
+MOST_CORNERS = 500
+Conditions: TypeAlias = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Hole:
+    """One value that is searched.
+
+    Attributes:
+        name: the dotted path, with the label of every branch on the way: ``review.tskd.k``; ``arm`` at the root.
+        kind: the word of its domain.
+        labels: what a choice or a grid draws from, as text; empty for a range.
+        labelled: whether the labels were given, as the keys of a mapping, or are the values themselves.
+        low: the low end of a range, which is included.
+        high: the high end of a range, which is included.
+        step: from one integer to the next.
+        condition: the label of every enclosing choice that makes this hole appear, outermost first.
+        branches: what each label stands for, with its own holes.
+    """
+
+    name: str
+    kind: Kind
+    condition: Conditions = ()
+    labels: tuple[str, ...] = ()
+    labelled: bool = False
+    low: float = 0
+    high: float = 0
+    step: int = 1
+    branches: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def is_range(self) -> bool:
+        """Whether it draws a number between two ends, and not one of several labels."""
+        return self.kind in RANGES
+
+    def extremes(self) -> list[Any]:
+        """Return every label, or the ends of a range; the last integer is the last that a step reaches."""
+        if not self.is_range:
+            return list(self.labels)
+        last = self.low + (self.high - self.low) // self.step * self.step if self.kind == "int" else self.high
+        return list(dict.fromkeys([self.low, last]))
+
+    def count(self) -> int | None:
+        """Return how many values a range has; None if it is continuous."""
+        return int((self.high - self.low) // self.step) + 1 if self.kind == "int" else None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a search space.
+
+    Attributes:
+        values: what was drawn, by hole; only the holes that this point has. A branch goes by its label.
+        experiment: the experiment with its holes filled, as plain data.
+        label: a short name for tables, ``tskd, k=9``.
+    """
+
+    values: dict[str, Any]
+    experiment: dict[str, Any]
+    label: str
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What was drawn for a hole, as it enters tables (a branch by its label) and as it reads in a point's label."""
+
+    name: str
+    value: Any
+    text: str
+
+
+Pick: TypeAlias = Callable[[Hole], Any]
+"""Draws a label of a choice or a grid, a number of a range."""
+
+
+class SearchSpace:
+    """The holes of an experiment, and the points that fill them."""
+
+    def __init__(self, experiment: Mapping[str, Any]) -> None:
+        """Find the holes.
+
+        Args:
+            experiment: plain data with ``extends`` already resolved.
+
+        Raises:
+            InputError: a domain is malformed, or two holes go by one name.
+        """
+        self._holed: dict[str, Any] = _holed_mapping(experiment, "", ())
+        self._holes = list(_walk(self._holed))
+        self._refuse_twins()
+
+    def holes(self) -> list[Hole]:
+        """Return every hole, also those of branches, in the order of the YAML."""
+        return list(self._holes)
+
+    def sample(self, pick: Pick) -> Point:
+        """Fill the holes one after the other; a hole in a branch is picked only where its branch was."""
+        drawn: list[_Draw] = []
+        experiment = _fill(self._holed, pick, drawn)
+        return Point({draw.name: draw.value for draw in drawn}, experiment, _label(drawn))
+
+    def grid(self) -> list[Point]:
+        """Return the exact product of all choices, the last hole varying fastest.
+
+        Raises:
+            InputError: the space has a range.
+        """
+        self.refuse("grid")
+        return list(self._product(lambda hole: list(hole.labels)))
+
+    def size(self) -> int | None:
+        """Return the number of points, or None where a hole is continuous."""
+        return _size(self._holed, Hole.count)
+
+    def refuse(self, kind: Literal["grid", "search"]) -> None:
+        """Refuse domains that a kind of searcher cannot take: ranges in a grid, ``grid`` outside of it.
+
+        Raises:
+            InputError: the space has such a domain.
+        """
+        for hole in self._holes:
+            if kind == "grid" and hole.is_range:
+                raise InputError(
+                    f"{hole.name}: the range '{hole.kind}' has no place in a grid;"
+                    " list its values with 'grid' or 'choice', or search with optuna or random"
+                )
+            if kind == "search" and hole.kind == "grid":
+                raise InputError(f"{hole.name}: 'grid' needs 'search: {{name: grid}}'; write 'choice' for a search")
+
+    def corners(self) -> Iterator[Point]:
+        """Walk over every branch and both ends of every range.
+
+        Up to 500 points this is the whole product of labels and ends. A larger space is walked hole by hole: each
+        label and end once with everything else at its first value, and once with everything else at its last.
+        """
+        size = _size(self._holed, lambda hole: len(hole.extremes()))
+        if size is not None and size <= MOST_CORNERS:
+            return self._product(Hole.extremes)
+        return self._one_by_one()
+
+    def check(self, validate: Callable[[dict[str, Any]], Any]) -> list[str]:
+        """Validate the corners and return a sentence a mistake, ``point 'tskd, k=9': ...``; no sentence is good.
+
+        A mistake of several points is told of the first, with the number of the others.
+        """
+        where: dict[str, list[str]] = {}
+        for point in self.corners():
+            for mistake in _mistakes(validate, point.experiment):
+                where.setdefault(mistake, []).append(point.label)
+        return [_sentence(labels, mistake) if self._holes else mistake for mistake, labels in where.items()]
+
+    def _refuse_twins(self) -> None:
+        names = [hole.name for hole in self._holes]
+        twins = [name for name in names if names.count(name) > 1]
+        if twins:
+            raise InputError(f"{twins[0]}: two domains go by this name; rename the branch or the key")
+
+    def _product(self, options: Callable[[Hole], Sequence[Any]]) -> Iterator[Point]:
+        """Walk like an odometer; which wheels there are depends on what those before them show."""
+        wheels: list[list[Any]] = []
+        while True:
+            turning = iter(range(len(wheels)))
+
+            def pick(hole: Hole, turning: Iterator[int] = turning) -> Any:
+                place = next(turning, None)
+                if place is None:
+                    wheels.append(list(options(hole)))
+                    return wheels[-1][0]
+                return wheels[place][0]
+
+            yield self.sample(pick)
+            while wheels and len(wheels[-1]) == 1:
+                wheels.pop()
+            if not wheels:
+                return
+            wheels[-1].pop(0)
+
+    def _one_by_one(self) -> Iterator[Point]:
+        for hole in self._holes:
+            for extreme in hole.extremes():
+                forced = {**dict(hole.condition), hole.name: extreme}
+                for end in (0, -1):
+                    yield self.sample(lambda other: forced.get(other.name, other.extremes()[end]))  # noqa: B023
+
+
+def space_schema(experiment_schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a search space, given that of an experiment.
+
+    Every property may also be a domain, every mapping may have a ``choice`` or a ``grid`` beside its keys, nothing
+    is required, and the root may say ``extends``. References stay ``#/$defs/...``: who puts the result into a larger
+    schema moves its ``$defs`` to that schema's root.
+    """
+    schema: dict[str, Any] = _holed_schema(experiment_schema)
+    schema["title"] = "SearchSpace"
+    schema["properties"]["extends"] = {
+        "type": "string",
+        "description": "a file, beside this one or among the package's experiments, that fills what is not set here",
+    }
+    schema["$defs"] = {**schema.get("$defs", {}), **_domain_schemas()}
+    return schema
+
+
+def _holed_mapping(value: Mapping[str, Any], path: str, condition: Conditions) -> dict[str, Any]:
+    """Copy a mapping with the content of every domain replaced by its hole."""
+    word = _domain_word(value, path)
+    return {
+        key: _hole(key, inner, path, condition) if key == word else _holed(inner, _join(path, key), condition)
+        for key, inner in value.items()
+    }
+
+
+def _holed(value: Any, path: str, condition: Conditions) -> Any:
+    if isinstance(value, Mapping):
+        return _holed_mapping(value, path, condition)
+    if isinstance(value, list):
+        return [_holed(item, _join(path, str(place)), condition) for place, item in enumerate(value)]
+    return value
+
+
+def _domain_word(value: Mapping[str, Any], path: str) -> str | None:
+    words = [key for key in value if key in DOMAINS]
+    where = path or "the experiment"
+    if len(words) > 1:
+        raise InputError(f"{where}: has both '{words[0]}' and '{words[1]}'; keep one of them")
+    if not words:
+        _refuse_slip(value, where)
+        return None
+    if words[0] in RANGES and len(value) > 1:
+        other = next(key for key in value if key != words[0])
+        raise InputError(f"{where}: the range '{words[0]}' stands beside '{other}'; a range stands alone")
+    if path == "seed":
+        raise InputError("seed: is not searched, every point is trained once a seed; list them under 'seeds'")
+    return words[0]
+
+
+def _refuse_slip(value: Mapping[str, Any], where: str) -> None:
+    """Refuse a mapping like ``{logunifrom: [1, 2]}``, which would otherwise be taken for options."""
+    if len(value) != 1:
+        return
+    key, content = next(iter(value.items()))
+    words = DOMAINS if isinstance(content, list) else ("choice", "grid") if isinstance(content, Mapping) else ()
+    if get_close_matches(key, words, n=1, cutoff=0.8):
+        raise InputError(f"{where}: '{key}' is not a domain{did_you_mean(key, DOMAINS)}")
+
+
+def _hole(word: str, content: Any, path: str, condition: Conditions) -> Hole:
+    name = path or ARM
+    if word in RANGES:
+        return _range(word, content, name, condition)
+    if not isinstance(content, Mapping | list) or not content:
+        raise InputError(f"{name}: '{word}' needs a list of values or a mapping of labelled branches, got {content!r}")
+    labelled = isinstance(content, Mapping)
+    given = content if isinstance(content, Mapping) else _labels_of(content, name, word)
+    if not path:
+        _refuse_arms_without_keys(given)
+    branches = {
+        label: _holed(branch, _join(path, label), (*condition, (name, label))) for label, branch in given.items()
+    }
+    kind: Kind = "grid" if word == "grid" else "choice"
+    return Hole(name, kind, condition, tuple(branches), labelled, branches=branches)
+
+
+def _labels_of(values: list[Any], name: str, word: str) -> dict[str, Any]:
+    """Label plain values with their own text, as YAML writes it."""
+    labels: dict[str, Any] = {}
+    for value in values:
+        if isinstance(value, Mapping | list):
+            raise InputError(
+                f"{name}: '{word}' lists {value!r}, which needs a label; write {word}: {{label: {value!r}, ...}}"
+            )
+        label = _text(value)
+        if label in labels:
+            raise InputError(f"{name}: '{word}' lists {label} twice; keep one of them")
+        labels[label] = value
+    return labels
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _refuse_arms_without_keys(arms: Mapping[str, Any]) -> None:
+    for label, branch in arms.items():
+        if not isinstance(branch, Mapping):
+            raise InputError(
+                f"{ARM}: the branch '{label}' of the experiment must be a mapping of its keys, got {branch!r};"
+                " write {} for nothing"
+            )
+
+
+def _range(word: str, content: Any, name: str, condition: Conditions) -> Hole:
+    most = 3 if word == "int" else 2
+    if not isinstance(content, list) or not 2 <= len(content) <= most or not all(map(_is_number, content)):
+        form = "[low, high] or [low, high, step]" if word == "int" else "[low, high]"
+        raise InputError(f"{name}: '{word}' needs {form} as numbers, got {content!r}")
+    low, high, step = [*content, 1][:3]
+    if word == "int" and not all(isinstance(number, int) for number in content):
+        raise InputError(f"{name}: 'int' needs integers, got {content!r}")
+    if low >= high:
+        raise InputError(f"{name}: '{word}' needs low < high, got {content!r}")
+    if step <= 0:
+        raise InputError(f"{name}: 'int' needs a step from 1 up, got {content!r}")
+    if word == "loguniform" and low <= 0:
+        raise InputError(f"{name}: 'loguniform' needs low > 0, got {content!r}; use 'uniform' for a range that holds 0")
+    if word == "int":
+        return Hole(name, "int", condition, low=low, high=high, step=step)
+    return Hole(name, "uniform" if word == "uniform" else "loguniform", condition, low=float(low), high=float(high))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _walk(value: Any) -> Iterator[Hole]:
+    if isinstance(value, Hole):
+        yield value
+        for branch in value.branches.values():
+            yield from _walk(branch)
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _walk(inner)
+
+
+def _split(value: Mapping[str, Any]) -> tuple[Hole | None, dict[str, Any]]:
+    """Part a mapping into the hole of its domain, if it has one, and the keys beside it."""
+    hole = next((inner for key, inner in value.items() if key in DOMAINS and isinstance(inner, Hole)), None)
+    return hole, {key: inner for key, inner in value.items() if inner is not hole}
+
+
+def _branch(hole: Hole, beside: dict[str, Any], label: str) -> Any:
+    """Return what a label stands for, merged into the keys beside the choice."""
+    branch = hole.branches[label]
+    return merge(beside, branch) if beside and isinstance(branch, Mapping) else branch
+
+
+def _fill(value: Any, pick: Pick, drawn: list[_Draw]) -> Any:
+    if isinstance(value, list):
+        return [_fill(item, pick, drawn) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    hole, beside = _split(value)
+    if hole is None:
+        return {key: _fill(inner, pick, drawn) for key, inner in value.items()}
+    picked = pick(hole)
+    if hole.is_range:
+        drawn.append(_Draw(hole.name, picked, f"{picked:.4g}" if isinstance(picked, float) else str(picked)))
+        return picked
+    drawn.append(_Draw(hole.name, picked if hole.labelled else hole.branches[picked], picked))
+    return _fill(_branch(hole, beside, picked), pick, drawn)
+
+
+def _size(value: Any, count: Callable[[Hole], int | None]) -> int | None:
+    """Count the points below a value, as `_fill` would draw them; ``count`` is asked for ranges."""
+    if isinstance(value, list):
+        return _product_of(_size(item, count) for item in value)
+    if not isinstance(value, Mapping):
+        return 1
+    hole, beside = _split(value)
+    if hole is None:
+        return _product_of(_size(inner, count) for inner in value.values())
+    if hole.is_range:
+        return count(hole)
+    sizes = [_size(_branch(hole, beside, label), count) for label in hole.labels]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
+
+
+def _product_of(sizes: Iterator[int | None]) -> int | None:
+    total = 1
+    for size in sizes:
+        if size is None:
+            return None
+        total *= size
+    return total
+
+
+def _label(drawn: Sequence[_Draw]) -> str:
+    if not drawn:
+        return FIXED
+    arm = [draw.text for draw in drawn if draw.name == ARM]
+    others = [draw for draw in drawn if draw.name != ARM]
+    names = [draw.name for draw in others]
+    return ", ".join([*arm, *(f"{_short(draw.name, names)}={draw.text}" for draw in others)])
+
+
+def _short(name: str, names: Sequence[str]) -> str:
+    """Return the shortest end of a dotted name that no other name has."""
+    parts = name.split(".")
+    ends = (".".join(parts[-length:]) for length in range(1, len(parts)))
+    others = [f".{other}" for other in names if other != name]
+    return next((end for end in ends if not any(other.endswith(f".{end}") for other in others)), name)
+
+
+def _mistakes(validate: Callable[[dict[str, Any]], Any], experiment: dict[str, Any]) -> list[str]:
+    try:
+        validate(experiment)
+    except ValidationError as error:
+        return sentences(error)
+    except InputError as error:
+        return str(error).splitlines()
+    return []
+
+
+def _sentence(labels: list[str], mistake: str) -> str:
+    others = f" (and {len(labels) - 1} more)" if len(labels) > 1 else ""
+    return f"point '{labels[0]}'{others}: {mistake}"
+
+
+def _holed_schema(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_holed_schema(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    holed = {
+        # Without its name a component fits several alternatives, so that `oneOf` would refuse it.
+        {"oneOf": "anyOf"}.get(key, key): _holed_keyword(key, part)
+        for key, part in schema.items()
+        if key not in ("required", "discriminator")
+    }
+    if "properties" in schema:
+        holed["properties"] |= {word: {"$ref": f"#/$defs/{word}"} for word in ("choice", "grid")}
+    return holed
+
+
+def _holed_keyword(key: str, part: Any) -> Any:
+    if key == "properties":
+        return {name: {"anyOf": [_holed_schema(inner), {"$ref": "#/$defs/domain"}]} for name, inner in part.items()}
+    if key == "$defs":
+        return {name: _holed_schema(inner) for name, inner in part.items()}
+    if key in ("anyOf", "oneOf", "allOf", "items", "prefixItems", "additionalProperties"):
+        return _holed_schema(part)
+    return part
+
+
+def _domain_schemas() -> dict[str, Any]:
+    listed = {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean", "null"]}}
+    choice = {"anyOf": [listed, {"type": "object", "minProperties": 1}]}
+    ends = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}
+    steps = {"type": "array", "minItems": 2, "maxItems": 3, "items": {"type": "integer"}}
+    forms = {"choice": choice, "grid": choice, "int": steps, "uniform": ends, "loguniform": ends}
+    alone = [
+        {
+            "type": "object",
+            "properties": {word: form},
+            "required": [word],
+            "additionalProperties": word in ("choice", "grid"),
+        }
+        for word, form in forms.items()
+    ]
+    return {"choice": choice, "grid": choice, "domain": {"anyOf": alone}}

@@ -1,0 +1,106 @@
+"""The teachers of a sweep are made before its trials, on the same resources, and then sent to all of them.
+
+So no trial holds a GPU while another trains its teacher, and machines need not share a cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import ray
+
+from tskd_tune.errors import RunError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import TeacherFile
+from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
+from tskd_tune.sweep.recorder import Listener, News
+from tskd_tune.training.teachers import TeacherCache
+
+Content = tuple[TeacherFile, bytes]
+
+
+def key_of(experiment: Experiment) -> str | None:
+    """Return what tells the experiment's teacher from others: its recipe's digest, or its path; None without one."""
+    teacher = experiment.teacher
+    if teacher is None or not experiment.needs_teacher:
+        return None
+    return teacher_key(experiment) if teacher.weights == "auto" else f"{teacher.name} {teacher.weights}"
+
+
+def distinct(experiments: Iterable[Experiment]) -> dict[str, Experiment]:
+    """Return one experiment for every teacher that is needed, by the teacher's key."""
+    found: dict[str, Experiment] = {}
+    for experiment in experiments:
+        key = key_of(experiment)
+        if key is not None:
+            found.setdefault(key, experiment)
+    return found
+
+
+def prepare(
+    experiments: Mapping[str, Experiment], resources: Mapping[str, float], listener: Listener
+) -> dict[str, Content]:
+    """Return every teacher with the content of its file, trained first where the cache does not hold it.
+
+    Raises:
+        RunError: a training failed; what was trained is kept in the cache.
+    """
+    cache = TeacherCache()
+    teachers: dict[str, Content] = {}
+    for key, experiment in experiments.items():
+        if is_ready(experiment, cache):
+            found = obtain(experiment, cache, progress=lambda record: None)
+            assert found is not None
+            teachers[key] = (found, found.path.read_bytes())
+        else:
+            teachers[key] = _remotely(experiment, resources, listener)
+    return teachers
+
+
+def _remotely(experiment: Experiment, resources: Mapping[str, float], listener: Listener) -> Content:
+    assert experiment.teacher is not None
+    epochs = experiment.teacher.training.epochs
+    task = ray.remote(_train).options(
+        num_cpus=resources["cpu"], num_gpus=resources.get("gpu", 0), num_returns="streaming", max_retries=3
+    )
+    last: Any = None
+    try:
+        for reference in task.remote(experiment.plain()):
+            last = ray.get(reference)
+            if isinstance(last, dict):
+                listener(News("teacher", experiment.teacher.name, None, last["epoch"], epochs, metrics=last))
+    except ray.exceptions.RayError as error:
+        cause = str(error).strip().splitlines()[-1]
+        raise RunError(f"teacher {experiment.teacher.name}: its training failed ({cause}); resume the run") from error
+    teacher, content = last
+    path = TeacherCache().path(teacher.key)
+    if not path.exists():
+        path.write_bytes(content)
+    return teacher, content
+
+
+def _train(document: dict[str, Any]) -> Iterator[dict[str, Any] | Content]:
+    """Train on a worker: yield the record of every epoch, and at last the teacher and its file's content."""
+    import queue
+    import threading
+
+    experiment = Experiment.read(document)
+    news: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            found = obtain(experiment, TeacherCache(), news.put)
+            assert found is not None
+            news.put((found, found.path.read_bytes()))
+        except BaseException as error:  # handed over to the generator below, which raises it
+            news.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        item = news.get()
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+        if isinstance(item, tuple):
+            return

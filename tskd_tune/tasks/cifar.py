@@ -1,0 +1,211 @@
+"""CIFAR-10 and CIFAR-100, read by torchvision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from filelock import FileLock
+from pydantic import NonNegativeInt, PositiveInt
+
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.tasks.base import TASKS, Task, TaskFacts
+from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
+from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder, require_writable
+from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.splits import quotas, stratified
+
+Constants = Literal["cifar10", "cifar100"]
+
+NORMALIZATIONS = {
+    "cifar10": Normalization(mean=(125.3 / 255, 123.0 / 255, 113.9 / 255), std=(63.0 / 255, 62.1 / 255, 66.7 / 255)),
+    "cifar100": Normalization(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)),
+}
+"""CIFAR-10's as ReviewKD and TSKD use them, for CIFAR-100 too; CIFAR-100's as CRD's RepDistiller does."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a data set without its files: torchvision's class, and images of each class."""
+
+    dataset: str
+    classes: int
+    train_each: int
+    test_each: int
+
+
+KNOWN = {
+    "cifar10": Known("CIFAR10", classes=10, train_each=5000, test_each=1000),
+    "cifar100": Known("CIFAR100", classes=100, train_each=500, test_each=100),
+}
+
+
+@TASKS.register("cifar10", source="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images")
+def cifar10(
+    *,
+    batch_size: PositiveInt = 128,
+    validation: NonNegativeInt = 0,
+    split_seed: NonNegativeInt = 0,
+    padding: NonNegativeInt = 4,
+    flip: bool = True,
+    normalization: Constants = "cifar10",
+    root: str | None = None,
+    download: bool = True,
+) -> Task:
+    """CIFAR-10: ten classes, 50,000 color images of 32 x 32 to train and 10,000 to test.
+
+    Args:
+        batch_size: images in a training batch.
+        validation: how many training images are held out, the same number of each class.
+        split_seed: what decides which.
+        padding: zero pixels around an image before its random crop.
+        flip: mirror half of the training images.
+        normalization: whose mean and standard deviation.
+        root: the folder of ``cifar-10-batches-py`` (null: ``TSKD_TUNE_DATA``, else the user's cache folder).
+        download: fetch the files where they are missing.
+    """
+    source = CifarImages(
+        "cifar10",
+        validation=validation,
+        split_seed=split_seed,
+        normalization=normalization,
+        root=root,
+        download=download,
+    )
+    return Classification(source, Augmentation(padding, flip), batch_size)
+
+
+@TASKS.register("cifar100", source="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images")
+def cifar100(
+    *,
+    batch_size: PositiveInt = 128,
+    validation: NonNegativeInt = 0,
+    split_seed: NonNegativeInt = 0,
+    padding: NonNegativeInt = 4,
+    flip: bool = True,
+    normalization: Constants = "cifar100",
+    root: str | None = None,
+    download: bool = True,
+) -> Task:
+    """CIFAR-100: a hundred classes, 50,000 color images of 32 x 32 to train and 10,000 to test.
+
+    Args:
+        batch_size: images in a training batch.
+        validation: how many training images are held out, the same number of each class.
+        split_seed: what decides which.
+        padding: zero pixels around an image before its random crop.
+        flip: mirror half of the training images.
+        normalization: whose mean and standard deviation; published work on CIFAR-100 uses either.
+        root: the folder of ``cifar-100-python`` (null: ``TSKD_TUNE_DATA``, else the user's cache folder).
+        download: fetch the files where they are missing.
+    """
+    source = CifarImages(
+        "cifar100",
+        validation=validation,
+        split_seed=split_seed,
+        normalization=normalization,
+        root=root,
+        download=download,
+    )
+    return Classification(source, Augmentation(padding, flip), batch_size)
+
+
+class CifarImages(ImageSource):
+    """One of the two CIFAR sets, checked against torchvision's checksums as it is read."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        validation: int,
+        split_seed: int,
+        normalization: Constants,
+        root: str | None,
+        download: bool,
+    ) -> None:
+        """Take the name of the set and the options of the task."""
+        self._name = name
+        self._validation = validation
+        self._split_seed = split_seed
+        self._normalization = normalization
+        self._root = root
+        self._download = download
+
+    def facts(self) -> TaskFacts:
+        """Say what is known of the set; of the files only this is looked up, that they are or can be put there."""
+        known = KNOWN[self._name]
+        counts = [known.train_each] * known.classes
+        held = quotas(counts, self._validation, option="validation", names=self._class_names(), spare=1)
+        self._require_files()
+        samples = (sum(counts) - int(held.sum()), int(held.sum()), known.test_each * known.classes)
+        return TaskFacts(classes=known.classes, channels=3, size=32, samples=samples)
+
+    def read(self) -> ImageParts:
+        """Read both parts, downloading them first where they are missing."""
+        self.facts()
+        pool, test = self._read(train=True), self._read(train=False)
+        taken, left = stratified(
+            pool.targets.numpy(),
+            self._validation,
+            seed=self._split_seed,
+            option="validation",
+            names=self._class_names(),
+        )
+        return ImageParts(pool.at(left), pool.at(taken), test, NORMALIZATIONS[self._normalization])
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return the name, the split and the normalization; torchvision's checksums vouch for the files."""
+        return {
+            "data": self._name,
+            "validation": self._validation,
+            "split_seed": self._split_seed,
+            "normalization": self._normalization,
+        }
+
+    def _require_files(self) -> None:
+        if (self._folder() / self._dataset().base_folder).is_dir():
+            return
+        if not self._download:
+            raise InputError(self._missing("task.download is false"))
+        require_writable(self._folder())
+
+    def _read(self, *, train: bool) -> Labeled:
+        try:
+            data = self._dataset()(self._folder(), train=train)
+        except RuntimeError:  # torchvision's word for files that are missing or have another checksum
+            data = self._downloaded(train=train)
+        images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+        return Labeled(images, torch.tensor(data.targets, dtype=torch.int64))
+
+    def _downloaded(self, *, train: bool) -> Any:
+        if not self._download:
+            raise RunError(self._missing("a file is missing or has another checksum than torchvision knows"))
+        folder = self._folder()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f"{self._name}.lock"):
+                return self._dataset()(folder, train=train, download=True)
+        except (RuntimeError, OSError) as error:  # no network, no such page, no permission, a broken archive
+            raise RunError(self._missing(f"the download failed: {error}")) from error
+
+    def _dataset(self) -> Any:
+        import torchvision
+
+        return getattr(torchvision.datasets, KNOWN[self._name].dataset)
+
+    def _folder(self) -> Path:
+        return data_folder() if self._root is None else Path(self._root).expanduser()
+
+    def _class_names(self) -> list[str]:
+        return [str(label) for label in range(KNOWN[self._name].classes)]
+
+    def _missing(self, why: str) -> str:
+        dataset = self._dataset()
+        return (
+            f"task: {self._name} is not in {self._folder()} ({why}); put {dataset.filename} from {dataset.url} "
+            f"there and unpack it, or name the folder that holds {dataset.base_folder}/ by task.root or "
+            f"{DATA_VARIABLE}"
+        )

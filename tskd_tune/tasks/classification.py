@@ -1,0 +1,157 @@
+"""Image classification: a source of images, an augmentation and a batch size make a task."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.output import Batch, Output
+from tskd_tune.tasks.base import Part, Task, TaskFacts
+from tskd_tune.tasks.images import Augmentation, Normalization, ResidentImages, batch_bounds
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Images ``[N, C, H, W]`` (bytes) and their classes ``[N]`` (int64), on the CPU."""
+
+    images: Tensor
+    targets: Tensor
+
+    def at(self, indices: Any) -> Labeled:
+        """Return the samples of these indices ``[M]``."""
+        where = torch.as_tensor(indices)
+        return Labeled(self.images[where], self.targets[where])
+
+
+@dataclass(frozen=True)
+class ImageParts:
+    """The three parts of a data set, split for good, and how their pixels are normalized."""
+
+    training: Labeled
+    validation: Labeled
+    test: Labeled
+    normalization: Normalization
+
+
+class ImageSource(ABC):
+    """Where images come from, and how they are split."""
+
+    @abstractmethod
+    def facts(self) -> TaskFacts:
+        """Look at the data without reading an image; see `Task.facts`."""
+
+    @abstractmethod
+    def read(self) -> ImageParts:
+        """Read and split the images.
+
+        Raises:
+            InputError: an image cannot be read, or a library is missing.
+            RunError: a file vanished since ``facts``, or a download failed.
+        """
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, Any]:
+        """Return plain data that differs where the images, their split or their normalization do."""
+
+
+class Classification(Task):
+    """Images to classify: cross-entropy, top-1 and top-5 accuracy."""
+
+    def __init__(self, source: ImageSource, augmentation: Augmentation, batch_size: int) -> None:
+        """Make a task of a source; nothing is read yet."""
+        self._source = source
+        self._augmentation = augmentation
+        self._batch_size = batch_size
+        self._parts: dict[str, ResidentImages] = {}
+        self._device: torch.device | None = None
+
+    def facts(self) -> TaskFacts:
+        """Look at the data without loading it."""
+        return self._source.facts()
+
+    def load(self, device: torch.device) -> None:
+        """Read the images and keep them on the device; a second call for the same device is free."""
+        if device == self._device:
+            return
+        parts = self._source.read()
+        constants = parts.normalization
+        training = parts.training
+        self._parts = {
+            "training": ResidentImages(
+                training.images, training.targets, constants, padding=self._augmentation.padding, device=device
+            ),
+            "validation": ResidentImages(parts.validation.images, parts.validation.targets, constants, device=device),
+            "test": ResidentImages(parts.test.images, parts.test.targets, constants, device=device),
+        }
+        self._device = device
+
+    def fingerprint(self) -> str:
+        """Return a digest of the data, the split and the augmentation.
+
+        The batch size is not in it: it belongs to the recipe of a training, which its cache keys hold beside this.
+        """
+        content = {"source": self._source.identity(), "augmentation": asdict(self._augmentation)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def targets(self) -> Tensor:
+        """The class of every training sample ``[N]``, in the order of the sample indices, on the device."""
+        return self._loaded("training").targets
+
+    def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:
+        """Iterate over the shuffled, augmented training part once; both generators live on the CPU."""
+        training = self._loaded("training")
+        return training.train_batches(order, augmentation, self._augmentation, self._batch_size)
+
+    def train_steps(self) -> int:
+        """Return the number of batches of one epoch."""
+        return len(batch_bounds(self.facts().samples[0], self._batch_size))
+
+    def criterion(self, student: Output, batch: Batch) -> Tensor:
+        """Return the cross-entropy of the logits, the mean over the batch, in float32 at least."""
+        return F.cross_entropy(_at_least_float32(student.logits), batch.targets)
+
+    @torch.no_grad()
+    def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
+        """Return ``{"top1", "top5", "loss"}`` of a part: percent, percent and the mean cross-entropy.
+
+        ``top5`` is left out where there are five classes or fewer, because it would always be 100. Everything is
+        summed on the device and fetched once. Putting the network into eval mode is the caller's affair.
+
+        Raises:
+            InputError: the part has no images.
+        """
+        images = self._loaded(part)
+        if len(images) == 0:
+            raise InputError(f"task: there is no {part} part to evaluate; set task.{part} above 0")
+        sums = torch.stack([self._sums(forward(b.images).logits, b.targets) for b in images.evaluation_batches()])
+        top1, top5, loss = (sums.sum(0) / len(images)).tolist()
+        metrics = {"top1": 100 * top1, "top5": 100 * top5, "loss": loss}
+        if self.facts().classes <= 5:
+            del metrics["top5"]
+        return metrics
+
+    @staticmethod
+    def _sums(logits: Tensor, targets: Tensor) -> Tensor:
+        """Return how many of ``[B, classes]`` are right at first, right among five, and the sum of the losses."""
+        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == targets.unsqueeze(1)
+        losses = F.cross_entropy(_at_least_float32(logits), targets, reduction="none").double()
+        return torch.stack([best[:, 0].sum().double(), best.sum().double(), losses.sum()])
+
+    def _loaded(self, part: str) -> ResidentImages:
+        if part not in self._parts:
+            raise RunError(f"task: the {part} part is not loaded; call load(device) first")
+        return self._parts[part]
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

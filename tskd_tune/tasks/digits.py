@@ -1,0 +1,94 @@
+"""Handwritten digits: 1797 images of 8 x 8 pixels that come with scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+
+from tskd_tune.errors import InputError
+from tskd_tune.tasks.base import TASKS, Task, TaskFacts
+from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
+from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.splits import TEST_SEED, quotas, stratified
+
+NAMES = [str(digit) for digit in range(10)]
+COUNTS = np.array([178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
+TEST = 597
+
+
+@TASKS.register("digits", source="scikit-learn's load_digits; UCI, Optical Recognition of Handwritten Digits")
+def digits(
+    *,
+    batch_size: PositiveInt = 64,
+    validation: NonNegativeInt = 0,
+    split_seed: NonNegativeInt = 0,
+    train: PositiveInt | None = None,
+    padding: NonNegativeInt = 1,
+    flip: bool = False,
+) -> Task:
+    """Ten handwritten digits, gray, 8 x 8: 1200 images to train and 597 to test, with no download.
+
+    Args:
+        batch_size: images in a training batch.
+        validation: how many training images are held out, the same number of each digit as far as possible.
+        split_seed: what decides which; it does not move the test part.
+        train: train on only that many of the remaining images (null: on all of them), to make the task hard.
+        padding: zero pixels around an image before its random crop.
+        flip: mirror half of the images, which makes some digits unreadable.
+    """
+    return Classification(DigitImages(validation, split_seed, train), Augmentation(padding, flip), batch_size)
+
+
+class DigitImages(ImageSource):
+    """The digits, split by fixed seeds; values 0 to 16 become 0 to 255, rounded to the nearest."""
+
+    def __init__(self, validation: int, split_seed: int, train: int | None) -> None:
+        """Take the sizes of the parts; ``train: None`` is all that is left."""
+        self._validation = validation
+        self._split_seed = split_seed
+        self._train = train
+
+    def facts(self) -> TaskFacts:
+        """Count by the known numbers of images of each digit; only that scikit-learn is there is looked up."""
+        if find_spec("sklearn") is None:
+            raise InputError("task: 'digits' needs scikit-learn, which is not installed; install scikit-learn")
+        left = COUNTS - quotas(COUNTS.tolist(), TEST, option="test", names=NAMES, spare=1)
+        taken = quotas(left.tolist(), self._validation, option="validation", names=NAMES, spare=1)
+        rest = left - taken
+        used = int(rest.sum())
+        if self._train is not None:
+            used = int(quotas(rest.tolist(), self._train, option="train", names=NAMES, spare=0).sum())
+        return TaskFacts(classes=10, channels=1, size=8, samples=(used, self._validation, TEST))
+
+    def read(self) -> ImageParts:
+        """Read the digits out of scikit-learn."""
+        self.facts()
+        from sklearn.datasets import load_digits
+
+        data = load_digits()
+        pixels = np.rint(data.images * 255 / 16).astype(np.uint8)
+        everything = Labeled(torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(data.target.astype(np.int64)))
+        test, pool = _take(everything, TEST, TEST_SEED, "test")
+        validation, training = _take(pool, self._validation, self._split_seed, "validation")
+        if self._train is not None:
+            training, _ = _take(training, self._train, self._split_seed, "train", spare=0)
+        return ImageParts(training, validation, test, Normalization.of(training.images))
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return the name and what decides the split."""
+        return {
+            "data": "digits",
+            "validation": self._validation,
+            "split_seed": self._split_seed,
+            "train": self._train,
+        }
+
+
+def _take(samples: Labeled, total: int, seed: int, option: str, spare: int = 1) -> tuple[Labeled, Labeled]:
+    taken, left = stratified(samples.targets.numpy(), total, seed=seed, option=option, names=NAMES, spare=spare)
+    return samples.at(taken), samples.at(left)

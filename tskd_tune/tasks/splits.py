@@ -1,0 +1,94 @@
+"""Stratified splits by a fixed seed, the same for every run and on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tskd_tune.errors import InputError
+
+TEST_SEED = 0
+"""What splits off a test part where a data set has none of its own: constant, so that results stay comparable."""
+
+
+def quotas(counts: Sequence[int], total: int, *, option: str, names: Sequence[str], spare: int) -> NDArray[np.int64]:
+    """Share a number of images among the classes, in proportion to their counts, at least one for each.
+
+    Args:
+        counts: images of each class, ``[classes]``.
+        total: how many images to take; none are taken for 0.
+        option: the option that asked for them, for messages.
+        names: the name of each class, for messages.
+        spare: how many images of each class must be left.
+
+    Returns:
+        How many images to take of each class, ``[classes]``, by largest remainder; ties go to the first class.
+
+    Raises:
+        InputError: fewer images than classes were asked for, or a class has too few.
+    """
+    have = np.asarray(counts, dtype=np.int64)
+    if total == 0:
+        return np.zeros_like(have)
+    if total < len(have):
+        raise InputError(
+            f"task.{option}: {total} images cannot hold one of each of {len(have)} classes; "
+            f"give 0 or at least {len(have)}"
+        )
+    shares = _largest_remainder(have, total)
+    while shares.min() == 0:
+        shares[shares.argmin()] += 1
+        shares[shares.argmax()] -= 1
+    short = np.flatnonzero(have < shares + spare)
+    if short.size:
+        first = int(short[0])
+        left = f" and {spare} must be left for training" if spare else ""
+        raise InputError(
+            f"task.{option}: class '{names[first]}' has {have[first]} images, but {total} images in all take "
+            f"{shares[first]} of it{left}, {shares[first] + spare} in all; give a lower number or more images"
+        )
+    return shares
+
+
+def stratified(
+    targets: NDArray[np.int64],
+    total: int,
+    *,
+    seed: int,
+    option: str,
+    names: Sequence[str],
+    spare: int = 1,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Take a stratified part out of samples.
+
+    Args:
+        targets: the class of each sample, ``[N]``.
+        total: how many samples to take.
+        seed: what decides which; NumPy guarantees that the stream of ``RandomState`` never changes.
+        option: the option that asked for them, for messages.
+        names: the name of each class, for messages.
+        spare: how many samples of each class must be left.
+
+    Returns:
+        The indices of the samples taken ``[total]`` and of those left ``[N - total]``, both ascending.
+
+    Raises:
+        InputError: see ``quotas``.
+    """
+    counts = np.bincount(targets, minlength=len(names))
+    shares = quotas(counts.tolist(), total, option=option, names=names, spare=spare)
+    stream = np.random.RandomState(seed)
+    taken = np.zeros(len(targets), dtype=bool)
+    for label, share in enumerate(shares):
+        members = np.flatnonzero(targets == label)
+        taken[stream.permutation(members)[:share]] = True
+    return np.flatnonzero(taken), np.flatnonzero(~taken)
+
+
+def _largest_remainder(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    shares, remainders = np.divmod(counts * total, counts.sum())
+    missing = total - int(shares.sum())
+    shares[np.argsort(-remainders, kind="stable")[:missing]] += 1
+    return shares

@@ -1,0 +1,53 @@
+"""A state is one dict of tensors and plain values: written beside its place, then renamed; read without pickle."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tskd_tune.errors import RunError
+
+
+def save(state: Mapping[str, Any], path: Path) -> None:
+    """Write a state atomically: a reader finds the old file or the new one, never half of one.
+
+    Raises:
+        RunError: the disk is full, or the folder is gone or not writable.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); free space or permit writing there") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except (OSError, RuntimeError) as error:
+        # torch reports a full disk as a RuntimeError of its zip writer.
+        raise RunError(f"{path}: cannot be written ({error}); free space and resume the run") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a state onto the CPU.
+
+    Raises:
+        RunError: the file is missing, damaged or not a checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: the checkpoint is missing; start the run again under another name") from error
+    except Exception as error:
+        raise RunError(f"{path}: not a readable checkpoint ({error}); remove it and resume the run") from error
+    if not isinstance(state, dict):
+        raise RunError(f"{path}: not a checkpoint but a {type(state).__name__}; remove it and resume the run")
+    return state

@@ -1,0 +1,69 @@
+"""Where and how a training computes: device, precision, memory format, threads."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from tskd_tune.errors import InputError
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How tensors are computed: exact in float32, rounded differently by channels_last, changed by bfloat16."""
+
+    device: torch.device
+    precision: Precision = "float32"
+    channels_last: bool = False
+
+    @classmethod
+    def choose(cls, device: DeviceName, precision: Precision, channels_last: bool, threads: int | None) -> Execution:
+        """Resolve ``auto`` to the GPU where there is one, and set the number of CPU threads where it is given.
+
+        Raises:
+            InputError: ``cuda`` was asked for and there is none.
+        """
+        if device == "cuda" and not torch.cuda.is_available():
+            raise InputError("training.device: 'cuda' was asked for but this machine shows no GPU; use auto or cpu")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+        return cls(torch.device(chosen), precision, channels_last)
+
+    def place(self, module: Module) -> Module:
+        """Move a module to the device and its memory format."""
+        module.to(self.device)
+        if self.channels_last:
+            module.to(memory_format=torch.channels_last)
+        return module
+
+    def arrange(self, images: Tensor) -> Tensor:
+        """Bring images ``[B, C, H, W]`` into the memory format of the networks."""
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which networks compute in the chosen precision."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def synchronize(self) -> None:
+        """Wait for the device, so that a clock read next is honest."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def peak_memory(self) -> int | None:
+        """Return the peak of the GPU's tensors in bytes; None on a CPU, where a process has served others before."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+
+    def name(self) -> str:
+        """Return the device in words, for a run's row."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"

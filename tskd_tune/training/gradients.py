@@ -1,0 +1,33 @@
+"""What each loss would do to the student: the norm of its gradient, and its direction beside the task's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def student_gradients(losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+    """Return each loss's gradient on the parameters, flattened ``[P]``; the graph is kept for the step itself."""
+    return {name: _flat_gradient(loss, parameters) for name, loss in losses.items()}
+
+
+def _flat_gradient(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    if not loss.requires_grad:
+        return torch.zeros(sum(parameter.numel() for parameter in parameters), device=loss.device)
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    pieces = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+    return torch.cat([piece.flatten().float() for piece in pieces])
+
+
+def gradient_figures(gradients: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return ``grad_norm_<loss>`` of every loss and ``grad_cosine_<loss>`` with the task's, of all but the task."""
+    norms = {f"grad_norm_{name}": float(gradient.norm()) for name, gradient in gradients.items()}
+    task = gradients["task"]
+    cosines = {
+        f"grad_cosine_{name}": float(torch.nn.functional.cosine_similarity(gradient, task, dim=0))
+        for name, gradient in gradients.items()
+        if name != "task"
+    }
+    return norms | cosines

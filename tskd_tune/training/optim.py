@@ -1,0 +1,53 @@
+"""SGD with the field's recipe: the learning rate is a pure function of the epoch's number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+# The paper's drops at epochs 150, 180 and 210 of 240, as shares of a training of any length.
+DROP_SHARES = (150 / 240, 180 / 240, 210 / 240)
+
+
+def scaled_milestones(epochs: int) -> list[int]:
+    """Return the paper's learning-rate drops, scaled to a training of ``epochs``; 240 gives 150, 180, 210."""
+    return sorted({round(share * epochs) for share in DROP_SHARES} - {0, epochs})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Stochastic gradient descent with drops of the learning rate.
+
+    Attributes:
+        lr: the first learning rate.
+        milestones: the epochs at which the rate drops by ``gamma``.
+        convention: ``at``: a milestone is the first epoch at the lower rate; ``after``: the last at the higher.
+    """
+
+    lr: float
+    milestones: Sequence[int]
+    gamma: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    convention: Literal["at", "after"] = "at"
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch."""
+        late = 1 if self.convention == "after" else 0
+        return self.lr * self.gamma ** sum(epoch >= milestone + late for milestone in self.milestones)
+
+    def share(self, epoch: int) -> float:
+        """Return the epoch's learning rate as a share of the first."""
+        return self.rate(epoch) / self.lr
+
+    def optimizer(self, groups: Iterable[Sequence[nn.Parameter]]) -> torch.optim.Optimizer:
+        """Build the optimizer over the non-empty groups of parameters."""
+        named: list[dict[str, Any]] = [{"params": list(group)} for group in groups if group]
+        return torch.optim.SGD(
+            named, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay
+        )

@@ -1,0 +1,96 @@
+"""One teacher a task: trained once, kept under the digest of everything that it depends on.
+
+Concurrent runs wait for the one that trains; a training that was cut off goes on where it was saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from filelock import FileLock
+
+from tskd_tune.errors import InputError
+from tskd_tune.networks.base import Network
+from tskd_tune.networks.weights import write_state
+from tskd_tune.training import checkpoint
+from tskd_tune.training.trainer import Record, Trainer
+
+CACHE_VARIABLE = "TSKD_TUNE_CACHE"
+# Raised when the same recipe would train another teacher, so that old files are not taken for new ones.
+TEACHER_VERSION = 1
+SAVE_SECONDS = 30.0
+Progress = Callable[[Record], None]
+
+
+def cache_folder() -> Path:
+    """Return the folder of trained teachers: ``$TSKD_TUNE_CACHE/teachers``, or the user's cache folder."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given or platformdirs.user_cache_dir("tskd-tune")) / "teachers"
+
+
+def digest(recipe: Mapping[str, Any]) -> str:
+    """Return the key of a teacher from everything that it depends on, as plain data."""
+    words = json.dumps({"version": TEACHER_VERSION, **recipe}, sort_keys=True)
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+class TeacherCache:
+    """Trained teachers by key, in one folder, in the field's checkpoint layout."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Use ``folder``, by default the user's cache.
+
+        Raises:
+            InputError: the folder cannot be made or written.
+        """
+        self.folder = folder or cache_folder()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.folder}: teachers cannot be kept there ({error.strerror});"
+                f" permit writing or set {CACHE_VARIABLE} to another folder"
+            ) from error
+
+    def path(self, key: str) -> Path:
+        """Return where the teacher of a key is, or will be."""
+        return self.folder / f"{key}.pth"
+
+    def obtain(self, key: str, trainer: Callable[[], Trainer], progress: Progress, facts: Mapping[str, Any]) -> Path:
+        """Return the file of a teacher, training it first if nobody has; others wait meanwhile."""
+        path = self.path(key)
+        if not path.exists():
+            with FileLock(self.folder / f"{key}.lock"):
+                if not path.exists():
+                    self._train(path, trainer(), progress, facts)
+        return path
+
+    def _train(self, path: Path, trainer: Trainer, progress: Progress, facts: Mapping[str, Any]) -> None:
+        halfway = path.with_suffix(".halfway")
+        if halfway.exists():
+            trainer.load_state_dict(checkpoint.load(halfway))
+        saved = time.monotonic()
+        while not trainer.finished:
+            progress(trainer.epoch())
+            if time.monotonic() - saved > SAVE_SECONDS:
+                checkpoint.save(trainer.state_dict(), halfway)
+                saved = time.monotonic()
+        write_state(path, trainer.student, facts={**facts, **_accuracy(trainer.history[-1])})
+        halfway.unlink(missing_ok=True)
+
+
+def _accuracy(record: Record) -> dict[str, Any]:
+    metrics = {name: value for name, value in record.items() if name.startswith(("test_", "val_"))}
+    return {"epoch": record["epoch"], "accuracy": metrics.get("test_top1"), "metrics": metrics}
+
+
+def parameter_count(network: Network) -> int:
+    """Return the number of parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())

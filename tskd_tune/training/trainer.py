@@ -1,0 +1,279 @@
+"""The only loop: what an epoch is, is what the plan says of its number.
+
+Student and teacher each run at most once a batch; the distiller and the review are functions of their two
+outputs, and a network that nobody asks for in an epoch does not run.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tskd_tune.distillers.base import Distiller, Need
+from tskd_tune.errors import DivergedError
+from tskd_tune.method.review import ReviewTerms
+from tskd_tune.networks.base import Network
+from tskd_tune.output import Batch, Output
+from tskd_tune.tasks.base import Part, Task
+from tskd_tune.training.execution import Execution
+from tskd_tune.training.gradients import gradient_figures, student_gradients
+from tskd_tune.training.optim import Recipe
+from tskd_tune.training.reviewing import Reviewing
+from tskd_tune.training.streams import generator
+
+TestReading = Literal["last", "every_epoch"]
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a training is and when the test part is read.
+
+    Attributes:
+        epochs: the number of epochs.
+        seed: fixes data order and augmentation, as functions of (seed, epoch).
+        test: ``last``: at the last epoch only; ``every_epoch``: for comparison with papers that pick the best.
+    """
+
+    epochs: int
+    seed: int
+    test: TestReading = "last"
+
+
+class Trainer:
+    """Trains one student, epoch by epoch; its state at an epoch's end is all that a resume needs."""
+
+    def __init__(
+        self,
+        task: Task,
+        student: Network,
+        teacher: nn.Module | None,
+        distiller: Distiller,
+        review: Reviewing | None,
+        *,
+        recipe: Recipe,
+        schedule: Schedule,
+        execution: Execution,
+    ) -> None:
+        """Compose a training; ``teacher`` is frozen unless the distiller asks for a trainable one."""
+        self.task = task
+        self.execution = execution
+        self.student = execution.place(student)
+        self.teacher = None if teacher is None else execution.place(teacher)
+        self.distiller = execution.place(distiller)
+        self.review = review
+        if review is not None:
+            execution.place(review.loss)
+        self.recipe = recipe
+        self.schedule = schedule
+        self.optimizers = self._optimizers()
+        self.history: list[Record] = []
+
+    @property
+    def next_epoch(self) -> int:
+        """The number of the epoch that `epoch` trains next."""
+        return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every epoch has been trained."""
+        return self.next_epoch >= self.schedule.epochs
+
+    def epoch(self) -> Record:
+        """Train the next epoch, memorize and evaluate as planned, and return its history record.
+
+        Raises:
+            DivergedError: the loss is not finite.
+            RunError: lambda cannot be settled, or a file vanished.
+        """
+        epoch = self.next_epoch
+        started = time.perf_counter()
+        self._begin(epoch)
+        early_copy = self._early_copy(epoch)
+        record = self._train(epoch)
+        self.execution.synchronize()
+        trained = time.perf_counter()
+        if self.review is not None and self.review.plan.memorizes(epoch):
+            self.review.memory.memorize(early_copy or self.student)
+        record |= self._evaluate(epoch)
+        record["seconds"] = trained - started
+        record["eval_seconds"] = time.perf_counter() - trained
+        self.history.append(record)
+        return record
+
+    def step(self, batch: Batch, epoch: int, number: int, *, review: bool) -> tuple[dict[str, Tensor], Record]:
+        """Train on the epoch's ``number``-th batch.
+
+        Returns:
+            The losses, detached scalars; and of a review's first batch what it showed (see `Trainer.epoch`).
+        """
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        with self.execution.autocast():
+            losses, output, taught = self._losses(batch, review)
+        shown: Record = {}
+        if review:
+            assert taught is not None
+            terms = self._review(output, taught, batch)
+            shown = self._look(losses, terms, epoch) if number == 0 else {}
+            if number < self._reviewing().extractors.warmup_steps:
+                terms = self._review(_detached(output), taught, batch)
+            losses["review"] = self._reviewing().strength.at(epoch) * terms.loss
+        total = torch.stack(list(losses.values())).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        if self.review is not None and not review:
+            self.review.keep_decaying(epoch)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return {"loss": total.detach()} | {f"loss_{name}": loss.detach() for name, loss in losses.items()}, shown
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a resume needs, as tensors and plain values."""
+        return {
+            "history": self.history,
+            "student": self.student.state_dict(),
+            "teacher": None if self.teacher is None else self.teacher.state_dict(),
+            "distiller": self.distiller.state_dict(),
+            "review": None if self.review is None else self.review.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to the end of the epoch at which the state was taken."""
+        self.student.load_state_dict(state["student"])
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state["teacher"])
+        self.distiller.load_state_dict(state["distiller"])
+        if self.review is not None:
+            self.review.load_state_dict(state["review"], self.student)
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.history = [dict(record) for record in state["history"]]
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        groups = [list(self.student.parameters()), list(self.distiller.parameters())]
+        own = None
+        if self.review is not None:
+            own = self.review.own_optimizer()
+            groups.append([] if own is not None else self.review.parameters())
+        if self.teacher is not None and Need.TRAINABLE_TEACHER in self.distiller.needs:
+            groups.append(list(self.teacher.parameters()))
+        optimizer = self.recipe.optimizer(groups)
+        return [optimizer] if own is None else [optimizer, own]
+
+    def _begin(self, epoch: int) -> None:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group.setdefault("first_lr", group["lr"]) * self.recipe.share(epoch)
+        self.student.train()
+        self.distiller.train()
+        if self.teacher is not None:
+            self.teacher.train()  # a frozen teacher stays as it is
+        self.distiller.begin_epoch(epoch)
+        if self.review is not None:
+            self.review.begin_epoch(epoch, self.optimizers)
+            self._shuffle = generator(self.schedule.seed, "sequence_order", epoch)
+
+    def _early_copy(self, epoch: int) -> nn.Module | None:
+        review = self.review
+        if review is None or review.plan.moment == "epoch_end" or not review.plan.memorizes(epoch):
+            return None
+        return copy.deepcopy(self.student)
+
+    def _train(self, epoch: int) -> Record:
+        reviewed_steps = self._reviewed_steps(epoch)
+        order = generator(self.schedule.seed, "order", epoch)
+        augmentation = generator(self.schedule.seed, "augmentation", epoch)
+        sums: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        shown: Record = {}
+        for number, batch in enumerate(self.task.train_batches(order, augmentation)):
+            losses, of_first = self.step(batch, epoch, number, review=number < reviewed_steps)
+            shown |= of_first
+            for name, loss in losses.items():
+                sums[name] = sums[name] + loss if name in sums else loss
+                counts[name] = counts.get(name, 0) + 1
+        means = {name: float(total) / counts[name] for name, total in sums.items()}
+        self._refuse_divergence(epoch, means)
+        return self._heading(epoch) | means | shown
+
+    def _heading(self, epoch: int) -> Record:
+        phase = "general" if self.review is None else self.review.plan.phase(epoch)
+        return {"seed": self.schedule.seed, "epoch": epoch, "phase": phase, "lr": self.recipe.rate(epoch)}
+
+    def _reviewed_steps(self, epoch: int) -> int:
+        if self.review is None or not self.review.plan.reviews(epoch):
+            return 0
+        return self.review.plan.review_steps(self.task.train_steps())
+
+    def _losses(self, batch: Batch, review: bool) -> tuple[dict[str, Tensor], Output, Output | None]:
+        images = self.execution.arrange(batch.images)
+        output: Output = self.student(images)
+        losses = {"task": self.distiller.task_weight * self.task.criterion(output, batch)}
+        taught: Output | None = None
+        if self.teacher is not None and (self.distiller.needs or review):
+            taught = self.teacher(images)
+            if self.distiller.needs:
+                losses |= self.distiller(output, taught, batch)
+        return losses, output, taught
+
+    def _review(self, output: Output, taught: Output, batch: Batch) -> ReviewTerms:
+        review = self._reviewing()
+        with self.execution.autocast():
+            memories = review.memory.recall(self.execution.arrange(batch.images))
+        terms: ReviewTerms = review.loss(output, taught, memories, self._shuffle)
+        return terms
+
+    def _look(self, losses: Mapping[str, Tensor], terms: ReviewTerms, epoch: int) -> Record:
+        """Settle lambda, and show what the first batch of a review says of the losses."""
+        review = self._reviewing()
+        parameters = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        gradients = student_gradients({**losses, "review": terms.loss}, parameters)
+        review.strength = review.strength.found(float(gradients["task"].norm()), float(gradients["review"].norm()))
+        weight = review.strength.at(epoch)
+        gradients["review"] = weight * gradients["review"]
+        shown = {"review_loss": float(terms.loss.detach()), "teacher_gap": float(terms.teacher_gap), "lambda": weight}
+        return shown | gradient_figures(gradients)
+
+    def _evaluate(self, epoch: int) -> Record:
+        record: Record = {}
+        _, validation, _ = self.task.facts().samples
+        if validation:
+            record |= {f"val_{name}": value for name, value in self._metrics("validation").items()}
+        if self.schedule.test == "every_epoch" or epoch == self.schedule.epochs - 1:
+            record |= {f"test_{name}": value for name, value in self._metrics("test").items()}
+        return record
+
+    def _metrics(self, part: Part) -> Mapping[str, float]:
+        self.student.eval()
+        with torch.no_grad(), self.execution.autocast():
+            return self.task.evaluate(lambda images: self.student(self.execution.arrange(images)), part)
+
+    def _reviewing(self) -> Reviewing:
+        assert self.review is not None
+        return self.review
+
+    def _refuse_divergence(self, epoch: int, means: Mapping[str, float]) -> None:
+        if not all(math.isfinite(mean) for mean in means.values()):
+            found = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+            raise DivergedError(
+                f"epoch {epoch}: the loss is not finite ({found}); lower training.lr or review.lambda,"
+                " or use a transform whose norm is not none"
+            )
+
+
+def _detached(output: Output) -> Output:
+    """Return the output cut off from the student that made it."""
+    return Output(
+        logits=output.logits.detach(),
+        features={stage: feature.detach() for stage, feature in output.features.items()},
+        preactivations={stage: feature.detach() for stage, feature in output.preactivations.items()},
+        embedding=output.embedding.detach(),
+    )

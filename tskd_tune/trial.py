@@ -1,0 +1,177 @@
+"""One Ray Tune trial: its seeds train in lockstep, epoch by epoch, and what it reports is their mean.
+
+In an exact grid a trial has one seed. Under a searcher or a scheduler it has all of them, so that means are
+judged and not single trainings.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ray import tune
+
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import TeacherFile
+from tskd_tune.experiment.teacher import obtain
+from tskd_tune.records.session import Identity, Session
+from tskd_tune.records.tracking import WandbTracker
+from tskd_tune.training import checkpoint
+from tskd_tune.training.teachers import TeacherCache
+
+# What a diverged trial reports to the searcher and the scheduler in place of a metric: worse than any other.
+WORST = {"max": -1e9, "min": 1e9}
+STATE = "state-seed{seed}.pt"
+STUDENT = "student-seed{seed}.pth"
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """What one trial is to train, as plain data in Ray Tune's config.
+
+    Attributes:
+        arm: the label of the point.
+        point: hole -> sampled value.
+        experiment: the resolved experiment, without its seed.
+        seeds: the seeds that train in lockstep.
+        teacher: the key of its teacher among those that the sweep ships; None where it needs none of them.
+    """
+
+    arm: str
+    point: dict[str, Any]
+    experiment: dict[str, Any]
+    seeds: list[int]
+    teacher: str | None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the config that Ray Tune keeps."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What a sweep sends to every trial: where it stands, what is judged, and the teachers' files.
+
+    Attributes:
+        folder: the run's folder, for W&B's offline files; None tracks nothing.
+        teachers: key -> the teacher and the content of its file, for machines that do not share a cache.
+    """
+
+    sweep: str
+    folder: Path | None
+    metric: str
+    mode: str
+    teachers: Mapping[str, tuple[TeacherFile, bytes]]
+
+
+class SweepTrial(tune.Trainable):  # type: ignore[misc]
+    """Trains a point of the search space, once a seed."""
+
+    def setup(self, config: dict[str, Any], *, shipped: Shipped) -> None:
+        """Build the trainings of a config."""
+        # Ray's workers inherit the driver's environment; W&B shall not ask this one for a key.
+        os.environ.setdefault("WANDB_SILENT", "true")
+        logging.getLogger("wandb").setLevel(logging.ERROR)
+        self.shipped = shipped
+        self._open(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another trial in the same process, which saves starting a new one."""
+        self.cleanup()
+        self._open(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch of every seed and report their mean.
+
+        Returns:
+            ``records`` (a history line a seed), ``rows`` (each training's account as it stands), the means of
+            what was measured, ``epoch``, ``epochs``, ``done``, and ``failed`` with the reason of a divergence.
+        """
+        self._begin()
+        records = [record for session in self.sessions if (record := _next_record(session)) is not None]
+        failures = [session.failure for session in self.sessions if session.failure]
+        rows = [session.row(stopped="another seed of its trial failed" if failures else None) for session in self.sessions]
+        done = bool(failures) or all(session.finished for session in self.sessions)
+        result: dict[str, Any] = {
+            "epoch": max(len(session.trainer.history) for session in self.sessions) - 1,
+            "epochs": self.sessions[0].experiment.training.epochs,
+            "records": records,
+            "rows": [row.plain() for row in rows],
+            "done": done,
+        }
+        if failures:
+            return {**result, "failed": failures[0], self.shipped.metric: WORST[self.shipped.mode]}
+        return {**result, **_means(records)}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save every training, and the students of finished ones in the field's layout."""
+        for session in self.sessions:
+            seed = session.experiment.seed
+            checkpoint.save(session.state_dict(), Path(checkpoint_dir) / STATE.format(seed=seed))
+            if session.finished and session.failure is None:
+                session.write_student(Path(checkpoint_dir) / STUDENT.format(seed=seed))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go back to the end of the epoch at which the checkpoint was made."""
+        for session in self.sessions:
+            path = Path(checkpoint_dir) / STATE.format(seed=session.experiment.seed)
+            session.load_state_dict(checkpoint.load(path))
+
+    def cleanup(self) -> None:
+        """End the tracking of every training."""
+        for session in self.sessions:
+            session.close()
+        self.sessions = []
+
+    def _open(self, config: dict[str, Any]) -> None:
+        self.sessions: list[Session] = []
+        self._begun = False
+        given = TrialConfig(**config)
+        self.sessions = [self._session(given, seed) for seed in given.seeds]
+
+    def _begin(self) -> None:
+        """Start the trackers at the first step, when a resume has loaded its state."""
+        if not self._begun:
+            for session in self.sessions:
+                session.begin()
+            self._begun = True
+
+    def _session(self, given: TrialConfig, seed: int) -> Session:
+        experiment = Experiment.read({**given.experiment, "seed": seed})
+        tracker = None
+        if self.shipped.folder is not None:
+            tracker = WandbTracker(
+                self.shipped.folder, sweep=self.shipped.sweep, run=self.trial_id, seed=seed, arm=given.arm
+            )
+        identity = Identity(self.trial_id, given.arm, given.point)
+        return Session(experiment, self._teacher(given, experiment), identity, tracker)
+
+    def _teacher(self, given: TrialConfig, experiment: Experiment) -> TeacherFile | None:
+        if given.teacher is None or given.teacher not in self.shipped.teachers:
+            return obtain(experiment, TeacherCache(), progress=lambda record: None)
+        teacher, content = self.shipped.teachers[given.teacher]
+        if teacher.path.exists():
+            return teacher
+        path = TeacherCache().path(teacher.key)
+        if not path.exists():
+            whole = path.with_suffix(f".{os.getpid()}.part")
+            whole.write_bytes(content)
+            whole.replace(path)
+        return replace(teacher, path=path)
+
+
+def _next_record(session: Session) -> dict[str, Any] | None:
+    """Train an epoch; a training that was restored at its end repeats its last record instead."""
+    return session.trainer.history[-1] if session.finished else session.epoch()
+
+
+def _means(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the means over the seeds of every number that was measured."""
+    numbers = [name for name, value in records[0].items() if isinstance(value, float)]
+    return {name: fmean(record[name] for record in records) for name in numbers if all(name in r for r in records)}
