@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -35,6 +35,7 @@ class TrialConfig:
     """What one trial is to train, as plain data in Ray Tune's config.
 
     Attributes:
+        number: its place among the sweep's trials, which names its folder.
         arm: the label of the point.
         point: hole -> sampled value.
         experiment: the resolved experiment, without its seed.
@@ -42,15 +43,17 @@ class TrialConfig:
         teacher: the key of its teacher among those that the sweep ships; None where it needs none of them.
     """
 
+    number: int
     arm: str
     point: dict[str, Any]
     experiment: dict[str, Any]
     seeds: list[int]
     teacher: str | None
 
-    def plain(self) -> dict[str, Any]:
-        """Return the config that Ray Tune keeps."""
-        return asdict(self)
+    @property
+    def run(self) -> str:
+        """The name of the trial: of its folder, in rows and in W&B."""
+        return f"{self.number:05d}"
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,14 @@ class Shipped:
     teachers: Mapping[str, tuple[TeacherFile, bytes]]
 
 
-class SweepTrial(tune.Trainable):  # type: ignore[misc]
+class SweepTrial(tune.Trainable):
     """Trains a point of the search space, once a seed."""
 
-    def setup(self, config: dict[str, Any], *, shipped: Shipped) -> None:
-        """Build the trainings of a config."""
+    sessions: list[Session]
+
+    def setup(self, config: dict[str, Any], shipped: Shipped | None = None) -> None:
+        """Build the trainings of a config; what the sweep ships comes by `ray.tune.with_parameters`."""
+        assert shipped is not None
         # Ray's workers inherit the driver's environment; W&B shall not ask this one for a key.
         os.environ.setdefault("WANDB_SILENT", "true")
         logging.getLogger("wandb").setLevel(logging.ERROR)
@@ -96,7 +102,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
         self._begin()
         records = [record for session in self.sessions if (record := _next_record(session)) is not None]
         failures = [session.failure for session in self.sessions if session.failure]
-        rows = [session.row(stopped="another seed of its trial failed" if failures else None) for session in self.sessions]
+        stopped = "another seed of its trial failed" if failures else None
+        rows = [session.row(stopped) for session in self.sessions]
         done = bool(failures) or all(session.finished for session in self.sessions)
         result: dict[str, Any] = {
             "epoch": max(len(session.trainer.history) for session in self.sessions) - 1,
@@ -117,7 +124,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
             if session.finished and session.failure is None:
                 session.write_student(Path(checkpoint_dir) / STUDENT.format(seed=seed))
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
+    def load_checkpoint(self, checkpoint_dir: Any) -> None:
         """Go back to the end of the epoch at which the checkpoint was made."""
         for session in self.sessions:
             path = Path(checkpoint_dir) / STATE.format(seed=session.experiment.seed)
@@ -130,7 +137,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
         self.sessions = []
 
     def _open(self, config: dict[str, Any]) -> None:
-        self.sessions: list[Session] = []
+        self.sessions = []
         self._begun = False
         given = TrialConfig(**config)
         self.sessions = [self._session(given, seed) for seed in given.seeds]
@@ -147,9 +154,9 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
         tracker = None
         if self.shipped.folder is not None:
             tracker = WandbTracker(
-                self.shipped.folder, sweep=self.shipped.sweep, run=self.trial_id, seed=seed, arm=given.arm
+                self.shipped.folder, sweep=self.shipped.sweep, run=given.run, seed=seed, arm=given.arm
             )
-        identity = Identity(self.trial_id, given.arm, given.point)
+        identity = Identity(given.run, given.arm, given.point)
         return Session(experiment, self._teacher(given, experiment), identity, tracker)
 
     def _teacher(self, given: TrialConfig, experiment: Experiment) -> TeacherFile | None:

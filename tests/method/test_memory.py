@@ -98,7 +98,7 @@ def test_a_snapshot_outlives_the_student():
     before = logits(memory.recall(x))[0]
     with torch.no_grad():
         for parameter in student.parameters():
-            parameter += 1
+            parameter.add_(1)
     assert torch.equal(logits(memory.recall(x))[0], before)
     assert not torch.equal(Frozen(student)(x).logits, before)
 

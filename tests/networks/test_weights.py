@@ -77,6 +77,16 @@ def test_every_layout_of_the_field_is_read(tmp_path, layout, zipped):
     assert report.parameters == sum(parameter.numel() for parameter in source.parameters())
 
 
+def test_a_scalar_of_numpy_1_is_read(tmp_path):
+    path = tmp_path / "net.pth"
+    payload = {"model": network().state_dict(), "best_acc": np.float64(70.25)}
+    torch.save(payload, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    assert b"numpy._core.multiarray" in content
+    path.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert read_state(path).accuracy == 70.25
+
+
 def test_facts_beside_the_state_are_kept(tmp_path):
     path = tmp_path / "net.pth"
     torch.save({"epoch": 3, "name": "resnet8", "student_best": {"model": network().state_dict(), "lr": 0.5}}, path)
@@ -264,7 +274,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
     with pytest.raises(RunError) as caught:
         write_state(path, network(), facts={})
     assert str(caught.value) == (
-        f"{path}: could not be written (No space left on device); free space or permit writing there"
+        f"{path}: could not be written (No space left on device); free some space there and run `tskd-tune resume`"
     )
     assert path.read_bytes() == b"an older file"
     assert [file.name for file in tmp_path.iterdir()] == ["net.pth"]

@@ -110,8 +110,17 @@ class TestSummary:
         assert arm["lambda"] == {"n": 2, "mean": 12.0, "sd": pytest.approx(math.sqrt(8.0))}
 
     def test_points_that_share_a_label_are_told_apart(self, a_run):
-        found = tables.summary(a_run(a_row("t0"), a_row("t1"), a_row("t2", arm="kd")))
+        rows = [a_row("t0", point={"k": 3}), a_row("t1", point={"k": 6}), a_row("t2", arm="kd")]
+        found = tables.summary(a_run(*rows))
         assert [arm["arm"] for arm in found["arms"]] == ["baseline (t0)", "baseline (t1)", "kd"]
+
+    def test_the_seeds_of_a_grids_point_are_one_arm_though_each_is_a_trial(self, a_run):
+        rows = [a_row("t0", seed=1), a_row("t1", arm="kd", seed=1), a_row("t2", seed=2), a_row("t3", arm="kd", seed=2)]
+        found = tables.summary(a_run(*rows))
+        assert [(arm["arm"], arm["seeds"], arm["n"]) for arm in found["arms"]] == [
+            ("baseline", [1, 2], 2),
+            ("kd", [1, 2], 2),
+        ]
 
     def test_pedigree_is_collected_once(self, a_run):
         teacher = TeacherRecord(name="resnet56", source="auto", key="abc", parameters=861770, test_top1=72.4)

@@ -28,6 +28,10 @@ class Trainable(tune.Trainable):
     def setup(self, config):
         self.epoch = 0
 
+    def reset_config(self, new_config):
+        self.epoch = 0
+        return True
+
     def step(self):
         time.sleep(0.25)
         self.epoch += 1
@@ -64,7 +68,7 @@ else:
         tune_config=tune.TuneConfig(
             search_alg=chosen[0],
             scheduler=SCHEDULERS.build(scheduler, {EPOCHS}, None, "val_top1", "max"),
-            num_samples=-1,
+            num_samples=chosen[1],
             max_concurrent_trials=2,
             reuse_actors=True,
         ),
@@ -107,24 +111,36 @@ def finished(folder: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def kill_after(driver: subprocess.Popen[bytes], folder: Path, count: int) -> None:
-    deadline = time.monotonic() + 180
-    while len(finished(folder)) < count:
-        assert driver.poll() is None, (folder / "driver-first.log").read_text()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    # The group is the driver's own: Ray's processes and workers, and nothing else.
+def kill(driver: subprocess.Popen[bytes]) -> None:
+    """Kill a driver and its own process group: Ray's processes, whose workers end with them, and nothing else."""
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
+
+
+def wait_for(driver: subprocess.Popen[bytes], folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(finished(folder)) < count:
+        assert driver.poll() is None, (folder / "driver-first.log").read_text()[-3000:]
+        assert time.monotonic() < deadline, (folder / "driver-first.log").read_text()[-3000:]
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
     ("searcher", "scheduler", "count"), [("grid", "fifo", 3), ("optuna", "fifo", 4), ("optuna", "asha", 2)]
 )
 def test_killed_driver(tmp_path: Path, searcher: str, scheduler: str, count: int):
-    kill_after(drive(tmp_path, searcher, scheduler, "first"), tmp_path, count)
+    first = drive(tmp_path, searcher, scheduler, "first")
+    try:
+        wait_for(first, tmp_path, count)
+    finally:
+        kill(first)
     again = drive(tmp_path, searcher, scheduler, "again")
-    assert again.wait(timeout=240) == 0, (tmp_path / "driver-again.log").read_text()[-3000:]
+    try:
+        code = again.wait(timeout=120)
+    finally:
+        if again.poll() is None:
+            kill(again)
+    assert code == 0, (tmp_path / "driver-again.log").read_text()[-3000:]
 
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(report) == TRIALS

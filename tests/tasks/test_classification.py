@@ -95,7 +95,7 @@ def test_an_evaluation_counts_ranks() -> None:
 
 def test_an_evaluation_weighs_every_image_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = task().evaluate(lambda images: output(images[:, 0, 0, :1] * torch.arange(8.0)), "test")
-    monkeypatch.setattr("tskd_tune.tasks.images.EVALUATION_VALUES", 16 * 5)
+    monkeypatch.setattr("tskd_tune.tasks.images.CPU_EVALUATION_VALUES", 16 * 5)
     in_parts = task().evaluate(lambda images: output(images[:, 0, 0, :1] * torch.arange(8.0)), "test")
     assert in_parts == pytest.approx(dict(whole), rel=1e-6)
 

@@ -154,7 +154,7 @@ def test_a_single_left_over_sample_joins_the_batch_before_it() -> None:
 
 
 def test_an_evaluation_shows_the_images_in_order_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EVALUATION_VALUES", 3 * 36 * 4)
+    monkeypatch.setattr(module, "CPU_EVALUATION_VALUES", 3 * 36 * 4)
     images = random_images(10, 3, 6, 6)
     batches = list(resident(images, 2).evaluation_batches())
     assert [len(batch.images) for batch in batches] == [4, 4, 2]
@@ -165,7 +165,7 @@ def test_an_evaluation_shows_the_images_in_order_as_they_are(monkeypatch: pytest
 
 
 def test_an_image_larger_than_an_evaluation_batch_comes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EVALUATION_VALUES", 10)
+    monkeypatch.setattr(module, "CPU_EVALUATION_VALUES", 10)
     assert [len(batch.images) for batch in resident(random_images(2, 3, 6, 6)).evaluation_batches()] == [1, 1]
 
 

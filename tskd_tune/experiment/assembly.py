@@ -210,5 +210,3 @@ def _refuse_unmet(experiment: Experiment, teacher: Network | None, needs: frozen
             f"distiller: '{experiment.distiller.name}' reads the teacher's batch norms, but '{name}' has none;"
             " choose another teacher or distiller"
         )
-
-

@@ -37,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper_literal": {
         "review": {
             "transform": {"name": "attention", "norm": "none"},
-            "extractor": {"name": "conv_lstm", "peephole": "full", "readout": "all_steps"},
+            "extractor": {"name": "conv_lstm", "peephole": "full"},
         },
     },
 }
@@ -59,7 +59,7 @@ NOT_COMPARED = frozenset(
 
 
 def deviations(given: Mapping[str, Any], preset: Mapping[str, Any], path: str = "") -> list[str]:
-    """List where one resolved experiment differs from another, ``review.k: 6 (preset: 3)``, in the order of the YAML."""
+    """List where one resolved experiment differs from another: ``review.k: 6 (preset: 3)``."""
     lines = []
     for key in [*given, *(key for key in preset if key not in given)]:
         ours, theirs, where = given.get(key), preset.get(key), f"{path}.{key}" if path else key

@@ -52,7 +52,7 @@ class Descent(Options):
     epochs: PositiveInt = Field(240, description="epochs of training")
     lr: PositiveFloat = Field(0.1, description="the first learning rate")
     milestones: list[NonNegativeInt] | None = Field(
-        None, description="epochs, counted from 0, at which the rate drops; null scales the paper's 150, 180, 210 of 240"
+        None, description="epochs, from 0, at which the rate drops; null scales the paper's 150, 180, 210 of 240"
     )
     milestone_convention: Literal["at", "after"] = Field(
         "at", description="a milestone is the first epoch at the lower rate, or the last at the higher"
@@ -178,7 +178,8 @@ class Review(SequenceOptions):
         idle = [name for name in ("lr", "weight_decay") if settings[name] != default[name]]
         if settings["optimizer"] == "shared" and idle:
             raise ValueError(
-                f"extractor.training.{idle[0]}: does not apply to the shared optimizer; set optimizer: own, or leave it out"
+                f"extractor.training.{idle[0]}: does not apply to the shared optimizer; set optimizer: own, or leave it"
+                " out"
             )
         return self
 
@@ -219,7 +220,7 @@ class Experiment(Options):
     teacher: Annotated[Teacher, NETWORKS.slot(Teacher)] | None = None
     student: Annotated[Component, NETWORKS.slot()]
     distiller: Annotated[Component, DISTILLERS.slot()] = Field(default_factory=DISTILLERS.default("none"))
-    review: Review | None = Field(default_factory=lambda: Review(), description="null: the baseline")
+    review: Review | None = Field(default_factory=lambda: Review(k=3), description="null: the baseline")
     training: Training = Field(default_factory=Training)
     evaluation: Evaluation = Field(default_factory=Evaluation)
     seed: NonNegativeInt = 1
@@ -303,9 +304,8 @@ class Experiment(Options):
         recipe = self.teacher.training.plain()
         seed = recipe.pop("seed")
         machine = {key: getattr(self.training, key) for key in ("device", "precision", "channels_last", "threads")}
-        return Experiment(
-            task=self.task, student=network, review=None, training={**recipe, **machine}, seed=seed  # type: ignore[arg-type]
-        )
+        document = {"task": self.task.plain(), "student": network, "review": None, "seed": seed}
+        return Experiment.model_validate({**document, "training": {**recipe, **machine}})
 
 
 def _own(component: Component) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def _verified(experiment: Experiment, path: Path, cache: TeacherCache) -> Teache
     network = teacher_network(experiment, task.facts())
     load_into(network, path, name=name)
     key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    accuracy = _measured(experiment, Frozen(network, take=True), cache.folder / f"{key}-{task.fingerprint()[:16]}.measured")
+    memo = cache.folder / f"{key}-{task.fingerprint()[:16]}.measured"
+    accuracy = _measured(experiment, Frozen(network, take=True), memo)
     return TeacherFile(name, str(path), path, key, parameter_count(network), accuracy)
 
 

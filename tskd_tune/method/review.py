@@ -104,6 +104,7 @@ class ReviewLoss(nn.Module):
         features = [self._taps.of_student(memory, like) for memory in memories]
         return [[self._constant(map_) for map_ in maps] for maps in features]
 
+    @torch.no_grad()
     def _constant(self, features: Tensor) -> Tensor:
         maps: Tensor = self.transform(features)
         return maps
@@ -114,7 +115,7 @@ class ReviewLoss(nn.Module):
         """Return the loss and the teacher gap of one tap, both scalars."""
         sequence = self._sequence(past, current, generator)
         extractor = self.extractors[tap if len(self.extractors) > 1 else 0]
-        prediction = extractor(sequence).squeeze(1).to(current.dtype)
+        prediction = extractor(sequence).squeeze(1)
         error = self._target.prediction_scale * prediction - self._target(current, teacher)
         return self._reduced(error.square()), (teacher - current.detach()).abs().mean()
 

@@ -74,9 +74,9 @@ class Attention(Transform):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[B, C, H, W]`` to ``[B, H, W]``, non-negative, of float32 or wider."""
-        with torch.autocast(features.device.type, enabled=False):
-            wide = features.to(torch.promote_types(features.dtype, torch.float32))
-            return self._norm(self._reduce(self._powers(wide)))
+        # No operation below is one that autocast narrows, so that widening its input is enough.
+        wide = features.to(torch.promote_types(features.dtype, torch.float32))
+        return self._norm(self._reduce(self._powers(wide)))
 
     def _powers(self, features: Tensor) -> Tensor:
         # An even power needs no absolute value: one pass over [B, C, H, W] less.

@@ -28,13 +28,15 @@ class Network(nn.Module, ABC):
 
     def probe(self, channels: int, size: int) -> Shapes:
         """Find the shapes of every output by one dry forward in eval mode, which leaves no trace."""
-        was_training = self.training
-        self.eval()
+        modes = {module: module.training for module in self.modules()}
         first = next(self.parameters())
-        with torch.no_grad():
-            output = self(torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype))
-        self.train(was_training)
-        return Shapes.of(output)
+        self.eval()
+        try:
+            with torch.no_grad():
+                return Shapes.of(self(torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype)))
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
 
 
 NETWORKS: Registry[Network] = Registry("networks")

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import pickle
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tskd_tune.errors import InputError, RunError
+from tskd_tune.errors import InputError
+from tskd_tune.files import write_whole
 from tskd_tune.networks.base import NETWORKS, Network
 
 WRAPPERS = ("model", "state_dict", "student_best")
@@ -129,23 +127,7 @@ def write_state(path: Path, network: Network, *, facts: Mapping[str, Any]) -> No
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
     content = io.BytesIO()
     torch.save({**facts, "model": state}, content)
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        _write_through(part, content.getbuffer())
-        part.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError(f"{path}: could not be written ({reason}); free space or permit writing there") from error
-    finally:
-        with suppress(OSError):  # It was renamed, or never made.
-            part.unlink()
-
-
-def _write_through(path: Path, content: memoryview) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_whole(path, content.getbuffer())
 
 
 def _loaded(path: Path, label: str) -> Any:

@@ -1,67 +1,15 @@
-"""Files that are whole or not there: atomic writes, lines of JSON that survive a torn tail, and sentences for errno."""
+"""Text and lines of JSON in a run's folder; a torn last line, which a crash leaves, is mended."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from tskd_tune.errors import RunError
-
-REMEDIES = {
-    errno.ENOSPC: "free some space there",
-    errno.EDQUOT: "free some of the quota there",
-    errno.EACCES: "allow this user to write there",
-    errno.EPERM: "allow this user to write there",
-    errno.EROFS: "make the file system writable",
-    errno.ENOENT: "put the run's folder back where it was",
-}
-
-
-def disk_error(action: str, path: Path, error: OSError) -> RunError:
-    """Make the sentence for a failed ``action`` (``written``, ``read``) on ``path``, with errno's own text."""
-    text = error.strerror or str(error)
-    remedy = REMEDIES.get(error.errno or 0, "look at the disk")
-    return RunError(f"{path}: could not be {action} ({text}); {remedy} and run `tskd-tune resume`")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, finds the old text or the new one and nothing between.
-
-    Raises:
-        RunError: the disk is full, the folder is gone or may not be written.
-    """
-    try:
-        _replace(path, text.encode())
-    except OSError as error:
-        raise disk_error("written", path, error) from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+from tskd_tune.files import disk_error
 
 
 def read_text(path: Path) -> str:

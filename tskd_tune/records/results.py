@@ -19,7 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError, sentences
-from tskd_tune.records.files import append_lines, disk_error, json_line, parsed_line, read_text, write_whole
+from tskd_tune.files import disk_error, write_whole
+from tskd_tune.records.files import append_lines, json_line, parsed_line, read_text
 from tskd_tune.records.pedigree import commit, versions
 
 FORMAT: Final = 1

@@ -12,6 +12,7 @@ import torch
 from tskd_tune.errors import DivergedError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile, build
+from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.networks.weights import write_state
 from tskd_tune.records.results import (
     BestTest,
@@ -82,7 +83,8 @@ class Session:
         """End the tracking; every file that it leaves is complete."""
         if self._tracker is not None:
             row = self.row()
-            self._tracker.finish({"status": row.status, **row.metrics, "cost": row.cost.plain()}, failed=bool(self.failure))
+            summary = {"status": row.status, **row.metrics, "cost": row.cost.plain()}
+            self._tracker.finish(summary, failed=self.failure is not None)
 
     def row(self, stopped: str | None = None) -> Row:
         """Account for the training as it stands; ``stopped`` says why it ends here if it is neither done nor failed."""
@@ -98,7 +100,7 @@ class Session:
             reason=self.failure or (stopped if status == "stopped" else None),
             epochs=len(history),
             epochs_planned=self.experiment.training.epochs,
-            plan=PlanRecord() if plan is None else PlanRecord(memorize=[*plan.memory_epochs], review=[*plan.review_epochs]),
+            plan=_plan_record(plan),
             metrics=_last_metrics(history),
             best_validation=_best_validation(history),
             best_test=_best_test(history) if self.experiment.evaluation.test == "every_epoch" else None,
@@ -155,6 +157,10 @@ class Session:
         )
 
 
+def _plan_record(plan: ReviewPlan | None) -> PlanRecord:
+    return PlanRecord() if plan is None else PlanRecord(memorize=[*plan.memory_epochs], review=[*plan.review_epochs])
+
+
 def _last_metrics(history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     last = history[-1] if history else {}
     return {name: value for name, value in last.items() if name == "loss" or name.startswith(("val_", "test_"))}
@@ -183,6 +189,6 @@ def _review_warnings(history: Sequence[Mapping[str, Any]]) -> list[str]:
     if not shares or max(shares) >= SILENT_SHARE:
         return []
     return [
-        f"review: its gradient was at most {100 * max(shares):.2g} % of the task's at the first batch of every review"
-        f" ({len(shares)}), so it hardly moved the student; raise lambda, or let {{auto: 0.1}} find it"
+        f"review: its gradient stayed under {100 * SILENT_SHARE:g} % of the task's at the first batch of every review,"
+        " so it hardly moved the student; raise lambda, or let {auto: 0.1} find it"
     ]

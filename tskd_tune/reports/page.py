@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from tskd_tune.records.files import write_whole
+from tskd_tune.files import write_whole
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.reports import charts, tables
 

@@ -5,10 +5,10 @@ Spread is the sample standard deviation over seeds (n - 1 in the denominator). A
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Literal
 
 from rich.table import Table
@@ -33,7 +33,7 @@ def summary(run: RunFolder) -> Summary:
     rows = sorted(run.rows(), key=lambda row: row.key)
     search = _search(run.document())
     headline = search["metric"] if search else "test_top1"
-    arms = [_arm(list(group), headline) for _, group in groupby(rows, key=lambda row: row.run)]
+    arms = [_arm(group, headline) for group in _points(rows, bool(search))]
     _tell_apart(arms)
     baseline = _compare_costs(arms)
     return {
@@ -54,6 +54,15 @@ def summary(run: RunFolder) -> Summary:
         "commits": _distinct(row.commit for row in rows),
         "damage": run.damage(),
     }
+
+
+def _points(rows: Sequence[Row], searched: bool) -> list[list[Row]]:
+    """Gather the rows of each point: a search trains one a trial, a grid has a trial for each of its seeds."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        point = row.run if searched else json.dumps([row.arm, row.point], sort_keys=True)
+        groups.setdefault(point, []).append(row)
+    return list(groups.values())
 
 
 def _search(document: Mapping[str, Any]) -> dict[str, str] | None:

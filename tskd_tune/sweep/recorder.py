@@ -18,7 +18,7 @@ from ray import tune
 
 from tskd_tune.errors import RunError
 from tskd_tune.records.results import Row, RunFolder
-from tskd_tune.trial import STUDENT
+from tskd_tune.trial import STUDENT, TrialConfig
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class _Live:
     listener: Listener
 
 
-class Recorder(tune.Callback):  # type: ignore[misc]
+class Recorder(tune.Callback):
     """Writes what trials report into the run's folder.
 
     Ray Tune pickles its callbacks, so this one holds nothing: `recording` says where to write.
@@ -79,7 +79,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Append the epoch to the trial's history."""
         live = self._here()
-        live.folder.append_history(trial.trial_id, result["records"])
+        live.folder.append_history(TrialConfig(**trial.config).run, result["records"])
         for record in result["records"]:
             live.listener(
                 News("epoch", trial.config["arm"], record["seed"], record["epoch"], result["epochs"], metrics=record)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random as randomness
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -170,6 +171,7 @@ def _uniformly(source: randomness.Random) -> Pick:
 
 def _optuna_sampler(sampler: Sampler, startup_trials: int | None, seed: int) -> Any:
     from optuna import samplers
+    from optuna.exceptions import ExperimentalWarning
 
     startup: dict[str, Any] = {} if startup_trials is None else {"n_startup_trials": startup_trials}
     makers: dict[str, Callable[[], Any]] = {
@@ -181,4 +183,7 @@ def _optuna_sampler(sampler: Sampler, startup_trials: int | None, seed: int) -> 
         "nsga2": lambda: samplers.NSGAIISampler(seed=seed),
         "random": lambda: samplers.RandomSampler(seed=seed),
     }
-    return makers[sampler]()
+    with warnings.catch_warnings():
+        # That an interface of Optuna may change is news for this package, which bounds its version, not for a user.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return makers[sampler]()

@@ -22,6 +22,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search import Searcher
 
+from tskd_tune.errors import RunError
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
 
 LOG = logging.getLogger(__name__)
@@ -46,9 +47,19 @@ class _SavedSearcher(Searcher):
         Path(checkpoint_path).write_bytes(pickle.dumps(state))
 
     def restore(self, checkpoint_path: str) -> None:
-        """Read the state from a file; what lies beside it of Tune's own says which trials there are."""
+        """Read the state from a file; what lies beside it of Tune's own says which trials there are.
+
+        Raises:
+            RunError: the file is not whole.
+        """
         path = Path(checkpoint_path)
-        for name, value in pickle.loads(path.read_bytes()).items():
+        try:
+            state = pickle.loads(path.read_bytes())
+        except (EOFError, pickle.UnpicklingError) as error:
+            raise RunError(
+                f"{path}: the searcher's state is not whole ({error}); remove this file to go on from an older one"
+            ) from error
+        for name, value in state.items():
             setattr(self, name, value)
         trials = _tune_trials(path.parent)
         if trials is not None:
@@ -67,10 +78,10 @@ class ListedPoints(_SavedSearcher):
 
     saved = ("_issued",)
 
-    def __init__(self, configs: Sequence[Config], metric: str, mode: str) -> None:
-        """Suggest ``configs``, plain data that differ from one another."""
+    def __init__(self, configs: Sequence[Config], metric: str | None = None, mode: str | None = None) -> None:
+        """Suggest ``configs``, plain data, each with its ``number``; without a metric results need none."""
         super().__init__(metric=metric, mode=mode)
-        self._configs = list(configs)
+        self._configs = [{**config, "number": number} for number, config in enumerate(configs)]
         self._issued: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Config | None:
@@ -144,7 +155,7 @@ class OptunaSearcher(_SavedSearcher):
         trial.set_user_attr("label", point.label)
         trial.set_user_attr("trial", trial_id)
         self._running[trial_id] = trial
-        return self._describe(point)
+        return {**self._describe(point), "number": trial.number}
 
     def on_trial_result(self, trial_id: str, result: Config) -> None:
         """Keep the metric of an epoch; an epoch that was already told, or has no finite metric, is passed over."""

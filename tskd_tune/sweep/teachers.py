@@ -5,7 +5,7 @@ So no trial holds a GPU while another trains its teacher, and machines need not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ray
@@ -61,7 +61,7 @@ def prepare(
 def _remotely(experiment: Experiment, resources: Mapping[str, float], listener: Listener) -> Content:
     assert experiment.teacher is not None
     epochs = experiment.teacher.training.epochs
-    task = ray.remote(_train).options(
+    task: Any = ray.remote(_train).options(
         num_cpus=resources["cpu"], num_gpus=resources.get("gpu", 0), num_returns="streaming", max_retries=3
     )
     last: Any = None

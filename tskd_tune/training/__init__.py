@@ -1,0 +1,1 @@
+"""The only loop, and what it stands on: optimizer, random streams, checkpoints, the teachers' cache."""

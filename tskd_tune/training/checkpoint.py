@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from tskd_tune.errors import RunError
+from tskd_tune.files import write_whole
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:
@@ -19,21 +19,9 @@ def save(state: Mapping[str, Any], path: Path) -> None:
     Raises:
         RunError: the disk is full, or the folder is gone or not writable.
     """
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); free space or permit writing there") from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except (OSError, RuntimeError) as error:
-        # torch reports a full disk as a RuntimeError of its zip writer.
-        raise RunError(f"{path}: cannot be written ({error}); free space and resume the run") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    write_whole(path, content.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any]:

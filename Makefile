@@ -1,0 +1,49 @@
+# make demo | test | test-all | lint | clean: needs make and Python 3.11 or later, the rest goes into this folder.
+
+PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+UV ?= $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .uv/bin/uv)
+INSTALLED := .venv/.installed
+
+# Downloads are kept in the user's cache, or in this folder where there is no home that can be written to.
+ifeq ($(shell test -n "$$XDG_CACHE_HOME" || { test -d "$$HOME" && test -w "$$HOME"; } && echo yes),)
+export XDG_CACHE_HOME := $(CURDIR)/.uv/cache
+endif
+
+# As pip does: trust the machine's certificates where it has some (a company's proxy), else those that uv brings.
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),true,false)
+
+NEED_PYTHON = @test -n "$(PYTHON)" || { \
+	echo "No Python 3.11 or later on the PATH: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; }
+
+.PHONY: demo test test-all lint clean
+
+demo: $(INSTALLED)
+	.venv/bin/tskd-tune sweep search_spaces/digits.yaml
+
+test: $(INSTALLED)
+	.venv/bin/pytest -m "not slow"
+
+test-all: $(INSTALLED)
+	.venv/bin/pytest
+
+lint: $(INSTALLED)
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(INSTALLED): pyproject.toml | $(UV)
+	$(NEED_PYTHON)
+	@echo "Installing tskd-tune into .venv, with PyTorch and Ray: about 6 GB unpacked, minutes the first time."
+	$(UV) venv --allow-existing --python "$(PYTHON)" .venv
+	$(UV) pip install --python .venv --group dev --editable .
+	@touch $@
+
+.uv/bin/uv:
+	$(NEED_PYTHON)
+	@echo "Installing uv into .uv; it installs the rest."
+	"$(PYTHON)" -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.8"

@@ -1,0 +1,481 @@
+"""Searchers and schedulers, driven by hand: what they suggest, what they are told, what survives a kill."""
+
+import json
+import logging
+import math
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from pydantic import ValidationError
+from ray.tune.search import Searcher
+
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
+from tskd_tune.sweep.space import Point, SearchSpace
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+GRID = "{k: {grid: [3, 6, 9]}, review: {grid: {none: null, tskd: {delta: {grid: [1, 2]}}}}}"
+MIXED = """
+review:
+  choice:
+    none: null
+    tskd: {k: {choice: [3, 6, 9]}, delta: {int: [1, 15, 2]}, lambda: {loguniform: [0.1, 3000]}}
+momentum: {uniform: [0.8, 0.95]}
+"""
+EPOCHS = 4
+
+
+def space(text: str) -> SearchSpace:
+    return SearchSpace(yaml.safe_load(text))
+
+
+def describe(point: Point) -> dict[str, Any]:
+    return {"label": point.label, "values": point.values, "experiment": point.experiment}
+
+
+def searcher(name: str, text: str, journal: Path | None = None, mode: str = "max", **options: Any):
+    found, trials = SEARCHERS.build(name, space(text), describe, "val_top1", mode, journal, **options)
+    return found, trials
+
+
+def result(epoch: int, value: float | None = None, **others: Any) -> dict[str, Any]:
+    metrics = {} if value is None else {"val_top1": value}
+    return {"epoch": epoch, "epochs": EPOCHS, "training_iteration": epoch + 1, **metrics, **others}
+
+
+def drain(one: Searcher, prefix: str = "t") -> list[dict[str, Any]]:
+    configs = []
+    while (config := one.suggest(f"{prefix}{len(configs)}")) != Searcher.FINISHED:
+        configs.append(config)
+    return configs
+
+
+def finish(one: Searcher, trial_id: str, value: float) -> None:
+    for epoch in range(EPOCHS):
+        one.on_trial_result(trial_id, result(epoch, value))
+    one.on_trial_complete(trial_id, result(EPOCHS - 1, value))
+
+
+def snapshot(folder: Path, configs: dict[str, dict[str, Any]]) -> None:
+    """Write the list of trials in the form of Tune's experiment state."""
+    data = [[json.dumps({"trial_id": trial_id, "config": config}), "{}"] for trial_id, config in configs.items()]
+    (folder / "experiment_state-2026-01-01_00-00-00.json").write_text(json.dumps({"trial_data": data}))
+
+
+def mirrored(journal: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="sweep", storage=JournalStorage(JournalFileBackend(str(journal)))).trials
+
+
+def test_importing_the_registries_imports_neither_ray_nor_optuna():
+    code = "import sys, tskd_tune.sweep.search; sys.exit('ray' in sys.modules or 'optuna' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_grid_suggests_every_point_once_in_order():
+    one, trials = searcher("grid", GRID)
+    assert drain(one) == [describe(point) for point in space(GRID).grid()]
+    assert trials == 9
+    with pytest.raises(InputError, match="has no place in a grid"):
+        searcher("grid", MIXED)
+
+
+def test_random_is_seeded_and_a_longer_list_begins_with_the_shorter():
+    short, trials = searcher("random", MIXED, trials=8)
+    points = drain(short)
+    assert trials == len(points) == 8
+    assert drain(searcher("random", MIXED, trials=20)[0])[:8] == points
+    assert drain(searcher("random", MIXED, trials=8, seed=1)[0]) != points
+    for point in points:
+        values = point["values"]
+        assert 0.8 <= values["momentum"] <= 0.95
+        if values["review"] == "tskd":
+            assert values["review.tskd.delta"] in range(1, 16, 2)
+            assert 0.1 <= values["review.tskd.lambda"] <= 3000
+
+
+def test_random_draws_each_domain_evenly():
+    points = drain(searcher("random", MIXED, trials=2000)[0])
+    ours = [point["values"] for point in points if point["values"]["review"] == "tskd"]
+    assert abs(len(ours) / 2000 - 0.5) < 0.04
+    logs = [math.log10(values["review.tskd.lambda"]) for values in ours]
+    middle = (math.log10(0.1) + math.log10(3000)) / 2
+    assert abs(sum(logs) / len(logs) - middle) < 0.15
+    assert {values["review.tskd.delta"] for values in ours} == set(range(1, 16, 2))
+    assert {values["review.tskd.k"] for values in ours} == {3, 6, 9}
+
+
+def test_random_never_repeats_a_point():
+    text = "{k: {choice: [3, 6, 9]}, delta: {int: [1, 2]}}"
+    points = [json.dumps(point["values"]) for point in drain(searcher("random", text, trials=6)[0])]
+    assert len(set(points)) == 6
+    with pytest.raises(InputError, match=r"search.trials: 7 draws from a space of 6 points"):
+        searcher("random", text, trials=7)
+
+
+@pytest.mark.parametrize("name", ["random", "optuna"])
+def test_searches_refuse_grid_domains_and_need_trials(name: str):
+    with pytest.raises(InputError, match="'grid' needs"):
+        searcher(name, GRID, trials=3)
+    with pytest.raises(ValidationError, match="trials"):
+        searcher(name, MIXED)
+
+
+def test_listed_points_resume_where_an_older_pickle_stands(tmp_path: Path):
+    one, _ = searcher("grid", GRID)
+    given = {f"a{place}": one.suggest(f"a{place}") for place in range(3)}
+    one.save(str(tmp_path / "searcher.pkl"))
+    one.suggest("lost")
+    again, _ = searcher("grid", GRID)
+    again.restore(str(tmp_path / "searcher.pkl"))
+    assert [*given.values(), *drain(again)] == [describe(point) for point in space(GRID).grid()]
+
+
+def test_listed_points_agree_with_a_snapshot_of_another_moment(tmp_path: Path):
+    """Tune's list is one trial ahead in one place and one behind in another: neither point repeats nor is lost."""
+    one, _ = searcher("grid", GRID)
+    given = {f"a{place}": one.suggest(f"a{place}") for place in range(3)}
+    one.save(str(tmp_path / "searcher.pkl"))
+    ahead = one.suggest("a3")
+    snapshot(tmp_path, {"a0": given["a0"], "a2": given["a2"], "a3": ahead})
+    again, _ = searcher("grid", GRID)
+    again.restore(str(tmp_path / "searcher.pkl"))
+    everything = [describe(point) for point in space(GRID).grid()]
+    assert drain(again) == [everything[1], *everything[4:]]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "qmc", "random"])
+def test_every_sampler_suggests_points_of_the_space(sampler: str):
+    one, trials = searcher("optuna", MIXED, sampler=sampler, trials=14)
+    names = {hole.name for hole in space(MIXED).holes()}
+    for place in range(trials):
+        config = one.suggest(f"t{place}")
+        values = config["values"]
+        assert set(values) <= names
+        assert (values["review"] == "tskd") == ("review.tskd.k" in values)
+        finish(one, f"t{place}", values["momentum"])
+    assert one.suggest("more") == Searcher.FINISHED
+    assert [trial.state for trial in one.study.trials] == [TrialState.COMPLETE] * 14
+    logs = {name: found.log for trial in one.study.trials for name, found in trial.distributions.items() if "m" in name}
+    assert logs == {"momentum": False, "review.tskd.lambda": True}
+    # One distribution a name, which is what importances ask for.
+    for name in names:
+        assert len({str(trial.distributions[name]) for trial in one.study.trials if name in trial.params}) <= 1
+
+
+def suggestions(trials: int = 12, mode: str = "max", **options: Any) -> list[dict[str, Any]]:
+    one, _ = searcher("optuna", MIXED, mode=mode, trials=trials, **options)
+    configs = []
+    for place in range(trials):
+        configs.append(one.suggest(f"t{place}")["values"])
+        finish(one, f"t{place}", configs[-1]["momentum"])
+    return configs
+
+
+def test_every_option_of_optuna_changes_what_is_suggested():
+    base = suggestions(startup_trials=4)
+    assert suggestions(startup_trials=4) == base
+    assert suggestions(startup_trials=4, seed=1) != base
+    assert suggestions(startup_trials=11) != base
+    assert suggestions(startup_trials=11)[:4] == base[:4]
+    assert suggestions(sampler="gp", startup_trials=4, trials=6) != base[:6]
+    default = suggestions()
+    assert default[:10] == suggestions(startup_trials=11)[:10]
+    assert suggestions(mode="min", startup_trials=4) != base
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "qmc", "random"])
+def test_startup_trials_are_refused_where_there_are_none(sampler: str):
+    with pytest.raises(InputError, match=f"search.startup_trials: the sampler '{sampler}' has no random start"):
+        searcher("optuna", MIXED, sampler=sampler, trials=3, startup_trials=2)
+
+
+def test_tpe_goes_where_the_metric_is_good():
+    one, _ = searcher("optuna", "{x: {uniform: [0, 1]}}", trials=40)
+    for place in range(40):
+        x = one.suggest(f"t{place}")["values"]["x"]
+        finish(one, f"t{place}", -((x - 0.8) ** 2))
+    drawn = [trial.params["x"] for trial in one.study.trials]
+    assert sum(abs(x - 0.8) < 0.15 for x in drawn[20:]) >= 12
+    assert one.study.best_value == max(trial.value for trial in one.study.trials)
+
+
+def told(**how: Any) -> optuna.trial.FrozenTrial:
+    """Return how one trial is told after two good epochs; ``how`` says how it ends."""
+    one, _ = searcher("optuna", MIXED, trials=3)
+    one.suggest("t")
+    one.on_trial_result("t", result(0, 10.0))
+    one.on_trial_result("t", result(1, 20.0))
+    one.on_trial_complete("t", **how)
+    return one.study.trials[0]
+
+
+def test_a_finished_trial_is_complete_with_all_its_epochs():
+    trial = told(result=result(EPOCHS - 1, 40.0))
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 40.0)
+    assert trial.intermediate_values == {0: 10.0, 1: 20.0, 3: 40.0}
+    assert trial.user_attrs["trial"] == "t"
+    assert trial.user_attrs["label"].startswith("review=")
+
+
+def test_a_stopped_trial_is_pruned_with_its_last_epoch():
+    trial = told(result=result(2, 30.0))
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == {0: 10.0, 1: 20.0, 2: 30.0}
+    assert trial.value == 30.0
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"result": result(3, 5.0, failed="the loss is NaN")}, "the loss is NaN"),
+        ({"result": result(3, float("nan"))}, "the last result has no finite 'val_top1'"),
+        ({"result": result(3, float("inf"))}, "the last result has no finite 'val_top1'"),
+        ({"result": result(3)}, "the last result has no finite 'val_top1'"),
+        ({"result": None}, "the last result has no finite 'val_top1'"),
+        ({"error": True}, "the trial ended with an error"),
+        ({"result": result(3, 5.0), "error": True}, "the trial ended with an error"),
+    ],
+)
+def test_a_failed_trial_is_failed_with_its_reason(how: dict[str, Any], reason: str):
+    trial = told(**how)
+    assert (trial.state, trial.value) == (TrialState.FAIL, None)
+    assert trial.user_attrs["failed"] == reason
+    assert trial.intermediate_values == {0: 10.0, 1: 20.0}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "qmc", "random"])
+def test_a_search_does_not_warn_of_what_a_user_cannot_change(sampler: str):
+    one, _ = searcher("optuna", "{x: {uniform: [0, 1]}}", sampler=sampler, trials=2)
+    finish(one, "t", one.suggest("t")["values"]["x"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_telling_twice_changes_nothing():
+    one, _ = searcher("optuna", MIXED, trials=3)
+    one.suggest("t")
+    one.on_trial_result("t", result(0, 10.0))
+    one.on_trial_result("t", result(0, 99.0))
+    one.on_trial_result("t", result(1, float("nan")))
+    one.on_trial_complete("t", result(3, 40.0))
+    one.on_trial_complete("t", result(3, 50.0))
+    one.on_trial_result("t", result(3, 50.0))
+    one.on_trial_complete("never suggested", result(3, 50.0))
+    (trial,) = one.study.trials
+    assert trial.value == 40.0
+    assert trial.intermediate_values == {0: 10.0, 3: 40.0}
+
+
+def test_min_and_max_are_the_direction_of_the_study():
+    assert searcher("optuna", MIXED, trials=1)[0].study.direction.name == "MAXIMIZE"
+    assert searcher("optuna", MIXED, trials=1, mode="min")[0].study.direction.name == "MINIMIZE"
+
+
+def test_a_searcher_knows_its_metric():
+    one, _ = searcher("optuna", MIXED, trials=1)
+    assert (one.metric, one.mode) == ("val_top1", "max")
+    assert one.set_search_properties(None, None, {})
+    assert one.set_search_properties("val_top1", "max", {})
+    assert not one.set_search_properties("val_top1", "min", {})
+    assert not one.set_search_properties("test_top1", "max", {})
+
+
+def test_optuna_resumes_from_an_older_pickle_and_mends_its_mirror(tmp_path: Path):
+    """The driver dies after it told more than it saved; what is told again comes out once."""
+    journal = tmp_path / "study.journal"
+    one, _ = searcher("optuna", MIXED, journal, trials=6)
+    configs = {name: one.suggest(name) for name in ("a", "b", "c")}
+    finish(one, "a", 10.0)
+    one.on_trial_result("b", result(0, 5.0))
+    one.save(str(tmp_path / "searcher.pkl"))
+    finish(one, "b", 20.0)
+    finish(one, "c", 30.0)
+    assert [trial.value for trial in mirrored(journal)] == [10.0, 20.0, 30.0]
+    (tmp_path / "study.journal.lock").symlink_to(journal)
+
+    again, _ = searcher("optuna", MIXED, journal, trials=6)
+    snapshot(tmp_path, configs)
+    again.restore(str(tmp_path / "searcher.pkl"))
+    assert [trial.value for trial in mirrored(journal)] == [10.0]
+    finish(again, "b", 20.0)
+    again.on_trial_complete("a", result(3, 11.0))
+    assert [trial.value for trial in mirrored(journal)] == [10.0, 20.0]
+    assert [trial.state.name for trial in again.study.trials] == ["COMPLETE", "COMPLETE", "RUNNING"]
+    assert again.study.trials[1].intermediate_values == {0: 5.0, 1: 20.0, 2: 20.0, 3: 20.0}
+    assert len(drain(again, "new")) == 3
+
+
+def test_a_restored_search_goes_on_as_if_nothing_had_happened(tmp_path: Path):
+    one, _ = searcher("optuna", MIXED, trials=16)
+    for place in range(11):
+        finish(one, f"t{place}", one.suggest(f"t{place}")["values"]["momentum"])
+    one.save(str(tmp_path / "searcher.pkl"))
+    again, _ = searcher("optuna", MIXED, trials=16)
+    again.restore(str(tmp_path / "searcher.pkl"))
+    assert drain(again, "x") == drain(one, "x")
+
+
+def test_a_torn_state_is_a_sentence(tmp_path: Path):
+    one, _ = searcher("optuna", MIXED, trials=2)
+    one.save(str(tmp_path / "searcher.pkl"))
+    whole = (tmp_path / "searcher.pkl").read_bytes()
+    (tmp_path / "searcher.pkl").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match=r"searcher.pkl: the searcher's state is not whole"):
+        one.restore(str(tmp_path / "searcher.pkl"))
+
+
+def test_optuna_agrees_with_a_snapshot_of_another_moment(tmp_path: Path):
+    """A trial that Tune lost is failed and replaced; one that only Tune knows counts among the trials."""
+    one, _ = searcher("optuna", MIXED, trials=5)
+    configs = {name: one.suggest(name) for name in ("a", "b", "c")}
+    finish(one, "a", 10.0)
+    one.save(str(tmp_path / "searcher.pkl"))
+    snapshot(tmp_path, {"a": configs["a"], "b": configs["b"], "unknown": configs["c"], "too": configs["c"]})
+    again, _ = searcher("optuna", MIXED, trials=5)
+    again.restore(str(tmp_path / "searcher.pkl"))
+    assert [trial.state.name for trial in again.study.trials] == ["COMPLETE", "RUNNING", "FAIL"]
+    assert "lost" in again.study.trials[2].user_attrs["failed"]
+    again.on_trial_complete("unknown", result(3, 50.0))
+    assert len(drain(again, "new")) == 1
+
+
+def test_the_mirror_holds_what_the_study_holds(tmp_path: Path):
+    journal = tmp_path / "study.journal"
+    journal.write_text("left behind by another run\n")
+    one, _ = searcher("optuna", MIXED, journal, trials=4, mode="min")
+    for place, end in enumerate([result(3, 40.0), result(1, 10.0), result(3, failed="diverged")]):
+        one.suggest(f"t{place}")
+        one.on_trial_complete(f"t{place}", end)
+    one.suggest("running")
+    copies = mirrored(journal)
+    assert [copy.state.name for copy in copies] == ["COMPLETE", "PRUNED", "FAIL"]
+    for copy, trial in zip(copies, one.study.trials, strict=False):
+        same = ("params", "distributions", "value", "intermediate_values", "user_attrs", "datetime_complete")
+        assert all(getattr(copy, name) == getattr(trial, name) for name in same)
+    assert (
+        optuna.load_study(study_name="sweep", storage=JournalStorage(JournalFileBackend(str(journal)))).direction
+        == one.study.direction
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study.journal"]
+
+
+def test_a_mirror_that_cannot_be_written_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "file").write_text("")
+    one, trials = searcher("optuna", MIXED, tmp_path / "file" / "study.journal", trials=3)
+    with caplog.at_level(logging.WARNING, logger="tskd_tune"):
+        for place in range(trials):
+            one.suggest(f"t{place}")
+            finish(one, f"t{place}", 1.0)
+    assert [record.message.count("the search goes on without it") for record in caplog.records] == [1]
+    assert [trial.state.name for trial in one.study.trials] == ["COMPLETE"] * 3
+
+
+def test_a_mirror_that_vanishes_later_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    one, _ = searcher("optuna", MIXED, folder / "study.journal", trials=3)
+    one.suggest("a")
+    finish(one, "a", 1.0)
+    (folder / "study.journal").unlink()
+    folder.rmdir()
+    for name in ("b", "c"):
+        one.suggest(name)
+        finish(one, name, 1.0)
+    assert [record.message.count("the search goes on without it") for record in caplog.records] == [1]
+
+
+def test_searchers_are_pickled_whole_as_tune_does_before_it_starts(tmp_path: Path):
+    one, _ = searcher("optuna", MIXED, tmp_path / "study.journal", trials=2)
+    one.suggest("a")
+    finish(one, "a", 1.0)
+    again = pickle.loads(pickle.dumps(one))
+    again.suggest("b")
+    finish(again, "b", 2.0)
+    assert [trial.value for trial in mirrored(tmp_path / "study.journal")] == [1.0, 2.0]
+
+
+def scheduler(first_review: int | None = 20, epochs: int = 240, **options: Any):
+    return SCHEDULERS.build("asha", epochs, first_review, "val_top1", "max", **options)
+
+
+def rungs(one: Any) -> list[list[float]]:
+    return [sorted(rung for rung, _ in bracket._rungs) for bracket in one._brackets]
+
+
+def test_asha_waits_for_the_first_review():
+    assert rungs(scheduler(20)) == [[21, 63, 189]]
+    assert rungs(scheduler(None)) == [[1, 3, 9, 27, 81]]
+    assert rungs(scheduler(20, grace=60)) == [[60, 180]]
+    assert rungs(scheduler(20, grace=21)) == [[21, 63, 189]]
+    assert rungs(scheduler(20, reduction_factor=2)) == [[21, 42, 84, 168]]
+    assert rungs(scheduler(20, brackets=2)) == [[21, 63, 189], [63, 189]]
+    one = scheduler(20)
+    assert (one._time_attr, one._metric, one._mode, one._max_t) == ("training_iteration", "val_top1", "max", 240)
+
+
+def test_asha_stops_the_worse_and_keeps_the_better():
+    class Trial:
+        def __init__(self, trial_id: str):
+            self.trial_id = trial_id
+
+    for mode, ends in (("max", ["CONTINUE", "STOP"]), ("min", ["CONTINUE", "CONTINUE"])):
+        one = SCHEDULERS.build("asha", EPOCHS, 1, "val_top1", mode)
+        decisions = []
+        for name, value in (("good", 90.0), ("bad", 10.0)):
+            trial = Trial(name)
+            one.on_trial_add(None, trial)
+            assert one.on_trial_result(None, trial, result(0, value)) == "CONTINUE"
+            decisions.append(one.on_trial_result(None, trial, result(1, value)))
+        assert decisions == ends
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"grace": 20},
+            "scheduler.grace: 20 epochs judge runs before their first review, which is as late as epoch 20",
+        ),
+        ({"grace": 241}, "scheduler.grace: 241 epochs are more than the 240 of training"),
+        (
+            {"brackets": 4},
+            "scheduler.brackets: 4 brackets, but from epoch 21 to 240 by a factor of 3 there are 3 rungs",
+        ),
+    ],
+)
+def test_asha_refuses(options: dict[str, int], sentence: str):
+    with pytest.raises(InputError) as error:
+        scheduler(20, **options)
+    assert sentence in str(error.value)
+
+
+def test_asha_needs_a_factor_that_halves():
+    with pytest.raises(ValidationError, match="reduction_factor"):
+        scheduler(20, reduction_factor=1)
+
+
+def test_fifo_lets_every_trial_run():
+    one = SCHEDULERS.build("fifo", EPOCHS, None, "val_top1", "max")
+    assert [one.on_trial_result(None, None, result(epoch, 0.0)) for epoch in range(EPOCHS)] == ["CONTINUE"] * EPOCHS
+
+
+def test_registries_say_what_their_options_are():
+    assert set(SEARCHERS.names()) == {"grid", "random", "optuna"}
+    assert set(SCHEDULERS.names()) == {"fifo", "asha"}
+    options = {entry["name"]: set(entry["options"]) for entry in [*SEARCHERS.describe(), *SCHEDULERS.describe()]}
+    assert options == {
+        "grid": set(),
+        "random": {"trials", "seed"},
+        "optuna": {"sampler", "trials", "startup_trials", "seed"},
+        "fifo": set(),
+        "asha": {"grace", "reduction_factor", "brackets"},
+    }

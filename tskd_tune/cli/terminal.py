@@ -1,0 +1,105 @@
+"""Saying things: lines on stdout and stderr, exit codes, and one object where JSON is asked for."""
+
+from __future__ import annotations
+
+import functools
+import json
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console, RenderableType
+
+from tskd_tune.errors import InputError, TskdTuneError, sentences
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+# Wide enough for any table where no terminal says how wide it is: a file has no edge.
+FILE_WIDTH = 240
+
+
+def console() -> Console:
+    """Return where tables are drawn: stdout, as wide as the terminal, or wide enough for a file."""
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=FILE_WIDTH)
+
+
+def show(what: RenderableType) -> None:
+    """Draw a table or a drawing on stdout."""
+    console().print(what)
+
+
+def say(line: str = "") -> None:
+    """Write a line on stdout, as it is."""
+    typer.echo(line)
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Write warnings on stdout, a line each."""
+    for line in lines:
+        typer.echo(f"warning: {line}")
+
+
+def complain(message: str) -> None:
+    """Write a failure on stderr, ``error:`` before each of its lines."""
+    for line in message.splitlines() or [message]:
+        typer.echo(f"error: {line}", err=True)
+
+
+def put_json(value: Any) -> None:
+    """Write one object on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def in_words(command: Callable[P, R]) -> Callable[P, R]:
+    """Make a command end with a sentence and its exit code, whatever happens; only a bug shows a traceback."""
+
+    @functools.wraps(command)
+    def told(*arguments: P.args, **options: P.kwargs) -> R:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return command(*arguments, **options)
+            except (typer.Exit, typer.Abort, BrokenPipeError):
+                raise
+            except KeyboardInterrupt:
+                complain("interrupted; nothing was started")
+                raise typer.Exit(INTERRUPTED) from None
+            except Exception as error:
+                raise typer.Exit(_told(error)) from error
+
+    return told
+
+
+def interrupted(folder: Path) -> typer.Exit:
+    """Say how an interrupted run goes on; return what ends the command."""
+    if (folder / "state.json").exists():
+        complain(f"interrupted; everything up to the last whole epoch is kept, go on with: tskd-tune resume {folder}")
+    else:
+        complain("interrupted; nothing was started")
+    return typer.Exit(INTERRUPTED)
+
+
+def _told(error: Exception) -> int:
+    if isinstance(error, ValidationError):
+        complain("\n".join(sentences(error)))
+        return WRONG
+    if isinstance(error, TskdTuneError):
+        complain(str(error))
+        return WRONG if isinstance(error, InputError) else FAILED
+    typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    complain("this is a bug in tskd-tune, not in what you gave; please report it with the lines above")
+    return FAILED
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
+) -> None:
+    if issubclass(category, UserWarning):
+        typer.echo(f"warning: {message}", err=True)

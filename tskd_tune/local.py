@@ -1,0 +1,165 @@
+"""One experiment on this machine, without Ray: what `tskd-tune train` runs, and takes up again.
+
+After every epoch its history line is appended and then its checkpoint replaced, so that a training that is cut
+off anywhere goes on at the end of its last whole epoch, and ends with the same student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tskd_tune import documents
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import TeacherFile, verify
+from tskd_tune.experiment.teacher import check_weights, obtain
+from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.records.session import Identity, Session
+from tskd_tune.records.tracking import WandbTracker
+from tskd_tune.reports.page import write_report
+from tskd_tune.sweep.space import SearchSpace
+from tskd_tune.training import checkpoint
+from tskd_tune.training.teachers import TeacherCache
+from tskd_tune.training.trainer import Record
+
+# The only trial of a run that trains one experiment.
+RUN = "0"
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An epoch that was trained.
+
+    Attributes:
+        who: ``teacher`` or ``student``.
+        name: the network's name.
+        record: the epoch's record.
+        epochs: how many epochs the training has.
+    """
+
+    who: str
+    name: str
+    record: Record
+    epochs: int
+
+
+Listener = Callable[[Trained], None]
+
+
+def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
+    """Read an experiment's YAML, with ``extends`` resolved and ``a.b=c`` settings applied.
+
+    Raises:
+        InputError: the file is a sweep or a search space, or with a sentence for every mistake.
+    """
+    document = documents.extended(documents.read(path), path.parent)
+    if "experiment" in document:
+        raise InputError(f"{path}: is a sweep (it has an 'experiment' key); run it with `tskd-tune sweep {path}`")
+    document = documents.apply_settings(document, settings)
+    holes = SearchSpace(document).holes()
+    if holes:
+        raise InputError(
+            f"{path}: leaves {holes[0].name} open ({holes[0].kind}), so it is a search space; put it under"
+            " 'experiment:' of a sweep, or fill it with --set"
+        )
+    return Experiment.read(document)
+
+
+def check(experiment: Experiment) -> None:
+    """Refuse, before anything is trained or written, an experiment whose parts do not fit together.
+
+    Raises:
+        InputError: data or weights are missing, or a part does not fit another.
+    """
+    verify(experiment)
+    check_weights(experiment)
+
+
+def start(experiment: Experiment, name: str, storage: Path, listener: Listener, *, track: bool = True) -> RunFolder:
+    """Train an experiment into a new run's folder, and write its report.
+
+    Args:
+        experiment: what to train.
+        name: the run's name, new in ``storage``.
+        storage: the folder that runs are kept in.
+        listener: hears every epoch, once it is on disk.
+        track: whether to keep a W&B run.
+
+    Raises:
+        InputError: the experiment is wrong or the name is taken; nothing was started.
+        RunError: something failed, such as a loss that is not finite; the run can be resumed.
+    """
+    check(experiment)
+    folder = RunFolder.create(storage.absolute(), name, "train", experiment.plain(), expected=1)
+    return _run(experiment, folder, listener, track=track)
+
+
+def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
+    """Finish a training that was cut off, from the end of its last whole epoch.
+
+    Raises:
+        InputError: the run is a sweep, or what it needs is gone.
+        RunError: as `start`.
+    """
+    if folder.state.kind != "train":
+        raise InputError(f"{folder.path}: is a sweep, not a single training; `tskd-tune resume` knows both")
+    experiment = Experiment.read(folder.document())
+    check(experiment)
+    return _run(experiment, folder, listener, track=track)
+
+
+def label(experiment: Experiment) -> str:
+    """Return what a single training goes by in tables: ``resnet20, kd, review``."""
+    distiller = [] if experiment.distiller.name == "none" else [experiment.distiller.name]
+    review = ["review"] if experiment.review is not None else []
+    return ", ".join([experiment.student.name, *distiller, *review])
+
+
+def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
+    teacher = obtain(experiment, TeacherCache(), lambda record: listener(_of_teacher(experiment, record)))
+    session = _session(experiment, teacher, folder, track)
+    try:
+        row = _train(session, folder, listener)
+    finally:
+        session.close()
+    write_report(folder)
+    if row.status == "failed":
+        raise RunError(f"{folder.path}: {row.reason}")
+    return folder
+
+
+def _session(experiment: Experiment, teacher: TeacherFile | None, folder: RunFolder, track: bool) -> Session:
+    arm = label(experiment)
+    tracker = WandbTracker(folder.path, sweep=folder.name, run=RUN, seed=experiment.seed, arm=arm) if track else None
+    session = Session(experiment, teacher, Identity(RUN, arm), tracker)
+    saved = folder.trial_path(RUN) / CHECKPOINT
+    if saved.exists():
+        session.load_state_dict(checkpoint.load(saved))
+    return session
+
+
+def _train(session: Session, folder: RunFolder, listener: Listener) -> Row:
+    session.begin()
+    while not session.finished:
+        record = session.epoch()
+        if record is not None:
+            folder.append_history(RUN, [record])
+            checkpoint.save(session.state_dict(), folder.trial_path(RUN) / CHECKPOINT)
+            listener(_of_student(session.experiment, record))
+    if session.failure is None:
+        session.write_student(folder.student_path(RUN, session.experiment.seed))
+    row = session.row()
+    folder.add_row(row)
+    return row
+
+
+def _of_teacher(experiment: Experiment, record: Record) -> Trained:
+    assert experiment.teacher is not None
+    return Trained("teacher", experiment.teacher.name, record, experiment.teacher.training.epochs)
+
+
+def _of_student(experiment: Experiment, record: Record) -> Trained:
+    return Trained("student", experiment.student.name, record, experiment.training.epochs)

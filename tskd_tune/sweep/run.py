@@ -1,0 +1,228 @@
+"""Runs a sweep on Ray Tune, and takes one up again where it was cut off."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.error import TuneError
+
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.experiment import Experiment
+from tskd_tune.records.results import RunFolder
+from tskd_tune.reports.page import write_report
+from tskd_tune.sweep.recorder import Listener, Recorder
+from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweep.search import SEARCHERS
+from tskd_tune.sweep.searchers import ListedPoints
+from tskd_tune.sweep.space import Point
+from tskd_tune.sweep.teachers import distinct, key_of, prepare
+from tskd_tune.trial import Shipped, SweepTrial, TrialConfig
+
+# The name of Ray Tune's experiment, and so of the folder of the trials in a run's folder.
+TRIALS = "trials"
+
+
+def start(sweep: Sweep, name: str, storage: Path, listener: Listener, *, track: bool = True) -> RunFolder:
+    """Check a sweep, run it whole and write its report.
+
+    Args:
+        sweep: what to run.
+        name: the run's name, new in ``storage``.
+        storage: the folder that runs are kept in.
+        listener: hears what happens.
+        track: whether trials keep W&B runs.
+
+    Raises:
+        InputError: the sweep is wrong or the name is taken; nothing was started.
+        RunError: something failed; what was finished is kept, and the run can be resumed.
+        KeyboardInterrupt: the sweep was interrupted, and can be resumed.
+    """
+    problems = sweep.check()
+    if problems:
+        raise InputError("\n".join(problems))
+    folder = RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), expected=_expected(sweep))
+    return _run(sweep, folder, listener, track=track)
+
+
+def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
+    """Finish a run that was cut off; trials that broke are tried again, finished ones are left alone.
+
+    Raises:
+        InputError: the run is no sweep.
+        RunError: as `start`.
+    """
+    if folder.state.kind != "sweep":
+        raise InputError(f"{folder.path}: is not a sweep but a single training; `tskd-tune resume` knows both")
+    return _run(Sweep.read(folder.document()), folder, listener, track=track)
+
+
+def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
+    with _ray(sweep), Recorder.recording(folder, listener):
+        shipped = Shipped(
+            sweep=folder.name,
+            folder=folder.path if track else None,
+            metric=sweep.search.metric,
+            mode=sweep.search.mode,
+            teachers=prepare(_teachers(sweep), _resources(sweep), listener),
+        )
+        trainable = tune.with_resources(tune.with_parameters(SweepTrial, shipped=shipped), _resources(sweep))
+        trials = folder.path / TRIALS
+        if tune.Tuner.can_restore(str(trials)):
+            tuner = tune.Tuner.restore(str(trials), trainable, resume_unfinished=True, resume_errored=True)
+        else:
+            tuner = _tuner(sweep, folder, trainable)
+        try:
+            results = tuner.fit()
+        except TuneError as error:
+            raise RunError(f"{folder.path}: the sweep broke off ({_last_line(error)}); resume it") from error
+    write_report(folder)
+    _raise_what_is_missing(folder, results)
+    return folder
+
+
+def _tuner(sweep: Sweep, folder: RunFolder, trainable: Any) -> tune.Tuner:
+    searcher, trials = _searcher(sweep, folder)
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=sweep.scheduler_for(sweep.space()),
+            num_samples=trials,
+            max_concurrent_trials=sweep.resources.concurrent or _capacity(sweep),
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: TrialConfig(**trial.config).run,
+        ),
+        run_config=tune.RunConfig(
+            name=TRIALS,
+            storage_path=str(folder.path),
+            verbose=0,
+            callbacks=[Recorder()],
+            failure_config=tune.FailureConfig(max_failures=sweep.max_failures),
+            checkpoint_config=tune.CheckpointConfig(
+                num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=True
+            ),
+        ),
+    )
+
+
+def _searcher(sweep: Sweep, folder: RunFolder) -> tuple[Any, int]:
+    """Return what suggests the trials, and how many there are.
+
+    Where nothing is judged a trial is one seed of a point, seed by seed, so that the arms can be compared early.
+    """
+    metric, mode = sweep.search.metric, sweep.search.mode
+    if sweep.is_judged:
+        describe = partial(_config, sweep.plain(), sweep.all_seeds())
+        return SEARCHERS.make(sweep.search, sweep.space(), describe, metric, mode, folder.path / "study.journal")
+    points = sweep.space().grid()
+    configs = [_config(sweep.plain(), [seed], point) for seed in sweep.all_seeds() for point in points]
+    return ListedPoints(configs), len(configs)
+
+
+def _config(document: dict[str, Any], seeds: list[int], point: Point) -> dict[str, Any]:
+    """Return the config of a trial but for its number; the sweep is plain data, since Tune pickles what calls this."""
+    experiment = Sweep.read(document).experiment_at(point)
+    plain = {key: value for key, value in experiment.plain().items() if key != "seed"}
+    return {
+        "arm": point.label,
+        "point": point.values,
+        "experiment": plain,
+        "seeds": seeds,
+        "teacher": key_of(experiment),
+    }
+
+
+def _expected(sweep: Sweep) -> int:
+    points = len(sweep.space().grid()) if sweep.search.name == "grid" else sweep.search.options()["trials"]
+    return int(points) * len(sweep.all_seeds())
+
+
+def _teachers(sweep: Sweep) -> dict[str, Experiment]:
+    """Return the teachers of all branches; one that depends on a drawn number is left to its trial."""
+    return distinct(sweep.experiment_at(point) for point in sweep.space().corners())
+
+
+def _resources(sweep: Sweep) -> dict[str, float]:
+    gpu = {"gpu": sweep.resources.gpu} if sweep.resources.gpu else {}
+    return {"cpu": sweep.resources.cpu, **gpu}
+
+
+def _capacity(sweep: Sweep) -> int:
+    """Return how many trials the cluster holds at once, as it is now."""
+    there = _cluster()
+    fitting = [int(there.get(name.upper(), 0) / amount) for name, amount in _resources(sweep).items()]
+    return max(1, min(fitting))
+
+
+def _cluster() -> dict[str, float]:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources
+
+
+@contextmanager
+def _ray(sweep: Sweep) -> Iterator[None]:
+    """Join the cluster that there is, or start one on this machine; leave it as it was found."""
+    quiet = {
+        # Under `uv run` Ray would build a second environment for its workers.
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        # Every checkpoint of a short epoch forces a snapshot, which is what a resume wants.
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        # Ctrl-C ends the run through Tune's own handler, which saves first.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    mine = not ray.is_initialized()
+    if mine:
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+    try:
+        _refuse_too_large(sweep)
+        yield
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _refuse_too_large(sweep: Sweep) -> None:
+    """Refuse resources that no machine of a cluster without an autoscaler has, for a trial would wait for ever."""
+    if os.environ.get("RAY_ADDRESS"):
+        return
+    there = _cluster()
+    for name, amount in _resources(sweep).items():
+        if amount > there.get(name.upper(), 0):
+            raise InputError(
+                f"resources.{name}: a trial asks for {amount:g}, but this machine has {there.get(name.upper(), 0):g};"
+                " lower it, or set RAY_ADDRESS to a cluster that has it"
+            )
+
+
+def _raise_what_is_missing(folder: RunFolder, results: Any) -> None:
+    """Raise what kept a run from being whole, after everything that it found was written."""
+    rows = folder.rows()
+    failed = [row for row in rows if row.status == "failed"]
+    reasons = [f"{row.arm}, seed {row.seed}: {row.reason}" for row in failed]
+    reasons += [_last_line(error) for error in results.errors]
+    if reasons:
+        raise RunError(
+            f"{folder.path}: {len(reasons)} failed; `tskd-tune report {folder.path}` shows them:\n" + "\n".join(reasons)
+        )
+    if folder.state.expected is not None and len(rows) < folder.state.expected:
+        raise KeyboardInterrupt
+
+
+def _last_line(error: BaseException) -> str:
+    """Return the last line of an error's text, which in Ray's tracebacks names the cause."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
