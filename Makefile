@@ -1,4 +1,4 @@
-# make demo | test | test-all | lint | clean: needs make and Python 3.11 or later, the rest goes into this folder.
+# make demo | install | test | test-all | lint | clean: needs make and Python 3.11 or later, the rest is put in here.
 
 PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -16,10 +16,12 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 NEED_PYTHON = @test -n "$(PYTHON)" || { \
 	echo "No Python 3.11 or later on the PATH: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; }
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo install test test-all lint clean
 
 demo: $(INSTALLED)
 	.venv/bin/tskd-tune sweep search_spaces/digits.yaml
+
+install: $(INSTALLED)
 
 test: $(INSTALLED)
 	.venv/bin/pytest -m "not slow"

@@ -38,6 +38,11 @@ def space(text: str) -> SearchSpace:
     return SearchSpace(yaml.safe_load(text))
 
 
+def listed(experiment: dict[str, Any]) -> list[dict[str, Any]]:
+    """The configs of a grid in order, with the number that the searcher gives each."""
+    return [{**describe(point), "number": number} for number, point in enumerate(space(experiment).grid())]
+
+
 def describe(point: Point) -> dict[str, Any]:
     return {"label": point.label, "values": point.values, "experiment": point.experiment}
 
@@ -82,7 +87,7 @@ def test_importing_the_registries_imports_neither_ray_nor_optuna():
 
 def test_grid_suggests_every_point_once_in_order():
     one, trials = searcher("grid", GRID)
-    assert drain(one) == [describe(point) for point in space(GRID).grid()]
+    assert drain(one) == listed(GRID)
     assert trials == 9
     with pytest.raises(InputError, match="has no place in a grid"):
         searcher("grid", MIXED)
@@ -136,7 +141,7 @@ def test_listed_points_resume_where_an_older_pickle_stands(tmp_path: Path):
     one.suggest("lost")
     again, _ = searcher("grid", GRID)
     again.restore(str(tmp_path / "searcher.pkl"))
-    assert [*given.values(), *drain(again)] == [describe(point) for point in space(GRID).grid()]
+    assert [*given.values(), *drain(again)] == listed(GRID)
 
 
 def test_listed_points_agree_with_a_snapshot_of_another_moment(tmp_path: Path):
@@ -148,7 +153,7 @@ def test_listed_points_agree_with_a_snapshot_of_another_moment(tmp_path: Path):
     snapshot(tmp_path, {"a0": given["a0"], "a2": given["a2"], "a3": ahead})
     again, _ = searcher("grid", GRID)
     again.restore(str(tmp_path / "searcher.pkl"))
-    everything = [describe(point) for point in space(GRID).grid()]
+    everything = listed(GRID)
     assert drain(again) == [everything[1], *everything[4:]]
 
 

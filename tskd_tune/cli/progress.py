@@ -3,50 +3,189 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
-from rich.progress import Progress as Bars
+from rich.progress import Progress as RichProgress
 
-from tskd_tune.cli.terminal import console
-from tskd_tune.reports.tables import duration
+from tskd_tune.cli.terminal import console, say
+from tskd_tune.reports.tables import duration, metric_title
 
-# Before so many epochs and seconds a rate is a guess.
+# Before so many epochs a rate is a guess.
 FEWEST_EPOCHS = 3
-FEWEST_SECONDS = 2.0
-STEP = 0.1
+STEPS = 10
+SHOWN = ("test_top1", "val_top1", "train_top1", "loss")
+
+
+class Pace:
+    """Counts epochs, and tells from their rate in this process how long the others will take."""
+
+    def __init__(self, total: int, done: int, clock: Callable[[], float]) -> None:
+        """Expect ``total`` epochs, ``done`` of which an earlier process trained; the clock counts seconds."""
+        self.total = total
+        self.done = done
+        self._clock = clock
+        self._times: list[float] = []
+        self._reached: dict[tuple[str, int | None], int] = {}
+
+    def trained(self, arm: str, seed: int | None, epoch: int) -> None:
+        """Count an epoch; one that was trained before, as after a crash, counts once."""
+        reached = self._reached.get((arm, seed), epoch - 1)
+        if epoch > reached:
+            self._reached[arm, seed] = epoch
+            self.done = min(self.total, self.done + epoch - reached)
+            self._times.append(self._clock())
+
+    def skip(self, epochs: int) -> None:
+        """Expect so many epochs less: a training ended early."""
+        self.total = max(self.done, self.total - epochs)
+
+    def left(self) -> float | None:
+        """Return the seconds left at the rate since the first epoch; None before there is a rate."""
+        if len(self._times) < FEWEST_EPOCHS:
+            return None
+        rate = (len(self._times) - 1) / max(self._clock() - self._times[0], 1e-9)
+        return (self.total - self.done) / rate
+
+
+class Screen(ABC):
+    """Where progress is shown."""
+
+    @abstractmethod
+    def advance(self, what: str, done: int, total: int, note: str) -> None:
+        """Show that ``what`` has ``done`` of ``total`` epochs."""
+
+    @abstractmethod
+    def tell(self, line: str, *, failed: bool) -> None:
+        """Tell that a training ended."""
+
+    def open(self) -> None:
+        """Begin to show."""
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+
+
+class LineScreen(Screen):
+    """Plain lines: one a training that ended, and one for about every tenth of the epochs."""
+
+    def __init__(self) -> None:
+        """Begin with nothing said."""
+        self._tenths: dict[str, int] = {}
+
+    def advance(self, what: str, done: int, total: int, note: str) -> None:
+        """Write a line where another tenth is done."""
+        tenth = STEPS * done // max(total, 1)
+        if tenth > self._tenths.get(what, 0):
+            self._tenths[what] = tenth
+            say(f"{what}: {done} of {total} epochs" + (f", {note}" if note else ""))
+
+    def tell(self, line: str, *, failed: bool) -> None:
+        """Write the line."""
+        say(line)
+
+
+class BarScreen(Screen):
+    """A bar a teacher and one for all trainings; what failed stands above them."""
+
+    def __init__(self, terminal: Console) -> None:
+        """Draw on a terminal."""
+        self._bars = RichProgress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+            console=terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def advance(self, what: str, done: int, total: int, note: str) -> None:
+        """Move a bar, which appears when it is first heard of."""
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(_plain(what), total=total, note="")
+        self._bars.update(self._tasks[what], completed=done, total=total, note=_plain(note))
+
+    def tell(self, line: str, *, failed: bool) -> None:
+        """Write what failed; what ended well is in the bars."""
+        if failed:
+            self._bars.console.print(line, markup=False)
+
+    def open(self) -> None:
+        """Begin to draw."""
+        self._bars.start()
+
+    def close(self) -> None:
+        """Stop drawing; the last state stays."""
+        self._bars.stop()
 
 
 class Progress:
-    """Follows the trainings of a run and shows how many epochs of all are done.
+    """Follows the trainings of a run on a terminal or in lines."""
 
-    The time left is the epochs left at the rate measured since the first epoch of this process; what an earlier
-    process did counts as done and not for the rate.
-    """
-
-    def __init__(self, trainings: int, epochs: int, *, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Expect ``trainings`` with ``epochs`` in all, ``done`` of which were trained before."""
+    def __init__(
+        self, trainings: int, epochs: int, *, finished: int = 0, done: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Expect so many trainings with so many epochs in all, some of which an earlier process did."""
         self._trainings = trainings
-        self._epochs = epochs
-        self._before = done
-        self._clock = clock
-        self._reached: dict[tuple[str, int], int] = {}
-        self._here = 0
-        self._began: float | None = None
-        self._finished = 0
-        self._failed = 0
-        self._screen: Screen = Lines()
+        self._finished = finished
+        self._early = 0
+        self._pace = Pace(epochs, done, clock)
+        terminal = console()
+        self._screen: Screen = BarScreen(terminal) if terminal.is_terminal else LineScreen()
 
     def __enter__(self) -> Self:
         """Begin to show."""
-        terminal = console()
-        self._screen = Screen(terminal) if terminal.is_terminal else Lines()
-        self._screen.begin()
+        self._screen.open()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leave the screen in order."""
-        self._screen.end()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal in order."""
+        self._screen.close()
+
+    def teacher(self, name: str, epoch: int, epochs: int) -> None:
+        """Hear of an epoch of a teacher's training."""
+        self._screen.advance(f"teacher {name}", epoch + 1, epochs, "")
+
+    def epoch(self, arm: str, seed: int | None, epoch: int) -> None:
+        """Hear of an epoch of a training."""
+        self._pace.trained(arm, seed, epoch)
+        self._advance()
+
+    def finished(
+        self, arm: str, seed: int | None, epoch: int, epochs: int, metrics: Mapping[str, Any], reason: str | None
+    ) -> None:
+        """Hear that a training has its row, after its last ``epoch``; a reason says why it ended early."""
+        self._finished += 1
+        self._early += reason is not None
+        self._pace.skip(epochs - 1 - epoch)
+        count = f"({self._finished} of {self._trainings})"
+        end = f"ended after epoch {epoch}: {reason}" if reason else f"finished, {figures(metrics)}"
+        self._screen.tell(f"{arm}, seed {seed}: {end} {count}", failed=reason is not None)
+        self._advance()
+
+    def failed(self, arm: str, reason: str | None) -> None:
+        """Hear that a trial broke and will not be tried again."""
+        self._early += 1
+        self._screen.tell(f"{arm}: failed, {reason}", failed=True)
+        self._advance()
+
+    def _advance(self) -> None:
+        early = f", {self._early} ended early" if self._early else ""
+        left = self._pace.left()
+        ahead = "" if left is None else f", about {duration(left)} left"
+        note = f"{self._finished} of {self._trainings} trainings finished{early}{ahead}"
+        self._screen.advance("training", self._pace.done, self._pace.total, note)
+
+
+def figures(metrics: Mapping[str, Any]) -> str:
+    """Return the first two figures of a training that a reader looks for, ``test top-1 (%) 71.20``."""
+    known = [name for name in SHOWN if isinstance(metrics.get(name), float)]
+    return ", ".join(f"{metric_title(name)} {metrics[name]:.2f}" for name in known[:2]) or "nothing measured"
+
+
+def _plain(text: str) -> str:
+    """Keep brackets in names from being read as rich's markup."""
+    return text.replace("[", r"\[")

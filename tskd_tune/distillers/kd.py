@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional
@@ -35,7 +36,11 @@ class KD(Distiller):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"kd": ...}`` from logits ``[B, classes]``."""
-        wanted = functional.log_softmax(teacher.logits.float() / self.temperature, dim=1)
-        given = functional.log_softmax(student.logits.float() / self.temperature, dim=1)
+        wanted, given = (self._softened(output.logits) for output in (teacher, student))
         divergence = functional.kl_div(given, wanted, reduction="batchmean", log_target=True)
         return {"kd": self.weight * self.temperature**2 * divergence}
+
+    def _softened(self, logits: Tensor) -> Tensor:
+        """Return softened log-probabilities ``[B, classes]``, in float32 at least, also under autocast."""
+        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return functional.log_softmax(exact / self.temperature, dim=1)

@@ -1,0 +1,61 @@
+"""What every registered distiller promises, whatever it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tskd_tune import networks
+from tskd_tune.distillers import DISTILLERS, Distiller, Need
+from tskd_tune.output import Batch, Output, Probe
+
+CLASSES, SAMPLES = 5, 12
+every_distiller = pytest.mark.parametrize("name", DISTILLERS.names())
+
+
+def setting(name: str) -> tuple[Distiller, Output, Output, Batch]:
+    torch.manual_seed(0)
+    student, teacher = networks.build("resnet8", CLASSES), networks.build("resnet14", CLASSES)
+    targets = torch.arange(SAMPLES) % CLASSES
+    probe = Probe(student.probe(3, 8), teacher.probe(3, 8), CLASSES, targets, teacher.stage_norms())
+    distiller = DISTILLERS.build(name, probe)
+    indices = torch.tensor([1, 4, 7, 9])
+    batch = Batch(torch.randn(4, 3, 8, 8), targets[indices], indices)
+    with torch.set_grad_enabled(Need.TRAINABLE_TEACHER in distiller.needs):
+        taught = teacher(batch.images)
+    return distiller, student(batch.images), taught, batch
+
+
+@every_distiller
+def test_losses_are_finite_scalars_with_a_gradient_on_the_student(name: str) -> None:
+    distiller, student, teacher, batch = setting(name)
+    losses = distiller(student, teacher, batch)
+    assert bool(losses) == bool(distiller.needs)
+    for loss in losses.values():
+        assert loss.shape == () and torch.isfinite(loss) and loss.requires_grad
+
+
+@every_distiller
+def test_every_parameter_of_its_own_is_trained(name: str) -> None:
+    distiller, student, teacher, batch = setting(name)
+    parameters = list(distiller.parameters())
+    losses = distiller(student, teacher, batch)
+    if parameters:
+        sum(losses.values(), torch.zeros(())).backward()
+        assert all(parameter.grad is not None for parameter in parameters)
+
+
+@every_distiller
+def test_its_state_round_trips(name: str) -> None:
+    distiller, student, teacher, batch = setting(name)
+    distiller(student, teacher, batch)
+    again = setting(name)[0]
+    again.load_state_dict(distiller.state_dict())
+    first, second = distiller(student, teacher, batch), again(student, teacher, batch)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@every_distiller
+def test_it_is_described(name: str) -> None:
+    (entry,) = [entry for entry in DISTILLERS.describe() if entry["name"] == name]
+    assert entry["source"] and set(entry["needs"]) <= {need.value for need in Need}

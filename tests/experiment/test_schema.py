@@ -1,0 +1,146 @@
+"""One run's options: what is refused and how, what a preset fills, what is a deviation, that all round-trips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tskd_tune.errors import InputError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import verify
+from tskd_tune.experiment.presets import PRESETS
+
+BASE: dict[str, Any] = {"task": "cifar100", "teacher": "resnet56", "student": "resnet20"}
+
+
+def read(**over: Any) -> Experiment:
+    return Experiment.read({**BASE, **over})
+
+
+def test_the_default_is_the_papers_setting() -> None:
+    experiment = read()
+    assert experiment.review is not None
+    assert (experiment.review.k, experiment.review.delta, experiment.review.lambda_) == (3, 5, 1.0)
+    assert (experiment.training.epochs, experiment.training.lr, experiment.training.milestones) == (240, 0.1, [150, 180, 210])
+    assert experiment.review.transform.options() == {"power": 2, "reduce": "sum", "norm": "l2"}
+    assert experiment.distiller.name == "none"
+    assert experiment.plain()["task"]["batch_size"] == 128
+    plan = experiment.plan()
+    assert plan is not None and len(plan.review_epochs) == 12 and experiment.warnings() == []
+
+
+def test_official_is_the_authors_code() -> None:
+    plain = read(preset="official").plain()
+    assert plain["distiller"] == {"name": "kd", "temperature": 4.0, "weight": 1.0, "task_weight": 1.0}
+    assert plain["review"]["transform"]["norm"] == "column_l2" and plain["review"]["taps"]["layers"] == "official"
+    assert plain["review"]["extractor"]["hidden"] == [64, 64, 32] and plain["review"]["extractor"]["stem"] == "strided8"
+    assert plain["review"]["memory"]["batch_norm"] == plain["teacher"]["batch_norm"] == "train"
+    assert plain["training"]["nesterov"] and plain["evaluation"]["test"] == "every_epoch"
+    recipe = read(preset="official").training.recipe()
+    assert recipe.rate(150) == pytest.approx(0.1) and recipe.rate(151) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_whole_buildable_and_no_deviation_from_itself(preset: str) -> None:
+    experiment = read(preset=preset)
+    assert experiment.deviations() == []
+    assert Experiment.read(experiment.plain()) == experiment
+    synthetic = {"name": "synthetic", "size": 32}
+    verify(read(preset=preset, task=synthetic, student="resnet8", teacher="resnet14"))
+
+
+def test_what_a_file_sets_wins_over_its_preset() -> None:
+    experiment = read(preset="official", review={"k": 6, "taps": "stages", "extractor": {"name": "conv_gru"}}, distiller="none")
+    assert experiment.review is not None
+    assert experiment.review.taps.options()["layers"] == "stages"
+    assert experiment.review.taps.options()["size_match"] == "pool_teacher"
+    assert experiment.review.extractor.options() == {"hidden": 16, "kernel": 3}
+    assert experiment.distiller.name == "none"
+    assert read(preset="official", review=None).review is None
+
+
+def test_deviations_are_relative_to_the_preset() -> None:
+    assert read(review={"k": 6, "lambda": {"auto": 0.1}}, seed=9).deviations() == [
+        "review.k: 6 (preset: 3)",
+        "review.lambda: {'auto': 0.1} (preset: 1.0)",
+    ]
+    assert read(review=None, distiller="at").deviations() == ["distiller: at (preset: none)", "review: null (preset: on)"]
+    assert Experiment.read({"task": "cifar100", "student": "resnet20", "review": None}).deviations() == [
+        "review: null (preset: on)"
+    ]
+
+
+def test_only_what_needs_a_teacher_needs_one() -> None:
+    alone = {"task": "cifar100", "student": "resnet20"}
+    assert not Experiment.read({**alone, "review": None}).needs_teacher
+    with pytest.raises(InputError, match="teacher: is missing, but the review asks for one"):
+        Experiment.read(alone)
+    with pytest.raises(InputError, match="teacher: is missing, but the distiller 'kd' asks for one"):
+        Experiment.read({**alone, "review": None, "distiller": "kd"})
+
+
+def test_the_teachers_training_is_a_plain_one_of_its_own() -> None:
+    experiment = read(teacher={"name": "wrn_40_2", "training": {"epochs": 40, "seed": 7}}, training={"lr": 0.5}, seed=3)
+    plain = experiment.teacher_experiment()
+    assert plain.review is None and plain.distiller.name == "none" and plain.teacher is None
+    assert (plain.student.name, plain.seed, plain.training.epochs, plain.training.lr) == ("wrn_40_2", 7, 40, 0.1)
+    assert plain.training.milestones == [25, 30, 35]
+
+
+@pytest.mark.parametrize(
+    ("over", "sentence"),
+    [
+        ({"revew": {}}, "unknown key 'revew'; did you mean 'review'?"),
+        ({"review": {"kk": 3}}, "review: unknown key 'kk'; did you mean 'k'?"),
+        ({"review": {"k": 0}}, "review.k: input should be greater than 0, got 0"),
+        ({"review": {"delta": 0}}, "review.delta: input should be greater than 0, got 0"),
+        ({"review": {"k": "3"}}, "review.k: input should be a valid integer, got '3'"),
+        (
+            {"review": {"k": 9, "delta": 30}},
+            "review: the first review is epoch 270 but training has 240 epochs; lower k or delta, or train longer",
+        ),
+        ({"review": {"lambda": -1}}, "review.lambda: must be a number from 0 up or {auto: share}, got -1"),
+        ({"review": {"lambda": "loud"}}, "review.lambda: must be a number from 0 up or {auto: share}, got 'loud'"),
+        ({"review": {"lambda": {"auto": 0}}}, "review.lambda.auto: input should be greater than 0, got 0"),
+        ({"review": {"sequence": "maps"}}, "review.sequence: input should be 'increment' or 'feature_map', got 'maps'"),
+        (
+            {"review": {"sequence": "feature_map", "increment_kind": "signed"}},
+            "review.increment_kind: does not apply to sequence: feature_map",
+        ),
+        (
+            {"review": {"extractor": {"name": "conv_lstm", "training": {"lr": 0.1}}}},
+            "extractor.training.lr: does not apply to the shared optimizer",
+        ),
+        ({"student": "resnet21"}, "student: 'resnet21' is not among the networks; did you mean"),
+        ({"training": {"epochs": 20, "milestones": [150]}}, "milestones: 150 is never reached in 20 epochs"),
+        ({"training": {"milestones": [20, 10]}}, "milestones: must rise, got [20, 10]"),
+        ({"training": {"lr": 0}}, "training.lr: input should be greater than 0, got 0"),
+        ({"preset": "papr"}, "preset: input should be 'paper', 'official' or 'paper_literal', got 'papr'"),
+        ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
+        ({"evaluation": {"test": "best"}}, "evaluation.test: input should be 'last' or 'every_epoch', got 'best'"),
+        ({"task": {"batch_size": 4}}, "task: must be a mapping with a 'name' out of the tasks"),
+    ],
+)
+def test_each_mistake_is_a_sentence(over: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(**over)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("over", "sentence"),
+    [
+        ({"review": {"taps": ["stage9"]}}, "stage9"),
+        ({"review": {"extractor": {"name": "conv_lstm", "hidden": [4, 4]}}}, "hidden"),
+    ],
+)
+def test_parts_that_do_not_fit_are_found_without_data(over: dict[str, Any], sentence: str) -> None:
+    experiment = read(task="synthetic", student="resnet8", teacher="resnet14", **over)
+    with pytest.raises(InputError, match=sentence):
+        verify(experiment)
+
+
+def test_shorthands_mean_mappings() -> None:
+    long = read(review={"taps": {"layers": ["stage2"]}, "transform": {"name": "attention"}}, distiller={"name": "kd"})
+    assert long == read(review={"taps": ["stage2"], "transform": "attention"}, distiller="kd")

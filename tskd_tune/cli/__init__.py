@@ -1,0 +1,5 @@
+"""The command line: ``tskd-tune``. It alone writes to the terminal."""
+
+from tskd_tune.cli.commands import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,208 @@
+"""The commands and their flags; what an experiment is stands in its YAML, and ``--set`` is the only way past it.
+
+A command imports what it needs when it runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tskd_tune import __version__
+from tskd_tune.cli.terminal import in_words, say
+
+EXAMPLES = """
+**Examples**
+
+    tskd-tune plan --epochs 240 --k 3 --delta 5
+
+    tskd-tune check search_spaces/digits.yaml
+
+    tskd-tune sweep search_spaces/digits.yaml --name first
+
+    tskd-tune sweep search_spaces/digits.yaml --set experiment.training.epochs=24 --set 'seeds=[1, 2]'
+
+    tskd-tune report first
+
+RUN is the path of a run's folder, or its name under --storage. Exit codes: 0 done, 1 something failed during the
+run, 2 the input is wrong, 130 interrupted.
+"""
+
+app = typer.Typer(
+    help="Does reviewing help, which k, delta, lambda and sequence are worth their cost, and can the answer be trusted?",
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    DISTILLERS = "distillers"
+    NETWORKS = "networks"
+    TASKS = "tasks"
+    TRANSFORMS = "transforms"
+    EXTRACTORS = "extractors"
+    SEARCHERS = "searchers"
+    SCHEDULERS = "schedulers"
+
+
+class Form(StrEnum):
+    """The forms of YAML."""
+
+    EXPERIMENT = "experiment"
+    SWEEP = "sweep"
+
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="YAML of a sweep or of an experiment.", show_default=False)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or its name.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.KEY=VALUE", help="Set a value of the YAML; may be repeated.", show_default=False),
+]
+Storage = Annotated[Path, typer.Option("--storage", metavar="DIR", help="The folder that holds the runs.")]
+Name = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="The run's name; by default the file's and the time.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+NoWandb = Annotated[bool, typer.Option("--no-wandb", help="Keep no Weights & Biases runs.")]
+RUNS = Path("runs")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        say(f"tskd-tune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("check", epilog="Example: tskd-tune check search_spaces/digits.yaml")
+@in_words
+def _check(file: File, settings: Settings = None, as_json: Json = False) -> None:
+    """Check a sweep or an experiment without training it, and estimate runs, hours and disk."""
+    from tskd_tune.cli import checking
+
+    checking.check(file, settings or [], as_json=as_json)
+
+
+@app.command("plan", epilog="Example: tskd-tune plan --epochs 240 --k 3 --delta 5")
+@in_words
+def _plan(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="YAML of a sweep or an experiment.", show_default=False)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Epochs of training.", show_default=False)] = None,
+    k: Annotated[int | None, typer.Option("--k", help="Memories that a review reads.", show_default=False)] = None,
+    delta: Annotated[int | None, typer.Option("--delta", help="Epochs between memories.", show_default=False)] = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Draw which epochs memorize and which review, and say where that makes a weak experiment."""
+    from tskd_tune.cli import planning
+
+    planning.plan(file, epochs=epochs, k=k, delta=delta, settings=settings or [], as_json=as_json)
+
+
+@app.command("train", epilog="Example: tskd-tune train experiment.yaml --set seed=2")
+@in_words
+def _train(
+    file: File, name: Name = None, storage: Storage = RUNS, settings: Settings = None, no_wandb: NoWandb = False
+) -> None:
+    """Train one experiment on this machine, without Ray."""
+    from tskd_tune.cli import running
+
+    running.train(file, name, storage, settings or [], track=not no_wandb)
+
+
+@app.command("sweep", epilog="Example: tskd-tune sweep search_spaces/digits.yaml --name first")
+@in_words
+def _sweep(
+    file: File, name: Name = None, storage: Storage = RUNS, settings: Settings = None, no_wandb: NoWandb = False
+) -> None:
+    """Run a sweep on this machine, or on the Ray cluster that RAY_ADDRESS names."""
+    from tskd_tune.cli import running
+
+    running.sweep(file, name, storage, settings or [], track=not no_wandb)
+
+
+@app.command("resume", epilog="Example: tskd-tune resume runs/first")
+@in_words
+def _resume(run: Run, storage: Storage = RUNS, no_wandb: NoWandb = False) -> None:
+    """Finish a run that was cut off, from its last checkpoints."""
+    from tskd_tune.cli import running
+
+    running.resume(run, storage, track=not no_wandb)
+
+
+@app.command("report", epilog="Example: tskd-tune report first --json")
+@in_words
+def _report(run: Run, storage: Storage = RUNS, as_json: Json = False) -> None:
+    """Show what a run has found, and write its report.html and report.md anew."""
+    from tskd_tune.cli import looking
+
+    looking.report(run, storage, as_json=as_json)
+
+
+@app.command("status", epilog="Example: tskd-tune status first")
+@in_words
+def _status(run: Run, storage: Storage = RUNS) -> None:
+    """Show how far a run is, from its files alone, while it runs or afterwards."""
+    from tskd_tune.cli import looking
+
+    looking.status(run, storage)
+
+
+@app.command("export", epilog="Example: tskd-tune export first kd student.pth --seed 2")
+@in_words
+def _export(
+    run: Run,
+    arm: Annotated[str, typer.Argument(metavar="ARM", help="The arm, or the trial's id.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that does not exist yet.", show_default=False)],
+    seed: Annotated[int | None, typer.Option("--seed", help="Which seed; by default the first that is done.")] = None,
+    storage: Storage = RUNS,
+) -> None:
+    """Copy the final student of an arm, a checkpoint in the field's layout."""
+    from tskd_tune.cli import looking
+
+    looking.export(run, arm, file, seed, storage)
+
+
+@app.command("list", epilog="Example: tskd-tune list distillers")
+@in_words
+def _list(
+    kind: Annotated[Kind | None, typer.Argument(metavar="[KIND]", help="|".join(Kind), show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """List the components that a YAML can name, with their options, defaults and sources."""
+    from tskd_tune.cli import listing
+
+    listing.list_components(None if kind is None else kind.value, as_json=as_json)
+
+
+@app.command("schema", epilog="Example: tskd-tune schema sweep > sweep.schema.json")
+@in_words
+def _schema(form: Annotated[Form, typer.Argument(help="The form of YAML.")] = Form.EXPERIMENT) -> None:
+    """Print the JSON Schema of a form of YAML, so that an editor completes and checks it."""
+    from tskd_tune.cli.schemas import json_schema
+    from tskd_tune.cli.terminal import put_json
+
+    put_json(json_schema(form.value))

@@ -1,0 +1,185 @@
+"""The commands that train: ``train``, ``sweep`` and ``resume``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tskd_tune import local
+from tskd_tune.cli.progress import Progress
+from tskd_tune.cli.terminal import interrupted, say, show, warn
+from tskd_tune.errors import RunError
+from tskd_tune.experiment import Experiment
+from tskd_tune.records.results import RunFolder
+from tskd_tune.reports import tables
+from tskd_tune.reports.page import write_report
+from tskd_tune.sweep.schema import Sweep
+
+if TYPE_CHECKING:
+    from tskd_tune.sweep.recorder import News
+
+Work = Callable[[Progress], RunFolder]
+
+
+def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], *, track: bool) -> None:
+    """Train one experiment and show what came of it.
+
+    Raises:
+        InputError: the experiment is wrong, or the name is taken.
+        RunError: something failed.
+    """
+    experiment = local.read(file, settings)
+    name = name or _name(file)
+    plan = experiment.plan()
+    reviews = 0 if plan is None else len(plan.review_epochs)
+    say(f"{name}: {local.label(experiment)}, seed {experiment.seed}, {experiment.training.epochs} epochs, {reviews} reviews")
+    warn(experiment.warnings())
+
+    def work(progress: Progress) -> RunFolder:
+        return local.start(experiment, name, storage, _following(experiment, progress), track=track)
+
+    _work(work, Progress(1, experiment.training.epochs), storage.absolute() / name)
+
+
+def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], *, track: bool) -> None:
+    """Run a sweep and show what came of it.
+
+    Raises:
+        InputError: the sweep is wrong, or the name is taken.
+        RunError: something failed.
+    """
+    given = Sweep.load(file, settings)
+    name = name or _name(file)
+    points, seeds = point_count(given), len(given.all_seeds())
+    say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs, {given.search.name}, {given.scheduler.name}")
+
+    def work(progress: Progress) -> RunFolder:
+        from tskd_tune.sweep.run import start
+
+        return start(given, name, storage, lambda news: _hear(progress, news), track=track)
+
+    _work(work, Progress(points * seeds, epoch_count(given)), storage.absolute() / name)
+
+
+def resume(run: str, storage: Path, *, track: bool) -> None:
+    """Finish a run, whichever kind it is; one that is finished stays as it is.
+
+    Raises:
+        InputError: there is no such run.
+        RunError: something failed.
+    """
+    folder = RunFolder.open(run, storage)
+    rows = folder.rows()
+    if folder.state.expected is not None and len(rows) >= folder.state.expected:
+        _say_finished(folder)
+        return
+    if folder.state.kind == "train":
+        _resume_training(folder, track)
+    else:
+        _resume_sweep(folder, track)
+
+
+def point_count(given: Sweep) -> int:
+    """Return how many points a sweep trains: all of a grid, or as many as the search has trials.
+
+    Raises:
+        InputError: a grid has a range.
+    """
+    return len(given.space().grid()) if given.search.name == "grid" else int(given.search.options()["trials"])
+
+
+def epoch_count(given: Sweep) -> int:
+    """Return the epochs of all trainings; of a search the most that they can be."""
+    space, seeds = given.space(), len(given.all_seeds())
+    if given.search.name == "grid":
+        return seeds * sum(given.experiment_at(point).training.epochs for point in space.grid())
+    return seeds * point_count(given) * max(given.experiment_at(point).training.epochs for point in space.corners())
+
+
+def _resume_training(folder: RunFolder, track: bool) -> None:
+    experiment = Experiment.read(folder.document())
+    done = len(folder.history(local.RUN))
+    say(f"{folder.name}: going on after {done} of {experiment.training.epochs} epochs")
+
+    def work(progress: Progress) -> RunFolder:
+        return local.resume(folder, _following(experiment, progress), track=track)
+
+    _work(work, Progress(1, experiment.training.epochs, done=done), folder.path)
+
+
+def _resume_sweep(folder: RunFolder, track: bool) -> None:
+    given = Sweep.read(folder.document())
+    finished, done = len(folder.rows()), sum(len(folder.history(run)) for run in folder.trials())
+    trainings = folder.state.expected or point_count(given) * len(given.all_seeds())
+    say(f"{folder.name}: going on after {finished} of {trainings} trainings")
+
+    def work(progress: Progress) -> RunFolder:
+        from tskd_tune.sweep.run import resume as go_on
+
+        return go_on(folder, lambda news: _hear(progress, news), track=track)
+
+    _work(work, Progress(trainings, epoch_count(given), finished=finished, done=done), folder.path)
+
+
+def _work(work: Work, progress: Progress, path: Path) -> None:
+    """Do the work under its progress; show what was found, also where something failed or was interrupted."""
+    try:
+        with progress:
+            folder = work(progress)
+    except KeyboardInterrupt:
+        raise interrupted(path) from None
+    except RunError:
+        if (path / "rows.jsonl").exists():
+            show_results(RunFolder.open(path))
+        raise
+    show_results(folder)
+
+
+def show_results(folder: RunFolder) -> None:
+    """Show the table of a run, and say where its report, rows and W&B runs are."""
+    found = tables.summary(folder)
+    show(tables.rich_table(found))
+    for line in [*tables.notes(found), *tables.ending_lines(found), *tables.warning_lines(found)]:
+        say(line)
+    say(f"report: {folder.path / 'report.html'}")
+    say(f"rows: {folder.rows_path}")
+    if any((folder.path / "wandb").glob("offline-run-*")):
+        say(f"W&B runs are kept offline; send them with: wandb sync {folder.path / 'wandb'}/offline-run-*")
+
+
+def _say_finished(folder: RunFolder) -> None:
+    if not (folder.path / "report.html").exists():
+        write_report(folder)
+    say(f"{folder.path} is finished, nothing is left to train: {tables.progress(tables.summary(folder))}")
+
+
+def _following(experiment: Experiment, progress: Progress) -> local.Listener:
+    arm = local.label(experiment)
+
+    def follow(trained: local.Trained) -> None:
+        epoch = trained.record["epoch"]
+        if trained.who == "teacher":
+            progress.teacher(trained.name, epoch, trained.epochs)
+            return
+        progress.epoch(arm, experiment.seed, epoch)
+        if epoch + 1 == trained.epochs:
+            progress.finished(arm, experiment.seed, epoch, trained.epochs, trained.record, None)
+
+    return follow
+
+
+def _hear(progress: Progress, news: News) -> None:
+    if news.what == "teacher":
+        progress.teacher(news.arm, news.epoch, news.epochs)
+    elif news.what == "epoch":
+        progress.epoch(news.arm, news.seed, news.epoch)
+    elif news.what == "finished":
+        progress.finished(news.arm, news.seed, news.epoch, news.epochs, news.metrics or {}, news.reason)
+    else:
+        progress.failed(news.arm, news.reason)
+
+
+def _name(file: Path) -> str:
+    return f"{file.stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"

@@ -1,0 +1,55 @@
+"""JSON Schema of the two forms of YAML, so that an editor completes and checks them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tskd_tune.experiment import Experiment
+from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweep.space import space_schema
+
+Form = Literal["experiment", "sweep"]
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+EXTENDS = {
+    "type": "string",
+    "description": "a file, beside this one or among the package's experiments, that fills what is not set here",
+}
+
+
+def json_schema(form: Form) -> dict[str, Any]:
+    """Return the schema of a form of YAML, whole and without references to elsewhere."""
+    schema = _experiment() if form == "experiment" else _sweep()
+    return {"$schema": DIALECT, **schema}
+
+
+def _experiment() -> dict[str, Any]:
+    return _extensible(Experiment.model_json_schema(by_alias=True))
+
+
+def _sweep() -> dict[str, Any]:
+    schema = Sweep.model_json_schema(by_alias=True)
+    space = space_schema(Experiment.model_json_schema(by_alias=True))
+    # Both sides are made of models whose names may meet; the space's references are its own.
+    inner = {f"space_{name}": _renamed(part) for name, part in space.pop("$defs").items()}
+    schema["properties"]["experiment"] = _renamed(space)
+    schema["$defs"] = {**schema.get("$defs", {}), **inner}
+    return _extensible(schema)
+
+
+def _renamed(part: Any) -> Any:
+    """Point the references of a search space to its definitions under their new names."""
+    if isinstance(part, list):
+        return [_renamed(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: value.replace("#/$defs/", "#/$defs/space_") if key == "$ref" and isinstance(value, str) else _renamed(value)
+        for key, value in part.items()
+    }
+
+
+def _extensible(schema: dict[str, Any]) -> dict[str, Any]:
+    """Allow ``extends`` at the root; a file that has it need not repeat what the other one gives."""
+    required = schema.pop("required", [])
+    schema["properties"]["extends"] = EXTENDS
+    return {**schema, "anyOf": [{"required": ["extends"]}, {"required": required}]}
