@@ -49,7 +49,7 @@ def test_a_grid_of_two_by_two_trains_every_point_once_a_seed(
     assert len(rows) == 8 == len(folder.rows()) and {row.status for row in rows.values()} == {"done"}
     arms = sorted({arm for arm, _ in rows})
     assert arms == ["review=plain, lr=0.01", "review=plain, lr=0.05", "review=tskd, lr=0.01", "review=tskd, lr=0.05"]
-    assert rows["review=tskd, lr=0.05", 2].point == {"review": "tskd", "training.lr": "0.05"}
+    assert rows["review=tskd, lr=0.05", 2].point == {"review": "tskd", "training.lr": 0.05}
     assert rows["review=tskd, lr=0.05", 1].plan.review == [2, 5] and rows["review=plain, lr=0.05", 1].plan.review == []
 
     # The same point and seed trained without Ray gives the same numbers and the same student.
@@ -149,7 +149,7 @@ def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], 
     experiment = {**tiny_document, "training": {**tiny_document["training"], "epochs": 30}}
     plain = {"experiment": experiment, "seeds": [1, 2, 3], "search": {"name": "grid"}}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(plain))
-    command = [sys.executable, "-m", "tskd_tune", "sweep", "sweep.yaml", "--name", "run", "--no-wandb"]
+    command = [sys.executable, "-m", "tskd_tune.cli", "sweep", "sweep.yaml", "--name", "run", "--no-wandb"]
     driver = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL)
     run = tmp_path / "runs" / "run"
     deadline = time.monotonic() + 240
@@ -161,7 +161,7 @@ def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], 
     finished = len((run / "rows.jsonl").read_text().splitlines()) if (run / "rows.jsonl").exists() else 0
     assert finished < 3
     done = subprocess.run(
-        [sys.executable, "-m", "tskd_tune", "resume", "run", "--no-wandb"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-m", "tskd_tune.cli", "resume", "run", "--no-wandb"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     folder = RunFolder.open(run)

@@ -32,7 +32,7 @@ run, 2 the input is wrong, 130 interrupted.
 """
 
 app = typer.Typer(
-    help="Does reviewing help, which k, delta, lambda and sequence are worth their cost, and can the answer be trusted?",
+    help="Does reviewing help, which k, delta and lambda are worth their cost, and can the answer be trusted?",
     epilog=EXAMPLES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -64,7 +64,9 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="YAML of a sweep or o
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or its name.", show_default=False)]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY.KEY=VALUE", help="Set a value of the YAML; may be repeated.", show_default=False),
+    typer.Option(
+        "--set", metavar="KEY.KEY=VALUE", help="Set a value of the YAML; may be repeated.", show_default=False
+    ),
 ]
 Storage = Annotated[Path, typer.Option("--storage", metavar="DIR", help="The folder that holds the runs.")]
 Name = Annotated[
@@ -110,6 +112,7 @@ def _plan(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="YAML of a sweep or an experiment.", show_default=False)
     ] = None,
+    *,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Epochs of training.", show_default=False)] = None,
     k: Annotated[int | None, typer.Option("--k", help="Memories that a review reads.", show_default=False)] = None,
     delta: Annotated[int | None, typer.Option("--delta", help="Epochs between memories.", show_default=False)] = None,

@@ -56,7 +56,9 @@ def _time(found: Standing) -> str:
     elapsed = f"{tables.duration(found.elapsed)} from its start to its last record"
     if found.finished:
         return elapsed
-    left = "too early to tell how long it takes" if found.left is None else f"roughly {tables.duration(found.left)} left"
+    left = (
+        "too early to tell how long it takes" if found.left is None else f"roughly {tables.duration(found.left)} left"
+    )
     hint = ""
     if found.silent > SILENCE:
         hint = f"; silent for {tables.duration(found.silent)}, if no process runs it: tskd-tune resume"

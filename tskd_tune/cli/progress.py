@@ -63,9 +63,11 @@ class Screen(ABC):
     def tell(self, line: str, *, failed: bool) -> None:
         """Tell that a training ended."""
 
+    @abstractmethod
     def open(self) -> None:
         """Begin to show."""
 
+    @abstractmethod
     def close(self) -> None:
         """Leave the terminal in order."""
 
@@ -88,6 +90,12 @@ class LineScreen(Screen):
         """Write the line."""
         say(line)
 
+    def open(self) -> None:
+        """Draw nothing."""
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
 
 class BarScreen(Screen):
     """A bar a teacher and one for all trainings; what failed stands above them."""
@@ -95,7 +103,10 @@ class BarScreen(Screen):
     def __init__(self, terminal: Console) -> None:
         """Draw on a terminal."""
         self._bars = RichProgress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
             console=terminal,
         )
         self._tasks: dict[str, TaskID] = {}
@@ -124,7 +135,13 @@ class Progress:
     """Follows the trainings of a run on a terminal or in lines."""
 
     def __init__(
-        self, trainings: int, epochs: int, *, finished: int = 0, done: int = 0, clock: Callable[[], float] = time.monotonic
+        self,
+        trainings: int,
+        epochs: int,
+        *,
+        finished: int = 0,
+        done: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Expect so many trainings with so many epochs in all, some of which an earlier process did."""
         self._trainings = trainings
@@ -155,7 +172,14 @@ class Progress:
         self._advance()
 
     def finished(
-        self, arm: str, seed: int | None, epoch: int, epochs: int, metrics: Mapping[str, Any], reason: str | None
+        self,
+        arm: str,
+        seed: int | None,
+        epoch: int,
+        epochs: int,
+        *,
+        metrics: Mapping[str, Any],
+        reason: str | None = None,
     ) -> None:
         """Hear that a training has its row, after its last ``epoch``; a reason says why it ended early."""
         self._finished += 1

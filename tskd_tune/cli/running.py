@@ -34,7 +34,8 @@ def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     name = name or _name(file)
     plan = experiment.plan()
     reviews = 0 if plan is None else len(plan.review_epochs)
-    say(f"{name}: {local.label(experiment)}, seed {experiment.seed}, {experiment.training.epochs} epochs, {reviews} reviews")
+    length = f"{experiment.training.epochs} epochs, {reviews} {'review' if reviews == 1 else 'reviews'}"
+    say(f"{name}: {local.label(experiment)}, seed {experiment.seed}, {length}")
     warn(experiment.warnings())
 
     def work(progress: Progress) -> RunFolder:
@@ -165,7 +166,7 @@ def _following(experiment: Experiment, progress: Progress) -> local.Listener:
             return
         progress.epoch(arm, experiment.seed, epoch)
         if epoch + 1 == trained.epochs:
-            progress.finished(arm, experiment.seed, epoch, trained.epochs, trained.record, None)
+            progress.finished(arm, experiment.seed, epoch, trained.epochs, metrics=trained.record)
 
     return follow
 
@@ -176,7 +177,7 @@ def _hear(progress: Progress, news: News) -> None:
     elif news.what == "epoch":
         progress.epoch(news.arm, news.seed, news.epoch)
     elif news.what == "finished":
-        progress.finished(news.arm, news.seed, news.epoch, news.epochs, news.metrics or {}, news.reason)
+        progress.finished(news.arm, news.seed, news.epoch, news.epochs, metrics=news.metrics or {}, reason=news.reason)
     else:
         progress.failed(news.arm, news.reason)
 

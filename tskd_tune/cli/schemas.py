@@ -43,7 +43,9 @@ def _renamed(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     return {
-        key: value.replace("#/$defs/", "#/$defs/space_") if key == "$ref" and isinstance(value, str) else _renamed(value)
+        key: value.replace("#/$defs/", "#/$defs/space_")
+        if key == "$ref" and isinstance(value, str)
+        else _renamed(value)
         for key, value in part.items()
     }
 

@@ -98,8 +98,6 @@ def _told(error: Exception) -> int:
     return FAILED
 
 
-def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
-) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **to: Any) -> None:
     if issubclass(category, UserWarning):
         typer.echo(f"warning: {message}", err=True)

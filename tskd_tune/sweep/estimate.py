@@ -10,14 +10,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tskd_tune.errors import RunError
+from tskd_tune.errors import DivergedError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
 from tskd_tune.experiment.teacher import is_ready, teacher_key
@@ -32,6 +32,7 @@ from tskd_tune.training.trainer import Trainer
 MOST_POINTS = 12
 BUDGET = 6.0
 MOST_STEPS = 6
+MANY_STEPS = 10**6
 Clock = Callable[[], float]
 
 
@@ -94,13 +95,16 @@ def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_c
     points, count = candidates(sweep)
     seeds = len(sweep.all_seeds())
     trials = count * (1 if sweep.is_judged else seeds)
-    return _estimate(
+    found = _estimate(
         [sweep.experiment_at(point) for point in evenly(points, MOST_POINTS)],
         runs=count * seeds,
         concurrent=min(concurrency(sweep), trials),
         budget=budget,
         clock=clock,
     )
+    if sweep.scheduler.name == "fifo":
+        return found
+    return replace(found, how=f"{found.how}; less where the scheduler '{sweep.scheduler.name}' ends runs early")
 
 
 def candidates(sweep: Sweep) -> tuple[list[Point], int]:
@@ -152,8 +156,8 @@ def _estimate(
         concurrent=concurrent,
         disk_bytes=round(runs * fmean(cost.bytes for cost in costs)),
         how=(
-            f"timed for {took:.1f} s on this machine: a few steps on random images at {len(costs)} of {len(experiments)}"
-            f" chosen points, {concurrent} at once; rough, without data loading, and a search may end runs early"
+            f"timed for {took:.1f} s on this machine: a few steps on random images at {len(costs)} of"
+            f" {len(experiments)} chosen points, {concurrent} at once; rough, and without the loading of data"
         ),
     )
 
@@ -200,7 +204,7 @@ def _cost(experiment: Experiment, budget: float, clock: Clock) -> Cost:
     steps = experiment.training.epochs * task.train_steps()
     evaluated = experiment.training.epochs * facts.samples[1]
     evaluated += facts.samples[2] * (experiment.training.epochs if experiment.evaluation.test == "every_epoch" else 1)
-    seconds = (steps - reviewed) * general + reviewed * review + evaluated * watch.seconds_an_image
+    seconds = (steps - reviewed) * general + reviewed * review + evaluated * watch.time_evaluation(trainer)
     return Cost(seconds, _bytes(trainer.state_dict()) + _bytes(trainer.student.state_dict()))
 
 
@@ -231,11 +235,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 class _Stopwatch(Task):
-    """Stands in for a task: random images of its shape, and the time between one batch and the next.
-
-    Attributes:
-        seconds_an_image: what evaluating an image took when it was last measured.
-    """
+    """Stands in for a task: random images of its shape, and the time between one batch and the next."""
 
     def __init__(self, task: Task, execution: Execution, clock: Clock) -> None:
         self._task = task
@@ -243,7 +243,6 @@ class _Stopwatch(Task):
         self._clock = clock
         self._budget = 0.0
         self._steps: list[float] = []
-        self.seconds_an_image = 0.0
         facts = task.facts()
         size = -(-facts.samples[0] // task.train_steps())
         images = torch.randn(size, facts.channels, facts.size, facts.size).to(execution.device)
@@ -255,10 +254,18 @@ class _Stopwatch(Task):
         self._budget = budget
         self._steps = []
         trainer.history = [{}] * epoch
-        # The losses of random weights mean nothing, and may not even be finite; only the clock is read.
-        with suppress(RunError):
+        with suppress(DivergedError):  # the losses of random weights mean nothing, only the clock is read
             trainer.epoch()
         return median(self._steps)
+
+    def time_evaluation(self, trainer: Trainer) -> float:
+        """Return the seconds of evaluating an image, after a first batch that warms up."""
+        trainer.student.eval()
+        with torch.no_grad(), self._execution.autocast():
+            for _ in range(2):
+                before = self._now()
+                trainer.student(self._execution.arrange(self._batch.images))
+        return (self._now() - before) / len(self._batch.images)
 
     def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:
         """Yield one batch again and again, and note when it is asked for."""
@@ -271,10 +278,7 @@ class _Stopwatch(Task):
             before = now
 
     def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
-        """Time one batch."""
-        before = self._now()
-        forward(self._batch.images)
-        self.seconds_an_image = (self._now() - before) / len(self._batch.images)
+        """Measure nothing: the evaluation is timed by itself."""
         return {}
 
     def facts(self) -> TaskFacts:
@@ -294,8 +298,8 @@ class _Stopwatch(Task):
         return self._batch.targets
 
     def train_steps(self) -> int:
-        """Say what the task says, so that a review has as many steps as it would."""
-        return self._task.train_steps()
+        """Say so many that all timed steps of a review epoch review, however few the task has."""
+        return MANY_STEPS
 
     def criterion(self, student: Output, batch: Batch) -> Tensor:
         """Return the task's loss."""

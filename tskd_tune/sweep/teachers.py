@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from tskd_tune import documents
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
@@ -18,6 +19,8 @@ from tskd_tune.sweep.recorder import Listener, News
 from tskd_tune.training.teachers import TeacherCache
 
 Content = tuple[TeacherFile, bytes]
+# More threads than this help a small network little.
+MOST_CORES = 8
 
 
 def key_of(experiment: Experiment) -> str | None:
@@ -61,12 +64,15 @@ def prepare(
 def _remotely(experiment: Experiment, resources: Mapping[str, float], listener: Listener) -> Content:
     assert experiment.teacher is not None
     epochs = experiment.teacher.training.epochs
+    gpus = resources.get("gpu", 0)
+    threads = int(resources["cpu"]) if gpus else _idle_cores(int(resources["cpu"]))
+    document = documents.merge(experiment.plain(), {"training": {"threads": threads}})
     task: Any = ray.remote(_train).options(
-        num_cpus=resources["cpu"], num_gpus=resources.get("gpu", 0), num_returns="streaming", max_retries=3
+        num_cpus=threads, num_gpus=gpus, num_returns="streaming", max_retries=3
     )
     last: Any = None
     try:
-        for reference in task.remote(experiment.plain()):
+        for reference in task.remote(document):
             last = ray.get(reference)
             if isinstance(last, dict):
                 listener(News("teacher", experiment.teacher.name, None, last["epoch"], epochs, metrics=last))
@@ -78,6 +84,12 @@ def _remotely(experiment: Experiment, resources: Mapping[str, float], listener: 
     if not path.exists():
         path.write_bytes(content)
     return teacher, content
+
+
+def _idle_cores(least: int) -> int:
+    """Return how many cores a teacher may have while no trial runs: those of the largest machine, within reason."""
+    machines = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return max(least, min(MOST_CORES, max(machines, default=least)))
 
 
 def _train(document: dict[str, Any]) -> Iterator[dict[str, Any] | Content]:

@@ -1,0 +1,258 @@
+"""One experiment on this machine: wherever it is cut off, a resume ends with the very same student."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tskd_tune import documents, local
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.experiment import Experiment
+from tskd_tune.networks.weights import read_state
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.session import Session
+from tskd_tune.training.teachers import CACHE_VARIABLE
+from tskd_tune.training.trainer import Trainer
+
+# Epoch 0 is general, 1, 2, 4 and 5 memorize, 3 and 6 review.
+DOCUMENT: dict[str, Any] = {
+    "task": {"name": "synthetic", "batch_size": 8, "size": 8, "train": 16, "validation": 4, "test": 8},
+    "teacher": {"name": "resnet8", "training": {"epochs": 2, "lr": 0.01}},
+    "student": {"name": "resnet8"},
+    "review": {"k": 2, "delta": 1, "plan": {"first_memory": 1}, "extractor": {"name": "conv_lstm", "hidden": 2}},
+    "training": {"epochs": 7, "lr": 0.05, "device": "cpu", "threads": 1},
+}
+STEPS = 2
+
+
+def ignore(trained: local.Trained) -> None:
+    """Hear nothing."""
+
+
+def experiment(**over: Any) -> Experiment:
+    return Experiment.read(documents.merge(copy.deepcopy(DOCUMENT), over))
+
+
+def start(name: str, storage: Path, listener: local.Listener = ignore, **over: Any) -> RunFolder:
+    return local.start(experiment(**over), name, storage, listener, track=False)
+
+
+def essence(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the history without what no two runs have in common: times."""
+    lines = folder.history(local.RUN)
+    return [{key: value for key, value in line.items() if not key.endswith("seconds")} for line in lines]
+
+
+def tensors(folder: RunFolder) -> dict[str, torch.Tensor]:
+    return dict(read_state(folder.student_path(local.RUN, 1)).state)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, teacher_cache: Path) -> Iterator[RunFolder]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(teacher_cache))
+        yield start("whole", tmp_path_factory.mktemp("runs"))
+
+
+def test_a_training_leaves_its_row_history_checkpoint_student_and_report(unbroken: RunFolder) -> None:
+    (row,) = unbroken.rows()
+    assert (row.run, row.seed, row.status, row.epochs) == ("0", 1, "done", 7)
+    assert row.plan.review == [3, 6] and row.plan.memorize == [1, 2, 4, 5]
+    assert row.arm == "resnet8, review"
+    assert row.metrics.keys() >= {"test_top1", "val_top1", "loss"}
+    assert [line["epoch"] for line in unbroken.history("0")] == list(range(7))
+    assert (unbroken.state.kind, unbroken.state.expected) == ("train", 1)
+    assert Experiment.read(unbroken.document()) == experiment()
+    for file in ("trials/0/checkpoint.pt", "trials/0/student-seed1.pth", "report.html", "report.md"):
+        assert (unbroken.path / file).stat().st_size > 0
+    assert not (unbroken.path / "wandb").exists()
+
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def in_step(number: int) -> Break:
+    """Interrupt in the middle of the ``number``-th step of the student's training."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        real, calls = Trainer.step, []
+
+        def step(self: Trainer, *arguments: Any, **options: Any) -> Any:
+            calls.append(1)
+            done = real(self, *arguments, **options)
+            if len(calls) == number + 1:
+                raise KeyboardInterrupt
+            return done
+
+        monkeypatch.setattr(Trainer, "step", step)
+
+    return patch
+
+
+def before(owner: Any, name: str, call: int = 0) -> Break:
+    """Interrupt instead of a call, the ``call``-th one."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        real, calls = getattr(owner, name), []
+
+        def broken(*arguments: Any, **options: Any) -> Any:
+            calls.append(1)
+            if len(calls) == call + 1:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, broken)
+
+    return patch
+
+
+BREAKS = {
+    "in the first, general epoch": (in_step(0), 0),
+    "in a memory epoch": (in_step(2 * STEPS + 1), 2),
+    "in the first review": (in_step(3 * STEPS + 1), 3),
+    "after a review": (in_step(4 * STEPS), 4),
+    "in the last review": (in_step(6 * STEPS + 1), 6),
+    "before a history line": (before(RunFolder, "append_history", 3), 3),
+    "between history and checkpoint": (before(local.checkpoint, "save", 3), 3),
+    "before the student is written": (before(Session, "write_student"), 7),
+    "before the row": (before(RunFolder, "add_row"), 7),
+    "before the report": (before(local, "write_report"), 7),
+}
+
+
+@pytest.mark.parametrize("where", BREAKS)
+def test_a_training_that_is_cut_off_ends_with_the_same_student(
+    where: str, unbroken: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut, kept = BREAKS[where]
+    with monkeypatch.context() as patch:
+        cut(patch)
+        with pytest.raises(KeyboardInterrupt):
+            start("cut", tmp_path)
+    heard: list[int] = []
+    folder = local.resume(RunFolder.open(tmp_path / "cut"), lambda t: heard.append(t.record["epoch"]), track=False)
+    assert heard == list(range(kept, 7))
+    whole, again = tensors(unbroken), tensors(folder)
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert essence(folder) == essence(unbroken)
+    (row,) = folder.rows()
+    assert row.metrics == unbroken.rows()[0].metrics
+    assert (folder.path / "report.html").exists()
+
+
+def test_a_teacher_that_is_cut_off_is_trained_again(
+    unbroken: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    heard: list[tuple[str, str, int, int]] = []
+
+    def break_off(trained: local.Trained) -> None:
+        heard.append((trained.who, trained.name, trained.record["epoch"], trained.epochs))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start("cut", tmp_path, break_off)
+    assert heard == [("teacher", "resnet8", 0, 2)]
+    folder = local.resume(RunFolder.open(tmp_path / "cut"), ignore, track=False)
+    assert all(torch.equal(tensor, tensors(folder)[name]) for name, tensor in tensors(unbroken).items())
+
+
+def test_another_seed_is_another_student(unbroken: RunFolder, tmp_path: Path) -> None:
+    other = start("other", tmp_path, seed=2)
+    theirs = read_state(other.student_path("0", 2)).state
+    assert not torch.equal(tensors(unbroken)["conv1.weight"], theirs["conv1.weight"])
+
+
+def test_a_training_that_diverges_fails_with_its_reason(tmp_path: Path) -> None:
+    training = {"lr": 1e18, "epochs": 3}
+    with pytest.raises(RunError, match="epoch 0: the loss is not finite") as caught:
+        start("wild", tmp_path, review=None, training=training, task={"noise": 1e6})
+    folder = RunFolder.open(tmp_path / "wild")
+    (row,) = folder.rows()
+    assert row.status == "failed" and row.reason is not None and row.reason in str(caught.value)
+    assert not folder.student_path("0", 1).exists()
+    assert (folder.path / "report.html").exists()
+
+
+class Tracking:
+    """Stands in for W&B."""
+
+    made: list[Tracking] = []
+
+    def __init__(self, folder: Path, **identity: Any) -> None:
+        self.folder, self.identity, self.calls = folder, identity, []
+        self.made.append(self)
+
+    def start(self, config: dict[str, Any]) -> None:
+        self.calls.append("start")
+
+    def log(self, epoch: int, metrics: dict[str, Any]) -> None:
+        self.calls.append(epoch)
+
+    def finish(self, summary: dict[str, Any], *, failed: bool = False) -> None:
+        self.calls.append(summary["status"])
+
+
+def test_tracking_is_told_every_epoch_and_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "WandbTracker", Tracking)
+    monkeypatch.setattr(Tracking, "made", [])
+    short = experiment(review=None, training={"epochs": 2})
+    local.start(short, "silent", tmp_path, ignore, track=False)
+    assert Tracking.made == []
+    local.start(short, "heard", tmp_path, ignore)
+    (tracking,) = Tracking.made
+    assert tracking.calls == ["start", 0, 1, "done"]
+    assert tracking.identity["sweep"] == "heard" and tracking.identity["seed"] == 1
+
+
+def write(path: Path, document: dict[str, Any]) -> Path:
+    path.write_text(documents.dump(document))
+    return path
+
+
+def test_a_file_is_read_with_settings_and_extends(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", DOCUMENT)
+    file = write(tmp_path / "e.yaml", {"extends": "base.yaml", "seed": 5})
+    read = local.read(file, ["review.k=1"])
+    assert (read.seed, read.review and read.review.k, read.student.name) == (5, 1, "resnet8")
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ({"experiment": DOCUMENT, "search": {"name": "grid"}}, "is a sweep .*tskd-tune sweep"),
+        ({**DOCUMENT, "seed": 1, "training": {"lr": {"uniform": [0.1, 0.2]}}}, r"leaves training.lr open \(uniform\)"),
+        ({**DOCUMENT, "sed": 1}, "unknown key 'sed'"),
+    ],
+)
+def test_what_is_no_single_experiment_is_refused(document: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=sentence):
+        local.read(write(tmp_path / "e.yaml", document))
+
+
+def test_nothing_is_made_where_the_parts_do_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        start("never", tmp_path, teacher={"weights": str(tmp_path / "missing.pth")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_taken_name_and_a_sweep_are_refused(unbroken: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="exists; resume it"):
+        start(unbroken.name, unbroken.path.parent)
+    sweep = RunFolder.create(tmp_path, "s", "sweep", {})
+    with pytest.raises(InputError, match="is a sweep, not a single training"):
+        local.resume(sweep, ignore)
+
+
+@pytest.mark.parametrize(
+    ("over", "label"),
+    [({}, "resnet8, review"), ({"review": None}, "resnet8"), ({"distiller": {"name": "kd"}}, "resnet8, kd, review")],
+)
+def test_a_training_goes_by_what_it_trains(over: dict[str, Any], label: str) -> None:
+    assert local.label(experiment(**over)) == label

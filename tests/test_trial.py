@@ -1,0 +1,121 @@
+"""A trial driven by hand, without a running Ray: lockstep, means, checkpoints, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.teacher import obtain
+from tskd_tune.records.results import Row
+from tskd_tune.sweep.teachers import key_of
+from tskd_tune.training.teachers import TeacherCache
+from tskd_tune.trial import STUDENT, WORST, Shipped, SweepTrial
+
+Tiny = Callable[..., Experiment]
+
+
+def config(experiment: Experiment, seeds: list[int], **over: Any) -> dict[str, Any]:
+    document = {key: value for key, value in experiment.plain().items() if key != "seed"}
+    return {"number": 3, "arm": "an arm", "point": {"k": 2}, "experiment": document, "seeds": seeds, "teacher": None, **over}
+
+
+def trial(experiment: Experiment, seeds: list[int], shipped: Shipped | None = None, **over: Any) -> SweepTrial:
+    ships = shipped or Shipped("sweep", None, "val_top1", "max", {})
+
+    class Local(SweepTrial):
+        def setup(self, given: dict[str, Any], shipped: Shipped | None = None) -> None:
+            super().setup(given, ships)
+
+    return Local(config(experiment, seeds, **over))
+
+
+def test_seeds_train_in_lockstep_and_their_mean_is_reported(tiny: Tiny) -> None:
+    result = trial(tiny(), [1, 2]).step()
+    first, second = result["records"]
+    assert (first["seed"], second["seed"], first["epoch"]) == (1, 2, 0)
+    assert result["val_loss"] == pytest.approx((first["val_loss"] + second["val_loss"]) / 2)
+    assert (result["epoch"], result["epochs"], result["done"]) == (0, 6, False)
+    rows = [Row.model_validate(row) for row in result["rows"]]
+    assert [(row.run, row.arm, row.seed, row.status, row.epochs) for row in rows] == [
+        ("00003", "an arm", 1, "stopped", 1),
+        ("00003", "an arm", 2, "stopped", 1),
+    ]
+
+
+def test_a_trial_is_done_at_its_last_epoch_and_keeps_its_students(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(review=None, training={"epochs": 2}), [4])
+    assert not one.step()["done"]
+    one.save_checkpoint(str(tmp_path))
+    assert not (tmp_path / STUDENT.format(seed=4)).exists()
+    result = one.step()
+    assert result["done"] and Row.model_validate(result["rows"][0]).status == "done"
+    assert Row.model_validate(result["rows"][0]).metrics["test_top1"] == result["test_top1"]
+    one.save_checkpoint(str(tmp_path))
+    assert (tmp_path / STUDENT.format(seed=4)).exists()
+
+
+def test_a_checkpoint_restores_every_seed_and_a_finished_one_repeats_its_last_result(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(), [1, 2])
+    results = [one.step() for _ in range(5)]
+    one.save_checkpoint(str(tmp_path))
+    last = one.step()
+    again = trial(tiny(), [1, 2])
+    again.load_checkpoint(str(tmp_path))
+    assert again.step()["val_loss"] == last["val_loss"] and results[-1]["epoch"] == 4
+    again.save_checkpoint(str(tmp_path))
+    over = trial(tiny(), [1, 2])
+    over.load_checkpoint(str(tmp_path))
+    repeated = over.step()
+    assert repeated["done"] and repeated["epoch"] == 5 and repeated["val_loss"] == last["val_loss"]
+
+
+def test_a_process_is_used_again_for_another_trial(tiny: Tiny) -> None:
+    one = trial(tiny(), [1])
+    one.step()
+    assert one.reset_config(config(tiny(review=None), [2], number=4))
+    record = one.step()["records"][0]
+    assert (record["seed"], record["epoch"]) == (2, 0)
+    fresh = trial(tiny(review=None), [2]).step()["records"][0]
+    assert record["loss"] == fresh["loss"]
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_one_diverged_seed_ends_the_trial_with_its_reason_and_the_worst_metric(tiny: Tiny, mode: str) -> None:
+    experiment = tiny(review=None, training={"lr": 1e20})
+    one = trial(experiment, [1], Shipped("sweep", None, "val_loss", mode, {}))
+    result = one.step()
+    while not result["done"]:
+        result = one.step()
+    assert "the loss is not finite" in result["failed"] and result["val_loss"] == WORST[mode]
+    row = Row.model_validate(result["rows"][0])
+    assert row.status == "failed" and row.reason == result["failed"]
+
+
+def test_a_shipped_teacher_is_used_on_a_machine_that_never_trained_it(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = tiny()
+    teacher = obtain(experiment, TeacherCache(tmp_path / "driver"), lambda record: None)
+    key = key_of(experiment)
+    assert teacher is not None and key is not None
+    content = teacher.path.read_bytes()
+    teacher.path.unlink()
+    monkeypatch.setenv("TSKD_TUNE_CACHE", str(tmp_path / "worker"))
+    shipped = Shipped("sweep", None, "val_top1", "max", {key: (teacher, content)})
+    one = trial(experiment, [1], shipped, teacher=key)
+    kept = tmp_path / "worker" / "teachers" / f"{teacher.key}.pth"
+    assert kept.read_bytes() == content
+    assert Row.model_validate(one.step()["rows"][0]).teacher.key == teacher.key  # type: ignore[union-attr]
+
+
+def test_silent_reviews_are_said_in_the_row(tiny: Tiny) -> None:
+    quiet, loud = trial(tiny(review={"lambda": 1e-6}), [1]), trial(tiny(review={"lambda": {"auto": 0.5}}), [1])
+    for one, silent in ((quiet, True), (loud, False)):
+        for _ in range(6):
+            result = one.step()
+        sentences = Row.model_validate(result["rows"][0]).warnings
+        assert any("stayed under 1 %" in sentence for sentence in sentences) == silent

@@ -1,0 +1,166 @@
+"""The ``check`` command: what is wrong, what is weak, and what it will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tskd_tune import local
+from tskd_tune.cli.planning import facts, is_sweep
+from tskd_tune.cli.terminal import WRONG, complain, put_json, say, warn
+from tskd_tune.errors import InputError
+from tskd_tune.experiment import Experiment
+from tskd_tune.reports.tables import duration
+from tskd_tune.sweep import estimate
+from tskd_tune.sweep.estimate import Estimate
+from tskd_tune.sweep.schema import Sweep
+
+MOST_ARMS = 20
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a file that is in order holds.
+
+    Attributes:
+        kind: ``sweep`` or ``experiment``.
+        points: how many points are trained, and with which seeds.
+        arms: the experiments by label: all of a grid, the corners of a search's space.
+    """
+
+    kind: str
+    points: int
+    seeds: list[int]
+    arms: dict[str, Experiment]
+    cost: Estimate
+
+
+def check(file: Path, settings: Sequence[str], *, as_json: bool) -> None:
+    """Check a file and tell what was found.
+
+    Raises:
+        InputError: something is wrong, with a sentence for every mistake.
+    """
+    try:
+        found = find(file, settings)
+    except InputError as error:
+        if not as_json:
+            raise
+        put_json({"ok": False, "problems": str(error).splitlines()})
+        complain(str(error))
+        raise typer.Exit(WRONG) from error
+    if as_json:
+        put_json(_plain(found))
+    else:
+        _tell(file, found)
+
+
+def find(file: Path, settings: Sequence[str]) -> Findings:
+    """Check a sweep or an experiment, and estimate its cost.
+
+    Raises:
+        InputError: with a sentence for every mistake.
+    """
+    if not is_sweep(file):
+        experiment = local.read(file, settings)
+        local.check(experiment)
+        arms = {local.label(experiment): experiment}
+        return Findings("experiment", 1, [experiment.seed], arms, estimate.of_experiment(experiment))
+    sweep = Sweep.load(file, settings)
+    problems = sweep.check()
+    if problems:
+        raise InputError("\n".join(problems))
+    points, count = estimate.candidates(sweep)
+    arms = {point.label: sweep.experiment_at(point) for point in points}
+    return Findings("sweep", count, sweep.all_seeds(), arms, estimate.of_sweep(sweep))
+
+
+def _plain(found: Findings) -> dict[str, Any]:
+    arms = [
+        {"arm": arm, **facts(experiment), "preset": experiment.preset, "deviations": experiment.deviations()}
+        for arm, experiment in found.arms.items()
+    ]
+    return {
+        "ok": True,
+        "problems": [],
+        "kind": found.kind,
+        "points": found.points,
+        "seeds": found.seeds,
+        "arms": arms,
+        "warnings": [{"sentence": sentence, "arms": of} for sentence, of in _warnings(found).items()],
+        "estimate": found.cost.plain(),
+    }
+
+
+def _tell(file: Path, found: Findings) -> None:
+    cost = found.cost
+    counts = _count(found.points, "point"), _count(len(found.seeds), "seed"), _count(cost.runs, "run")
+    say(f"{file}: in order, {counts[0]} x {counts[1]} = {counts[2]}")
+    shared = _shared([experiment.deviations() for experiment in found.arms.values()])
+    for arm, experiment in list(found.arms.items())[:MOST_ARMS]:
+        say(f"  {arm}: {_course(experiment)}")
+        for line in experiment.deviations():
+            if line not in shared:
+                say(f"    {line}")
+    if len(found.arms) > MOST_ARMS:
+        say(f"  and {len(found.arms) - MOST_ARMS} more; --json shows all")
+    if shared:
+        say("not as the preset has it, in every arm:")
+    for line in shared:
+        say(f"  {line}")
+    warn(f"{sentence} ({_few(of)})" for sentence, of in _warnings(found).items())
+    say(cost_line(cost))
+    say(cost.how)
+
+
+def cost_line(cost: Estimate) -> str:
+    """Return the estimate in a sentence."""
+    teachers = (
+        f", {duration(3600 * cost.teacher_hours)} of it for {_count(cost.teachers, 'teacher')}" if cost.teachers else ""
+    )
+    return (
+        f"about {duration(3600 * cost.hours)}{teachers}, {_count(cost.epochs, 'epoch')} in all,"
+        f" and {_size(cost.disk_bytes)} of disk"
+    )
+
+
+def _course(experiment: Experiment) -> str:
+    plan = experiment.plan()
+    if plan is None:
+        return f"{experiment.training.epochs} epochs, no review"
+    reviews = _count(len(plan.review_epochs), "review")
+    return f"{experiment.training.epochs} epochs, {reviews}, the first at epoch {plan.review_epochs[0]}"
+
+
+def _shared(deviations: Sequence[Sequence[str]]) -> list[str]:
+    """Return what all arms have in common."""
+    return [line for line in deviations[0] if all(line in other for other in deviations)]
+
+
+def _warnings(found: Findings) -> dict[str, list[str]]:
+    """Return every warning once, with the arms that it concerns."""
+    warnings: dict[str, list[str]] = {}
+    for arm, experiment in found.arms.items():
+        for sentence in experiment.warnings():
+            warnings.setdefault(sentence, []).append(arm)
+    return warnings
+
+
+def _few(arms: Sequence[str]) -> str:
+    more = f" and {len(arms) - 3} more" if len(arms) > 3 else ""
+    return f"{'; '.join(arms[:3])}{more}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _size(count: float) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 2**10:.0f} KiB"
