@@ -10,8 +10,8 @@ import pytest
 
 PLATFORM = ("ray", "optuna", "wandb")
 
-# What only digits, the platform, the records and the reports need: a GPU machine may lack any of it.
-ABSENT = (*PLATFORM, "typer", "rich", "jinja2", "plotly", "sklearn", "wandb_workspaces")
+# What only the platform, the records and the reports need: a GPU machine may lack any of it.
+ABSENT = (*PLATFORM, "typer", "rich", "jinja2", "plotly")
 
 REFUSE = f"""
 import sys

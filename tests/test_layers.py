@@ -17,8 +17,9 @@ FLOORS = [
     ["experiment"],
     ["records"],
     ["reports"],
-    ["trial", "local"],
+    ["trial"],
     ["sweep"],
+    ["local"],
     ["cli"],
 ]
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor}

@@ -40,10 +40,10 @@ def test_what_was_not_finite_or_has_no_task_gradient_does_not_count():
 
 def test_the_metric_is_validation_if_measured_then_training():
     measured = charts.curves("a", a_history())
-    unmeasured = charts.curves("b", a_history(metric="train_top1"))
+    unmeasured = charts.curves("b", a_history(metric="test_top1"))
     assert charts.accuracy_metric([unmeasured, measured]) == "val_top1"
-    assert charts.accuracy_metric([unmeasured]) == "train_top1"
-    assert charts.accuracy_metric([charts.curves("c", a_history(metric="test_top1"))]) is None
+    assert charts.accuracy_metric([unmeasured]) == "test_top1"
+    assert charts.accuracy_metric([charts.curves("c", [{"seed": 1, "epoch": 9, "test_top1": 50.0}])]) is None
     assert charts.accuracy_metric([]) is None
 
 

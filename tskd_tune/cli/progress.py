@@ -18,7 +18,7 @@ from tskd_tune.reports.tables import duration, metric_title
 # Before so many epochs a rate is a guess.
 FEWEST_EPOCHS = 3
 STEPS = 10
-SHOWN = ("test_top1", "val_top1", "train_top1", "loss")
+SHOWN = ("test_top1", "val_top1", "loss")
 
 
 class Pace:

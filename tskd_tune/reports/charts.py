@@ -62,8 +62,8 @@ def curves(arm: str, history: Sequence[Line]) -> Curves:
 
 
 def accuracy_metric(arms: Sequence[Curves]) -> str | None:
-    """Return what to draw: validation accuracy if measured, else training accuracy; None without either."""
-    return next((key for key in ("val_top1", "train_top1") if any(arm.values(key) for arm in arms)), None)
+    """Return what to draw: validation accuracy, else test accuracy; None where neither was followed over epochs."""
+    return next((key for key in ("val_top1", "test_top1") if any(len(arm.values(key)) > 1 for arm in arms)), None)
 
 
 def accuracy(arms: Sequence[Curves], metric: str) -> go.Figure:

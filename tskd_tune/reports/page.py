@@ -34,7 +34,7 @@ def write_report(run: RunFolder) -> Path:
 
 def html(run: RunFolder, found: tables.Summary) -> str:
     """Return the page of a run whose summary is at hand."""
-    arms = [charts.curves(arm["arm"], run.history(arm["run"])) for arm in found["arms"][: charts.MOST_ARMS]]
+    arms = [charts.curves(arm["arm"], _history(run, arm["runs"])) for arm in found["arms"][: charts.MOST_ARMS]]
     shown, rows = tables.cells(found)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__ or "").joinpath("page.html.j2").read_text("utf-8"))
@@ -57,6 +57,11 @@ def html(run: RunFolder, found: tables.Summary) -> str:
 def minute(time: str) -> str:
     """Return an ISO 8601 time to the minute, for people."""
     return time[:16].replace("T", " ")
+
+
+def _history(run: RunFolder, trials: Sequence[str]) -> list[dict[str, Any]]:
+    """Gather what the trials of an arm wrote: one that carries its seeds, or one a seed."""
+    return [line for trial in trials for line in run.history(trial)]
 
 
 def _accuracy(arms: Sequence[charts.Curves]) -> dict[str, Any] | None:
@@ -115,7 +120,7 @@ def _run_line(row: Row) -> list[str]:
         tables.value_text(accuracy, ".2f"),
         tables.value_text(row.metrics.get("val_top1"), ".2f"),
         tables.duration(row.cost.seconds),
-        f"{row.cost.device}, {row.cost.threads} threads",
+        f"{row.cost.device}, {row.cost.threads} thread{'s' if row.cost.threads > 1 else ''}",
         tables.MISSING if row.cost.peak_memory_bytes is None else f"{row.cost.peak_memory_bytes / 2**20:.0f} MiB",
         (row.commit or tables.MISSING)[:10] + ("-dirty" if (row.commit or "").endswith("-dirty") else ""),
         minute(row.finished),

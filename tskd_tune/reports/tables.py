@@ -17,7 +17,7 @@ from rich.text import Text
 from tskd_tune.records.results import BEST_TEST_MARK, Row, RunFolder
 
 Summary = dict[str, Any]
-LAST_EPOCH = ("test_top1", "val_top1", "train_top1")
+LAST_EPOCH = ("test_top1", "val_top1")
 MISSING = "—"
 
 
@@ -81,6 +81,7 @@ def _arm(rows: list[Row], headline: str) -> dict[str, Any]:
     return {
         "arm": first.arm,
         "run": first.run,
+        "runs": list(dict.fromkeys(row.run for row in rows)),
         "point": first.point,
         "seeds": [row.seed for row in rows],
         **metrics.get(headline, empty),

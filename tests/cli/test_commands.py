@@ -1,0 +1,427 @@
+"""The command line: what each command says, writes and ends with."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from tskd_tune import documents, local
+from tskd_tune.cli import app
+from tskd_tune.errors import RunError
+from tskd_tune.networks.weights import read_state
+from tskd_tune.records.results import RunFolder
+from tskd_tune.sweep import estimate
+from tskd_tune.sweep.schema import Sweep
+from tskd_tune.training.teachers import CACHE_VARIABLE
+
+SHORT: dict[str, Any] = {
+    "task": {"name": "synthetic", "batch_size": 8, "size": 8, "train": 8, "validation": 4, "test": 4},
+    "teacher": {"name": "resnet8", "training": {"epochs": 1, "lr": 0.01}},
+    "student": {"name": "resnet8"},
+    "review": {"k": 1, "delta": 1, "extractor": {"name": "linear"}},
+    "training": {"epochs": 4, "lr": 0.05, "device": "cpu", "threads": 1},
+}
+SWEEP: dict[str, Any] = {
+    "experiment": {**SHORT, "review": {"choice": {"none": None, "tskd": SHORT["review"]}}},
+    "seeds": [1, 2],
+    "search": {"name": "grid"},
+}
+OPTIONS = {
+    "check": {"--set", "--json"},
+    "plan": {"--epochs", "--k", "--delta", "--set", "--json"},
+    "train": {"--name", "--storage", "--set", "--no-wandb"},
+    "sweep": {"--name", "--storage", "--set", "--no-wandb"},
+    "resume": {"--storage", "--no-wandb"},
+    "report": {"--storage", "--json"},
+    "status": {"--storage"},
+    "export": {"--seed", "--storage"},
+    "list": {"--json"},
+    "schema": set(),
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a command in an empty folder; it must end with the given code, and with a traceback only if told so."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*words: str, code: int = 0) -> Any:
+        result = CliRunner().invoke(app, list(words))
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output and "\r" not in result.output
+        return result
+
+    return invoke
+
+
+def write(path: Path, document: dict[str, Any], **over: Any) -> str:
+    path.write_text(documents.dump(documents.merge(copy.deepcopy(document), over)))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, teacher_cache: Path) -> Iterator[RunFolder]:
+    storage = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(teacher_cache))
+        file = write(storage / "short.yaml", SHORT)
+        yield local.start(local.read(Path(file)), "done", storage, lambda trained: None, track=False)
+
+
+# The frame
+
+
+def test_the_flags_are_frozen_so_that_knobs_live_in_the_yaml() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    found = {
+        name: {flag for parameter in command.params for flag in parameter.opts if flag.startswith("-")}
+        for name, command in commands.items()
+    }
+    assert found == OPTIONS
+
+
+def test_help_teaches_with_examples(run: Callable[..., Any]) -> None:
+    text = run("--help").stdout
+    for word in ("tskd-tune plan --epochs 240 --k 3 --delta 5", "tskd-tune sweep", "130", *OPTIONS):
+        assert word in text
+    for command in OPTIONS:
+        assert "Example: tskd-tune" in run(command, "--help").stdout
+
+
+def test_the_version_is_said(run: Callable[..., Any]) -> None:
+    from tskd_tune import __version__
+
+    assert run("--version").stdout == f"tskd-tune {__version__}\n"
+
+
+SCRIPT = """
+import sys
+from typer.testing import CliRunner
+from tskd_tune.cli import app
+
+def run(*words):
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+
+run("--help"), run("sweep", "--help")
+assert "torch" not in sys.modules, "--help waits for torch"
+for words in (("plan", "--epochs", "9", "--k", "1", "--delta", "1"), ("list", "searchers"), ("schema", "sweep"),
+              ("check", sys.argv[1]), ("plan", sys.argv[2])):
+    run(*words)
+found = {"ray", "optuna", "wandb"} & set(sys.modules)
+assert not found, found
+"""
+
+
+def test_help_needs_no_torch_and_what_does_not_run_needs_no_ray(tmp_path: Path) -> None:
+    files = [write(tmp_path / "e.yaml", SHORT), write(tmp_path / "s.yaml", SWEEP)]
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_wrong_usage_ends_with_2(run: Callable[..., Any]) -> None:
+    for words in (("train",), ("chek",), ("list", "distilers"), ("schema", "sweeps"), ("plan", "--epochs", "x")):
+        run(*words, code=2)
+
+
+def test_a_bug_shows_its_traceback_and_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tskd_tune.cli.planning.timeline", lambda *given: 1 / 0)
+    result = CliRunner().invoke(app, ["plan", "--epochs", "9", "--k", "1", "--delta", "1"])
+    assert result.exit_code == 1
+    assert "ZeroDivisionError" in result.stderr and "error: this is a bug in tskd-tune" in result.stderr
+
+
+def test_an_interrupt_before_anything_ends_with_130(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "read", interrupt)
+    assert "nothing was started" in run("train", write(tmp_path / "e.yaml", SHORT), code=130).stderr
+
+
+# plan
+
+
+def test_the_plan_of_the_paper_as_json(run: Callable[..., Any]) -> None:
+    plan = json.loads(run("plan", "--epochs", "240", "--k", "3", "--delta", "5", "--json").stdout)
+    assert plan["memorize"] == [epoch for epoch in range(0, 240, 5) if epoch % 20 != 15]
+    assert plan["review"] == list(range(15, 240, 20))
+    assert plan["milestones"] == [150, 180, 210]
+    assert plan["warnings"] == []
+
+
+def test_the_plan_is_drawn_and_warned_of(run: Callable[..., Any]) -> None:
+    text = run("plan", "--epochs", "12", "--k", "2", "--delta", "4").stdout
+    assert "    0  m...m...r..." in text
+    assert "review: only 1 review in 12 epochs" in text
+    late = run("plan", "--epochs", "20", "--k", "3", "--delta", "5").stdout
+    assert "the first review is epoch 15, but the learning rate drops at epoch 12" in late
+
+
+def test_a_plan_takes_settings_and_files(run: Callable[..., Any], tmp_path: Path) -> None:
+    sliding = ("--set", "review.plan.cycle=sliding")
+    numbers = json.loads(run("plan", "--epochs", "9", "--k", "2", "--delta", "2", "--json", *sliding).stdout)
+    assert numbers["review"] == [4, 6, 8]
+    one = json.loads(run("plan", write(tmp_path / "e.yaml", SHORT), "--json", "--set", "review.k=2").stdout)
+    assert one["memorize"] == [0, 1, 3] and one["review"] == [2]
+    arms = json.loads(run("plan", write(tmp_path / "s.yaml", SWEEP), "--json").stdout)["arms"]
+    assert [(arm["arm"], arm["review"]) for arm in arms] == [("review=none", []), ("review=tskd", [1, 3])]
+    drawn = run("plan", str(tmp_path / "s.yaml")).stdout
+    assert "review=none: 4 epochs without a review" in drawn and "    0  mrmr" in drawn
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["plan"], "error: plan: --epochs, --k, --delta is missing"),
+        (["plan", "--k", "3"], "error: plan: --epochs, --delta is missing"),
+        (["plan", "some.yaml", "--k", "3"], "error: plan: was given FILE and --k"),
+        (["plan", "--epochs", "9", "--k", "3", "--delta", "5"], "error: review: the first review is epoch 15"),
+        (["plan", "--epochs", "9", "--k", "0", "--delta", "5"], "error: review.k: input should be greater than 0"),
+        (["plan", "missing.yaml"], "error: missing.yaml: cannot be read"),
+    ],
+)
+def test_a_wrong_plan_is_a_sentence(words: list[str], sentence: str, run: Callable[..., Any]) -> None:
+    result = run(*words, code=2)
+    assert sentence in result.stderr and result.stdout == ""
+
+
+# check
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the estimate take no time."""
+    monkeypatch.setattr(estimate, "MOST_STEPS", 1)
+    monkeypatch.setattr(estimate, "MOST_POINTS", 2)
+
+
+@pytest.mark.usefixtures("quick")
+def test_check_tells_of_arms_warnings_and_cost(run: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path / "s.yaml", SWEEP)
+    found = json.loads(run("check", file, "--json").stdout)
+    assert (found["ok"], found["kind"], found["points"], found["seeds"]) == (True, "sweep", 2, [1, 2])
+    assert [(arm["arm"], arm["review"]) for arm in found["arms"]] == [("review=none", []), ("review=tskd", [1, 3])]
+    assert "review.k: 1 (preset: 3)" in found["arms"][1]["deviations"]
+    assert found["warnings"][0]["arms"] == ["review=tskd"]
+    assert (found["estimate"]["runs"], found["estimate"]["epochs"]) == (4, 16)
+    text = run("check", file).stdout
+    assert "2 points x 2 seeds = 4 runs" in text
+    assert "review=tskd: 4 epochs, 2 reviews, the first at epoch 1" in text
+    assert "warning: review: only 2 reviews in 4 epochs" in text
+    assert text.count("training.epochs: 4 (preset: 240)") == 1, "what all arms share is said once"
+
+
+@pytest.mark.usefixtures("quick")
+def test_check_knows_an_experiment_by_its_form(run: Callable[..., Any], tmp_path: Path) -> None:
+    found = json.loads(run("check", write(tmp_path / "e.yaml", SHORT), "--json", "--set", "seed=4").stdout)
+    assert (found["kind"], found["points"], found["seeds"]) == ("experiment", 1, [4])
+    assert found["arms"][0]["review"] == [1, 3]
+
+
+def test_check_ends_with_2_and_all_problems(run: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path / "e.yaml", SHORT, sed=1, training={"epochs": 0})
+    assert "error: unknown key 'sed'" in run("check", file, code=2).stderr
+    bad = write(tmp_path / "s.yaml", SWEEP, experiment={"review": {"choice": {"late": {"k": 9}, "long": {"delta": 9}}}})
+    result = run("check", bad, "--json", code=2)
+    problems = json.loads(result.stdout)["problems"]
+    assert len(problems) == 2 and all("lower k or delta" in problem for problem in problems)
+    assert [line.removeprefix("error: ") for line in result.stderr.splitlines()] == problems
+
+
+# train, resume, report, status, export
+
+
+def test_a_training_from_file_to_exported_student(run: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path / "short.yaml", SHORT)
+    text = run("train", file, "--name", "one", "--no-wandb", "--set", "seed=3").stdout
+    assert "one: resnet8, review, seed 3, 4 epochs, 2 reviews" in text
+    assert "training: 2 of 4 epochs" in text and "finished, test top-1 (%)" in text
+    assert "1 of 1 run finished" in text and "report.html" in text
+    assert "wandb sync" not in text
+    assert "is finished, nothing is left to train" in run("resume", "one").stdout
+    assert "1 of 1 run finished" in run("status", "one").stdout
+    run("export", "one", "resnet8, review", "student.pth")
+    kept = RunFolder.open("one").student_path("0", 3)
+    assert (tmp_path / "student.pth").read_bytes() == kept.read_bytes()
+
+
+def test_a_run_without_a_name_is_called_by_file_and_time(run: Callable[..., Any], tmp_path: Path) -> None:
+    run("train", write(tmp_path / "short.yaml", SHORT), "--no-wandb", "--set", "review=null", "--storage", "elsewhere")
+    (folder,) = (tmp_path / "elsewhere").iterdir()
+    assert folder.name.startswith("short-2") and len(folder.name) == len("short-20260101-120000")
+
+
+def test_an_interrupt_says_how_to_go_on(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "short.yaml", SHORT)
+    real = RunFolder.append_history
+
+    def interrupt(self: RunFolder, trial: str, lines: list[dict[str, Any]]) -> None:
+        real(self, trial, lines)
+        if lines[0]["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "append_history", interrupt)
+        result = run("train", file, "--name", "cut", "--no-wandb", code=130)
+    assert f"tskd-tune resume {tmp_path / 'runs' / 'cut'}" in result.stderr
+    told = run("status", "cut").stdout
+    assert "0 of 1 run finished" in told and "0: seed 1, unfinished, last epoch 2 (3 of 4 epochs)" in told
+    assert "left" in told
+    assert "1 of 1 run finished" in run("resume", "cut", "--no-wandb").stdout
+
+
+def test_a_failed_training_ends_with_1_and_shows_its_row(run: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path / "wild.yaml", SHORT, review=None, training={"lr": 1e18}, task={"noise": 1e6})
+    result = run("train", file, "--name", "wild", "--no-wandb", code=1)
+    assert "the loss is not finite" in result.stderr and "1 failed" in result.stdout
+    assert "failed" in run("status", "wild").stdout
+    run("export", "wild", "resnet8", "x.pth", code=2)
+
+
+def test_a_sweep_is_not_trained_and_a_training_not_swept(run: Callable[..., Any], tmp_path: Path) -> None:
+    assert "tskd-tune sweep" in run("train", write(tmp_path / "s.yaml", SWEEP), code=2).stderr
+    assert "tskd-tune train" in run("sweep", write(tmp_path / "e.yaml", SHORT), code=2).stderr
+
+
+def test_the_report_is_an_object_or_pages(finished: RunFolder, run: Callable[..., Any]) -> None:
+    path = str(finished.path)
+    (finished.path / "report.html").unlink()
+    found = json.loads(run("report", path, "--json").stdout)
+    assert found["runs"]["done"] == 1 and found["arms"][0]["arm"] == "resnet8, review"
+    assert not (finished.path / "report.html").exists()
+    assert "resnet8, review" in run("report", path).stdout
+    assert (finished.path / "report.html").exists()
+
+
+def test_a_report_that_cannot_be_written_is_a_sentence(
+    finished: RunFolder, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise RunError("report.md: could not be written (Read-only file system)")
+
+    monkeypatch.setattr("tskd_tune.reports.page.write_whole", refuse)
+    assert "error: report.md: could not be written" in run("report", str(finished.path), code=1).stderr
+
+
+def test_a_run_that_is_not_there_is_a_sentence(run: Callable[..., Any]) -> None:
+    for command in ("report", "status", "resume"):
+        assert "error: there is no run 'nowhere'" in run(command, "nowhere", code=2).stderr
+
+
+def test_export_copies_whole_and_never_overwrites(finished: RunFolder, run: Callable[..., Any], tmp_path: Path) -> None:
+    path, target = str(finished.path), tmp_path / "student.pth"
+    run("export", path, "0", str(target), "--seed", "1")
+    assert read_state(target).state.keys() == read_state(finished.student_path("0", 1)).state.keys()
+    target.write_bytes(b"mine")
+    assert "exists and is not overwritten" in run("export", path, "0", str(target), code=2).stderr
+    assert target.read_bytes() == b"mine"
+    for words, sentence in (
+        (("kd", "x.pth"), "no training of 'kd' is finished"),
+        (("0", "x.pth", "--seed", "9"), "has no finished seed 9"),
+        (("0", "no/such/folder/x.pth"), "cannot be written"),
+    ):
+        assert sentence in run("export", path, *words, code=2).stderr
+    assert not (tmp_path / "x.pth").exists()
+
+
+# sweep: what runs it is a stand-in, so that nothing needs Ray
+
+
+def news(what: str, arm: str, seed: int | None, epoch: int, epochs: int, reason: str | None = None) -> SimpleNamespace:
+    metrics = {"test_top1": 75.0}
+    return SimpleNamespace(what=what, arm=arm, seed=seed, epoch=epoch, epochs=epochs, metrics=metrics, reason=reason)
+
+
+@pytest.fixture
+def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Put a run of one row in the place of `tskd_tune.sweep.run`; note what it was given."""
+    given: list[Any] = []
+
+    def work(folder: RunFolder, listener: Callable[[Any], None]) -> RunFolder:
+        listener(news("teacher", "resnet8", None, 0, 1))
+        for epoch in range(4):
+            listener(news("epoch", "review=none", 1, epoch, 4))
+        listener(news("finished", "review=none", 1, 3, 4))
+        listener(news("failed", "review=tskd", None, 0, 0, "a worker was lost"))
+        return folder
+
+    def start(sweep: Sweep, name: str, storage: Path, listener: Any, *, track: bool) -> RunFolder:
+        given.append((sweep, name, storage, track))
+        return work(RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), expected=4), listener)
+
+    def resume(folder: RunFolder, listener: Any, *, track: bool) -> RunFolder:
+        given.append((folder.name, track))
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "tskd_tune.sweep.run", SimpleNamespace(start=start, resume=resume))
+    return given
+
+
+def test_a_sweep_is_started_followed_and_shown(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path / "s.yaml", SWEEP)
+    text = run("sweep", file, "--name", "first", "--no-wandb", "--set", "seeds=[4, 5]").stdout
+    ((sweep, name, storage, track),) = swept
+    assert (sweep.seeds, name, storage, track) == ([4, 5], "first", Path("runs"), False)
+    assert "2 points x 2 seeds = 4 runs, grid" in text
+    assert "teacher resnet8: 1 of 1 epochs" in text
+    assert "training: 4 of 16 epochs" in text
+    assert "review=none, seed 1: finished, test top-1 (%) 75.00 (1 of 4)" in text
+    assert "review=tskd: failed, a worker was lost" in text
+    assert "0 of 4 runs finished" in text
+
+
+def test_a_sweep_is_resumed_and_interrupted(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:
+    run("sweep", write(tmp_path / "s.yaml", SWEEP), "--name", "first")
+    (tmp_path / "runs/first/wandb/offline-run-1").mkdir(parents=True)
+    result = run("resume", "first", code=130)
+    assert swept[0][3] is True and swept[1] == ("first", True)
+    assert "going on after 0 of 4 trainings" in result.stdout
+    assert f"tskd-tune resume {Path('runs/first')}" in result.stderr
+    assert "wandb sync" in run("report", "first").stdout
+
+
+def test_a_search_is_counted_by_its_trials(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path / "s.yaml", {**SWEEP, "search": {"name": "random", "trials": 2}})
+    assert "2 points x 2 seeds = 4 runs, random" in run("sweep", file, "--name", "search").stdout
+
+
+# list
+
+
+def test_list_names_all_kinds(run: Callable[..., Any]) -> None:
+    names = json.loads(run("list", "--json").stdout)
+    assert "kd" in names["distillers"] and "conv_lstm" in names["extractors"] and "optuna" in names["searchers"]
+    assert names.keys() == {
+        "distillers", "networks", "tasks", "transforms", "extractors", "searchers", "schedulers",
+    }  # fmt: skip
+    assert "distillers: " in run("list").stdout
+
+
+def test_list_describes_a_kind(run: Callable[..., Any]) -> None:
+    described = json.loads(run("list", "distillers", "--json").stdout)
+    assert all(entry.keys() == {"name", "source", "options", "needs"} for entry in described)
+    kd = next(entry for entry in described if entry["name"] == "kd")
+    assert kd["options"]["temperature"]["default"] == 4.0 and kd["needs"] == ["logits"]
+    text = run("list", "distillers").stdout
+    assert "temperature: 4.0" in text and "needs logits" in text
+    assert "trials (required)" in run("list", "searchers").stdout
+
+
+def test_threads_are_left_alone_by_looking(run: Callable[..., Any], tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    run("plan", write(tmp_path / "e.yaml", SHORT, training={"threads": before + 1}))
+    assert torch.get_num_threads() == before

@@ -1,0 +1,199 @@
+"""The estimate adds up what the plan says, from a clock that the test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tskd_tune import documents
+from tskd_tune.experiment import Experiment
+from tskd_tune.sweep import estimate
+from tskd_tune.sweep.schema import Sweep
+from tskd_tune.training.teachers import CACHE_VARIABLE
+from tskd_tune.training.trainer import Trainer
+
+Read = Callable[..., Experiment]
+STEPS = 3  # of an epoch of the tiny experiment
+GENERAL, REVIEW, IMAGE = 2.0, 7.0, 0.25
+
+
+class Clock:
+    """Seconds that pass only where the test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let a step cost `GENERAL` or `REVIEW` seconds, and evaluating an image `IMAGE`."""
+    clock = Clock()
+    real_step, real_assemble = Trainer.step, estimate.assemble
+
+    def step(self: Trainer, batch: Any, epoch: int, number: int, *, review: bool) -> Any:
+        before = clock.now
+        done = real_step(self, batch, epoch, number, review=review)
+        clock.now = before + (REVIEW if review else GENERAL) * (10 if number == 0 else 1)
+        return done
+
+    def assemble(*parts: Any) -> Trainer:
+        trainer = real_assemble(*parts)
+
+        def look(module: Any, images: tuple[Tensor]) -> None:
+            if not module.training:
+                clock.now += IMAGE * len(images[0])
+
+        trainer.student.register_forward_pre_hook(look)
+        return trainer
+
+    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(estimate, "assemble", assemble)
+    return clock
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every teacher be there already."""
+    monkeypatch.setattr(estimate, "is_ready", lambda experiment, cache: True)
+
+
+def sweep(document: dict[str, Any], **over: Any) -> Sweep:
+    return Sweep.read(documents.merge({"experiment": document, "search": {"name": "grid"}}, over))
+
+
+@pytest.mark.usefixtures("cached")
+def test_hours_are_general_and_review_steps_and_evaluation(tiny: Read, clock: Clock) -> None:
+    # Epochs 2 and 5 of 6 review; 8 validation images an epoch, 8 test images at the end.
+    expected = 4 * STEPS * GENERAL + 2 * STEPS * REVIEW + (6 * 8 + 8) * IMAGE
+    found = estimate.of_experiment(tiny(), clock=clock)
+    assert found.hours * 3600 == pytest.approx(expected)
+    assert (found.runs, found.epochs, found.concurrent, found.teachers) == (1, 6, 1, 0)
+
+
+@pytest.mark.usefixtures("cached")
+@pytest.mark.parametrize(
+    ("over", "seconds"),
+    [
+        ({"review": None}, 6 * STEPS * GENERAL + 56 * IMAGE),
+        ({"evaluation": {"test": "every_epoch"}}, 4 * STEPS * GENERAL + 2 * STEPS * REVIEW + 96 * IMAGE),
+        ({"task": {"validation": 0}}, 4 * STEPS * GENERAL + 2 * STEPS * REVIEW + 8 * IMAGE),
+        ({"review": {"plan": {"review_fraction": 0.3}}}, (6 * STEPS - 2) * GENERAL + 2 * REVIEW + 56 * IMAGE),
+        ({"review": {"lambda": {"auto": 0.1}}}, 4 * STEPS * GENERAL + 2 * STEPS * REVIEW + 56 * IMAGE),
+    ],
+)
+def test_what_the_experiment_says_counts(over: dict[str, Any], seconds: float, tiny: Read, clock: Clock) -> None:
+    assert estimate.of_experiment(tiny(**over), clock=clock).hours * 3600 == pytest.approx(seconds)
+
+
+@pytest.mark.usefixtures("cached")
+def test_losses_that_are_not_finite_do_not_matter(tiny: Read, clock: Clock) -> None:
+    wild = tiny(training={"lr": 1e18}, review=None)
+    assert estimate.of_experiment(wild, clock=clock).hours * 3600 == pytest.approx(6 * STEPS * GENERAL + 56 * IMAGE)
+
+
+def test_a_teacher_that_is_missing_is_counted(
+    tiny: Read, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    experiment = tiny(teacher={"training": {"epochs": 5}})
+    missing = estimate.of_experiment(experiment, clock=clock)
+    assert (missing.teachers, missing.teacher_hours * 3600) == (1, pytest.approx(5 * STEPS * GENERAL + 48 * IMAGE))
+    key = estimate.teacher_key(experiment)
+    estimate.TeacherCache().path(key).write_bytes(b"")
+    ready = estimate.of_experiment(experiment, clock=clock)
+    assert ready.teachers == 0 and ready.hours == pytest.approx(missing.hours - missing.teacher_hours)
+
+
+@pytest.mark.usefixtures("cached")
+def test_a_sweep_is_points_by_seeds_over_what_runs_at_once(
+    tiny_document: dict[str, Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate.os, "cpu_count", lambda: 4)
+    review = tiny_document["review"]
+    document = {**tiny_document, "review": {"choice": {"none": None, "tskd": review}}}
+    general, reviewed = 6 * STEPS * GENERAL + 56 * IMAGE, 4 * STEPS * GENERAL + 2 * STEPS * REVIEW + 56 * IMAGE
+    found = estimate.of_sweep(sweep(document, seeds=[1, 2, 3], resources={"cpu": 2}), clock=clock)
+    assert (found.runs, found.epochs, found.concurrent) == (6, 36, 2)
+    assert found.hours * 3600 == pytest.approx(3 * (general + reviewed) / 2)
+    alone = estimate.of_sweep(sweep(document, seeds=[1], resources={"cpu": 1}), clock=clock)
+    assert alone.concurrent == 2 and alone.hours * 3600 == pytest.approx(reviewed), "no sooner than its longest run"
+
+
+@pytest.mark.usefixtures("cached")
+def test_a_search_is_as_many_points_as_trials(tiny_document: dict[str, Any], clock: Clock) -> None:
+    document = documents.merge(tiny_document, {"review": {"lambda": {"loguniform": [0.1, 10]}}})
+    search = {"name": "optuna", "trials": 7}
+    found = estimate.of_sweep(sweep(document, seeds=[1, 2], search=search, scheduler={"name": "asha"}), clock=clock)
+    assert (found.runs, found.epochs) == (14, 84)
+    assert "'asha' ends runs early" in found.how
+
+
+@pytest.mark.usefixtures("cached")
+def test_the_budget_bounds_how_many_points_are_timed(tiny_document: dict[str, Any], clock: Clock) -> None:
+    document = documents.merge(tiny_document, {"review": None, "training": {"lr": {"choice": [0.1, 0.2, 0.3]}}})
+    # A point costs at least a warm-up of ten steps, one step and twice an image each of a batch of 8.
+    one = 11 * GENERAL + 2 * 8 * IMAGE
+    assert "at 1 of 3 chosen points" in estimate.of_sweep(sweep(document), budget=0.0, clock=clock).how
+    assert "at 2 of 3 chosen points" in estimate.of_sweep(sweep(document), budget=one + 1, clock=clock).how
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "concurrent", "expected"),
+    [(1, 0.0, None, 8), (3, 0.0, None, 2), (1, 0.0, 5, 5), (16, 0.0, None, 1), (1, 0.5, None, 4), (1, 0.25, 3, 3)],
+)
+def test_how_many_run_at_once(
+    cpu: int,
+    gpu: float,
+    concurrent: int | None,
+    expected: int,
+    tiny_document: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(estimate.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    given = sweep(tiny_document, resources={"cpu": cpu, "gpu": gpu, "concurrent": concurrent})
+    assert estimate.concurrency(given) == expected
+
+
+def test_points_are_chosen_evenly_with_both_ends(tiny_document: dict[str, Any]) -> None:
+    document = {**tiny_document, "training": {"lr": {"choice": [number / 100 for number in range(1, 31)]}}}
+    points, count = estimate.candidates(sweep(document))
+    chosen = estimate.evenly(points, 12)
+    assert (count, len(chosen), len(set(point.label for point in chosen))) == (30, 12, 12)
+    assert (chosen[0], chosen[-1]) == (points[0], points[-1])
+    places = [points.index(point) for point in chosen]
+    assert {after - before for before, after in zip(places, places[1:], strict=False)} <= {2, 3}
+    assert estimate.evenly(points, 30) == points
+
+
+def tensor_bytes(state: Any) -> int:
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    inner = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return sum(map(tensor_bytes, inner))
+
+
+def test_disk_is_the_checkpoint_and_the_student(tiny: Read) -> None:
+    experiment = tiny(training={"epochs": 3})
+    trainer = experiment.build()
+    while not trainer.finished:
+        trainer.epoch()
+    state = trainer.state_dict()
+    expected = tensor_bytes(state) + tensor_bytes(dict(trainer.student.state_dict()))
+    assert estimate.of_experiment(experiment, budget=0.0).disk_bytes == expected
+
+
+def test_nothing_is_left_changed(tiny: Read) -> None:
+    threads = torch.get_num_threads()
+    state = torch.random.get_rng_state()
+    found = estimate.of_experiment(tiny(training={"threads": threads + 1, "epochs": 3}), budget=0.0)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert found.hours > 0 and "random images" in found.how

@@ -1,0 +1,129 @@
+"""The files around the package: what a clone holds, says and runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tskd_tune
+from tskd_tune.documents import PACKAGED
+
+ROOT = Path(__file__).parents[1]
+LOCKS = {"uv.lock", "pylock.toml", "poetry.lock", "Pipfile.lock", "pdm.lock", "pixi.lock", "requirements.txt"}
+# Put together here, as this file is tracked too.
+REGISTRIES = [f"{host}.org" for host in ("pypi", "files.pythonhosted", "download.pytorch", "conda.anaconda")]
+
+
+def tracked() -> Iterator[Path]:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("this is not a clone with git at hand, so nothing says which files are tracked")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return (ROOT / name for name in listed.split("\0") if name and (ROOT / name).exists())
+
+
+@pytest.fixture(scope="module")
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Ask make what it would run, which is nothing yet."""
+    clean = {"PATH": os.environ["PATH"], **environment}
+    command = ["make", "--dry-run", "--always-make", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=clean, check=False)
+
+
+def test_no_lock_file_is_tracked():
+    assert [path.name for path in tracked() if path.name in LOCKS] == []
+
+
+def test_no_tracked_file_names_a_package_registry():
+    named = re.compile("|".join(map(re.escape, REGISTRIES)))
+    texts = {path: path.read_text(errors="replace") for path in tracked()}
+    assert [path.name for path, text in texts.items() if named.search(text)] == []
+
+
+def test_the_changelog_leads_to_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    first = text.index("\n## ")
+    assert text[first:].startswith(("\n## [Unreleased]", f"\n## [{tskd_tune.__version__}]"))
+    assert tskd_tune.__version__ in text
+
+
+def test_the_readme_says_how_to_begin():
+    readme = (ROOT / "README.md").read_text()
+    assert "make demo" in readme
+    assert "tskd-tune sweep" in readme
+
+
+def test_the_license_is_the_one_that_is_declared(pyproject: dict[str, Any]):
+    project = pyproject["project"]
+    assert (project["license"], project["license-files"]) == ("Apache-2.0", ["LICENSE"])
+    text = (ROOT / "LICENSE").read_text()
+    assert "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_packaged_experiments_are_part_of_the_wheel(pyproject: dict[str, Any]):
+    wheel = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]
+    # Without a narrower selection hatchling takes every file of the package that git does not ignore.
+    assert wheel == {"packages": ["tskd_tune"]}
+    assert PACKAGED == ROOT / "tskd_tune" / "experiments"
+    yaml = [path for path in tracked() if path.is_relative_to(PACKAGED)]
+    assert {path.suffix for path in yaml} == {".yaml"}
+
+
+def test_what_the_makefile_runs():
+    assert "tskd-tune sweep search_spaces/digits.yaml" in make("demo").stdout
+    assert 'pytest -m "not slow"' in make("test").stdout
+    assert [line for line in make("test-all").stdout.splitlines() if "pytest" in line] == [".venv/bin/pytest"]
+    lint = make("lint").stdout
+    assert all(word in lint for word in ("ruff check", "ruff format --check", "mypy"))
+
+
+def test_everything_is_installed_into_the_clone_after_a_word_on_its_size():
+    lines = make("install", "UV=.uv/bin/uv", "PYTHON=python3.11").stdout.splitlines()
+    steps = [
+        next(place for place, line in enumerate(lines) if word in line)
+        for word in ("-m venv .uv", "6 GB", "pip install --python .venv")
+    ]  # noqa: E501
+    assert steps == sorted(steps)
+    assert "--group dev --editable ." in lines[steps[-1]]
+
+
+def test_downloads_stay_in_the_clone_where_there_is_no_home(tmp_path: Path):
+    def cache(home: str) -> list[str]:
+        database = make("--print-data-base", "install", HOME=home).stdout
+        return re.findall(r"^XDG_CACHE_HOME :?= (.*)$", database, re.MULTILINE)
+
+    assert cache(str(tmp_path / "missing")) == cache("") == [f"{ROOT}/.uv/cache"]
+    assert cache(str(tmp_path)) == []
+
+
+def test_without_a_python_the_sentence_says_what_to_do(tmp_path: Path):
+    command = ["make", "PYTHON=", f"UV={tmp_path}/uv", f"INSTALLED={tmp_path}/installed", f"{tmp_path}/installed"]
+    (tmp_path / "uv").touch()
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "No Python 3.11 or later on the PATH" in ended.stderr and "make PYTHON=" in ended.stderr
+
+
+@pytest.mark.parametrize(("failing", "status"), [("nothing", 0), ("test", 1), ("slow", 1), ("lint", 1)])
+def test_ci_fails_if_any_step_does_and_tells_of_all(failing: str, status: int, tmp_path: Path):
+    for folder in (".ci", ".venv/bin", "bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    for step in ("bin/make", ".venv/bin/pytest"):
+        (tmp_path / step).write_text(f'#!/bin/sh\necho "3 passed"\ncase "$*" in *{failing}) exit 1;; esac\n')
+        (tmp_path / step).chmod(0o755)
+    path = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    ended = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, env=path, check=False)
+    summary = ended.stdout.partition("==> Summary")[2]
+    assert ended.returncode == status
+    assert summary.count("3 passed") == 3
+    assert summary.count("FAILED") == status
