@@ -76,6 +76,11 @@ def test_every_machine_has_the_token_to_itself_and_asks_for_it(cluster: dict[str
         assert "RAY_AUTH_MODE=token ray start" in cluster[f"{kind}_start_ray_commands"][-1]
 
 
+def test_a_sweep_on_the_head_joins_the_cluster(cluster: dict[str, Any]):
+    assert any("export RAY_ADDRESS=auto" in line for line in cluster["head_setup_commands"])
+    assert not any("RAY_ADDRESS" in line for line in cluster["worker_setup_commands"])
+
+
 def test_what_is_copied_is_there_and_is_what_the_package_is_built_from(cluster: dict[str, Any]):
     local = {path for remote, path in cluster["file_mounts"].items() if remote != TOKEN}
     assert {"Makefile", "pyproject.toml", "README.md", "LICENSE", "tskd_tune"} <= local

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -183,7 +183,7 @@ def test_a_training_that_diverges_fails_with_its_reason(tmp_path: Path) -> None:
 class Tracking:
     """Stands in for W&B."""
 
-    made: list[Tracking] = []
+    made: ClassVar[list[Tracking]] = []
 
     def __init__(self, folder: Path, **identity: Any) -> None:
         self.folder, self.identity, self.calls = folder, identity, []

@@ -91,7 +91,7 @@ def test_everything_is_installed_into_the_clone_after_a_word_on_its_size():
     steps = [
         next(place for place, line in enumerate(lines) if word in line)
         for word in ("-m venv .uv", "6 GB", "pip install --python .venv")
-    ]  # noqa: E501
+    ]
     assert steps == sorted(steps)
     assert "--group dev --editable ." in lines[steps[-1]]
 

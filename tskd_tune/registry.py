@@ -223,10 +223,14 @@ class Slot:
         return core_schema.no_info_plain_validator_function(self.parse, serialization=plain)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Describe one mapping a registered name."""
-        models = [self.registry.options(name, self.base) for name in self.registry.names()]
+        """Describe one mapping a registered name, the name alone, and what another package may bring."""
+        names = self.registry.names()
+        models = [self.registry.options(name, self.base) for name in names]
         union: Any = typing.Union[tuple(models)]  # noqa: UP007 (made from a list that is known at run time only)
-        return handler(TypeAdapter(union).core_schema)
+        imported = {"type": "string", "pattern": ":"}
+        # Said without `required`, which a search space drops: it has a name, and the name is an imported one.
+        outsider = {"type": "object", "not": {"properties": {"name": {"not": imported}}}}
+        return {"anyOf": [handler(TypeAdapter(union).core_schema), {"enum": names}, imported, outsider]}
 
 
 class Group:

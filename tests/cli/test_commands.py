@@ -204,7 +204,8 @@ def test_a_wrong_plan_is_a_sentence(words: list[str], sentence: str, run: Callab
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the estimate take no time."""
+    """Let the estimate take no time, and the scheduler, which is Ray's, not be made."""
+    monkeypatch.setattr(Sweep, "scheduler_for", lambda self, space: None)
     monkeypatch.setattr(estimate, "MOST_STEPS", 1)
     monkeypatch.setattr(estimate, "MOST_POINTS", 2)
 
@@ -265,7 +266,9 @@ def test_a_run_without_a_name_is_called_by_file_and_time(run: Callable[..., Any]
     assert folder.name.startswith("short-2") and len(folder.name) == len("short-20260101-120000")
 
 
-def test_an_interrupt_says_how_to_go_on(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_says_how_to_go_on(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = write(tmp_path / "short.yaml", SHORT)
     real = RunFolder.append_history
 

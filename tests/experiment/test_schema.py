@@ -71,6 +71,11 @@ def test_deviations_are_relative_to_the_preset() -> None:
     ]
 
 
+def test_deviations_know_options_without_a_default() -> None:
+    task = {"name": "image_folder", "root": "somewhere", "size": 64}
+    assert read(task=task).deviations() == ["task.size: 64 (preset: 32)"]
+
+
 def test_only_what_needs_a_teacher_needs_one() -> None:
     alone = {"task": "cifar100", "student": "resnet20"}
     assert not Experiment.read({**alone, "review": None}).needs_teacher

@@ -147,6 +147,9 @@ def _read_lambda(value: Any) -> Any:
     return value
 
 
+TapsInput = Annotated[Derived, TAPS] | str | list[str]
+
+
 def _read_taps(value: Any) -> Any:
     return {"layers": value} if isinstance(value, (str, list)) else value
 
@@ -167,7 +170,7 @@ class Review(SequenceOptions):
     )
     target: Annotated[Derived, TARGET] = Field(default_factory=TARGET.model)
     memory: Annotated[Derived, MEMORY] = Field(default_factory=MEMORY.model)
-    taps: Annotated[Derived, TAPS, BeforeValidator(_read_taps)] = Field(default_factory=TAPS.model)
+    taps: Annotated[Derived, TAPS, BeforeValidator(_read_taps, json_schema_input_type=TapsInput)] = Field(default_factory=TAPS.model)
     reduction: Literal["mean", "sum"] = "mean"
     tap_reduction: Literal["sum", "mean"] = "sum"
 
@@ -272,9 +275,9 @@ class Experiment(Options):
 
     def deviations(self) -> list[str]:
         """List where this experiment differs from the preset that it names, one line an option."""
-        identity = ("preset", "task", "student", "teacher")
-        same = {key: getattr(getattr(self, key), "name", getattr(self, key)) for key in identity}
-        reference = Experiment.model_validate({**same, "teacher": same["teacher"] or same["student"]}).plain()
+        teacher = self.teacher or self.student
+        same = {"task": _least(self.task), "student": _least(self.student), "teacher": _least(teacher)}
+        reference = Experiment.model_validate({**same, "preset": self.preset}).plain()
         given = self.plain()
         if given["teacher"] is None:
             del given["teacher"], reference["teacher"]
@@ -311,6 +314,12 @@ class Experiment(Options):
 def _own(component: Component) -> dict[str, Any]:
     """Return a component's own options by their names in YAML."""
     return {name.removesuffix("_"): value for name, value in component.options().items()}
+
+
+def _least(component: Component) -> dict[str, Any]:
+    """Return a component with nothing but what has no default."""
+    fields = type(component).model_fields.items()
+    return {"name": component.name} | {name: getattr(component, name) for name, field in fields if field.is_required()}
 
 
 def _spell_out(value: dict[str, Any]) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Sweep(Options):
         space = self.space()
         space.refuse("grid" if self.search.name == "grid" else "search")
         problems = space.check(lambda document: self._try(Point({}, document, "")))
-        return problems or self._check_grace(space)
+        return problems or (self._check_grace(space) if self.is_judged else [])
 
     def _try(self, point: Point) -> None:
         experiment = self.experiment_at(point)
