@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,13 @@ def tiny(tiny_document: dict[str, Any]) -> Callable[..., Experiment]:
         return Experiment.read(documents.merge(tiny_document, over))
 
     return read
+
+
+@pytest.fixture(scope="session")
+def a_ray() -> Iterator[None]:
+    """One Ray for all tests of sweeps."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()

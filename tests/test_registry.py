@@ -77,7 +77,8 @@ def test_build_takes_runtime_arguments_by_position_or_by_name() -> None:
 
 
 def test_plain_data_round_trips_with_the_names_of_the_yaml() -> None:
-    drawing = Drawing.model_validate({"shape": "circle", "other": {"name": "square", "side": 1}, "timing": {"start": 5}})
+    document = {"shape": "circle", "other": {"name": "square", "side": 1}, "timing": {"start": 5}}
+    drawing = Drawing.model_validate(document)
     plain = drawing.plain()
     assert plain["shape"] == {"name": "circle", "layer": 0, "radius": 2, "lambda": 1.0}
     assert Drawing.model_validate(plain) == drawing
@@ -111,8 +112,7 @@ def test_a_name_is_taken_once() -> None:
 
 def test_an_outsiders_component_is_imported_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("outside")
-    Circle_ = type("Ring", (), {"__init__": Circle.__init__, "__module__": __name__})
-    module.Ring = Circle_  # type: ignore[attr-defined]
+    module.Ring = type("Ring", (), {"__init__": Circle.__init__, "__module__": __name__})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "outside", module)
     drawing = Drawing.model_validate({"shape": {"name": "outside:Ring", "radius": 7}})
     assert SHAPES.make(drawing.shape).seen == (None, 7, 1.0)  # type: ignore[attr-defined]

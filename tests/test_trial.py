@@ -20,7 +20,8 @@ Tiny = Callable[..., Experiment]
 
 def config(experiment: Experiment, seeds: list[int], **over: Any) -> dict[str, Any]:
     document = {key: value for key, value in experiment.plain().items() if key != "seed"}
-    return {"number": 3, "arm": "an arm", "point": {"k": 2}, "experiment": document, "seeds": seeds, "teacher": None, **over}
+    told = {"number": 3, "arm": "an arm", "point": {"k": 2}, "teacher": None}
+    return {**told, "experiment": document, "seeds": seeds, **over}
 
 
 def trial(experiment: Experiment, seeds: list[int], shipped: Shipped | None = None, **over: Any) -> SweepTrial:
@@ -58,7 +59,7 @@ def test_a_trial_is_done_at_its_last_epoch_and_keeps_its_students(tiny: Tiny, tm
     assert (tmp_path / STUDENT.format(seed=4)).exists()
 
 
-def test_a_checkpoint_restores_every_seed_and_a_finished_one_repeats_its_last_result(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_checkpoint_restores_every_seed_and_a_finished_trial_repeats_its_last(tiny: Tiny, tmp_path: Path) -> None:
     one = trial(tiny(), [1, 2])
     results = [one.step() for _ in range(5)]
     one.save_checkpoint(str(tmp_path))

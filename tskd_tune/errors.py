@@ -1,9 +1,9 @@
 """Every failure is a sentence: what, where, what was given and what to do.
 
-    TskdTuneError
-    +-- InputError        what the user gave is wrong, found before training        (exit code 2)
-    +-- RunError          something failed during a run                             (exit code 1)
-        +-- DivergedError the loss of a training is no longer a finite number
+TskdTuneError
++-- InputError        what the user gave is wrong, found before training        (exit code 2)
++-- RunError          something failed during a run                             (exit code 1)
+    +-- DivergedError the loss of a training is no longer a finite number
 """
 
 from __future__ import annotations

@@ -119,9 +119,7 @@ def test_a_wrong_sweep_does_not_fit(
     assert not validator("sweep").is_valid(documents.merge(copy.deepcopy(sweep), over))
 
 
-def test_a_name_alone_stands_for_a_component(
-    tiny_document: dict[str, Any], validator: Callable[[Form], Any]
-) -> None:
+def test_a_name_alone_stands_for_a_component(tiny_document: dict[str, Any], validator: Callable[[Form], Any]) -> None:
     short = {**tiny_document, "student": "resnet8", "distiller": "kd"}
     assert Experiment.read(copy.deepcopy(short)).distiller.name == "kd"
     validator("experiment").validate(short)

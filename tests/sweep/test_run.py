@@ -24,6 +24,7 @@ from tskd_tune.sweep.run import resume, start
 from tskd_tune.sweep.schema import Sweep
 
 pytestmark = pytest.mark.slow
+TSKD_TUNE = [sys.executable, "-c", "from tskd_tune.cli import main; main()"]
 GRID = {"grid": {"plain": None, "tskd": {"k": 2, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 2}}}}
 
 
@@ -104,7 +105,8 @@ def test_a_search_trains_all_seeds_of_a_point_in_lockstep_and_judges_their_mean(
 def test_a_diverged_training_fails_with_its_reason_and_leaves_the_others_running(
     a_ray: None, tiny_document: dict[str, Any], tmp_path: Path
 ) -> None:
-    experiment = {**tiny_document, "review": None, "training": {**tiny_document["training"], "lr": {"grid": [1e20, 0.05]}}}
+    training = {**tiny_document["training"], "lr": {"grid": [1e20, 0.05]}}
+    experiment = {**tiny_document, "review": None, "training": training}
     sweep = Sweep.read({"experiment": experiment, "seeds": [1], "search": {"name": "grid"}})
     with pytest.raises(RunError, match="1 failed.*\n.*the loss is not finite"):
         start(sweep, "diverged", tmp_path, silent, track=False)
@@ -149,7 +151,7 @@ def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], 
     experiment = {**tiny_document, "training": {**tiny_document["training"], "epochs": 30}}
     plain = {"experiment": experiment, "seeds": [1, 2, 3], "search": {"name": "grid"}}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(plain))
-    command = [sys.executable, "-m", "tskd_tune.cli", "sweep", "sweep.yaml", "--name", "run", "--no-wandb"]
+    command = [*TSKD_TUNE, "sweep", "sweep.yaml", "--name", "run", "--no-wandb"]
     driver = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL)
     run = tmp_path / "runs" / "run"
     deadline = time.monotonic() + 240
@@ -160,9 +162,8 @@ def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], 
     driver.wait()
     finished = len((run / "rows.jsonl").read_text().splitlines()) if (run / "rows.jsonl").exists() else 0
     assert finished < 3
-    done = subprocess.run(
-        [sys.executable, "-m", "tskd_tune.cli", "resume", "run", "--no-wandb"], cwd=tmp_path, capture_output=True, text=True
-    )
+    command = [*TSKD_TUNE, "resume", "run", "--no-wandb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     folder = RunFolder.open(run)
     rows = folder.rows()

@@ -18,6 +18,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
 from tskd_tune.method.memory import Frozen
 from tskd_tune.output import Batch, Output, Probe
+from tskd_tune.registry import Entry
 from tskd_tune.training.streams import generator
 from tskd_tune.training.trainer import Trainer
 
@@ -123,7 +124,10 @@ def test_a_resume_ends_bit_for_bit_where_the_unbroken_run_ends(tiny: Tiny, epoch
 
 
 RESUMED_OPTIONS: dict[str, dict[str, Any]] = {
-    "official": {"preset": "official", "review": {"taps": "stages", "extractor": {"stem": "none", "head": "conv1x1", "hidden": 2}}},
+    "official": {
+        "preset": "official",
+        "review": {"taps": "stages", "extractor": {"stem": "none", "head": "conv1x1", "hidden": 2}},
+    },
     "own optimizer": {"review": {"extractor": {"training": {"optimizer": "own"}}}},
     "reset": {"review": {"extractor": {"training": {"reset": True}}}},
     "warmup": {"review": {"extractor": {"training": {"warmup_steps": 2}}}},
@@ -379,7 +383,7 @@ class Everything(Distiller):
 
 @pytest.fixture
 def everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DISTILLERS._entries, "everything", DISTILLERS.entry("none").__class__("everything", Everything, ""))
+    monkeypatch.setitem(DISTILLERS._entries, "everything", Entry("everything", Everything, "a double"))
 
 
 @pytest.mark.usefixtures("everything")
@@ -429,7 +433,8 @@ class TestTheDistillersInterface:
         trainer.epoch()
         assert trainer.distiller.teacher_gradient
         assert not torch.equal(before, trainer.teacher.state_dict()["conv1.weight"])
-        assert torch.equal(trainer.state_dict()["teacher"]["conv1.weight"], trainer.teacher.state_dict()["conv1.weight"])
+        saved = trainer.state_dict()["teacher"]["conv1.weight"]
+        assert torch.equal(saved, trainer.teacher.state_dict()["conv1.weight"])
 
 
 def test_channels_last_changes_rounding_only_and_bfloat16_still_learns(tiny: Tiny) -> None:

@@ -147,11 +147,11 @@ def _read_lambda(value: Any) -> Any:
     return value
 
 
-TapsInput = Annotated[Derived, TAPS] | str | list[str]
-
-
 def _read_taps(value: Any) -> Any:
     return {"layers": value} if isinstance(value, (str, list)) else value
+
+
+TAPS_READER = BeforeValidator(_read_taps, json_schema_input_type=Annotated[Derived, TAPS] | str | list[str])
 
 
 class Review(SequenceOptions):
@@ -170,7 +170,7 @@ class Review(SequenceOptions):
     )
     target: Annotated[Derived, TARGET] = Field(default_factory=TARGET.model)
     memory: Annotated[Derived, MEMORY] = Field(default_factory=MEMORY.model)
-    taps: Annotated[Derived, TAPS, BeforeValidator(_read_taps, json_schema_input_type=TapsInput)] = Field(default_factory=TAPS.model)
+    taps: Annotated[Derived, TAPS, TAPS_READER] = Field(default_factory=TAPS.model)
     reduction: Literal["mean", "sum"] = "mean"
     tap_reduction: Literal["sum", "mean"] = "sum"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tskd_tune.errors import DivergedError
+from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile, build
 from tskd_tune.method.plan import ReviewPlan
@@ -64,10 +64,11 @@ class Session:
             self._tracker.start({**self.experiment.plain(), "deviations": self.experiment.deviations()})
 
     def epoch(self) -> dict[str, Any] | None:
-        """Train the next epoch and return its history line; None if it diverged, and `failure` says how."""
+        """Train the next epoch and return its history line; None if it failed, as by a loss that is
+        not finite, and `failure` says how."""
         try:
             record = self.trainer.epoch()
-        except DivergedError as error:
+        except RunError as error:
             self.failure = str(error)
             return None
         if self._tracker is not None:

@@ -106,9 +106,7 @@ def _tuner(sweep: Sweep, folder: RunFolder, trainable: Any) -> tune.Tuner:
             verbose=0,
             callbacks=[Recorder()],
             failure_config=tune.FailureConfig(max_failures=sweep.max_failures),
-            checkpoint_config=tune.CheckpointConfig(
-                num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=True
-            ),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=True),
         ),
     )
 

@@ -67,9 +67,7 @@ def _remotely(experiment: Experiment, resources: Mapping[str, float], listener: 
     gpus = resources.get("gpu", 0)
     threads = int(resources["cpu"]) if gpus else _idle_cores(int(resources["cpu"]))
     document = documents.merge(experiment.plain(), {"training": {"threads": threads}})
-    task: Any = ray.remote(_train).options(
-        num_cpus=threads, num_gpus=gpus, num_returns="streaming", max_retries=3
-    )
+    task: Any = ray.remote(_train).options(num_cpus=threads, num_gpus=gpus, num_returns="streaming", max_retries=3)
     last: Any = None
     try:
         for reference in task.remote(document):

@@ -1,0 +1,49 @@
+"""The README's first sweep, whole: what a newcomer sees in the first minutes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tskd_tune.records.results import RunFolder
+from tskd_tune.reports import tables
+from tskd_tune.sweep.run import start
+from tskd_tune.sweep.schema import Sweep
+
+FILE = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
+
+
+@pytest.mark.slow
+def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray: None, tmp_path: Path) -> None:
+    folder = start(Sweep.load(FILE), "digits", tmp_path, lambda news: None)
+    found = tables.summary(folder)
+    arms = {arm["arm"]: arm for arm in found["arms"]}
+    assert list(arms) == [
+        "baseline",
+        "kd",
+        "at_review",
+        "tskd_paper_lambda",
+        "tskd_increment",
+        "tskd_feature_map",
+    ]
+    assert all(arm["n"] == 3 and arm["mean"] > 50 and arm["sd"] > 0 for arm in arms.values())
+    assert [arm["reviews"] for arm in arms.values()] == [0, 0, 3, 3, 3, 3]
+    (teacher,) = found["teachers"]
+    assert teacher["test_top1"] > arms["baseline"]["mean"] + 1.0
+    assert arms["tskd_paper_lambda"]["lambda"]["mean"] == 1.0 != arms["tskd_increment"]["lambda"]["mean"]
+    rows = folder.rows()
+    assert {row.seed for row in rows} == {1, 2, 3}
+    assert "test_top1" in rows[0].metrics and rows[0].best_test is None
+
+    page = (folder.path / "report.html").read_text()
+    assert "figure-accuracy" in page and "tskd_feature_map" in page
+    assert len(list((folder.path / "wandb").glob("offline-run-*"))) == 18
+    assert len(list((folder.path / "trials").glob("*/student-seed*.pth"))) == 18
+    assert not [line for line in history(folder) if line["epoch"] < 11 and "test_top1" in line]
+
+
+def history(folder: RunFolder) -> list[dict[str, object]]:
+    paths = (folder.path / "trials").glob("*/history.jsonl")
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
