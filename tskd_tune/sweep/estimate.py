@@ -124,8 +124,9 @@ def concurrency(sweep: Sweep) -> int:
     """Return how many trials run at once on this machine."""
     resources = sweep.resources
     fitting = (os.cpu_count() or 1) // resources.cpu
-    if resources.gpu:
-        fitting = min(fitting, int(torch.cuda.device_count() / resources.gpu))
+    gpu = min(torch.cuda.device_count(), 1) if resources.gpu is None else resources.gpu
+    if gpu:
+        fitting = min(fitting, int(torch.cuda.device_count() / gpu))
     return max(1, min(fitting, resources.concurrent or fitting))
 
 

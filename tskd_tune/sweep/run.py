@@ -149,8 +149,10 @@ def _teachers(sweep: Sweep) -> dict[str, Experiment]:
 
 
 def _resources(sweep: Sweep) -> dict[str, float]:
-    gpu = {"gpu": sweep.resources.gpu} if sweep.resources.gpu else {}
-    return {"cpu": sweep.resources.cpu, **gpu}
+    gpu = sweep.resources.gpu
+    if gpu is None:
+        gpu = 1.0 if _cluster().get("GPU", 0) >= 1 else 0.0
+    return {"cpu": sweep.resources.cpu, **({"gpu": gpu} if gpu else {})}
 
 
 def _capacity(sweep: Sweep) -> int:
@@ -175,8 +177,8 @@ def _ray(sweep: Sweep) -> Iterator[None]:
         # Every checkpoint of a short epoch forces a snapshot, which is what a resume wants.
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
-        # Ctrl-C ends the run through Tune's own handler, which saves first.
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # A trial that takes no GPU sees none, so that it trains where its resources say.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     }
     for name, value in quiet.items():
         os.environ.setdefault(name, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -37,7 +38,9 @@ class Resources(Options):
     """What one trial takes, and how many run at once."""
 
     cpu: PositiveInt = Field(1, description="CPU cores, and threads, of a trial")
-    gpu: NonNegativeFloat = Field(0.0, description="GPUs of a trial; a fraction shares one")
+    gpu: NonNegativeFloat | None = Field(
+        None, description="GPUs of a trial, a fraction shares one; null: one where there are any when the sweep starts"
+    )
     concurrent: PositiveInt | None = Field(
         None, description="trials at once; null: as many as the cluster holds when the sweep starts"
     )
@@ -98,10 +101,11 @@ class Sweep(Options):
         listener: Listener = lambda news: None,
         track: bool = True,
     ) -> RunFolder:
-        """Check and run the sweep; see `tskd_tune.sweep.run.start`."""
+        """Check and run the sweep, by default under the name of the moment; see `tskd_tune.sweep.run.start`."""
         from tskd_tune.sweep.run import start
 
-        return start(self, name or "sweep", Path(storage), listener, track=track)
+        name = name or f"sweep-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+        return start(self, name, Path(storage), listener, track=track)
 
     def space(self) -> SearchSpace:
         """Return the search space.

@@ -1,0 +1,60 @@
+"""What a trial takes of the cluster that there is, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tskd_tune.errors import InputError
+from tskd_tune.sweep import run, teachers
+from tskd_tune.sweep.schema import Sweep
+
+
+def sweep(tiny: dict[str, Any], **resources: Any) -> Sweep:
+    return Sweep.read({"experiment": tiny, "search": {"name": "grid"}, "resources": resources})
+
+
+@pytest.mark.parametrize(
+    ("cluster", "resources", "taken", "at_once"),
+    [
+        ({"CPU": 8.0}, {}, {"cpu": 1}, 8),
+        ({"CPU": 8.0}, {"cpu": 3}, {"cpu": 3}, 2),
+        ({"CPU": 8.0, "GPU": 2.0}, {}, {"cpu": 1, "gpu": 1.0}, 2),
+        ({"CPU": 8.0, "GPU": 2.0}, {"gpu": 0.25}, {"cpu": 1, "gpu": 0.25}, 8),
+        ({"CPU": 8.0, "GPU": 2.0}, {"gpu": 0.0, "cpu": 2}, {"cpu": 2}, 4),
+        ({"CPU": 0.0}, {}, {"cpu": 1}, 1),
+    ],
+)
+def test_a_trial_takes_a_gpu_where_there_are_any(
+    tiny_document: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    cluster: dict[str, float],
+    resources: dict[str, Any],
+    taken: dict[str, float],
+    at_once: int,
+) -> None:
+    monkeypatch.setattr(run, "_cluster", lambda: cluster)
+    given = sweep(tiny_document, **resources)
+    assert run._resources(given) == taken
+    assert run._capacity(given) == at_once
+
+
+def test_more_than_the_machine_has_is_refused_unless_a_cluster_is_named(
+    tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(run, "_cluster", lambda: {"CPU": 2.0})
+    with pytest.raises(InputError, match=r"resources.gpu: a trial asks for 1, but this machine has 0; lower it"):
+        run._refuse_too_large(sweep(tiny_document, gpu=1.0))
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    run._refuse_too_large(sweep(tiny_document, gpu=1.0))
+
+
+def test_a_teacher_gets_the_cores_that_idle_before_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": True, "Resources": {"CPU": cores}} for cores in (0.0, 4.0, 64.0)]
+    monkeypatch.setattr(teachers.ray, "nodes", lambda: nodes[:2])
+    assert teachers._idle_cores(1) == 4
+    monkeypatch.setattr(teachers.ray, "nodes", lambda: nodes)
+    assert teachers._idle_cores(1) == teachers.MOST_CORES
+    assert teachers._idle_cores(16) == 16
