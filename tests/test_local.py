@@ -14,6 +14,7 @@ from tskd_tune import documents, local
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
+from tskd_tune.records.news import Listener, News
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.session import Session
 from tskd_tune.training.teachers import CACHE_VARIABLE
@@ -30,7 +31,7 @@ DOCUMENT: dict[str, Any] = {
 STEPS = 2
 
 
-def ignore(trained: local.Trained) -> None:
+def ignore(news: News) -> None:
     """Hear nothing."""
 
 
@@ -38,7 +39,7 @@ def experiment(**over: Any) -> Experiment:
     return Experiment.read(documents.merge(copy.deepcopy(DOCUMENT), over))
 
 
-def start(name: str, storage: Path, listener: local.Listener = ignore, **over: Any) -> RunFolder:
+def start(name: str, storage: Path, listener: Listener = ignore, **over: Any) -> RunFolder:
     return local.start(experiment(**over), name, storage, listener, track=False)
 
 
@@ -134,9 +135,9 @@ def test_a_training_that_is_cut_off_ends_with_the_same_student(
         cut(patch)
         with pytest.raises(KeyboardInterrupt):
             start("cut", tmp_path)
-    heard: list[int] = []
-    folder = local.resume(RunFolder.open(tmp_path / "cut"), lambda t: heard.append(t.record["epoch"]), track=False)
-    assert heard == list(range(kept, 7))
+    heard: list[News] = []
+    folder = local.resume(RunFolder.open(tmp_path / "cut"), heard.append, track=False)
+    assert [news.epoch for news in heard if news.what == "epoch"] == list(range(kept, 7))
     whole, again = tensors(unbroken), tensors(folder)
     assert whole.keys() == again.keys()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
@@ -152,8 +153,8 @@ def test_a_teacher_that_is_cut_off_is_trained_again(
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     heard: list[tuple[str, str, int, int]] = []
 
-    def break_off(trained: local.Trained) -> None:
-        heard.append((trained.who, trained.name, trained.record["epoch"], trained.epochs))
+    def break_off(news: News) -> None:
+        heard.append((news.what, news.arm, news.epoch, news.epochs))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -161,6 +162,16 @@ def test_a_teacher_that_is_cut_off_is_trained_again(
     assert heard == [("teacher", "resnet8", 0, 2)]
     folder = local.resume(RunFolder.open(tmp_path / "cut"), ignore, track=False)
     assert all(torch.equal(tensor, tensors(folder)[name]) for name, tensor in tensors(unbroken).items())
+
+
+def test_a_listener_hears_the_teacher_every_epoch_and_the_row(tmp_path: Path) -> None:
+    heard: list[News] = []
+    start("heard", tmp_path, heard.append)
+    assert [news.what for news in heard if news.what != "teacher"] == ["ready", *["epoch"] * 7, "finished"]
+    ready = next(news for news in heard if news.what == "ready")
+    assert ready.arm == "resnet8" and ready.reason == "auto"
+    assert ready.metrics is not None and ready.metrics["parameters"] == 77_652 and ready.metrics["test_top1"] >= 0
+    assert (heard[-1].run, heard[-1].seed, heard[-1].epoch) == ("0", 1, 6)
 
 
 def test_another_seed_is_another_student(unbroken: RunFolder, tmp_path: Path) -> None:

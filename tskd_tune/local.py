@@ -6,8 +6,7 @@ off anywhere goes on at the end of its last whole epoch, and ends with the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from tskd_tune import documents
@@ -15,6 +14,7 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile, verify
 from tskd_tune.experiment.teacher import check_weights, obtain
+from tskd_tune.records.news import Listener, News, row_news, teacher_news
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.records.tracking import WandbTracker
@@ -27,26 +27,6 @@ from tskd_tune.training.trainer import Record
 # The only trial of a run that trains one experiment.
 RUN = "0"
 CHECKPOINT = "checkpoint.pt"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """An epoch that was trained.
-
-    Attributes:
-        who: ``teacher`` or ``student``.
-        name: the network's name.
-        record: the epoch's record.
-        epochs: how many epochs the training has.
-    """
-
-    who: str
-    name: str
-    record: Record
-    epochs: int
-
-
-Listener = Callable[[Trained], None]
 
 
 def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
@@ -85,7 +65,7 @@ def start(experiment: Experiment, name: str, storage: Path, listener: Listener, 
         experiment: what to train.
         name: the run's name, new in ``storage``.
         storage: the folder that runs are kept in.
-        listener: hears every epoch, once it is on disk.
+        listener: hears what happens, once it is on disk.
         track: whether to keep a W&B run.
 
     Raises:
@@ -120,6 +100,8 @@ def label(experiment: Experiment) -> str:
 
 def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
     teacher = obtain(experiment, TeacherCache(), lambda record: listener(_of_teacher(experiment, record)))
+    if teacher is not None:
+        listener(teacher_news(teacher))
     session = _session(experiment, teacher, folder, track)
     try:
         row = _train(session, folder, listener)
@@ -153,13 +135,16 @@ def _train(session: Session, folder: RunFolder, listener: Listener) -> Row:
         session.write_student(folder.student_path(RUN, session.experiment.seed))
     row = session.row()
     folder.add_row(row)
+    listener(row_news(row))
     return row
 
 
-def _of_teacher(experiment: Experiment, record: Record) -> Trained:
+def _of_teacher(experiment: Experiment, record: Record) -> News:
     assert experiment.teacher is not None
-    return Trained("teacher", experiment.teacher.name, record, experiment.teacher.training.epochs)
+    epochs = experiment.teacher.training.epochs
+    return News("teacher", experiment.teacher.name, epoch=record["epoch"], epochs=epochs, metrics=record)
 
 
-def _of_student(experiment: Experiment, record: Record) -> Trained:
-    return Trained("student", experiment.student.name, record, experiment.training.epochs)
+def _of_student(experiment: Experiment, record: Record) -> News:
+    epochs = experiment.training.epochs
+    return News("epoch", label(experiment), RUN, experiment.seed, record["epoch"], epochs, metrics=record)

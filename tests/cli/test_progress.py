@@ -77,6 +77,7 @@ def test_a_run_is_followed_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with Progress(2, 8, clock=clock) as shown:
         shown.teacher("resnet56", 0, 2)
+        shown.ready("resnet56", {"parameters": 861620, "test_top1": 72.34}, "auto")
         for epoch in range(4):
             clock.now += 1
             shown.epoch("kd", 1, epoch)
@@ -86,6 +87,7 @@ def test_a_run_is_followed_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
         shown.failed("gone", "a worker was lost")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "teacher resnet56: 1 of 2 epochs"
+    assert lines[1] == "teacher resnet56: 861,620 parameters, test top-1 72.34 % (trained here)"
     assert "training: 4 of 8 epochs, 0 of 2 trainings finished, about 4.0 s left" in lines
     assert "kd, seed 1: finished, test top-1 (%) 71.25, val top-1 (%) 70.00 (1 of 2)" in lines
     assert "at, seed 1: ended after epoch 0: the loss is not finite (2 of 2)" in lines

@@ -18,8 +18,8 @@ import yaml
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.networks.weights import read_state
+from tskd_tune.records.news import News
 from tskd_tune.records.results import Row, RunFolder
-from tskd_tune.sweep.recorder import News
 from tskd_tune.sweep.run import resume, start
 from tskd_tune.sweep.schema import Sweep
 

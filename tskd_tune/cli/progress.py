@@ -32,11 +32,11 @@ class Pace:
         self._times: list[float] = []
         self._reached: dict[tuple[str, int | None], int] = {}
 
-    def trained(self, arm: str, seed: int | None, epoch: int) -> None:
+    def trained(self, run: str, seed: int | None, epoch: int) -> None:
         """Count an epoch; one that was trained before, as after a crash, counts once."""
-        reached = self._reached.get((arm, seed), epoch - 1)
+        reached = self._reached.get((run, seed), epoch - 1)
         if epoch > reached:
-            self._reached[arm, seed] = epoch
+            self._reached[run, seed] = epoch
             self.done = min(self.total, self.done + epoch - reached)
             self._times.append(self._clock())
 
@@ -64,6 +64,10 @@ class Screen(ABC):
         """Tell that a training ended."""
 
     @abstractmethod
+    def note(self, line: str) -> None:
+        """Tell what is worth a line of its own."""
+
+    @abstractmethod
     def open(self) -> None:
         """Begin to show."""
 
@@ -87,6 +91,10 @@ class LineScreen(Screen):
             say(f"{what}: {done} of {total} epochs" + (f", {note}" if note else ""))
 
     def tell(self, line: str, *, failed: bool) -> None:
+        """Write the line."""
+        say(line)
+
+    def note(self, line: str) -> None:
         """Write the line."""
         say(line)
 
@@ -120,7 +128,11 @@ class BarScreen(Screen):
     def tell(self, line: str, *, failed: bool) -> None:
         """Write what failed; what ended well is in the bars."""
         if failed:
-            self._bars.console.print(line, markup=False)
+            self.note(line)
+
+    def note(self, line: str) -> None:
+        """Write the line above the bars."""
+        self._bars.console.print(line, markup=False)
 
     def open(self) -> None:
         """Begin to draw."""
@@ -166,9 +178,16 @@ class Progress:
         """Hear of an epoch of a teacher's training."""
         self._screen.advance(f"teacher {name}", epoch + 1, epochs, "")
 
-    def epoch(self, arm: str, seed: int | None, epoch: int) -> None:
+    def ready(self, name: str, facts: Mapping[str, Any], source: str) -> None:
+        """Hear that a teacher was trained or verified; a source is ``auto`` or the path of its weights."""
+        accuracy = facts.get("test_top1")
+        measured = "" if accuracy is None else f", test top-1 {accuracy:.2f} %"
+        weights = "trained here" if source == "auto" else source
+        self._screen.note(f"teacher {name}: {facts['parameters']:,} parameters{measured} ({weights})")
+
+    def epoch(self, run: str, seed: int | None, epoch: int) -> None:
         """Hear of an epoch of a training."""
-        self._pace.trained(arm, seed, epoch)
+        self._pace.trained(run, seed, epoch)
         self._advance()
 
     def finished(

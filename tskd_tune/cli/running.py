@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tskd_tune import local
 from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.terminal import interrupted, say, show, warn
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
+from tskd_tune.records.news import News
 from tskd_tune.records.results import RunFolder
 from tskd_tune.reports import tables
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.schema import Sweep
-
-if TYPE_CHECKING:
-    from tskd_tune.sweep.recorder import News
 
 Work = Callable[[Progress], RunFolder]
 
@@ -39,7 +36,7 @@ def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     warn(experiment.warnings())
 
     def work(progress: Progress) -> RunFolder:
-        return local.start(experiment, name, storage, _following(experiment, progress), track=track)
+        return local.start(experiment, name, storage, lambda news: _hear(progress, news), track=track)
 
     _work(work, Progress(1, experiment.training.epochs), storage.absolute() / name)
 
@@ -105,7 +102,7 @@ def _resume_training(folder: RunFolder, track: bool) -> None:
     say(f"{folder.name}: going on after {done} of {experiment.training.epochs} epochs")
 
     def work(progress: Progress) -> RunFolder:
-        return local.resume(folder, _following(experiment, progress), track=track)
+        return local.resume(folder, lambda news: _hear(progress, news), track=track)
 
     _work(work, Progress(1, experiment.training.epochs, done=done), folder.path)
 
@@ -156,26 +153,13 @@ def _say_finished(folder: RunFolder) -> None:
     say(f"{folder.path} is finished, nothing is left to train: {tables.progress(tables.summary(folder))}")
 
 
-def _following(experiment: Experiment, progress: Progress) -> local.Listener:
-    arm = local.label(experiment)
-
-    def follow(trained: local.Trained) -> None:
-        epoch = trained.record["epoch"]
-        if trained.who == "teacher":
-            progress.teacher(trained.name, epoch, trained.epochs)
-            return
-        progress.epoch(arm, experiment.seed, epoch)
-        if epoch + 1 == trained.epochs:
-            progress.finished(arm, experiment.seed, epoch, trained.epochs, metrics=trained.record)
-
-    return follow
-
-
 def _hear(progress: Progress, news: News) -> None:
     if news.what == "teacher":
         progress.teacher(news.arm, news.epoch, news.epochs)
+    elif news.what == "ready":
+        progress.ready(news.arm, news.metrics or {}, news.reason or "")
     elif news.what == "epoch":
-        progress.epoch(news.arm, news.seed, news.epoch)
+        progress.epoch(news.run or news.arm, news.seed, news.epoch)
     elif news.what == "finished":
         progress.finished(news.arm, news.seed, news.epoch, news.epochs, metrics=news.metrics or {}, reason=news.reason)
     else:

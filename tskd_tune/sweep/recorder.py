@@ -8,46 +8,20 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from ray import tune
 
 from tskd_tune.errors import RunError
+from tskd_tune.records.news import Listener, News, row_news
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.trial import STUDENT, TrialConfig
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class News:
-    """Something that happened in a sweep.
-
-    Attributes:
-        what: ``teacher``: an epoch of a teacher's training; ``epoch``: of a trial's; ``finished``: a training
-            has its row; ``failed``: a trial broke and will not be tried again.
-        arm: the arm, or the teacher's name.
-        seed: the training's seed; None of a whole trial.
-        epoch: the epoch that was trained.
-        epochs: how many there are.
-        metrics: what the epoch or the row shows.
-        reason: why it failed or was stopped.
-    """
-
-    what: Literal["teacher", "epoch", "finished", "failed"]
-    arm: str
-    seed: int | None = None
-    epoch: int = 0
-    epochs: int = 0
-    metrics: Mapping[str, Any] | None = None
-    reason: str | None = None
-
-
-Listener = Callable[[News], None]
 
 
 @dataclass(frozen=True)
@@ -79,11 +53,11 @@ class Recorder(tune.Callback):
     ) -> None:
         """Append the epoch to the trial's history."""
         live = self._here()
-        live.folder.append_history(TrialConfig(**trial.config).run, result["records"])
+        given = TrialConfig(**trial.config)
+        live.folder.append_history(given.run, result["records"])
         for record in result["records"]:
-            live.listener(
-                News("epoch", trial.config["arm"], record["seed"], record["epoch"], result["epochs"], metrics=record)
-            )
+            seed, epoch, epochs = record["seed"], record["epoch"], result["epochs"]
+            live.listener(News("epoch", given.arm, given.run, seed, epoch, epochs, metrics=record))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the rows of a trial that is over, and keep its students."""
@@ -94,14 +68,12 @@ class Recorder(tune.Callback):
                 row = row.model_copy(update={"reason": f"the scheduler stopped it after epoch {row.epochs - 1}"})
             self._keep_student(trial, row)
             live.folder.add_row(row)
-            live.listener(
-                News("finished", row.arm, row.seed, row.epochs - 1, row.epochs_planned, row.metrics, row.reason)
-            )
+            live.listener(row_news(row))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell that a trial broke for good; its history stays, and `resume` tries it again."""
-        reason = _reason(trial)
-        self._here().listener(News("failed", trial.config["arm"], reason=reason))
+        given = TrialConfig(**trial.config)
+        self._here().listener(News("failed", given.arm, given.run, reason=_reason(trial)))
 
     def _keep_student(self, trial: Any, row: Row) -> None:
         if row.status != "done" or trial.checkpoint is None:

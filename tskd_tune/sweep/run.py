@@ -16,9 +16,10 @@ from ray.tune.error import TuneError
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
+from tskd_tune.records.news import Listener
 from tskd_tune.records.results import RunFolder
 from tskd_tune.reports.page import write_report
-from tskd_tune.sweep.recorder import Listener, Recorder
+from tskd_tune.sweep.recorder import Recorder
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.search import SEARCHERS
 from tskd_tune.sweep.searchers import ListedPoints

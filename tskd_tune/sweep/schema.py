@@ -19,8 +19,8 @@ from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
 from tskd_tune.sweep.space import Point, SearchSpace
 
 if TYPE_CHECKING:
+    from tskd_tune.records.news import Listener
     from tskd_tune.records.results import RunFolder
-    from tskd_tune.sweep.recorder import Listener
 
 STORAGE = Path("runs")
 

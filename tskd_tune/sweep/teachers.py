@@ -15,7 +15,7 @@ from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
-from tskd_tune.sweep.recorder import Listener, News
+from tskd_tune.records.news import Listener, News, teacher_news
 from tskd_tune.training.teachers import TeacherCache
 
 Content = tuple[TeacherFile, bytes]
@@ -58,6 +58,7 @@ def prepare(
             teachers[key] = (found, found.path.read_bytes())
         else:
             teachers[key] = _remotely(experiment, resources, listener)
+        listener(teacher_news(teachers[key][0]))
     return teachers
 
 
@@ -73,7 +74,7 @@ def _remotely(experiment: Experiment, resources: Mapping[str, float], listener: 
         for reference in task.remote(document):
             last = ray.get(reference)
             if isinstance(last, dict):
-                listener(News("teacher", experiment.teacher.name, None, last["epoch"], epochs, metrics=last))
+                listener(News("teacher", experiment.teacher.name, epoch=last["epoch"], epochs=epochs, metrics=last))
     except ray.exceptions.RayError as error:
         cause = str(error).strip().splitlines()[-1]
         raise RunError(f"teacher {experiment.teacher.name}: its training failed ({cause}); resume the run") from error

@@ -1,0 +1,52 @@
+"""What whoever watches a run hears of it, while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tskd_tune.experiment.assembly import TeacherFile
+from tskd_tune.records.results import Row
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that happened in a run.
+
+    Attributes:
+        what: ``teacher``: an epoch of a teacher's training; ``ready``: a teacher, trained or verified; ``epoch``:
+            an epoch of a student's training; ``finished``: a training has its row; ``failed``: a trial broke and
+            will not be tried again.
+        arm: the arm, or the teacher's name.
+        run: the trial; None for a teacher.
+        seed: the training's seed; None for a teacher or a whole trial.
+        epoch: the epoch that was trained.
+        epochs: how many there are.
+        metrics: what the epoch or the row shows; of a teacher its ``parameters`` and ``test_top1``.
+        reason: why it failed or was stopped; of a teacher where it comes from.
+    """
+
+    what: Literal["teacher", "ready", "epoch", "finished", "failed"]
+    arm: str
+    run: str | None = None
+    seed: int | None = None
+    epoch: int = 0
+    epochs: int = 0
+    metrics: Mapping[str, Any] | None = None
+    reason: str | None = None
+
+
+Listener = Callable[[News], None]
+
+
+def teacher_news(teacher: TeacherFile) -> News:
+    """Tell what a teacher is, once it was trained or verified."""
+    facts = {"parameters": teacher.parameters, "test_top1": teacher.test_top1}
+    return News("ready", teacher.name, metrics=facts, reason=teacher.source)
+
+
+def row_news(row: Row) -> News:
+    """Tell that a training has its row."""
+    last = row.epochs - 1
+    return News("finished", row.arm, row.run, row.seed, last, row.epochs_planned, row.metrics, row.reason)
