@@ -20,6 +20,7 @@ from tskd_tune import documents, local
 from tskd_tune.cli import app
 from tskd_tune.errors import RunError
 from tskd_tune.networks.weights import read_state
+from tskd_tune.records.news import News
 from tskd_tune.records.results import RunFolder
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.schema import Sweep
@@ -344,22 +345,18 @@ def test_export_copies_whole_and_never_overwrites(finished: RunFolder, run: Call
 # sweep: what runs it is a stand-in, so that nothing needs Ray
 
 
-def news(what: str, arm: str, seed: int | None, epoch: int, epochs: int, reason: str | None = None) -> SimpleNamespace:
-    metrics = {"test_top1": 75.0}
-    return SimpleNamespace(what=what, arm=arm, seed=seed, epoch=epoch, epochs=epochs, metrics=metrics, reason=reason)
-
-
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Put a run of one row in the place of `tskd_tune.sweep.run`; note what it was given."""
     given: list[Any] = []
 
     def work(folder: RunFolder, listener: Callable[[Any], None]) -> RunFolder:
-        listener(news("teacher", "resnet8", None, 0, 1))
+        listener(News("teacher", "resnet8", epoch=0, epochs=1))
+        listener(News("ready", "resnet8", metrics={"parameters": 77652, "test_top1": 50.0}, reason="a.pth"))
         for epoch in range(4):
-            listener(news("epoch", "review=none", 1, epoch, 4))
-        listener(news("finished", "review=none", 1, 3, 4))
-        listener(news("failed", "review=tskd", None, 0, 0, "a worker was lost"))
+            listener(News("epoch", "review=none", "00000", 1, epoch, 4))
+        listener(News("finished", "review=none", "00000", 1, 3, 4, {"test_top1": 75.0}))
+        listener(News("failed", "review=tskd", "00001", reason="a worker was lost"))
         return folder
 
     def start(sweep: Sweep, name: str, storage: Path, listener: Any, *, track: bool) -> RunFolder:
@@ -381,6 +378,7 @@ def test_a_sweep_is_started_followed_and_shown(swept: list[Any], run: Callable[.
     assert (sweep.seeds, name, storage, track) == ([4, 5], "first", Path("runs"), False)
     assert "2 points x 2 seeds = 4 runs, grid" in text
     assert "teacher resnet8: 1 of 1 epochs" in text
+    assert "teacher resnet8: 77,652 parameters, test top-1 50.00 % (a.pth)" in text
     assert "training: 4 of 16 epochs" in text
     assert "review=none, seed 1: finished, test top-1 (%) 75.00 (1 of 4)" in text
     assert "review=tskd: failed, a worker was lost" in text
