@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.tune import Checkpoint
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
@@ -72,6 +73,28 @@ def test_a_checkpoint_restores_every_seed_and_a_finished_trial_repeats_its_last(
     over.load_checkpoint(str(tmp_path))
     repeated = over.step()
     assert repeated["done"] and repeated["epoch"] == 5 and repeated["val_loss"] == last["val_loss"]
+
+
+def test_a_trial_goes_on_from_the_newest_whole_checkpoint_where_the_noted_one_is_gone(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    one = trial(tiny(review=None), [1, 2])
+    for number in range(3):
+        result = one.step()
+        (tmp_path / f"checkpoint_{number:06d}").mkdir()
+        one.save_checkpoint(str(tmp_path / f"checkpoint_{number:06d}"))
+    last = one.step()
+    torn = tmp_path / "checkpoint_000003"
+    torn.mkdir()
+    (torn / "state-seed1.pt").write_bytes((tmp_path / "checkpoint_000002" / "state-seed1.pt").read_bytes()[:100])
+
+    again = trial(tiny(review=None), [1, 2])
+    again.restore(Checkpoint(str(tmp_path / "checkpoint_000009")))
+    assert result["epoch"] == 2 and again.iteration == 3
+    assert again.step()["val_loss"] == last["val_loss"]
+    fresh = trial(tiny(review=None), [1, 2])
+    fresh.restore(Checkpoint(str(tmp_path / "elsewhere" / "checkpoint_000000")))
+    assert fresh.step()["epoch"] == 0
 
 
 def test_a_process_is_used_again_for_another_trial(tiny: Tiny) -> None:

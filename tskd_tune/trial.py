@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -16,6 +17,7 @@ from typing import Any
 
 from ray import tune
 
+from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.teacher import obtain
@@ -125,10 +127,32 @@ class SweepTrial(tune.Trainable):
                 session.write_student(Path(checkpoint_dir) / STUDENT.format(seed=seed))
 
     def load_checkpoint(self, checkpoint_dir: Any) -> None:
-        """Go back to the end of the epoch at which the checkpoint was made."""
-        for session in self.sessions:
-            path = Path(checkpoint_dir) / STATE.format(seed=session.experiment.seed)
-            session.load_state_dict(checkpoint.load(path))
+        """Go back to the end of the epoch at which the checkpoint was made.
+
+        Raises:
+            RunError: the checkpoint is not whole; then nothing was loaded.
+        """
+        paths = [Path(checkpoint_dir) / STATE.format(seed=session.experiment.seed) for session in self.sessions]
+        states = [checkpoint.load(path) for path in paths]
+        for session, state in zip(self.sessions, states, strict=True):
+            session.load_state_dict(state)
+        # Tune counts on from what it noted, which is behind where a newer checkpoint was found.
+        self._iteration = max(len(session.trainer.history) for session in self.sessions)
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Go back to a checkpoint, or to the newest whole one beside it if it is gone.
+
+        A driver that is killed may have replaced a checkpoint without noting the new one. An epoch can be trained
+        twice, so going on from any checkpoint ends where the unbroken run ends; without any the trial starts anew.
+        """
+        named = Path(getattr(checkpoint_path, "checkpoint", checkpoint_path).path)
+        if named.exists():
+            super().restore(checkpoint_path)
+            return
+        for other in sorted(named.parent.glob("checkpoint_*"), reverse=True):
+            with suppress(RunError):
+                self.load_checkpoint(other)
+                return
 
     def cleanup(self) -> None:
         """End the tracking of every training."""

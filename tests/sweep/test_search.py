@@ -227,7 +227,7 @@ def test_a_finished_trial_is_complete_with_all_its_epochs():
     trial = told(result=result(EPOCHS - 1, 40.0))
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 40.0)
     assert trial.intermediate_values == {0: 10.0, 1: 20.0, 3: 40.0}
-    assert trial.user_attrs["trial"] == "t"
+    assert trial.user_attrs["number"] == trial.number
     assert trial.user_attrs["label"].startswith("review=")
 
 

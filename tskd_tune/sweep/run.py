@@ -62,6 +62,8 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
     """
     if folder.state.kind != "sweep":
         raise InputError(f"{folder.path}: is not a sweep but a single training; `tskd-tune resume` knows both")
+    # Ray takes a relative path for an address without a scheme.
+    folder = RunFolder(folder.path.absolute(), folder.state)
     return _run(Sweep.read(folder.document()), folder, listener, track=track)
 
 
@@ -107,7 +109,7 @@ def _tuner(sweep: Sweep, folder: RunFolder, trainable: Any) -> tune.Tuner:
             verbose=0,
             callbacks=[Recorder()],
             failure_config=tune.FailureConfig(max_failures=sweep.max_failures),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=True),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True),
         ),
     )
 

@@ -153,6 +153,8 @@ class OptunaSearcher(_SavedSearcher):
         trial = self._study.ask()
         point = self._space.sample(_drawing_from(trial))
         trial.set_user_attr("label", point.label)
+        # The mirror numbers trials as they finish; this is the number that names the trial's folder.
+        trial.set_user_attr("number", trial.number)
         trial.set_user_attr("trial", trial_id)
         self._running[trial_id] = trial
         return {**self._describe(point), "number": trial.number}
