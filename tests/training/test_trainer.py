@@ -199,6 +199,11 @@ def test_teacher_and_memories_never_change_nor_take_gradients(tiny: Tiny) -> Non
     assert len(modules) > 20 and not any(module.training for module in modules)
 
 
+def test_a_teacher_that_stays_as_its_file_has_it_is_not_saved_with_every_epoch(tiny: Tiny) -> None:
+    assert trained(tiny(), 1).state_dict()["teacher"] is None
+    assert trained(tiny(teacher={"batch_norm": "train"}), 1).state_dict()["teacher"] is not None
+
+
 def test_under_official_moving_statistics_move_and_are_part_of_the_checkpoint(tiny: Tiny) -> None:
     trainer = tiny(teacher={"batch_norm": "train"}, review={"memory": {"batch_norm": "train"}}).build()
     assert trainer.teacher is not None and trainer.review is not None

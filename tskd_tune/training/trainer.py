@@ -101,7 +101,7 @@ class Trainer:
         self.execution.synchronize()
         trained = time.perf_counter()
         if self.review is not None and self.review.plan.memorizes(epoch):
-            self.review.memory.memorize(early_copy or self.student)
+            self.review.memory.memorize(self.student if early_copy is None else early_copy)
         record |= self._evaluate(epoch)
         record["seconds"] = trained - started
         record["eval_seconds"] = time.perf_counter() - trained
@@ -139,7 +139,7 @@ class Trainer:
         return {
             "history": self.history,
             "student": self.student.state_dict(),
-            "teacher": None if self.teacher is None else self.teacher.state_dict(),
+            "teacher": self.teacher.state_dict() if self.teacher is not None and _changes(self.teacher) else None,
             "distiller": self.distiller.state_dict(),
             "review": None if self.review is None else self.review.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -148,7 +148,7 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to the end of the epoch at which the state was taken."""
         self.student.load_state_dict(state["student"])
-        if self.teacher is not None:
+        if self.teacher is not None and state["teacher"] is not None:
             self.teacher.load_state_dict(state["teacher"])
         self.distiller.load_state_dict(state["distiller"])
         if self.review is not None:
@@ -267,6 +267,12 @@ class Trainer:
                 f"epoch {epoch}: the loss is not finite ({found}); lower training.lr or review.lambda,"
                 " or use a transform whose norm is not none"
             )
+
+
+def _changes(teacher: nn.Module) -> bool:
+    """Tell a teacher that learns, or whose batch norms move, from one that stays as its file has it."""
+    learns = any(parameter.requires_grad for parameter in teacher.parameters())
+    return learns or any(module.training for module in teacher.modules())
 
 
 def _detached(output: Output) -> Output:
