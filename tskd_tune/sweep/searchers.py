@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -32,7 +33,7 @@ Config = dict[str, Any]
 FINISHED = cast(Config, Searcher.FINISHED)
 
 
-class _SavedSearcher(Searcher):
+class _SavedSearcher(Searcher, ABC):
     """A searcher whose state is the attributes that it lists, in one pickle."""
 
     saved: ClassVar[tuple[str, ...]] = ()
@@ -66,8 +67,9 @@ class _SavedSearcher(Searcher):
             self._agree_with(trials)
         self._restored()
 
+    @abstractmethod
     def _agree_with(self, trials: Mapping[str, Config]) -> None:
-        raise NotImplementedError
+        """Make the state agree with the trials that Tune has."""
 
     def _restored(self) -> None:
         """Take up again what is not part of the state."""
