@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -264,9 +263,9 @@ def _derived_model(factory: Callable[..., Any], name: str, base: type[M], fields
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    # Read where the function stands: a constructor may be inherited from another module.
     function = factory.__init__ if inspect.isclass(factory) else factory
-    namespace = vars(sys.modules[factory.__module__])
-    return typing.get_type_hints(function, globalns=namespace, include_extras=True)
+    return typing.get_type_hints(function, include_extras=True)
 
 
 def _title(name: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from tskd_tune.distillers.at import AT
+from tskd_tune.distillers.base import DISTILLERS, Need
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import verify
 from tskd_tune.experiment.presets import PRESETS
+from tskd_tune.networks.cifar_resnet import CifarResNet
+from tskd_tune.registry import Entry
 
 BASE: dict[str, Any] = {"task": "cifar100", "teacher": "resnet56", "student": "resnet20"}
 
@@ -37,6 +41,7 @@ def test_official_is_the_authors_code() -> None:
     assert plain["review"]["transform"]["norm"] == "column_l2" and plain["review"]["taps"]["layers"] == "official"
     assert plain["review"]["extractor"]["hidden"] == [64, 64, 32] and plain["review"]["extractor"]["stem"] == "strided8"
     assert plain["review"]["memory"]["batch_norm"] == plain["teacher"]["batch_norm"] == "train"
+    assert plain["task"]["normalization"] == "cifar10" != read().plain()["task"]["normalization"]
     assert plain["training"]["nesterov"] and plain["evaluation"]["test"] == "every_epoch"
     recipe = read(preset="official").training.recipe()
     assert recipe.rate(150) == pytest.approx(0.1) and recipe.rate(151) == pytest.approx(0.01)
@@ -146,6 +151,27 @@ def test_each_mistake_is_a_sentence(over: dict[str, Any], sentence: str) -> None
 def test_parts_that_do_not_fit_are_found_without_data(over: dict[str, Any], sentence: str) -> None:
     experiment = read(task="synthetic", student="resnet8", teacher="resnet14", **over)
     with pytest.raises(InputError, match=sentence):
+        verify(experiment)
+
+
+def test_a_preset_brings_no_task_and_no_teacher() -> None:
+    with pytest.raises(InputError, match="task: is required but missing"):
+        Experiment.read({"preset": "official", "student": "resnet20", "teacher": "resnet56"})
+    digits = read(preset="official", task="digits")
+    assert digits.task.name == "digits" and digits.deviations() == []
+
+
+def test_a_distiller_that_reads_batch_norms_is_refused_where_the_teacher_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Margins(AT):
+        needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES, Need.BATCH_NORMS})
+
+    monkeypatch.setitem(DISTILLERS._entries, "margins", Entry("margins", Margins, "a double"))
+    experiment = read(task="synthetic", student="resnet8", teacher="resnet14", review=None, distiller="margins")
+    verify(experiment)
+    monkeypatch.setattr(CifarResNet, "stage_norms", lambda self: {})
+    with pytest.raises(InputError, match="'margins' reads the teacher's batch norms, but 'resnet14' has none"):
         verify(experiment)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -195,18 +194,16 @@ def verify(experiment: Experiment) -> None:
     task = task_of(experiment)
     facts = task.facts()
     teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None
-    needs = DISTILLERS.entry(experiment.distiller.name).factory
-    _refuse_unmet(experiment, teacher, getattr(needs, "needs", frozenset()))
+    _refuse_unmet(experiment, teacher)
     assemble(experiment, task, teacher, torch.arange(facts.samples[0]) % facts.classes)
 
 
-def _refuse_unmet(experiment: Experiment, teacher: Network | None, needs: frozenset[Need]) -> None:
-    if teacher is None:
-        return
-    norms: Mapping[str, Any] = teacher.stage_norms()
-    if Need.BATCH_NORMS in needs and not norms:
-        name = experiment.teacher.name if experiment.teacher else ""
+def _refuse_unmet(experiment: Experiment, teacher: Network | None) -> None:
+    """Refuse a distiller that reads what the teacher does not have; every network has the rest of what can be read."""
+    needs = DISTILLERS.entry(experiment.distiller.name).needs
+    if teacher is not None and Need.BATCH_NORMS in needs and not teacher.stage_norms():
+        assert experiment.teacher is not None
         raise InputError(
-            f"distiller: '{experiment.distiller.name}' reads the teacher's batch norms, but '{name}' has none;"
-            " choose another teacher or distiller"
+            f"distiller: '{experiment.distiller.name}' reads the teacher's batch norms, but"
+            f" '{experiment.teacher.name}' has none; choose another teacher or distiller"
         )

@@ -16,6 +16,7 @@ Preset = Literal["paper", "official", "paper_literal"]
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "official": {
+        "task": {"name": "cifar100", "normalization": "cifar10"},
         "distiller": {"name": "kd", "temperature": 4.0, "weight": 1.0, "task_weight": 1.0},
         "review": {
             "transform": {"name": "attention", "reduce": "mean", "norm": "column_l2"},

@@ -234,8 +234,9 @@ class Experiment(Options):
         if not isinstance(value, dict):
             return value
         filling = dict(PRESETS.get(str(value.get("preset", "paper")), {}))
-        if value.get("teacher") is None:
-            filling.pop("teacher", None)
+        for key in ("task", "teacher"):  # a preset fills what is there, it does not bring a task or a teacher
+            if value.get(key) is None:
+                filling.pop(key, None)
         return documents.merge(filling, _spell_out(value))
 
     @model_validator(mode="after")
