@@ -159,9 +159,12 @@ class Registry(Generic[T]):
         """Build a component from its validated options."""
         return self.entry(component.name).factory(*runtime, **named, **component.options())
 
-    def slot(self, base: type[Component] = Component) -> Slot:
-        """Return what makes a field hold a component of this registry: ``Annotated[Component, NETWORKS.slot()]``."""
-        return Slot(self, base)
+    def slot(self, base: type[Component] = Component, *, without: str | None = None) -> Slot:
+        """Return what makes a field hold a component of this registry: ``Annotated[Component, NETWORKS.slot()]``.
+
+        ``without`` is a name that may not stand there: that of a component that holds others of its kind.
+        """
+        return Slot(self, base, without)
 
     def describe(self) -> list[dict[str, Any]]:
         """Return ``{name, source, options, needs}`` of every component, as plain data."""
@@ -201,10 +204,11 @@ class Registry(Generic[T]):
 class Slot:
     """Tells Pydantic how to read a component of a registry, and to describe it in JSON Schema."""
 
-    def __init__(self, registry: Registry[Any], base: type[Component]) -> None:
-        """Hold components of ``registry`` with the slot's own options, those of ``base``."""
+    def __init__(self, registry: Registry[Any], base: type[Component], without: str | None) -> None:
+        """Hold components of ``registry``, but the one ``without``, with the slot's own options, those of ``base``."""
         self.registry = registry
         self.base = base
+        self.without = without
 
     def parse(self, value: Any) -> Component:
         """Read a name, a mapping with a name, or a component that was already read."""
@@ -214,6 +218,8 @@ class Slot:
             value = {"name": value}
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             raise ValueError(f"must be a mapping with a 'name' out of the {self.registry.kind}, got {value!r}")
+        if value["name"] == self.without:
+            raise ValueError(f"'{self.without}' may not stand within another; put its parts here instead")
         return self.registry.options(value["name"], self.base).model_validate(value)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -223,7 +229,7 @@ class Slot:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Describe one mapping a registered name, the name alone, and what another package may bring."""
-        names = self.registry.names()
+        names = [name for name in self.registry.names() if name != self.without]
         models = [self.registry.options(name, self.base) for name in names]
         union: Any = typing.Union[tuple(models)]  # noqa: UP007 (made from a list that is known at run time only)
         imported = {"type": "string", "pattern": ":"}

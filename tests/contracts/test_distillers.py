@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,24 +13,31 @@ from tskd_tune.output import Batch, Output, Probe
 
 CLASSES, SAMPLES = 5, 12
 every_distiller = pytest.mark.parametrize("name", DISTILLERS.names())
+# What has no default.
+REQUIRED: dict[str, dict[str, Any]] = {"combined": {"parts": {"kd": "kd", "hint": {"name": "at", "power": 1}}}}
+# A teacher of the same family, one of other widths whose features are signed, and one that sees larger images.
+PAIRS = {"deeper": ("resnet14", 8), "wider": ("wrn_16_2", 8), "sharper": ("resnet8x4", 16)}
 
 
-def setting(name: str) -> tuple[Distiller, Output, Output, Batch]:
+def setting(name: str, pair: str = "deeper") -> tuple[Distiller, Output, Output, Batch]:
     torch.manual_seed(0)
-    student, teacher = networks.build("resnet8", CLASSES), networks.build("resnet14", CLASSES)
+    kind, size = PAIRS[pair]
+    student, teacher = networks.build("resnet8", CLASSES), networks.build(kind, CLASSES)
     targets = torch.arange(SAMPLES) % CLASSES
-    probe = Probe(student.probe(3, 8), teacher.probe(3, 8), CLASSES, targets, teacher.stage_norms())
-    distiller = DISTILLERS.build(name, probe)
+    probe = Probe(student.probe(3, 8), teacher.probe(3, size), CLASSES, targets, teacher.stage_norms())
+    distiller = DISTILLERS.build(name, probe, **REQUIRED.get(name, {}))
+    distiller.begin_epoch(1, torch.Generator().manual_seed(0))
     indices = torch.tensor([1, 4, 7, 9])
     batch = Batch(torch.randn(4, 3, 8, 8), targets[indices], indices)
     with torch.set_grad_enabled(Need.TRAINABLE_TEACHER in distiller.needs):
-        taught = teacher(batch.images)
+        taught = teacher(torch.randn(4, 3, size, size))
     return distiller, student(batch.images), taught, batch
 
 
 @every_distiller
-def test_losses_are_finite_scalars_with_a_gradient_on_the_student(name: str) -> None:
-    distiller, student, teacher, batch = setting(name)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_losses_are_finite_scalars_with_a_gradient_on_the_student(name: str, pair: str) -> None:
+    distiller, student, teacher, batch = setting(name, pair)
     losses = distiller(student, teacher, batch)
     assert bool(losses) == bool(distiller.needs)
     for loss in losses.values():
@@ -51,6 +60,8 @@ def test_its_state_round_trips(name: str) -> None:
     distiller(student, teacher, batch)
     again = setting(name)[0]
     again.load_state_dict(distiller.state_dict())
+    distiller.begin_epoch(2, torch.Generator().manual_seed(1))
+    again.begin_epoch(2, torch.Generator().manual_seed(1))
     first, second = distiller(student, teacher, batch), again(student, teacher, batch)
     assert all(torch.equal(first[key], second[key]) for key in first)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -165,7 +165,7 @@ def test_a_distiller_that_reads_batch_norms_is_refused_where_the_teacher_has_non
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Margins(AT):
-        needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES, Need.BATCH_NORMS})
+        needs = frozenset({Need.FEATURES, Need.BATCH_NORMS})
 
     monkeypatch.setitem(DISTILLERS._entries, "margins", Entry("margins", Margins, "a double"))
     experiment = read(task="synthetic", student="resnet8", teacher="resnet14", review=None, distiller="margins")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -363,7 +363,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_a_sentence(tiny: Tiny)
 class Everything(Distiller):
     """A double that asks for everything that a distiller may ask for."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset(Need)
+    needs = frozenset(Need)
 
     def __init__(self, probe: Probe, *, task_weight: float = 0.5, weight: float = 1.0) -> None:
         super().__init__()
@@ -375,7 +375,7 @@ class Everything(Distiller):
         self.register_buffer("seen", torch.zeros(probe.samples, dtype=torch.long))
         self.epochs: list[int] = []
 
-    def begin_epoch(self, epoch: int) -> None:
+    def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
         self.epochs.append(epoch)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:

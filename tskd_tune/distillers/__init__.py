@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from tskd_tune.distillers import at, kd, none  # noqa: F401 (each import registers its distiller)
-from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
+from tskd_tune.distillers import at, combined, kd, none  # noqa: F401 (each import registers its distiller)
+from tskd_tune.distillers.base import DISTILLERS, Distiller, Need, needs_of
 from tskd_tune.output import Probe
 
-__all__ = ["DISTILLERS", "Distiller", "Need", "build"]
+__all__ = ["DISTILLERS", "Distiller", "Need", "build", "needs_of"]
 
 
 def build(name: str, probe: Probe | None = None, **options: Any) -> Distiller:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tskd_tune.output import Batch, Output
-from tskd_tune.registry import Registry
+from tskd_tune.registry import Component, Registry
 
 
 class Need(StrEnum):
@@ -36,15 +37,34 @@ class Distiller(nn.Module, ABC):
         task_weight: the weight of the task's own loss beside it (Hinton's 0.1, knowledge adjustment's 0).
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: frozenset[Need] = frozenset()
     task_weight: float = 1.0
+
+    @classmethod
+    def needs_with(cls, **options: Any) -> frozenset[Need]:
+        """Return what it reads under these options, for those whose options decide; known before it is built."""
+        return cls.needs
 
     @abstractmethod
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Return the weighted losses, scalars by name; only a trainable teacher's tensors carry gradients."""
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Hear the number of the epoch before its first batch (warm-ups)."""
+    def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
+        """Hear the number of the epoch before its first batch (warm-ups).
+
+        Args:
+            epoch: counted from 0.
+            random: the distiller's own stream of the epoch, on the CPU; what is drawn from it alone resumes exactly.
+        """
 
 
 DISTILLERS: Registry[Distiller] = Registry("distillers")
+
+
+def needs_of(component: Component) -> frozenset[Need]:
+    """Return what a distiller with these options reads; a factory that says nothing reads nothing."""
+    factory = DISTILLERS.entry(component.name).factory
+    needs: frozenset[Need] = (
+        factory.needs_with(**component.options()) if hasattr(factory, "needs_with") else frozenset()
+    )
+    return needs

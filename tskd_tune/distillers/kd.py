@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
-import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
-from torch.nn import functional
 
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
+from tskd_tune.distillers.softening import divergences
 from tskd_tune.output import Batch, Output, Probe
 
 
@@ -18,7 +16,7 @@ from tskd_tune.output import Batch, Output, Probe
 class KD(Distiller):
     """Pull softened logits together: ``weight * T^2 * KL(softmax(t / T) || softmax(s / T))``, a mean over the batch."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.LOGITS})
+    needs = frozenset({Need.LOGITS})
 
     def __init__(
         self,
@@ -36,11 +34,5 @@ class KD(Distiller):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"kd": ...}`` from logits ``[B, classes]``."""
-        wanted, given = (self._softened(output.logits) for output in (teacher, student))
-        divergence = functional.kl_div(given, wanted, reduction="batchmean", log_target=True)
-        return {"kd": self.weight * self.temperature**2 * divergence}
-
-    def _softened(self, logits: Tensor) -> Tensor:
-        """Return softened log-probabilities ``[B, classes]``, in float32 at least, also under autocast."""
-        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return functional.log_softmax(exact / self.temperature, dim=1)
+        gaps = divergences(student.logits, teacher.logits, self.temperature)
+        return {"kd": self.weight * self.temperature**2 * gaps.mean()}

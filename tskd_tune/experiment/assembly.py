@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.distillers import DISTILLERS
+from tskd_tune.distillers import DISTILLERS, needs_of
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.schema import Experiment, Review
@@ -200,7 +200,7 @@ def verify(experiment: Experiment) -> None:
 
 def _refuse_unmet(experiment: Experiment, teacher: Network | None) -> None:
     """Refuse a distiller that reads what the teacher does not have; every network has the rest of what can be read."""
-    needs = DISTILLERS.entry(experiment.distiller.name).needs
+    needs = needs_of(experiment.distiller)
     if teacher is not None and Need.BATCH_NORMS in needs and not teacher.stage_norms():
         assert experiment.teacher is not None
         raise InputError(

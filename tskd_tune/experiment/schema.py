@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from tskd_tune import documents
-from tskd_tune.distillers import DISTILLERS
+from tskd_tune.distillers import DISTILLERS, needs_of
 from tskd_tune.errors import InputError, sentences
 from tskd_tune.experiment.presets import PRESETS, Preset, deviations
 from tskd_tune.method.extractors import EXTRACTORS
@@ -264,7 +264,7 @@ class Experiment(Options):
     @property
     def needs_teacher(self) -> bool:
         """Whether anything in this run asks for a teacher."""
-        return self.review is not None or bool(DISTILLERS.entry(self.distiller.name).needs)
+        return self.review is not None or bool(needs_of(self.distiller))
 
     def plan(self) -> ReviewPlan | None:
         """Return which epoch memorizes and which reviews, if any does."""

@@ -79,12 +79,12 @@ class Taps:
 
     def _pair(self, name: str, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         size = self._matched(name, _size(student), _size(teacher))
-        return self._resized(student, size), _pooled(teacher, size)
+        return self._resized(student, size), pooled(teacher, size)
 
     def _resized(self, student: Tensor, size: Size) -> Tensor:
         if self._size_match == "interp_student" and _size(student) != size:
             return F.interpolate(student, size, mode="bilinear", align_corners=False)
-        return _pooled(student, size)
+        return pooled(student, size)
 
     def _matched(self, name: str, student: Size, teacher: Size) -> Size:
         if student == teacher or self._size_match == "pool_teacher":
@@ -155,7 +155,8 @@ def _size(map_: Tensor) -> Size:
     return map_.shape[-2], map_.shape[-1]
 
 
-def _pooled(map_: Tensor, size: Size) -> Tensor:
+def pooled(map_: Tensor, size: Size) -> Tensor:
+    """Average a map ``[B, C, H, W]`` down to a size; where it is the smaller one, pixels are repeated."""
     height, width = _size(map_)
     if (height, width) == size:
         return map_

@@ -176,7 +176,7 @@ class Trainer:
         self.distiller.train()
         if self.teacher is not None:
             self.teacher.train()  # a frozen teacher stays as it is
-        self.distiller.begin_epoch(epoch)
+        self.distiller.begin_epoch(epoch, generator(self.schedule.seed, "distiller", epoch))
         if self.review is not None:
             self.review.begin_epoch(epoch, self.optimizers)
             self._shuffle = generator(self.schedule.seed, "sequence_order", epoch)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tskd_tune import distillers
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output
+from tskd_tune.output import Batch, Output, Probe, Shapes
 
 BATCH = Batch(torch.zeros(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1]), torch.arange(5))
 
@@ -25,6 +25,9 @@ def output(seed: int, sizes: tuple[int, ...] = (4, 4, 2), channels: int = 3) -> 
     stages = [f"stage{number}" for number in range(len(sizes))]
     features = {"stem" if n == 0 else stages[n]: drawn(5, channels, size, size) for n, size in enumerate(sizes)}
     return Output(drawn(5, 3), features, features, drawn(5, 4))
+
+
+PROBE = Probe(Shapes.of(output(0)), Shapes.of(output(1)), 3, BATCH.targets)
 
 
 def test_none_adds_nothing_and_asks_for_nothing() -> None:
@@ -66,7 +69,7 @@ def attention(features: Tensor, power: int) -> Tensor:
 @pytest.mark.parametrize("power", [1, 2, 4])
 def test_at_is_the_sum_of_mean_squared_gaps_of_normalized_maps_without_the_stem(power: int) -> None:
     student, teacher = output(0), output(1, channels=6)
-    loss = distillers.build("at", power=power, weight=10.0)(student, teacher, BATCH)["at"]
+    loss = distillers.build("at", PROBE, power=power, weight=10.0)(student, teacher, BATCH)["at"]
     expected = sum(
         10.0 * (attention(student.features[s], power) - attention(teacher.features[s], power)).square().mean()
         for s in ("stage1", "stage2")
@@ -80,7 +83,7 @@ def test_at_is_the_sum_of_mean_squared_gaps_of_normalized_maps_without_the_stem(
 
 def test_at_pools_the_larger_of_two_sizes() -> None:
     small, large = output(0, (4, 2, 2)), output(1, (4, 4, 2))
-    at = distillers.build("at")
+    at = distillers.build("at", PROBE)
     pooled = torch.nn.functional.avg_pool2d(large.features["stage1"], 2)
     reduced = Output(large.logits, {**large.features, "stage1": pooled}, {}, large.embedding)
     for pair, twin in [((small, large), (small, reduced)), ((large, small), (reduced, small))]:

@@ -1,0 +1,54 @@
+"""Several distillers at once: knowledge adjustment with attention transfer, a hint beside softened logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, NonNegativeFloat, StringConstraints
+from torch import Tensor, nn
+
+from tskd_tune.distillers.base import DISTILLERS, Distiller, Need, needs_of
+from tskd_tune.output import Batch, Output, Probe
+from tskd_tune.registry import Component
+
+Parts = Annotated[
+    dict[
+        Annotated[str, StringConstraints(pattern=r"^\w+$")], Annotated[Component, DISTILLERS.slot(without="combined")]
+    ],
+    Field(min_length=1, description="label -> a distiller with its options"),
+]
+
+
+@DISTILLERS.register("combined", source="the sum of its parts; the task's weight is the smallest that a part gives it")
+class Combined(Distiller):
+    """Add up the losses of several distillers, each named by its label."""
+
+    @classmethod
+    def needs_with(cls, **options: Any) -> frozenset[Need]:
+        """Return what any of the parts reads."""
+        return frozenset().union(*(needs_of(part) for part in options["parts"].values()))
+
+    def __init__(self, probe: Probe, *, parts: Parts, task_weight: NonNegativeFloat | None = None) -> None:
+        """Build the parts, and set the weight of the task's own loss (null: the smallest among the parts')."""
+        super().__init__()
+        self.needs = self.needs_with(parts=parts)
+        self.parts = nn.ModuleDict({label: DISTILLERS.make(part, probe) for label, part in parts.items()})
+        self.task_weight = min(part.task_weight for part in self._parts()) if task_weight is None else task_weight
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Return each part's losses: ``label`` of a part with one, ``label_name`` of one with more."""
+        losses: dict[str, Tensor] = {}
+        for label, part in zip(self.parts, self._parts(), strict=True):
+            found = part(student, teacher, batch)
+            losses |= {label if len(found) == 1 else f"{label}_{name}": loss for name, loss in found.items()}
+        return losses
+
+    def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
+        """Tell every part; they draw from one stream, in their order."""
+        for part in self._parts():
+            part.begin_epoch(epoch, random)
+
+    def _parts(self) -> list[Distiller]:
+        return [part for part in self.parts.values() if isinstance(part, Distiller)]
