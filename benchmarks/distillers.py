@@ -1,0 +1,170 @@
+"""A step of every distiller beside a step of plain training: seconds, interleaved, and peak memory, a process each."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from statistics import median
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
+from tskd_tune.output import Batch, Output
+from tskd_tune.tasks.base import Part, Task, TaskFacts
+from tskd_tune.training.trainer import Trainer
+
+PLAIN = "none"
+MIB = 2**20
+# Linux counts the resident memory in KiB, macOS in bytes.
+RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained: networks by name, made-up images of 32 x 32 in 100 classes, steps a round, CPU threads."""
+
+    teacher: str
+    student: str
+    samples: int
+    batch_size: int
+    steps: int
+    threads: int
+
+    def trainer(self, distiller: str) -> Trainer:
+        """Build the training of a distiller under an untrained teacher, ``steps`` batches an epoch."""
+        sizes = {"batch_size": self.batch_size, "train": self.samples, "classes": 100, "size": 32, "test": 1}
+        experiment = Experiment.read(
+            {
+                "task": {"name": "synthetic", **sizes},
+                "teacher": self.teacher,
+                "student": self.student,
+                "distiller": distiller,
+                "review": None,
+                "training": {"threads": self.threads, "lr": 1e-4},
+            }
+        )
+        task = task_of(experiment)
+        task.load(experiment.training.execution().device)
+        teacher = teacher_network(experiment, task.facts())
+        return assemble(experiment, Shortened(task, self.steps), teacher, task.targets)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a distiller costs: seconds a step and peak bytes, and both as multiples of plain training's.
+
+    Attributes:
+        bytes: on a GPU the peak of its tensors; on a CPU what the process held at its peak beyond the start.
+    """
+
+    name: str
+    seconds: float
+    time_ratio: float
+    bytes: int
+    memory_ratio: float
+
+
+def measure(setting: Setting, names: Sequence[str], rounds: int) -> list[Cost]:
+    """Measure plain training and every named distiller; the seconds are the median of the rounds."""
+    every = [PLAIN, *(name for name in names if name != PLAIN)]
+    peaks = {name: _in_a_process(_peak_bytes, setting, name) for name in every}
+    seconds = _seconds(setting, every, rounds)
+    return [
+        Cost(name, seconds[name], seconds[name] / seconds[PLAIN], peaks[name], peaks[name] / peaks[PLAIN])
+        for name in every
+    ]
+
+
+def table(setting: Setting, costs: Sequence[Cost]) -> Table:
+    """Lay the costs out for a terminal."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {setting.threads} thread(s)"
+    shown = Table(title=f"{setting.student} under {setting.teacher}, {setting.batch_size} images a step, {device}")
+    for heading in ("distiller", "ms a step", "time", "peak MiB", "memory"):
+        shown.add_column(heading, justify="left" if heading == "distiller" else "right")
+    for cost in costs:
+        figures = (f"{1000 * cost.seconds:.1f}", f"{cost.time_ratio:.2f} x", f"{cost.bytes / MIB:.0f}")
+        shown.add_row(cost.name, *figures, f"{cost.memory_ratio:.2f} x")
+    return shown
+
+
+def _seconds(setting: Setting, names: Sequence[str], rounds: int) -> dict[str, float]:
+    """Return the median seconds of a step; a first round warms up, and each round goes through all distillers."""
+    trainers = {name: setting.trainer(name) for name in names}
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds + 1):
+        for name, trainer in trainers.items():
+            record = trainer.epoch()
+            if number > 0:
+                found[name].append(record["seconds"] / setting.steps)
+    return {name: median(values) for name, values in found.items()}
+
+
+def _in_a_process(function: Callable[[Setting, str], int], setting: Setting, name: str) -> int:
+    """Call the function in a new process, whose memory nothing else has used."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, setting, name).result()
+
+
+def _peak_bytes(setting: Setting, name: str) -> int:
+    before = _resident()
+    trainer = setting.trainer(name)
+    gc.collect()
+    for _ in range(2):
+        trainer.epoch()
+    on_gpu = trainer.execution.peak_memory()
+    return on_gpu if on_gpu is not None else _resident() - before
+
+
+def _resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RESIDENT_UNIT
+
+
+class Shortened(Task):
+    """A task whose epochs end after so many steps, and are not evaluated."""
+
+    def __init__(self, task: Task, steps: int) -> None:
+        """Stand in for ``task``."""
+        self._task = task
+        self._steps = steps
+
+    def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:
+        """Iterate over the first batches of an epoch."""
+        return islice(self._task.train_batches(order, augmentation), self._steps)
+
+    def train_steps(self) -> int:
+        """Return the steps of a shortened epoch."""
+        return self._steps
+
+    def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
+        """Measure nothing."""
+        return {}
+
+    def facts(self) -> TaskFacts:
+        """Say what the task says."""
+        return self._task.facts()
+
+    def load(self, device: torch.device) -> None:
+        """Load the task."""
+        self._task.load(device)
+
+    def fingerprint(self) -> str:
+        """Say what the task says."""
+        return self._task.fingerprint()
+
+    @property
+    def targets(self) -> Tensor:
+        """The class of every training sample ``[N]``."""
+        return self._task.targets
+
+    def criterion(self, student: Output, batch: Batch) -> Tensor:
+        """Return the task's loss."""
+        return self._task.criterion(student, batch)
