@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
+
+
+def exact(values: Tensor) -> Tensor:
+    """Return the values in float32 at least: what a loss is computed in, also under autocast."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,15 @@ class Output:
     features: Mapping[str, Tensor]
     preactivations: Mapping[str, Tensor]
     embedding: Tensor
+
+    def detached(self) -> Output:
+        """Return the output cut off from the network that made it."""
+        return Output(
+            logits=self.logits.detach(),
+            features={stage: map_.detach() for stage, map_ in self.features.items()},
+            preactivations={stage: map_.detach() for stage, map_ in self.preactivations.items()},
+            embedding=self.embedding.detach(),
+        )
 
 
 @dataclass(frozen=True)

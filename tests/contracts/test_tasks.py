@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tskd_tune.errors import RunError
 from tskd_tune.output import Output
-from tskd_tune.tasks import TASKS, Task, build, cifar
+from tskd_tune.tasks import TASKS, Task, build, cifar, cinic10
 from tskd_tune.tasks.classification import Classification
 
 CPU = torch.device("cpu")
@@ -43,6 +43,7 @@ CIFAR = Case(
         "batch_size": {"batch_size": 8},
         "validation": {"validation": 30},
         "split_seed": {"split_seed": 1},
+        "fraction": {"fraction": 0.5},
     },
     unseen=frozenset({"root", "download"}),
 )
@@ -99,6 +100,32 @@ CASES = {
         },
         unseen=frozenset({"root"}),
     ),
+    "cinic10": Case(
+        options={"valid_part": "training", "validation": 10, "batch_size": 8, "flip": False},
+        flips={
+            **AUGMENTATION,
+            "batch_size": {"batch_size": 5},
+            "valid_part": {"valid_part": "unused"},
+            "validation": {"validation": 20},
+            "split_seed": {"split_seed": 1},
+            "fraction": {"fraction": 0.5},
+            "normalization": {"normalization": "measured"},
+        },
+        unseen=frozenset({"root"}),
+    ),
+    "tiny_imagenet": Case(
+        options={"validation": 6, "batch_size": 8, "flip": False, "normalization": "measured"},
+        flips={
+            **AUGMENTATION,
+            "batch_size": {"batch_size": 5},
+            "size": {"size": 32},
+            "validation": {"validation": 12},
+            "split_seed": {"split_seed": 1},
+            "fraction": {"fraction": 0.5},
+            "normalization": {"normalization": "imagenet"},
+        },
+        unseen=frozenset({"root"}),
+    ),
 }
 
 
@@ -109,7 +136,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("TSKD_TUNE_DATA", str(folder))
         write_cifar(folder, patch, "cifar10", "labels", (6, 2))
         write_cifar(folder, patch, "cifar100", "fine_labels", (3, 1))
-        write_folder(folder / "folder")
+        write_images(folder / "folder", "abcdef", 10, 8)
+        for part, count in (("train", 3), ("valid", 3), ("test", 1)):
+            write_images(folder / "cinic-10" / part, cinic10.CLASSES, count, 32)
+        write_tiny_imagenet(folder / "tiny-imagenet-200")
         yield folder
 
 
@@ -134,12 +164,22 @@ def write_cifar(root: Path, patch: pytest.MonkeyPatch, name: str, key: str, each
     patch.setitem(cifar.KNOWN, name, cifar.Known(known.dataset, known.classes, *each))
 
 
-def write_folder(root: Path) -> None:
-    stream = np.random.default_rng(0)
-    for name in "abcdef":
+def write_images(root: Path, folders: Iterable[str], each: int, size: int, ending: str = "png") -> None:
+    stream = np.random.default_rng(list(str(root).encode()))
+    for name in folders:
         (root / name).mkdir(parents=True)
-        for number in range(10):
-            Image.fromarray(stream.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(root / name / f"{number}.png")
+        for number in range(each):
+            pixels = stream.integers(0, 256, (size, size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.{ending}")
+
+
+def write_tiny_imagenet(root: Path) -> None:
+    wnids = [f"n0{number}" for number in range(6)]
+    write_images(root / "train", [f"{wnid}/images" for wnid in wnids], 6, 64, "JPEG")
+    write_images(root / "val", ["images"], 12, 64, "JPEG")
+    (root / "wnids.txt").write_text("\n".join(wnids))
+    lines = [f"{number}.JPEG\t{wnids[number % 6]}\t0\t0\t63\t63\n" for number in range(12)]
+    (root / "val" / "val_annotations.txt").write_text("".join(lines))
 
 
 @pytest.fixture(params=TASKS.names())
@@ -242,7 +282,7 @@ def test_another_augmentation_shows_the_same_order(name: str, data: Path) -> Non
 
 
 def test_training_images_are_normalized(name: str, data: Path) -> None:
-    constants = {"cifar10": 0.35, "cifar100": 0.35}  # fixed constants on made-up pixels
+    constants = dict.fromkeys(("cifar10", "cifar100", "cinic10"), 0.35)  # fixed constants on made-up pixels
     tolerance = constants.get(name, 1e-4)
     images = torch.cat(epoch(made(name, data, padding=0))[0::3]).double()
     assert images.mean((0, 2, 3)).abs().max() < tolerance

@@ -57,11 +57,19 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def source(name: str, root: Path | None, validation: int = 0, split_seed: int = 0, download: bool = False):
+def source(
+    name: str,
+    root: Path | None,
+    validation: int = 0,
+    split_seed: int = 0,
+    fraction: float | None = None,
+    download: bool = False,
+):
     return CifarImages(
         name,
         validation=validation,
         split_seed=split_seed,
+        fraction=fraction,
         normalization="cifar10",
         root=None if root is None else str(root),
         download=download,
@@ -96,6 +104,26 @@ def test_the_validation_part_comes_out_of_the_training_part(small: Path) -> None
     assert torch.equal(split.test.images, whole.test.images)
     other = source("cifar10", small, validation=10, split_seed=1).read()
     assert not torch.equal(other.validation.images, split.validation.images)
+
+
+def test_a_fraction_is_chosen_out_of_what_is_left_to_train_on(small: Path) -> None:
+    whole = source("cifar10", small, validation=10).read()
+    part = source("cifar10", small, validation=10, fraction=0.5).read()
+    one = source("cifar10", small, validation=10, fraction=0.2).read()
+    assert torch.bincount(part.training.targets).tolist() == [2] * 10
+    assert torch.bincount(one.training.targets).tolist() == [1] * 10
+    rows = [{image.numpy().tobytes() for image in parts.training.images} for parts in (one, part, whole)]
+    assert rows[0] < rows[1] < rows[2]
+    assert torch.equal(part.validation.images, whole.validation.images)
+    assert torch.equal(part.test.images, whole.test.images)
+    assert source("cifar10", small, validation=10, fraction=0.5).facts().samples == (20, 10, 20)
+
+
+def test_facts_of_a_fraction_of_the_real_set() -> None:
+    assert build("cifar100", validation=5000, fraction=0.1).facts().samples == (4500, 5000, 10_000)
+    assert build("cifar10", fraction=0.01).facts().samples == (500, 0, 10_000)
+    with pytest.raises(InputError, match=r"task.fraction: 0.0005 of the 500 training images of class '0' is not one"):
+        build("cifar100", fraction=0.0005).facts()
 
 
 def test_the_normalizations_are_those_of_the_field() -> None:
@@ -160,5 +188,19 @@ def test_the_fingerprint_knows_the_data_and_not_the_folder(tmp_path: Path) -> No
     plain = build("cifar100").fingerprint()
     assert build("cifar100", root=str(tmp_path), download=False, batch_size=64).fingerprint() == plain
     others = [{"validation": 100}, {"split_seed": 1}, {"padding": 2}, {"flip": False}, {"normalization": "cifar10"}]
-    prints = {build("cifar100", **options).fingerprint() for options in others}
-    assert len(prints | {plain, build("cifar10", normalization="cifar100").fingerprint()}) == 7
+    shares = [{"fraction": 0.5}, {"fraction": 0.1}]
+    prints = {build("cifar100", **options).fingerprint() for options in [*others, *shares]}
+    assert len(prints | {plain, build("cifar10", normalization="cifar100").fingerprint()}) == 9
+
+
+def test_the_fingerprint_stays_what_it_was() -> None:
+    """Written down before there were fractions: one that moved would lose cached teachers."""
+    old = {"split_seed": 2, "padding": 2, "flip": False, "normalization": "cifar10"}
+    for name, options, expected in (
+        ("cifar10", {}, "b24b7b33f85fe09aabd05a9cbd3cc90cfa1662a6dc62cc3176638288b5bb4333"),
+        ("cifar100", {}, "5ee819907456dcf5cd57d0a674638a4e04ca10f8d62deaadac756eba42cb84c9"),
+        ("cifar100", {"validation": 5000}, "810caa840140f4fbb3092f4d7d982a98155fbe2eee69c87041aaed2ec8f01147"),
+        ("cifar100", {"validation": 5000, **old}, "2a668c5adf2ad56baee1a95b5e78f4af209761f04ebde074e253c932eb4102f1"),
+    ):
+        for whole in ({}, {"fraction": None}, {"fraction": 1.0}):
+            assert build(name, **options, **whole).fingerprint() == expected

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import torch
 from PIL import Image
 
 from tskd_tune.errors import InputError, RunError
-from tskd_tune.tasks import build
-from tskd_tune.tasks import image_folder as module
-from tskd_tune.tasks.image_folder import FolderImages, Selection, split_folder
+from tskd_tune.tasks import build, decoding
+from tskd_tune.tasks.image_files import FileImages
+from tskd_tune.tasks.image_folder import Selection, split_folder
+from tskd_tune.tasks.images import IMAGENET, Normalization
 
 CPU = torch.device("cpu")
 REAL = os.environ.get("TSKD_TUNE_TIN100")
@@ -43,16 +43,17 @@ def selection(**options: int | float) -> Selection:
     return Selection(**{**defaults, **options})
 
 
-def source(folder: Path, size: int = 8, **options: int | float) -> FolderImages:
-    return FolderImages(folder=folder, size=size, selection=selection(**options), normalization="imagenet")
+def source(
+    folder: Path, size: int = 8, constants: Normalization | None = IMAGENET, **options: int | float
+) -> FileImages:
+    return FileImages(
+        lambda: split_folder(folder, selection(**options)), size=size, normalization="imagenet", constants=constants
+    )
 
 
 def paths(folder: Path, **options: int | float) -> dict[str, list[str]]:
     parts = split_folder(folder, selection(**options))
-    return {
-        part: [file.path.relative_to(folder).as_posix() for file in getattr(parts, part)]
-        for part in ("training", "validation", "test")
-    }
+    return {part: [name for name, _, _ in parts.named(part)] for part in ("training", "validation", "test")}
 
 
 def test_train_beside_test(tmp_path: Path) -> None:
@@ -165,23 +166,6 @@ def test_different_classes_in_two_parts(tmp_path: Path) -> None:
         source(root).facts()
 
 
-def test_a_corrupt_image_is_named(tmp_path: Path) -> None:
-    root = fill(tmp_path / "set")
-    (root / "bee" / "2.png").write_bytes(b"not an image")
-    with pytest.raises(InputError, match=r"bee/2.png is not a readable image .*mend or remove it"):
-        source(root).read()
-
-
-def test_half_an_image_is_named(tmp_path: Path) -> None:
-    root = fill(tmp_path / "set", size=(64, 64))
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    whole = root / "bee" / "9.jpg"
-    Image.fromarray(noise).save(whole)
-    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    with pytest.raises(InputError, match=r"bee/9.jpg is not a readable image"):
-        source(root).read()
-
-
 def test_a_file_that_vanishes_after_the_look_is_a_failure_of_the_run(tmp_path: Path) -> None:
     root = fill(tmp_path / "set")
     images = source(root)
@@ -203,32 +187,9 @@ def test_images_keep_their_class_whatever_the_part(tmp_path: Path) -> None:
     read = source(root, validation=6).read()
     files = split_folder(root, selection(validation=6))
     for part, labeled in (("training", read.training), ("validation", read.validation), ("test", read.test)):
-        expected = [(file.label, file.label * 50, int(file.path.stem) * 10) for file in getattr(files, part)]
+        expected = [(file.label, file.label * 50, int(Path(file.path).stem) * 10) for file in getattr(files, part)]
         corner = labeled.images[:, :2, 0, 0].tolist()
         assert [(t, *c) for t, c in zip(labeled.targets.tolist(), corner, strict=True)] == expected
-
-
-def test_the_middle_square_is_scaled(tmp_path: Path) -> None:
-    """The middle is columns 6 to 13; a filter may look two pixels further, but no more."""
-    stripes = np.zeros((8, 20, 3), dtype=np.uint8)
-    stripes[:, 4:16] = (10, 200, 30)
-    root = fill(tmp_path / "set")
-    for path in root.rglob("*.png"):
-        Image.fromarray(stripes).save(path)
-    for size in (8, 4):
-        images = source(root, size=size).read().training.images
-        assert images.shape == (12, 3, size, size)
-        assert (images == torch.tensor([10, 200, 30], dtype=torch.uint8).view(1, 3, 1, 1)).all()
-
-
-def test_an_image_that_fits_is_not_touched_and_gray_becomes_color(tmp_path: Path) -> None:
-    root = fill(tmp_path / "set", size=(9, 9))
-    noise = np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8)
-    Image.fromarray(noise).save(root / "ant" / "0.png")
-    read = source(root, size=9, per_class=4).read()
-    everything = torch.cat([read.training.images, read.test.images])
-    gray = torch.from_numpy(noise).expand(3, -1, -1)
-    assert any(torch.equal(image, gray) for image in everything)
 
 
 def test_images_are_decoded_once(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,67 +197,10 @@ def test_images_are_decoded_once(tmp_path: Path, data: Path, monkeypatch: pytest
     first = source(root).read()
     kept = list((data / "decoded").glob("*.npy"))
     assert len(kept) == 1
-    monkeypatch.setattr(module, "_decode", None)
+    monkeypatch.setattr(decoding, "_decode", None)
     again = source(root, validation=3).read()
     assert torch.equal(first.test.images, again.test.images)
     assert sorted(path.suffix for path in (data / "decoded").iterdir()) == [".lock", ".npy"]
-
-
-@pytest.mark.parametrize("change", ["size", "content", "time"])
-def test_what_changes_is_decoded_anew(tmp_path: Path, data: Path, change: str) -> None:
-    root = fill(tmp_path / "set")
-    source(root).read()
-    if change == "content":
-        Image.new("RGB", (8, 8), (1, 2, 3)).save(root / "ant" / "0.png", compress_level=0)
-    if change == "time":
-        os.utime(root / "ant" / "0.png", (1, 1))
-    source(root, size=4 if change == "size" else 8).read()
-    assert len(list((data / "decoded").glob("*.npy"))) == 2
-
-
-def test_trials_that_start_together_decode_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = fill(tmp_path / "set")
-    calls: list[Path] = []
-    decode = module._decode
-
-    def counted(path: Path, size: int) -> np.ndarray:
-        calls.append(path)
-        return decode(path, size)
-
-    monkeypatch.setattr(module, "_decode", counted)
-    threads = [threading.Thread(target=lambda: source(root).read()) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(calls) == len(set(calls)) == 15
-
-
-def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(file: object, pixels: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module.np, "save", full)
-    with pytest.raises(RunError, match=r"cannot be written.*No space left.*free some space"):
-        source(fill(tmp_path / "set")).read()
-    assert [path.suffix for path in (data / "decoded").iterdir()] == [".lock"]
-
-
-@pytest.mark.parametrize("content", [b"", b"broken"])
-def test_a_broken_cache_is_said(tmp_path: Path, data: Path, content: bytes) -> None:
-    root = fill(tmp_path / "set")
-    source(root).read()
-    next((data / "decoded").glob("*.npy")).write_bytes(content)
-    with pytest.raises(RunError, match=r"cannot be read.*delete the file"):
-        source(root).read()
-
-
-def test_a_cache_of_another_shape_is_said(tmp_path: Path, data: Path) -> None:
-    root = fill(tmp_path / "set")
-    source(root).read()
-    np.save(next((data / "decoded").glob("*.npy")), np.zeros((1, 3, 8, 8), dtype=np.uint8))
-    with pytest.raises(RunError, match=r"have shape \(1, 3, 8, 8\), not \(15, 3, 8, 8\); delete the file"):
-        source(root).read()
 
 
 def test_a_data_folder_that_cannot_be_written_is_refused_by_facts(
@@ -311,18 +215,14 @@ def test_a_data_folder_that_cannot_be_written_is_refused_by_facts(
 def test_the_normalization_is_measured_in_the_training_part_or_imagenets(tmp_path: Path) -> None:
     root = fill(tmp_path / "set", each=10)
 
-    def normalization(name: str):
-        images = FolderImages(folder=root, size=8, selection=selection(validation=6), normalization=name)  # type: ignore[arg-type]
-        return images.read()
-
     for path in root.rglob("*.png"):
         noise = np.random.default_rng(int(path.stem)).integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
-    read = normalization("measured")
+    read = source(root, constants=None, validation=6).read()
     pixels = read.training.images.double() / 255
     assert read.normalization.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist(), rel=1e-12)
-    assert normalization("imagenet").normalization.mean == (0.485, 0.456, 0.406)
-    assert normalization("imagenet").normalization.std == (0.229, 0.224, 0.225)
+    imagenet = source(root, validation=6).read().normalization
+    assert (imagenet.mean, imagenet.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def test_a_copy_of_the_folder_is_the_same_data(tmp_path: Path) -> None:
@@ -332,6 +232,28 @@ def test_a_copy_of_the_folder_is_the_same_data(tmp_path: Path) -> None:
     assert build("image_folder", root=str(second), batch_size=3).fingerprint() == plain
     (second / "ant" / "0.png").unlink()
     assert build("image_folder", root=str(second)).fingerprint() != plain
+
+
+def test_the_fingerprint_stays_what_it_was(tmp_path: Path) -> None:
+    """Written down once: one that moved would lose cached teachers."""
+    for part, each in (("train", 6), ("test", 2)):
+        for label, name in enumerate(("ant", "bee")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(each):
+                (tmp_path / part / name / f"{number}.png").write_bytes(bytes(10 * label + number + 1))
+    other = {"validation": 4, "split_seed": 1, "per_class": 5, "size": 8, "padding": 1, "normalization": "imagenet"}
+    assert [
+        build("image_folder", root=str(tmp_path), **options).fingerprint() for options in ({}, {**other, "flip": False})
+    ] == [
+        "5ea49e743fdcb3bdbff5d8840465d04a6a53effb1d4a1c895f18a70ec00d4c08",
+        "6b81c5d891cf9e5cf14e25c03c46a126573ec490921c2dbff6ce67998cb6d5a4",
+    ]
+
+
+def test_a_root_relative_to_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = fill(tmp_path / "set")
+    monkeypatch.chdir(root)
+    assert build("image_folder", root=".").fingerprint() == build("image_folder", root=str(root)).fingerprint()
 
 
 @pytest.mark.skipif(REAL is None, reason="TSKD_TUNE_TIN100 names no folder of 100 classes of Tiny ImageNet at 32 x 32")

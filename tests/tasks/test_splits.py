@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tskd_tune.errors import InputError
-from tskd_tune.tasks.splits import quotas, stratified
+from tskd_tune.tasks.splits import fraction_counts, fraction_of, quotas, stratified
 
 
 def shares(counts: list[int], total: int, spare: int = 1) -> list[int]:
@@ -77,3 +77,44 @@ def test_a_split_depends_on_its_seed_alone() -> None:
 def test_a_split_stays_what_it_was() -> None:
     """Written down once: a split that moved would mix validation images into cached teachers."""
     assert taken(np.arange(20) % 2, 6, seed=3)[0].tolist() == [2, 5, 7, 8, 10, 17]
+
+
+def used(targets: np.ndarray, fraction: float | None) -> np.ndarray:
+    return fraction_of(targets, fraction, names=[str(label) for label in range(targets.max() + 1)])
+
+
+@given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=6), share=st.floats(0.02, 1), more=st.floats(0.02, 1))
+@settings(max_examples=150, deadline=None)
+def test_a_fraction_takes_its_share_of_each_class_and_is_a_part_of_a_larger_one(
+    counts: list[int], share: float, more: float
+) -> None:
+    low, high = sorted((share, more))
+    assume(min(counts) * low > 0.5)
+    targets = np.repeat(np.arange(len(counts)), counts)[np.random.default_rng(0).permutation(sum(counts))]
+    few, many = used(targets, low), used(targets, high)
+    assert set(few) <= set(many)
+    assert (np.diff(few) > 0).all()
+    names = [str(label) for label in range(len(counts))]
+    assert np.bincount(targets[few]).tolist() == fraction_counts(counts, low, names=names).tolist()
+    for count, got in zip(counts, np.bincount(targets[few]), strict=True):
+        assert abs(got - count * low) <= 0.5
+
+
+def test_no_fraction_and_the_whole_are_everything_in_order() -> None:
+    targets = np.arange(20) % 3
+    assert used(targets, None).tolist() == used(targets, 1.0).tolist() == list(range(20))
+    assert fraction_counts([5, 7], None, names=["a", "b"]).tolist() == [5, 7]
+
+
+def test_a_fraction_that_leaves_a_class_bare_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"task.fraction: 0.04 of the 10 training images of class 'b' is not one; give"
+    ):
+        fraction_counts([100, 10], 0.04, names=["a", "b"])
+    assert fraction_counts([100, 10], 0.1, names=["a", "b"]).tolist() == [10, 1]
+
+
+def test_a_fraction_stays_what_it_was() -> None:
+    """Written down once: a share that moved would make results of few samples incomparable."""
+    np.random.seed(1)
+    assert used(np.arange(20) % 2, 0.3).tolist() == [3, 4, 7, 8, 11, 16]

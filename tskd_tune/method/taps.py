@@ -141,7 +141,7 @@ def _shape(shapes: Shapes, name: str, point: str, who: str) -> tuple[int, ...]:
     table = shapes.features if point == "post" else shapes.preactivations
     if name not in table:
         raise InputError(
-            f"review.taps: the {who} has no pre-activation of stage '{name}'; known: {', '.join(table)}; "
+            f"review.taps: the {who} has no pre-activation of stage '{name}'; known: {', '.join(table) or 'none'}; "
             f"leave '{name}' out of layers, or tap the {who} with 'post'"
         )
     return table[name]

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from tskd_tune.output import exact
 from tskd_tune.registry import Registry
 
 EPSILON = 1e-12
@@ -75,7 +75,7 @@ class Attention(Transform):
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[B, C, H, W]`` to ``[B, H, W]``, non-negative, of float32 or wider."""
         # No operation below is one that autocast narrows, so that widening its input is enough.
-        wide = features.to(torch.promote_types(features.dtype, torch.float32))
+        wide = exact(features)
         return self._norm(self._reduce(self._powers(wide)))
 
     def _powers(self, features: Tensor) -> Tensor:

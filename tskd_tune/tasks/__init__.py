@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from tskd_tune.tasks import cifar, digits, image_folder, synthetic
+from tskd_tune.tasks import cifar, cinic10, digits, image_folder, synthetic, tiny_imagenet
 from tskd_tune.tasks.base import TASKS, Part, Task, TaskFacts
 
-__all__ = ["TASKS", "Part", "Task", "TaskFacts", "build", "cifar", "digits", "image_folder", "synthetic"]
+__all__ = [
+    "TASKS",
+    "Part",
+    "Task",
+    "TaskFacts",
+    "build",
+    "cifar",
+    "cinic10",
+    "digits",
+    "image_folder",
+    "synthetic",
+    "tiny_imagenet",
+]
 
 
 def build(name: str, **options: Any) -> Task:

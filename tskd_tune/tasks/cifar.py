@@ -16,7 +16,7 @@ from tskd_tune.tasks.base import TASKS, Task, TaskFacts
 from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder, require_writable
 from tskd_tune.tasks.images import Augmentation, Normalization
-from tskd_tune.tasks.splits import quotas, stratified
+from tskd_tune.tasks.splits import Fraction, fraction_counts, fraction_of, quotas, stratified
 
 Constants = Literal["cifar10", "cifar100"]
 
@@ -49,6 +49,7 @@ def cifar10(
     batch_size: PositiveInt = 128,
     validation: NonNegativeInt = 0,
     split_seed: NonNegativeInt = 0,
+    fraction: Fraction | None = None,
     padding: NonNegativeInt = 4,
     flip: bool = True,
     normalization: Constants = "cifar10",
@@ -61,6 +62,8 @@ def cifar10(
         batch_size: images in a training batch.
         validation: how many training images are held out, the same number of each class.
         split_seed: what decides which.
+        fraction: the share of each class's remaining training images that is used (null: all of them), the same
+            images for every seed; a smaller share is a part of a larger one.
         padding: zero pixels around an image before its random crop.
         flip: mirror half of the training images.
         normalization: whose mean and standard deviation.
@@ -71,6 +74,7 @@ def cifar10(
         "cifar10",
         validation=validation,
         split_seed=split_seed,
+        fraction=fraction,
         normalization=normalization,
         root=root,
         download=download,
@@ -84,6 +88,7 @@ def cifar100(
     batch_size: PositiveInt = 128,
     validation: NonNegativeInt = 0,
     split_seed: NonNegativeInt = 0,
+    fraction: Fraction | None = None,
     padding: NonNegativeInt = 4,
     flip: bool = True,
     normalization: Constants = "cifar100",
@@ -96,6 +101,8 @@ def cifar100(
         batch_size: images in a training batch.
         validation: how many training images are held out, the same number of each class.
         split_seed: what decides which.
+        fraction: the share of each class's remaining training images that is used (null: all of them), the same
+            images for every seed; a smaller share is a part of a larger one.
         padding: zero pixels around an image before its random crop.
         flip: mirror half of the training images.
         normalization: whose mean and standard deviation; published work on CIFAR-100 uses either.
@@ -106,6 +113,7 @@ def cifar100(
         "cifar100",
         validation=validation,
         split_seed=split_seed,
+        fraction=fraction,
         normalization=normalization,
         root=root,
         download=download,
@@ -122,6 +130,7 @@ class CifarImages(ImageSource):
         *,
         validation: int,
         split_seed: int,
+        fraction: float | None,
         normalization: Constants,
         root: str | None,
         download: bool,
@@ -130,6 +139,7 @@ class CifarImages(ImageSource):
         self._name = name
         self._validation = validation
         self._split_seed = split_seed
+        self._fraction = fraction
         self._normalization = normalization
         self._root = root
         self._download = download
@@ -138,31 +148,32 @@ class CifarImages(ImageSource):
         """Say what is known of the set; of the files only this is looked up, that they are or can be put there."""
         known = KNOWN[self._name]
         counts = [known.train_each] * known.classes
-        held = quotas(counts, self._validation, option="validation", names=self._class_names(), spare=1)
+        names = self._class_names()
+        held = quotas(counts, self._validation, option="validation", names=names, spare=1)
+        used = fraction_counts(counts - held, self._fraction, names=names)
         self._require_files()
-        samples = (sum(counts) - int(held.sum()), int(held.sum()), known.test_each * known.classes)
+        samples = (int(used.sum()), int(held.sum()), known.test_each * known.classes)
         return TaskFacts(classes=known.classes, channels=3, size=32, samples=samples)
 
     def read(self) -> ImageParts:
         """Read both parts, downloading them first where they are missing."""
         self.facts()
-        pool, test = self._read(train=True), self._read(train=False)
-        taken, left = stratified(
-            pool.targets.numpy(),
-            self._validation,
-            seed=self._split_seed,
-            option="validation",
-            names=self._class_names(),
-        )
-        return ImageParts(pool.at(left), pool.at(taken), test, NORMALIZATIONS[self._normalization])
+        pool, test, names = self._read(train=True), self._read(train=False), self._class_names()
+        targets = pool.targets.numpy()
+        taken, left = stratified(targets, self._validation, seed=self._split_seed, option="validation", names=names)
+        used = left[fraction_of(targets[left], self._fraction, names=names)]
+        return ImageParts(pool.at(used), pool.at(taken), test, NORMALIZATIONS[self._normalization])
 
     def identity(self) -> Mapping[str, Any]:
         """Return the name, the split and the normalization; torchvision's checksums vouch for the files."""
+        # Left out where all is used, so that teachers that were trained before there were fractions are found.
+        few = {} if self._fraction in (None, 1) else {"fraction": self._fraction}
         return {
             "data": self._name,
             "validation": self._validation,
             "split_seed": self._split_seed,
             "normalization": self._normalization,
+            **few,
         }
 
     def _require_files(self) -> None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tskd_tune.errors import InputError, RunError
-from tskd_tune.output import Batch, Output
+from tskd_tune.output import Batch, Output, exact
 from tskd_tune.tasks.base import Part, Task, TaskFacts
 from tskd_tune.tasks.images import Augmentation, Normalization, ResidentImages, batch_bounds
 
@@ -118,7 +118,7 @@ class Classification(Task):
 
     def criterion(self, student: Output, batch: Batch) -> Tensor:
         """Return the cross-entropy of the logits, the mean over the batch, in float32 at least."""
-        return F.cross_entropy(_at_least_float32(student.logits), batch.targets)
+        return F.cross_entropy(exact(student.logits), batch.targets)
 
     @torch.no_grad()
     def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
@@ -144,14 +144,10 @@ class Classification(Task):
     def _sums(logits: Tensor, targets: Tensor) -> Tensor:
         """Return how many of ``[B, classes]`` are right at first, right among five, and the sum of the losses."""
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == targets.unsqueeze(1)
-        losses = F.cross_entropy(_at_least_float32(logits), targets, reduction="none").double()
+        losses = F.cross_entropy(exact(logits), targets, reduction="none").double()
         return torch.stack([best[:, 0].sum().double(), best.sum().double(), losses.sum()])
 
     def _loaded(self, part: str) -> ResidentImages:
         if part not in self._parts:
             raise RunError(f"task: the {part} part is not loaded; call load(device) first")
         return self._parts[part]
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

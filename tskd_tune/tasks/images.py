@@ -49,6 +49,10 @@ class Normalization:
         return cls(tuple(mean.tolist()), tuple(std.tolist()))
 
 
+IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""ImageNet's, as torchvision's networks use them."""
+
+
 @dataclass(frozen=True)
 class Crops:
     """One crop a sample: its top row and left column in the padded image, and whether it is mirrored; each ``[N]``."""

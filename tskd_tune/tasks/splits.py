@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
 from tskd_tune.errors import InputError
 
 TEST_SEED = 0
 """What splits off a test part where a data set has none of its own: constant, so that results stay comparable."""
+
+Fraction: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+"""A share of each class's training images."""
+
+FRACTION_SEED = 0
+"""What decides which share of the training images is used: constant, so that every seed learns from the same."""
 
 
 def quotas(counts: Sequence[int], total: int, *, option: str, names: Sequence[str], spare: int) -> NDArray[np.int64]:
@@ -85,6 +93,51 @@ def stratified(
         members = np.flatnonzero(targets == label)
         taken[stream.permutation(members)[:share]] = True
     return np.flatnonzero(taken), np.flatnonzero(~taken)
+
+
+def fraction_counts(counts: ArrayLike, fraction: float | None, *, names: Sequence[str]) -> NDArray[np.int64]:
+    """Return how many training images of each class a share of them is, to the nearest, ``[classes]``.
+
+    Args:
+        counts: training images of each class, ``[classes]``.
+        fraction: the share, above 0 and up to 1; None is all.
+        names: the name of each class, for messages.
+
+    Raises:
+        InputError: no image of a class would be left.
+    """
+    have = np.asarray(counts, dtype=np.int64)
+    if fraction is None:
+        return have
+    used: NDArray[np.int64] = np.rint(have * fraction).astype(np.int64)
+    bare = np.flatnonzero(used == 0)
+    if bare.size:
+        first = int(bare[0])
+        raise InputError(
+            f"task.fraction: {fraction} of the {have[first]} training images of class '{names[first]}' is not one; "
+            f"give at least {1 / have[first]:.2g}"
+        )
+    return used
+
+
+def fraction_of(targets: NDArray[np.int64], fraction: float | None, *, names: Sequence[str]) -> NDArray[np.int64]:
+    """Choose a share of each class's training samples; a smaller share is a part of a larger one.
+
+    Args:
+        targets: the class of each sample, ``[N]``.
+        fraction: the share, above 0 and up to 1; None is all.
+        names: the name of each class, for messages.
+
+    Returns:
+        The indices of the samples that are used, ascending.
+
+    Raises:
+        InputError: see ``fraction_counts``.
+    """
+    used = fraction_counts(np.bincount(targets, minlength=len(names)), fraction, names=names)
+    stream = np.random.RandomState(FRACTION_SEED)
+    chosen = [stream.permutation(np.flatnonzero(targets == label))[:count] for label, count in enumerate(used)]
+    return np.sort(np.concatenate(chosen))
 
 
 def _largest_remainder(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:

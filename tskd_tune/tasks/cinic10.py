@@ -1,0 +1,117 @@
+"""CINIC-10: CIFAR-10 with downsampled images of ImageNet, in the folders of the published archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from tskd_tune.errors import InputError
+from tskd_tune.tasks.base import TASKS, Task
+from tskd_tune.tasks.classification import Classification
+from tskd_tune.tasks.decoding import ImageFile
+from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
+from tskd_tune.tasks.image_files import FileImages, FileParts, few, held_out, listed
+from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.splits import Fraction
+
+Use = Literal["validation", "training", "unused"]
+Constants = Literal["cinic10", "measured"]
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+"""In the order of CIFAR-10, so that a network trained on one can be tried on the other."""
+
+NORMALIZATION = Normalization(mean=(0.47889522, 0.47227842, 0.43047404), std=(0.24205776, 0.23828046, 0.25874835))
+"""The published constants."""
+
+ARCHIVE = "CINIC-10.tar.gz from https://doi.org/10.7488/ds/2448"
+FOLDER = "cinic-10"
+PARTS = ("train", "valid", "test")
+
+
+@TASKS.register("cinic10", source="Darlow et al. 2018, arXiv 1810.03505; the published split and constants")
+def cinic10(
+    *,
+    batch_size: PositiveInt = 128,
+    valid_part: Use = "validation",
+    validation: NonNegativeInt = 0,
+    split_seed: NonNegativeInt = 0,
+    fraction: Fraction | None = None,
+    padding: NonNegativeInt = 4,
+    flip: bool = True,
+    normalization: Constants = "cinic10",
+    root: str | None = None,
+) -> Task:
+    """CINIC-10: ten classes, color images of 32 x 32; 90,000 each to train, to validate and to test.
+
+    Args:
+        batch_size: images in a training batch.
+        valid_part: what the images in ``valid/`` are: the validation part, whole; further training images, as the
+            authors' second benchmark has them; or unused, which saves their evaluation after every epoch.
+        validation: how many training images are held out, the same number of each class; 0 where ``valid/`` is the
+            validation part.
+        split_seed: what decides which.
+        fraction: the share of each class's remaining training images that is used (null: all of them), the same
+            images for every seed; a smaller share is a part of a larger one.
+        padding: zero pixels around an image before its random crop.
+        flip: mirror half of the training images.
+        normalization: mean and standard deviation, the published ones or measured in the training part.
+        root: the folder of ``train/``, ``valid/`` and ``test/`` (null: ``cinic-10`` in ``TSKD_TUNE_DATA``, else in
+            the user's cache folder).
+    """
+    selection = Selection(valid_part, validation, split_seed, fraction)
+    source = FileImages(
+        lambda: split_cinic10(_folder(root), selection),
+        size=32,
+        normalization=normalization,
+        constants=None if normalization == "measured" else NORMALIZATION,
+    )
+    return Classification(source, Augmentation(padding, flip), batch_size)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which files are used, and for what; the options of the task."""
+
+    valid_part: Use
+    validation: int
+    split_seed: int
+    fraction: float | None
+
+
+def split_cinic10(folder: Path, selection: Selection) -> FileParts:
+    """List the images of the three published folders and split them.
+
+    Raises:
+        InputError: a folder or the images of a class are missing, or a number does not apply.
+    """
+    if selection.valid_part == "validation" and selection.validation:
+        raise InputError(
+            f"task.validation: valid/ is the validation part, whole, but {selection.validation} training images were "
+            "asked for too; set it to 0, or task.valid_part to training or unused"
+        )
+    train, valid, test = (_listed(folder, part) for part in PARTS)
+    pool = [*train, *valid] if selection.valid_part == "training" else train
+    held, left = held_out(pool, selection.validation, seed=selection.split_seed, names=CLASSES, option="validation")
+    training, unused = few(left, selection.fraction, CLASSES)
+    if selection.valid_part == "validation":
+        held = valid
+    if selection.valid_part == "unused":
+        unused = [*unused, *valid]
+    return FileParts(folder, CLASSES, training, held, test, unused)
+
+
+def _listed(folder: Path, part: str) -> list[ImageFile]:
+    if not (folder / part).is_dir():
+        raise InputError(
+            f"task: cinic10 is not in {folder} (there is no {part}/); get {ARCHIVE} and unpack it there, so that "
+            f"train/, valid/ and test/ hold a folder for each class, or name the folder that holds them by task.root "
+            f"or, where it is called {FOLDER}, the one above it by {DATA_VARIABLE}"
+        )
+    return listed(folder / part, CLASSES, remedy=f"unpack {ARCHIVE} anew")
+
+
+def _folder(root: str | None) -> Path:
+    return (data_folder() / FOLDER if root is None else Path(root).expanduser()).absolute()
