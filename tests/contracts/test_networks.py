@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +17,17 @@ CLASSES = 7
 CHANNELS = 2
 SIZE = 8
 
+# What a network must be told; small ones stand for the rest.
+REQUIRED: dict[str, dict[str, Any]] = {"timm": {"model": "test_efficientnet"}, "torchvision": {"model": "resnet18"}}
+
 every_network = pytest.mark.parametrize("name", NETWORKS.names())
 
 
 def made(name: str, seed: int = 0) -> Network:
+    if name == "timm":
+        pytest.importorskip("timm")
     torch.manual_seed(seed)
-    return build(name, classes=CLASSES, channels=CHANNELS)
+    return build(name, classes=CLASSES, channels=CHANNELS, **REQUIRED.get(name, {}))
 
 
 def images(batch: int = 3) -> torch.Tensor:
@@ -34,7 +41,7 @@ def test_outputs_and_gradients(name):
 
     assert output.logits.shape == (3, CLASSES)
     assert output.embedding.ndim == 2
-    assert list(output.features) == list(output.preactivations)
+    assert list(output.preactivations) in (list(output.features), [])
     assert len(output.features) >= 3
     tapped = [*output.features.values(), *output.preactivations.values()]
     assert all(tensor.ndim == 4 and len(tensor) == 3 for tensor in tapped)
@@ -42,7 +49,9 @@ def test_outputs_and_gradients(name):
     sizes = [tensor.shape[-1] for tensor in output.features.values()]
     assert all(deeper <= shallow for shallow, deeper in pairwise(sizes))
 
-    F.cross_entropy(output.logits, torch.tensor([0, 1, 2])).backward()
+    # In eval mode too: in training a bias right before a batch norm has no gradient but rounding.
+    for logits in (output.logits, network.eval()(images()).logits):
+        F.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None, f"{key}: no gradient"
         assert parameter.grad.isfinite().all(), f"{key}: its gradient is not finite"
@@ -93,8 +102,37 @@ def test_a_state_goes_round_bit_for_bit(name):
 
     names = [key for key, _ in network.named_parameters(remove_duplicate=False)]
     assert len(names) == len(set(names)) == len(list(network.parameters()))
-    assert all(torch.equal(value, other.state_dict()[key]) for key, value in network.state_dict().items())
+    state = other.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     assert torch.equal(network.eval()(images()).logits, other.eval()(images()).logits)
+
+
+@every_network
+def test_a_copy_is_a_network_of_its_own(name):
+    network = made(name)
+    copied = copy.deepcopy(network)
+    assert torch.equal(network.eval()(images()).logits, copied.eval()(images()).logits)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    copied.train()(images())  # Which moves its batch norms.
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    assert any(not torch.equal(before[key], value) for key, value in copied.state_dict().items())
+
+
+@every_network
+def test_what_is_tapped_does_not_feel_activations_in_place(name):
+    network = made(name)
+    careful = copy.deepcopy(network)
+    for module in careful.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    torch.manual_seed(2)
+    output = network(images())
+    torch.manual_seed(2)
+    expected = careful(images())
+    for given, wanted in ((output.features, expected.features), (output.preactivations, expected.preactivations)):
+        assert all(torch.equal(given[stage], wanted[stage]) for stage in given)
+    assert torch.equal(output.embedding, expected.embedding)
+    assert all((before < 0).any() for before in output.preactivations.values())
 
 
 @every_network

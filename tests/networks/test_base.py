@@ -31,6 +31,8 @@ def test_the_registered_networks():
     assert set(NETWORKS.names()) >= {
         *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110, "8x4", "32x4")),
         *("wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
+        *("vgg8", "vgg13", "resnet18", "resnet34", "resnet50", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2"),
+        *("torchvision", "timm"),
     }
 
 

@@ -77,6 +77,80 @@ def test_every_layout_of_the_field_is_read(tmp_path, layout, zipped):
     assert report.parameters == sum(parameter.numel() for parameter in source.parameters())
 
 
+# Of every family, what it needs to be built; the small ones stand for the rest.
+FAMILIES = {
+    "wrn_16_1": {},
+    "vgg8": {},
+    "resnet18": {},
+    "mobilenet_v2": {},
+    "shufflenet_v1": {},
+    "shufflenet_v2": {},
+    "torchvision": {"model": "mobilenet_v3_small"},
+    "timm": {"model": "test_resnet"},
+}
+
+
+def of_family(name, seed=0, classes=10):
+    if name == "timm":
+        pytest.importorskip("timm")
+    torch.manual_seed(seed)
+    return build(name, classes=classes, **FAMILIES[name])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("layout", ["model", "data parallel", "student", "whole distiller"])
+def test_the_layouts_are_read_for_every_family(tmp_path, name, layout):
+    wrap, accuracy, ignored = LAYOUTS[layout]
+    source, target, path = of_family(name, 0), of_family(name, 1), tmp_path / "net.pth"
+    state = source.state_dict()
+    # As torch 0.4 left them: without the counters of batch norms.
+    older = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    torch.save(wrap(older), path)
+
+    report = load_into(target, path, name=name)
+
+    loaded = target.state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in state.items())
+    assert (report.accuracy, report.ignored) == (accuracy, ignored)
+    assert report.parameters == sum(parameter.numel() for parameter in source.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name, options in FAMILIES.items() if not options])
+def test_the_hint_names_every_family_whatever_its_classes_and_channels(tmp_path, name):
+    path = saved(tmp_path / "net.pth", build(name, classes=6, channels=1).state_dict())
+    sentence = refusal(path)
+    assert sentence.endswith(
+        f"; the file is a {name} with 6 classes for images of 1 channels: set name: {name}, or give a checkpoint of"
+        " resnet8 with 10 classes"
+    )
+
+
+def test_other_classes_of_another_package_are_named(tmp_path):
+    path = saved(tmp_path / "net.pth", of_family("torchvision", classes=10).state_dict())
+    with pytest.raises(InputError) as caught:
+        load_into(of_family("torchvision", classes=7), path, name="torchvision")
+    title = "torchvision's mobilenet_v3_small with 7 classes"
+    assert str(caught.value) == (
+        f"teacher: {path}: classifier.3.weight has shape [10, 1024] but {title} needs [7, 1024], classifier.3.bias has"
+        f" shape [10] but {title} needs [7]; the file has 10 classes for images of 3 channels: give one"
+        " that was trained on this task"
+    )
+
+
+def test_a_checkpoint_goes_to_another_package_and_comes_back(tmp_path):
+    """What torchvision itself saves is read, and what is written here is what torchvision reads."""
+    import torchvision
+
+    ours, path = of_family("torchvision"), tmp_path / "net.pth"
+    write_state(path, ours, facts={})
+    theirs = torchvision.models.get_model("mobilenet_v3_small", num_classes=10)
+    theirs.load_state_dict(torch.load(path)["model"])
+    torch.save(theirs.state_dict(), path)
+    other = of_family("torchvision", 1)
+    load_into(other, path, name="torchvision")
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in ours.state_dict().items())
+
+
 def test_a_scalar_of_numpy_1_is_read(tmp_path):
     path = tmp_path / "net.pth"
     payload = {"model": network().state_dict(), "best_acc": np.float64(70.25)}
@@ -132,8 +206,8 @@ def test_other_classes(tmp_path):
     path = saved(tmp_path / "net.pth", network(classes=10).state_dict())
     assert refusal(path, classes=100) == (
         f"teacher: {path}: fc.weight has shape [10, 64] but resnet8 with 100 classes needs [100, 64], "
-        "fc.bias has shape [10] but resnet8 with 100 classes needs [100]; the file is a resnet8 with 10 classes "
-        "for images of 3 channels: give one that was trained on this task"
+        "fc.bias has shape [10] but resnet8 with 100 classes needs [100]; the file has 10 classes for images of "
+        "3 channels: give one that was trained on this task"
     )
 
 

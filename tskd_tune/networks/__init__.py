@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from tskd_tune.errors import InputError
-from tskd_tune.networks import cifar_resnet, wide_resnet  # noqa: F401 (each import registers its networks)
+from tskd_tune.networks import (  # noqa: F401 (each import registers its networks)
+    cifar_resnet,
+    four_stage_resnet,
+    mobilenet_v2,
+    shufflenet,
+    shufflenet_v2,
+    timm_network,
+    torchvision_network,
+    vgg,
+    wide_resnet,
+)
 from tskd_tune.networks.base import NETWORKS, Network
 
 __all__ = ["NETWORKS", "Network", "build"]

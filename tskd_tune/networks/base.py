@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.output import BatchNormStatistics, Output, Shapes
 from tskd_tune.registry import Registry
 
@@ -26,17 +27,61 @@ class Network(nn.Module, ABC):
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return, by stage, the batch norm right before the stage's pre-activation; stages without one are absent."""
 
+    @property
+    def title(self) -> str:
+        """What messages call the network."""
+        return f"network {type(self).__name__}"
+
+    def tail(self, stage: str) -> nn.Module:
+        """Return the network behind a stage: ``features[stage]``, ``[B, C, H, W]``, to logits ``[B, classes]``.
+
+        Its layers are the network's own, not copies.
+
+        Raises:
+            InputError: the network cannot be entered there.
+        """
+        raise InputError(
+            f"{self.title}: cannot be entered at '{stage}'; the residual and the wide residual networks of CIFAR can"
+            " (resnet20, wrn_16_2)"
+        )
+
     def probe(self, channels: int, size: int) -> Shapes:
-        """Find the shapes of every output by one dry forward in eval mode, which leaves no trace."""
+        """Find the shapes of every output by one dry forward in eval mode, which leaves no trace.
+
+        Raises:
+            InputError: the network does not take such images.
+        """
         modes = {module: module.training for module in self.modules()}
         first = next(self.parameters())
         self.eval()
         try:
             with torch.no_grad():
                 return Shapes.of(self(torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype)))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise InputError(
+                f"{self.title}: a forward of images [{channels}, {size}, {size}] fails ({reason});"
+                " choose a network that takes images of this size, or resize them"
+            ) from error
         finally:
             for module, mode in modes.items():
                 module.training = mode
+
+
+def statistics(norms: Mapping[str, nn.BatchNorm2d]) -> dict[str, BatchNormStatistics]:
+    """Return what a margin is computed from, of the batch norm of every stage."""
+    return {stage: BatchNormStatistics(norm.weight.detach(), norm.bias.detach()) for stage, norm in norms.items()}
+
+
+def behind(stage: str, stages: Sequence[str]) -> Sequence[str]:
+    """Return the stages that follow one.
+
+    Raises:
+        InputError: there is no such stage.
+    """
+    if stage not in stages:
+        raise InputError(f"networks: there is no stage '{stage}' to enter at{did_you_mean(stage, stages)}")
+    return stages[stages.index(stage) + 1 :]
 
 
 NETWORKS: Registry[Network] = Registry("networks")

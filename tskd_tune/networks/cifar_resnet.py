@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.networks.base import NETWORKS, Network
+from tskd_tune.networks.base import NETWORKS, Network, behind, statistics
 from tskd_tune.output import BatchNormStatistics, Output
 
 Widths = tuple[int, int, int, int]
@@ -94,10 +94,32 @@ class CifarResNet(Network):
         """Return the batch norm of the stem and, for each stage, the second one of its last block."""
         norms = {"stem": self.bn1}
         norms |= {stage: cast("BasicBlock", blocks[-1]).bn2 for stage, blocks in self._stages().items()}
-        return {stage: BatchNormStatistics(norm.weight.detach(), norm.bias.detach()) for stage, norm in norms.items()}
+        return statistics(norms)
+
+    def tail(self, stage: str) -> nn.Module:
+        """Return the network behind a stage, the stem or another; see `Network.tail`."""
+        stages = self._stages()
+        return _Tail((stages[name] for name in behind(stage, ["stem", *stages])), self.fc)
 
     def _stages(self) -> dict[str, nn.Sequential]:
         return {"stage1": self.layer1, "stage2": self.layer2, "stage3": self.layer3}
+
+
+class _Tail(nn.Module):
+    """The last stages of a network, and its classifier."""
+
+    def __init__(self, stages: Iterable[nn.Sequential], fc: nn.Linear) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.fc = fc
+
+    def forward(self, activated: Tensor) -> Tensor:
+        """Map activated features ``[B, C, H, W]`` to logits ``[B, classes]``."""
+        for stage in self.stages:
+            for block in cast("nn.Sequential", stage):
+                activated = F.relu(block(activated))
+        logits: Tensor = self.fc(activated.mean(dim=(2, 3)))
+        return logits
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Sequential:

@@ -8,6 +8,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from tskd_tune.errors import InputError
 from tskd_tune.files import write_whole
 from tskd_tune.networks.base import NETWORKS, Network
+from tskd_tune.networks.wrapped import Wrapped
 
 WRAPPERS = ("model", "state_dict", "student_best")
 ACCURACIES = ("accuracy", "best_acc")
@@ -99,10 +101,10 @@ def load_into(network: Network, path: Path, *, name: str, where: str = "teacher"
     """
     file = read_state(path, where=where)
     own = network.state_dict()
-    problems = _misfits(file.state, own, _title(name, own))
+    title = network.title if isinstance(network, Wrapped) else name
+    problems = _misfits(file.state, own, _title(title, own))
     if problems:
-        hint = _hint(file.state, name, own)
-        raise InputError(f"{where}: {path}: {_few(problems)}; {hint}")
+        raise InputError(f"{where}: {path}: {_few(problems)}; {_hint(file.state, own, title)}")
     broken = [key for key, tensor in file.state.items() if not bool(tensor.isfinite().all())]
     if broken:
         raise InputError(f"{where}: {path}: {broken[0]} has values that are not finite; give another checkpoint")
@@ -226,12 +228,17 @@ def _few(words: list[str]) -> str:
     return ", ".join(words[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def _end_names(state: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """Return the names of the first convolution and of the last linear layer, as they stand in a state."""
+    convolutions = [key for key, tensor in state.items() if tensor.ndim == 4]
+    linear = [key for key, tensor in state.items() if tensor.ndim == 2 and key.endswith(".weight")]
+    return (convolutions[0], linear[-1]) if convolutions and linear else None
+
+
 def _ends(state: Mapping[str, Tensor]) -> tuple[int, int] | None:
-    """Return the classes and the image channels of a state, if it names its two ends as the field does."""
-    first, last = state.get("conv1.weight"), state.get("fc.weight")
-    if first is None or last is None or first.ndim != 4 or last.ndim != 2:
-        return None
-    return last.shape[0], first.shape[1]
+    """Return the classes and the image channels of a state, if it has the two ends of a classifier."""
+    names = _end_names(state)
+    return None if names is None else (state[names[1]].shape[0], state[names[0]].shape[1])
 
 
 def _title(name: str, state: Mapping[str, Tensor]) -> str:
@@ -239,28 +246,38 @@ def _title(name: str, state: Mapping[str, Tensor]) -> str:
     return f"{name} with {ends[0]} classes" if ends else name
 
 
-def _hint(state: Mapping[str, Tensor], name: str, own: Mapping[str, Tensor]) -> str:
+def _hint(state: Mapping[str, Tensor], own: Mapping[str, Tensor], title: str) -> str:
     """Say what to do: name the network that the file is of, or give another file."""
-    ends = _ends(state)
-    fitting = _fitting(state, *ends) if ends else None
-    if ends is None or fitting is None:
-        return f"give a checkpoint of {_title(name, own)}"
-    found = f"the file is a {fitting} with {ends[0]} classes for images of {ends[1]} channels"
-    if fitting == name:
-        return f"{found}: give one that was trained on this task"
-    return f"{found}: set name: {fitting}, or give a checkpoint of {_title(name, own)}"
+    ends, remedy = _ends(state), f"give a checkpoint of {_title(title, own)}"
+    if ends is None:
+        return remedy
+    size = f"{ends[0]} classes for images of {ends[1]} channels"
+    if _body(state) == _body(own):
+        return f"the file has {size}: give one that was trained on this task"
+    fitting = _fitting(state)
+    return remedy if fitting is None else f"the file is a {fitting} with {size}: set name: {fitting}, or {remedy}"
 
 
-def _fitting(state: Mapping[str, Tensor], classes: int, channels: int) -> str | None:
-    """Return the registered network whose names and shapes are those of a state."""
-    shapes = _shapes(state)
-    for entry in NETWORKS:
-        fields = NETWORKS.options(entry.name).model_fields.values()
-        if any(field.is_required() for field in fields):
-            continue
-        # On the CPU: the meta device would first import torch's compiler, which takes seconds.
-        with torch.random.fork_rng(devices=[]):
-            candidate = NETWORKS.build(entry.name, classes, channels)
-        if _shapes(candidate.state_dict()) == shapes:
-            return entry.name
-    return None
+def _fitting(state: Mapping[str, Tensor]) -> str | None:
+    """Return the registered network whose names and shapes are those of a state, whatever its classes and channels."""
+    given = _body(state)
+    required = {entry.name: NETWORKS.options(entry.name).model_fields.values() for entry in NETWORKS}
+    ready = [name for name, fields in required.items() if not any(field.is_required() for field in fields)]
+    return next((name for name in ready if _registered_body(name) == given), None)
+
+
+@cache
+def _registered_body(name: str) -> dict[str, list[int]]:
+    # On the CPU: the meta device would first import torch's compiler, which takes seconds.
+    with torch.random.fork_rng(devices=[]):
+        return _body(NETWORKS.build(name, 1, 1).state_dict())
+
+
+def _body(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    """Return names and shapes without what a task sets: the channels of the images and the number of classes."""
+    convolution, linear = _end_names(state) or ("", "")
+    left_out = {convolution: 1, linear: 0, f"{linear.removesuffix('weight')}bias": 0}
+    return {
+        key: [size for dimension, size in enumerate(shape) if dimension != left_out.get(key)]
+        for key, shape in _shapes(state).items()
+    }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.networks.base import NETWORKS, Network
+from tskd_tune.networks.base import NETWORKS, Network, behind, statistics
 from tskd_tune.output import BatchNormStatistics, Output
 
 STEM = 16
@@ -117,10 +117,29 @@ class WideResNet(Network):
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return, by stage, the batch norm that reads its sum."""
         norms = (self.block1.norm, self.block2.norm, self.block3.norm, self.bn1)
-        return {
-            stage: BatchNormStatistics(norm.weight.detach(), norm.bias.detach())
-            for stage, norm in zip(STAGES, norms, strict=True)
-        }
+        return statistics(dict(zip(STAGES, norms, strict=True)))
+
+    def tail(self, stage: str) -> nn.Module:
+        """Return the network behind a stage, the stem or another; see `Network.tail`."""
+        stages = dict(zip(STAGES[1:], (self.block1, self.block2, self.block3), strict=True))
+        return _Tail((stages[name] for name in behind(stage, STAGES)), self.bn1, self.fc)
+
+
+class _Tail(nn.Module):
+    """The last stages of a network, its final batch norm and its classifier."""
+
+    def __init__(self, stages: Iterable[WideStage], bn: nn.BatchNorm2d, fc: nn.Linear) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.bn1 = bn
+        self.fc = fc
+
+    def forward(self, total: Tensor) -> Tensor:
+        """Map a stage's raw sums ``[B, C, H, W]`` to logits ``[B, classes]``."""
+        for stage in self.stages:
+            total, _ = stage(total)
+        logits: Tensor = self.fc(F.relu(self.bn1(total)).mean(dim=(2, 3)))
+        return logits
 
 
 def _register(name: str, blocks: int, widening: int) -> Callable[..., WideResNet]:

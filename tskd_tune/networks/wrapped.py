@@ -1,0 +1,139 @@
+"""Networks of other packages: watched while they run, and saved under their own names of parameters."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tskd_tune.errors import InputError
+from tskd_tune.networks.base import Network
+
+# The attribute that holds the model, which the names of a state dict leave out.
+PREFIX = "model."
+Passage = tuple[Tensor, Tensor]
+State = dict[str, Any]
+
+
+class Wrapped(Network):
+    """A model of another package with its stages tapped, which `watched` does from outside.
+
+    The state dict has the model's own names, without those of the wrapping, so that published checkpoints are read
+    and exported ones are read by the package that the model is from.
+
+    Attributes:
+        publisher: the package, as ``teacher.weights`` names it.
+        model: the package's own model.
+        model_name: its name in the package.
+        classes: the number of its classes.
+        channels: the channels of its images.
+    """
+
+    publisher: ClassVar[str]
+
+    def __init__(self, model: nn.Module, model_name: str, classes: int, channels: int) -> None:
+        """Wrap a model for ``classes`` classes and images of ``channels`` channels."""
+        super().__init__()
+        self.model = model
+        self.model_name = model_name
+        self.classes = classes
+        self.channels = channels
+        self.register_state_dict_post_hook(_strip)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_prepend)  # type: ignore[no-untyped-call]
+
+    @property
+    def title(self) -> str:
+        """What messages call the network."""
+        return f"{self.publisher}'s {self.model_name}"
+
+    @abstractmethod
+    def load_published(self, tag: str) -> None:
+        """Load the weights that the package publishes for this model under a tag, from its cache or its servers.
+
+        Raises:
+            InputError: there are none of this name or for these classes, or they can neither be read nor downloaded.
+        """
+
+    def check_published(self, tag: str, classes: int, channels: int) -> None:
+        """Refuse published weights that were trained on other classes or for other images than the network's.
+
+        Raises:
+            InputError: they do not fit.
+        """
+        if (classes, channels) != (self.classes, self.channels):
+            raise InputError(
+                f"the weights '{tag}' of {self.title} are for {classes} classes and {channels} channels, but the task"
+                f" has {self.classes} classes and {self.channels} channels, which a teacher must know; use weights:"
+                " auto, or give a checkpoint that was trained on this task"
+            )
+
+    def load_from(self, make: Callable[[], nn.Module], tag: str, place: str) -> None:
+        """Take the weights of the model that ``make`` loads, or say what stood in the way.
+
+        Args:
+            make: builds the package's model with its published weights.
+            tag: the name of the weights.
+            place: from where they are downloaded, to where, and how to bring them by hand.
+
+        Raises:
+            InputError: they can neither be downloaded nor read.
+        """
+        try:
+            # The weights that are drawn first are thrown away; nobody's stream of random numbers shall notice.
+            with torch.random.fork_rng(devices=[]):
+                state = make().state_dict()
+        except OSError as error:
+            raise InputError(
+                f"the weights '{tag}' of {self.title} are not at hand and could not be downloaded"
+                f" ({_first_line(error)}); {place}"
+            ) from error
+        except Exception as error:  # A damaged file fails anywhere in its reader, with any class of error.
+            raise InputError(
+                f"the weights '{tag}' of {self.title} could not be read ({_first_line(error)}); delete the damaged"
+                f" file; {place}"
+            ) from error
+        self.model.load_state_dict(state)
+
+
+@contextmanager
+def watched(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Passage]]:
+    """Keep what modules read and return while the block runs; of a module that runs more than once, the last time.
+
+    Nothing stays behind, so that a network can be copied and watched again.
+
+    Yields:
+        name -> its first argument and its output, once it has run.
+    """
+    seen: dict[str, Passage] = {}
+    handles = [module.register_forward_hook(_keeper(seen, name)) for name, module in modules.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keeper(seen: dict[str, Passage], name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen[name] = (inputs[0], output)
+
+    return keep
+
+
+def _strip(module: nn.Module, state: State, prefix: str, metadata: Mapping[str, Any]) -> None:
+    held = f"{prefix}{PREFIX}"
+    for key in [key for key in state if key.startswith(held)]:
+        state[prefix + key.removeprefix(held)] = state.pop(key)
+
+
+def _prepend(module: nn.Module, state: State, prefix: str, *ignored: Any) -> None:
+    for key in [key for key in state if key.startswith(prefix)]:
+        state[f"{prefix}{PREFIX}{key.removeprefix(prefix)}"] = state.pop(key)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
