@@ -12,7 +12,7 @@ FLOORS = [
     ["errors"],
     ["registry", "output", "documents", "files"],
     ["method"],
-    ["networks", "tasks", "distillers"],
+    ["networks", "tasks", "distillers", "teaching"],
     ["training"],
     ["experiment"],
     ["records"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,39 @@ def test_a_shipped_teacher_is_used_on_a_machine_that_never_trained_it(
     kept = tmp_path / "worker" / "teachers" / f"{teacher.key}.pth"
     assert kept.read_bytes() == content
     assert Row.model_validate(one.step()["rows"][0]).teacher.key == teacher.key  # type: ignore[union-attr]
+
+
+def test_one_shipped_file_is_enough_to_replay_a_teacher(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = tiny(teacher={"replay": 3, "training": {"epochs": 3}})
+    expected = trial(experiment, [1])
+    teacher = obtain(experiment, TeacherCache(), lambda record: None)
+    key = key_of(experiment)
+    assert teacher is not None and teacher.path is not None and key is not None
+    content = teacher.path.read_bytes()
+    away = replace(teacher, path=tmp_path / "not here.pth")
+    monkeypatch.setenv("TSKD_TUNE_CACHE", str(tmp_path / "worker"))
+    shipped = trial(experiment, [1], Shipped("sweep", None, "val_top1", "max", {key: (away, content)}), teacher=key)
+    for _ in range(6):
+        wanted, found = expected.step()["records"][0], shipped.step()["records"][0]
+        assert wanted["loss"] == found["loss"]
+    assert "review_loss" in found
+
+
+def test_an_untrained_teacher_is_made_by_the_trial_itself(tiny: Tiny, tmp_path: Path) -> None:
+    online = tiny(teacher={"weights": "untrained"}, distiller="ekd", review=None, training={"epochs": 2})
+    one = trial(online, [1, 2])
+    one.step()
+    one.save_checkpoint(str(tmp_path))
+    last = one.step()
+    again = trial(online, [1, 2])
+    again.load_checkpoint(str(tmp_path))
+    assert again.step()["test_teacher_loss"] == last["test_teacher_loss"]
+    row = Row.model_validate(last["rows"][0])
+    assert row.metrics["test_teacher_top1"] == last["records"][0]["test_teacher_top1"]
+    assert row.teacher is not None and (row.teacher.source, row.teacher.key) == ("untrained", None)
+    assert last["records"][0]["test_teacher_loss"] != last["records"][1]["test_teacher_loss"], "a seed has its teacher"
 
 
 def test_silent_reviews_are_said_in_the_row(tiny: Tiny) -> None:

@@ -187,6 +187,7 @@ class SweepTrial(tune.Trainable):
         if given.teacher is None or given.teacher not in self.shipped.teachers:
             return obtain(experiment, TeacherCache(), progress=lambda record: None)
         teacher, content = self.shipped.teachers[given.teacher]
+        assert teacher.path is not None and teacher.key is not None
         if teacher.path.exists():
             return teacher
         path = TeacherCache().path(teacher.key)

@@ -1,7 +1,8 @@
 """No knob is unused: every option of an experiment, when flipped, changes what its line here names.
 
 The options of the method's own parts are flipped in ``tests/method/test_options.py``, those of tasks in
-``tests/contracts/test_tasks.py``, those of distillers in ``tests/distillers``.
+``tests/contracts/test_tasks.py``, those of distillers in ``tests/distillers``, those of teacher methods in
+``tests/teaching``.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
     "preset": ("paper_literal", lambda e: e.plain()["review"]["transform"]["norm"], {}),
     "teacher.weights": ("other.pth", lambda e: e.teacher.weights, {}),  # tests/experiment/test_teacher.py reads one
     "teacher.batch_norm": ("train", weights, {}),
+    "teacher.replay": (2, weights, {"teacher": {"training": {"epochs": 2, "lr": 0.1}}}),
+    "student.resolution": (4, weights, {}),
     **{
         f"teacher.training.{name}": (value, teacher_key, {})
         for name, value in {
@@ -83,6 +86,7 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
             "momentum": 0.5,
             "nesterov": True,
             "weight_decay": 0.0,
+            "method.name": "soteacher",  # the options of methods: tests/teaching
             "seed": 1,
         }.items()
     },

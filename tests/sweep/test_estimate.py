@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tskd_tune import documents
 from tskd_tune.experiment import Experiment
+from tskd_tune.method.memory import Frozen
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.training.teachers import CACHE_VARIABLE
@@ -37,7 +38,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Let a step cost `GENERAL` or `REVIEW` seconds, and evaluating an image `IMAGE`."""
     clock = Clock()
-    real_step, real_assemble = Trainer.step, estimate.assemble
+    real_step = Trainer.step
 
     def step(self: Trainer, batch: Any, epoch: int, number: int, *, review: bool) -> Any:
         before = clock.now
@@ -45,18 +46,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         clock.now = before + (REVIEW if review else GENERAL) * (10 if number == 0 else 1)
         return done
 
-    def assemble(*parts: Any) -> Trainer:
-        trainer = real_assemble(*parts)
+    def look(module: Any, images: tuple[Tensor]) -> None:
+        if not module.training:
+            clock.now += IMAGE * len(images[0])
 
-        def look(module: Any, images: tuple[Tensor]) -> None:
-            if not module.training:
-                clock.now += IMAGE * len(images[0])
+    def watched(assemble: Callable[..., Trainer]) -> Callable[..., Trainer]:
+        def watch(*parts: Any) -> Trainer:
+            trainer = assemble(*parts)
+            for network in (trainer.student, trainer.teacher):
+                if network is not None and not isinstance(network, Frozen):
+                    network.register_forward_pre_hook(look)
+            return trainer
 
-        trainer.student.register_forward_pre_hook(look)
-        return trainer
+        return watch
 
     monkeypatch.setattr(Trainer, "step", step)
-    monkeypatch.setattr(estimate, "assemble", assemble)
+    for name in ("assemble", "assemble_teacher"):
+        monkeypatch.setattr(estimate, name, watched(getattr(estimate, name)))
     return clock
 
 
@@ -111,6 +117,28 @@ def test_a_teacher_that_is_missing_is_counted(
     estimate.TeacherCache().path(key).write_bytes(b"")
     ready = estimate.of_experiment(experiment, clock=clock)
     assert ready.teachers == 0 and ready.hours == pytest.approx(missing.hours - missing.teacher_hours)
+
+
+@pytest.mark.parametrize("over", [{"replay": 2}, *({"training": {"method": name}} for name in ("sftn", "soteacher"))])
+def test_a_teacher_of_another_kind_is_a_training_too(
+    over: dict[str, Any], tiny: Read, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    plain = {"training": {"epochs": 5}}
+    estimate.TeacherCache().path(estimate.teacher_key(tiny(teacher=plain))).write_bytes(b"")
+    found = estimate.of_experiment(tiny(teacher=documents.merge(plain, over)), clock=clock)
+    assert (found.teachers, found.teacher_hours * 3600) == (1, pytest.approx(5 * STEPS * GENERAL + 48 * IMAGE))
+
+
+def test_an_untrained_teacher_costs_nothing_beforehand_and_its_evaluation_at_the_end(
+    tiny: Read, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    online = tiny(teacher={"weights": "untrained"}, distiller="ekd", review=None)
+    found = estimate.of_experiment(online, clock=clock)
+    assert (found.teachers, found.teacher_hours) == (0, 0)
+    assert found.hours * 3600 == pytest.approx(6 * STEPS * GENERAL + (56 + 16) * IMAGE)
+    assert not any(tmp_path.rglob("*.pth"))
 
 
 @pytest.mark.usefixtures("cached")

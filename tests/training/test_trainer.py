@@ -270,11 +270,22 @@ def test_a_review_shows_what_its_first_batch_says_of_each_loss(tiny: Tiny) -> No
 
 
 @pytest.mark.parametrize("share", [0.1, 2.0])
-def test_auto_lambda_gives_the_review_its_share_of_the_tasks_gradient_once(tiny: Tiny, share: float) -> None:
-    history = trained(tiny(review={"lambda": {"auto": share}})).history
+@pytest.mark.parametrize("distiller", ["none", "kd", "ka"])
+def test_auto_lambda_gives_the_review_its_share_of_the_other_losses_gradient_once(
+    tiny: Tiny, share: float, distiller: str
+) -> None:
+    history = trained(tiny(review={"lambda": {"auto": share}}, distiller=distiller)).history
     first, second = history[2], history[5]
-    assert first["grad_norm_review"] == pytest.approx(share * first["grad_norm_task"], rel=1e-4)
+    assert first["grad_norm_review"] == pytest.approx(share * first["grad_norm_others"], rel=1e-4)
     assert first["lambda"] == second["lambda"] > 0
+    if distiller == "none":
+        assert first["grad_norm_others"] == first["grad_norm_task"]
+
+
+def test_the_other_losses_gradient_is_that_of_their_sum(tiny: Tiny) -> None:
+    first = trained(tiny(distiller="kd")).history[2]
+    task, kd, cosine = (first[name] for name in ("grad_norm_task", "grad_norm_kd", "grad_cosine_kd"))
+    assert first["grad_norm_others"] ** 2 == pytest.approx(task**2 + kd**2 + 2 * cosine * task * kd, rel=1e-3)
 
 
 def test_auto_lambda_refuses_a_review_without_a_gradient_on_the_student(tiny: Tiny) -> None:

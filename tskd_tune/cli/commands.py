@@ -47,6 +47,7 @@ class Kind(StrEnum):
     DISTILLERS = "distillers"
     NETWORKS = "networks"
     TASKS = "tasks"
+    TEACHER_METHODS = "teacher_methods"
     TRANSFORMS = "transforms"
     EXTRACTORS = "extractors"
     SEARCHERS = "searchers"

@@ -16,9 +16,20 @@ from tskd_tune.networks import NETWORKS
 from tskd_tune.registry import Registry
 from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
 from tskd_tune.tasks import TASKS
+from tskd_tune.teaching import TEACHER_METHODS
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
-    registry.kind: registry for registry in (DISTILLERS, NETWORKS, TASKS, TRANSFORMS, EXTRACTORS, SEARCHERS, SCHEDULERS)
+    registry.kind: registry
+    for registry in (
+        DISTILLERS,
+        NETWORKS,
+        TASKS,
+        TEACHER_METHODS,
+        TRANSFORMS,
+        EXTRACTORS,
+        SEARCHERS,
+        SCHEDULERS,
+    )
 }
 
 

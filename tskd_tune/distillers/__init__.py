@@ -2,7 +2,27 @@
 
 from typing import Any
 
-from tskd_tune.distillers import at, combined, kd, none  # noqa: F401 (each import registers its distiller)
+from tskd_tune.distillers import (  # noqa: F401 (each import registers its distiller)
+    at,
+    combined,
+    crd,
+    dkd,
+    dtd,
+    ekd,
+    fitnet,
+    ka,
+    kd,
+    logit_standardization,
+    multi_level,
+    none,
+    ofd,
+    pkt,
+    review_kd,
+    rkd,
+    sad,
+    sp,
+    vid,
+)
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need, needs_of
 from tskd_tune.output import Probe
 

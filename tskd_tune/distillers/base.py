@@ -57,6 +57,10 @@ class Distiller(nn.Module, ABC):
             random: the distiller's own stream of the epoch, on the CPU; what is drawn from it alone resumes exactly.
         """
 
+    def trains_teacher(self, epoch: int) -> bool:
+        """Tell whether the teacher learns in an epoch, counted from 0; in others it is as frozen as any."""
+        return Need.TRAINABLE_TEACHER in self.needs
+
 
 DISTILLERS: Registry[Distiller] = Registry("distillers")
 

@@ -40,8 +40,10 @@ class Combined(Distiller):
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Return each part's losses: ``label`` of a part with one, ``label_name`` of one with more."""
         losses: dict[str, Tensor] = {}
+        constant = teacher.detached()
         for label, part in zip(self.parts, self._parts(), strict=True):
-            found = part(student, teacher, batch)
+            # A part that trains its teacher does not hand it over to its neighbors.
+            found = part(student, teacher if Need.TRAINABLE_TEACHER in part.needs else constant, batch)
             losses |= {label if len(found) == 1 else f"{label}_{name}": loss for name, loss in found.items()}
         return losses
 
@@ -49,6 +51,10 @@ class Combined(Distiller):
         """Tell every part; they draw from one stream, in their order."""
         for part in self._parts():
             part.begin_epoch(epoch, random)
+
+    def trains_teacher(self, epoch: int) -> bool:
+        """Tell whether a part trains the teacher in an epoch."""
+        return any(part.trains_teacher(epoch) for part in self._parts())
 
     def _parts(self) -> list[Distiller]:
         return [part for part in self.parts.values() if isinstance(part, Distiller)]

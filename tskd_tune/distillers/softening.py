@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-def exact(values: Tensor) -> Tensor:
-    """Return the values in float32 at least, also under autocast."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+from tskd_tune.errors import InputError
+from tskd_tune.output import Probe, exact
 
 
 def log_softened(logits: Tensor, temperature: float | Tensor) -> Tensor:
@@ -17,7 +14,28 @@ def log_softened(logits: Tensor, temperature: float | Tensor) -> Tensor:
     return functional.log_softmax(exact(logits) / temperature, dim=1)
 
 
+def kl_divergences(given: Tensor, wanted: Tensor) -> Tensor:
+    """Return ``KL(wanted || given)`` of every sample, ``[B]``, of log-probabilities ``[B, classes]``."""
+    return functional.kl_div(given, wanted, reduction="none", log_target=True).sum(dim=1)
+
+
 def divergences(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
     """Return ``KL(softmax(t / T) || softmax(s / T))`` of every sample, ``[B]``, of logits ``[B, classes]``."""
-    given, wanted = log_softened(student, temperature), log_softened(teacher, temperature)
-    return functional.kl_div(given, wanted, reduction="none", log_target=True).sum(dim=1)
+    return kl_divergences(log_softened(student, temperature), log_softened(teacher, temperature))
+
+
+def refuse_two_classes(probe: Probe | None, name: str, reason: str) -> None:
+    """Refuse a task of two classes, in which a distiller of logits has nothing to say.
+
+    Args:
+        probe: the networks and the task; without one nothing is refused.
+        name: the distiller's, which the message begins with.
+        reason: what the distiller lacks there.
+
+    Raises:
+        InputError: the task has fewer than three classes.
+    """
+    if probe is not None and probe.classes < 3:
+        raise InputError(
+            f"distiller: '{name}' needs at least 3 classes, but the task has {probe.classes}: {reason}; choose kd"
+        )

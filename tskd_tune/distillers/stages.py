@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 from torch import Tensor
 
-from tskd_tune.errors import InputError
+from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.method.taps import pooled
-from tskd_tune.output import Output, Probe
+from tskd_tune.output import Output, Probe, Shapes
 
 STEM = "stem"
+Who = Literal["student", "teacher"]
 
 
 def shared_stages(probe: Probe, name: str) -> tuple[str, ...]:
@@ -30,6 +34,50 @@ def shared_stages(probe: Probe, name: str) -> tuple[str, ...]:
             " with as many stages, or a distiller that reads logits or embeddings"
         )
     return stages
+
+
+def require_stage(probe: Probe, stage: str, name: str) -> None:
+    """Refuse networks that do not both have a stage, the stem or another, that an option asks for.
+
+    Raises:
+        InputError: the student or the teacher lacks it.
+    """
+    for who, shapes in (("student", probe.student), ("teacher", probe.teacher)):
+        if stage not in shapes.features:
+            raise InputError(
+                f"distiller: '{name}' compares the stage '{stage}', which the {who} lacks"
+                f"{did_you_mean(stage, shapes.features)}"
+            )
+
+
+def own_stages(shapes: Shapes, name: str, who: Who) -> tuple[str, ...]:
+    """Return a network's stages behind its stem, shallow to deep, for distillers that pair them themselves.
+
+    Raises:
+        InputError: there are none.
+    """
+    stages = tuple(stage for stage in shapes.features if stage != STEM)
+    if not stages:
+        raise InputError(
+            f"distiller: '{name}' compares stages, but the {who} has none behind its stem; choose another {who}, or a"
+            " distiller that reads logits or embeddings"
+        )
+    return stages
+
+
+def require_preactivations(shapes: Shapes, stages: Sequence[str], name: str, who: Who) -> None:
+    """Refuse a network that does not show every one of the stages before its activation.
+
+    Raises:
+        InputError: a pre-activation is missing.
+    """
+    missing = [stage for stage in stages if stage not in shapes.preactivations]
+    if missing:
+        raise InputError(
+            f"distiller: '{name}' reads the {who}'s stages before their activation, but there is no such map of"
+            f" '{missing[0]}' (known: {', '.join(shapes.preactivations) or 'none'}); choose another {who}, or a"
+            " distiller that reads features"
+        )
 
 
 def with_larger_pooled(student: Output, teacher: Output, stage: str) -> tuple[Tensor, Tensor]:

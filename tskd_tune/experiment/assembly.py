@@ -7,7 +7,7 @@ distiller's regressor) leaves the student, the data order and the augmentation o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tskd_tune.distillers import DISTILLERS, needs_of
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import InputError
-from tskd_tune.experiment.schema import Experiment, Review
+from tskd_tune.experiment.schema import AUTO, Experiment, Review
 from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite, build_extractors
 from tskd_tune.method.memory import Frozen, Memory
 from tskd_tune.method.review import ReviewLoss
@@ -27,11 +27,14 @@ from tskd_tune.method.taps import Taps
 from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.networks import NETWORKS
 from tskd_tune.networks.base import Network
+from tskd_tune.networks.resolution import Downsample
 from tskd_tune.networks.weights import load_into
 from tskd_tune.output import Probe
 from tskd_tune.registry import Component
 from tskd_tune.tasks import TASKS
 from tskd_tune.tasks.base import Task, TaskFacts
+from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod, method_needs
+from tskd_tune.training.replay import Replay, State, read_trajectory
 from tskd_tune.training.reviewing import ExtractorTraining, Reviewing
 from tskd_tune.training.streams import initialization
 from tskd_tune.training.trainer import Trainer
@@ -42,15 +45,17 @@ class TeacherFile:
     """A teacher that was trained or verified, and what its run's row says of it.
 
     Attributes:
-        source: ``auto``, or the path that was given.
-        key: the digest of the recipe or of the file.
-        test_top1: its accuracy on the test part, in percent; None where the task has no top-1.
+        source: ``auto``, ``untrained``, or the path or the name of published weights that was given.
+        path: its file; None for an untrained teacher, which has none.
+        key: the digest of the recipe or of the file; None without one.
+        test_top1: its accuracy on the test part, in percent, before the student is trained; None where the task has no
+            top-1, or the teacher was never trained.
     """
 
     name: str
     source: str
-    path: Path
-    key: str
+    path: Path | None
+    key: str | None
     parameters: int
     test_top1: float | None
 
@@ -65,14 +70,49 @@ def build(experiment: Experiment, teacher: TeacherFile | None) -> Trainer:
     task = task_of(experiment)
     task.load(execution.device)
     network = None
+    past: Sequence[State] = ()
     if teacher is not None:
         network = teacher_network(experiment, task.facts())
-        load_into(network, teacher.path, name=teacher.name)
-    return assemble(experiment, task, network, task.targets)
+        if teacher.path is not None:
+            load_into(network, teacher.path, name=teacher.name)
+            past = trajectory(experiment, teacher.path)
+    return assemble(experiment, task, network, task.targets, past)
 
 
-def assemble(experiment: Experiment, task: Task, teacher: Network | None, targets: Tensor) -> Trainer:
-    """Compose the parts around a task and a teacher's network, which becomes frozen unless it is to be trained."""
+def build_teacher(experiment: Experiment) -> Trainer:
+    """Build the training of an experiment's teacher, its data loaded.
+
+    Raises:
+        InputError: data or options do not fit together.
+    """
+    task = task_of(experiment)
+    task.load(experiment.training.execution().device)
+    return assemble_teacher(experiment, task, task.targets)
+
+
+def trajectory(experiment: Experiment, path: Path) -> Sequence[State]:
+    """Read what is replayed of a teacher's training from its file; nothing where nothing is.
+
+    Raises:
+        InputError: the file does not hold what shall be replayed.
+    """
+    assert experiment.teacher is not None
+    count = experiment.teacher.replay
+    return () if count is None else read_trajectory(path, count)
+
+
+def assemble(
+    experiment: Experiment, task: Task, teacher: Network | None, targets: Tensor, past: Sequence[State] = ()
+) -> Trainer:
+    """Compose the parts around a task and a teacher's network, which becomes frozen unless it is to be trained.
+
+    Args:
+        experiment: what is composed.
+        task: the data, which need not be loaded.
+        teacher: its network, with its weights; None where nobody asks for it.
+        targets: ``[N]``, the class of every training sample.
+        past: the snapshots of the teacher's training that are replayed.
+    """
     facts = task.facts()
     student = student_network(experiment, facts)
     probe = _probe(student, teacher, facts, targets)
@@ -90,6 +130,23 @@ def assemble(experiment: Experiment, task: Task, teacher: Network | None, target
         recipe=experiment.training.recipe(),
         schedule=experiment.schedule(),
         execution=experiment.training.execution(),
+        replay=Replay(teacher, past, experiment.training.epochs) if teacher is not None and past else None,
+    )
+
+
+def assemble_teacher(experiment: Experiment, task: Task, targets: Tensor) -> Trainer:
+    """Compose the training of an experiment's teacher, in which the teacher is who learns, by its method."""
+    plain = experiment.teacher_experiment()
+    network = student_network(plain, task.facts())
+    return Trainer(
+        task,
+        network,
+        None,
+        _method(experiment, network, task.facts(), len(targets)),
+        None,
+        recipe=plain.training.recipe(),
+        schedule=plain.schedule(),
+        execution=plain.training.execution(),
     )
 
 
@@ -98,7 +155,7 @@ def task_of(experiment: Experiment) -> Task:
     return _shared_task(json.dumps(experiment.task.plain(), sort_keys=True))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _shared_task(words: str) -> Task:
     options = json.loads(words)
     component: Component = TASKS.slot().parse(options)
@@ -108,7 +165,21 @@ def _shared_task(words: str) -> Task:
 def student_network(experiment: Experiment, facts: TaskFacts) -> Network:
     """Initialize the student of the experiment's seed."""
     with initialization(experiment.seed, "student"):
-        return NETWORKS.make(experiment.student, facts.classes, facts.channels)
+        return _new_student(experiment, facts)
+
+
+def _new_student(experiment: Experiment, facts: TaskFacts) -> Network:
+    """Make a student from torch's generator as it is, which sees images as small as it shall."""
+    network = NETWORKS.make(experiment.student, facts.classes, facts.channels)
+    size = experiment.student.resolution
+    if size is not None:
+        if size > facts.size:
+            raise InputError(
+                f"student.resolution: {size} is more than the {facts.size} pixels of the task's images; lower it, or"
+                " leave it out"
+            )
+        network.register_forward_pre_hook(Downsample(size))
+    return network
 
 
 def teacher_network(experiment: Experiment, facts: TaskFacts) -> Network:
@@ -127,6 +198,23 @@ def _probe(student: Network, teacher: Network | None, facts: TaskFacts, targets:
         targets=targets,
         teacher_norms={} if teacher is None else teacher.stage_norms(),
     )
+
+
+def _method(experiment: Experiment, network: Network, facts: TaskFacts, samples: int) -> TeacherMethod:
+    """Build the losses of a teacher's training, from a stream of the teacher's seed."""
+    assert experiment.teacher is not None
+    training = experiment.teacher.training
+    with initialization(training.seed, "teacher_method"):
+        setting = Setting(
+            network=network,
+            teacher=network.probe(facts.channels, facts.size),
+            student=_new_student(experiment, facts).probe(facts.channels, facts.size),
+            tail=lambda stage: _new_student(experiment, facts).tail(stage),
+            classes=facts.classes,
+            samples=samples,
+            epochs=training.epochs,
+        )
+        return TEACHER_METHODS.make(training.method, setting)
 
 
 def _teaching(experiment: Experiment, teacher: Network | None, distiller: Distiller) -> nn.Module | None:
@@ -162,7 +250,7 @@ def _replacement(experiment: Experiment, review: Review, facts: TaskFacts) -> Ca
 
     def untrained(number: int) -> nn.Module:
         with initialization(experiment.seed, "random_memory", number):
-            return NETWORKS.make(experiment.student, facts.classes, facts.channels).to(device)
+            return _new_student(experiment, facts).to(device)
 
     return untrained
 
@@ -195,7 +283,16 @@ def verify(experiment: Experiment) -> None:
     facts = task.facts()
     teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None
     _refuse_unmet(experiment, teacher)
-    assemble(experiment, task, teacher, torch.arange(facts.samples[0]) % facts.classes)
+    targets = torch.arange(facts.samples[0]) % facts.classes
+    assemble(experiment, task, teacher, targets)
+    if teacher is not None and _has_a_method(experiment):
+        assemble_teacher(experiment, task, targets)
+
+
+def _has_a_method(experiment: Experiment) -> bool:
+    """Tell whether the teacher is trained by more than its task."""
+    teacher = experiment.teacher
+    return teacher is not None and teacher.weights == AUTO and bool(method_needs(teacher.training.method))
 
 
 def _refuse_unmet(experiment: Experiment, teacher: Network | None) -> None:

@@ -16,9 +16,10 @@ from pydantic import (
 )
 
 from tskd_tune import documents
-from tskd_tune.distillers import DISTILLERS, needs_of
+from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.errors import InputError, sentences
 from tskd_tune.experiment.presets import PRESETS, Preset, deviations
+from tskd_tune.experiment.published import with_published
 from tskd_tune.method.extractors import EXTRACTORS
 from tskd_tune.method.memory import Memory
 from tskd_tune.method.plan import ReviewPlan
@@ -28,11 +29,14 @@ from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.networks import NETWORKS
 from tskd_tune.registry import Component, Derived, Group, Options
 from tskd_tune.tasks import TASKS
+from tskd_tune.teaching import TEACHER_METHODS, method_needs
 from tskd_tune.training.execution import DeviceName, Execution, Precision
 from tskd_tune.training.optim import Recipe, scaled_milestones
 from tskd_tune.training.reviewing import ExtractorTraining, Strength
 from tskd_tune.training.trainer import Schedule, TestReading, Trainer
 
+# What the weights of a teacher may be, beside the path of a checkpoint.
+AUTO, UNTRAINED = "auto", "untrained"
 PLAN, TARGET, TAPS, MEMORY = Group(ReviewPlan), Group(Target), Group(Taps), Group(Memory)
 EXTRACTOR_TRAINING = Group(ExtractorTraining)
 if TYPE_CHECKING:
@@ -110,18 +114,34 @@ class Training(Descent):
 
 
 class TeacherTraining(Descent):
-    """How the teacher is trained where its weights are ``auto``: its own recipe and its own seed."""
+    """How the teacher is trained where its weights are ``auto``: its own recipe, method and seed."""
 
+    method: Annotated[Component, TEACHER_METHODS.slot()] = Field(default_factory=TEACHER_METHODS.default("plain"))
     seed: NonNegativeInt = 0
 
 
 class Teacher(Component):
-    """A network with its weights: trained once and kept (``auto``), or read from a checkpoint."""
+    """A network with its weights: trained once and kept (``auto``), read from a checkpoint, or not trained at all."""
 
-    weights: str = Field("auto", description="auto, or the path of a checkpoint")
+    weights: str = Field(
+        AUTO,
+        description="auto, the path of a checkpoint, published weights by name (torchvision:IMAGENET1K_V1,"
+        " timm:default), or untrained: it begins to learn with its student",
+    )
     training: TeacherTraining = Field(default_factory=TeacherTraining)
     batch_norm: Literal["eval", "train"] = Field(
-        "eval", description="train: batch statistics, as the authors' code leaves it"
+        "eval", description="of a frozen teacher; train: batch statistics, as the authors' code leaves it"
+    )
+    replay: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="so many snapshots of its own training, shown in order while the student trains"
+    )
+
+
+class Student(Component):
+    """A network to be trained."""
+
+    resolution: PositiveInt | None = Field(
+        None, description="the height and width to which it sees images averaged down; its teacher sees them whole"
     )
 
 
@@ -133,7 +153,7 @@ class Extractor(Component):
 
 
 class AutoLambda(Options):
-    """Lambda found at the first review, so that the review's gradient is this share of the task's."""
+    """Lambda found at the first review: its gradient becomes this share of that of all other losses together."""
 
     auto: PositiveFloat
 
@@ -160,7 +180,7 @@ class Review(SequenceOptions):
     k: PositiveInt = Field(3, description="memories a review reads")
     delta: PositiveInt = Field(5, description="epochs from one memory to the next")
     lambda_: Annotated[NonNegativeFloat | AutoLambda, BeforeValidator(_read_lambda)] = Field(
-        1.0, description="weight of L_ST (equation 9), or {auto: share of the task's gradient}"
+        1.0, description="weight of L_ST (equation 9), or {auto: share of the other losses' gradient}"
     )
     lambda_warmup: NonNegativeInt = Field(0, description="epochs over which lambda rises from 0")
     plan: Annotated[Derived, PLAN] = Field(default_factory=PLAN.model)
@@ -221,7 +241,7 @@ class Experiment(Options):
     preset: Preset = Field("paper", description="fills what the file does not set")
     task: Annotated[Component, TASKS.slot()]
     teacher: Annotated[Teacher, NETWORKS.slot(Teacher)] | None = None
-    student: Annotated[Component, NETWORKS.slot()]
+    student: Annotated[Student, NETWORKS.slot(Student)]
     distiller: Annotated[Component, DISTILLERS.slot()] = Field(default_factory=DISTILLERS.default("none"))
     review: Review | None = Field(default_factory=lambda: Review(k=3), description="null: the baseline")
     training: Training = Field(default_factory=Training)
@@ -237,17 +257,48 @@ class Experiment(Options):
         for key in ("task", "teacher"):  # a preset fills what is there, it does not bring a task or a teacher
             if value.get(key) is None:
                 filling.pop(key, None)
-        return documents.merge(filling, _spell_out(value))
+        return with_published(documents.merge(filling, _spell_out(value)))
 
     @model_validator(mode="after")
     def _check_whole(self) -> Experiment:
         if self.teacher is None and self.needs_teacher:
             who = "review" if self.review is not None else f"distiller '{self.distiller.name}'"
             raise ValueError(f"teacher: is missing, but the {who} asks for one; name a network, as teacher: resnet56")
+        if self.teacher is not None and self.needs_teacher:
+            self._check_teacher(self.teacher)
         if self.review is not None:
             self.review.review_plan(self.training.epochs)
             self.review.knowledge_sequence()
         return self
+
+    def _check_teacher(self, teacher: Teacher) -> None:
+        """Refuse options of a teacher that do not go together, or not with what is made of it."""
+        if teacher.weights == UNTRAINED and not self.trains_teacher:
+            raise ValueError(
+                "teacher.weights: an untrained teacher has to learn beside its student, but the distiller"
+                f" '{self.distiller.name}' leaves it frozen, knowing nothing; set weights: auto, or distiller: ekd"
+            )
+        method = teacher.training.method
+        if teacher.weights != AUTO and method_needs(method):
+            raise ValueError(
+                f"teacher.training.method: '{method.name}' says how a teacher is trained beforehand, but with weights:"
+                f" {teacher.weights} none is; set weights: auto, or leave the method out"
+            )
+        if teacher.replay is not None:
+            self._check_replay(teacher, teacher.replay)
+
+    def _check_replay(self, teacher: Teacher, count: int) -> None:
+        if self.trains_teacher:
+            raise ValueError(
+                f"teacher.replay: a frozen teacher's past is replayed, but the distiller '{self.distiller.name}' trains"
+                " its teacher; leave replay out, or choose another distiller"
+            )
+        lengths = {"training.epochs": self.training.epochs}
+        if teacher.weights == AUTO:
+            lengths["teacher.training.epochs"] = teacher.training.epochs
+        short = [f"{name} is {epochs}" for name, epochs in lengths.items() if epochs < count]
+        if short:
+            raise ValueError(f"teacher.replay: {count} snapshots need as many epochs, but {short[0]}; lower replay")
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> Experiment:
@@ -265,6 +316,11 @@ class Experiment(Options):
     def needs_teacher(self) -> bool:
         """Whether anything in this run asks for a teacher."""
         return self.review is not None or bool(needs_of(self.distiller))
+
+    @property
+    def trains_teacher(self) -> bool:
+        """Whether the teacher is trained beside the student."""
+        return Need.TRAINABLE_TEACHER in needs_of(self.distiller)
 
     def plan(self) -> ReviewPlan | None:
         """Return which epoch memorizes and which reviews, if any does."""
@@ -302,11 +358,12 @@ class Experiment(Options):
         return build(self, obtain(self, TeacherCache(), progress=lambda record: None))
 
     def teacher_experiment(self) -> Experiment:
-        """Return the plain training that makes this experiment's teacher."""
+        """Return the training that makes this experiment's teacher, but for the losses of its method."""
         assert self.teacher is not None
         network = {"name": self.teacher.name, **_own(self.teacher)}
         recipe = self.teacher.training.plain()
         seed = recipe.pop("seed")
+        del recipe["method"]
         machine = {key: getattr(self.training, key) for key in ("device", "precision", "channels_last", "threads")}
         document = {"task": self.task.plain(), "student": network, "review": None, "seed": seed}
         return Experiment.model_validate({**document, "training": {**recipe, **machine}})

@@ -1,43 +1,63 @@
-"""Where an experiment's teacher comes from: the cache of trained teachers, or a checkpoint that is verified."""
+"""Where an experiment's teacher comes from: the cache of trained teachers, or weights that are given and verified."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
+from filelock import FileLock
 
 from tskd_tune.errors import InputError
-from tskd_tune.experiment.assembly import TeacherFile, build, task_of, teacher_network
-from tskd_tune.experiment.schema import Experiment
+from tskd_tune.experiment.assembly import TeacherFile, build_teacher, task_of, teacher_network, trajectory
+from tskd_tune.experiment.schema import AUTO, UNTRAINED, Experiment, Student
 from tskd_tune.method.memory import Frozen
-from tskd_tune.networks.weights import load_into, read_state
+from tskd_tune.networks.pretrained import identity, is_published, load_published
+from tskd_tune.networks.weights import load_into, read_state, write_state
+from tskd_tune.teaching import Need, method_needs
 from tskd_tune.training import checkpoint
+from tskd_tune.training.replay import snapshot_epochs
 from tskd_tune.training.teachers import Progress, TeacherCache, digest, parameter_count
+
+# Options of a student that its network does not have, and a teacher therefore neither.
+OF_STUDENTS = frozenset(Student.model_fields) - {"name"}
 
 
 def teacher_key(experiment: Experiment) -> str:
-    """Return the digest of all that an ``auto`` teacher depends on: network, data, split, recipe, precision."""
+    """Return the digest of all that an ``auto`` teacher depends on: network, data, split, recipe, method, precision."""
     plain = experiment.teacher_experiment()
     task = task_of(plain)
     training = plain.training.plain()
     recipe = {name: value for name, value in training.items() if name not in ("device", "threads")}
+    network = {name: value for name, value in plain.student.plain().items() if name not in OF_STUDENTS}
     batch_size = plain.task.plain().get("batch_size")
     return digest(
         {
-            "network": plain.student.plain(),
+            "network": network,
             "data": task.fingerprint(),
             "batch_size": batch_size,
             "training": recipe,
             "seed": plain.seed,
+            **_of_some(experiment),
         }
     )
 
 
+def _of_some(experiment: Experiment) -> dict[str, Any]:
+    """Return what a teacher depends on where it has it; the digests of all others are as if it did not exist."""
+    assert experiment.teacher is not None
+    method, replay = experiment.teacher.training.method, experiment.teacher.replay
+    found = {"method": method.plain()} if method_needs(method) else {}
+    if Need.STUDENT in method_needs(method):
+        found["student"] = experiment.student.plain()
+    return found if replay is None else {**found, "replay": replay}
+
+
 def is_ready(experiment: Experiment, cache: TeacherCache) -> bool:
     """Tell whether the experiment's teacher, if it needs one, can be read at once."""
-    if not experiment.needs_teacher or experiment.teacher is None or experiment.teacher.weights != "auto":
+    if not experiment.needs_teacher or experiment.teacher is None or experiment.teacher.weights != AUTO:
         return True
     return cache.path(teacher_key(experiment)).exists()
 
@@ -56,15 +76,36 @@ def obtain(experiment: Experiment, cache: TeacherCache, progress: Progress) -> T
     teacher = experiment.teacher
     if teacher is None or not experiment.needs_teacher:
         return None
-    if teacher.weights != "auto":
-        return _verified(experiment, Path(teacher.weights).expanduser(), cache)
+    if teacher.weights == UNTRAINED:
+        network = teacher_network(experiment, task_of(experiment).facts())
+        return TeacherFile(teacher.name, UNTRAINED, None, None, parameter_count(network), None)
+    if teacher.weights != AUTO:
+        return _verified(experiment, _given(experiment, cache), cache)
     key = teacher_key(experiment)
     plain = experiment.teacher_experiment()
-    facts = {"name": teacher.name, "experiment": json.dumps(plain.plain())}
-    path = cache.obtain(key, lambda: build(plain, None), progress, facts)
+    method = json.dumps(teacher.training.method.plain())
+    facts = {"name": teacher.name, "experiment": json.dumps(plain.plain()), "method": method}
+    kept = [] if teacher.replay is None else snapshot_epochs(teacher.training.epochs, teacher.replay)
+    path = cache.obtain(key, lambda: build_teacher(experiment), progress, facts, kept)
     network = teacher_network(experiment, task_of(experiment).facts())
     accuracy = read_state(path).accuracy
-    return TeacherFile(teacher.name, "auto", path, key, parameter_count(network), accuracy)
+    return TeacherFile(teacher.name, AUTO, path, key, parameter_count(network), accuracy)
+
+
+def _given(experiment: Experiment, cache: TeacherCache) -> Path:
+    """Return the file of given weights; published ones are put into one beside the trained teachers."""
+    teacher = experiment.teacher
+    assert teacher is not None
+    if not is_published(teacher.weights):
+        return Path(teacher.weights).expanduser()
+    key = digest({"network": teacher.name, **teacher.options(), **identity(teacher.weights)})
+    path = cache.path(key)
+    with FileLock(cache.folder / f"{key}.lock"):
+        if not path.exists():
+            network = teacher_network(experiment, task_of(experiment).facts())
+            load_published(network, teacher.weights, name=teacher.name)
+            write_state(path, network, facts={"name": teacher.name, "weights": teacher.weights})
+    return path
 
 
 def _verified(experiment: Experiment, path: Path, cache: TeacherCache) -> TeacherFile:
@@ -76,7 +117,9 @@ def _verified(experiment: Experiment, path: Path, cache: TeacherCache) -> Teache
     key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     memo = cache.folder / f"{key}-{task.fingerprint()[:16]}.measured"
     accuracy = _measured(experiment, Frozen(network, take=True), memo)
-    return TeacherFile(name, str(path), path, key, parameter_count(network), accuracy)
+    weights = experiment.teacher.weights
+    source = weights if is_published(weights) else str(path)
+    return TeacherFile(name, source, path, key, parameter_count(network), accuracy)
 
 
 def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> float | None:
@@ -101,9 +144,19 @@ def check_weights(experiment: Experiment) -> None:
         InputError: as `obtain`.
     """
     teacher = experiment.teacher
-    if teacher is None or not experiment.needs_teacher or teacher.weights == "auto":
+    if teacher is None or not experiment.needs_teacher or teacher.weights in (AUTO, UNTRAINED):
+        return
+    network = teacher_network(experiment, task_of(experiment).facts())
+    if is_published(teacher.weights):
+        load_published(network, teacher.weights, name=teacher.name)
+        if teacher.replay is not None:
+            raise InputError(
+                f"teacher.replay: '{teacher.weights}' come without the snapshots of their training; set weights: auto,"
+                " or leave replay out"
+            )
         return
     path = Path(teacher.weights).expanduser()
     if not path.exists():
         raise InputError(f"teacher.weights: there is no file {path}; give the path of a checkpoint, or auto")
-    load_into(teacher_network(experiment, task_of(experiment).facts()), path, name=teacher.name)
+    load_into(network, path, name=teacher.name)
+    trajectory(experiment, path)

@@ -15,11 +15,11 @@ from statistics import fmean, median
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tskd_tune.errors import DivergedError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
+from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
 from tskd_tune.experiment.teacher import is_ready, teacher_key
 from tskd_tune.output import Batch, Output
 from tskd_tune.sweep.schema import Sweep
@@ -142,7 +142,7 @@ def _estimate(
 ) -> Estimate:
     with _undisturbed():
         began = clock()
-        teachers = [_cost(teacher, budget / 4, clock).seconds for teacher in _missing_teachers(experiments)]
+        teachers = [_teacher_cost(experiment, budget / 4, clock) for experiment in _without_teacher(experiments)]
         costs = _costs(experiments, began + budget, clock)
         took = clock() - began
     mean = fmean(cost.seconds for cost in costs)
@@ -175,24 +175,30 @@ def _costs(experiments: Sequence[Experiment], deadline: float, clock: Clock) -> 
     return costs
 
 
-def _missing_teachers(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """Return the trainings of the distinct teachers that the cache does not hold."""
+def _without_teacher(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Return one experiment for every teacher that the cache does not hold."""
     cache = TeacherCache()
-    missing = {
-        teacher_key(experiment): experiment.teacher_experiment()
-        for experiment in experiments
-        if not is_ready(experiment, cache)
-    }
+    missing = {teacher_key(experiment): experiment for experiment in experiments if not is_ready(experiment, cache)}
     return list(missing.values())
+
+
+def _teacher_cost(experiment: Experiment, budget: float, clock: Clock) -> float:
+    """Time the steps of the training of an experiment's teacher, and return its seconds."""
+    plain = experiment.teacher_experiment()
+    watch = _Stopwatch(task_of(plain), plain.training.execution(), clock)
+    trainer = assemble_teacher(experiment, watch, _some_targets(watch))
+    return _timed(plain, trainer, watch, budget).seconds
 
 
 def _cost(experiment: Experiment, budget: float, clock: Clock) -> Cost:
     """Time an experiment's steps and add them up as its plan says."""
-    task = task_of(experiment)
-    facts = task.facts()
-    watch = _Stopwatch(task, experiment.training.execution(), clock)
-    teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None
-    trainer = assemble(experiment, watch, teacher, torch.arange(facts.samples[0]) % facts.classes)
+    watch = _Stopwatch(task_of(experiment), experiment.training.execution(), clock)
+    teacher = teacher_network(experiment, watch.facts()) if experiment.needs_teacher else None
+    return _timed(experiment, assemble(experiment, watch, teacher, _some_targets(watch)), watch, budget)
+
+
+def _timed(experiment: Experiment, trainer: Trainer, watch: _Stopwatch, budget: float) -> Cost:
+    task, facts = task_of(experiment), watch.facts()
     general = watch.time(trainer, _general_epoch(experiment), budget / 2)
     plan = experiment.plan()
     reviewed = 0
@@ -203,10 +209,17 @@ def _cost(experiment: Experiment, budget: float, clock: Clock) -> Cost:
         review = watch.time(trainer, plan.review_epochs[0], budget / 2)
         reviewed = len(plan.review_epochs) * plan.review_steps(task.train_steps())
     steps = experiment.training.epochs * task.train_steps()
-    evaluated = experiment.training.epochs * facts.samples[1]
-    evaluated += facts.samples[2] * (experiment.training.epochs if experiment.evaluation.test == "every_epoch" else 1)
-    seconds = (steps - reviewed) * general + reviewed * review + evaluated * watch.time_evaluation(trainer)
+    tested = experiment.training.epochs if experiment.evaluation.test == "every_epoch" else 1
+    evaluated = experiment.training.epochs * facts.samples[1] + tested * facts.samples[2]
+    seconds = (steps - reviewed) * general + reviewed * review + evaluated * watch.time_evaluation(trainer.student)
+    if trainer.teacher is not None and experiment.trains_teacher:
+        seconds += tested * (facts.samples[1] + facts.samples[2]) * watch.time_evaluation(trainer.teacher)
     return Cost(seconds, _bytes(trainer.state_dict()) + _bytes(trainer.student.state_dict()))
+
+
+def _some_targets(task: Task) -> Tensor:
+    facts = task.facts()
+    return torch.arange(facts.samples[0]) % facts.classes
 
 
 def _general_epoch(experiment: Experiment) -> int:
@@ -259,13 +272,13 @@ class _Stopwatch(Task):
             trainer.epoch()
         return median(self._steps)
 
-    def time_evaluation(self, trainer: Trainer) -> float:
+    def time_evaluation(self, network: nn.Module) -> float:
         """Return the seconds of evaluating an image, after a first batch that warms up."""
-        trainer.student.eval()
+        network.eval()
         with torch.no_grad(), self._execution.autocast():
             for _ in range(2):
                 before = self._now()
-                trainer.student(self._execution.arrange(self._batch.images))
+                network(self._execution.arrange(self._batch.images))
         return (self._now() - before) / len(self._batch.images)
 
     def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:

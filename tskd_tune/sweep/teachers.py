@@ -5,6 +5,7 @@ So no trial holds a GPU while another trains its teacher, and machines need not 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from tskd_tune import documents
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
+from tskd_tune.experiment.schema import AUTO, UNTRAINED
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
 from tskd_tune.records.news import Listener, News, teacher_news
 from tskd_tune.training.teachers import TeacherCache
@@ -24,11 +26,13 @@ MOST_CORES = 8
 
 
 def key_of(experiment: Experiment) -> str | None:
-    """Return what tells the experiment's teacher from others: its recipe's digest, or its path; None without one."""
+    """Return what tells the experiment's teacher from others: its recipe's digest, or its path; None without a file."""
     teacher = experiment.teacher
-    if teacher is None or not experiment.needs_teacher:
+    if teacher is None or not experiment.needs_teacher or teacher.weights == UNTRAINED:
         return None
-    return teacher_key(experiment) if teacher.weights == "auto" else f"{teacher.name} {teacher.weights}"
+    if teacher.weights == AUTO:
+        return teacher_key(experiment)
+    return json.dumps([teacher.name, teacher.options(), teacher.weights], sort_keys=True)
 
 
 def distinct(experiments: Iterable[Experiment]) -> dict[str, Experiment]:
@@ -54,8 +58,7 @@ def prepare(
     for key, experiment in experiments.items():
         if is_ready(experiment, cache):
             found = obtain(experiment, cache, progress=lambda record: None)
-            assert found is not None
-            teachers[key] = (found, found.path.read_bytes())
+            teachers[key] = _with_content(found)
         else:
             teachers[key] = _remotely(experiment, resources, listener)
         listener(teacher_news(teachers[key][0]))
@@ -79,10 +82,16 @@ def _remotely(experiment: Experiment, resources: Mapping[str, float], listener: 
         cause = str(error).strip().splitlines()[-1]
         raise RunError(f"teacher {experiment.teacher.name}: its training failed ({cause}); resume the run") from error
     teacher, content = last
+    assert teacher.key is not None
     path = TeacherCache().path(teacher.key)
     if not path.exists():
         path.write_bytes(content)
     return teacher, content
+
+
+def _with_content(teacher: TeacherFile | None) -> Content:
+    assert teacher is not None and teacher.path is not None
+    return teacher, teacher.path.read_bytes()
 
 
 def _idle_cores(least: int) -> int:
@@ -102,8 +111,7 @@ def _train(document: dict[str, Any]) -> Iterator[dict[str, Any] | Content]:
     def work() -> None:
         try:
             found = obtain(experiment, TeacherCache(), news.put)
-            assert found is not None
-            news.put((found, found.path.read_bytes()))
+            news.put(_with_content(found))
         except BaseException as error:  # handed over to the generator below, which raises it
             news.put(error)
 

@@ -15,18 +15,18 @@ from tskd_tune.method.memory import Memory
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.method.review import ReviewLoss
 
-# Below this share of the task's gradient a review hardly moves the student.
+# Below this share of the gradient of all other losses a review hardly moves the student.
 SILENT_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class Strength:
-    """The weight of the review loss: the paper's lambda, or a share of the task's gradient to be found.
+    """The weight of the review loss: the paper's lambda, or a share of the other losses' gradient to be found.
 
     Attributes:
         value: lambda, or None where it is found at the first review.
-        gradient_share: the norm that the review's gradient shall have on the student, as a share of the
-            task's, when lambda is found; None where lambda is given.
+        gradient_share: the norm that the review's gradient shall have on the student when lambda is found, as a
+            share of that of all other losses together, the task's and the distiller's; None where lambda is given.
         warmup: epochs over which the weight rises linearly from zero.
     """
 
@@ -34,7 +34,7 @@ class Strength:
     gradient_share: float | None = None
     warmup: int = 0
 
-    def found(self, task_norm: float, review_norm: float) -> Strength:
+    def found(self, others_norm: float, review_norm: float) -> Strength:
         """Return this strength with lambda settled from the norms of the two gradients on the student.
 
         Raises:
@@ -47,7 +47,7 @@ class Strength:
                 "review.lambda: auto cannot be settled, the review loss has no gradient on the student;"
                 " attach the target or the sequence, or give lambda a number"
             )
-        return Strength(self.gradient_share * task_norm / review_norm, self.gradient_share, self.warmup)
+        return Strength(self.gradient_share * others_norm / review_norm, self.gradient_share, self.warmup)
 
     def at(self, epoch: int) -> float:
         """Return the weight in an epoch; before lambda is settled there is none, which is an error."""

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.networks.base import Network
 from tskd_tune.networks.weights import write_state
 from tskd_tune.training import checkpoint
+from tskd_tune.training.replay import TRAJECTORY, State, snapshot
 from tskd_tune.training.trainer import Record, Trainer
 
 CACHE_VARIABLE = "TSKD_TUNE_CACHE"
@@ -63,26 +64,50 @@ class TeacherCache:
         """Return where the teacher of a key is, or will be."""
         return self.folder / f"{key}.pth"
 
-    def obtain(self, key: str, trainer: Callable[[], Trainer], progress: Progress, facts: Mapping[str, Any]) -> Path:
-        """Return the file of a teacher, training it first if nobody has; others wait meanwhile."""
+    def obtain(
+        self,
+        key: str,
+        trainer: Callable[[], Trainer],
+        progress: Progress,
+        facts: Mapping[str, Any],
+        snapshots: Collection[int] = (),
+    ) -> Path:
+        """Return the file of a teacher, training it first if nobody has; others wait meanwhile.
+
+        Args:
+            key: the digest of all that it depends on.
+            trainer: makes its training.
+            progress: hears the record of every epoch.
+            facts: what its file says of it.
+            snapshots: the epochs, from 0, at whose end it is also kept as it then is, for a replay.
+        """
         path = self.path(key)
         if not path.exists():
             with FileLock(self.folder / f"{key}.lock"):
                 if not path.exists():
-                    self._train(path, trainer(), progress, facts)
+                    self._train(path, trainer(), progress, facts, snapshots)
         return path
 
-    def _train(self, path: Path, trainer: Trainer, progress: Progress, facts: Mapping[str, Any]) -> None:
+    def _train(
+        self, path: Path, trainer: Trainer, progress: Progress, facts: Mapping[str, Any], snapshots: Collection[int]
+    ) -> None:
         halfway = path.with_suffix(".halfway")
+        trajectory: list[State] = []
         if halfway.exists():
-            trainer.load_state_dict(checkpoint.load(halfway))
+            state = checkpoint.load(halfway)
+            trajectory = state.get(TRAJECTORY, [])
+            trainer.load_state_dict(state)
         saved = time.monotonic()
         while not trainer.finished:
-            progress(trainer.epoch())
+            record = trainer.epoch()
+            if record["epoch"] in snapshots:
+                trajectory.append(snapshot(trainer.student))
+            progress(record)
             if time.monotonic() - saved > SAVE_SECONDS:
-                checkpoint.save(trainer.state_dict(), halfway)
+                checkpoint.save({**trainer.state_dict(), TRAJECTORY: trajectory}, halfway)
                 saved = time.monotonic()
-        write_state(path, trainer.student, facts={**facts, **_accuracy(trainer.history[-1])})
+        past = {TRAJECTORY: trajectory} if snapshots else {}
+        write_state(path, trainer.student, facts={**facts, **past, **_accuracy(trainer.history[-1])})
         halfway.unlink(missing_ok=True)
 
 

@@ -22,9 +22,11 @@ from tskd_tune.method.review import ReviewTerms
 from tskd_tune.networks.base import Network
 from tskd_tune.output import Batch, Output
 from tskd_tune.tasks.base import Part, Task
+from tskd_tune.teaching.base import TeacherMethod
 from tskd_tune.training.execution import Execution
 from tskd_tune.training.gradients import gradient_figures, student_gradients
 from tskd_tune.training.optim import Recipe
+from tskd_tune.training.replay import Replay
 from tskd_tune.training.reviewing import Reviewing
 from tskd_tune.training.streams import generator
 
@@ -55,20 +57,34 @@ class Trainer:
         task: Task,
         student: Network,
         teacher: nn.Module | None,
-        distiller: Distiller,
+        distiller: Distiller | TeacherMethod,
         review: Reviewing | None,
         *,
         recipe: Recipe,
         schedule: Schedule,
         execution: Execution,
+        replay: Replay | None = None,
     ) -> None:
-        """Compose a training; ``teacher`` is frozen unless the distiller asks for a trainable one."""
+        """Compose a training.
+
+        Args:
+            task: the data, the loss and the metric.
+            student: what is trained; a teacher, where there is none above it.
+            teacher: frozen unless the distiller asks for a trainable one.
+            distiller: the losses beside the task's; those of a teacher's own training are a `TeacherMethod`.
+            review: the reviews, if any.
+            recipe: the optimizer's.
+            schedule: the training's length, its seed and when the test part is read.
+            execution: where and how precisely it is computed.
+            replay: which of its snapshots a frozen teacher is in an epoch; None: always the same.
+        """
         self.task = task
         self.execution = execution
         self.student = execution.place(student)
         self.teacher = None if teacher is None else execution.place(teacher)
         self.distiller = execution.place(distiller)
         self.review = review
+        self.replay = replay
         if review is not None:
             execution.place(review.loss)
         self.recipe = recipe
@@ -124,7 +140,7 @@ class Trainer:
             terms = self._review(output, taught, batch)
             shown = self._look(losses, terms, epoch) if number == 0 else {}
             if number < self._reviewing().extractors.warmup_steps:
-                terms = self._review(_detached(output), taught, batch)
+                terms = self._review(output.detached(), taught, batch)
             losses["review"] = self._reviewing().strength.at(epoch) * terms.loss
         total = torch.stack(list(losses.values())).sum()
         total.backward()  # type: ignore[no-untyped-call]
@@ -139,7 +155,7 @@ class Trainer:
         return {
             "history": self.history,
             "student": self.student.state_dict(),
-            "teacher": self.teacher.state_dict() if self.teacher is not None and _changes(self.teacher) else None,
+            "teacher": self.teacher.state_dict() if self.teacher is not None and self._teacher_changes() else None,
             "distiller": self.distiller.state_dict(),
             "review": None if self.review is None else self.review.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -163,7 +179,7 @@ class Trainer:
         if self.review is not None:
             own = self.review.own_optimizer()
             groups.append([] if own is not None else self.review.parameters())
-        if self.teacher is not None and Need.TRAINABLE_TEACHER in self.distiller.needs:
+        if self.teacher is not None and self._teacher_is_online():
             groups.append(list(self.teacher.parameters()))
         optimizer = self.recipe.optimizer(groups)
         return [optimizer] if own is None else [optimizer, own]
@@ -175,7 +191,10 @@ class Trainer:
         self.student.train()
         self.distiller.train()
         if self.teacher is not None:
-            self.teacher.train()  # a frozen teacher stays as it is
+            learns = isinstance(self.distiller, Distiller) and self.distiller.trains_teacher(epoch)
+            self.teacher.train(learns).requires_grad_(learns)  # a frozen teacher stays as it is
+        if self.replay is not None:
+            self.replay.begin_epoch(epoch)
         self.distiller.begin_epoch(epoch, generator(self.schedule.seed, "distiller", epoch))
         if self.review is not None:
             self.review.begin_epoch(epoch, self.optimizers)
@@ -220,8 +239,8 @@ class Trainer:
         taught: Output | None = None
         if self.teacher is not None and (self.distiller.needs or review):
             taught = self.teacher(images)
-            if self.distiller.needs:
-                losses |= self.distiller(output, taught, batch)
+        if self.distiller.needs:
+            losses |= self.distiller(output, taught, batch)
         return losses, output, taught
 
     def _review(self, output: Output, taught: Output, batch: Batch) -> ReviewTerms:
@@ -236,25 +255,41 @@ class Trainer:
         review = self._reviewing()
         parameters = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         gradients = student_gradients({**losses, "review": terms.loss}, parameters)
-        review.strength = review.strength.found(float(gradients["task"].norm()), float(gradients["review"].norm()))
+        others = float(torch.stack([gradients[name] for name in losses]).sum(dim=0).norm())
+        review.strength = review.strength.found(others, float(gradients["review"].norm()))
         weight = review.strength.at(epoch)
         gradients["review"] = weight * gradients["review"]
         shown = {"review_loss": float(terms.loss.detach()), "teacher_gap": float(terms.teacher_gap), "lambda": weight}
-        return shown | gradient_figures(gradients)
+        return shown | gradient_figures(gradients) | {"grad_norm_others": others}
 
     def _evaluate(self, epoch: int) -> Record:
-        record: Record = {}
         _, validation, _ = self.task.facts().samples
-        if validation:
-            record |= {f"val_{name}": value for name, value in self._metrics("validation").items()}
-        if self.schedule.test == "every_epoch" or epoch == self.schedule.epochs - 1:
-            record |= {f"test_{name}": value for name, value in self._metrics("test").items()}
-        return record
+        tested = self.schedule.test == "every_epoch" or epoch == self.schedule.epochs - 1
+        parts: dict[str, Part] = {"val": "validation"} if validation else {}
+        parts |= {"test": "test"} if tested else {}
+        networks: dict[str, nn.Module] = {"": self.student}
+        if self.teacher is not None and self._teacher_is_online() and tested:
+            networks["teacher_"] = self.teacher
+        return {
+            f"{part}_{whose}{name}": value
+            for part in parts
+            for whose, network in networks.items()
+            for name, value in self._metrics(network, parts[part]).items()
+        }
 
-    def _metrics(self, part: Part) -> Mapping[str, float]:
-        self.student.eval()
+    def _metrics(self, network: nn.Module, part: Part) -> Mapping[str, float]:
+        network.eval()
         with torch.no_grad(), self.execution.autocast():
-            return self.task.evaluate(lambda images: self.student(self.execution.arrange(images)), part)
+            return self.task.evaluate(lambda images: network(self.execution.arrange(images)), part)
+
+    def _teacher_is_online(self) -> bool:
+        """Tell whether the teacher is trained beside the student, in some epochs at least."""
+        return Need.TRAINABLE_TEACHER in self.distiller.needs
+
+    def _teacher_changes(self) -> bool:
+        """Tell a teacher that learns, or whose batch norms move, from one that stays as its file has it."""
+        assert self.teacher is not None
+        return self._teacher_is_online() or any(module.training for module in self.teacher.modules())
 
     def _reviewing(self) -> Reviewing:
         assert self.review is not None
@@ -267,19 +302,3 @@ class Trainer:
                 f"epoch {epoch}: the loss is not finite ({found}); lower training.lr or review.lambda,"
                 " or use a transform whose norm is not none"
             )
-
-
-def _changes(teacher: nn.Module) -> bool:
-    """Tell a teacher that learns, or whose batch norms move, from one that stays as its file has it."""
-    learns = any(parameter.requires_grad for parameter in teacher.parameters())
-    return learns or any(module.training for module in teacher.modules())
-
-
-def _detached(output: Output) -> Output:
-    """Return the output cut off from the student that made it."""
-    return Output(
-        logits=output.logits.detach(),
-        features={stage: feature.detach() for stage, feature in output.features.items()},
-        preactivations={stage: feature.detach() for stage, feature in output.preactivations.items()},
-        embedding=output.embedding.detach(),
-    )

@@ -1,0 +1,68 @@
+"""FitNets: a regressor on the student's features of one stage guesses the teacher's (Romero et al., 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import NonNegativeFloat
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
+from tskd_tune.distillers.stages import require_stage
+from tskd_tune.errors import InputError
+from tskd_tune.output import Batch, Output, Probe, exact
+
+MapShape = tuple[int, ...]
+
+
+@DISTILLERS.register(
+    "fitnet",
+    source="Romero et al. 2015, arXiv 1412.6550, equation 3; joint training, regressor, weight of RepDistiller",
+)
+class FitNet(Distiller):
+    """The mean squared gap between the regressed hint stage of the student and the teacher's.
+
+    The paper trains hint and task one after the other; as in the field's later comparisons, both are trained at once
+    here. The regressor is a convolution with a batch norm and a ReLU. Its kernel follows from the two sizes: 3x3 with
+    stride 2 where the student's map is twice as large, a transposed 4x4 with stride 2 where it is half as large, and
+    ``1 + difference`` without padding where it is otherwise no smaller.
+    """
+
+    needs = frozenset({Need.FEATURES})
+
+    def __init__(self, probe: Probe, *, stage: str = "stage2", weight: NonNegativeFloat = 100.0) -> None:
+        """Set the hint stage, which both networks have, and the loss's weight.
+
+        Raises:
+            InputError: a network lacks the stage, or the student's map is smaller than the teacher's but not half.
+        """
+        super().__init__()
+        require_stage(probe, stage, "fitnet")
+        given, wanted = probe.student.features[stage], probe.teacher.features[stage]
+        self.regressor = nn.Sequential(
+            _convolution(stage, given, wanted), nn.BatchNorm2d(wanted[0]), nn.ReLU(inplace=True)
+        )
+        self.stage = stage
+        self.weight = weight
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Return ``{"fitnet": ...}`` from the stage's features ``[B, C, H, W]``."""
+        guess = self.regressor(student.features[self.stage])
+        return {"fitnet": self.weight * functional.mse_loss(exact(guess), exact(teacher.features[self.stage]))}
+
+
+def _convolution(stage: str, given: MapShape, wanted: MapShape) -> nn.Module:
+    """Return what maps ``[C_s, H_s, W_s]`` to ``[C_t, H_t, W_t]``."""
+    channels, target = (given[0], wanted[0]), wanted[1:]
+    if given[1:] == tuple(2 * side for side in target):
+        return nn.Conv2d(*channels, 3, stride=2, padding=1)
+    if tuple(2 * side for side in given[1:]) == target:
+        return nn.ConvTranspose2d(*channels, 4, stride=2, padding=1)
+    if given[1] < wanted[1] or given[2] < wanted[2]:
+        raise InputError(
+            f"distiller: 'fitnet' cannot regress '{stage}' of {given[1]}x{given[2]} pixels in the student to"
+            f" {wanted[1]}x{wanted[2]} in the teacher, which is neither its size, nor smaller, nor its double; take"
+            " another stage, or 'vid' or 'at', which pool the larger map"
+        )
+    return nn.Conv2d(*channels, (1 + given[1] - wanted[1], 1 + given[2] - wanted[2]))

@@ -1,0 +1,47 @@
+"""Probabilistic knowledge transfer: who is near whom in the embedding (Passalis and Tefas, 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import NonNegativeFloat
+from torch import Tensor
+
+from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
+from tskd_tune.output import Batch, Output, Probe, exact
+
+# RepDistiller's, added to norms and to probabilities.
+EPSILON = 1e-7
+
+
+@DISTILLERS.register("pkt", source="Passalis and Tefas 2018, arXiv 1803.10837; form and weight of RepDistiller")
+class PKT(Distiller):
+    """Pull the student's neighborhoods to the teacher's, ``weight * mean over i, j of p_t log(p_t / p_s)``.
+
+    ``p[i, j]`` is the probability of meeting sample j as a neighbor of sample i: its cosine with i, scaled to [0, 1],
+    as a share of all of i's. Of one sample there is nothing to learn: the loss is zero.
+    """
+
+    needs = frozenset({Need.EMBEDDING})
+
+    def __init__(self, probe: Probe | None = None, *, weight: NonNegativeFloat = 30000.0) -> None:
+        """Set the loss's weight."""
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Return ``{"pkt": ...}`` from embeddings ``[B, D_s]`` and ``[B, D_t]``."""
+        with torch.autocast(student.embedding.device.type, enabled=False):
+            given, wanted = neighborhoods(exact(student.embedding)), neighborhoods(exact(teacher.embedding))
+        gaps = wanted * ((wanted + EPSILON) / (given + EPSILON)).log()
+        return {"pkt": self.weight * gaps.mean()}
+
+
+def neighborhoods(embedding: Tensor) -> Tensor:
+    """Return the probabilities of every sample's neighbors, ``[B, B]`` with rows that sum to 1, of ``[B, D]``."""
+    # This norm has no gradient at zero, where a square root's would be infinite.
+    lengths: Tensor = torch.linalg.vector_norm(embedding, dim=1, keepdim=True)
+    directions = embedding / (lengths + EPSILON)
+    nearness = (directions @ directions.T + 1) / 2
+    return nearness / nearness.sum(dim=1, keepdim=True)

@@ -1,0 +1,134 @@
+"""Knowledge review: every stage of the teacher teaches the student's stages up to its depth (Chen et al., 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
+from tskd_tune.distillers.stages import require_preactivations, shared_stages
+from tskd_tune.method.taps import Size, pooled
+from tskd_tune.output import Batch, Output, Probe, exact
+
+CONTEXTS = (4, 2, 1)
+
+
+class Fusion(nn.Module):
+    """The attention-based fusion of a stage with what the deeper stages were fused to.
+
+    The deepest one has nothing to fuse with and no attention.
+    """
+
+    def __init__(self, inputs: int, inner: int, outputs: int, *, deepest: bool) -> None:
+        """Map ``inputs`` channels to ``inner`` ones, which are fused, and these to the teacher's ``outputs``."""
+        super().__init__()
+        self.entry = _normed(nn.Conv2d(inputs, inner, 1, bias=False))
+        self.attention = None if deepest else nn.Conv2d(2 * inner, 2, 1)
+        self.exit = _normed(nn.Conv2d(inner, outputs, 3, padding=1, bias=False))
+
+    def forward(self, features: Tensor, deeper: Tensor | None, size: Size) -> tuple[Tensor, Tensor]:
+        """Return what the teacher's stage is compared with, ``[B, outputs, *size]``, and what goes on upwards.
+
+        Args:
+            features: the student's, ``[B, inputs, H, W]``.
+            deeper: what came up, ``[B, inner, H', W']``; None for the deepest stage.
+            size: of the teacher's map.
+        """
+        fused: Tensor = self.entry(features)
+        if self.attention is not None and deeper is not None:
+            deeper = _resized(deeper, (fused.shape[-2], fused.shape[-1]))
+            own, other = self.attention(torch.cat([fused, deeper], dim=1)).sigmoid().split(1, dim=1)
+            fused = own * fused + other * deeper
+        fused = _resized(fused, size)
+        return self.exit(fused), fused
+
+
+@DISTILLERS.register("review_kd", source="Chen et al. 2021, arXiv 2104.09044; modules and weights of the authors' code")
+class ReviewKD(Distiller):
+    """Sum of the hierarchical context losses of the fused student's stages and the teacher's pre-activations.
+
+    The stages, the stem left out, are followed by the pooled embeddings as maps of one pixel. Maps are resized to the
+    nearest pixels, the student's to the teacher's size. (The authors' ImageNet code reads the student's
+    pre-activations; this is their CIFAR code, which reads its features.)
+    """
+
+    needs = frozenset({Need.FEATURES, Need.PREACTIVATIONS, Need.EMBEDDING})
+
+    def __init__(
+        self,
+        probe: Probe,
+        *,
+        max_channels: PositiveInt = 512,
+        warmup: NonNegativeInt = 20,
+        weight: NonNegativeFloat = 1.0,
+    ) -> None:
+        """Set the most channels that maps are fused in, the epochs of the warm-up and the loss's weight.
+
+        The fused maps have as many channels as the student's embedding, ``max_channels`` at most. The weight rises
+        by equal steps from zero in epoch 0, where the authors begin (mdistiller a step later), to its whole in epoch
+        ``warmup``.
+
+        Raises:
+            InputError: the teacher lacks a stage of the student, or its pre-activation.
+        """
+        super().__init__()
+        self.stages = shared_stages(probe, "review_kd")
+        require_preactivations(probe.teacher, self.stages, "review_kd", "teacher")
+        (embedded,) = probe.student.embedding
+        inputs = [probe.student.features[stage][0] for stage in self.stages] + [embedded]
+        outputs = [probe.teacher.preactivations[stage][0] for stage in self.stages] + [probe.teacher.embedding[0]]
+        self.fusions = nn.ModuleList(
+            Fusion(given, min(embedded, max_channels), wanted, deepest=depth == len(self.stages))
+            for depth, (given, wanted) in enumerate(zip(inputs, outputs, strict=True))
+        )
+        self.weight = weight
+        self.warmup = warmup
+        self.share = self._share_at(0)
+
+    def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
+        """Raise the weight, which is whole once the warm-up is over."""
+        self.share = self._share_at(epoch)
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Return ``{"review_kd": ...}`` from maps ``[B, C, H, W]`` and embeddings ``[B, D]``."""
+        given = [*(student.features[stage] for stage in self.stages), student.embedding[..., None, None]]
+        wanted = [*(teacher.preactivations[stage] for stage in self.stages), teacher.embedding[..., None, None]]
+        losses, deeper = [], None
+        for fusion, ours, theirs in reversed(list(zip(self.fusions, given, wanted, strict=True))):
+            guess, deeper = fusion(ours, deeper, (theirs.shape[-2], theirs.shape[-1]))
+            losses.append(hierarchical_context_loss(guess, theirs))
+        return {"review_kd": self.share * self.weight * sum(losses[1:], losses[0])}
+
+    def _share_at(self, epoch: int) -> float:
+        return min(1.0, epoch / self.warmup) if self.warmup else 1.0
+
+
+def hierarchical_context_loss(given: Tensor, wanted: Tensor) -> Tensor:
+    """Return the weighted mean of squared gaps at full size and pooled to 4x4, 2x2 and 1 pixels.
+
+    Each context weighs half of the one before; those that are not smaller than the map are left out.
+
+    Args:
+        given: ``[B, C, H, W]``.
+        wanted: of the same shape.
+    """
+    sizes = [size for size in CONTEXTS if size < min(given.shape[-2:])]
+    given, wanted = exact(given), exact(wanted)
+    loss, total = functional.mse_loss(given, wanted), 1.0
+    for number, size in enumerate(sizes, start=1):
+        loss = loss + functional.mse_loss(pooled(given, (size, size)), pooled(wanted, (size, size))) / 2**number
+        total += 1 / 2**number
+    return loss / total
+
+
+def _normed(convolution: nn.Conv2d) -> nn.Sequential:
+    nn.init.kaiming_uniform_(convolution.weight, a=1)
+    return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels))
+
+
+def _resized(map_: Tensor, size: Size) -> Tensor:
+    return map_ if (map_.shape[-2], map_.shape[-1]) == size else functional.interpolate(map_, size, mode="nearest")

@@ -1,0 +1,48 @@
+"""Similarity-preserving distillation: what is alike to the teacher is so to the student (Tung and Mori, 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import NonNegativeFloat
+from torch import Tensor
+from torch.nn import functional
+
+from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
+from tskd_tune.distillers.stages import own_stages
+from tskd_tune.output import Batch, Output, Probe, exact
+
+
+@DISTILLERS.register("sp", source="Tung and Mori 2019, arXiv 1907.09682; the stage and weight of RepDistiller")
+class SP(Distiller):
+    """Compare the similarities of a batch, ``weight / B^2 * ||G_t - G_s||^2``, at the last stage of each network.
+
+    ``G`` holds the inner products of all flattened features, each row scaled to length one. Channels, sizes and
+    the stages' names may differ between the networks. Of one sample the loss is zero.
+    """
+
+    needs = frozenset({Need.FEATURES})
+
+    def __init__(self, probe: Probe, *, weight: NonNegativeFloat = 3000.0) -> None:
+        """Set the loss's weight.
+
+        Raises:
+            InputError: a network has no stages behind its stem.
+        """
+        super().__init__()
+        self.student_stage = own_stages(probe.student, "sp", "student")[-1]
+        self.teacher_stage = own_stages(probe.teacher, "sp", "teacher")[-1]
+        self.weight = weight
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Return ``{"sp": ...}`` from features ``[B, C, H, W]``."""
+        given, wanted = student.features[self.student_stage], teacher.features[self.teacher_stage]
+        with torch.autocast(given.device.type, enabled=False):
+            return {"sp": self.weight * functional.mse_loss(similarities(given), similarities(wanted))}
+
+
+def similarities(features: Tensor) -> Tensor:
+    """Return the normalized similarities of all samples, ``[B, B]``, of features ``[B, C, H, W]``."""
+    flat = exact(features).flatten(1)
+    return functional.normalize(flat @ flat.T, dim=1)

@@ -1,0 +1,43 @@
+"""The options that a method's authors publish for one pair of networks: data, in the YAML file beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tskd_tune import documents
+
+Table = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
+
+
+@cache
+def published() -> Table:
+    """Return distiller -> teacher -> student -> options."""
+    return documents.read(Path(__file__).with_name("published.yaml"))
+
+
+def with_published(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an experiment, as plain data, whose distiller has its published options where none are set."""
+    if "distiller" not in document:
+        return dict(document)
+    teacher, student = (str(_spelled(document.get(key)).get("name")) for key in ("teacher", "student"))
+    return {**document, "distiller": _filled(document["distiller"], teacher, student)}
+
+
+def _filled(distiller: Any, teacher: str, student: str) -> Any:
+    if not isinstance(distiller, str | Mapping):
+        return distiller
+    given = _spelled(distiller)
+    if isinstance(given.get("parts"), Mapping):  # of a combination, each part
+        return {**given, "parts": {label: _filled(part, teacher, student) for label, part in given["parts"].items()}}
+    options = published().get(str(given.get("name")), {}).get(teacher, {}).get(student, {})
+    return {**given, **{name: value for name, value in options.items() if name not in given}}
+
+
+def _spelled(component: Any) -> dict[str, Any]:
+    """Return a component as a mapping, however it was written; nothing of one that is not there."""
+    if isinstance(component, Mapping):
+        return dict(component)
+    return {"name": component} if isinstance(component, str) else {}

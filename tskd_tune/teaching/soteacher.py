@@ -1,0 +1,88 @@
+"""SoTeacher: a smooth teacher that agrees with its own past comes closer to the true labels (Dong et al., 2024)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+from pydantic import NonNegativeFloat
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from tskd_tune.errors import InputError
+from tskd_tune.output import Batch, Output, exact
+from tskd_tune.teaching.base import TEACHER_METHODS, Need, Setting, TeacherMethod
+
+
+@TEACHER_METHODS.register(
+    "soteacher", source="Dong, Liu and Shang 2024, arXiv 2206.06661; terms and weights of the authors' code"
+)
+class SoTeacher(TeacherMethod):
+    """A bound on the network's Lipschitz constant, and consistency with the mean of a sample's past predictions.
+
+    The bound adds up the layers: of a convolution the absolute weights, of a batch norm the largest
+    ``|weight| / sqrt(running variance + eps)``, of a linear layer the largest column of absolute weights. The
+    consistency is ``|softmax(z) - h|^2``, a mean over the batch, where h is the plain mean of the softmax outputs that
+    the sample had in the epochs before, from epoch 1 on. (The authors' code counts the first epoch twice in h.)
+    """
+
+    needs = frozenset({Need.LOGITS, Need.INDICES, Need.LAYERS})
+    average: Tensor
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        lipschitz: NonNegativeFloat = 1e-5,
+        consistency: NonNegativeFloat = 1.0,
+        schedule: Literal["linear", "cosine", "constant"] = "linear",
+    ) -> None:
+        """Set both weights, and how the consistency's rises to its own by the last epoch.
+
+        Raises:
+            InputError: a schedule of no consistency.
+        """
+        super().__init__()
+        if consistency == 0 and schedule != "linear":
+            raise InputError("teacher.training.method.schedule: nothing rises where consistency is 0; leave it out")
+        self._network = (setting.network,)  # not a part of this module: it is trained as the student of its training
+        self.lipschitz = lipschitz
+        self.consistency = consistency
+        self._schedule = schedule
+        self._epochs = setting.epochs
+        self._epoch = 0
+        self.register_buffer("average", torch.zeros(setting.samples, setting.classes))
+
+    def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
+        """Hear how many predictions the mean holds."""
+        self._epoch = epoch
+
+    def forward(self, network: Output, above: Output | None, batch: Batch) -> Mapping[str, Tensor]:
+        """Return ``lipschitz`` and, from epoch 1 on, ``consistency``, and take the predictions into the mean."""
+        found = exact(network.logits).softmax(dim=1)
+        past = self.average[batch.indices]
+        losses = {"lipschitz": self.lipschitz * torch.stack(list(self._bounds())).sum()}
+        if self._epoch > 0:
+            losses["consistency"] = self.weight * (found - past).square().sum(dim=1).mean()
+        share = 1 / (self._epoch + 1)
+        self.average[batch.indices] = ((1 - share) * past + share * found.detach()).to(self.average.dtype)
+        return losses
+
+    @property
+    def weight(self) -> float:
+        """The weight of the consistency in this epoch."""
+        done = (self._epoch + 1) / self._epochs
+        shares = {"linear": done, "cosine": math.cos((1 - done) * math.pi / 2), "constant": 1.0}
+        return self.consistency * shares[self._schedule]
+
+    def _bounds(self) -> Iterator[Tensor]:
+        for layer in self._network[0].modules():
+            if isinstance(layer, _ConvNd):
+                yield exact(layer.weight).abs().sum()
+            elif isinstance(layer, _BatchNorm) and layer.affine and layer.running_var is not None:
+                yield (exact(layer.weight).abs() / (layer.running_var + layer.eps).sqrt()).max()
+            elif isinstance(layer, nn.Linear):
+                yield exact(layer.weight).abs().sum(dim=0).max()
