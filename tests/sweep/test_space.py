@@ -53,6 +53,23 @@ def test_holes_of_the_design():
     ]
 
 
+def test_arms_within_arms_are_labelled_by_both_and_refused_without_keys():
+    nested = """
+task: {name: digits}
+choice:
+  small: {student: {name: resnet8}, choice: &arms {ce: {}, kd: {distiller: {name: kd}}}}
+  large: {student: {name: resnet20}, choice: *arms}
+"""
+    points = space(nested).grid()
+    assert [point.label for point in points] == ["small, ce", "small, kd", "large, ce", "large, kd"]
+    assert points[3].experiment["student"] == {"name": "resnet20"} and points[3].values == {
+        "arm": "large",
+        "arm.large": "kd",
+    }
+    with pytest.raises(InputError, match="arm: the branch 'ce' of the experiment must be a mapping"):
+        space(nested.replace("ce: {}", "ce: null"))
+
+
 def test_a_sample_holds_only_what_its_branch_has():
     none = space(DESIGN).sample(picking(review="none"))
     assert none.values == {"review": "none"}

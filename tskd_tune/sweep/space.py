@@ -273,20 +273,31 @@ def _refuse_slip(value: Mapping[str, Any], where: str) -> None:
 
 
 def _hole(word: str, content: Any, path: str, condition: Conditions) -> Hole:
-    name = path or ARM
+    name = _hole_name(path, condition)
     if word in RANGES:
         return _range(word, content, name, condition)
     if not isinstance(content, Mapping | list) or not content:
         raise InputError(f"{name}: '{word}' needs a list of values or a mapping of labelled branches, got {content!r}")
     labelled = isinstance(content, Mapping)
     given = content if isinstance(content, Mapping) else _labels_of(content, name, word)
-    if not path:
+    if name != path:
         _refuse_arms_without_keys(given)
     branches = {
         label: _holed(branch, _join(path, label), (*condition, (name, label))) for label, branch in given.items()
     }
     kind: Kind = "grid" if word == "grid" else "choice"
     return Hole(name, kind, condition, tuple(branches), labelled, branches=branches)
+
+
+def _hole_name(path: str, condition: Conditions) -> str:
+    """Return the path of a hole; ``arm`` at the root, and ``arm.<labels>`` at the root of a branch of the arms."""
+    if path == ".".join(label for name, label in condition if _is_arm(name)):
+        return f"{ARM}.{path}" if path else ARM
+    return path
+
+
+def _is_arm(name: str) -> bool:
+    return name == ARM or name.startswith(f"{ARM}.")
 
 
 def _labels_of(values: list[Any], name: str, word: str) -> dict[str, Any]:
@@ -412,8 +423,8 @@ def _product_of(sizes: Iterator[int | None]) -> int | None:
 def _label(drawn: Sequence[_Draw]) -> str:
     if not drawn:
         return FIXED
-    arm = [draw.text for draw in drawn if draw.name == ARM]
-    others = [draw for draw in drawn if draw.name != ARM]
+    arm = [draw.text for draw in drawn if _is_arm(draw.name)]
+    others = [draw for draw in drawn if not _is_arm(draw.name)]
     names = [draw.name for draw in others]
     return ", ".join([*arm, *(f"{_short(draw.name, names)}={draw.text}" for draw in others)])
 
