@@ -15,7 +15,7 @@ def a_history(seeds=(1, 2), epochs=8, review_epochs=(3, 7), metric="val_top1"):
                     "phase": "review",
                     "review_loss": 0.1 * seed,
                     "teacher_gap": 0.2,
-                    "grad_norm_task": 2.0,
+                    "grad_norm_others": 2.0,
                     "grad_norm_review": 1.0 * seed,
                     "grad_cosine_review": 0.5,
                 }
@@ -33,8 +33,8 @@ def test_values_by_epoch_over_seeds():
 
 
 def test_what_was_not_finite_or_has_no_task_gradient_does_not_count():
-    line = {"seed": 1, "epoch": 0, "val_top1": None, "grad_norm_review": 1.0, "grad_norm_task": 0.0}
-    arm = charts.curves("a", [line, {"seed": 1, "epoch": 1, "grad_norm_review": None, "grad_norm_task": 1.0}])
+    line = {"seed": 1, "epoch": 0, "val_top1": None, "grad_norm_review": 1.0, "grad_norm_others": 0.0}
+    arm = charts.curves("a", [line, {"seed": 1, "epoch": 1, "grad_norm_review": None, "grad_norm_others": 1.0}])
     assert (arm.values("val_top1"), arm.ratio(), arm.review_epochs()) == ({}, {}, [])
 
 

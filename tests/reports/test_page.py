@@ -33,7 +33,7 @@ def a_history(seed, reviews):
     for epoch in range(8):
         line = {"seed": seed, "epoch": epoch, "phase": "general", "val_top1": 10.0 * epoch + seed}
         if epoch in reviews:
-            line |= {"phase": "review", "review_loss": 0.1, "grad_norm_task": 2.0, "grad_norm_review": 0.001}
+            line |= {"phase": "review", "review_loss": 0.1, "grad_norm_others": 2.0, "grad_norm_review": 0.001}
         yield line
 
 

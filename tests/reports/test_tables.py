@@ -70,6 +70,19 @@ class TestSummary:
             }
         ]
 
+    def test_a_warning_names_a_few_of_its_arms(self, a_run):
+        rows = [a_row(f"t{i}", arm=f"arm{i}", warnings=["few reviews"]) for i in range(6)]
+        assert tables.warning_lines(tables.summary(a_run(*rows))) == ["few reviews (arm0; arm1; arm2; arm3 and 2 more)"]
+
+    def test_the_source_of_every_distiller_is_named_once_and_of_every_part(self, a_run):
+        parts = {"a": {"name": "at"}, "b": {"name": "ekd"}}
+        used = [{"name": "kd"}, {"name": "kd"}, {"name": "combined", "parts": parts}, {"name": "gone.package:Class"}]
+        rows = [a_row(f"t{i}", arm=f"arm{i}", experiment={"distiller": distiller}) for i, distiller in enumerate(used)]
+        found = tables.summary(a_run(*rows))
+        assert [method["name"] for method in found["methods"]] == ["kd", "combined", "at", "ekd"]
+        assert any(line.startswith("ekd: EKD-style") for line in tables.method_lines(found))
+        assert "## Methods" in tables.markdown(found)
+
     def test_one_seed_has_no_deviation(self, a_run):
         (arm,) = tables.summary(a_run(a_row()))["arms"]
         assert (arm["n"], arm["mean"], arm["sd"]) == (1, 60.0, None)
@@ -86,15 +99,31 @@ class TestSummary:
             a_row("t2", arm="kd", seconds=6.0),
         ]
         found = tables.summary(a_run(*rows))
-        assert found["baseline"] == {"arm": "baseline", "why": "the first without a review"}
+        assert found["baselines"] == [{"arm": "baseline", "why": "the first without a review"}]
         assert [arm["cost_seconds"] for arm in found["arms"]] == [15.0, 12.0, 6.0]
         assert [arm["cost_ratio"] for arm in found["arms"]] == [1.25, 1.0, 0.5]
 
     def test_costs_are_compared_with_the_first_arm_where_all_review(self, a_run):
         rows = [a_row(f"t{i}", arm=f"k={i}", review={"k": i}, seconds=10.0 * (i + 1)) for i in range(2)]
         found = tables.summary(a_run(*rows))
-        assert found["baseline"] == {"arm": "k=0", "why": "the first"}
+        assert found["baselines"] == [{"arm": "k=0", "why": "the first"}]
         assert found["arms"][1]["cost_ratio"] == 2.0
+
+    def test_costs_are_compared_within_a_student(self, a_run):
+        rows = [
+            a_row(
+                f"{student} {arm}", arm=f"{student}, {arm}", seconds=seconds, experiment={"student": {"name": student}}
+            )
+            for student, arm, seconds in [("small", "ce", 2.0), ("small", "kd", 3.0), ("large", "ce", 10.0)]
+        ]
+        found = tables.summary(a_run(*rows))
+        assert {arm["arm"]: arm["cost_ratio"] for arm in found["arms"]} == {
+            "small, ce": 1.0,
+            "small, kd": 1.5,
+            "large, ce": 1.0,
+        }
+        (line,) = [line for line in tables.notes(found) if line.startswith("Time ratios")]
+        assert "within one task and student" in line and "'small, ce'" in line and "'large, ce'" in line
 
     def test_reviews_are_those_within_the_trained_epochs(self, a_run):
         rows = [

@@ -184,12 +184,12 @@ def _best_test(history: Sequence[Mapping[str, Any]]) -> BestTest | None:
 
 
 def _review_warnings(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say it where the reviews were too weak to be heard: their gradient beside the task's."""
+    """Say it where the reviews were too weak to be heard: their gradient beside that of all other losses."""
     reviews = [record for record in history if record.get("lambda")]
-    shares = [record["grad_norm_review"] / max(record["grad_norm_task"], 1e-12) for record in reviews]
+    shares = [record["grad_norm_review"] / max(record["grad_norm_others"], 1e-12) for record in reviews]
     if not shares or max(shares) >= SILENT_SHARE:
         return []
     return [
-        f"review: its gradient stayed under {100 * SILENT_SHARE:g} % of the task's at the first batch of every review,"
-        " so it hardly moved the student; raise lambda, or let {auto: 0.1} find it"
+        f"review: its gradient stayed under {100 * SILENT_SHARE:g} % of the other losses' at the first batch of every"
+        " review, so it hardly moved the student; raise lambda, or let {auto: 0.1} find it"
     ]

@@ -41,13 +41,13 @@ class Curves:
         return dict(sorted(found.items()))
 
     def ratio(self) -> dict[int, list[float]]:
-        """Return epoch -> the norm of the review's gradient over that of the task's, by seed."""
+        """Return epoch -> the norm of the review's gradient over that of all other losses, by seed."""
         found: dict[int, list[float]] = {}
         for lines in self.seeds:
             for line in lines:
-                review, task = line.get("grad_norm_review"), line.get("grad_norm_task")
-                if review is not None and task:
-                    found.setdefault(line["epoch"], []).append(review / task)
+                review, others = line.get("grad_norm_review"), line.get("grad_norm_others")
+                if review is not None and others:
+                    found.setdefault(line["epoch"], []).append(review / others)
         return dict(sorted(found.items()))
 
     def review_epochs(self) -> list[int]:
@@ -99,7 +99,7 @@ MEASURES = (
     (
         "ratio",
         "Gradient of the review",
-        "Its norm on the student over that of the task's loss; logarithmic, the dotted line is 1 %.",
+        "Its norm on the student over that of all other losses; logarithmic, the dotted line is 1 %.",
         True,
     ),
     ("grad_cosine_review", "Agreement with the task", "Cosine of the review's gradient and the task's.", False),

@@ -14,11 +14,14 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
+from tskd_tune.distillers import DISTILLERS
+from tskd_tune.errors import InputError
 from tskd_tune.records.results import BEST_TEST_MARK, Row, RunFolder
 
 Summary = dict[str, Any]
 LAST_EPOCH = ("test_top1", "val_top1")
 MISSING = "—"
+MOST_NAMED = 4
 
 
 def summary(run: RunFolder) -> Summary:
@@ -35,7 +38,7 @@ def summary(run: RunFolder) -> Summary:
     headline = search["metric"] if search else "test_top1"
     arms = [_arm(group, headline) for group in _points(rows, bool(search))]
     _tell_apart(arms)
-    baseline = _compare_costs(arms)
+    baselines = _compare_costs(arms)
     return {
         "run": run.name,
         "kind": run.state.kind,
@@ -43,11 +46,12 @@ def summary(run: RunFolder) -> Summary:
         "runs": _counts(rows, run.state.expected),
         "search": search,
         "headline": headline,
-        "baseline": baseline,
+        "baselines": baselines,
         "arms": _ranked(arms, search) if search else arms,
         "failed": _endings(rows, "failed"),
         "stopped": _endings(rows, "stopped"),
         "teachers": _distinct(row.teacher.plain() for row in rows if row.teacher),
+        "methods": _methods(rows),
         "settings": _settings(arms),
         "warnings": _warnings(rows),
         "versions": _distinct(row.versions for row in rows),
@@ -97,6 +101,7 @@ def _arm(rows: list[Row], headline: str) -> dict[str, Any]:
         "cost_ratio": None,
         "peak_memory_bytes": max((row.cost.peak_memory_bytes or 0 for row in rows), default=0) or None,
         "reviewed": first.experiment.get("review") is not None,
+        "setting": {part: first.experiment.get(part) for part in ("task", "student")},
         "preset": first.preset,
         "deviations": first.deviations,
         "failed": sum(row.status == "failed" for row in rows),
@@ -137,14 +142,18 @@ def _tell_apart(arms: Sequence[dict[str, Any]]) -> None:
             arm["arm"] = f"{arm['arm']} ({arm['run']})"
 
 
-def _compare_costs(arms: Sequence[dict[str, Any]]) -> dict[str, str] | None:
-    """Fill in cost ratios, relative to the first arm that reviews nothing, else to the first; say which it is."""
+def _compare_costs(arms: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Fill in cost ratios within each task and student, and say to which arms they are."""
     timed = [arm for arm in arms if arm["cost_seconds"]]
-    plain = [arm for arm in timed if not arm["reviewed"]]
-    if not timed:
-        return None
-    base = (plain or timed)[0]
-    for arm in timed:
+    groups = _distinct(arm["setting"] for arm in timed)
+    return [_compare_within([arm for arm in timed if arm["setting"] == setting]) for setting in groups]
+
+
+def _compare_within(arms: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Fill in cost ratios, relative to the first arm that reviews nothing, else to the first; say which it is."""
+    plain = [arm for arm in arms if not arm["reviewed"]]
+    base = (plain or arms)[0]
+    for arm in arms:
         arm["cost_ratio"] = arm["cost_seconds"] / base["cost_seconds"]
     return {"arm": base["arm"], "why": "the first without a review" if plain else "the first"}
 
@@ -188,6 +197,26 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
         if value not in found:
             found.append(value)
     return found
+
+
+def _methods(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """Name the source of every distiller that trained, and of every part of a combination."""
+    names = _distinct(name for row in rows for name in _distiller_names(row.experiment.get("distiller")))
+    return [{"name": name, "source": source} for name in names if (source := _source_of(name))]
+
+
+def _distiller_names(distiller: Mapping[str, Any] | None) -> list[str]:
+    if distiller is None:
+        return []
+    return [distiller["name"], *(part["name"] for part in distiller.get("parts", {}).values())]
+
+
+def _source_of(name: str) -> str | None:
+    """Return the source of a distiller; None of an outsider's that is not installed here."""
+    try:
+        return DISTILLERS.entry(name).source
+    except InputError:
+        return None
 
 
 def _settings(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -343,10 +372,20 @@ def notes(found: Summary) -> list[str]:
         lines.append(f"Sorted by {found['search']['metric']} ({found['search']['mode']}), never by a test metric.")
     if any(arm["best_test"]["n"] for arm in found["arms"]):
         lines.append(f"† {BEST_TEST_MARK}.")
-    if found["baseline"]:
-        lines.append(f"Time ratios are to '{found['baseline']['arm']}', {found['baseline']['why']}.")
+    if found["baselines"]:
+        lines.append(_ratio_line(found["baselines"]))
     lines += [teacher_line(teacher) for teacher in found["teachers"]]
     return [*lines, *found["damage"]]
+
+
+def _ratio_line(baselines: Sequence[Mapping[str, str]]) -> str:
+    first = baselines[0]
+    if len(baselines) == 1:
+        return f"Time ratios are to '{first['arm']}', {first['why']}."
+    arms = ", ".join(f"'{base['arm']}'" for base in baselines)
+    return (
+        f"Time ratios are within one task and student, to the first arm there, without a review if it can be: {arms}."
+    )
 
 
 def teacher_line(teacher: Mapping[str, Any]) -> str:
@@ -381,9 +420,20 @@ def setting_lines(found: Summary) -> list[str]:
     ]
 
 
+def method_lines(found: Summary) -> list[str]:
+    """Return a line for each distiller that trained: whose method it is, and whose reading of it."""
+    return [f"{method['name']}: {method['source']}" for method in found["methods"]]
+
+
 def warning_lines(found: Summary) -> list[str]:
     """Return the warnings of the runs, each once, with the arms that it concerns."""
-    return [f"{item['sentence']} ({'; '.join(item['arms'])})" for item in found["warnings"]]
+    return [f"{item['sentence']} ({_few(item['arms'])})" for item in found["warnings"]]
+
+
+def _few(arms: Sequence[str]) -> str:
+    shown = list(arms[:MOST_NAMED])
+    rest = len(arms) - len(shown)
+    return "; ".join(shown) + (f" and {rest} more" if rest else "")
 
 
 def markdown(found: Summary) -> str:
@@ -396,6 +446,7 @@ def markdown(found: Summary) -> str:
     for title, lines in (
         ("Failed and stopped", ending_lines(found)),
         ("Warnings", warning_lines(found)),
+        ("Methods", method_lines(found)),
         ("Presets and deviations", setting_lines(found)),
         ("Versions", version_lines(found)),
     ):
