@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import resource
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -24,8 +24,7 @@ from tskd_tune.training.trainer import Trainer
 
 PLAIN = "none"
 MIB = 2**20
-# Linux counts the resident memory in KiB, macOS in bytes.
-RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
+STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,11 @@ def _peak_bytes(setting: Setting, name: str) -> int:
 
 
 def _resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RESIDENT_UNIT
+    """Return the most bytes that this process has held; getrusage on Linux counts those of its parent too."""
+    if not STATUS.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 class Shortened(Task):
