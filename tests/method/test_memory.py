@@ -51,7 +51,8 @@ def test_frozen_takes_no_gradient_and_stays_asleep():
     assert torch.equal(frozen(x).logits, before)
     assert not frozen(x.requires_grad_()).logits.requires_grad
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
-    assert torch.equal(frozen(x[:1]).logits, frozen(x).logits[:1]), "eval mode: a sample knows nothing of the batch"
+    # Eval mode: a sample knows nothing of its batch, but for the rounding of kernels that suit the batch's size.
+    torch.testing.assert_close(frozen(x[:1]).logits, frozen(x).logits[:1], rtol=1e-5, atol=1e-6)
 
 
 def test_frozen_copies_unless_told_to_take():

@@ -99,10 +99,11 @@ def test_names_of_an_older_torchvision_are_read_as_it_reads_them():
 
 def test_weights_that_are_nowhere():
     sentence = refusal(network(), "torchvision:IMAGENET1K_V1")
+    url = torchvision.models.get_model_weights("mobilenet_v3_small").__members__["IMAGENET1K_V1"].url
     assert sentence == (
         "teacher.weights: the weights 'IMAGENET1K_V1' of torchvision's mobilenet_v3_small are not at hand and could"
         " not be downloaded (<urlopen error no network in this test>); download"
-        f" https://download.pytorch.org/models/{MOBILENET_FILE} on a machine with a network and put it at"
+        f" {url} on a machine with a network and put it at"
         f" {torch.hub.get_dir()}/checkpoints/{MOBILENET_FILE}"
     )
 
