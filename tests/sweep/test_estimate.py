@@ -157,6 +157,16 @@ def test_a_sweep_is_points_by_seeds_over_what_runs_at_once(
     assert alone.concurrent == 2 and alone.hours * 3600 == pytest.approx(reviewed), "no sooner than its longest run"
 
 
+def test_the_teachers_of_points_that_are_not_timed_count_too(
+    tiny_document: dict[str, Any], clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    arms = {f"seed{seed}": {"teacher": {"training": {"seed": seed}}} for seed in range(estimate.MOST_POINTS + 3)}
+    found = estimate.of_sweep(sweep({**tiny_document, "choice": arms}, seeds=[1]), clock=clock)
+    assert found.teachers == found.runs == estimate.MOST_POINTS + 3
+    assert f"of {estimate.MOST_POINTS} chosen points" in found.how
+
+
 @pytest.mark.usefixtures("cached")
 def test_a_search_is_as_many_points_as_trials(tiny_document: dict[str, Any], clock: Clock) -> None:
     document = documents.merge(tiny_document, {"review": {"lambda": {"loguniform": [0.1, 10]}}})

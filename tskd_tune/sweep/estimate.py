@@ -81,11 +81,13 @@ def of_experiment(experiment: Experiment, *, budget: float = BUDGET, clock: Cloc
         budget: seconds that the timing may take, about.
         clock: counts seconds.
     """
-    return _estimate([experiment], runs=1, concurrent=1, budget=budget, clock=clock)
+    return _estimate([experiment], taught=[experiment], runs=1, concurrent=1, budget=budget, clock=clock)
 
 
 def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_counter) -> Estimate:
     """Estimate a sweep from at most twelve of its points: of a grid evenly chosen, of a search out of its corners.
+
+    Teachers are those of all points, or of all corners.
 
     Args:
         sweep: what would be run, already checked.
@@ -97,6 +99,7 @@ def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_c
     trials = count * (1 if sweep.is_judged else seeds)
     found = _estimate(
         [sweep.experiment_at(point) for point in evenly(points, MOST_POINTS)],
+        taught=[sweep.experiment_at(point) for point in points],
         runs=count * seeds,
         concurrent=min(concurrency(sweep), trials),
         budget=budget,
@@ -138,11 +141,18 @@ def evenly(points: Sequence[Point], most: int) -> list[Point]:
 
 
 def _estimate(
-    experiments: Sequence[Experiment], *, runs: int, concurrent: int, budget: float, clock: Clock
+    experiments: Sequence[Experiment],
+    *,
+    taught: Sequence[Experiment],
+    runs: int,
+    concurrent: int,
+    budget: float,
+    clock: Clock,
 ) -> Estimate:
     with _undisturbed():
         began = clock()
-        teachers = [_teacher_cost(experiment, budget / 4, clock) for experiment in _without_teacher(experiments)]
+        missing = _without_teacher(taught)
+        teachers = [_teacher_cost(experiment, budget / max(4, 2 * len(missing)), clock) for experiment in missing]
         costs = _costs(experiments, began + budget, clock)
         took = clock() - began
     mean = fmean(cost.seconds for cost in costs)
