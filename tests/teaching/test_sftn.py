@@ -106,7 +106,7 @@ def test_every_branch_is_a_student_of_its_own() -> None:
     method, _ = made()
     first, second = (method.branches[stage].tail for stage in ("stage1", "stage2"))
     assert {id(p) for p in first.parameters()}.isdisjoint(id(p) for p in second.parameters())
-    assert not torch.equal(first.fc.weight, second.fc.weight)
+    assert not torch.equal(first.classifier.weight, second.classifier.weight)
 
 
 def test_networks_that_do_not_go_together_are_refused() -> None:

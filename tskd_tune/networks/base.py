@@ -41,8 +41,8 @@ class Network(nn.Module, ABC):
             InputError: the network cannot be entered there.
         """
         raise InputError(
-            f"{self.title}: cannot be entered at '{stage}'; the residual and the wide residual networks of CIFAR can"
-            " (resnet20, wrn_16_2)"
+            f"{self.title}: cannot be entered at '{stage}'; the residual networks for small images and ShuffleNet V1"
+            " can (resnet20, resnet50, shufflenet_v1, wrn_16_2)"
         )
 
     def probe(self, channels: int, size: int) -> Shapes:

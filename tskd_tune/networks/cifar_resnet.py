@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.networks.base import NETWORKS, Network, behind, statistics
-from tskd_tune.output import BatchNormStatistics, Output
+from tskd_tune.networks.base import NETWORKS, statistics
+from tskd_tune.networks.staged import Staged
+from tskd_tune.output import BatchNormStatistics
 
 Widths = tuple[int, int, int, int]
 
@@ -53,7 +54,7 @@ class BasicBlock(nn.Module):
         return residual + (images if self.downsample is None else self.downsample(images))
 
 
-class CifarResNet(Network):
+class CifarResNet(Staged):
     """A residual network of 3 stages for small images of any size, with the field's parameter names.
 
     ``features`` are taken after the activation, ``preactivations`` before it: the batch norm of the stem and the
@@ -75,20 +76,12 @@ class CifarResNet(Network):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> Output:
-        """Map images ``[B, channels, H, W]`` to their output; ``stem`` and ``stage1`` keep their size."""
-        preactivations: dict[str, Tensor] = {"stem": self.bn1(self.conv1(images))}
-        # Not in place: the sums are tapped too.
-        features = {"stem": F.relu(preactivations["stem"])}
-        activated = features["stem"]
-        for stage, blocks in self._stages().items():
-            for block in blocks:
-                total = block(activated)
-                activated = F.relu(total)
-            preactivations[stage] = total
-            features[stage] = activated
-        embedding = activated.mean(dim=(2, 3))
-        return Output(self.fc(embedding), features, preactivations, embedding)
+    def _stem(self, images: Tensor) -> Tensor:
+        stem: Tensor = self.bn1(self.conv1(images))
+        return stem
+
+    def _classifier(self) -> nn.Linear:
+        return self.fc
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm of the stem and, for each stage, the second one of its last block."""
@@ -96,30 +89,8 @@ class CifarResNet(Network):
         norms |= {stage: cast("BasicBlock", blocks[-1]).bn2 for stage, blocks in self._stages().items()}
         return statistics(norms)
 
-    def tail(self, stage: str) -> nn.Module:
-        """Return the network behind a stage, the stem or another; see `Network.tail`."""
-        stages = self._stages()
-        return _Tail((stages[name] for name in behind(stage, ["stem", *stages])), self.fc)
-
     def _stages(self) -> dict[str, nn.Sequential]:
         return {"stage1": self.layer1, "stage2": self.layer2, "stage3": self.layer3}
-
-
-class _Tail(nn.Module):
-    """The last stages of a network, and its classifier."""
-
-    def __init__(self, stages: Iterable[nn.Sequential], fc: nn.Linear) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
-        self.fc = fc
-
-    def forward(self, activated: Tensor) -> Tensor:
-        """Map activated features ``[B, C, H, W]`` to logits ``[B, classes]``."""
-        for stage in self.stages:
-            for block in cast("nn.Sequential", stage):
-                activated = F.relu(block(activated))
-        logits: Tensor = self.fc(activated.mean(dim=(2, 3)))
-        return logits
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Sequential:

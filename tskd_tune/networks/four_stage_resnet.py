@@ -8,8 +8,9 @@ from typing import ClassVar, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.networks.base import NETWORKS, Network, statistics
-from tskd_tune.output import BatchNormStatistics, Output
+from tskd_tune.networks.base import NETWORKS, statistics
+from tskd_tune.networks.staged import Staged
+from tskd_tune.output import BatchNormStatistics
 
 STEM = 64
 WIDTHS = (64, 128, 256, 512)
@@ -91,7 +92,7 @@ LAYOUTS: dict[str, tuple[Block, tuple[int, ...]]] = {
 }
 
 
-class FourStageResNet(Network):
+class FourStageResNet(Staged):
     """A residual network of 4 stages for small images of any size, with the field's parameter names.
 
     The stem is one 3x3 convolution without pooling, so that 32 pixels become 32, 16, 8 and 4 in the stages.
@@ -114,20 +115,12 @@ class FourStageResNet(Network):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> Output:
-        """Map images ``[B, channels, H, W]`` to their output; ``stem`` and ``stage1`` keep their size."""
-        preactivations: dict[str, Tensor] = {"stem": self.bn1(self.conv1(images))}
-        # Not in place: the sums are tapped too.
-        features = {"stem": F.relu(preactivations["stem"])}
-        activated = features["stem"]
-        for stage, blocks in self._stages().items():
-            for block in blocks:
-                total = block(activated)
-                activated = F.relu(total)
-            preactivations[stage] = total
-            features[stage] = activated
-        embedding = activated.mean(dim=(2, 3))
-        return Output(self.linear(embedding), features, preactivations, embedding)
+    def _stem(self, images: Tensor) -> Tensor:
+        stem: Tensor = self.bn1(self.conv1(images))
+        return stem
+
+    def _classifier(self) -> nn.Linear:
+        return self.linear
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm of the stem and, for each stage, the last one of its last block."""

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.networks.base import NETWORKS, Network, statistics
-from tskd_tune.output import BatchNormStatistics, Output
+from tskd_tune.networks.base import NETWORKS, statistics
+from tskd_tune.networks.staged import Staged
+from tskd_tune.output import BatchNormStatistics
 
 GROUPS = 3
 STEM = 24
@@ -55,7 +56,7 @@ class Bottleneck(nn.Module):
         return torch.cat((residual, F.avg_pool2d(images, 3, 2, padding=1)), 1) if self.shrinks else residual + images
 
 
-class ShuffleNet(Network):
+class ShuffleNet(Staged):
     """A network of grouped convolutions in 3 stages for small images of any size, with the field's parameter names.
 
     The stem is a 1x1 convolution that keeps the size; each stage halves it. ``features`` are taken after the
@@ -73,20 +74,12 @@ class ShuffleNet(Network):
         self.layer1, self.layer2, self.layer3 = stages
         self.linear = nn.Linear(WIDTHS[-1], classes)
 
-    def forward(self, images: Tensor) -> Output:
-        """Map images ``[B, channels, H, W]`` to their output; the stem keeps their size."""
-        preactivations: dict[str, Tensor] = {"stem": self.bn1(self.conv1(images))}
-        # Not in place: the sums are tapped too.
-        features = {"stem": F.relu(preactivations["stem"])}
-        activated = features["stem"]
-        for stage, blocks in self._stages().items():
-            for block in blocks:
-                total = block(activated)
-                activated = F.relu(total)
-            preactivations[stage] = total
-            features[stage] = activated
-        embedding = activated.mean(dim=(2, 3))
-        return Output(self.linear(embedding), features, preactivations, embedding)
+    def _stem(self, images: Tensor) -> Tensor:
+        stem: Tensor = self.bn1(self.conv1(images))
+        return stem
+
+    def _classifier(self) -> nn.Linear:
+        return self.linear
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm of the stem and, for each stage, the last one of its last block."""

@@ -1,0 +1,72 @@
+"""Networks of stages of blocks, each block followed by an activation: tapped on both sides of it, entered anywhere."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tskd_tune.networks.base import Network, behind
+from tskd_tune.output import Output
+
+STEM = "stem"
+
+
+class Staged(Network):
+    """A stem and stages, each a sequence of blocks that return what their activation reads.
+
+    ``features`` are taken after the activation, ``preactivations`` before it; the embedding is the mean of the last
+    features over the pixels.
+    """
+
+    @abstractmethod
+    def _stem(self, images: Tensor) -> Tensor:
+        """Map images ``[B, channels, H, W]`` to the stem's pre-activation."""
+
+    @abstractmethod
+    def _stages(self) -> Mapping[str, nn.Sequential]:
+        """Return the blocks of every stage, shallow to deep."""
+
+    @abstractmethod
+    def _classifier(self) -> nn.Linear:
+        """Return what maps the embedding to logits."""
+
+    def forward(self, images: Tensor) -> Output:
+        """Map images ``[B, channels, H, W]`` to their output."""
+        preactivations = {STEM: self._stem(images)}
+        # Not in place: what the activations read is tapped too.
+        features = {STEM: F.relu(preactivations[STEM])}
+        activated = features[STEM]
+        for stage, blocks in self._stages().items():
+            for block in blocks:
+                total = block(activated)
+                activated = F.relu(total)
+            preactivations[stage] = total
+            features[stage] = activated
+        embedding = activated.mean(dim=(2, 3))
+        return Output(self._classifier()(embedding), features, preactivations, embedding)
+
+    def tail(self, stage: str) -> nn.Module:
+        """Return the network behind a stage, the stem or another; see `Network.tail`."""
+        stages = self._stages()
+        return _Tail((stages[name] for name in behind(stage, [STEM, *stages])), self._classifier())
+
+
+class _Tail(nn.Module):
+    """The last stages of a network, and its classifier."""
+
+    def __init__(self, stages: Iterable[nn.Sequential], classifier: nn.Linear) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.classifier = classifier
+
+    def forward(self, activated: Tensor) -> Tensor:
+        """Map activated features ``[B, C, H, W]`` to logits ``[B, classes]``."""
+        for stage in self.stages:
+            for block in cast("nn.Sequential", stage):
+                activated = F.relu(block(activated))
+        logits: Tensor = self.classifier(activated.mean(dim=(2, 3)))
+        return logits
