@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ import torch
 
 from tskd_tune import networks
 from tskd_tune.distillers import DISTILLERS, Distiller, Need
+from tskd_tune.experiment import Experiment
 from tskd_tune.output import Batch, Output, Probe
+from tskd_tune.training.trainer import Trainer
 
+Tiny = Callable[..., Experiment]
 CLASSES, SAMPLES = 5, 12
 every_distiller = pytest.mark.parametrize("name", DISTILLERS.names())
 # What has no default.
@@ -70,3 +74,39 @@ def test_its_state_round_trips(name: str) -> None:
 def test_it_is_described(name: str) -> None:
     (entry,) = [entry for entry in DISTILLERS.describe() if entry["name"] == name]
     assert entry["source"] and set(entry["needs"]) <= {need.value for need in Need}
+
+
+def training(tiny: Tiny, name: str, **over: Any) -> Trainer:
+    weights = "untrained" if Need.TRAINABLE_TEACHER in DISTILLERS.entry(name).factory.needs else "auto"
+    options = {"name": name, **REQUIRED.get(name, {})}
+    return tiny(distiller=options, teacher={"weights": weights}, **over).build()
+
+
+def tensors(state: Any) -> list[torch.Tensor]:
+    if isinstance(state, torch.Tensor):
+        return [state.clone()]
+    inner = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return [tensor for value in inner for tensor in tensors(value)]
+
+
+@every_distiller
+@pytest.mark.parametrize("review", [None, {"k": 2, "delta": 1}], ids=["alone", "reviewing"])
+def test_a_training_that_was_cut_off_goes_on_bit_for_bit(tiny: Tiny, name: str, review: dict[str, int] | None) -> None:
+    whole, first, second = (training(tiny, name, review=review, training={"epochs": 3}) for _ in range(3))
+    optimized = {id(p) for optimizer in first.optimizers for group in optimizer.param_groups for p in group["params"]}
+    assert all(id(parameter) in optimized for parameter in first.distiller.parameters())
+    before = tensors(first.teacher.state_dict()) if first.teacher is not None else []
+    for _ in range(2):
+        first.epoch()
+    second.load_state_dict(first.state_dict())
+    second.epoch()
+    while not whole.finished:
+        whole.epoch()
+    found, wanted = tensors(second.state_dict()), tensors(whole.state_dict())
+    assert len(found) == len(wanted) and all(map(torch.equal, found, wanted))
+    losses = {key for key in whole.history[-1] if key.startswith("loss_")}
+    assert {key: second.history[-1][key] for key in losses} == {key: whole.history[-1][key] for key in losses}
+    assert ("loss_review" in losses) == (review is not None)
+    after = tensors(first.teacher.state_dict()) if first.teacher is not None else []
+    learns = Need.TRAINABLE_TEACHER in first.distiller.needs
+    assert all(map(torch.equal, before, after)) != learns
