@@ -1,0 +1,38 @@
+"""Every distiller runs, alone and beside a review, on the embedded data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tskd_tune.distillers import DISTILLERS
+from tskd_tune.records.results import RunFolder
+from tskd_tune.sweep.run import start
+from tskd_tune.sweep.schema import Sweep
+
+FOLDER = Path(__file__).parents[2] / "search_spaces"
+# What is added up of others, and what needs no file of its own.
+COMBINED = {"combined"}
+
+
+def distillers(name: str, *settings: str) -> set[str]:
+    sweep = Sweep.load(FOLDER / f"{name}.yaml", settings)
+    return {sweep.experiment_at(point).distiller.name for point in sweep.space().grid()}
+
+
+def test_no_distiller_is_left_out() -> None:
+    assert distillers("rivals_digits") == set(DISTILLERS.names())
+    assert distillers("rivals_images", "experiment.task.root=somewhere") == set(DISTILLERS.names()) - COMBINED
+
+
+@pytest.mark.slow
+def test_every_rival_runs_alone_and_beside_a_review(a_ray: None, tmp_path: Path) -> None:
+    sweep = Sweep.load(FOLDER / "rivals_digits.yaml", ["seeds=[1]", "experiment.training.epochs=3"])
+    folder: RunFolder = start(sweep, "rivals", tmp_path, lambda news: None, track=False)
+    rows = folder.rows()
+    assert len(rows) == len(sweep.space().grid()) == 40
+    assert {row.status for row in rows} == {"done"} and {row.epochs for row in rows} == {3}
+    reviewing = [row for row in rows if row.plan.review]
+    assert len(reviewing) == 20 and all(row.lambda_ and row.lambda_ > 0 for row in reviewing)
+    assert {row.experiment["distiller"]["name"] for row in reviewing} == set(DISTILLERS.names())
