@@ -24,7 +24,8 @@ from tskd_tune.training.trainer import Trainer
 
 PLAIN = "none"
 MIB = 2**20
-STATUS = Path("/proc/self/status")
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+RESET_PEAK = "5"
 
 
 @dataclass(frozen=True)
@@ -114,21 +115,28 @@ def _in_a_process(function: Callable[[Setting, str], int], setting: Setting, nam
 
 
 def _peak_bytes(setting: Setting, name: str) -> int:
-    before = _resident()
+    before = _peak_resident()
     trainer = setting.trainer(name)
     gc.collect()
+    _forget_peak()  # that of the making of the images
     for _ in range(2):
         trainer.epoch()
     on_gpu = trainer.execution.peak_memory()
-    return on_gpu if on_gpu is not None else _resident() - before
+    return on_gpu if on_gpu is not None else _peak_resident() - before
 
 
-def _resident() -> int:
+def _peak_resident() -> int:
     """Return the most bytes that this process has held; getrusage on Linux counts those of its parent too."""
     if not STATUS.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
+
+
+def _forget_peak() -> None:
+    """Let the peak begin anew with what is held now, where the system can."""
+    if CLEAR.exists():
+        CLEAR.write_text(RESET_PEAK)
 
 
 class Shortened(Task):
