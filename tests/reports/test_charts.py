@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from tskd_tune.reports import charts
+from tskd_tune.reports.effects import Point, Response
 
 
 def a_history(seeds=(1, 2), epochs=8, review_epochs=(3, 7), metric="val_top1"):
@@ -47,18 +51,29 @@ def test_the_metric_is_validation_if_measured_then_training():
     assert charts.accuracy_metric([]) is None
 
 
-def test_accuracy_is_the_mean_with_its_range_and_its_reviews():
-    figure = charts.accuracy([charts.curves("tskd", a_history())], "val_top1")
+def test_accuracy_is_the_mean_with_its_interval_and_its_reviews():
+    figure = charts.accuracy([charts.curves("tskd", a_history(seeds=(1, 2, 3)))], "val_top1")
     band, mean, reviews = figure.data
+    half = 4.302652729749464 / math.sqrt(3)  # t(0.975, 2) times the sd of 1, 2, 3 over the root of 3
     assert list(mean.x) == list(range(8))
-    assert list(mean.y) == [10.0 * epoch + 1.5 for epoch in range(8)]
+    assert list(mean.y) == [10.0 * epoch + 2 for epoch in range(8)]
     assert list(band.x) == [*range(8), *reversed(range(8))]
-    assert list(band.y) == [10.0 * e + 2 for e in range(8)] + [10.0 * e + 1 for e in reversed(range(8))]
-    assert (list(reviews.x), list(reviews.y)) == ([3, 7], [31.5, 71.5])
+    high, low = [10.0 * e + 2 + half for e in range(8)], [10.0 * e + 2 - half for e in reversed(range(8))]
+    assert list(band.y) == pytest.approx(high + low)
+    assert (list(reviews.x), list(reviews.y)) == ([3, 7], [32.0, 72.0])
     assert (mean.name, band.showlegend, reviews.showlegend) == ("tskd", False, False)
-    low, high = figure.layout.yaxis.range
-    assert 10 < low < 21
-    assert high > 72
+    bottom, top = figure.layout.yaxis.range
+    assert 10 < bottom < 21
+    assert top > 73
+
+
+def test_two_seeds_have_no_band_and_an_epoch_of_two_is_left_out_of_it():
+    two = charts.accuracy([charts.curves("a", a_history(review_epochs=()))], "val_top1")
+    assert [trace.fill for trace in two.data] == [None]
+    uneven = [line for line in a_history(seeds=(1, 2, 3), review_epochs=()) if (line["seed"], line["epoch"]) != (3, 7)]
+    band, mean = charts.accuracy([charts.curves("a", uneven)], "val_top1").data
+    assert max(band.x) == 6
+    assert max(mean.x) == 7
 
 
 def test_one_seed_has_no_band_and_arms_have_colors_of_their_own():
@@ -100,3 +115,90 @@ def test_a_figure_is_the_same_bytes_and_closes_no_script():
     assert 'id="figure-accuracy"' in first
     assert first.count("</script>") == first.count("<script")
     assert "<b>" not in first
+
+
+def a_pair(seeds=(1, 2, 3)):
+    increment = charts.curves("increment", a_history(seeds=seeds))
+    shifted = [line | {"val_top1": line["val_top1"] - line["seed"] / 10} for line in a_history(seeds=seeds)]
+    return charts.Pair(increment, charts.curves("maps", shifted))
+
+
+def test_sequences_share_a_color_and_differ_in_dashes():
+    lines = [trace for trace in charts.sequences([a_pair(), a_pair()], "val_top1").data if trace.fill is None]
+    looks = [(line.name, line.line.dash, line.line.color) for line in lines]
+    assert looks == [
+        (name, dash, color) for color in charts.COLORS[:2] for name, dash in (("increment", "solid"), ("maps", "dash"))
+    ]
+
+
+def test_differences_are_paired_by_seed():
+    assert a_pair().differences("val_top1")[4] == pytest.approx([0.1, 0.2, 0.3])
+    other = charts.Pair(a_pair().increment, a_pair(seeds=(2, 3, 4)).feature_map)
+    assert other.differences("val_top1")[4] == pytest.approx([0.2, 0.3])
+    assert charts.Pair(other.increment, charts.curves("b", [])).differences("val_top1") == {}
+    figure = charts.sequence_differences([a_pair()], "val_top1", 0.3)
+    band, line = figure.data
+    assert list(line.y) == pytest.approx([0.2] * 8)
+    assert band.y[0] == pytest.approx(0.2 + 4.302652729749464 * 0.1 / math.sqrt(3))
+    assert [(shape.type, shape.y0, shape.y1) for shape in figure.layout.shapes] == [("rect", -0.3, 0.3), ("line", 0, 0)]
+    assert len(charts.sequence_differences([a_pair()], "val_top1", None).layout.shapes) == 1
+
+
+def test_the_gap_stands_against_the_review_loss_relative_to_the_first_review():
+    history = a_history(seeds=(1,))
+    history[7] |= {"review_loss": 0.02, "teacher_gap": 0.19}
+    figure = charts.gaps([charts.curves("none", a_history(review_epochs=())), charts.curves("tskd", history)])
+    loss, gap = figure.data
+    assert (list(loss.x), list(loss.y)) == ([3, 7], pytest.approx([1.0, 0.2]))
+    assert list(gap.y) == pytest.approx([1.0, 0.95])
+    assert (loss.line.dash, gap.line.dash) == ("solid", "dot")
+    assert loss.line.color == gap.line.color == charts.COLORS[1]
+    assert figure.layout.yaxis.type == "log"
+    assert charts.gaps([charts.curves("none", a_history(review_epochs=()))]) is None
+    assert charts.gaps([charts.curves("one", a_history(review_epochs=(3,)))]) is None
+    assert charts.relative({0: [0.0], 1: [1.0]}) == {}
+
+
+def a_response():
+    points = [("a", 3, 5, 12), ("b", 3, 10, 6), ("c", 6, 5, 6), ("d", 6, 10, 3)]
+    return Response(tuple(Point(arm, k, delta, n, 5, 70.0 + n, (69.0 + n, 72.0 + n)) for arm, k, delta, n in points))
+
+
+def test_a_response_has_a_line_for_each_value_of_the_other_and_joins_matched_budgets():
+    matched, five, ten = charts.response(a_response(), "k", "test top-1 (%)").data
+    assert (list(matched.x), list(matched.y), matched.line.dash) == ([3, 6], [76.0, 76.0], "dot")
+    assert (five.name, list(five.x), list(five.y), list(five.text)) == ("δ = 5", [3, 6], [82.0, 76.0], ["12", "6"])
+    assert (ten.name, list(ten.text)) == ("δ = 10", ["6", "3"])
+    assert (list(five.error_y.array), list(five.error_y.arrayminus)) == ([2.0, 2.0], [1.0, 1.0])
+    few = Response(tuple(replace(point, n=2) for point in a_response().points))
+    assert list(charts.response(few, "k", "x").data[1].error_y.array) == [0.0, 0.0]
+    figure = charts.response(a_response(), "delta", "test top-1 (%)")
+    assert [trace.name for trace in figure.data[1:]] == ["k = 3", "k = 6"]
+    assert list(figure.layout.xaxis.tickvals) == [5, 10]
+
+
+def test_costs_number_and_join_the_front():
+    points = [
+        charts.Costed("a", 60.0, 70.0, (69.0, 71.0), 1),
+        charts.Costed("<b>", 120.0, 69.0, None, None),
+        charts.Costed("c", 90.0, 72.0, None, 2),
+    ]
+    figure = charts.costs(points, "test top-1 (%)")
+    beaten, front = figure.data
+    assert (list(beaten.x), list(beaten.customdata), beaten.mode) == ([2.0], ["&lt;b&gt;"], "markers")
+    assert (list(front.x), list(front.y), list(front.text)) == ([1.0, 1.5], [70.0, 72.0], ["1", "2"])
+    assert list(front.error_y.array) == [1.0, 0.0]
+    assert figure.layout.xaxis.title.text == "time a run (min)"
+    assert figure.layout.xaxis.type == "linear"
+    far = [charts.Costed("a", 1.0, 70.0, None, 1), charts.Costed("b", 11.0, 71.0, None, 2)]
+    assert charts.costs(far, "x").layout.xaxis.type == "log"
+
+
+def test_labels_keep_their_quotes_and_lose_their_tags():
+    figure = charts.accuracy([charts.curves("'a' \"b\" <i>", a_history(seeds=(1,), review_epochs=()))], "val_top1")
+    assert figure.data[0].name == "'a' \"b\" &lt;i&gt;"
+
+
+def test_looks_are_told_apart_beyond_the_colors():
+    looks = [tuple(charts.look(index).items()) for index in range(4 * len(charts.COLORS))]
+    assert len(set(looks)) == len(looks)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import re
 from html.parser import HTMLParser
 
@@ -7,7 +8,8 @@ import pytest
 
 from tskd_tune.errors import RunError
 from tskd_tune.records.results import Cost, PlanRecord, Row, RunFolder, TeacherRecord
-from tskd_tune.reports.page import write_report
+from tskd_tune.reports import statistics, tables, verdicts
+from tskd_tune.reports.page import html, write_report
 
 EVIL = "<script>alert(1)</script>\"'&"
 VOID = {"meta", "br", "rect", "link"}
@@ -145,7 +147,7 @@ def test_it_says_what_a_reader_must_know(page):
 
 
 def test_the_plan_is_drawn_to_scale(page):
-    marks = [given for tag, given in Outline(page).tags if tag == "rect"]
+    marks = [given for tag, given in Outline(page).tags if tag == "rect" and given["class"] != "band"]
     assert [(mark["class"], float(mark["x"]), float(mark["width"])) for mark in marks] == [
         ("memorize", 0.0, 12.5),
         ("memorize", 50.0, 12.5),
@@ -180,6 +182,292 @@ def test_more_arms_than_can_be_told_apart_are_not_all_drawn(tmp_path):
         run.append_history(f"t{i}", list(a_history(1, ())))
     text = write_report(run).read_text()
     assert "The first 8 of 10" in text
+
+
+# A sweep with everything: twelve epochs, six seeds, reviews with k, delta and both sequences
+
+SEEDS = (1, 2, 3, 4, 5, 6)
+SECTIONS = ["verdicts", "failure", "results", "accuracy", "sequences", "responses", "costs", "gap", "reviews", "plan"]
+
+
+def a_review(k, delta, sequence="increment"):
+    return {"k": k, "delta": delta, "lambda": 1.0, "sequence": sequence}
+
+
+REVIEWED = {
+    "k3 d1": (a_review(3, 1), [3, 7, 11]),
+    "k6 d1": (a_review(6, 1), [6, 11]),
+    "k3 d2": (a_review(3, 2), [6, 11]),
+    f"maps {EVIL}": (a_review(3, 1, "feature_map"), [3, 7, 11]),
+}
+
+
+def a_training(arm, seed, reviews, *, closes):
+    """Yield a history whose reviews either close the gap to the teacher or only learn to predict it."""
+    noise = random.Random(f"{arm} {seed}")
+    for epoch in range(12):
+        line = {"seed": seed, "epoch": epoch, "phase": "general", "val_top1": 40 + 2 * epoch + noise.random()}
+        if epoch in reviews:
+            done = (1 + reviews.index(epoch)) / len(reviews)
+            line |= {
+                "phase": "review",
+                "review_loss": 0.2 * 0.1**done,
+                "teacher_gap": 0.3 * (0.3**done if closes else 1),
+            }
+            line |= {"grad_norm_others": 2.0, "grad_norm_review": 0.001, "grad_cosine_review": 0.2}
+        yield line
+
+
+def an_arm(folder, trial, arm, review=None, reviews=(), *, effect=0.0, seconds=100.0, seeds=SEEDS, closes=False):
+    """Add an arm to a run; its seeds share their luck with every other arm's."""
+    experiment = {"task": {"name": "digits"}, "student": {"name": "resnet8"}, "review": review}
+    rows = []
+    for seed in seeds:
+        luck = random.Random(seed).gauss(0, 0.3) + random.Random(f"{arm} {seed}").gauss(0, 0.1)
+        rows.append(
+            a_row(
+                trial,
+                seed,
+                arm,
+                point={"arm": arm},
+                epochs=12,
+                epochs_planned=12,
+                metrics={"val_top1": 60 + effect + luck, "test_top1": 61 + effect + luck},
+                cost=Cost(seconds=seconds + seed, train_seconds=seconds, device="cpu", threads=1),
+                experiment=experiment | {"seed": seed},
+                plan=PlanRecord(review=list(reviews), memorize=[0] if review else []),
+            )
+        )
+        folder.append_history(trial, list(a_training(arm, seed, list(reviews), closes=closes)))
+    folder.write_rows([*folder.rows(), *rows])
+
+
+def a_sweep(path, *, seeds=SEEDS):
+    folder = RunFolder.create(path, "rich", "sweep", {}, expected=36)
+    an_arm(folder, "t0", "baseline", seconds=90.0, seeds=seeds)
+    for index, (arm, (review, reviews)) in enumerate(REVIEWED.items(), start=1):
+        effect, closes = 0.5 * index - 0.5, EVIL in arm
+        an_arm(
+            folder, f"t{index}", arm, review, reviews, effect=effect, seconds=100.0 * index, seeds=seeds, closes=closes
+        )
+    an_arm(folder, "t5", "kd", effect=0.45, seconds=95.0, seeds=seeds)
+    return folder
+
+
+def judged(folder):
+    """Return a summary with statistics and verdicts."""
+    found = tables.summary(folder)
+    values = {
+        arm["arm"]: {row.seed: row.metrics["test_top1"] for row in folder.rows() if row.run in arm["runs"]}
+        for arm in found["arms"]
+    }
+    for arm in found["arms"]:
+        arm["statistics"] = statistics.arm(values[arm["arm"]], name=arm["arm"]).plain()
+    base, *others = values
+    family = verdicts.family(values, [(arm, base) for arm in others])
+    told = {"declared": f"declared {EVIL}", "notes": [f"note {EVIL}"], "look": {"sentence": f"look {EVIL}"}}
+    return found | {"family": family.plain() | told, "family_reason": ""}
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory):
+    return a_sweep(tmp_path_factory.mktemp("rich"))
+
+
+@pytest.fixture(scope="module")
+def rich_page(rich):
+    return html(rich, judged(rich))
+
+
+def sections(text):
+    return [name for name in Outline(text).ids if not name.startswith("figure-")]
+
+
+def figures(text):
+    return re.findall(r'id="(figure-[-a-z_0-9]+)"', text)
+
+
+def test_everything_that_a_sweep_can_show_is_shown_verdicts_first(rich_page):
+    assert sections(rich_page)[: len(SECTIONS)] == SECTIONS
+    assert figures(rich_page) == [
+        "figure-accuracy",
+        "figure-sequences",
+        "figure-sequence-differences",
+        "figure-response-0-k",
+        "figure-response-0-delta",
+        "figure-costs-0",
+        "figure-gap",
+        "figure-review_loss",
+        "figure-teacher_gap",
+        "figure-ratio",
+        "figure-grad_cosine_review",
+    ]
+
+
+def test_a_rich_page_is_well_formed_escaped_and_loads_nothing(rich_page):
+    outline = Outline(rich_page)
+    assert outline.links == []
+    assert rich_page.count("plotly.js v") == 1
+    assert "<script>alert" not in rich_page
+    assert outline.count("script") == 1 + len(figures(rich_page))
+    assert all("aria-label" in given for tag, given in outline.tags if tag == "svg")
+    assert len(outline.ids) == len(set(outline.ids))
+
+
+def test_a_rich_page_is_the_same_bytes_again(rich, rich_page):
+    assert html(RunFolder.open(rich.path), judged(rich)) == rich_page
+
+
+def test_each_verdict_has_its_badge_its_sentence_and_its_interval(rich, rich_page):
+    family = judged(rich)["family"]
+    found = [finding["verdict"] for finding in family["findings"]]
+    assert set(found) >= {"resolved", "undecided"} or set(found) >= {"resolved", "equivalent"}
+    outline = Outline(rich_page)
+    text = " ".join(outline.text.split())
+    for finding in family["findings"]:
+        assert " ".join(finding["sentence"].split()) in text
+    for verdict in set(found):
+        assert f"{found.count(verdict)} {verdict}" in text
+    assert family["sentence"] in text
+    assert all(f"{what} {EVIL}" in text for what in ("declared", "note", "look"))
+    strips = [given for tag, given in outline.tags if tag == "line"]
+    assert [given["class"] for given in strips] == ["zero", "interval", "dot"] * len(found)
+
+
+def test_few_seeds_are_a_smoke_run_without_a_verdict(tmp_path):
+    folder = a_sweep(tmp_path, seeds=(1, 2))
+    text = html(folder, judged(folder))
+    words = " ".join(Outline(text).text.split())
+    assert "5 smoke" in words
+    assert 'class="badge smoke"' in text
+    assert not any(f'class="badge {verdict}"' in text for verdict in ("resolved", "equivalent", "undecided"))
+
+
+def test_a_long_family_is_folded(rich):
+    found = judged(rich)
+    found["family"]["findings"] = found["family"]["findings"] * 3
+    outline = Outline(html(rich, found))
+    assert "3 more of the same family" in outline.text
+    assert outline.count("svg", role="img") >= 15
+
+
+def test_a_summary_without_verdicts_has_no_such_section(rich):
+    found = judged(rich)
+    del found["family"], found["family_reason"]
+    text = html(rich, found)
+    assert sections(text)[: len(SECTIONS) - 1] == SECTIONS[1:]
+    assert 'class="badge' not in text
+
+
+def test_why_there_is_no_family_is_said(rich):
+    found = judged(rich) | {"family": None, "family_reason": f"no baseline {EVIL}"}
+    outline = Outline(html(rich, found))
+    assert f"no baseline {EVIL}" in outline.text
+    assert outline.ids[0] == "verdicts"
+
+
+def test_the_failure_signature_is_said_of_the_arm_that_has_it(rich_page):
+    text = " ".join(Outline(rich_page).text.split())
+    warning, _, later = text.partition("Accuracy by epoch")
+    assert "'k3 d1': from the first review to the last of 3, L_ST went to 21.5 % of what it was" in warning
+    assert "and the gap to the teacher to 100 % (median of 6 seeds)" in warning
+    assert "failure signature (in 6 of 6 seeds)" in warning
+    assert "'maps" in later
+    assert "No failure signature" in later
+    assert "No failure signature" not in warning
+
+
+def test_increments_and_feature_maps_are_set_against_each_other(rich):
+    found = judged(rich)
+    text = " ".join(Outline(html(rich, found)).text.split())
+    assert f"'k3 d1' against 'maps {EVIL}': -1.5" in text
+    assert "6 seeds, paired). Not in the family of the verdicts." in text
+    values = {arm["arm"]: dict.fromkeys(SEEDS, 1.0) for arm in found["arms"]}
+    declared = verdicts.family(values, [(f"maps {EVIL}", "k3 d1")])
+    text = " ".join(Outline(html(rich, found | {"family": declared.plain()})).text.split())
+    assert "Not in the family" not in text
+    assert text.count(" ".join(declared.findings[0].sentence.split())) == 2
+
+
+def test_matched_budgets_are_named(rich_page):
+    assert "2 reviews: k 3, δ 2; k 6, δ 1" in rich_page
+
+
+def test_the_front_of_cost_and_accuracy_is_listed_by_cost(rich_page):
+    items = re.search(r'<ol class="notes">(.*?)</ol>', rich_page, re.DOTALL).group(1)
+    names = [name.strip() for name in re.findall(r"<li>(.*?): ", items)]
+    assert names[:2] == ["baseline", "kd"]
+    assert names[-1].startswith("maps")
+    assert "k3 d1" not in names
+    assert "the 1 that one of them beats" in rich_page
+
+
+def test_the_configuration_of_every_arm_is_there_folded(rich, rich_page):
+    outline = Outline(rich_page)
+    assert outline.count("pre") == 6
+    assert "sequence: feature_map" in outline.text
+    assert "seed: 1" not in outline.text
+    assert "· seeds 1, 2, 3, 4, 5, 6" in outline.text
+
+
+def test_runs_of_several_versions_say_which(tmp_path):
+    folder = RunFolder.create(tmp_path, "two", "sweep", {})
+    folder.write_rows([a_row("t0", 1, "a", versions={"torch": "1"}), a_row("t1", 2, "a", versions={"torch": "2"})])
+    text = Outline(html(folder, tables.summary(folder))).text
+    assert "1: torch 1" in text
+    assert "2: torch 2" in text
+
+
+@pytest.mark.parametrize(
+    ("left_out", "gone"),
+    [
+        (f"maps {EVIL}", {"sequences"}),
+        ("k3 d2", set()),
+        ("k6 d1", set()),
+    ],
+)
+def test_a_section_without_its_arms_is_left_out(tmp_path, left_out, gone):
+    folder = a_sweep(tmp_path)
+    folder.write_rows([row for row in folder.rows() if row.arm != left_out])
+    names = sections(html(folder, judged(folder)))
+    assert names[: len(SECTIONS) - len(gone)] == [name for name in SECTIONS if name not in gone]
+
+
+def test_without_reviews_nothing_of_reviews_is_shown(tmp_path):
+    folder = a_sweep(tmp_path)
+    folder.write_rows([row for row in folder.rows() if row.experiment["review"] is None])
+    names = sections(html(folder, judged(folder)))
+    assert names == ["verdicts", "results", "accuracy", "costs", "settings", "runs", "versions"]
+
+
+def test_one_arm_alone_has_no_cost_to_compare(tmp_path):
+    folder = RunFolder.create(tmp_path, "one", "train", {})
+    an_arm(folder, "t0", "only", seeds=(1,))
+    assert sections(html(folder, tables.summary(folder)))[-5:] == [
+        "results",
+        "accuracy",
+        "settings",
+        "runs",
+        "versions",
+    ]
+
+
+def test_one_value_of_k_and_delta_is_no_response(tmp_path):
+    folder = a_sweep(tmp_path)
+    folder.write_rows([row for row in folder.rows() if row.arm not in ("k3 d2", "k6 d1")])
+    text = html(folder, judged(folder))
+    assert "responses" not in sections(text)
+    assert "sequences" in sections(text)
+
+
+def test_the_reviews_of_late_arms_are_drawn_too(tmp_path):
+    folder = RunFolder.create(tmp_path, "late", "sweep", {})
+    for index in range(9):
+        an_arm(folder, f"t{index}", f"plain {index}", seeds=(1,))
+    an_arm(folder, "t9", "late", *REVIEWED["k3 d1"], seeds=(1,))
+    text = html(folder, tables.summary(folder))
+    assert "figure-review_loss" in figures(text)
+    assert "border-top-style: dashed; border-top-color: #d9822b" in text
 
 
 def test_a_folder_that_is_gone_is_a_sentence(run):

@@ -296,19 +296,28 @@ class TestTables:
         found = tables.summary(a_run(*self.rows(), expected=6))
         text = tables.markdown(found)
         lines = text.splitlines()
-        assert lines[:3] == ["# first", "", "5 of 6 runs finished, 2 failed."]
-        assert lines[4] == (
-            "| arm | test top-1 (%), last epoch | val top-1 (%), last epoch | best test epoch (%) † | reviews | λ "
-            "| time a run | time ratio | ended early |"
-        )
+        assert lines[:5] == ["# first", "", "5 of 6 runs finished, 2 failed.", "", "## Verdicts"]
         assert lines[6] == (
-            "| baseline | 61.00 ± 1.41 (2 seeds) | 58.50 ± 0.71 (2 seeds) | 64.00 ± 0.00 (2 seeds) | 0 | — "
-            "| 10.0 s | 1.00 |  |"
+            "- 'tskd\\|&lt;b&gt;\\_x\\_' against 'baseline': +3.00 points (1 seed, paired; seed 2 only in 'baseline', "
+            "not counted). No verdict: that needs 5 common seeds; until then this is a smoke run."
         )
-        assert lines[7] == (
-            "| tskd\\|&lt;b&gt;\\_x\\_ | 63.00 (one seed, no spread) | 60.00 (one seed, no spread) | — | 2 | 1 "
+        assert lines[8].endswith("seeds 2, 3 failed; not counted in any comparison.")
+        table = lines[lines.index("## Arms") + 2 :]
+        assert table[0] == (
+            "| arm | test top-1 (%), last epoch | 95 % interval | val top-1 (%), last epoch | best test epoch (%) † "
+            "| reviews | λ | time a run | time ratio | ended early |"
+        )
+        # Student's t of two values 60 and 62: 61 ± 12.706 x 1.
+        assert table[2] == (
+            "| baseline | 61.00 ± 1.41 (2 seeds) | 48.29 to 73.71 | 58.50 ± 0.71 (2 seeds) | 64.00 ± 0.00 (2 seeds) "
+            "| 0 | — | 10.0 s | 1.00 |  |"
+        )
+        assert table[3] == (
+            "| tskd\\|&lt;b&gt;\\_x\\_ | 63.00 (one seed, no spread) | — | 60.00 (one seed, no spread) | — | 2 | 1 "
             "| 15.0 s | 1.50 | 2 failed |"
         )
+        assert table[5].startswith("- No difference spreads over seeds, so the smallest difference")
+        assert table[6].startswith("- One seed: no spread and no interval can be given (tskd")
         assert "† chosen on the test set" in text
         assert "seeds 2, 3 (trial t1) failed after 1 of 10 epochs: the loss is NaN; lower lambda" in text
         assert "<b>" not in text

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs no network, and the same in Markdown."""
+"""The report of a run: one HTML page that needs no network, verdicts first, and the same in Markdown."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from tskd_tune import documents
 from tskd_tune.files import write_whole
 from tskd_tune.records.results import Row, RunFolder
-from tskd_tune.reports import charts, tables
+from tskd_tune.reports import charts, effects, tables, verdicts
+from tskd_tune.reports.forest import forest
+from tskd_tune.reports.statistics import Contrast, contrast
+
+MOST_OPEN = 12
+MOST_FIGURES = 3
+BADGES = ("resolved", "equivalent", "undecided", "smoke")
 
 
 def write_report(run: RunFolder) -> Path:
@@ -33,25 +40,83 @@ def write_report(run: RunFolder) -> Path:
 
 
 def html(run: RunFolder, found: tables.Summary) -> str:
-    """Return the page of a run whose summary is at hand."""
-    arms = [charts.curves(arm["arm"], _history(run, arm["runs"])) for arm in found["arms"][: charts.MOST_ARMS]]
-    shown, rows = tables.cells(found)
+    """Return the page of a run whose summary is at hand; a section stands where there is something to show in it."""
+    rows = sorted(run.rows(), key=lambda row: row.key)
+    arms = [charts.curves(arm["arm"], _history(run, arm["runs"])) for arm in found["arms"]]
+    drawn = arms[: charts.MOST_ARMS]
+    experiments = {row.run: row.experiment for row in rows}
+    columns, lines = tables.cells(found)
+    figures = {
+        "accuracy": _accuracy(drawn),
+        "sequences": _sequences(found, rows, arms, experiments),
+        "responses": _responses(found, experiments),
+        "costs": _costs(found),
+        "gap": _gap(arms),
+        "telemetry": [(item, _drawn(item.figure, item.name)) for item in charts.telemetry(_reviewing(arms))],
+    }
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__ or "").joinpath("page.html.j2").read_text("utf-8"))
     return template.render(
         found=found,
-        columns=shown,
-        rows=rows,
+        verdicts=_verdicts(found),
+        columns=columns,
+        rows=lines,
         tables=tables,
-        drawn=len(arms),
-        accuracy=_accuracy(arms),
-        telemetry=[(item, Markup(charts.as_html(item.figure, item.name))) for item in charts.telemetry(arms)],
+        drawn=len(drawn),
+        **figures,
+        legend=_legend(arms),
         plans=[_plan(arm) for arm in _plans(found["arms"])],
-        runs=[_run_line(row) for row in sorted(run.rows(), key=lambda row: row.key)],
-        plotly=Markup(get_plotlyjs()) if any(arm.seeds for arm in arms) else "",
-        colors=charts.COLORS,
+        runs=[_run_line(row, found["versions"]) for row in rows],
+        run_titles=_run_titles(found["versions"]),
+        configs=_configs(found["arms"], experiments),
+        versions=_version_lines(found),
+        plotly=Markup(get_plotlyjs()) if any(figures.values()) else "",
         minute=minute,
     )
+
+
+def _drawn(figure: Any, name: str) -> Markup:
+    return Markup(charts.as_html(figure, name))
+
+
+# Verdicts
+
+
+def _verdicts(found: tables.Summary) -> dict[str, Any] | None:
+    """Return what the page shows of the family; None of a summary that has none."""
+    family = found.get("family")
+    if not family:
+        return None
+    findings = family["findings"]
+    layout = forest(findings, family["margin"])
+    items = [
+        {
+            "badge": finding["verdict"] or "smoke",
+            "title": f"{finding['contrast']['arm']} against {finding['contrast']['baseline']}",
+            "sentence": finding["sentence"],
+            "strip": strip,
+        }
+        for finding, strip in zip(findings, layout.strips, strict=True)
+    ]
+    counts = [(badge, sum(item["badge"] == badge for item in items)) for badge in BADGES]
+    return {
+        "open": items[:MOST_OPEN],
+        "folded": items[MOST_OPEN:],
+        "counts": [(badge, count) for badge, count in counts if count],
+        "layout": layout,
+        "margin": family["margin"],
+        "notes": _under_verdicts(family),
+    }
+
+
+def _under_verdicts(family: Mapping[str, Any]) -> list[str]:
+    """Return what is under the verdicts: what the design can see, who declared the family, looks, seeds left out."""
+    look = family.get("look") or {}
+    lines = [family["sentence"], family.get("declared"), look.get("sentence"), *family.get("notes", [])]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+# Figures
 
 
 def minute(time: str) -> str:
@@ -68,10 +133,142 @@ def _accuracy(arms: Sequence[charts.Curves]) -> dict[str, Any] | None:
     metric = charts.accuracy_metric(arms)
     if metric is None:
         return None
+    return {"metric": tables.metric_title(metric), "html": _drawn(charts.accuracy(arms, metric), "accuracy")}
+
+
+def _reviewing(arms: Sequence[charts.Curves]) -> list[charts.Curves]:
+    """Return the arms up to the last of the first eight that review, so that their places keep their colors."""
+    places = [index for index, arm in enumerate(arms) if arm.review_epochs()][: charts.MOST_ARMS]
+    return list(arms[: places[-1] + 1]) if places else []
+
+
+def _legend(arms: Sequence[charts.Curves]) -> list[dict[str, str]]:
+    """Return the look of each arm in what the reviews showed."""
+    return [{"arm": arm.arm, **charts.look(index)} for index, arm in enumerate(_reviewing(arms)) if arm.review_epochs()]
+
+
+def _sequences(
+    found: tables.Summary,
+    rows: Sequence[Row],
+    arms: Sequence[charts.Curves],
+    experiments: effects.Experiments,
+) -> dict[str, Any] | None:
+    """Set each arm of increments against its twin of feature maps: sentences, curves, and differences by epoch."""
+    pairs = effects.sequence_pairs(found["arms"], experiments)
+    if not pairs:
+        return None
+    shown = [charts.Pair(arms[pair.increment], arms[pair.feature_map]) for pair in pairs[: charts.MOST_ARMS]]
+    metric = charts.accuracy_metric([arm for pair in shown for arm in (pair.increment, pair.feature_map)])
+    margin = (found.get("family") or {}).get("margin")
+    paired = metric is not None and any(pair.differences(metric) for pair in shown)
     return {
-        "metric": tables.metric_title(metric),
-        "html": Markup(charts.as_html(charts.accuracy(arms, metric), "accuracy")),
+        "sentences": [
+            _sequence_sentence(found, rows, found["arms"][pair.increment], found["arms"][pair.feature_map])
+            for pair in pairs
+        ],
+        "metric": tables.metric_title(metric) if metric else None,
+        "margin": margin,
+        "curves": _drawn(charts.sequences(shown, metric), "sequences") if metric else None,
+        "differences": _drawn(charts.sequence_differences(shown, metric, margin), "sequence-differences")
+        if metric and paired
+        else None,
     }
+
+
+def _sequence_sentence(
+    found: tables.Summary, rows: Sequence[Row], increment: Mapping[str, Any], feature_map: Mapping[str, Any]
+) -> str:
+    """Return the family's sentence on two arms where it has one; else their paired difference, without a verdict."""
+    names = {increment["arm"], feature_map["arm"]}
+    for finding in (found.get("family") or {"findings": []})["findings"]:
+        if {finding["contrast"]["arm"], finding["contrast"]["baseline"]} == names:
+            return str(finding["sentence"])
+    values = [_by_seed(rows, arm, found["headline"]) for arm in (increment, feature_map)]
+    between = contrast(values[0], values[1], arm=increment["arm"], baseline=feature_map["arm"])
+    return _difference_sentence(between)
+
+
+def _by_seed(rows: Sequence[Row], arm: Mapping[str, Any], metric: str) -> dict[int, float]:
+    mine = [row for row in rows if row.run in arm["runs"] and row.status == "done"]
+    return {row.seed: value for row in mine if (value := row.metrics.get(metric)) is not None}
+
+
+def _difference_sentence(between: Contrast) -> str:
+    head = f"'{between.arm}' against '{between.baseline}'"
+    if between.difference is None:
+        return f"{head}: no seed has finished in both arms."
+    interval = between.interval
+    spread = f"95 % interval {interval.low:+.2f} to {interval.high:+.2f}, " if interval else ""
+    how = "paired" if between.paired else "unpaired"
+    seeds = verdicts.seeds_text(between.n)
+    return f"{head}: {verdicts.points(between.difference)} ({spread}{seeds}, {how}). Not in the family of the verdicts."
+
+
+def _responses(found: tables.Summary, experiments: effects.Experiments) -> list[dict[str, Any]]:
+    """Draw how the headline responds to k and to delta, for the first groups of arms that differ in nothing else."""
+    title = tables.metric_title(found["headline"])
+    return [
+        {
+            "along": charts.BY_K_OR_DELTA[along],
+            "arms": [point.arm for point in group.points],
+            "matched": [
+                (reviews, [f"k {point.k}, δ {point.delta}" for point in points])
+                for reviews, points in group.matched().items()
+            ],
+            "html": _drawn(charts.response(group, along, title), f"response-{index}-{along}"),
+        }
+        for index, group in enumerate(effects.responses(found["arms"], experiments)[:MOST_FIGURES])
+        for along in group.varied
+    ]
+
+
+def _costs(found: tables.Summary) -> list[dict[str, Any]]:
+    """Draw what accuracy costs, for the first tasks and students with two arms or more."""
+    mode = found["search"]["mode"] if found["search"] else "max"
+    title = tables.metric_title(found["headline"])
+    return [
+        _cost(f"costs-{index}", title, [found["arms"][place] for place in places], mode)
+        for index, places in enumerate(effects.costed(found["arms"])[:MOST_FIGURES])
+    ]
+
+
+def _cost(name: str, title: str, arms: Sequence[Mapping[str, Any]], mode: str) -> dict[str, Any]:
+    front = effects.pareto_front([arm["cost_seconds"] for arm in arms], [arm["mean"] for arm in arms], mode)
+    numbers = {place: number for number, place in enumerate(front, start=1)}
+    points = [
+        charts.Costed(
+            arm=arm["arm"],
+            seconds=arm["cost_seconds"],
+            mean=arm["mean"],
+            interval=effects.interval(arm) if arm["n"] >= charts.LEAST_BAND else None,
+            front=numbers.get(place),
+        )
+        for place, arm in enumerate(arms)
+    ]
+    return {
+        "html": _drawn(charts.costs(points, title), name),
+        "front": [
+            f"{arms[place]['arm']}: {arms[place]['mean']:.2f} for {tables.duration(arms[place]['cost_seconds'])} a run"
+            for place in front
+        ],
+        "beaten": len(arms) - len(front),
+    }
+
+
+def _gap(arms: Sequence[charts.Curves]) -> dict[str, Any] | None:
+    """Draw the gap to the teacher against L_ST, and say which arms show the method's failure signature."""
+    figure = charts.gaps(_reviewing(arms))
+    if figure is None:
+        return None
+    signatures = [found for arm in arms if (found := effects.signature(arm.arm, arm.seeds))]
+    return {
+        "html": _drawn(figure, "gap"),
+        "failed": [found.sentence for found in signatures if found.failed],
+        "others": [found.sentence for found in signatures if not found.failed],
+    }
+
+
+# The plan
 
 
 def _plans(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -108,8 +305,16 @@ def _plan(group: Mapping[str, Any]) -> dict[str, Any]:
     return {**plan, "arms": group["arms"], "marks": marks}
 
 
-def _run_line(row: Row) -> list[str]:
-    """Return the cells of a row in the table of all runs."""
+# Every run
+
+
+def _run_titles(versions: Sequence[Any]) -> list[str]:
+    titles = ["trial", "arm", "seed", "status", "epochs", "test top-1", "val top-1", "time", "device", "peak memory"]
+    return [*titles, "commit", *(["versions"] if len(versions) > 1 else []), "finished"]
+
+
+def _run_line(row: Row, versions: Sequence[Any]) -> list[str]:
+    """Return the cells of a row in the table of all runs; where versions differ, the number of its set."""
     accuracy = row.metrics.get("test_top1")
     return [
         row.run,
@@ -123,5 +328,25 @@ def _run_line(row: Row) -> list[str]:
         f"{row.cost.device}, {row.cost.threads} thread{'s' if row.cost.threads > 1 else ''}",
         tables.MISSING if row.cost.peak_memory_bytes is None else f"{row.cost.peak_memory_bytes / 2**20:.0f} MiB",
         (row.commit or tables.MISSING)[:10] + ("-dirty" if (row.commit or "").endswith("-dirty") else ""),
+        *([str(versions.index(row.versions) + 1)] if len(versions) > 1 else []),
         minute(row.finished),
     ]
+
+
+def _configs(arms: Sequence[Mapping[str, Any]], experiments: effects.Experiments) -> list[dict[str, Any]]:
+    """Return the resolved experiment of each arm as YAML; its seeds stand beside it."""
+    return [
+        {
+            "arm": arm["arm"],
+            "seeds": ", ".join(map(str, arm["seeds"])),
+            "trials": ", ".join(arm["runs"]),
+            "yaml": documents.dump({name: value for name, value in experiments[arm["run"]].items() if name != "seed"}),
+        }
+        for arm in arms
+    ]
+
+
+def _version_lines(found: tables.Summary) -> list[str]:
+    """Return the versions and commits; sets of versions have the numbers that the table of runs gives."""
+    lines, sets = tables.version_lines(found), len(found["versions"])
+    return [f"{number}: {line}" if number <= sets > 1 else line for number, line in enumerate(lines, start=1)]
