@@ -123,8 +123,7 @@ class WandbTracker:
     def _begin(self, facts: dict[str, Any]) -> None:
         import wandb  # here, because it takes seconds and a disabled tracker needs none of it
 
-        known = wandb.setup(settings=wandb.Settings(silent=True)).settings
-        self._wandb_run = self._init(wandb, facts, known)
+        self._wandb_run = self._init(wandb, facts, account())
         self._wandb_run.define_metric("*", step_metric="epoch")
 
     def _init(self, wandb: Any, facts: dict[str, Any], known: Any) -> Any:
@@ -175,6 +174,13 @@ class WandbTracker:
         logger.warning(self.warning)
 
 
+def account() -> Any:
+    """Return W&B's settings: the server, key, entity and project that its files and variables name."""
+    import wandb
+
+    return wandb.setup(settings=wandb.Settings(silent=True)).settings
+
+
 def run_id(sweep: str, run: str, seed: int) -> str:
     """Return the id of a W&B run: a function of sweep, trial and seed, in the characters that W&B allows."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{sweep}-{run}-seed{seed}")[-ID_LENGTH:].lstrip("-")
@@ -184,14 +190,20 @@ def _why_offline(known: Any, patience: float) -> str | None:
     """Return None for online, the reason for offline, which is empty where nobody asked for a server."""
     if known.mode in ("offline", "dryrun"):
         return ""
-    if not _has_key(known):
+    if not has_key(known):
         return "WANDB_MODE asks for a server but there is no key (`wandb login`); it" if _asked_for_server() else ""
+    away = why_away(known.base_url, patience)
+    return f"{away}; it" if away else None
+
+
+def why_away(url: str, patience: float) -> str | None:
+    """Return None for a server that answers within so many seconds, else a sentence without its full stop."""
     try:
-        urllib.request.urlopen(known.base_url, timeout=patience).close()
+        urllib.request.urlopen(url, timeout=patience).close()
     except urllib.error.HTTPError:
         return None  # it answers, if only to say that there is nothing at its root
     except OSError as error:
-        return f"the server {known.base_url} is away ({_first_line(error)}); it"
+        return f"the server {url} is away ({_first_line(error)})"
     return None
 
 
@@ -199,7 +211,8 @@ def _asked_for_server() -> bool:
     return os.environ.get("WANDB_MODE") in ("online", "run", "shared")
 
 
-def _has_key(settings: Any) -> bool:
+def has_key(settings: Any) -> bool:
+    """Return whether W&B's settings, the environment or a netrc file hold a key for the server."""
     if settings.api_key or settings.identity_token_file:
         return True
     places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]

@@ -1,0 +1,163 @@
+"""Uploading the W&B runs that a run kept offline, by W&B's own ``wandb sync``.
+
+W&B marks what it has uploaded, so an upload that was cut off goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+# W&B's client retries for ever; where nothing moves for so many seconds, the server is taken to be gone.
+STALL: Final = 120.0
+# What W&B says of a file that a training still writes, or that a crash cut off.
+UNFINISHED: Final = ("incomplete record", "error getting next record: EOF")
+ADDRESS: Final = re.compile(r"View run .* at (\S+)$")
+# They would silence W&B, or keep it from the server that this command is about.
+IN_THE_WAY: Final = ("WANDB_MODE", "WANDB_SILENT", "WANDB_QUIET")
+
+
+@dataclass(frozen=True)
+class OfflineRun:
+    """The folder of one offline W&B run."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The id of the run: what follows ``offline-run-<day>_<time>-`` in the folder's name."""
+        return self.path.name.split("-", 3)[-1]
+
+    @property
+    def uploaded(self) -> bool:
+        """Whether W&B has marked it as uploaded."""
+        return any(self.path.glob("*.wandb.synced"))
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What an upload came to.
+
+    Attributes:
+        uploaded: the runs that are uploaded now, in order.
+        unfinished: those whose file is not complete; what W&B could read of it is uploaded.
+        failed: all others.
+        addresses: run id -> where it is to be seen, of those that W&B got to.
+        reasons: what W&B said of what failed; empty where it said nothing.
+        stalled: whether it was ended because nothing moved any more.
+    """
+
+    uploaded: Sequence[OfflineRun]
+    unfinished: Sequence[OfflineRun]
+    failed: Sequence[OfflineRun]
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    reasons: Sequence[str] = ()
+    stalled: bool = False
+
+
+def offline_runs(folder: Path) -> list[OfflineRun]:
+    """Return the offline W&B runs of a run's folder, the oldest first."""
+    return [OfflineRun(path) for path in sorted((folder / "wandb").glob("offline-run-*")) if path.is_dir()]
+
+
+def upload(
+    runs: Sequence[OfflineRun], *, entity: str | None = None, project: str | None = None, stall: float = STALL
+) -> Upload:
+    """Upload runs to the server that W&B's settings name; without entity or project, to those that each run names.
+
+    Args:
+        runs: offline runs, none of them uploaded yet.
+        entity: the user or team.
+        project: the project.
+        stall: seconds without any sign of progress after which the upload is ended.
+    """
+    lines, stalled = _run(_command(runs, entity, project), runs, stall)
+    uploaded = [run for run in runs if run.uploaded]
+    unfinished = [run for run in runs if run not in uploaded and _is_unfinished(run, lines)]
+    failed = [run for run in runs if run not in uploaded and run not in unfinished]
+    return Upload(uploaded, unfinished, failed, _addresses(lines), _reasons(lines), stalled)
+
+
+def _command(runs: Sequence[OfflineRun], entity: str | None, project: str | None) -> list[str]:
+    to = [word for name, value in (("--entity", entity), ("--project", project)) if value for word in (name, value)]
+    return [sys.executable, "-m", "wandb", "sync", *to, *(str(run.path) for run in runs)]
+
+
+def _run(command: Sequence[str], runs: Sequence[OfflineRun], stall: float) -> tuple[list[str], bool]:
+    """Run W&B's command; return the lines that it wrote, and whether it was ended as nothing moved."""
+    environment = {name: value for name, value in os.environ.items() if name not in IN_THE_WAY}
+    environment["WANDB_DIR"] = str(runs[0].path.parents[1])  # else its logs go to the current folder
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        return _watch(process, runs, stall)
+    finally:
+        _end(process)
+
+
+def _watch(process: subprocess.Popen[str], runs: Sequence[OfflineRun], stall: float) -> tuple[list[str], bool]:
+    """Gather lines until the process ends, or until there is neither a new line nor a new mark for too long."""
+    news: queue.SimpleQueue[str] = queue.SimpleQueue()
+    reader = threading.Thread(target=_read, args=(process, news), daemon=True)
+    reader.start()
+    lines: list[str] = []
+    seen: Any = None
+    last = time.monotonic()
+    while reader.is_alive() or not news.empty():
+        with suppress(queue.Empty):
+            lines.append(news.get(timeout=min(0.2, stall)))
+        sign = (len(lines), sum(run.uploaded for run in runs))
+        last, seen = (last, seen) if sign == seen else (time.monotonic(), sign)
+        if time.monotonic() - last > stall:
+            return lines, True
+    return lines, False
+
+
+def _read(process: subprocess.Popen[str], news: queue.SimpleQueue[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        news.put(line.rstrip())
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the process and the service that it started, which would go on without it."""
+    for what in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, what)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+
+
+def _is_unfinished(run: OfflineRun, lines: Sequence[str]) -> bool:
+    return any(run.path.name in line and any(words in line for words in UNFINISHED) for line in lines)
+
+
+def _addresses(lines: Sequence[str]) -> dict[str, str]:
+    found = [match[1] for line in lines if (match := ADDRESS.search(line))]
+    return {address.rpartition("/")[2]: address for address in found}
+
+
+def _reasons(lines: Sequence[str]) -> list[str]:
+    """Return W&B's errors, without those of unfinished files; the last line where it broke down without one."""
+    said = [line.removeprefix("wandb: ").removeprefix("ERROR ") for line in lines if "ERROR" in line or "rror:" in line]
+    told = [line for line in said if not any(words in line for words in UNFINISHED)]
+    return list(dict.fromkeys(told))
