@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 from tskd_tune import documents, local
 from tskd_tune.cli import app
 from tskd_tune.errors import RunError
+from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
 from tskd_tune.records.news import News
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.results import Cost, Row, RunFolder
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.training.teachers import CACHE_VARIABLE
@@ -44,8 +45,11 @@ OPTIONS = {
     "train": {"--name", "--storage", "--set", "--no-wandb"},
     "sweep": {"--name", "--storage", "--set", "--no-wandb"},
     "resume": {"--storage", "--no-wandb"},
-    "report": {"--storage", "--json"},
-    "status": {"--storage"},
+    "extend": {"--seeds", "--controls", "--storage", "--no-wandb"},
+    "confirm": {"--seeds", "--top", "--against", "--name", "--storage", "--set", "--no-wandb"},
+    "report": {"--format", "--json", "--paper", "--storage", "--wandb", "--what"},
+    "sync": {"--entity", "--project", "--storage"},
+    "status": {"--storage", "--json"},
     "export": {"--seed", "--storage"},
     "list": {"--json"},
     "schema": set(),
@@ -253,9 +257,9 @@ def test_a_training_from_file_to_exported_student(run: Callable[..., Any], tmp_p
     assert "one: resnet8, review, seed 3, 4 epochs, 2 reviews" in text
     assert "training: 2 of 4 epochs" in text and "finished, test top-1 (%)" in text
     assert "1 of 1 run finished" in text and "report.html" in text
-    assert "wandb sync" not in text
+    assert "tskd-tune sync" not in text
     assert "is finished, nothing is left to train" in run("resume", "one").stdout
-    assert "1 of 1 run finished" in run("status", "one").stdout
+    assert "1 training: 1 done, 4 of 4 epochs trained" in run("status", "one").stdout
     run("export", "one", "resnet8, review", "student.pth")
     kept = RunFolder.open("one").student_path("0", 3)
     assert (tmp_path / "student.pth").read_bytes() == kept.read_bytes()
@@ -283,7 +287,7 @@ def test_an_interrupt_says_how_to_go_on(
         result = run("train", file, "--name", "cut", "--no-wandb", code=130)
     assert f"tskd-tune resume {tmp_path / 'runs' / 'cut'}" in result.stderr
     told = run("status", "cut").stdout
-    assert "0 of 1 run finished" in told and "0: seed 1, unfinished, last epoch 2 (3 of 4 epochs)" in told
+    assert "1 training: 1 running, 3 of 4 epochs trained" in told and "0: seed 1 running, 3 of 4 epochs" in told
     assert "left" in told
     assert "1 of 1 run finished" in run("resume", "cut", "--no-wandb").stdout
 
@@ -309,6 +313,28 @@ def test_the_report_is_an_object_or_pages(finished: RunFolder, run: Callable[...
     assert not (finished.path / "report.html").exists()
     assert "resnet8, review" in run("report", path).stdout
     assert (finished.path / "report.html").exists()
+
+
+def test_a_report_in_another_form_is_printed_and_nothing_is_written(
+    finished: RunFolder, run: Callable[..., Any]
+) -> None:
+    path = str(finished.path)
+    (finished.path / "report.html").unlink()
+    assert run("report", path, "--format", "md").stdout.startswith(f"# {finished.name}\n")
+    assert r"\begin{tabular}" in run("report", path, "--format", "latex").stdout
+    assert run("report", path, "--format", "csv").stdout.startswith("arm,trials,")
+    assert run("report", path, "--format", "csv", "--what", "runs").stdout.startswith("trial,arm,seed,status,")
+    assert json.loads(run("report", path, "--format", "json").stdout)["family"] is None
+    assert "delta 15" in run("report", path, "--paper", "table6").stdout
+    assert json.loads(run("report", path, "--paper", "table6", "--json").stdout)["table"] == "table6_interval"
+    assert not (finished.path / "report.html").exists()
+
+
+def test_wishes_that_contradict_each_other_are_sentences(finished: RunFolder, run: Callable[..., Any]) -> None:
+    path = str(finished.path)
+    assert "--what: belongs to --format csv" in run("report", path, "--what", "runs", code=2).stderr
+    assert "--json: is a form of its own" in run("report", path, "--json", "--format", "csv", code=2).stderr
+    assert "there is no table 'table9'" in run("report", path, "--paper", "table9", code=2).stderr
 
 
 def test_a_report_that_cannot_be_written_is_a_sentence(
@@ -359,15 +385,23 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         listener(News("failed", "review=tskd", "00001", reason="a worker was lost"))
         return folder
 
-    def start(sweep: Sweep, name: str, storage: Path, listener: Any, *, track: bool) -> RunFolder:
-        given.append((sweep, name, storage, track))
+    def start(
+        sweep: Sweep, name: str, storage: Path, listener: Any, *, track: bool, confirms: str | None = None
+    ) -> RunFolder:
+        given.append((sweep, name, storage, track, *([confirms] if confirms else [])))
         return work(RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), expected=4), listener)
 
     def resume(folder: RunFolder, listener: Any, *, track: bool) -> RunFolder:
         given.append((folder.name, track))
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules, "tskd_tune.sweep.run", SimpleNamespace(start=start, resume=resume))
+    def extend(folder: RunFolder, seeds: list[int], listener: Any, *, controls: Any, track: bool) -> RunFolder:
+        given.append((folder.name, seeds, controls, track))
+        listener(News("look", "", reason="Look 1 of 2: go on"))
+        return work(folder, listener)
+
+    stand_in = SimpleNamespace(start=start, resume=resume, extend=extend)
+    monkeypatch.setitem(sys.modules, "tskd_tune.sweep.run", stand_in)
     return given
 
 
@@ -392,7 +426,74 @@ def test_a_sweep_is_resumed_and_interrupted(swept: list[Any], run: Callable[...,
     assert swept[0][3] is True and swept[1] == ("first", True)
     assert "going on after 0 of 4 trainings" in result.stdout
     assert f"tskd-tune resume {Path('runs/first')}" in result.stderr
-    assert "wandb sync" in run("report", "first").stdout
+    assert "tskd-tune sync" in run("report", "first").stdout
+
+
+def test_a_sweep_is_extended_and_a_look_is_told(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:
+    run("sweep", write(tmp_path / "s.yaml", SWEEP), "--name", "first")
+    text = run("extend", "first", "--seeds", "3-4", "--controls", "detach,zeros", "--no-wandb").stdout
+    assert swept[1] == ("first", [3, 4], ["detach", "zeros"], False)
+    assert "first: 4 points x 4 seeds = 16 runs, 0 are finished" in text and "Look 1 of 2: go on" in text
+    for words, sentence in (
+        (("first", "--seeds", "2-4"), "--seeds: 2 is in the sweep already"),
+        (("first", "--seeds", "4-2"), "--seeds: must be numbers and ranges"),
+        (("first",), "nothing new was asked for"),
+        (("first", "--controls", "zero"), "controls.arms.0: input should be 'ce'"),
+        (("nowhere", "--seeds", "9"), "there is no run 'nowhere'"),
+    ):
+        assert sentence in run("extend", *words, code=2).stderr
+    assert len(swept) == 2, "what is refused starts nothing"
+
+
+def test_a_single_training_is_neither_extended_nor_confirmed(finished: RunFolder, run: Callable[..., Any]) -> None:
+    assert "only a sweep has seeds" in run("extend", str(finished.path), "--seeds", "9", code=2).stderr
+    assert "which has no winners" in run("confirm", str(finished.path), "--seeds", "9", code=2).stderr
+
+
+def test_the_winner_of_a_search_is_confirmed(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path / "s.yaml", {**SWEEP, "search": {"name": "random", "trials": 2}})
+    run("sweep", file, "--name", "search")
+    assert "no point has all its seeds done" in run("confirm", "search", "--seeds", "9", code=2).stderr
+    folder = RunFolder.open("search")
+    for seed in (1, 2):
+        folder.add_row(a_row(Experiment.read({**SHORT, "seed": seed}), seed))
+    text = run("confirm", "search", "--seeds", "8,9", "--name", "sure", "--set", "resources.cpu=2").stdout
+    sweep, name, storage, track, confirms = swept[1]
+    assert (name, storage, track, confirms) == ("sure", Path("runs"), True, "search")
+    assert (sweep.seeds, sweep.resources.cpu) == ([8, 9], 2)
+    assert "sure: confirms search: review=tskd; baseline; 2 seeds, 4 runs" in text
+    assert "warning: search has 2 of its 4 runs: its winner may still change" in text
+    sly = ("confirm", "search", "--seeds", "9", "--set", "seeds=[1]")
+    assert "give them by --seeds" in run(*sly, code=2).stderr
+    assert "the search chose its winners by 2" in run("confirm", "search", "--seeds", "2-3", code=2).stderr
+
+
+def a_row(experiment: Experiment, seed: int) -> Row:
+    return Row(
+        run="00000",
+        arm="review=tskd",
+        seed=seed,
+        status="done",
+        epochs=4,
+        epochs_planned=4,
+        metrics={"val_top1": 50.0},
+        cost=Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
+        preset="paper",
+        started="2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:00:01+00:00",
+        experiment=experiment.plain(),
+    )
+
+
+@pytest.mark.usefixtures("quick")
+def test_check_and_plan_show_controls(run: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path / "s.yaml", {**SWEEP, "controls": ["ce", "zeros"]})
+    found = json.loads(run("check", file, "--json").stdout)
+    assert [arm["arm"] for arm in found["arms"]] == ["review=none", "review=tskd", "control_zeros"]
+    assert found["left_out"] == ["controls.ce: is the arm 'review=none', which is not trained twice"]
+    text = run("check", file).stdout
+    assert "3 points x 2 seeds = 6 runs" in text and found["left_out"][0] in text
+    assert "control_zeros: 4 epochs" in run("plan", file).stdout
 
 
 def test_a_search_is_counted_by_its_trials(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:

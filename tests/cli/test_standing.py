@@ -2,70 +2,320 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import statistics
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tskd_tune.cli.standing import standing
+from tskd_tune.cli import looking
+from tskd_tune.cli.standing import Standing, Trial, standing
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.results import Cost, Row, RunFolder
 from tskd_tune.sweep.schema import Sweep
 
+SEARCH = {"name": "optuna", "trials": 5}
+# Of Student's t with two degrees of freedom, from a table.
+T_2 = 4.302653
+
+
+def a_row(run: str, arm: str, accuracy: float | None, seed: int = 1, **over: Any) -> Row:
+    metrics = {"test_top1": 99.0} | ({} if accuracy is None else {"val_top1": accuracy, "val_loss": 1.0})
+    facts = {
+        "run": run, "arm": arm, "point": {"arm": arm}, "seed": seed, "status": "done", "epochs": 6, "epochs_planned": 6,
+        "metrics": metrics, "preset": "paper", "started": "", "finished": "", "experiment": {"review": None},
+        "cost": Cost(seconds=60, train_seconds=60, device="cpu", threads=1),
+    }  # fmt: skip
+    return Row(**(facts | over))
+
+
+def a_folder(root: Path, document: dict[str, Any], expected: int, name: str = "s", **over: Any) -> RunFolder:
+    plain = {"experiment": document, "seeds": [1, 2, 3, 4], "search": {"name": "grid"}, **over}
+    return RunFolder.create(root, name, "sweep", Sweep.read(plain).plain(), expected=expected)
+
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_document: dict[str, Any]) -> RunFolder:
-    """A sweep of 4 trainings of 6 epochs: two are done, one has trained 2 epochs, one has not begun."""
-    sweep = Sweep.read({"experiment": tiny_document, "seeds": [1, 2, 3, 4], "search": {"name": "grid"}})
-    folder = RunFolder.create(tmp_path, "s", "sweep", sweep.plain(), expected=4)
-    plain = Experiment.read(tiny_document).plain()
-    for run, arm, accuracy in (("a", "kd", 60.0), ("b", "at", 70.0)):
-        folder.add_row(
-            Row(
-                run=run, arm=arm, point={"arm": arm}, seed=1, status="done", epochs=6, epochs_planned=6,
-                metrics={"val_top1": accuracy, "val_loss": 1.0}, preset="paper", started="", finished="",
-                cost=Cost(seconds=60, train_seconds=60, device="cpu", threads=1), experiment=plain,
-            )
-        )  # fmt: skip
-    folder.append_history("c", [{"seed": 2, "epoch": epoch, "seconds": 9.0, "eval_seconds": 1.0} for epoch in (0, 1)])
+    """A sweep of 4 trials of 6 epochs: two are done, one has trained 2 epochs, one has not begun."""
+    folder = a_folder(tmp_path, tiny_document, 4)
+    for run, arm, accuracy in (("00000", "kd", 60.0), ("00001", "at", 70.0)):
+        folder.add_row(a_row(run, arm, accuracy))
+    lines = [{"seed": 2, "epoch": epoch, "seconds": 9.0, "eval_seconds": 1.0} for epoch in (0, 1)]
+    folder.append_history("00002", lines)
     return folder
+
+
+def snapshot(folder: RunFolder, *trials: tuple[int, str, list[int], int, str], name: str = "2026") -> Path:
+    """Write Tune's list of the trials: number, arm, seeds, epochs and status of each."""
+    states = [
+        {
+            "config": {"number": number, "arm": arm, "seeds": seeds, "experiment": {"training": {"epochs": epochs}}},
+            "status": status,
+        }
+        for number, arm, seeds, epochs, status in trials
+    ]
+    path = folder.path / "trials" / f"experiment_state-{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"trial_data": [[json.dumps(state), "{}"] for state in states]}))
+    return path
+
+
+def crashed(folder: RunFolder, run: str, times: int, words: str = "RuntimeError: out of memory") -> Path:
+    path = folder.trial_path(run) / "error.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = "".join(f"Failure # {time + 1} (occurred at noon)\nTraceback\n{words}\n\n" for time in range(times))
+    path.write_text(told)
+    return path
+
+
+def trial(found: Standing, run: str) -> Trial:
+    return next(each for each in found.trials if each.run == run)
+
+
+# States and epochs
+
+
+def test_trials_are_counted_by_state(folder: RunFolder) -> None:
+    found = standing(folder)
+    assert found.counts() == {"waiting": 1, "running": 1, "done": 2, "failed": 0, "stopped": 0}
+    assert (found.expected, found.epochs, found.epochs_left, found.finished) == (4, 14, 4 + 6, False)
+    folder.add_row(a_row("00002", "kd", None, 2, status="failed", reason="the loss is NaN", epochs=3))
+    folder.add_row(a_row("00003", "at", 1.0, 2, status="stopped", reason="the scheduler stopped it", epochs=2))
+    found = standing(folder)
+    assert found.counts() == {"waiting": 0, "running": 0, "done": 2, "failed": 1, "stopped": 1}
+    assert (found.epochs, found.epochs_left, found.finished) == (17, 0, True)
+
+
+def test_a_judged_trial_carries_its_seeds_and_is_counted_once(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
+    review = {**tiny_document["review"], "lambda": {"uniform": [1, 2]}}
+    document = {**tiny_document, "review": review}
+    folder = a_folder(tmp_path, document, 10, search=SEARCH, seeds=[1, 2], scheduler="asha")
+    for seed in (1, 2):
+        folder.add_row(a_row("00000", "lambda=1", 60.0, seed))
+        folder.append_history("00001", [{"seed": seed, "epoch": 0, "seconds": 3.0}])
+    found = standing(folder)
+    assert found.counts() == {"waiting": 3, "running": 1, "done": 1, "failed": 0, "stopped": 0}
+    assert found.epochs_left == 2 * 5 + 3 * 2 * 6
+    # The seeds of a trial train one after the other: only one trial runs, so nothing is shared.
+    assert found.left == pytest.approx(found.epochs_left * 3.0)
+    assert found.at_most
+    assert not standing(a_folder(tmp_path, document, 10, "fifo", search=SEARCH, seeds=[1, 2])).at_most
+
+
+def test_a_trial_failed_if_one_of_its_seeds_did(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
+    review = {**tiny_document["review"], "lambda": {"uniform": [1, 2]}}
+    folder = a_folder(tmp_path, {**tiny_document, "review": review}, 10, search=SEARCH, seeds=[1, 2])
+    folder.add_row(a_row("00000", "x", None, 1, status="stopped", reason="another seed of its trial failed", epochs=2))
+    folder.add_row(a_row("00000", "x", None, 2, status="failed", reason="the loss is not finite", epochs=1))
+    (found,) = standing(folder).trials
+    assert (found.state, found.reason) == ("failed", "the loss is not finite")
+    assert found.line() == "00000: x, seeds 1, 2 failed, 3 of 12 epochs: the loss is not finite"
+
+
+def test_trials_are_told_with_their_epochs(folder: RunFolder) -> None:
+    assert [each.line() for each in standing(folder).trials] == [
+        "00000: kd, seed 1 done, 6 of 6 epochs",
+        "00001: at, seed 1 done, 6 of 6 epochs",
+        "00002: seed 2 running, 2 of 6 epochs",
+    ]
+
+
+# What Tune's own files add
+
+
+def test_tunes_list_names_the_arms_and_lengths_of_trials_under_way(
+    tmp_path: Path, tiny_document: dict[str, Any]
+) -> None:
+    document = {**tiny_document, "training": {**tiny_document["training"], "epochs": {"choice": [6, 9]}}}
+    folder = a_folder(tmp_path, document, 8)
+    folder.append_history("00001", [{"seed": 1, "epoch": 3, "seconds": 1.0}])
+    found = standing(folder)
+    assert (trial(found, "00001").planned, found.epochs_left, found.left) == (None, None, None)
+    assert trial(found, "00001").line() == "00001: seed 1 running, 4 epochs"
+
+    snapshot(folder, (0, "old", [7], 99, "RUNNING"), name="2025")
+    snapshot(
+        folder, (1, "epochs=9", [1], 9, "RUNNING"), (2, "epochs=6", [2], 6, "RUNNING"), (3, "x", [2], 6, "PENDING")
+    )
+    found = standing(folder)
+    assert trial(found, "00001").line() == "00001: epochs=9, seed 1 running, 4 of 9 epochs"
+    assert (trial(found, "00002").state, trial(found, "00003").state) == ("running", "waiting")
+    assert found.counts()["waiting"] == 1 + 5
+    assert found.epochs_left == 5 + 6 + 6 * 7, "those that wait are as long as others on average"
+
+
+@pytest.mark.parametrize("content", ["", '{"trial_data": [["{", ', "[]", '{"trial_data": [["{}", "{}"]]}', "\xff\xfe"])
+def test_a_list_that_is_torn_says_nothing(folder: RunFolder, content: str) -> None:
+    before = standing(folder)
+    (folder.path / "trials" / "experiment_state-2026.json").write_bytes(content.encode("latin-1"))
+    assert standing(folder).trials == before.trials
+
+
+def test_a_trial_that_broke_for_good_has_its_reason(folder: RunFolder) -> None:
+    crashed(folder, "00002", 4)
+    snapshot(folder, (2, "kd", [2], 6, "RUNNING"))
+    assert trial(standing(folder), "00002").state == "running", "it goes on from its checkpoint"
+    snapshot(folder, (2, "kd", [2], 6, "ERROR"), name="2027")
+    found = standing(folder)
+    assert trial(found, "00002").line() == "00002: kd, seed 2 failed, 2 of 6 epochs: RuntimeError: out of memory"
+    assert found.plain()["failures"] == [
+        {
+            "run": "00002",
+            "state": "failed",
+            "arm": "kd",
+            "seeds": (2,),
+            "epochs": 2,
+            "planned": 6,
+            "reason": "RuntimeError: out of memory",
+        }
+    ]
+    assert found.epochs_left == 6, "what broke trains no more"
+    (folder.trial_path("00002") / "error.txt").unlink()
+    assert trial(standing(folder), "00002").reason == "a worker was lost"
+
+
+def test_without_tunes_list_crashes_are_counted(folder: RunFolder) -> None:
+    """Three crashes are allowed by default, and a history that goes on shows that a trial lives."""
+    path = crashed(folder, "00002", 3)
+    os.utime(folder.history_path("00002"), (1, 1))
+    assert trial(standing(folder), "00002").state == "running"
+    crashed(folder, "00002", 4)
+    assert trial(standing(folder), "00002").state == "failed"
+    os.utime(path, (0, 0))
+    assert trial(standing(folder), "00002").state == "running"
+
+
+def test_a_reason_of_pages_is_cut(folder: RunFolder) -> None:
+    path = crashed(folder, "00002", 4, "x" * 5000)
+    snapshot(folder, (2, "kd", [2], 6, "ERROR"))
+    reason = trial(standing(folder), "00002").reason
+    assert reason is not None and len(reason) < 320 + len(str(path)) and reason.endswith(f"..., see {path}")
+
+
+# The best so far
+
+
+def test_the_best_is_by_the_validation_mean_with_its_interval(folder: RunFolder) -> None:
+    best = standing(folder).best
+    assert best is not None and (best.arm, best.among) == ("at", 2)
+    assert best.line() == "at, val top-1 (%) 70.00 (one seed: no spread and no interval can be given)"
+    values = [60.0, 75.5, 81.0]
+    for seed, value in enumerate(values[1:], start=2):
+        folder.add_row(a_row(f"0001{seed}", "kd", value, seed))
+    mean, half = statistics.fmean(values), T_2 * statistics.stdev(values) / math.sqrt(3)
+    best = standing(folder).best
+    assert best is not None and best.arm == "kd" and best.found.interval is not None
+    assert (best.found.interval.low, best.found.interval.high) == pytest.approx((mean - half, mean + half), rel=1e-6)
+    assert (
+        best.line() == f"kd, val top-1 (%) {mean:.2f}, 95 % interval {mean - half:.2f} to {mean + half:.2f} (3 seeds)"
+    )
+
+
+def test_failed_and_stopped_seeds_are_no_part_of_the_best(folder: RunFolder) -> None:
+    folder.add_row(a_row("00004", "lucky", 99.0, 1, status="stopped", reason="x", epochs=1))
+    folder.add_row(a_row("00005", "broken", 98.0, 1, status="failed", reason="x", epochs=1))
+    best = standing(folder).best
+    assert best is not None and best.arm == "at"
+
+
+def test_the_searched_metric_and_its_mode_choose_the_best(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
+    review = {**tiny_document["review"], "lambda": {"uniform": [1, 2]}}
+    search = {**SEARCH, "metric": "val_loss", "mode": "min"}
+    folder = a_folder(tmp_path, {**tiny_document, "review": review}, 5, search=search, seeds=[1])
+    for place, loss in enumerate((2.0, 0.5, 1.0)):
+        folder.add_row(a_row(f"0000{place}", f"arm{place}", 50.0, metrics={"val_top1": 90.0 + place, "val_loss": loss}))
+    best = standing(folder).best
+    assert best is not None and (best.arm, best.metric, best.found.mean) == ("arm1", "val_loss", 0.5)
+
+
+def test_no_best_is_named_by_the_test_part(
+    tmp_path: Path, tiny_document: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = a_folder(tmp_path, tiny_document, 4)
+    looking.status(str(folder.path), Path("runs"))
+    assert "no best is" not in capsys.readouterr().out, "nothing is done yet"
+    folder.add_row(a_row("00000", "kd", None))
+    assert standing(folder).best is None
+    looking.status(str(folder.path), Path("runs"))
+    assert "no best is named: the validation part was not measured" in capsys.readouterr().out
+
+
+# Time
 
 
 def test_the_time_left_is_the_epochs_left_at_the_mean_cost(folder: RunFolder) -> None:
     found = standing(folder)
     assert found.left == pytest.approx((4 + 6) * 10.0)
-    folder.append_history("d", [{"seed": 3, "epoch": 0, "seconds": 10.0}])
+    folder.append_history("00003", [{"seed": 3, "epoch": 0, "seconds": 10.0}])
     assert standing(folder).left == pytest.approx((4 + 5) * 10.0 / 2), "two are under way at once"
 
 
-def test_trainings_are_told_with_their_epochs(folder: RunFolder) -> None:
-    lines = [training.line() for training in standing(folder).trainings]
-    assert lines[0] == "a: kd, seed 1, done, last epoch 5 (6 of 6 epochs)"
-    assert lines[2] == "c: seed 2, unfinished, last epoch 1 (2 of 6 epochs)"
-    assert not standing(folder).finished
-
-
-def test_the_best_is_by_the_validation_mean(folder: RunFolder) -> None:
-    assert standing(folder).best() == ("at", "val top-1 (%) 70.00 (one seed, no spread)")
-
-
 def test_silence_is_the_time_since_the_last_record(folder: RunFolder) -> None:
-    found = standing(folder, datetime.now(UTC) + timedelta(hours=1))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    found = standing(folder, later)
     assert found.silent == pytest.approx(3600, abs=60) and found.elapsed < 60
+    path = snapshot(folder, (2, "kd", [2], 6, "RUNNING"))
+    os.utime(path, (later.timestamp() - 5, later.timestamp() - 5))
+    assert standing(folder, later).silent == pytest.approx(5, abs=1), "a driver that lives renews its list"
 
 
 def test_nothing_is_guessed_before_anything_was_trained(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
     plain = Experiment.read(tiny_document).plain()
     found = standing(RunFolder.create(tmp_path, "t", "train", plain, expected=1))
-    assert (found.left, found.best(), list(found.trainings)) == (None, None, [])
+    assert (found.left, found.best, list(found.trials)) == (None, None, [])
+    assert found.counts()["waiting"] == 1 and not found.finished
 
 
-def test_arms_of_different_lengths_have_no_common_plan(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
-    document = {**tiny_document, "training": {**tiny_document["training"], "epochs": {"choice": [6, 9]}}}
-    sweep = Sweep.read({"experiment": document, "search": {"name": "grid"}})
-    folder = RunFolder.create(tmp_path, "s", "sweep", sweep.plain(), expected=2)
-    folder.append_history("a", [{"seed": 1, "epoch": 3, "seconds": 1.0}])
-    (training,) = standing(folder).trainings
-    assert (training.epochs, training.planned, standing(folder).left) == (4, None, None)
-    assert training.line() == "a: seed 1, unfinished, last epoch 3"
+# Beside a process that writes
+
+
+def contents(folder: RunFolder) -> dict[str, tuple[int, bytes]]:
+    files = [path for path in folder.path.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+@pytest.mark.filterwarnings("error")
+def test_looking_changes_nothing_and_takes_half_written_lines(folder: RunFolder) -> None:
+    whole = standing(folder)
+    with folder.history_path("00002").open("ab") as file:
+        file.write('{"seed": 2, "epoch": 2, "arm": "é'.encode()[:-1])
+    with folder.rows_path.open("ab") as file:
+        file.write(b'{"format": 1, "run": "00002"')
+    (folder.path / "rows.lock").write_text("")
+    before = contents(folder)
+    found = standing(folder)
+    assert found.trials == whole.trials and found.left == whole.left
+    assert len(found.damage) == 1 and "torn" in found.damage[0]
+    assert contents(folder) == before
+
+
+# The command
+
+
+def test_the_command_says_it_in_words(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.add_row(a_row("00003", "at", None, 2, status="failed", reason="the loss is NaN", epochs=1))
+    looking.status(str(folder.path), Path("runs"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{folder.path}: 4 trials: 1 running, 2 done, 1 failed, 15 of 19 epochs trained"
+    assert lines[1:4] == [
+        "  00002: seed 2 running, 2 of 6 epochs",
+        "  00003: at, seed 2 failed, 1 of 6 epochs: the loss is NaN",
+        "best so far (of 2 arms): at, val top-1 (%) 70.00 (one seed: no spread and no interval can be given);"
+        " the best of several looks better than it is",
+    ]
+    assert lines[4].endswith("roughly 40.0 s left") and "silent" not in lines[4]
+
+
+def test_the_command_gives_one_json_object(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    looking.status(str(folder.path), Path("runs"), as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["trials"] == {"expected": 4, "waiting": 1, "running": 1, "done": 2, "failed": 0, "stopped": 0}
+    assert found["epochs"] == {"trained": 14, "left": 10}
+    assert found["best"]["arm"] == "at" and found["best"]["found"]["mean"] == 70.0
+    assert found["seconds"]["left_roughly"] == pytest.approx(100.0) and found["seconds"]["left_is_at_most"] is False
+    assert [each["run"] for each in found["each"]] == ["00000", "00001", "00002"]
+    assert (found["finished"], found["failures"], found["damage"]) == (False, [], [])

@@ -183,15 +183,33 @@ def test_costs_number_and_join_the_front():
         charts.Costed("<b>", 120.0, 69.0, None, None),
         charts.Costed("c", 90.0, 72.0, None, 2),
     ]
-    figure = charts.costs(points, "test top-1 (%)")
+    figure = charts.costs(points, "test top-1 (%)", "seconds")
     beaten, front = figure.data
     assert (list(beaten.x), list(beaten.customdata), beaten.mode) == ([2.0], ["&lt;b&gt;"], "markers")
     assert (list(front.x), list(front.y), list(front.text)) == ([1.0, 1.5], [70.0, 72.0], ["1", "2"])
     assert list(front.error_y.array) == [1.0, 0.0]
-    assert figure.layout.xaxis.title.text == "time a run (min)"
+    assert figure.layout.xaxis.title.text == "training of a seed, without evaluation (min)"
     assert figure.layout.xaxis.type == "linear"
     far = [charts.Costed("a", 1.0, 70.0, None, 1), charts.Costed("b", 11.0, 71.0, None, 2)]
-    assert charts.costs(far, "x").layout.xaxis.type == "log"
+    assert charts.costs(far, "x", "seconds").layout.xaxis.type == "log"
+
+
+def test_a_front_of_three_objectives_is_no_line_in_the_plane_of_two():
+    points = [charts.Costed("a", 2.0**21, 70.0, None, 1), charts.Costed("b", 2.0**20, 71.0, None, 2)]
+    figure = charts.costs(points, "x", "memory", joined=False)
+    (front,) = figure.data
+    assert (front.mode, list(front.x), figure.layout.xaxis.title.text) == (
+        "markers+text", [2.0, 1.0], "peak memory (MiB)",
+    )  # fmt: skip
+    assert charts.costs(points, "x", "val loss").layout.xaxis.title.text == "val loss"
+
+
+def test_shares_stand_as_two_bars_for_each_parameter_the_largest_on_top():
+    figure = charts.shares(charts.Shares(["lambda", "<k>"], [0.75, 0.25], [0.5, 0.5]))
+    variance, best = figure.data
+    assert (list(variance.y), list(variance.x), list(best.x)) == (["lambda", "&lt;k&gt;"], [75.0, 25.0], [50.0, 50.0])
+    assert "fANOVA" in variance.name and "PED-ANOVA" in best.name
+    assert (figure.layout.yaxis.autorange, list(figure.layout.xaxis.range)) == ("reversed", [0, 100])
 
 
 def test_labels_keep_their_quotes_and_lose_their_tags():

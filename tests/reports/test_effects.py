@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import itertools
-import random
-
 import pytest
 
 from tskd_tune.reports import effects
@@ -86,28 +83,6 @@ def test_increments_are_paired_with_the_feature_maps_that_differ_in_nothing_else
 
 
 # Cost
-
-
-def test_costs_are_compared_within_a_task_and_student():
-    arms = [an_arm("a", "0"), an_arm("b", "1", task="cifar"), an_arm("c", "2"), an_arm("d", "3", mean=None)]
-    assert effects.costed(arms) == [[0, 2]]
-
-
-@pytest.mark.parametrize("mode", ["max", "min"])
-def test_the_front_is_what_nothing_beats(mode):
-    random_ = random.Random(3)
-    sign = 1 if mode == "max" else -1
-    costs = [random_.randint(0, 9) for _ in range(40)]
-    values = [random_.randint(0, 9) for _ in range(40)]
-
-    def beats(one, other):
-        no_worse = costs[one] <= costs[other] and sign * values[one] >= sign * values[other]
-        return no_worse and (costs[one] < costs[other] or values[one] != values[other])
-
-    front = effects.pareto_front(costs, values, mode)
-    assert set(front) == {i for i in range(40) if not any(beats(j, i) for j in range(40))}
-    assert [costs[place] for place in front] == sorted(costs[place] for place in front)
-    assert not any(beats(*pair) for pair in itertools.permutations(front, 2))
 
 
 # The failure signature

@@ -295,7 +295,7 @@ def test_everything_that_a_sweep_can_show_is_shown_verdicts_first(rich_page):
         "figure-sequence-differences",
         "figure-response-0-k",
         "figure-response-0-delta",
-        "figure-costs-0",
+        "figure-costs-0-seconds",
         "figure-gap",
         "figure-review_loss",
         "figure-teacher_gap",
@@ -351,14 +351,6 @@ def test_a_long_family_is_folded(rich):
     assert outline.count("svg", role="img") >= 15
 
 
-def test_a_summary_without_verdicts_has_no_such_section(rich):
-    found = judged(rich)
-    del found["family"], found["family_reason"]
-    text = html(rich, found)
-    assert sections(text)[: len(SECTIONS) - 1] == SECTIONS[1:]
-    assert 'class="badge' not in text
-
-
 def test_why_there_is_no_family_is_said(rich):
     found = judged(rich) | {"family": None, "family_reason": f"no baseline {EVIL}"}
     outline = Outline(html(rich, found))
@@ -400,6 +392,35 @@ def test_the_front_of_cost_and_accuracy_is_listed_by_cost(rich_page):
     assert names[-1].startswith("maps")
     assert "k3 d1" not in names
     assert "the 1 that one of them beats" in rich_page
+
+
+def test_several_objectives_are_drawn_two_by_two_and_listed_once(rich):
+    found = judged(rich)
+    (front,) = found["pareto"]
+    points = [{**one, "values": {**one["values"], "memory": 2.0**20 * n}} for n, one in enumerate(front["points"], 1)]
+    several = {**front, "objectives": {**front["objectives"], "memory": "min"}, "points": points}
+    several["left_out"] = [{"arm": f"lost {EVIL}", "reason": "seed 2 failed"}]
+    text = html(rich, found | {"pareto": [several]})
+    assert [name for name in figures(text) if "costs" in name] == ["figure-costs-0-seconds", "figure-costs-0-memory"]
+    assert text.count("of all objectives together, of which this shows two") == 2
+    assert text.count('<ol class="notes">') == 1
+    assert f"lost {EVIL}: seed 2 failed" in Outline(text).text
+
+
+def test_importance_is_drawn_with_its_warnings(rich):
+    shares = [
+        {"parameter": f"review.k {EVIL}", "fanova": 0.8, "ped_anova": 0.4},
+        {"parameter": "review.delta", "fanova": 0.2, "ped_anova": 0.6},
+    ]
+    group = {"where": {}, "trials": 12, "shares": shares, "warning": "12 trials are fewer than 20"}
+    metrics = [{"metric": "val_top1", "groups": [group, {**group, "where": {"review.sequence": "increment"}}]}]
+    found = judged(rich) | {"importance": {"rule": "", "trials": 12, "left_out": {"stopped": 3}, "metrics": metrics}}
+    text = html(rich, found)
+    assert [name for name in figures(text) if "importance" in name] == ["figure-importance-0", "figure-importance-1"]
+    told = " ".join(Outline(text).text.split())
+    assert "val top-1 (%) where review.sequence=increment, 12 trials" in told
+    assert "12 trials are fewer than 20" in told and "3 stopped trials are left out" in told
+    assert sections(text).index("importance") == sections(text).index("costs") + 1
 
 
 def test_the_configuration_of_every_arm_is_there_folded(rich, rich_page):

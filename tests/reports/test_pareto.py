@@ -46,30 +46,31 @@ def test_the_front_is_what_no_other_point_beats(found: Any) -> None:
         return as_good and other != mine
 
     expected = {run for run, mine in numbers.items() if not any(beaten(mine, other) for other in numbers.values())}
-    points = summary["pareto"]["points"]
+    (only,) = summary["pareto"]
+    points = only["points"]
     assert {point["run"] for point in points if point["on_front"]} == expected
     assert 1 < len(expected) < 40
-    front = summary["pareto"]["front"]
+    front = only["front"]
     assert len(front) == len(expected)
     order = [numbers[label.removeprefix("x=")] for label in front]
     assert order == sorted(order, key=lambda each: (-each[0], each[1], each[2]))
 
 
 def test_equal_points_share_the_front(found: Any) -> None:
-    assert found(a_row("a", 60.0, 5.0, 9), a_row("b", 60.0, 5.0, 9))["pareto"]["front"] == ["x=a", "x=b"]
+    assert found(a_row("a", 60.0, 5.0, 9), a_row("b", 60.0, 5.0, 9))["pareto"][0]["front"] == ["x=a", "x=b"]
 
 
 @pytest.mark.parametrize("name", ["val_top1", "seconds", "memory"])
 def test_the_mode_of_every_objective_counts(found: Any, name: str) -> None:
     rows = a_row("a", 60.0, 5.0, 9), a_row("b", 50.0, 6.0, 10)
-    assert found(*rows)["pareto"]["front"] == ["x=a"]
+    assert found(*rows)["pareto"][0]["front"] == ["x=a"]
     other = {"max": "min", "min": "max"}[MODES[name]]
-    assert set(found(*rows, objectives={**MODES, name: other})["pareto"]["front"]) == {"x=a", "x=b"}
+    assert set(found(*rows, objectives={**MODES, name: other})["pareto"][0]["front"]) == {"x=a", "x=b"}
 
 
 def test_a_point_has_the_mean_of_its_seeds_and_the_most_memory_of_any(found: Any) -> None:
     rows = [a_row("a", 60.0, 2.0, 7, 1), a_row("a", 61.0, 4.0, 9, 2), a_row("b", 1.0, 1.0, 1, 1)]
-    (point,) = [point for point in found(*rows)["pareto"]["points"] if point["run"] == "a"]
+    (point,) = [point for point in found(*rows)["pareto"][0]["points"] if point["run"] == "a"]
     assert (point["n"], point["values"]) == (2, {"val_top1": 60.5, "seconds": 3.0, "memory": 9.0})
 
 
@@ -82,31 +83,42 @@ def test_a_point_that_lacks_a_seed_or_a_measurement_is_said_to_be_left_out(found
         a_row("e", 99.0, 0.1, None), a_row("f", None, 0.1, 1),
     ]  # fmt: skip
     summary = found(*rows)
-    left_out = {each["arm"]: each["reason"] for each in summary["pareto"]["left_out"]}
+    left_out = {each["arm"]: each["reason"] for each in summary["pareto"][0]["left_out"]}
     assert left_out == {
         "x=c": "seed 2 failed",
         "x=d": "seeds 1, 2 were stopped",
         "x=e": "memory was not measured",
         "x=f": "val_top1 was not measured",
     }
-    assert set(summary["pareto"]["front"]) == {"x=a", "x=b"}
+    assert set(summary["pareto"][0]["front"]) == {"x=a", "x=b"}
     assert "x=c is left out: seed 2 failed." in pareto.lines(summary)
 
 
 def test_fewer_than_two_points_have_no_front(found: Any, tmp_path: Path) -> None:
-    assert found(a_row("a", 60.0, 2.0, 7), a_row("b", None, 2.0, 7))["pareto"] is None
+    assert found(a_row("a", 60.0, 2.0, 7), a_row("b", None, 2.0, 7))["pareto"] == []
     folder = RunFolder.create(tmp_path, "train", "train", {"task": "digits"})
     folder.write_rows([a_row("a", 60.0, 2.0)])
-    assert tables.summary(folder)["pareto"] is None
+    assert tables.summary(folder)["pareto"] == []
 
 
-def test_without_objectives_the_metric_stands_beside_the_seconds_and_nothing_is_said(found: Any) -> None:
+def test_a_search_without_objectives_has_its_metric_beside_the_seconds_and_nothing_is_said(found: Any) -> None:
     rows = a_row("a", 60.0, 5.0), a_row("b", 50.0, 6.0), a_row("c", 40.0, 4.0)
-    for name in ("optuna", "grid"):
-        summary = found(*rows, objectives=None, name=name)
-        assert summary["pareto"]["objectives"] == {"val_top1": "max", "seconds": "min"}
-        assert summary["pareto"]["front"] == ["x=a", "x=c"] and not summary["pareto"]["asked"]
-        assert pareto.lines(summary) == [] and "Pareto" not in tables.markdown(summary)
+    summary = found(*rows, objectives=None)
+    assert summary["pareto"][0]["objectives"] == {"val_top1": "max", "seconds": "min"}
+    assert summary["pareto"][0]["front"] == ["x=a", "x=c"] and not summary["pareto"][0]["asked"]
+    assert pareto.lines(summary) == [] and "Pareto" not in tables.markdown(summary)
+
+
+def test_a_grid_has_a_front_of_its_headline_for_each_task_and_student(found: Any) -> None:
+    def arm(run: str, test: float, seconds: float, student: str) -> Row:
+        experiment = {"review": None, "task": {"name": "digits"}, "student": {"name": student}}
+        return a_row(run, None, seconds, metrics={"test_top1": test}, experiment=experiment)
+
+    rows = arm("a", 60.0, 5.0, "s"), arm("b", 50.0, 6.0, "s"), arm("c", 40.0, 9.0, "t"), arm("d", 41.0, 9.5, "t")
+    summary = found(*rows, arm("e", 1.0, 9.0, "alone"), objectives=None, name="grid")
+    assert [one["objectives"] for one in summary["pareto"]] == [{"test_top1": "max", "seconds": "min"}] * 2
+    assert [one["front"] for one in summary["pareto"]] == [["x=a"], ["x=d", "x=c"]]
+    assert pareto.lines(summary) == []
 
 
 def test_it_is_said_in_words(found: Any) -> None:

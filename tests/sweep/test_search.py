@@ -48,7 +48,7 @@ def describe(point: Point) -> dict[str, Any]:
 
 
 def searcher(name: str, text: str, journal: Path | None = None, mode: str = "max", **options: Any):
-    found, trials = SEARCHERS.build(name, space(text), describe, "val_top1", mode, journal, **options)
+    found, trials = SEARCHERS.build(name, space(text), describe, {"val_top1": mode}, journal, **options)
     return found, trials
 
 
@@ -285,6 +285,130 @@ def test_min_and_max_are_the_direction_of_the_study():
     assert searcher("optuna", MIXED, trials=1, mode="min")[0].study.direction.name == "MINIMIZE"
 
 
+# Several objectives
+
+TWO = {"val_top1": "max", "seconds": "min"}
+
+
+def costs(*seconds: float, memory: int | None = None) -> list[dict[str, Any]]:
+    return [{"cost": {"train_seconds": each, "peak_memory_bytes": memory}} for each in seconds]
+
+
+def several(goals: dict[str, str], journal: Path | None = None, **options: Any) -> Any:
+    return SEARCHERS.build("optuna", space("{x: {uniform: [0, 1]}}"), describe, goals, journal, **options)[0]
+
+
+def test_several_objectives_are_told_in_their_order_and_directions():
+    one = several({"seconds": "min", "val_top1": "max", "memory": "min"}, trials=2, sampler="nsga2")
+    one.suggest("a")
+    one.on_trial_result("a", result(0, 10.0, rows=costs(1.0, 2.0, memory=5)))
+    # The epoch's own seconds stand in a result too; what a trial costs is told by its rows.
+    one.on_trial_complete("a", result(EPOCHS - 1, 40.0, rows=costs(3.0, 4.0, memory=7), seconds=0.1))
+    (trial,) = one.study.trials
+    assert (trial.state, trial.values) == (TrialState.COMPLETE, [3.5, 40.0, 7.0])
+    assert [direction.name for direction in one.study.directions] == ["MINIMIZE", "MAXIMIZE", "MINIMIZE"]
+    assert (one.metric, one.mode) == ("val_top1", "max"), (
+        "every result carries it, as Tune demands of a searcher's metric"
+    )
+
+
+def test_a_trial_without_one_of_its_objectives_fails_with_its_name():
+    one = several({"val_top1": "max", "memory": "min"}, trials=1, sampler="nsga2")
+    one.suggest("a")
+    one.on_trial_complete("a", result(EPOCHS - 1, 40.0, rows=costs(3.0)))
+    assert one.study.trials[0].user_attrs["failed"] == "the last result has no finite 'memory'"
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "qmc", "random"])
+@pytest.mark.filterwarnings("error")
+def test_every_sampler_takes_several_objectives(sampler: str, tmp_path: Path):
+    one = several(TWO, tmp_path / "study.journal", trials=13, sampler=sampler)
+    for place in range(13):
+        x = one.suggest(f"t{place}")["values"]["x"]
+        one.on_trial_complete(f"t{place}", result(EPOCHS - 1, x, rows=costs(x * x)))
+    assert [trial.state for trial in one.study.trials] == [TrialState.COMPLETE] * 13
+    assert len(one.study.best_trials) == 13, "more accurate is always slower here: nothing beats anything"
+
+
+def test_nsga2_goes_to_the_front_and_a_restored_one_goes_on_as_if_nothing_had_happened(tmp_path: Path):
+    """Where x is beyond a half, both objectives get worse with it: the front is x from 0 to 1/2."""
+
+    def train(one: Any, name: str) -> float:
+        x = one.suggest(name)["values"]["x"]
+        one.on_trial_complete(name, result(EPOCHS - 1, -((x - 0.5) ** 2), rows=costs(x)))
+        return x
+
+    one = several(TWO, trials=120, sampler="nsga2", population=10)
+    drawn = [train(one, f"t{place}") for place in range(60)]
+    one.save(str(tmp_path / "searcher.pkl"))
+    again = several(TWO, trials=120, sampler="nsga2", population=10)
+    again.restore(str(tmp_path / "searcher.pkl"))
+    assert sum(x <= 0.55 for x in drawn[40:]) > sum(x <= 0.55 for x in drawn[:20])
+    assert [train(again, f"u{place}") for place in range(25)] == [train(one, f"u{place}") for place in range(25)]
+
+
+def generation(trials: int, population: int | None) -> int:
+    """Count the trials of the first generation: those that Optuna has not marked with a later one."""
+    one = several(TWO, trials=trials, sampler="nsga2", population=population)
+    for place in range(trials):
+        x = one.suggest(f"t{place}")["values"]["x"]
+        one.on_trial_complete(f"t{place}", result(EPOCHS - 1, x, rows=costs(x)))
+    marks = [trial.system_attrs.get("NSGAIISampler:generation", 0) for trial in one.study.trials]
+    return marks.count(0)
+
+
+def test_a_short_search_has_generations_too():
+    """Optuna's population of 50 would make a search of 40 trials one of random points."""
+    assert generation(24, None) == 6
+    assert generation(24, 12) == 12
+    assert generation(6, None) == 2
+    with pytest.raises(InputError, match="search.population: the sampler 'tpe' has no generations"):
+        searcher("optuna", MIXED, trials=3, population=5)
+
+
+# Warm starts
+
+
+def test_a_search_tries_its_starts_first_and_draws_what_they_leave_open():
+    start = [
+        {"review": "tskd", "review.tskd.k": 6, "review.tskd.lambda": 10, "review.tskd.delta": 3},
+        {"momentum": 0.9},
+    ]
+    one, trials = searcher("optuna", MIXED, trials=5, start=start)
+    first, second, third = drain(one)[:3]
+    assert trials == 5 and [config["number"] for config in (first, second, third)] == [0, 1, 2]
+    asked = {"review": "tskd", "review.tskd.k": 6, "review.tskd.lambda": 10.0, "review.tskd.delta": 3}
+    assert {name: first["values"][name] for name in asked} == asked
+    assert 0.8 <= first["values"]["momentum"] <= 0.95
+    assert second["values"]["momentum"] == 0.9 != third["values"]["momentum"]
+    assert suggestions(start=start)[0] != suggestions()[0]
+
+
+def test_a_start_is_tried_again_where_the_driver_lost_it(tmp_path: Path):
+    one, _ = searcher("optuna", MIXED, trials=3, start=[{"momentum": 0.9}])
+    assert one.suggest("lost")["values"]["momentum"] == 0.9
+    one.save(str(tmp_path / "searcher.pkl"))
+    snapshot(tmp_path, {})
+    again, _ = searcher("optuna", MIXED, trials=3, start=[{"momentum": 0.9}])
+    again.restore(str(tmp_path / "searcher.pkl"))
+    assert [config["values"]["momentum"] == 0.9 for config in drain(again)] == [True, False, False]
+
+
+def test_a_restored_search_does_not_start_twice(tmp_path: Path):
+    one, _ = searcher("optuna", MIXED, trials=4, start=[{"momentum": 0.9}])
+    given = {name: one.suggest(name) for name in ("a", "b")}
+    one.save(str(tmp_path / "searcher.pkl"))
+    snapshot(tmp_path, given)
+    again, _ = searcher("optuna", MIXED, trials=4, start=[{"momentum": 0.9}])
+    again.restore(str(tmp_path / "searcher.pkl"))
+    assert [config["values"]["momentum"] == 0.9 for config in drain(again)] == [False, False]
+
+
+def test_more_starts_than_trials_are_refused():
+    with pytest.raises(InputError, match=r"search.start: lists 2 points, but there are 1 trials"):
+        searcher("optuna", MIXED, trials=1, start=[{"momentum": 0.9}, {"momentum": 0.8}])
+
+
 def test_a_searcher_knows_its_metric():
     one, _ = searcher("optuna", MIXED, trials=1)
     assert (one.metric, one.mode) == ("val_top1", "max")
@@ -353,6 +477,49 @@ def test_optuna_agrees_with_a_snapshot_of_another_moment(tmp_path: Path):
     assert len(drain(again, "new")) == 1
 
 
+READER = """
+import sys
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+storage = JournalStorage(JournalFileBackend(sys.argv[1]))
+for line in sys.stdin:
+    study = optuna.load_study(study_name="sweep", storage=storage)
+    print(study.directions, study.metric_names, [trial.values for trial in study.trials], flush=True)
+"""
+
+
+def test_a_dashboard_in_another_process_follows_the_search_from_before_its_first_result(tmp_path: Path):
+    """It keeps one storage open, as optuna-dashboard does, and must see what is told later; then it looks again."""
+    journal = tmp_path / "study.journal"
+    one = several(TWO, journal, trials=4, sampler="nsga2")
+    one.suggest("a")
+    with subprocess.Popen(
+        [sys.executable, "-c", READER, str(journal)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdin is not None and reader.stdout is not None
+
+        def seen() -> str:
+            assert reader.stdin is not None and reader.stdout is not None
+            reader.stdin.write("look\n")
+            reader.stdin.flush()
+            return reader.stdout.readline()
+
+        empty = seen()
+        assert "MAXIMIZE" in empty and "MINIMIZE" in empty and "['val_top1', 'seconds'] []" in empty
+        one.on_trial_complete("a", result(EPOCHS - 1, 40.0, rows=costs(3.0)))
+        assert "[[40.0, 3.0]]" in seen()
+        with journal.open("ab") as file:  # the driver is just writing the next line
+            file.write(b'{"op_code": 4, ')
+            file.flush()
+            assert "[[40.0, 3.0]]" in seen()
+            file.truncate(journal.stat().st_size - len(b'{"op_code": 4, '))
+        one.suggest("b")
+        one.on_trial_complete("b", result(EPOCHS - 1, 50.0, rows=costs(2.0)))
+        assert "[[40.0, 3.0], [50.0, 2.0]]" in seen()
+        reader.stdin.close()
+
+
 def test_the_mirror_holds_what_the_study_holds(tmp_path: Path):
     journal = tmp_path / "study.journal"
     journal.write_text("left behind by another run\n")
@@ -409,7 +576,8 @@ def test_searchers_are_pickled_whole_as_tune_does_before_it_starts(tmp_path: Pat
 
 
 def scheduler(first_review: int | None = 20, epochs: int = 240, **options: Any):
-    return SCHEDULERS.build("asha", epochs, first_review, "val_top1", "max", **options)
+    reviews = [] if first_review is None else [[first_review]]
+    return SCHEDULERS.build("asha", epochs, reviews, "val_top1", "max", **options)
 
 
 def rungs(one: Any) -> list[list[float]]:
@@ -427,13 +595,48 @@ def test_asha_waits_for_the_first_review():
     assert (one._time_attr, one._metric, one._mode, one._max_t) == ("training_iteration", "val_top1", "max", 240)
 
 
+def reviews_of(k: int, delta: int, epochs: int = 240) -> list[int]:
+    """Review epochs of disjoint cycles, written out: k memories delta apart, then a review."""
+    cycle = (k + 1) * delta
+    return [epoch for epoch in range(epochs) if epoch % cycle == k * delta]
+
+
+def test_rungs_are_rounded_up_to_the_ends_of_the_longest_cycle():
+    """With 3 memories 5 epochs apart a cycle has 20 epochs and ends with its review, after 16, 36, 56, ... epochs."""
+
+    def asha(*reviews: list[int], **options: Any) -> list[list[float]]:
+        return rungs(SCHEDULERS.build("asha", 240, reviews, "val_top1", "max", **options))
+
+    assert reviews_of(3, 5)[:3] == [15, 35, 55]
+    assert asha(reviews_of(3, 5)) == [[16, 56, 156]]
+    assert asha(reviews_of(3, 5), grace=30) == [[36, 96]]
+    # Of several points the one with the longest cycle counts, in whichever order, and never its shorter neighbors.
+    long = reviews_of(6, 5)
+    assert long[:3] == [30, 65, 100]
+    assert asha(reviews_of(3, 5), long) == asha(long, reviews_of(3, 5)) == [[31, 101]]
+    # Behind the last review every epoch will do.
+    assert asha(reviews_of(3, 5)[:2]) == [[16, 48, 144]]
+    assert asha(reviews_of(3, 5), brackets=2) == [[16, 56, 156], [56, 156]]
+    # Where two rungs end in the same cycle one is left.
+    assert asha(reviews_of(9, 10), grace=95, reduction_factor=2) == [[191]]
+
+
+def test_no_rung_lies_within_a_cycle_whatever_the_plan():
+    for k in (1, 3, 6):
+        for delta in (1, 4, 7):
+            reviews = reviews_of(k, delta)
+            (found,) = rungs(SCHEDULERS.build("asha", 240, [reviews], "val_top1", "max"))
+            assert all(rung - 1 in reviews or rung > reviews[-1] for rung in found)
+            assert found[0] == reviews[0] + 1
+
+
 def test_asha_stops_the_worse_and_keeps_the_better():
     class Trial:
         def __init__(self, trial_id: str):
             self.trial_id = trial_id
 
     for mode, ends in (("max", ["CONTINUE", "STOP"]), ("min", ["CONTINUE", "CONTINUE"])):
-        one = SCHEDULERS.build("asha", EPOCHS, 1, "val_top1", mode)
+        one = SCHEDULERS.build("asha", EPOCHS, [[1]], "val_top1", mode)
         decisions = []
         for name, value in (("good", 90.0), ("bad", 10.0)):
             trial = Trial(name)
@@ -469,7 +672,7 @@ def test_asha_needs_a_factor_that_halves():
 
 
 def test_fifo_lets_every_trial_run():
-    one = SCHEDULERS.build("fifo", EPOCHS, None, "val_top1", "max")
+    one = SCHEDULERS.build("fifo", EPOCHS, [], "val_top1", "max")
     assert [one.on_trial_result(None, None, result(epoch, 0.0)) for epoch in range(EPOCHS)] == ["CONTINUE"] * EPOCHS
 
 
@@ -480,7 +683,7 @@ def test_registries_say_what_their_options_are():
     assert options == {
         "grid": set(),
         "random": {"trials", "seed"},
-        "optuna": {"sampler", "trials", "startup_trials", "seed"},
+        "optuna": {"sampler", "trials", "startup_trials", "population", "start", "seed"},
         "fifo": set(),
         "asha": {"grace", "reduction_factor", "brackets"},
     }

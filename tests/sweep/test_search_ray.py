@@ -54,20 +54,20 @@ ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=Fal
 if again:
     tuner = tune.Tuner.restore(str(folder / "run"), Trainable, resume_errored=True)
 else:
-    choices = list(range({TRIALS}))
+    choices, goals = list(range({TRIALS})), {{"val_top1": "max"}}
     if searcher == "grid":
-        chosen = SEARCHERS.build("grid", SearchSpace({{"x": {{"grid": choices}}}}), describe, "val_top1", "max", None)
+        chosen = SEARCHERS.build("grid", SearchSpace({{"x": {{"grid": choices}}}}), describe, goals, None)
     else:
         space = SearchSpace({{"x": {{"uniform": [0, 1]}}, "y": {{"choice": {{"a": None, "b": {{"int": [1, 5]}}}}}}}})
         journal = folder / "study.journal"
         chosen = SEARCHERS.build(
-            "optuna", space, describe, "val_top1", "max", journal, trials={TRIALS}, startup_trials=2
+            "optuna", space, describe, goals, journal, trials={TRIALS}, startup_trials=2
         )
     tuner = tune.Tuner(
         Trainable,
         tune_config=tune.TuneConfig(
             search_alg=chosen[0],
-            scheduler=SCHEDULERS.build(scheduler, {EPOCHS}, None, "val_top1", "max"),
+            scheduler=SCHEDULERS.build(scheduler, {EPOCHS}, [], "val_top1", "max"),
             num_samples=chosen[1],
             max_concurrent_trials=2,
             reuse_actors=True,

@@ -30,6 +30,7 @@ class Findings:
         kind: ``sweep`` or ``experiment``.
         points: how many points are trained, and with which seeds.
         arms: the experiments by label: all of a grid, the corners of a search's space.
+        left_out: a sentence for every control that adds no arm.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Findings:
     seeds: list[int]
     arms: dict[str, Experiment]
     cost: Estimate
+    left_out: Sequence[str] = ()
 
 
 def check(file: Path, settings: Sequence[str], *, as_json: bool) -> None:
@@ -76,7 +78,7 @@ def find(file: Path, settings: Sequence[str]) -> Findings:
         raise InputError("\n".join(problems))
     points, count = estimate.candidates(sweep)
     arms = {point.label: sweep.experiment_at(point) for point in points}
-    return Findings("sweep", count, sweep.all_seeds(), arms, estimate.of_sweep(sweep))
+    return Findings("sweep", count, sweep.all_seeds(), arms, estimate.of_sweep(sweep), sweep.derived.left_out)
 
 
 def _plain(found: Findings) -> dict[str, Any]:
@@ -91,6 +93,7 @@ def _plain(found: Findings) -> dict[str, Any]:
         "points": found.points,
         "seeds": found.seeds,
         "arms": arms,
+        "left_out": list(found.left_out),
         "warnings": [{"sentence": sentence, "arms": of} for sentence, of in _warnings(found).items()],
         "estimate": found.cost.plain(),
     }
@@ -108,6 +111,8 @@ def _tell(file: Path, found: Findings) -> None:
                 say(f"    {line}")
     if len(found.arms) > MOST_ARMS:
         say(f"  and {len(found.arms) - MOST_ARMS} more; --json shows all")
+    for line in found.left_out:
+        say(line)
     if shared:
         say("not as the preset has it, in every arm:")
     for line in shared:

@@ -61,6 +61,23 @@ class Form(StrEnum):
     SWEEP = "sweep"
 
 
+class Output(StrEnum):
+    """The forms of a report on stdout."""
+
+    MD = "md"
+    LATEX = "latex"
+    CSV = "csv"
+    JSON = "json"
+
+
+class What(StrEnum):
+    """The tables of a report that are CSV."""
+
+    ARMS = "arms"
+    VERDICTS = "verdicts"
+    RUNS = "runs"
+
+
 File = Annotated[Path, typer.Argument(metavar="FILE", help="YAML of a sweep or of an experiment.", show_default=False)]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or its name.", show_default=False)]
 Settings = Annotated[
@@ -75,6 +92,7 @@ Name = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 NoWandb = Annotated[bool, typer.Option("--no-wandb", help="Keep no Weights & Biases runs.")]
+ToWandb = Annotated[bool, typer.Option("--wandb", help="Save it as a Weights & Biases Report too.")]
 RUNS = Path("runs")
 
 
@@ -157,22 +175,114 @@ def _resume(run: Run, storage: Storage = RUNS, no_wandb: NoWandb = False) -> Non
     running.resume(run, storage, track=not no_wandb)
 
 
+@app.command(
+    "extend",
+    epilog="Example: tskd-tune extend first --seeds 6-10\n\nExample: tskd-tune extend first --controls zeros,shuffled",
+)
+@in_words
+def _extend(
+    run: Run,
+    *,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="SEEDS", help="As 6-10 or 1,3,6-10.", show_default=False)
+    ] = None,
+    controls: Annotated[
+        str | None, typer.Option("--controls", metavar="NAMES", help="Control arms to add, or all.", show_default=False)
+    ] = None,
+    storage: Storage = RUNS,
+    no_wandb: NoWandb = False,
+) -> None:
+    """Add seeds or control arms to a sweep that was run: only what is missing is trained, in the same folder.
+
+    For sweeps over a grid. A search chose its points by its seeds, so its winners are confirmed on fresh ones instead.
+    """
+    from tskd_tune.cli import running
+
+    running.extend(run, seeds, controls, storage, track=not no_wandb)
+
+
+@app.command("confirm", epilog="Example: tskd-tune confirm search --top 2 --seeds 101-110")
+@in_words
+def _confirm(
+    run: Run,
+    *,
+    seeds: Annotated[str, typer.Option("--seeds", metavar="SEEDS", help="Fresh ones, as 101-105.", show_default=False)],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of the best points.")] = 1,
+    against: Annotated[str, typer.Option("--against", metavar="ARM", help="What all are compared with.")] = "baseline",
+    name: Name = None,
+    storage: Storage = RUNS,
+    settings: Settings = None,
+    no_wandb: NoWandb = False,
+) -> None:
+    """Train the winners of a search anew, on fresh seeds and the whole training set; the test part is read once.
+
+    The best point by the validation metric is trained beside the same student without teacher and review (the arm
+    `baseline`) and beside the paper's setting (`paper`), with the validation part merged back, as a run of its own.
+    """
+    from tskd_tune.cli import running
+
+    running.confirm(run, storage, settings or [], seeds=seeds, top=top, against=against, name=name, track=not no_wandb)
+
+
 @app.command("report", epilog="Example: tskd-tune report first --json")
 @in_words
-def _report(run: Run, storage: Storage = RUNS, as_json: Json = False) -> None:
+def _report(
+    run: Run,
+    *,
+    storage: Storage = RUNS,
+    as_json: Json = False,
+    form: Annotated[
+        Output | None,
+        typer.Option("--format", help="Print it on stdout in this form, and write nothing.", show_default=False),
+    ] = None,
+    what: Annotated[
+        What | None, typer.Option("--what", help="Which table is CSV; by default the arms.", show_default=False)
+    ] = None,
+    paper: Annotated[
+        str | None,
+        typer.Option(
+            "--paper", metavar="TABLE", help="A table of the paper, table1 to table7, beside it.", show_default=False
+        ),
+    ] = None,
+    to_wandb: ToWandb = False,
+) -> None:
     """Show what a run has found, and write its report.html and report.md anew."""
     from tskd_tune.cli import looking
 
-    looking.report(run, storage, as_json=as_json)
+    looking.report(run, storage, looking.Wish.of(as_json, form, what, paper))
+    if to_wandb:
+        from tskd_tune.cli import sharing
+
+        sharing.publish(run, storage, as_json=as_json)
+
+
+@app.command("sync", epilog="Example: tskd-tune sync first --entity my-team")
+@in_words
+def _sync(
+    run: Run,
+    *,
+    entity: Annotated[
+        str | None, typer.Option("--entity", help="User or team; by default WANDB_ENTITY.", show_default=False)
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option("--project", help="By default WANDB_PROJECT, else the one recorded.", show_default=False),
+    ] = None,
+    storage: Storage = RUNS,
+) -> None:
+    """Upload the Weights & Biases runs that a run kept offline; those uploaded before are left out."""
+    from tskd_tune.cli import sharing
+
+    sharing.sync(run, storage, entity=entity, project=project)
 
 
 @app.command("status", epilog="Example: tskd-tune status first")
 @in_words
-def _status(run: Run, storage: Storage = RUNS) -> None:
+def _status(run: Run, storage: Storage = RUNS, as_json: Json = False) -> None:
     """Show how far a run is, from its files alone, while it runs or afterwards."""
     from tskd_tune.cli import looking
 
-    looking.status(run, storage)
+    looking.status(run, storage, as_json=as_json)
 
 
 @app.command("export", epilog="Example: tskd-tune export first kd student.pth --seed 2")

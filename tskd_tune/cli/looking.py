@@ -4,37 +4,88 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tskd_tune.cli.running import show_results
 from tskd_tune.cli.standing import Standing, standing
-from tskd_tune.cli.terminal import put_json, say
+from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, RunError, did_you_mean
 from tskd_tune.records.results import Row, RunFolder
-from tskd_tune.reports import tables
+from tskd_tune.reports import exports, paper, tables
 from tskd_tune.reports.page import write_report
 
 # After so much silence it is likely that nobody trains any more.
 SILENCE = 600.0
 
 
-def report(run: str, storage: Path, *, as_json: bool) -> None:
-    """Show what a run has found; its pages are written anew, unless only the object is asked for.
+@dataclass(frozen=True)
+class Wish:
+    """How a report is asked for: its form (None: the terminal's, and the files), the CSV's table, the paper's table."""
+
+    form: str | None = None
+    what: str | None = None
+    paper: str | None = None
+
+    @classmethod
+    def of(cls, as_json: bool, form: str | None, what: str | None, paper: str | None) -> Wish:
+        """Return the wish behind a command's options.
+
+        Raises:
+            InputError: the options contradict each other.
+        """
+        form = None if form is None else str(form)
+        if as_json and form not in {None, "json"}:
+            raise InputError(f"--json: is a form of its own and goes with no --format {form}; give one of them")
+        if what is not None and (form != "csv" or paper is not None):
+            raise InputError("--what: belongs to --format csv without --paper; the other forms hold every table")
+        return cls("json" if as_json else form, None if what is None else str(what), paper)
+
+
+def report(run: str, storage: Path, wish: Wish = Wish()) -> None:
+    """Show what a run has found; its pages are written anew, unless a form or a table of the paper is asked for.
 
     Raises:
-        InputError: there is no such run.
+        InputError: there is no such run, or no such table.
         RunError: its records cannot be read, or its folder cannot be written.
     """
     folder = RunFolder.open(run, storage)
-    if as_json:
-        put_json(tables.summary(folder))
-        return
-    write_report(folder)
-    show_results(folder)
+    if wish.paper is not None:
+        _show_paper(folder, wish.paper, wish.form)
+    elif wish.form is not None:
+        _put(folder, wish.form, wish.what or "arms")
+    else:
+        write_report(folder)
+        show_results(folder)
 
 
-def status(run: str, storage: Path) -> None:
-    """Show how far a run is.
+def _put(folder: RunFolder, form: str, what: str) -> None:
+    """Write a report on stdout in one form, and nothing else."""
+    found = tables.summary(folder)
+    if form == "json":
+        put_json(found)
+    elif form == "csv":
+        say(exports.as_csv(found, folder.rows(), what).rstrip("\n"))
+    else:
+        say((tables.markdown(found) if form == "md" else exports.latex(found)).rstrip("\n"))
+
+
+def _show_paper(folder: RunFolder, name: str, form: str | None) -> None:
+    """Write a table of the paper with the run's arms beside its cells."""
+    table = paper.beside(folder, tables.summary(folder), paper.named(name))
+    if form == "json":
+        put_json(table)
+    elif form is not None:
+        forms = {"md": paper.markdown, "latex": paper.latex, "csv": paper.as_csv}
+        say(forms[form](table).rstrip("\n"))
+    else:
+        show(paper.rich_table(table))
+        for line in paper.notes(table):
+            say(line)
+
+
+def status(run: str, storage: Path, *, as_json: bool = False) -> None:
+    """Show how far a run is; nothing is written, so that one that is training is left alone.
 
     Raises:
         InputError: there is no such run.
@@ -42,22 +93,54 @@ def status(run: str, storage: Path) -> None:
     """
     folder = RunFolder.open(run, storage)
     found = standing(folder)
-    say(f"{folder.path}: {tables.progress(found.found)}")
-    for training in found.trainings:
-        if training.status != "done":
-            say(f"  {training.line()}")
-    best = found.best()
-    if best is not None:
-        say(f"best so far: {best[0]}, {best[1]}")
-    say(_time(found))
+    if as_json:
+        put_json(found.plain())
+        return
+    say(f"{folder.path}: {_counts(found)}, {_epochs(found)}")
+    for trial in found.trials:
+        if trial.state != "done":
+            say(f"  {trial.line()}")
+    for line in [*_best(found), *found.damage, _time(found)]:
+        say(line)
+
+
+def _counts(found: Standing) -> str:
+    """Return ``4 trials: 1 waiting, 1 running, 2 done``; states that no trial is in are left out."""
+    counts = [f"{count} {state}" for state, count in found.counts().items() if count]
+    known = len(found.trials) if found.expected is None else found.expected
+    what = "trial" if found.kind == "sweep" else "training"
+    trials = f"{known} {what if known == 1 else f'{what}s'}"
+    return f"{trials}: {', '.join(counts)}" if counts else f"{trials}, none has begun"
+
+
+def _epochs(found: Standing) -> str:
+    if found.epochs_left is None:
+        return f"{found.epochs} epochs trained"
+    return f"{found.epochs} of {found.epochs + found.epochs_left} epochs trained"
+
+
+def _best(found: Standing) -> list[str]:
+    if found.front:
+        return [f"Pareto front so far: {'; '.join(found.front)}"]
+    if found.best is None:
+        done = found.kind == "sweep" and found.counts()["done"]
+        return (
+            ["no best is named: the validation part was not measured, and the test part chooses nothing"]
+            if done
+            else []
+        )
+    caution = "; the best of several looks better than it is" if found.best.among > 1 else ""
+    of = f" (of {found.best.among} arms)" if found.best.among > 1 else ""
+    return [f"best so far{of}: {found.best.line()}{caution}"]
 
 
 def _time(found: Standing) -> str:
     elapsed = f"{tables.duration(found.elapsed)} from its start to its last record"
     if found.finished:
         return elapsed
+    about = "at most roughly" if found.at_most else "roughly"
     left = (
-        "too early to tell how long it takes" if found.left is None else f"roughly {tables.duration(found.left)} left"
+        "too early to tell how long it takes" if found.left is None else f"{about} {tables.duration(found.left)} left"
     )
     hint = ""
     if found.silent > SILENCE:

@@ -185,6 +185,10 @@ class Progress:
         weights = "trained here" if source == "auto" else source
         self._screen.note(f"teacher {name}: {facts['parameters']:,} parameters{measured} ({weights})")
 
+    def look(self, decision: str) -> None:
+        """Hear what a declared look decided."""
+        self._screen.note(decision)
+
     def epoch(self, run: str, seed: int | None, epoch: int) -> None:
         """Hear of an epoch of a training."""
         self._pace.trained(run, seed, epoch)

@@ -1,4 +1,4 @@
-"""The commands that train: ``train``, ``sweep`` and ``resume``."""
+"""The commands that train: ``train``, ``sweep``, ``extend``, ``confirm`` and ``resume``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from tskd_tune import local
+from tskd_tune import documents, local
 from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.terminal import interrupted, say, show, warn
-from tskd_tune.errors import RunError
+from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.news import News
+from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.results import RunFolder
-from tskd_tune.reports import tables
+from tskd_tune.reports import importance, pareto, tables
 from tskd_tune.reports.page import write_report
+from tskd_tune.sweep.confirmation import confirmation
+from tskd_tune.sweep.extension import extended, seeds_in
 from tskd_tune.sweep.schema import Sweep
 
 Work = Callable[[Progress], RunFolder]
@@ -52,6 +55,8 @@ def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     name = name or _name(file)
     points, seeds = point_count(given), len(given.all_seeds())
     say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs, {given.search.name}, {given.scheduler.name}")
+    for line in given.derived.left_out:
+        say(line)
 
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweep.run import start
@@ -77,6 +82,68 @@ def resume(run: str, storage: Path, *, track: bool) -> None:
         _resume_training(folder, track)
     else:
         _resume_sweep(folder, track)
+
+
+def extend(run: str, seeds: str | None, controls: str | None, storage: Path, *, track: bool) -> None:
+    """Add seeds or control arms to a sweep that was run, and show what came of it.
+
+    Raises:
+        InputError: there is no such run, it cannot be extended, or nothing new was given.
+        RunError: something failed.
+    """
+    folder = RunFolder.open(run, storage)
+    if folder.state.kind != "sweep":
+        raise InputError(f"{folder.path}: is a single training; only a sweep has seeds and arms to add to")
+    more = seeds_in(seeds) if seeds else []
+    chosen = None if controls is None else True if controls == "all" else controls.split(",")
+    after = extended(Sweep.read(folder.document()), more, chosen)
+    points, trainings = point_count(after), point_count(after) * len(after.all_seeds())
+    finished, done = len(folder.rows()), sum(len(folder.history(run)) for run in folder.trials())
+    say(f"{folder.name}: {points} points x {len(after.all_seeds())} seeds = {trainings} runs, {finished} are finished")
+
+    def work(progress: Progress) -> RunFolder:
+        from tskd_tune.sweep.run import extend as go_on
+
+        return go_on(folder, more, lambda news: _hear(progress, news), controls=chosen, track=track)
+
+    _work(work, Progress(trainings, epoch_count(after), finished=finished, done=done), folder.path)
+
+
+def confirm(
+    run: str,
+    storage: Path,
+    settings: Sequence[str],
+    *,
+    seeds: str,
+    top: int,
+    against: str,
+    name: str | None,
+    track: bool,
+) -> None:
+    """Train the winners of a search on fresh seeds and the whole training set, and show what came of it.
+
+    Raises:
+        InputError: there is no such run, it has no such winners, or a seed is not fresh.
+        RunError: something failed.
+    """
+    folder = RunFolder.open(run, storage)
+    chosen = confirmation(folder, seeds_in(seeds), top=top, against=against)
+    given = Sweep.read(documents.apply_settings(chosen.plain(), settings))
+    if given.all_seeds() != chosen.all_seeds():
+        raise InputError("--set seeds: a confirmation's seeds are checked to be fresh; give them by --seeds")
+    name = name or _name(Path(f"{folder.name}-confirm"))
+    arms, trainings = [point.label for point in given.space().grid()], point_count(given) * len(given.all_seeds())
+    say(f"{name}: confirms {folder.name}: {'; '.join(arms)}; {len(given.all_seeds())} seeds, {trainings} runs")
+    expected, rows = folder.state.expected, len(folder.rows())
+    if expected is not None and rows < expected:
+        warn([f"{folder.name} has {rows} of its {expected} runs: its winner may still change"])
+
+    def work(progress: Progress) -> RunFolder:
+        from tskd_tune.sweep.run import start
+
+        return start(given, name, storage, lambda news: _hear(progress, news), track=track, confirms=folder.name)
+
+    _work(work, Progress(trainings, epoch_count(given)), storage.absolute() / name)
 
 
 def point_count(given: Sweep) -> int:
@@ -136,15 +203,19 @@ def _work(work: Work, progress: Progress, path: Path) -> None:
 
 
 def show_results(folder: RunFolder) -> None:
-    """Show the table of a run, and say where its report, rows and W&B runs are."""
+    """Show the verdicts and the table of a run, and say where its report, rows and W&B runs are."""
     found = tables.summary(folder)
+    if found["arms"]:
+        for line in [*tables.verdict_lines(found), *tables.pooled_lines(found)]:
+            say(line)
     show(tables.rich_table(found))
-    for line in [*tables.notes(found), *tables.ending_lines(found), *tables.warning_lines(found)]:
+    searched = [*pareto.lines(found), *importance.lines(found)]
+    for line in [*tables.under_table(found), *searched, *tables.ending_lines(found), *tables.warning_lines(found)]:
         say(line)
     say(f"report: {folder.path / 'report.html'}")
     say(f"rows: {folder.rows_path}")
-    if any((folder.path / "wandb").glob("offline-run-*")):
-        say(f"W&B runs are kept offline; send them with: wandb sync {folder.path / 'wandb'}/offline-run-*")
+    if not all(one.uploaded for one in offline_runs(folder.path)):
+        say(f"W&B runs are kept offline; send them with: tskd-tune sync {folder.path}")
 
 
 def _say_finished(folder: RunFolder) -> None:
@@ -162,6 +233,8 @@ def _hear(progress: Progress, news: News) -> None:
         progress.epoch(news.run or news.arm, news.seed, news.epoch)
     elif news.what == "finished":
         progress.finished(news.arm, news.seed, news.epoch, news.epochs, metrics=news.metrics or {}, reason=news.reason)
+    elif news.what == "look":
+        progress.look(news.reason or "")
     else:
         progress.failed(news.arm, news.reason)
 

@@ -1,42 +1,82 @@
-"""How far a run is, read off its files alone, so that it can be told while another process trains."""
+"""How far a run is, read off its files alone, so that it can be told while another process trains.
+
+Nothing is written and no lock is taken. Lines that another process is just writing are left out; the next look has
+them.
+"""
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Final, Literal
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.results import Row, RunFolder
-from tskd_tune.reports import tables
+from tskd_tune.reports import statistics, tables
 from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweep.snapshot import Listed, listed
+
+State = Literal["waiting", "running", "done", "failed", "stopped"]
+STATES: Final[tuple[State, ...]] = ("waiting", "running", "done", "failed", "stopped")
+History = Sequence[Mapping[str, Any]]
+LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
-class Training:
-    """One seed of one trial.
+class Trial:
+    """One trial that left something: a point of the space with the seeds that train in lockstep, often just one.
 
     Attributes:
-        epochs: epochs trained, of ``planned``; None where arms differ in length and it has no row yet.
-        status: that of its row, or ``unfinished``.
+        run: its id.
+        state: ``running`` where it has neither ended nor broken; whether a process still runs it, `Standing.silent`
+            hints at.
+        arm: the label of its point; None where no file tells yet.
+        seeds: its seeds, as far as they are known.
+        epochs: epochs trained, those of its seeds together.
+        planned: the epochs that its seeds are to train together; None where no file tells yet.
+        reason: why it failed or was stopped.
     """
 
     run: str
-    seed: int
+    state: State
+    arm: str | None
+    seeds: tuple[int, ...]
     epochs: int
     planned: int | None
-    status: str
-    arm: str | None = None
     reason: str | None = None
 
     def line(self) -> str:
         """Return a line for people."""
-        arm = f" {self.arm}," if self.arm else ""
+        seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}" if self.seeds else ""
+        who = ", ".join(part for part in (self.arm, seeds) if part)
         of = "" if self.planned is None else f" of {self.planned}"
-        last = f"last epoch {self.epochs - 1}{of and f' ({self.epochs}{of} epochs)'}" if self.epochs else "no epoch yet"
-        return f"{self.run}:{arm} seed {self.seed}, {self.status}, {last}" + (f": {self.reason}" if self.reason else "")
+        reason = f": {self.reason}" if self.reason else ""
+        return f"{self.run}: {who} {self.state}, {self.epochs}{of} epochs{reason}"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The arm with the best mean of the validation metric among the seeds that are done, of ``among`` arms."""
+
+    arm: str
+    metric: str
+    among: int
+    found: statistics.Arm
+
+    def line(self) -> str:
+        """Return ``at, val top-1 (%) 70.00, 95 % interval 69.10 to 70.90 (3 seeds)``."""
+        return f"{self.arm}, {tables.metric_title(self.metric)} {self.found.mean:.2f}{self._interval()}"
+
+    def _interval(self) -> str:
+        interval = self.found.interval
+        if interval is None:
+            return f" ({self.found.note})"
+        return f", 95 % interval {interval.low:.2f} to {interval.high:.2f} ({self.found.n} seeds)"
 
 
 @dataclass(frozen=True)
@@ -44,34 +84,73 @@ class Standing:
     """How far a run is.
 
     Attributes:
-        found: the summary of its rows.
-        trainings: every training that left something.
+        run: its name.
+        kind: ``sweep`` or ``train``.
+        trials: every trial that left something, by its id.
+        expected: how many trials there will be, if that is known.
+        epochs_left: epochs that are still to train, of all seeds together; None where nothing tells.
+        at_most: whether a scheduler may end trials early, so that less is left than is said.
+        best: the best arm so far; None before the first that was measured, and where there is nothing to choose.
+        front: the arms on the Pareto front so far; empty where one objective is searched.
         elapsed: seconds from its creation to its last sign of life.
         silent: seconds since that sign.
         left: a rough guess of the seconds left; None where nothing tells.
+        damage: a sentence for each line of its rows that is torn.
     """
 
-    found: tables.Summary
-    trainings: Sequence[Training]
+    run: str
+    kind: str
+    trials: Sequence[Trial]
+    expected: int | None
+    epochs_left: int | None
+    at_most: bool
+    best: Best | None
+    front: Sequence[str]
     elapsed: float
     silent: float
     left: float | None
+    damage: Sequence[str]
+
+    def counts(self) -> dict[State, int | None]:
+        """Return the number of trials in each state; those waiting are None where nobody knows how many there are."""
+        states = [trial.state for trial in self.trials]
+        counted: dict[State, int | None] = {state: states.count(state) for state in STATES}
+        counted["waiting"] = (
+            None if self.expected is None else max(0, self.expected - len(states)) + states.count("waiting")
+        )
+        return counted
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained, of all trials and seeds together."""
+        return sum(trial.epochs for trial in self.trials)
 
     @property
     def finished(self) -> bool:
-        """Whether every expected training has its row."""
-        counts = self.found["runs"]
-        return counts["expected"] is not None and counts["finished"] >= counts["expected"]
+        """Whether every trial has ended, well or not."""
+        ended = sum(trial.state in ("done", "failed", "stopped") for trial in self.trials)
+        return self.expected is not None and ended >= self.expected
 
-    def best(self) -> tuple[str, str] | None:
-        """Return the arm with the best mean of the validation metric so far, and that mean in words."""
-        search = self.found["search"] or {"metric": "val_top1", "mode": "max"}
-        metric, sign = search["metric"], 1 if search["mode"] == "max" else -1
-        known = [arm for arm in self.found["arms"] if arm["metrics"].get(metric, {}).get("mean") is not None]
-        if not known:
-            return None
-        best = max(known, key=lambda arm: sign * arm["metrics"][metric]["mean"])
-        return best["arm"], f"{tables.metric_title(metric)} {tables.spread(best['metrics'][metric])}"
+    def plain(self) -> dict[str, Any]:
+        """Return the object that ``status --json`` prints: numbers are null where nothing tells them."""
+        return {
+            "run": self.run,
+            "kind": self.kind,
+            "finished": self.finished,
+            "trials": {"expected": self.expected, **self.counts()},
+            "epochs": {"trained": self.epochs, "left": self.epochs_left},
+            "best": None if self.best is None else asdict(self.best),
+            "front": list(self.front),
+            "seconds": {
+                "elapsed": self.elapsed,
+                "silent": self.silent,
+                "left_roughly": self.left,
+                "left_is_at_most": self.at_most,
+            },
+            "failures": [asdict(trial) for trial in self.trials if trial.state == "failed"],
+            "each": [asdict(trial) for trial in self.trials],
+            "damage": list(self.damage),
+        }
 
 
 def standing(folder: RunFolder, now: datetime | None = None) -> Standing:
@@ -80,68 +159,197 @@ def standing(folder: RunFolder, now: datetime | None = None) -> Standing:
     Raises:
         RunError: a file of the run cannot be read.
     """
-    now = now or datetime.now(UTC)
-    histories = {run: folder.history(run) for run in folder.trials()}
-    planned = _planned(folder)
-    trainings = _trainings(folder.rows(), histories, planned)
     last = _last_sign(folder)
+    design = _Design.read(folder)
+    rows = _rows(folder)
+    histories = {run: folder.history(run) for run in folder.trials()}
+    trials = _trials(folder, design, rows, histories)
+    expected = None if folder.state.expected is None else -(-folder.state.expected // design.seeds)
+    waiting = sum(trial.state == "waiting" for trial in trials)
+    waiting += max(0, expected - len(trials)) if expected is not None else 0
+    epochs_left = _epochs_left(trials, waiting, design) if expected is not None else None
     created = datetime.fromisoformat(folder.state.created)
     return Standing(
-        found=tables.summary(folder),
-        trainings=trainings,
+        run=folder.name,
+        kind=folder.state.kind,
+        trials=trials,
+        expected=expected,
+        epochs_left=epochs_left,
+        at_most=design.at_most,
+        best=_best(rows, design) if folder.state.kind == "sweep" else None,
+        front=_front(folder) if design.objectives else (),
         elapsed=max(0.0, (last - created).total_seconds()),
-        silent=max(0.0, (now - last).total_seconds()),
-        left=_left(trainings, histories, folder.state.expected, planned),
+        silent=max(0.0, ((now or datetime.now(UTC)) - last).total_seconds()),
+        left=_left(epochs_left, trials, histories),
+        damage=folder.damage(),
     )
 
 
-def _planned(folder: RunFolder) -> int | None:
-    """Return the epochs of a training, where all have as many."""
-    document = folder.document()
-    if folder.state.kind == "train":
-        return Experiment.read(document).training.epochs
-    sweep = Sweep.read(document)
-    lengths = {sweep.experiment_at(point).training.epochs for point in sweep.space().corners()}
-    return lengths.pop() if len(lengths) == 1 else None
+@dataclass(frozen=True)
+class _Design:
+    """What the resolved document says: seeds and epochs of a trial, the metric, and whether a scheduler stops trials.
+
+    ``epochs`` is None where points differ in length.
+    """
+
+    seeds: int
+    epochs: int | None
+    max_failures: int
+    searched: bool
+    metric: str
+    mode: str
+    objectives: bool
+    at_most: bool
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> _Design:
+        document = folder.document()
+        if folder.state.kind == "train":
+            return cls(1, Experiment.read(document).training.epochs, 0, False, "val_top1", "max", False, False)
+        sweep = Sweep.read(document)
+        lengths = {sweep.experiment_at(point).training.epochs for point in sweep.space().corners()}
+        search = sweep.search
+        return cls(
+            seeds=len(sweep.all_seeds()) if sweep.is_judged else 1,
+            epochs=lengths.pop() if len(lengths) == 1 else None,
+            max_failures=sweep.max_failures,
+            searched=search.name != "grid",
+            metric=search.metric,
+            mode=search.mode,
+            objectives=search.objectives is not None,
+            at_most=sweep.scheduler.name != "fifo",
+        )
 
 
-def _trainings(
-    rows: Sequence[Row], histories: Mapping[str, Sequence[Mapping[str, Any]]], planned: int | None
-) -> list[Training]:
-    over = {
-        row.key: Training(row.run, row.seed, row.epochs, row.epochs_planned, row.status, row.arm, row.reason)
-        for row in rows
-    }
-    under_way = {}
-    for run, lines in histories.items():
-        for line in lines:
-            key = run, line["seed"]
-            under_way[key] = Training(run, line["seed"], line["epoch"] + 1, planned, "unfinished")
-    return [*over.values(), *(training for key, training in under_way.items() if key not in over)]
+def _rows(folder: RunFolder) -> list[Row]:
+    """Return the rows; a line that is just being written is told by `RunFolder.damage` and not as a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return folder.rows()
 
 
-def _last_sign(folder: RunFolder) -> datetime:
-    """Return when the run last wrote a record."""
-    paths = [folder.path / "state.json", folder.rows_path, *map(folder.history_path, folder.trials())]
-    return datetime.fromtimestamp(max(path.stat().st_mtime for path in paths if path.exists()), UTC)
+def _front(folder: RunFolder) -> list[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fronts = tables.summary(folder)["pareto"]
+    return list(fronts[0]["front"]) if fronts else []
 
 
-def _left(
-    trainings: Sequence[Training],
-    histories: Mapping[str, Sequence[Mapping[str, Any]]],
-    expected: int | None,
-    planned: int | None,
-) -> float | None:
-    """Guess the time left: the epochs left at the mean cost of an epoch, shared by the trainings under way."""
+def _trials(folder: RunFolder, design: _Design, rows: Sequence[Row], histories: Mapping[str, History]) -> list[Trial]:
+    hints = listed(folder.path / "trials") if folder.state.kind == "sweep" else {}
+    ended: dict[str, list[Row]] = {}
+    for row in rows:
+        ended.setdefault(row.run, []).append(row)
+    return [
+        _ended(run, ended[run]) if run in ended else _open(folder, design, run, histories.get(run, ()), hints.get(run))
+        for run in sorted(histories.keys() | ended.keys() | hints.keys())
+    ]
+
+
+def _ended(run: str, rows: Sequence[Row]) -> Trial:
+    """Account for a trial with rows; it failed if a seed of it failed."""
+    worst = next((row for status in ("failed", "stopped") for row in rows if row.status == status), rows[0])
+    return Trial(
+        run=run,
+        state=worst.status,
+        arm=worst.arm,
+        seeds=tuple(sorted(row.seed for row in rows)),
+        epochs=sum(row.epochs for row in rows),
+        planned=sum(row.epochs_planned for row in rows),
+        reason=worst.reason,
+    )
+
+
+def _open(folder: RunFolder, design: _Design, run: str, history: History, hint: Listed | None) -> Trial:
+    """Account for a trial without a row: it waits, runs, or broke for good, which only Tune's files tell."""
+    lengths: dict[int, int] = {line["seed"]: line["epoch"] + 1 for line in history}
+    seeds = hint.seeds if hint else tuple(sorted(lengths))
+    length = (hint.epochs if hint else None) or design.epochs
+    reason = _breakage(folder, design, run, hint)
+    begun = bool(history) or (hint is not None and hint.status == "RUNNING")
+    return Trial(
+        run=run,
+        state="failed" if reason else "running" if begun else "waiting",
+        arm=hint.arm if hint else None,
+        seeds=seeds,
+        epochs=sum(lengths.values()),
+        planned=None if length is None else length * max(len(seeds), design.seeds),
+        reason=reason,
+    )
+
+
+def _breakage(folder: RunFolder, design: _Design, run: str, hint: Listed | None) -> str | None:
+    """Return what broke a trial for good: Tune lists it as an error, or it crashed oftener than it may."""
+    path = folder.trial_path(run) / "error.txt"
+    if (hint is not None and hint.status != "ERROR") or not path.exists():
+        return None if hint is None or hint.status != "ERROR" else "a worker was lost"
+    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    crashes = sum(line.startswith("Failure # ") for line in lines)
+    if hint is None and (crashes <= design.max_failures or _later(folder.history_path(run), path)):
+        return None
+    reason = lines[-1] if lines else "a worker was lost"
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}..., see {path}"
+
+
+def _later(path: Path, other: Path) -> bool:
+    return path.exists() and path.stat().st_mtime > other.stat().st_mtime
+
+
+def _epochs_left(trials: Sequence[Trial], waiting: int, design: _Design) -> int | None:
+    """Return the epochs that are still to train; those of trials that wait are as many as others have on average."""
+    running = [trial for trial in trials if trial.state == "running"]
+    known = [trial.planned for trial in trials if trial.planned is not None]
+    if any(trial.planned is None for trial in running):
+        return None
+    left = sum(max(0, (trial.planned or 0) - trial.epochs) for trial in running)
+    if not waiting:
+        return left
+    if design.epochs is not None:
+        return left + waiting * design.epochs * design.seeds
+    return left + round(waiting * fmean(known)) if known else None
+
+
+def _left(epochs: int | None, trials: Sequence[Trial], histories: Mapping[str, History]) -> float | None:
+    """Guess the time left: the epochs left at the mean cost of an epoch, shared by the trials that run now.
+
+    The seeds of one trial train one after the other in one process, so they share nothing.
+    """
     seconds = [
-        line["seconds"] + line.get("eval_seconds", 0.0)
+        line["seconds"] + (line.get("eval_seconds") or 0.0)
         for lines in histories.values()
         for line in lines
         if line.get("seconds") is not None
     ]
-    open_ones = [training for training in trainings if training.status == "unfinished"]
-    if not seconds or expected is None or planned is None:
+    if epochs == 0:
+        return 0.0
+    if not seconds or epochs is None:
         return None
-    over = len(trainings) - len(open_ones)
-    left = (expected - over) * planned - sum(training.epochs for training in open_ones)
-    return max(0, left) * fmean(seconds) / max(1, len(open_ones))
+    return epochs * fmean(seconds) / max(1, sum(trial.state == "running" for trial in trials))
+
+
+def _best(rows: Sequence[Row], design: _Design) -> Best | None:
+    """Return the best arm by the mean over its seeds that are done; never by the test part."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        value = row.metrics.get(design.metric)
+        if row.status == "done" and value is not None:
+            point = row.run if design.searched else json.dumps([row.arm, row.point], sort_keys=True)
+            groups.setdefault(point, []).append(row)
+    arms = [statistics.arm(_values(group, design.metric), name=group[0].arm) for group in groups.values()]
+    if not arms:
+        return None
+    sign = 1 if design.mode == "max" else -1
+    best = max(arms, key=lambda arm: sign * (arm.mean or 0.0))
+    return Best(best.name, design.metric, len(arms), best)
+
+
+def _values(rows: Sequence[Row], metric: str) -> dict[int, float]:
+    values = {row.seed: row.metrics.get(metric) for row in rows}
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+def _last_sign(folder: RunFolder) -> datetime:
+    """Return when the run last wrote a record, or Tune its list of trials, which a living driver does."""
+    paths = [folder.path / "state.json", folder.rows_path, *map(folder.history_path, folder.trials())]
+    paths += (folder.path / "trials").glob("experiment_state-*.json")
+    return datetime.fromtimestamp(max(path.stat().st_mtime for path in paths if path.exists()), UTC)

@@ -17,17 +17,17 @@ class News:
     Attributes:
         what: ``teacher``: an epoch of a teacher's training; ``ready``: a teacher, trained or verified; ``epoch``:
             an epoch of a student's training; ``finished``: a training has its row; ``failed``: a trial broke and
-            will not be tried again.
-        arm: the arm, or the teacher's name.
+            will not be tried again; ``look``: a declared look was taken, and decided to go on or to stop.
+        arm: the arm, or the teacher's name; empty for a look.
         run: the trial; None for a teacher.
         seed: the training's seed; None for a teacher or a whole trial.
         epoch: the epoch that was trained.
         epochs: how many there are.
         metrics: what the epoch or the row shows; of a teacher its ``parameters`` and ``test_top1``.
-        reason: why it failed or was stopped; of a teacher where it comes from.
+        reason: why it failed or was stopped; of a teacher where it comes from; of a look what was decided.
     """
 
-    what: Literal["teacher", "ready", "epoch", "finished", "failed"]
+    what: Literal["teacher", "ready", "epoch", "finished", "failed", "look"]
     arm: str
     run: str | None = None
     seed: int | None = None

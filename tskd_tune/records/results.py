@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -152,12 +153,16 @@ class Row(Record):
 
 
 class State(Record):
-    """What `state.json` says of a run folder; ``expected`` is the number of rows of a finished run, if known."""
+    """What `state.json` says of a run folder.
+
+    ``expected`` is the number of rows of a finished run, if known; ``confirms`` is the search whose winners it trains.
+    """
 
     format: Literal[1] = FORMAT
     kind: Kind
     created: str
     expected: int | None = None
+    confirms: str | None = None
     versions: dict[str, str] = Field(default_factory=versions)
     commit: str | None = Field(default_factory=commit)
 
@@ -172,7 +177,14 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, root: Path, name: str, kind: Kind, document: Mapping[str, Any], *, expected: int | None = None
+        cls,
+        root: Path,
+        name: str,
+        kind: Kind,
+        document: Mapping[str, Any],
+        *,
+        expected: int | None = None,
+        confirms: str | None = None,
     ) -> RunFolder:
         """Make ``root/name`` with the resolved document, wholly or not at all.
 
@@ -180,7 +192,7 @@ class RunFolder:
             InputError: the name is taken or no plain name, or ``root`` may not be written.
         """
         path = root / _plain_name(name)
-        state = State(kind=kind, created=now(), expected=expected)
+        state = State(kind=kind, created=now(), expected=expected, confirms=confirms)
         part = root / f".{name}.{uuid4().hex}.part"
         try:
             (part / "trials").mkdir(parents=True)
@@ -228,6 +240,44 @@ class RunFolder:
             InputError: ``sweep.yaml`` is gone or no longer a YAML mapping.
         """
         return documents.read(self.path / "sweep.yaml")
+
+    def replace_document(self, document: Mapping[str, Any]) -> None:
+        """Write another resolved document, that of a sweep to which something was added.
+
+        Raises:
+            RunError: the disk is full, or the folder is gone.
+        """
+        write_whole(self.path / "sweep.yaml", documents.dump(dict(document)))
+
+    def expect(self, rows: int) -> None:
+        """Write how many rows the finished run has.
+
+        Raises:
+            RunError: the disk is full, or the folder is gone.
+        """
+        if rows != self.state.expected:
+            self.state = self.state.model_copy(update={"expected": rows})
+            write_whole(self.path / "state.json", json_line(self.state.plain()))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from training this run until the end of the block.
+
+        Raises:
+            InputError: another process trains it.
+        """
+        lock = FileLock(self.path / "run.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"{self.path}: another process trains this run; wait until it ends (`tskd-tune status` shows how far it"
+                " is), or end it"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def rows(self) -> list[Row]:
         """Return the rows; a torn last line is left out with a warning.

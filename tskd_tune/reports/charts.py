@@ -275,38 +275,48 @@ def _errors(means: Sequence[float], intervals: Sequence[tuple[float, float] | No
 
 @dataclass(frozen=True)
 class Costed:
-    """An arm in the figure of costs: mean seconds a run, the headline's mean and interval, its number on the front."""
+    """A point beside its cost: its label, both values, the first one's interval, and its number on the front.
+
+    ``cost`` is in seconds or bytes, or in the unit of a metric.
+    """
 
     arm: str
-    seconds: float
-    mean: float
+    cost: float
+    value: float
     interval: tuple[float, float] | None
     front: int | None
 
 
-def costs(points: Sequence[Costed], title: str) -> go.Figure:
-    """Draw the headline against the time a run takes; the Pareto front is numbered and joined."""
+def costs(points: Sequence[Costed], title: str, cost: str, *, joined: bool = True) -> go.Figure:
+    """Draw a metric against a cost; what is on the Pareto front is numbered, and joined where two objectives make it.
+
+    Args:
+        points: at least one.
+        title: the metric's.
+        cost: ``seconds``, ``memory``, or the title of what else stands along.
+        joined: whether the front is a line in this plane.
+    """
     figure = _figure(title, 380)
-    unit, size = _time_unit(max(point.seconds for point in points))
+    axis, size = _cost_axis(cost, max(point.cost for point in points))
     front = sorted((point for point in points if point.front), key=lambda point: point.front or 0)
     rest = [point for point in points if not point.front]
     for group, color, mode, name in (
         (rest, GRAY, "markers", "beaten"),
-        (front, COLORS[0], "lines+markers+text", "Pareto front"),
+        (front, COLORS[0], "lines+markers+text" if joined else "markers+text", "Pareto front"),
     ):
         if group:
             _add_costs(figure, group, size, {"color": color, "mode": mode, "name": name})
-    wide = max(point.seconds for point in points) > 10 * min(point.seconds for point in points)
-    figure.update_xaxes(title={"text": f"time a run ({unit})"}, rangemode="normal", type="log" if wide else "linear")
+    wide = 0 < 10 * min(point.cost for point in points) < max(point.cost for point in points)
+    figure.update_xaxes(title={"text": axis}, rangemode="normal", type="log" if wide else "linear")
     figure.update_layout(hovermode="closest")
     return figure
 
 
 def _add_costs(figure: go.Figure, points: Sequence[Costed], size: float, look: Mapping[str, str]) -> None:
     figure.add_scatter(
-        x=[point.seconds / size for point in points],
-        y=[point.mean for point in points],
-        error_y=_errors([point.mean for point in points], [point.interval for point in points]),
+        x=[point.cost / size for point in points],
+        y=[point.value for point in points],
+        error_y=_errors([point.value for point in points], [point.interval for point in points]),
         name=look["name"],
         mode=look["mode"],
         text=[str(point.front or "") for point in points],
@@ -318,8 +328,45 @@ def _add_costs(figure: go.Figure, points: Sequence[Costed], size: float, look: M
     )
 
 
-def _time_unit(seconds: float) -> tuple[str, float]:
-    return ("h", 3600.0) if seconds >= 3600 else ("min", 60.0) if seconds >= 60 else ("s", 1.0)
+def _cost_axis(cost: str, largest: float) -> tuple[str, float]:
+    """Return the title of the axis of a cost with its unit, and the size of the unit."""
+    if cost == "memory":
+        return "peak memory (MiB)", 2.0**20
+    if cost != "seconds":
+        return cost, 1.0
+    unit, size = ("h", 3600.0) if largest >= 3600 else ("min", 60.0) if largest >= 60 else ("s", 1.0)
+    return f"training of a seed, without evaluation ({unit})", size
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How much each parameter matters: two measures of each, as shares that sum to 1."""
+
+    parameters: Sequence[str]
+    fanova: Sequence[float]
+    ped_anova: Sequence[float]
+
+
+def shares(found: Shares) -> go.Figure:
+    """Draw the shares of each parameter as two bars, the largest on top."""
+    figure = _figure("", 120 + 44 * len(found.parameters))
+    names = [_text(name) for name in found.parameters]
+    for values, color, name in (
+        (found.fanova, COLORS[0], "of the variance (fANOVA)"),
+        (found.ped_anova, COLORS[1], "of what sets the best apart (PED-ANOVA)"),
+    ):
+        figure.add_bar(
+            x=[100 * value for value in values],
+            y=names,
+            orientation="h",
+            name=name,
+            marker={"color": color},
+            hovertemplate="%{y}: %{x:.0f} %<extra></extra>",
+        )
+    figure.update_xaxes(title={"text": "share (%)"}, range=[0, 100], rangemode="normal")
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_layout(barmode="group", hovermode="closest")
+    return figure
 
 
 def as_html(figure: go.Figure, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What the arms of a run say beside their means: k and delta, the sequence, the cost, and the method's failure.
+"""What the arms of a run say beside their means: k and delta, the sequence, and the method's failure.
 
 Pure functions of a summary, of the resolved experiments behind it and of histories; nothing here is a verdict.
 """
@@ -132,35 +132,6 @@ def sequence_pairs(arms: Sequence[Arm], experiments: Experiments) -> list[Sequen
         for (rest, sequence), index in found.items()
         if sequence == "increment" and (rest, "feature_map") in found
     ]
-
-
-# Cost
-
-
-def costed(arms: Sequence[Arm]) -> list[list[int]]:
-    """Return the places of the arms that have a cost and a mean, a list for each task and student.
-
-    A single arm has nothing to be compared with and is left out.
-    """
-    groups: dict[str, list[int]] = {}
-    for index, arm in enumerate(arms):
-        if arm["cost_seconds"] and arm["mean"] is not None:
-            groups.setdefault(json.dumps(arm["setting"], sort_keys=True), []).append(index)
-    return [places for places in groups.values() if len(places) > 1]
-
-
-def pareto_front(costs: Sequence[float], values: Sequence[float], mode: str = "max") -> list[int]:
-    """Return the places of those that nothing beats: not cheaper and at least as good, nor better and as cheap.
-
-    In ascending cost; those that are equal in both stand together.
-    """
-    sign = 1.0 if mode == "max" else -1.0
-    pairs = [(cost, sign * value) for cost, value in zip(costs, values, strict=True)]
-
-    def beaten(pair: tuple[float, float]) -> bool:
-        return any(other[0] <= pair[0] and other[1] >= pair[1] and other != pair for other in pairs)
-
-    return sorted((place for place, pair in enumerate(pairs) if not beaten(pair)), key=lambda place: pairs[place])
 
 
 # The failure signature

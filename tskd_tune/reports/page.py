@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from tskd_tune import documents
 from tskd_tune.files import write_whole
 from tskd_tune.records.results import Row, RunFolder
-from tskd_tune.reports import charts, effects, tables, verdicts
+from tskd_tune.reports import charts, effects, importance, pareto, tables, verdicts
 from tskd_tune.reports.forest import forest
 from tskd_tune.reports.statistics import Contrast, contrast
 
@@ -51,6 +51,7 @@ def html(run: RunFolder, found: tables.Summary) -> str:
         "sequences": _sequences(found, rows, arms, experiments),
         "responses": _responses(found, experiments),
         "costs": _costs(found),
+        "importances": _importances(found),
         "gap": _gap(arms),
         "telemetry": [(item, _drawn(item.figure, item.name)) for item in charts.telemetry(_reviewing(arms))],
     }
@@ -62,6 +63,7 @@ def html(run: RunFolder, found: tables.Summary) -> str:
         columns=columns,
         rows=lines,
         tables=tables,
+        importance_lines=importance.lines(found),
         drawn=len(drawn),
         **figures,
         legend=_legend(arms),
@@ -83,8 +85,8 @@ def _drawn(figure: Any, name: str) -> Markup:
 
 
 def _verdicts(found: tables.Summary) -> dict[str, Any] | None:
-    """Return what the page shows of the family; None of a summary that has none."""
-    family = found.get("family")
+    """Return what the page shows of the family; None where nothing is compared."""
+    family = found["family"]
     if not family:
         return None
     findings = family["findings"]
@@ -159,7 +161,7 @@ def _sequences(
         return None
     shown = [charts.Pair(arms[pair.increment], arms[pair.feature_map]) for pair in pairs[: charts.MOST_ARMS]]
     metric = charts.accuracy_metric([arm for pair in shown for arm in (pair.increment, pair.feature_map)])
-    margin = (found.get("family") or {}).get("margin")
+    margin = (found["family"] or {}).get("margin")
     paired = metric is not None and any(pair.differences(metric) for pair in shown)
     return {
         "sentences": [
@@ -180,7 +182,7 @@ def _sequence_sentence(
 ) -> str:
     """Return the family's sentence on two arms where it has one; else their paired difference, without a verdict."""
     names = {increment["arm"], feature_map["arm"]}
-    for finding in (found.get("family") or {"findings": []})["findings"]:
+    for finding in (found["family"] or {"findings": []})["findings"]:
         if {finding["contrast"]["arm"], finding["contrast"]["baseline"]} == names:
             return str(finding["sentence"])
     values = [_by_seed(rows, arm, found["headline"]) for arm in (increment, feature_map)]
@@ -223,36 +225,72 @@ def _responses(found: tables.Summary, experiments: effects.Experiments) -> list[
 
 
 def _costs(found: tables.Summary) -> list[dict[str, Any]]:
-    """Draw what accuracy costs, for the first tasks and students with two arms or more."""
-    mode = found["search"]["mode"] if found["search"] else "max"
-    title = tables.metric_title(found["headline"])
+    """Draw the first fronts, each with its metric against every other objective."""
     return [
-        _cost(f"costs-{index}", title, [found["arms"][place] for place in places], mode)
-        for index, places in enumerate(effects.costed(found["arms"])[:MOST_FIGURES])
+        {
+            "html": _drawn(_cost(found, front, cost), f"costs-{index}-{cost}"),
+            "objectives": ", ".join(f"{name} ({mode})" for name, mode in front["objectives"].items()),
+            "joined": len(front["objectives"]) == 2,
+            "front": _front_lines(front) if place == 0 else [],
+            "left_out": [f"{other['arm']}: {other['reason']}" for other in front["left_out"]] if place == 0 else [],
+            "beaten": len(front["points"]) - len(front["front"]),
+        }
+        for index, front in enumerate(found["pareto"][:MOST_FIGURES])
+        for place, cost in enumerate(name for name in front["objectives"] if name != front["metric"])
     ]
 
 
-def _cost(name: str, title: str, arms: Sequence[Mapping[str, Any]], mode: str) -> dict[str, Any]:
-    front = effects.pareto_front([arm["cost_seconds"] for arm in arms], [arm["mean"] for arm in arms], mode)
-    numbers = {place: number for number, place in enumerate(front, start=1)}
+def _cost(found: tables.Summary, front: Mapping[str, Any], cost: str) -> Any:
+    places = {point["run"]: number for number, point in enumerate(_on_front(front), start=1)}
+    intervals = {arm["runs"][0]: effects.interval(arm) for arm in found["arms"] if arm["n"] >= charts.LEAST_BAND}
     points = [
         charts.Costed(
-            arm=arm["arm"],
-            seconds=arm["cost_seconds"],
-            mean=arm["mean"],
-            interval=effects.interval(arm) if arm["n"] >= charts.LEAST_BAND else None,
-            front=numbers.get(place),
+            arm=point["arm"],
+            cost=point["values"][cost],
+            value=point["values"][front["metric"]],
+            interval=intervals.get(point["run"]),
+            front=places.get(point["run"]),
         )
-        for place, arm in enumerate(arms)
+        for point in front["points"]
     ]
-    return {
-        "html": _drawn(charts.costs(points, title), name),
-        "front": [
-            f"{arms[place]['arm']}: {arms[place]['mean']:.2f} for {tables.duration(arms[place]['cost_seconds'])} a run"
-            for place in front
-        ],
-        "beaten": len(arms) - len(front),
-    }
+    title = cost if cost in pareto.COSTS else tables.metric_title(cost)
+    return charts.costs(points, tables.metric_title(front["metric"]), title, joined=len(front["objectives"]) == 2)
+
+
+def _on_front(front: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the points of a front in ascending order of the first objective that is not its metric."""
+    cost = next(name for name in front["objectives"] if name != front["metric"])
+    return sorted((point for point in front["points"] if point["on_front"]), key=lambda point: point["values"][cost])
+
+
+def _front_lines(front: Mapping[str, Any]) -> list[str]:
+    return [f"{point['arm']}: {pareto.values_text(point)}" for point in _on_front(front)]
+
+
+def _importances(found: tables.Summary) -> list[dict[str, Any]]:
+    """Draw how much each parameter matters for each objective, among all trials and in each branch."""
+    groups = [
+        (metric["metric"], group)
+        for metric in (found["importance"] or {"metrics": []})["metrics"]
+        for group in metric["groups"]
+        if len(group["shares"]) > 1
+    ]
+    return [
+        {
+            "metric": tables.metric_title(metric),
+            "where": ", ".join(f"{name}={value}" for name, value in group["where"].items()),
+            "trials": group["trials"],
+            "html": _drawn(charts.shares(_shares(group["shares"])), f"importance-{index}"),
+        }
+        for index, (metric, group) in enumerate(groups[:MOST_FIGURES])
+    ]
+
+
+def _shares(found: Sequence[Mapping[str, Any]]) -> charts.Shares:
+    return charts.Shares(
+        [share["parameter"] for share in found],
+        *([share[method] or 0.0 for share in found] for method in importance.METHODS),
+    )
 
 
 def _gap(arms: Sequence[charts.Curves]) -> dict[str, Any] | None:

@@ -1,11 +1,13 @@
 """The points of a sweep that no other point beats in every objective: the Pareto front.
 
-An objective is a metric of the validation part, ``seconds`` or ``memory``; never one of the test part. The front is one
-of means over seeds: neighbors on it may differ by chance.
+A search's objectives are metrics of the validation part, ``seconds`` and ``memory``; never one of the test part. A
+grid, which chooses nothing, is shown by its headline and its seconds. The front is one of means over seeds: neighbors
+on it may differ by chance.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -33,24 +35,44 @@ def cost(name: str, costs: Sequence[Mapping[str, Any]]) -> float | None:
     return max(known) if known and len(known) == len(peaks) else None
 
 
-def front(document: Mapping[str, Any], rows: Sequence[Row], arms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the Pareto front of a sweep as plain data; None where fewer than two points can be compared.
+def fronts(
+    search: Mapping[str, Any] | None, rows: Sequence[Row], arms: Sequence[Mapping[str, Any]], headline: str
+) -> list[dict[str, Any]]:
+    """Return the Pareto fronts of a run as plain data: one of a search, one for each task and student of a grid.
+
+    A search has the objectives that it names, else its metric beside the seconds; a grid the headline beside them.
+    Where fewer than two points can be compared there is no front.
 
     Args:
-        document: the sweep as resolved. Without ``search.objectives`` the searched metric stands beside the seconds.
+        search: the summary's ``search``; None of a grid.
         rows: the rows of the run.
-        arms: the summary's arms: ``arm``, ``runs`` and ``point`` of each.
+        arms: the summary's arms: ``arm``, ``runs``, ``point`` and ``setting`` of each.
+        headline: the metric that the arms are ranked or compared by.
 
     Returns:
-        ``objectives`` (name -> max or min), ``asked`` (whether the sweep names them), ``points`` (``arm``, ``run``,
-        ``point``, ``n`` seeds, ``values`` by objective, ``on_front``), ``front`` (the arms on it, the best in the first
-        objective first) and ``left_out`` (``arm`` and ``reason`` of points that lack a seed or a measurement).
+        Of each front ``objectives`` (name -> max or min), ``metric`` (the headline, which is one of them), ``asked``
+        (whether the sweep names them), ``points`` (``arm``, ``run``, ``point``, ``n`` seeds, ``values`` by objective,
+        ``on_front``), ``front`` (the arms on it, the best in the first objective first) and ``left_out`` (``arm`` and
+        ``reason`` of points that lack a seed or a measurement).
     """
-    search = document.get("search")
-    if not search:
-        return None
-    asked = search.get("objectives")
-    objectives = dict(asked or {search.get("metric", "val_top1"): search.get("mode", "max"), "seconds": "min"})
+    asked = search["objectives"] if search else None
+    objectives = dict(asked or {headline: search["mode"] if search else "max", "seconds": "min"})
+    facts = {"objectives": objectives, "metric": headline, "asked": asked is not None}
+    found = [_front(group, rows, objectives) for group in ([list(arms)] if search else _groups(arms))]
+    return [{**facts, **one} for one in found if len(one["points"]) >= FEWEST]
+
+
+def _groups(arms: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Gather the arms that share a task and a student, in the order of their first."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for arm in arms:
+        groups.setdefault(json.dumps(arm["setting"], sort_keys=True), []).append(arm)
+    return list(groups.values())
+
+
+def _front(
+    arms: Sequence[Mapping[str, Any]], rows: Sequence[Row], objectives: Mapping[str, str]
+) -> dict[str, list[Any]]:
     points, left_out = [], []
     for arm in arms:
         mine = [row for row in rows if row.run in arm["runs"]]
@@ -60,17 +82,10 @@ def front(document: Mapping[str, Any], rows: Sequence[Row], arms: Sequence[Mappi
             left_out.append({"arm": arm["arm"], "reason": missing})
         else:
             points.append(point)
-    if len(points) < FEWEST:
-        return None
     for point in points:
         point["on_front"] = not any(dominates(other["values"], point["values"], objectives) for other in points)
-    return {
-        "objectives": objectives,
-        "asked": asked is not None,
-        "points": points,
-        "front": [point["arm"] for point in _sorted([point for point in points if point["on_front"]], objectives)],
-        "left_out": left_out,
-    }
+    on_front = _sorted([point for point in points if point["on_front"]], objectives)
+    return {"points": points, "front": [point["arm"] for point in on_front], "left_out": left_out}
 
 
 def dominates(one: Mapping[str, float], other: Mapping[str, float], objectives: Mapping[str, str]) -> bool:
@@ -123,16 +138,17 @@ def _sorted(points: Sequence[dict[str, Any]], objectives: Mapping[str, str]) -> 
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
-    """Return the front of a summary in sentences; none where the sweep did not name several objectives."""
-    front_found = found.get("pareto")
-    if not front_found or not front_found["asked"]:
-        return []
-    objectives, points = front_found["objectives"], front_found["points"]
+    """Return the front of a search in sentences; none where the sweep did not name several objectives."""
+    return [line for one in found["pareto"] if one["asked"] for line in _lines(one)]
+
+
+def _lines(one: Mapping[str, Any]) -> list[str]:
+    objectives, points = one["objectives"], one["points"]
     on_front = _sorted([point for point in points if point["on_front"]], objectives)
     goals = ", ".join(f"{name} ({mode})" for name, mode in objectives.items())
     said = [f"{len(on_front)} of {len(points)} points are beaten by no other in every objective: {goals}."]
-    said += [f"{point['arm']} ({_run(point)}): {_values(point)}" for point in on_front]
-    said += [f"{other['arm']} is left out: {other['reason']}." for other in front_found["left_out"]]
+    said += [f"{point['arm']} ({_run(point)}): {values_text(point)}" for point in on_front]
+    said += [f"{other['arm']} is left out: {other['reason']}." for other in one["left_out"]]
     meanings = [f"{name}: {COSTS[name]}" for name in objectives if name in COSTS]
     said += [f"{'; '.join(meanings)}."] if meanings else []
     return [*said, "The front is one of means: neighbors on it may differ by chance, so confirm them on fresh seeds."]
@@ -142,7 +158,8 @@ def _run(point: Mapping[str, Any]) -> str:
     return f"trial {point['run']}, {point['n']} seed{'s' if point['n'] > 1 else ''}"
 
 
-def _values(point: Mapping[str, Any]) -> str:
+def values_text(point: Mapping[str, Any]) -> str:
+    """Return the values of a point of a front: ``val_top1 60.50, seconds 5.0``."""
     return ", ".join(f"{name} {_text(name, value)}" for name, value in point["values"].items())
 
 

@@ -16,7 +16,7 @@ from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.reports import statistics as seeds
 from tskd_tune.reports.comparison import Comparison, Trained, compare
 from tskd_tune.reports.importance import importance
-from tskd_tune.reports.pareto import front
+from tskd_tune.reports.pareto import fronts
 
 Summary = dict[str, Any]
 LAST_EPOCH = ("test_top1", "val_top1")
@@ -68,7 +68,7 @@ def summary(run: RunFolder) -> Summary:
         "family_reason": compared.reason,
         "baselines": baselines,
         "arms": _ranked(arms, search) if search else arms,
-        "pareto": front(document, rows, arms),
+        "pareto": fronts(search, rows, arms, headline),
         "importance": importance(run, document, len(rows)) if search else None,
         "failed": _endings(rows, "failed"),
         "stopped": _endings(rows, "stopped"),
@@ -91,12 +91,17 @@ def _points(rows: Sequence[Row], searched: bool) -> list[list[Row]]:
     return list(groups.values())
 
 
-def _search(document: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the metric and mode of a search; None for a grid or a single training, whose arms are not ranked."""
+def _search(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a search judges by; None for a grid or a single training, whose arms are not ranked."""
     search = document.get("search") or {}
     if search.get("name", "grid") == "grid":
         return None
-    return {"name": search["name"], "metric": search.get("metric", "val_top1"), "mode": search.get("mode", "max")}
+    return {
+        "name": search["name"],
+        "metric": search.get("metric", "val_top1"),
+        "mode": search.get("mode", "max"),
+        "objectives": search.get("objectives"),
+    }
 
 
 def _trained(arm: Mapping[str, Any], rows: Sequence[Row]) -> Trained:

@@ -137,7 +137,7 @@ def verdict_lines(found: Summary) -> list[str]:
 
 def pooled_lines(found: Summary) -> list[str]:
     """Return a sentence for each method that was compared in several pairs, and how to read them."""
-    pooled = (found.get("family") or {}).get("pooled")
+    pooled = (found["family"] or {}).get("pooled")
     if not pooled:
         return []
     return [

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.records.news import Listener
 from tskd_tune.records.results import RunFolder
 from tskd_tune.reports.page import write_report
+from tskd_tune.sweep.extension import extended
+from tskd_tune.sweep.looks import look_news, stages, take
 from tskd_tune.sweep.recorder import Recorder
 from tskd_tune.sweep.schema import Sweep
-from tskd_tune.sweep.search import SEARCHERS
 from tskd_tune.sweep.searchers import ListedPoints
+from tskd_tune.sweep.snapshot import listed
 from tskd_tune.sweep.space import Point
 from tskd_tune.sweep.teachers import distinct, key_of, prepare
 from tskd_tune.trial import Shipped, SweepTrial, TrialConfig
@@ -31,7 +34,9 @@ from tskd_tune.trial import Shipped, SweepTrial, TrialConfig
 TRIALS = "trials"
 
 
-def start(sweep: Sweep, name: str, storage: Path, listener: Listener, *, track: bool = True) -> RunFolder:
+def start(
+    sweep: Sweep, name: str, storage: Path, listener: Listener, *, track: bool = True, confirms: str | None = None
+) -> RunFolder:
     """Check a sweep, run it whole and write its report.
 
     Args:
@@ -40,6 +45,7 @@ def start(sweep: Sweep, name: str, storage: Path, listener: Listener, *, track: 
         storage: the folder that runs are kept in.
         listener: hears what happens.
         track: whether trials keep W&B runs.
+        confirms: the run of the search whose winners this one trains.
 
     Raises:
         InputError: the sweep is wrong or the name is taken; nothing was started.
@@ -49,22 +55,59 @@ def start(sweep: Sweep, name: str, storage: Path, listener: Listener, *, track: 
     problems = sweep.check()
     if problems:
         raise InputError("\n".join(problems))
-    folder = RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), expected=_expected(sweep))
-    return _run(sweep, folder, listener, track=track)
+    sweep = sweep.resolved()
+    folder = RunFolder.create(
+        storage.absolute(), name, "sweep", sweep.plain(), expected=_expected(sweep), confirms=confirms
+    )
+    with folder.alone():
+        return _run(sweep, folder, listener, track=track)
 
 
 def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
     """Finish a run that was cut off; trials that broke are tried again, finished ones are left alone.
 
     Raises:
-        InputError: the run is no sweep.
+        InputError: the run is no sweep, or another process trains it.
         RunError: as `start`.
     """
+    folder = _sweep_folder(folder)
+    with folder.alone():
+        return _run(Sweep.read(folder.document()), folder, listener, track=track)
+
+
+def extend(
+    folder: RunFolder, seeds: Sequence[int], listener: Listener, *, controls: Any = None, track: bool = True
+) -> RunFolder:
+    """Add seeds, or control arms, to a run of a grid, and train what is missing; `resume` goes on where it is cut off.
+
+    Args:
+        folder: the run.
+        seeds: further seeds.
+        listener: hears what happens.
+        controls: control arms to add, as the key of a sweep; None for none.
+        track: whether trials keep W&B runs.
+
+    Raises:
+        InputError: the run is no sweep that can be extended, another process trains it, or nothing new was given.
+        RunError: as `start`.
+    """
+    folder = _sweep_folder(folder)
+    with folder.alone():
+        sweep = extended(Sweep.read(folder.document()), seeds, controls)
+        problems = sweep.check()
+        if problems:
+            raise InputError("\n".join(problems))
+        # A crash between the two leaves a run that is not whole, which `resume` puts in order.
+        folder.expect(_expected(sweep))
+        folder.replace_document(sweep.plain())
+        return _run(sweep, folder, listener, track=track)
+
+
+def _sweep_folder(folder: RunFolder) -> RunFolder:
     if folder.state.kind != "sweep":
         raise InputError(f"{folder.path}: is not a sweep but a single training; `tskd-tune resume` knows both")
     # Ray takes a relative path for an address without a scheme.
-    folder = RunFolder(folder.path.absolute(), folder.state)
-    return _run(Sweep.read(folder.document()), folder, listener, track=track)
+    return RunFolder(folder.path.absolute(), folder.state)
 
 
 def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
@@ -77,22 +120,90 @@ def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) ->
             teachers=prepare(_teachers(sweep), _resources(sweep), listener),
         )
         trainable = tune.with_resources(tune.with_parameters(SweepTrial, shipped=shipped), _resources(sweep))
-        trials = folder.path / TRIALS
-        if tune.Tuner.can_restore(str(trials)):
-            tuner = tune.Tuner.restore(str(trials), trainable, resume_unfinished=True, resume_errored=True)
-        else:
-            tuner = _tuner(sweep, folder, trainable)
-        try:
-            results = tuner.fit()
-        except TuneError as error:
-            raise RunError(f"{folder.path}: the sweep broke off ({_last_line(error)}); resume it") from error
+        ends = _ends_of_search if sweep.is_judged else _ends_of_grid
+        broken = ends(sweep, folder, trainable, listener)
     write_report(folder)
-    _raise_what_is_missing(folder, results)
+    _raise_what_is_missing(folder, broken)
     return folder
 
 
-def _tuner(sweep: Sweep, folder: RunFolder, trainable: Any) -> tune.Tuner:
-    searcher, trials = _searcher(sweep, folder)
+def _ends_of_search(sweep: Sweep, folder: RunFolder, trainable: Any, listener: Listener) -> list[BaseException]:
+    """Train what a searcher or a scheduler judges, and return what broke trials for good."""
+    restored = _restored(folder, trainable)
+    if restored is None:
+        describe = partial(_config, sweep.plain(), sweep.all_seeds())
+        searcher = sweep.searcher_for(sweep.space(), describe, folder.path / "study.journal")
+        restored = _tuner(sweep, folder, trainable, *searcher)
+    return list(_fitted(restored, folder).errors)
+
+
+def _ends_of_grid(sweep: Sweep, folder: RunFolder, trainable: Any, listener: Listener) -> list[BaseException]:
+    """Train what has no row yet, one portion of seeds after the other, and return what broke trials for good.
+
+    What Tune knows of is taken up first. All else that is missing, because it was added or never begun, goes to a new
+    tuner in the same folder, whose newer state then stands for the run.
+    """
+    folder.expect(_expected(sweep))
+    broken: list[BaseException] = []
+    restored = _restored(folder, trainable)
+    if restored is not None and _cut_off(_fitted(restored, folder), broken):
+        return broken
+    for at, seeds in zip(sweep.compare.looks or [0], stages(sweep), strict=True):
+        missing = _missing(sweep, folder, seeds)
+        if missing:
+            tuner = _tuner(sweep, folder, trainable, ListedPoints(missing), len(missing))
+            if _cut_off(_fitted(tuner, folder), broken) or _missing(sweep, folder, seeds):
+                break
+        if not at:
+            continue
+        if broken:  # the look waits for them: a resume tries them again
+            break
+        look = take(folder, at)
+        listener(look_news(look))
+        if look["stop"]:
+            folder.expect(at * len(sweep.space().grid()))
+            break
+    return broken
+
+
+def _restored(folder: RunFolder, trainable: Any) -> tune.Tuner | None:
+    """Return the tuner of an earlier process, if there was one."""
+    trials = str(folder.path / TRIALS)
+    if not tune.Tuner.can_restore(trials):
+        return None
+    return tune.Tuner.restore(trials, trainable, resume_unfinished=True, resume_errored=True)
+
+
+def _fitted(tuner: tune.Tuner, folder: RunFolder) -> Any:
+    try:
+        return tuner.fit()
+    except TuneError as error:
+        raise RunError(f"{folder.path}: the sweep broke off ({_last_line(error)}); resume it") from error
+
+
+def _cut_off(results: Any, broken: list[BaseException]) -> bool:
+    """Note what broke trials for good, and tell whether the tuner was cut off before the others ended."""
+    broken += results.errors
+    return bool(results.num_terminated + results.num_errors < len(results))
+
+
+def _missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the configs of the trainings that are to be made, a trial a seed of a point.
+
+    They go seed by seed, so that the arms can be compared early, and are numbered after the trials that left something.
+    What has a row is not among them, nor what broke for good in Tune's present list, which a resume tries again.
+    """
+    broke = [trial for trial in listed(folder.path / TRIALS).values() if trial.status == "ERROR"]
+    there = {(row.arm, row.seed) for row in folder.rows()} | {
+        (trial.arm, seed) for trial in broke for seed in trial.seeds
+    }
+    free = count(1 + max((int(run) for run in folder.trials() if run.isdecimal()), default=-1))
+    plain, points = sweep.plain(), sweep.space().grid()
+    wanted = [(seed, point) for seed in seeds for point in points if (point.label, seed) not in there]
+    return [{**_config(plain, [seed], point), "number": next(free)} for seed, point in wanted]
+
+
+def _tuner(sweep: Sweep, folder: RunFolder, trainable: Any, searcher: Any, trials: int) -> tune.Tuner:
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -114,20 +225,6 @@ def _tuner(sweep: Sweep, folder: RunFolder, trainable: Any) -> tune.Tuner:
     )
 
 
-def _searcher(sweep: Sweep, folder: RunFolder) -> tuple[Any, int]:
-    """Return what suggests the trials, and how many there are.
-
-    Where nothing is judged a trial is one seed of a point, seed by seed, so that the arms can be compared early.
-    """
-    metric, mode = sweep.search.metric, sweep.search.mode
-    if sweep.is_judged:
-        describe = partial(_config, sweep.plain(), sweep.all_seeds())
-        return SEARCHERS.make(sweep.search, sweep.space(), describe, metric, mode, folder.path / "study.journal")
-    points = sweep.space().grid()
-    configs = [_config(sweep.plain(), [seed], point) for seed in sweep.all_seeds() for point in points]
-    return ListedPoints(configs), len(configs)
-
-
 def _config(document: dict[str, Any], seeds: list[int], point: Point) -> dict[str, Any]:
     """Return the config of a trial but for its number; the sweep is plain data, since Tune pickles what calls this."""
     experiment = Sweep.read(document).experiment_at(point)
@@ -142,8 +239,9 @@ def _config(document: dict[str, Any], seeds: list[int], point: Point) -> dict[st
 
 
 def _expected(sweep: Sweep) -> int:
+    """Return the number of rows of the whole run; where it looks, the most that they can be."""
     points = len(sweep.space().grid()) if sweep.search.name == "grid" else sweep.search.options()["trials"]
-    return int(points) * len(sweep.all_seeds())
+    return int(points) * (sweep.compare.looks or [len(sweep.all_seeds())])[-1]
 
 
 def _teachers(sweep: Sweep) -> dict[str, Experiment]:
@@ -211,12 +309,12 @@ def _refuse_too_large(sweep: Sweep) -> None:
             )
 
 
-def _raise_what_is_missing(folder: RunFolder, results: Any) -> None:
+def _raise_what_is_missing(folder: RunFolder, broken: Sequence[BaseException]) -> None:
     """Raise what kept a run from being whole, after everything that it found was written."""
     rows = folder.rows()
     failed = [row for row in rows if row.status == "failed"]
     reasons = [f"{row.arm}, seed {row.seed}: {row.reason}" for row in failed]
-    reasons += [_last_line(error) for error in results.errors]
+    reasons += [_last_line(error) for error in broken]
     if reasons:
         raise RunError(
             f"{folder.path}: {len(reasons)} failed; `tskd-tune report {folder.path}` shows them:\n" + "\n".join(reasons)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from tskd_tune import documents
-from tskd_tune.errors import InputError, sentences
+from tskd_tune.errors import InputError, did_you_mean, sentences
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of, verify
 from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.registry import Component, Options
+from tskd_tune.sweep.controls import ControlsOption, Derived, derive
+from tskd_tune.sweep.objectives import Search
 from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
 from tskd_tune.sweep.space import Point, SearchSpace
 
@@ -23,15 +27,6 @@ if TYPE_CHECKING:
     from tskd_tune.records.results import RunFolder
 
 STORAGE = Path("runs")
-
-
-class Search(Component):
-    """A searcher, and the validation metric that it judges means of seeds by."""
-
-    metric: Annotated[str, Field(pattern="^val_")] = Field(
-        "val_top1", description="a metric of the validation part; the test part is never searched on"
-    )
-    mode: Literal["max", "min"] = "max"
 
 
 class Resources(Options):
@@ -46,6 +41,36 @@ class Resources(Options):
     )
 
 
+class Compare(Options):
+    """What the report compares, and by what measure: declared before the numbers are in."""
+
+    baseline: str | None = Field(
+        None, description="an arm's label; null: the first arm without a review of the same task and student"
+    )
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = Field(
+        None, min_length=1, description="the family, explicitly: [arm, baseline] by label; null: each arm and baseline"
+    )
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        0.3, description="differences within plus or minus this many points count as none"
+    )
+    looks: list[Annotated[int, Field(ge=5)]] | None = Field(
+        None, min_length=1, description="numbers of seeds at which verdicts are read; null: only when all are done"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Compare:
+        if self.baseline is not None and self.pairs is not None:
+            raise ValueError("give baseline or pairs, not both: pairs name their baselines")
+        if any(arm == baseline for arm, baseline in self.pairs or []):
+            raise ValueError("pairs: an arm cannot be compared with itself; name two arms")
+        unordered = [frozenset(pair) for pair in self.pairs or []]
+        if len(set(unordered)) < len(unordered):
+            raise ValueError("pairs: two arms are compared twice; name each pair once")
+        if self.looks is not None and any(a >= b for a, b in pairwise(self.looks)):
+            raise ValueError(f"looks: must ascend, such as [5, 10, 18], got {self.looks}")
+        return self
+
+
 class Sweep(Options):
     """A sweep: the points of a search space, each trained once a seed."""
 
@@ -54,6 +79,14 @@ class Sweep(Options):
     search: Annotated[Search, SEARCHERS.slot(Search)]
     scheduler: Annotated[Component, SCHEDULERS.slot()] = Field(default_factory=SCHEDULERS.default("fifo"))
     resources: Resources = Field(default_factory=Resources)
+    compare: Compare = Field(default_factory=Compare)
+    controls: ControlsOption = Field(
+        None, description="control arms of the first arm that reviews: true, a list of names, or {of: arm, arms: [...]}"
+    )
+    arms: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="further arms of a grid, each a whole experiment by its label; a run writes its controls out here",
+    )
     max_failures: NonNegativeInt = Field(3, description="how often a trial goes on from its checkpoint after a crash")
 
     @model_validator(mode="after")
@@ -62,6 +95,23 @@ class Sweep(Options):
             raise ValueError("seeds: give seeds or experiment.seed, not both")
         if self.seeds is not None and (not self.seeds or len(set(self.seeds)) < len(self.seeds)):
             raise ValueError(f"seeds: must be a list of different numbers, got {self.seeds}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_looks(self) -> Sweep:
+        last, declared = (self.compare.looks or [0])[-1], len(self.seeds or [1])
+        if last > declared:
+            raise ValueError(f"compare.looks: the last is at {last} seeds but {declared} are declared; add or lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _check_arms(self) -> Sweep:
+        for key in ("controls", "arms"):
+            if getattr(self, key) and self.search.name != "grid":
+                raise ValueError(
+                    f"{key}: need the exact grid, but the search is '{self.search.name}', which draws its points; leave"
+                    f" {key} out here and give them to a grid beside the winners (`tskd-tune confirm`)"
+                )
         return self
 
     @classmethod
@@ -113,7 +163,28 @@ class Sweep(Options):
         Raises:
             InputError: a domain is malformed.
         """
-        return SearchSpace({key: value for key, value in self.experiment.items() if key != "seed"})
+        return self._space({**self.arms, **self.derived.arms})
+
+    def _space(self, arms: Mapping[str, Mapping[str, Any]]) -> SearchSpace:
+        return SearchSpace({key: value for key, value in self.experiment.items() if key != "seed"}, arms)
+
+    @cached_property
+    def derived(self) -> Derived:
+        """The arms that the controls add, and why some were left out.
+
+        Raises:
+            InputError: a control does not fit, or there is nothing to control.
+        """
+        if self.controls is None:
+            return Derived({}, [])
+        return derive(self.controls, self._space(self.arms).grid(), self.experiment_at)
+
+    def resolved(self) -> Sweep:
+        """Return the same sweep with its controls written out, so that another version trains the same arms."""
+        if self.controls is None:
+            return self
+        arms = {**self.arms, **self.derived.arms}
+        return Sweep.read({**self.plain(), "controls": None, "arms": arms})
 
     def all_seeds(self) -> list[int]:
         """Return the seeds that every point is trained with."""
@@ -141,7 +212,7 @@ class Sweep(Options):
         space = self.space()
         space.refuse("grid" if self.search.name == "grid" else "search")
         problems = space.check(lambda document: self._try(Point({}, document, "")))
-        return problems or (self._check_grace(space) if self.is_judged else [])
+        return problems or self._check_compare(space) or self._check_search(space)
 
     def _try(self, point: Point) -> None:
         experiment = self.experiment_at(point)
@@ -153,26 +224,88 @@ class Sweep(Options):
                 " set task.validation to a number of training images"
             )
 
-    def _check_grace(self, space: SearchSpace) -> list[str]:
-        """Let the scheduler refuse to judge before the latest first review of the space."""
-        try:
-            self.scheduler_for(space)
-        except InputError as error:
-            return [str(error)]
-        return []
+    def _check_compare(self, space: SearchSpace) -> list[str]:
+        """Refuse what cannot be compared: the trials of a search, and labels that no point has, or several."""
+        names = [name for pair in self.compare.pairs or [] for name in pair]
+        names += [] if self.compare.baseline is None else [self.compare.baseline]
+        if self.search.name != "grid":
+            found = "compare: the trials of a search are ranked, not compared; remove it, or use search: {name: grid}"
+            return [found] if names or self.compare.looks else []
+        if self.compare.looks and (problem := self._looks_problem(self.compare.looks[-1])):
+            return [problem]
+        labels = [point.label for point in space.grid()] if names else []
+        problems = [
+            f"compare: no arm is called '{name}'{did_you_mean(name, labels)}"
+            for name in dict.fromkeys(names)
+            if name not in labels
+        ]
+        shared = [name for name in dict.fromkeys(names) if labels.count(name) > 1]
+        return problems + [
+            f"compare: several arms are called '{name}'; give them labels of their own" for name in shared
+        ]
+
+    def _looks_problem(self, last: int) -> str | None:
+        """Say why seeds cannot be trained look by look, if they cannot."""
+        if self.is_judged:
+            return (
+                f"compare.looks: the scheduler '{self.scheduler.name}' judges all seeds of a trial at once; use"
+                " fifo, or leave the looks out"
+            )
+        declared = len(self.all_seeds())
+        if last == declared:
+            return None
+        return (
+            f"compare.looks: the sweep ends with its last look, at {last} seeds, but {declared} are declared; add a"
+            " look or drop seeds"
+        )
+
+    def _check_search(self, space: SearchSpace) -> list[str]:
+        """Let searcher and scheduler refuse what they cannot do, as judging before the latest first review."""
+        if not self.is_judged:
+            return []
+        problems = []
+        for make in (self.searcher_for, self.scheduler_for):
+            try:
+                make(space)
+            except InputError as error:
+                problems.append(str(error))
+        return problems
+
+    def searcher_for(
+        self, space: SearchSpace, describe: Callable[[Point], dict[str, Any]] | None = None, journal: Path | None = None
+    ) -> tuple[Any, int]:
+        """Return Ray Tune's searcher and the number of trials.
+
+        Args:
+            space: the search space.
+            describe: makes a trial's config out of a point.
+            journal: the file of the Optuna study; None for none.
+
+        Raises:
+            InputError: the searcher cannot search this space as it is asked to.
+        """
+        describe = describe or (lambda point: point.experiment)
+        found: tuple[Any, int] = SEARCHERS.make(self.search, space, describe, self.search.goals(), journal)
+        return found
 
     def scheduler_for(self, space: SearchSpace) -> Any:
         """Return Ray Tune's scheduler, which never judges before the latest first review of the space.
 
         Raises:
-            InputError: its grace period ends too early.
+            InputError: its grace period ends too early, or it would have to judge by several objectives.
         """
+        goals = self.search.goals()
+        if self.scheduler.name != "fifo" and len(goals) > 1:
+            raise InputError(
+                f"scheduler: '{self.scheduler.name}' judges one metric, but search.objectives has {len(goals)}"
+                f" ({', '.join(goals)}); use scheduler: fifo, or give search.metric in place of objectives"
+            )
         experiments = [self.experiment_at(point) for point in space.corners()]
         plans = [plan for experiment in experiments if (plan := experiment.plan()) is not None]
         return SCHEDULERS.make(
             self.scheduler,
             max(experiment.training.epochs for experiment in experiments),
-            max((plan.review_epochs[0] for plan in plans), default=None),
+            [plan.review_epochs for plan in plans],
             self.search.metric,
             self.search.mode,
         )

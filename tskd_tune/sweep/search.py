@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import random as randomness
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,40 +17,43 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
 from tskd_tune.registry import Registry
+from tskd_tune.sweep.objectives import Goals
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
+from tskd_tune.sweep.starts import Start, starting_points
 
 Sampler = Literal["tpe", "gp", "nsga2", "qmc", "random"]
 SAMPLERS_THAT_START_AT_RANDOM = ("tpe", "gp")
+# Optuna's population, and how many generations a search should at least have.
+LARGEST_POPULATION, GENERATIONS = 50, 4
 
 SEARCHERS: Registry[tuple[Any, int]] = Registry("searchers")
 """Factories of ``(ray.tune.search.Searcher, number of trials)``.
 
-Their run-time arguments are the space, what makes a trial's config out of a point, the metric that the results
-carry, its mode (``min`` or ``max``), and the file of the Optuna study for the dashboard, or None for no such file.
+Their run-time arguments are the space, what makes a trial's config out of a point, the objectives with their modes
+(``min`` or ``max``), and the file of the Optuna study for the dashboard, or None for no such file.
 """
 
 SCHEDULERS: Registry[Any] = Registry("schedulers")
 """Factories of ``ray.tune.schedulers.TrialScheduler``.
 
-Their run-time arguments are the epochs of a run, the latest epoch of the space at which a first review falls
-(None where nothing is reviewed), the metric and its mode, which Tune's own config then leaves out.
+Their run-time arguments are the epochs of a run, the review epochs of every corner of the space that reviews, the
+metric and its mode, which Tune's own config then leaves out.
 """
 
 
 @SEARCHERS.register("grid", source="every point of the product of the choices")
 def grid(
-    space: SearchSpace, describe: Callable[[Point], dict[str, Any]], metric: str, mode: str, journal: Path | None
+    space: SearchSpace, describe: Callable[[Point], dict[str, Any]], goals: Goals, journal: Path | None
 ) -> tuple[Any, int]:
     """Every point of the space, once, in the order of the YAML."""
-    return _listed(space.grid(), describe, metric, mode)
+    return _listed(space.grid(), describe, goals)
 
 
 @SEARCHERS.register("random", source="Bergstra and Bengio 2012, Random Search for Hyper-Parameter Optimization")
 def random(
     space: SearchSpace,
     describe: Callable[[Point], dict[str, Any]],
-    metric: str,
-    mode: str,
+    goals: Goals,
     journal: Path | None,
     *,
     trials: PositiveInt,
@@ -65,36 +69,45 @@ def random(
     while len(points) < trials:
         point = space.sample(pick)
         points.setdefault(repr(point.values), point)
-    return _listed(list(points.values()), describe, metric, mode)
+    return _listed(list(points.values()), describe, goals)
 
 
 @SEARCHERS.register("optuna", source="Akiba et al. 2019, Optuna; its samplers cite their own papers")
 def optuna(
     space: SearchSpace,
     describe: Callable[[Point], dict[str, Any]],
-    metric: str,
-    mode: str,
+    goals: Goals,
     journal: Path | None,
     *,
     trials: PositiveInt,
     sampler: Sampler = "tpe",
     startup_trials: PositiveInt | None = None,
+    population: Annotated[int, Field(ge=2)] | None = None,
+    start: Start | None = None,
     seed: NonNegativeInt = 0,
 ) -> tuple[Any, int]:
-    """A search that learns from finished trials; the first startup_trials (null: Optuna's number) are random."""
+    """A search that learns from finished trials; the first startup_trials (null: Optuna's number) are random.
+
+    Nsga2's generations have ``population`` trials; null is Optuna's 50, but no more than a quarter of the trials, as
+    its first generation is random. ``start`` is what is tried before all that: ``paper`` for the paper's setting, or a
+    list of points by hole, as ``[{review.k: 3, review.delta: 5}]``; holes that a point leaves out are drawn.
+    """
     from tskd_tune.sweep.searchers import OptunaSearcher
 
     space.refuse("search")
-    if startup_trials is not None and sampler not in SAMPLERS_THAT_START_AT_RANDOM:
+    _check_sampler(sampler, startup_trials, population)
+    starts = starting_points(space, start)
+    if len(starts) > trials:
         raise InputError(
-            f"search.startup_trials: the sampler '{sampler}' has no random start; leave it out, or use tpe or gp"
+            f"search.start: lists {len(starts)} points, but there are {trials} trials; raise search.trials"
         )
-    study_sampler = _optuna_sampler(sampler, startup_trials, seed)
-    return OptunaSearcher(space, describe, metric, mode, sampler=study_sampler, trials=trials, journal=journal), trials
+    study_sampler = _optuna_sampler(sampler, startup_trials, _population(population, trials), seed)
+    found = OptunaSearcher(space, describe, goals, sampler=study_sampler, trials=trials, journal=journal, starts=starts)
+    return found, trials
 
 
 @SCHEDULERS.register("fifo", source="every trial runs to its end")
-def fifo(epochs: int, latest_first_review: int | None, metric: str, mode: str) -> Any:
+def fifo(epochs: int, reviews: Sequence[Sequence[int]], metric: str, mode: str) -> Any:
     """Every trial runs to its end."""
     from ray.tune.schedulers import FIFOScheduler
 
@@ -104,7 +117,7 @@ def fifo(epochs: int, latest_first_review: int | None, metric: str, mode: str) -
 @SCHEDULERS.register("asha", source="Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning")
 def asha(
     epochs: int,
-    latest_first_review: int | None,
+    reviews: Sequence[Sequence[int]],
     metric: str,
     mode: str,
     *,
@@ -112,14 +125,18 @@ def asha(
     reduction_factor: Annotated[int, Field(ge=2)] = 3,
     brackets: PositiveInt = 1,
 ) -> Any:
-    """Successive halving, asynchronously: at each rung the best 1/reduction_factor of the trials go on."""
+    """Successive halving, asynchronously: at each rung the best 1/reduction_factor of the trials go on.
+
+    Rungs lie where review cycles end: a run that has just reviewed is not compared with one that is about to. They are
+    rounded up to the ends of the cycles of the point with the longest ones.
+    """
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
     # Tune judges after `training_iteration` epochs; the first review is epoch r, counted from 0, so r + 1 include it.
-    earliest = 1 if latest_first_review is None else latest_first_review + 1
+    earliest = max((epochs_of[0] + 1 for epochs_of in reviews), default=1)
     chosen = earliest if grace is None else grace
     _check_rungs(chosen, earliest, epochs, reduction_factor, brackets)
-    return AsyncHyperBandScheduler(
+    scheduler = AsyncHyperBandScheduler(
         time_attr="training_iteration",
         metric=metric,
         mode=mode,
@@ -128,6 +145,27 @@ def asha(
         reduction_factor=reduction_factor,
         brackets=brackets,
     )
+    ends = _cycle_ends(reviews)
+    for bracket in scheduler._brackets:
+        # Tune spaces rungs by powers of the factor and by nothing else, so they are moved after it has laid them out.
+        moved = {_rounded_up(int(rung), ends) for rung, _ in bracket._rungs}
+        bracket._rungs = [(rung, {}) for rung in sorted(moved, reverse=True)]
+    return scheduler
+
+
+def _cycle_ends(reviews: Sequence[Sequence[int]]) -> list[int]:
+    """Return after how many epochs the cycles of the point with the longest cycle end, ascending."""
+
+    def longest(epochs: Sequence[int]) -> tuple[int, int]:
+        begins = [-1, *epochs]
+        return max(later - earlier for earlier, later in pairwise(begins)), epochs[0]
+
+    return [epoch + 1 for epoch in max(reviews, key=longest, default=())]
+
+
+def _rounded_up(rung: int, ends: Sequence[int]) -> int:
+    """Return the first end of a cycle from a rung on; behind the last review every epoch will do."""
+    return next((end for end in ends if end >= rung), rung)
 
 
 def _check_rungs(grace: int, earliest: int, epochs: int, reduction_factor: int, brackets: int) -> None:
@@ -146,12 +184,10 @@ def _check_rungs(grace: int, earliest: int, epochs: int, reduction_factor: int, 
         )
 
 
-def _listed(
-    points: list[Point], describe: Callable[[Point], dict[str, Any]], metric: str, mode: str
-) -> tuple[Any, int]:
+def _listed(points: list[Point], describe: Callable[[Point], dict[str, Any]], goals: Goals) -> tuple[Any, int]:
     from tskd_tune.sweep.searchers import ListedPoints
 
-    return ListedPoints([describe(point) for point in points], metric, mode), len(points)
+    return ListedPoints([describe(point) for point in points], goals), len(points)
 
 
 def _uniformly(source: randomness.Random) -> Pick:
@@ -169,7 +205,20 @@ def _uniformly(source: randomness.Random) -> Pick:
     return pick
 
 
-def _optuna_sampler(sampler: Sampler, startup_trials: int | None, seed: int) -> Any:
+def _check_sampler(sampler: Sampler, startup_trials: int | None, population: int | None) -> None:
+    if startup_trials is not None and sampler not in SAMPLERS_THAT_START_AT_RANDOM:
+        raise InputError(
+            f"search.startup_trials: the sampler '{sampler}' has no random start; leave it out, or use tpe or gp"
+        )
+    if population is not None and sampler != "nsga2":
+        raise InputError(f"search.population: the sampler '{sampler}' has no generations; leave it out, or use nsga2")
+
+
+def _population(population: int | None, trials: int) -> int:
+    return max(2, min(LARGEST_POPULATION, trials // GENERATIONS)) if population is None else population
+
+
+def _optuna_sampler(sampler: Sampler, startup_trials: int | None, population: int, seed: int) -> Any:
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
 
@@ -180,7 +229,7 @@ def _optuna_sampler(sampler: Sampler, startup_trials: int | None, seed: int) -> 
         # Holes of a branch are not in every trial; these two draw them at random, which is no news to a user.
         "gp": lambda: samplers.GPSampler(seed=seed, warn_independent_sampling=False, **startup),
         "qmc": lambda: samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
-        "nsga2": lambda: samplers.NSGAIISampler(seed=seed),
+        "nsga2": lambda: samplers.NSGAIISampler(seed=seed, population_size=population),
         "random": lambda: samplers.RandomSampler(seed=seed),
     }
     with warnings.catch_warnings():

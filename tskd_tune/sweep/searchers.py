@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
+from warnings import catch_warnings, simplefilter
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -24,10 +25,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search import Searcher
 
 from tskd_tune.errors import RunError
+from tskd_tune.reports.pareto import COSTS
+from tskd_tune.sweep.objectives import Goals, value_of
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
 
 LOG = logging.getLogger(__name__)
 STUDY = "sweep"
+# The attribute of a trial that keeps the point that it was told to start from.
+START = "start"
 Config = dict[str, Any]
 # Tune takes this word in place of a config, though its own signature does not say so.
 FINISHED = cast(Config, Searcher.FINISHED)
@@ -80,10 +85,13 @@ class ListedPoints(_SavedSearcher):
 
     saved = ("_issued",)
 
-    def __init__(self, configs: Sequence[Config], metric: str | None = None, mode: str | None = None) -> None:
-        """Suggest ``configs``, plain data, each with its ``number``; without a metric results need none."""
-        super().__init__(metric=metric, mode=mode)
-        self._configs = [{**config, "number": number} for number, config in enumerate(configs)]
+    def __init__(self, configs: Sequence[Config], goals: Goals | None = None) -> None:
+        """Suggest ``configs``, plain data, each with its ``number``, by default its place.
+
+        Without objectives results need none.
+        """
+        super().__init__(*_lead(goals) if goals else (None, None))
+        self._configs = [{"number": number, **config} for number, config in enumerate(configs)]
         self._issued: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Config | None:
@@ -116,29 +124,33 @@ class OptunaSearcher(_SavedSearcher):
         self,
         space: SearchSpace,
         describe: Callable[[Point], Config],
-        metric: str,
-        mode: str,
+        goals: Goals,
         *,
         sampler: BaseSampler,
         trials: int,
         journal: Path | None,
+        starts: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Search ``space`` with ``trials`` trials.
 
         Args:
             space: the search space.
             describe: makes a trial's config, plain data, out of a point.
-            metric: the key of a result.
-            mode: ``min`` or ``max``.
+            goals: the objectives with their modes.
             sampler: Optuna's sampler, seeded.
             trials: how many points to suggest.
             journal: the file of the mirror; None for none.
+            starts: what to try first, by hole; holes that are left out are drawn.
         """
-        super().__init__(metric=metric, mode=mode)
-        self._space, self._describe, self._trials = space, describe, trials
-        direction = StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE
-        self._study = optuna.create_study(study_name=STUDY, sampler=sampler, direction=direction)
-        self._mirror = None if journal is None else _Mirror(journal)
+        super().__init__(*_lead(goals))
+        self._space, self._describe, self._trials, self._goals = space, describe, trials, dict(goals)
+        # Optuna tells of every study that is made, on the terminal that shows the sweep's progress.
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        directions = [StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE for mode in goals.values()]
+        self._study = optuna.create_study(study_name=STUDY, sampler=sampler, directions=directions)
+        for values in starts:
+            self._study.enqueue_trial(dict(values), user_attrs={START: dict(values)})
+        self._mirror = None if journal is None else _Mirror(journal, list(goals))
         self._running: dict[str, Trial] = {}
         self._reported: dict[str, int] = {}
         self._finished: set[str] = set()
@@ -152,6 +164,8 @@ class OptunaSearcher(_SavedSearcher):
         """Draw a point from the study, or return that all were drawn."""
         if len(self._running) + len(self._finished) >= self._trials:
             return FINISHED
+        if self._mirror is not None:
+            self._mirror.open(self._study)
         trial = self._study.ask()
         point = self._space.sample(_drawing_from(trial))
         trial.set_user_attr("label", point.label)
@@ -162,9 +176,14 @@ class OptunaSearcher(_SavedSearcher):
         return {**self._describe(point), "number": trial.number}
 
     def on_trial_result(self, trial_id: str, result: Config) -> None:
-        """Keep the metric of an epoch; an epoch that was already told, or has no finite metric, is passed over."""
-        trial, value, epoch = self._running.get(trial_id), self._value(result), result.get("epoch")
+        """Keep the metric of an epoch; an epoch that was already told, or has no finite metric, is passed over.
+
+        Of several objectives none is kept, as Optuna has no place for them.
+        """
+        trial, value, epoch = self._running.get(trial_id), value_of(self.metric, result), result.get("epoch")
         if trial is None or value is None or epoch is None or epoch <= self._reported.get(trial_id, -1):
+            return
+        if len(self._goals) > 1:
             return
         trial.report(value, epoch)
         self._reported[trial_id] = epoch
@@ -174,8 +193,8 @@ class OptunaSearcher(_SavedSearcher):
         if trial_id not in self._running:
             return
         result = result or {}
-        value = self._value(result)
-        failure = _failure(result, error, self.metric, value)
+        values = {name: value_of(name, result) for name in self._goals}
+        failure = _failure(result, error, values)
         if failure is not None:
             self._tell(trial_id, TrialState.FAIL, failure=failure)
             return
@@ -184,25 +203,23 @@ class OptunaSearcher(_SavedSearcher):
         if result.get("epoch", 0) + 1 < result.get("epochs", 0):
             self._tell(trial_id, TrialState.PRUNED)
         else:
-            self._tell(trial_id, TrialState.COMPLETE, value=value)
+            self._tell(trial_id, TrialState.COMPLETE, [value for value in values.values() if value is not None])
 
-    def _tell(self, trial_id: str, state: TrialState, value: float | None = None, failure: str = "") -> None:
+    def _tell(self, trial_id: str, state: TrialState, values: Sequence[float] | None = None, failure: str = "") -> None:
         trial = self._running.pop(trial_id)
         self._reported.pop(trial_id, None)
         self._finished.add(trial_id)
         if failure:
             trial.set_user_attr("failed", failure)
-        told = self._study.tell(trial, value, state)
+        told = self._study.tell(trial, values, state)
         if self._mirror is not None:
             self._mirror.add(told, self._study)
 
-    def _value(self, result: Mapping[str, Any]) -> float | None:
-        value = result.get(self.metric)
-        is_number = isinstance(value, int | float) and math.isfinite(value)
-        return float(value) if is_number and value is not None else None
-
     def _agree_with(self, trials: Mapping[str, Config]) -> None:
         for trial_id in [trial_id for trial_id in self._running if trial_id not in trials]:
+            start = self._running[trial_id].user_attrs.get(START)
+            if start is not None:
+                self._study.enqueue_trial(start, user_attrs={START: start})
             self._tell(trial_id, TrialState.FAIL, failure="lost when the driver was killed; another takes its place")
         # What Tune has and the study has not will be trained and counted, without the study learning from it.
         self._finished = set(trials) - set(self._running)
@@ -215,17 +232,22 @@ class OptunaSearcher(_SavedSearcher):
 class _Mirror:
     """The finished trials of a study in a journal file; a file that cannot be written is told of once and given up."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self._path, self._names = path, names
         self._copy: Study | None = None
         self._given_up = False
+
+    def open(self, study: Study) -> None:
+        """Write the file unless it is there: a dashboard that is opened early would make an empty one."""
+        if self._copy is None:
+            self.write(study)
 
     def write(self, study: Study) -> None:
         """Write the whole file anew."""
         self._attempt(lambda: self._write(study))
 
     def add(self, trial: FrozenTrial, study: Study) -> None:
-        """Append a trial that has just finished; the first one writes the file."""
+        """Append a trial that has just finished; a file that is not open is written anew."""
         if self._copy is None:
             self.write(study)
         else:
@@ -240,7 +262,11 @@ class _Mirror:
         part.unlink(missing_ok=True)
         # A driver that was killed while writing leaves the lock behind, which Optuna waits for.
         self._path.with_name(f"{self._path.name}.lock").unlink(missing_ok=True)
-        copy = optuna.create_study(storage=_journal(part), study_name=STUDY, direction=study.direction)
+        copy = optuna.create_study(storage=_journal(part), study_name=STUDY, directions=study.directions)
+        with catch_warnings():
+            # That names of objectives are new in Optuna is no news to a user.
+            simplefilter("ignore", ExperimentalWarning)
+            copy.set_metric_names(self._names)
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():
                 copy.add_trial(trial)
@@ -277,12 +303,19 @@ def _drawing_from(trial: Trial) -> Pick:
     return pick
 
 
-def _failure(result: Mapping[str, Any], error: bool, metric: str, value: float | None) -> str | None:
+def _lead(goals: Goals) -> tuple[str, str]:
+    """Return the metric, with its mode, that every result of a trial has to carry."""
+    metric = next(name for name in goals if name not in COSTS)
+    return metric, goals[metric]
+
+
+def _failure(result: Mapping[str, Any], error: bool, values: Mapping[str, float | None]) -> str | None:
     if result.get("failed"):
         return str(result["failed"])
     if error:
         return "the trial ended with an error"
-    return None if value is not None else f"the last result has no finite '{metric}'"
+    missing = [name for name, value in values.items() if value is None]
+    return f"the last result has no finite '{missing[0]}'" if missing else None
 
 
 def _tune_trials(folder: Path) -> dict[str, Config] | None:

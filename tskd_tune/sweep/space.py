@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
@@ -105,18 +106,21 @@ Pick: TypeAlias = Callable[[Hole], Any]
 class SearchSpace:
     """The holes of an experiment, and the points that fill them."""
 
-    def __init__(self, experiment: Mapping[str, Any]) -> None:
+    def __init__(self, experiment: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Find the holes.
 
         Args:
             experiment: plain data with ``extends`` already resolved.
+            arms: label -> a whole experiment, further points of a grid beside those of the holes.
 
         Raises:
-            InputError: a domain is malformed, or two holes go by one name.
+            InputError: a domain is malformed or stands in one of the arms, or two holes go by one name.
         """
         self._holed: dict[str, Any] = _holed_mapping(experiment, "", ())
         self._holes = list(_walk(self._holed))
+        self._arms = [Point({ARM: label}, dict(arm), label) for label, arm in (arms or {}).items()]
         self._refuse_twins()
+        self._refuse_holes_of_arms()
 
     def holes(self) -> list[Hole]:
         """Return every hole, also those of branches, in the order of the YAML."""
@@ -135,11 +139,17 @@ class SearchSpace:
             InputError: the space has a range.
         """
         self.refuse("grid")
-        return list(self._product(lambda hole: list(hole.labels)))
+        points = list(self._product(lambda hole: list(hole.labels)))
+        taken = {point.label for point in points}
+        for arm in self._arms:
+            if arm.label in taken:
+                raise InputError(f"arms.{arm.label}: an arm of the space goes by this name; rename this one")
+        return [*points, *self._arms]
 
     def size(self) -> int | None:
         """Return the number of points, or None where a hole is continuous."""
-        return _size(self._holed, Hole.count)
+        size = _size(self._holed, Hole.count)
+        return None if size is None else size + len(self._arms)
 
     def refuse(self, kind: Literal["grid", "search"]) -> None:
         """Refuse domains that a kind of searcher cannot take: ranges in a grid, ``grid`` outside of it.
@@ -147,6 +157,8 @@ class SearchSpace:
         Raises:
             InputError: the space has such a domain.
         """
+        if kind == "search" and self._arms:
+            raise InputError(f"arms: {self._arms[0].label!r} needs 'search: {{name: grid}}'; a search draws its points")
         for hole in self._holes:
             if kind == "grid" and hole.is_range:
                 raise InputError(
@@ -160,12 +172,12 @@ class SearchSpace:
         """Walk over every branch and both ends of every range.
 
         Up to 500 points this is the whole product of labels and ends. A larger space is walked hole by hole: each
-        label and end once with everything else at its first value, and once with everything else at its last.
+        label and end once with everything else at its first value, and once with everything else at its last. The
+        arms beside the space come last.
         """
         size = _size(self._holed, lambda hole: len(hole.extremes()))
-        if size is not None and size <= MOST_CORNERS:
-            return self._product(Hole.extremes)
-        return self._one_by_one()
+        whole = size is not None and size <= MOST_CORNERS
+        return chain(self._product(Hole.extremes) if whole else self._one_by_one(), self._arms)
 
     def check(self, validate: Callable[[dict[str, Any]], Any]) -> list[str]:
         """Validate the corners and return a sentence a mistake, ``point 'tskd, k=9': ...``; no sentence is good.
@@ -176,13 +188,23 @@ class SearchSpace:
         for point in self.corners():
             for mistake in _mistakes(validate, point.experiment):
                 where.setdefault(mistake, []).append(point.label)
-        return [_sentence(labels, mistake) if self._holes else mistake for mistake, labels in where.items()]
+        labelled = bool(self._holes or self._arms)
+        return [_sentence(labels, mistake) if labelled else mistake for mistake, labels in where.items()]
 
     def _refuse_twins(self) -> None:
         names = [hole.name for hole in self._holes]
         twins = [name for name in names if names.count(name) > 1]
         if twins:
             raise InputError(f"{twins[0]}: two domains go by this name; rename the branch or the key")
+
+    def _refuse_holes_of_arms(self) -> None:
+        for point in self._arms:
+            hole = next(_walk(_holed_mapping(point.experiment, "", ())), None)
+            if hole is not None:
+                raise InputError(
+                    f"arms.{point.label}: '{hole.name}' is a {hole.kind}, but an arm is one whole experiment;"
+                    " write an arm for each value"
+                )
 
     def _product(self, options: Callable[[Hole], Sequence[Any]]) -> Iterator[Point]:
         """Walk like an odometer; which wheels there are depends on what those before them show."""

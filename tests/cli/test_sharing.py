@@ -1,0 +1,388 @@
+"""`sync` and `report --wandb` against a server of our own, which speaks the calls of W&B's client and keeps them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import wandb
+from typer.testing import CliRunner
+
+from tskd_tune.cli import app
+from tskd_tune.records import offline
+from tskd_tune.records.results import Cost, Row, RunFolder
+from tskd_tune.records.tracking import WandbTracker
+
+KEY = "0123456789abcdef" * 2 + "01234567"
+VARIABLES = ("API_KEY", "MODE", "PROJECT", "ENTITY", "BASE_URL", "DIR", "SILENT", "QUIET")
+
+
+class Server:
+    """A W&B server on loopback.
+
+    Attributes:
+        calls: what was asked of GraphQL: (operation, variables), in order.
+        streams: the path of a run's file stream -> what was sent to it.
+        refusing: whether runs and reports are refused.
+        projects: the projects that exist.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.streams: dict[str, list[dict[str, Any]]] = {}
+        self.refusing = False
+        self.projects = ["tskd-tune"]
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.http.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that is gone is no failure
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        """Return the variables of every call of an operation."""
+        return [variables for name, variables in self.calls if name == operation]
+
+    def history(self, stream: str) -> list[dict[str, Any]]:
+        """Return the history lines that a run's file stream received."""
+        files = [sent["files"].get("wandb-history.jsonl") for sent in self.streams[stream] if "files" in sent]
+        return [json.loads(line) for file in files if file for line in file["content"]]
+
+    def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
+        project = {"id": "p", "name": variables.get("project"), "entity": {"id": "e", "name": variables.get("entity")}}
+        project["entity"]["name"] = project["entity"]["name"] or "someone"
+        if operation == "UpsertBucket":
+            bucket = {"id": "b", "name": variables["name"], "displayName": variables["displayName"], "project": project}
+            bucket |= {"config": "{}", "historyLineCount": 0, "description": None, "sweepName": None}
+            return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        if operation == "CreateRunFiles":
+            files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in variables["files"]]
+            return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
+        if operation == "ProjectInternalId":
+            known = variables["projectName"] in self.projects
+            return {"project": {"id": "p", "internalId": "UHJvamVjdEludGVybmFsSWQ6MQ=="} if known else None}
+        if operation == "upsertView":
+            names = {"id": "p", "name": variables["projectName"], "entityName": variables["entityName"]}
+            view = {"id": "Vmlldzox", "project": names, "updatedAt": "2026-01-01T00:00:00"}
+            kept = ("type", "name", "displayName", "description", "spec")
+            return {"upsertView": {"view": view | {name: variables[name] for name in kept}, "inserted": True}}
+        if operation == "GetProjects":
+            facts = {"id": "p", "entityName": "someone", "createdAt": "2026", "isBenchmark": False, "user": None}
+            edges = [{"cursor": "c", "node": facts | {"name": name}} for name in self.projects]
+            return {"models": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}
+        viewer = {"id": "u", "entity": "someone", "username": "someone", "flags": "{}", "teams": {"edges": []}}
+        return {"viewer": viewer, "model": None}
+
+    def _handler(server) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def body(self) -> bytes:
+                data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                return gzip.decompress(data) if self.headers.get("Content-Encoding") == "gzip" else data
+
+            def reply(self, code: int, answer: dict[str, Any]) -> None:
+                data = json.dumps(answer).encode()
+                self.send_response(code)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self) -> None:
+                self.reply(200, {})
+
+            def do_PUT(self) -> None:
+                self.body()
+                self.reply(200, {})
+
+            def do_POST(self) -> None:
+                data = self.body()
+                if self.path.endswith("/file_stream"):
+                    server.streams.setdefault(self.path, []).append(json.loads(data))
+                if self.path != "/graphql":
+                    return self.reply(200, {})
+                asked = json.loads(data)
+                operation, variables = asked["query"].split("(")[0].split("{")[0].split()[1], asked.get("variables")
+                server.calls.append((operation, variables or {}))
+                if server.refusing and operation in ("UpsertBucket", "upsertView"):
+                    return self.reply(403, {"errors": [{"message": "permission denied"}], "data": {}})
+                return self.reply(200, {"data": server.answer(operation, variables or {})})
+
+        return Handler
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    served = Server()
+    threading.Thread(target=served.http.serve_forever, daemon=True).start()
+    monkeypatch.setenv("WANDB_BASE_URL", served.url)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    yield served
+    served.http.shutdown()
+    served.http.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in (*(f"WANDB_{name}" for name in VARIABLES), "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "home"))
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the offline W&B runs of three trainings, two arms, as `WandbTracker` leaves them."""
+    folder = tmp_path_factory.mktemp("tracked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("HOME", str(folder))
+        wandb.teardown()
+        for arm, seed in (("none", 1), ("tskd", 1), ("tskd", 2)):
+            tracker = WandbTracker(folder, sweep="first", run=arm, seed=seed, arm=arm, deadline=300.0)
+            tracker.start({"student": {"name": "resnet20"}})
+            for epoch in range(3):
+                tracker.log(epoch, {"phase": "general", "loss": 2.0 - epoch, "val_top1": 10.0 + seed + epoch})
+            tracker.finish({"status": "done", "test_top1": 60.0 + seed})
+            assert tracker.warning is None
+        wandb.teardown()
+    return folder / "wandb"
+
+
+def a_row(arm: str, seed: int) -> Row:
+    return Row(
+        run=arm,
+        arm=arm,
+        seed=seed,
+        status="done",
+        epochs=3,
+        epochs_planned=3,
+        metrics={"test_top1": 60.0 + seed},
+        cost=Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
+        preset="paper",
+        started="2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:01:00+00:00",
+        experiment={"review": None},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tracked: Path) -> RunFolder:
+    """The run `first`, under `runs`, with its rows, histories and offline W&B runs."""
+    made = RunFolder.create(tmp_path / "runs", "first", "sweep", {})
+    rows = [a_row("none", 1), a_row("tskd", 1), a_row("tskd", 2)]
+    made.write_rows(rows)
+    for row in rows:
+        made.append_history(row.run, [{"seed": row.seed, "epoch": epoch, "val_top1": 10.0} for epoch in range(3)])
+    shutil.copytree(tracked, made.path / "wandb")
+    return made
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a command in an empty folder, which it must leave without a folder of W&B's; it ends with the given code."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*words: str, code: int = 0) -> Any:
+        result = CliRunner().invoke(app, list(words))
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output
+        assert not (tmp_path / "wandb").exists()
+        return result
+
+    return invoke
+
+
+def keep(folder: RunFolder, *ids: str) -> None:
+    """Leave only these offline runs, since each takes its time to upload."""
+    for one in offline.offline_runs(folder.path):
+        if one.id not in ids:
+            shutil.rmtree(one.path)
+
+
+def state(folder: RunFolder) -> dict[str, bool]:
+    return {one.id: one.uploaded for one in offline.offline_runs(folder.path)}
+
+
+# sync
+
+
+def test_sync_uploads_every_offline_run_once(run: Callable[..., Any], folder: RunFolder, server: Server) -> None:
+    text = run("sync", "first").stdout
+    assert "runs/first: 3 offline W&B runs, 0 of them uploaded before" in text
+    for name in ("first-none-seed1", "first-tskd-seed1", "first-tskd-seed2"):
+        assert f"uploaded: {name}  {server.url}/someone/tskd-tune/runs/{name}" in text
+        lines = server.history(f"/files/someone/tskd-tune/{name}/file_stream")
+        seed = int(name[-1])
+        assert [(line["epoch"], line["val_top1"]) for line in lines] == [(e, 10.0 + seed + e) for e in range(3)]
+        last = server.streams[f"/files/someone/tskd-tune/{name}/file_stream"][-1]
+        assert (last["complete"], last["exitcode"]) == (True, 0)
+    groups = {asked["name"]: asked["groupName"] for asked in server.asked("UpsertBucket") if asked["groupName"]}
+    assert groups == {"first-none-seed1": "none", "first-tskd-seed1": "tskd", "first-tskd-seed2": "tskd"}
+    assert all(state(folder).values())
+
+    before = len(server.calls)
+    assert "all 3 offline W&B runs were uploaded before" in run("sync", "first").stdout
+    assert len(server.calls) == before
+    assert "kept offline" not in run("report", "first").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "variables", "place"),
+    [
+        ((), {"WANDB_ENTITY": "team", "WANDB_PROJECT": "mine", "WANDB_MODE": "offline"}, "team/mine"),
+        (("--entity", "lab", "--project", "ours"), {"WANDB_ENTITY": "team", "WANDB_PROJECT": "mine"}, "lab/ours"),
+    ],
+    ids=["variables", "options"],
+)
+def test_sync_goes_where_the_options_or_the_variables_say(
+    run: Callable[..., Any],
+    folder: RunFolder,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    variables: dict[str, str],
+    place: str,
+) -> None:
+    keep(folder, "first-none-seed1")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run("sync", "first", *words)
+    assert list(server.streams) == [f"/files/{place}/first-none-seed1/file_stream"]
+
+
+def test_sync_needs_a_key(
+    run: Callable[..., Any], folder: RunFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    text = run("sync", "first", code=2).stderr
+    assert f"there is no key for {server.url}; log in with `wandb login` or set WANDB_API_KEY" in text
+    assert (server.calls, any(state(folder).values())) == ([], False)
+
+
+def test_sync_loses_nothing_where_the_server_is_away(
+    run: Callable[..., Any], folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    text = run("sync", "first", code=1).stderr
+    assert "the server http://127.0.0.1:9 is away" in text and "nothing is lost" in text
+    assert not any(state(folder).values())
+
+
+@pytest.mark.slow
+def test_sync_goes_on_after_a_server_that_refused(run: Callable[..., Any], folder: RunFolder, server: Server) -> None:
+    keep(folder, "first-none-seed1")
+    server.refusing = True
+    text = run("sync", "first", code=1).stderr
+    assert "1 offline W&B run could not be uploaded" in text and "first-none-seed1" in text
+    assert "permission denied" in text
+    assert state(folder) == {"first-none-seed1": False}
+    server.refusing = False
+    assert "uploaded: first-none-seed1" in run("sync", "first").stdout
+    assert state(folder) == {"first-none-seed1": True}
+
+
+def test_sync_warns_of_a_run_that_is_not_complete_and_uploads_the_others(
+    run: Callable[..., Any], folder: RunFolder, server: Server
+) -> None:
+    keep(folder, "first-none-seed1", "first-tskd-seed1")
+    (file,) = (folder.path / "wandb").glob("*none-seed1/*.wandb")
+    file.write_bytes(file.read_bytes()[:-60])
+    text = run("sync", "first").stdout
+    assert f"warning: {file.parent.name}: is still being written, or was cut off" in text
+    assert state(folder) == {"first-none-seed1": False, "first-tskd-seed1": True}
+    file.write_bytes(file.read_bytes()[:7])  # its head alone: what a run of a minute has on the disk
+    assert "is still being written, or was cut off" in run("sync", "first").stdout
+
+
+HANGING = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", sys.argv[1]])
+print("wandb: Syncing", flush=True)
+time.sleep(600)
+"""
+
+
+def test_an_upload_that_stalls_is_ended_with_all_its_processes(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = offline.offline_runs(folder.path)
+    monkeypatch.setattr(offline, "_command", lambda *_: [sys.executable, "-c", HANGING, str(folder.path)])
+    found = offline.upload(runs, stall=1.0)
+    assert (found.stalled, found.failed, found.uploaded) == (True, runs, [])
+    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [line for line in lines if str(folder.path) in line]
+
+
+def test_sync_says_so_where_there_is_nothing_to_upload(run: Callable[..., Any], folder: RunFolder) -> None:
+    keep(folder)
+    assert "there are no offline W&B runs to upload" in run("sync", "first").stdout
+    assert "there is no run 'frist'" in run("sync", "frist", code=2).stderr
+
+
+# report --wandb
+
+
+def test_a_report_is_saved_and_saved_again_in_its_place(
+    run: Callable[..., Any], folder: RunFolder, server: Server
+) -> None:
+    link = f"W&B report: {server.url}/someone/tskd-tune/reports/first:-sweep--Vmlldzox"
+    assert link in run("report", "first", "--wandb").stdout
+    kept = json.loads((folder.path / "wandb-report.json").read_text())
+    (asked,) = server.asked("upsertView")
+    assert (asked["entityName"], asked["projectName"], asked["displayName"]) == ("someone", "tskd-tune", "first: sweep")
+    assert (asked["id"], asked["type"]) == (None, "runs")
+    assert json.loads(asked["spec"]) == kept["spec"]
+    assert (kept["entity"], kept["id"], kept["server"]) == ("someone", "Vmlldzox", server.url)
+    assert {"entityName": "someone", "projectName": "tskd-tune"} in server.asked("ProjectInternalId")
+
+    again = run("report", "first", "--wandb", "--json")
+    assert json.loads(again.stdout)["run"] == "first" and link in again.stderr
+    assert server.asked("upsertView")[1]["id"] == "Vmlldzox"
+    assert json.loads((folder.path / "wandb-report.json").read_text()) == kept
+
+
+def test_a_report_without_a_key_is_a_spec_and_the_way_to_publish_it(
+    run: Callable[..., Any], folder: RunFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    text = run("report", "first", "--wandb").stdout
+    assert f"there is no key for {server.url}, so only its spec was written: runs/first/wandb-report.json" in text
+    assert "wandb login" in text and "tskd-tune sync runs/first" in text
+    kept = json.loads((folder.path / "wandb-report.json").read_text())
+    assert (kept["url"], kept["spec"]["version"], server.calls) == (None, 5, [])
+
+
+def test_a_report_for_a_server_that_is_away_leaves_its_spec(
+    run: Callable[..., Any], folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    text = run("report", "first", "--wandb", code=1).stderr
+    assert "is away" in text and "the report's spec is in runs/first/wandb-report.json" in text
+    assert (folder.path / "wandb-report.json").exists()
+
+
+@pytest.mark.parametrize(("refusing", "projects"), [(True, ["tskd-tune"]), (False, [])], ids=["refused", "no project"])
+def test_a_report_that_is_not_taken_says_what_to_do(
+    run: Callable[..., Any], folder: RunFolder, server: Server, refusing: bool, projects: list[str]
+) -> None:
+    server.refusing, server.projects = refusing, projects
+    text = run("report", "first", "--wandb", code=1).stderr
+    assert "W&B did not take the report" in text and "upload the runs with `tskd-tune sync` first" in text
+    assert ("permission denied" if refusing else "'someone/tskd-tune' not found") in text

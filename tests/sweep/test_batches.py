@@ -1,0 +1,166 @@
+"""In which portions a grid is trained, with a stand-in for Ray Tune: extensions, looks, and what is cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tskd_tune.errors import RunError
+from tskd_tune.records.news import News
+from tskd_tune.records.results import Cost, Row, RunFolder
+from tskd_tune.sweep import looks, run
+from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweep.snapshot import Listed
+
+Training = tuple[str, str, int]
+
+
+class Results(list[Any]):
+    """Ray's grid of results, as far as it is asked."""
+
+    def __init__(self, configs: list[dict[str, Any]], errors: list[Exception], num_terminated: int) -> None:
+        super().__init__(configs)
+        self.errors = errors
+        self.num_errors = len(errors)
+        self.num_terminated = num_terminated
+
+
+class Tune:
+    """Trains whatever it is given at once, but for what it is told to break or to leave."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.batches: list[list[Training]] = []
+        self.known: list[dict[str, Any]] = []
+        self.breaks: set[tuple[str, int]] = set()
+        self.capacity = 100
+
+    def tuner(self, sweep: Sweep, folder: RunFolder, trainable: Any, searcher: Any, trials: int) -> Any:
+        configs = searcher._configs
+        assert len(configs) == trials
+        return SimpleNamespace(fit=lambda: self.fit(configs))
+
+    def restored(self, folder: RunFolder, trainable: Any) -> Any:
+        return SimpleNamespace(fit=lambda: self.fit(self.known)) if self.known else None
+
+    def fit(self, configs: list[dict[str, Any]]) -> Any:
+        self.known = configs
+        there = {row.key for row in self.folder.rows()}
+        new = [config for config in configs if (f"{config['number']:05d}", config["seeds"][0]) not in there]
+        now, self.capacity = new[: self.capacity], max(0, self.capacity - len(new))
+        good = [config for config in now if (config["arm"], config["seeds"][0]) not in self.breaks]
+        if new:
+            self.batches.append([(f"{c['number']:05d}", c["arm"], c["seeds"][0]) for c in good])
+        for config in good:
+            self.folder.trial_path(f"{config['number']:05d}").mkdir(parents=True, exist_ok=True)
+            self.folder.add_row(a_row(config))
+        errors: list[Exception] = [RunError("the worker died")] * (len(now) - len(good))
+        return Results(configs, errors, len(configs) - len(new) + len(good))
+
+    def listed(self, path: Path) -> dict[str, Listed]:
+        broken = [c for c in self.known if (c["arm"], c["seeds"][0]) in self.breaks]
+        return {str(c["number"]): Listed("", c["arm"], tuple(c["seeds"]), 6, "ERROR") for c in broken}
+
+
+def a_row(config: dict[str, Any]) -> Row:
+    return Row(
+        run=f"{config['number']:05d}",
+        arm=config["arm"],
+        seed=config["seeds"][0],
+        status="done",
+        epochs=6,
+        epochs_planned=6,
+        cost=Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
+        preset="paper",
+        started="2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:00:01+00:00",
+        experiment=config["experiment"],
+    )
+
+
+@pytest.fixture
+def sweep(tiny_document: dict[str, Any]) -> dict[str, Any]:
+    experiment = {**tiny_document, "choice": {"plain": {"review": None}, "tskd": {}}}
+    return {"experiment": experiment, "seeds": [1, 2], "search": {"name": "grid"}}
+
+
+@pytest.fixture
+def fake(tmp_path: Path, sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Tune:
+    folder = RunFolder.create(tmp_path, "run", "sweep", Sweep.read(sweep).plain(), expected=4)
+    tune = Tune(folder)
+    monkeypatch.setattr(run, "_tuner", tune.tuner)
+    monkeypatch.setattr(run, "_restored", tune.restored)
+    monkeypatch.setattr(run, "listed", tune.listed)
+    return tune
+
+
+def train(fake: Tune, document: dict[str, Any], heard: list[News] | None = None) -> list[BaseException]:
+    listener = (lambda news: None) if heard is None else heard.append
+    return run._ends_of_grid(Sweep.read(document), fake.folder, None, listener)
+
+
+FIRST = [("00000", "plain", 1), ("00001", "tskd", 1), ("00002", "plain", 2), ("00003", "tskd", 2)]
+
+
+def test_a_grid_is_trained_seed_by_seed_at_once_and_never_again(fake: Tune, sweep: dict[str, Any]) -> None:
+    assert train(fake, sweep) == [] and fake.batches == [FIRST]
+    assert train(fake, sweep) == [] and fake.batches == [FIRST]
+
+
+def test_what_was_added_is_trained_under_new_numbers(fake: Tune, sweep: dict[str, Any]) -> None:
+    train(fake, sweep)
+    more = {key: value for key, value in sweep["experiment"].items() if key != "choice"}
+    train(fake, {**sweep, "seeds": [1, 2, 7], "arms": {"more": more}})
+    assert fake.batches[1:] == [
+        [("00004", "more", 1), ("00005", "more", 2), ("00006", "plain", 7), ("00007", "tskd", 7), ("00008", "more", 7)]
+    ]
+    assert fake.folder.state.expected == 9
+
+
+def test_a_sweep_that_was_cut_off_stops_there_and_goes_on(fake: Tune, sweep: dict[str, Any]) -> None:
+    fake.capacity = 3
+    assert train(fake, sweep) == [] and len(fake.folder.rows()) == 3
+    fake.capacity = 100
+    train(fake, {**sweep, "seeds": [1, 2, 3]})
+    assert fake.batches == [FIRST[:3], FIRST[3:], [("00004", "plain", 3), ("00005", "tskd", 3)]]
+    fake.known = []  # killed before Tune wrote its first list
+    train(fake, {**sweep, "seeds": [1, 2, 3, 4]})
+    assert fake.batches[3] == [("00006", "plain", 4), ("00007", "tskd", 4)]
+
+
+def test_a_trial_that_broke_for_good_does_not_keep_others_from_training(fake: Tune, sweep: dict[str, Any]) -> None:
+    fake.breaks = {("tskd", 1)}
+    assert [str(error) for error in train(fake, sweep)] == ["the worker died"]
+    train(fake, {**sweep, "seeds": [1, 2, 3]})
+    assert ("plain", 3) in {(row.arm, row.seed) for row in fake.folder.rows()}
+
+
+def test_looks_are_taken_between_portions_of_seeds_and_end_the_sweep(
+    fake: Tune, sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    def judge(folder: RunFolder, at: int) -> dict[str, Any]:
+        assert len(folder.rows()) == 2 * at, "a look waits for all runs of its seeds"
+        judged.append(at)
+        return {"at": at, "stop": at == 6, "sentence": f"at {at}"}
+
+    monkeypatch.setattr(looks, "_judged", judge)
+    heard: list[News] = []
+    looking = {**sweep, "seeds": list(range(1, 9)), "compare": {"looks": [5, 6, 8]}}
+    train(fake, looking, heard)
+    assert judged == [5, 6] and [len(batch) for batch in fake.batches] == [10, 2]
+    assert [(news.what, news.reason) for news in heard] == [("look", "at 5"), ("look", "at 6")]
+    assert RunFolder.open(fake.folder.path).state.expected == 12
+    train(fake, looking)
+    assert judged == [5, 6] and len(fake.folder.rows()) == 12 and fake.folder.state.expected == 12
+
+
+def test_a_look_waits_for_what_broke(fake: Tune, sweep: dict[str, Any]) -> None:
+    fake.breaks = {("tskd", 1)}
+    looking = {**sweep, "seeds": list(range(1, 9)), "compare": {"looks": [5, 8]}}
+    assert len(train(fake, looking)) == 1
+    assert looks.taken(fake.folder) == {} and len(fake.folder.rows()) == 9

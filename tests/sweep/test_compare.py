@@ -1,0 +1,64 @@
+"""What a sweep declares to compare: refused before anything trains where it cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from tskd_tune.errors import InputError
+from tskd_tune.sweep.schema import Compare, Sweep
+
+SWEEP = {
+    "experiment": {
+        "task": {"name": "synthetic", "size": 8, "train": 8, "validation": 4, "test": 4},
+        "teacher": {"name": "resnet8"},
+        "student": {"name": "resnet8"},
+        "training": {"epochs": 2},
+        "review": None,
+        "choice": {"ce": {}, "kd": {"distiller": {"name": "kd"}}},
+    },
+    "seeds": [1, 2, 3, 4, 5, 6],
+    "search": {"name": "grid"},
+}
+
+
+def test_a_sweep_without_it_has_the_defaults_and_keeps_them():
+    sweep = Sweep.read(SWEEP)
+    assert sweep.compare == Compare(baseline=None, pairs=None, margin=0.3, looks=None)
+    assert Sweep.read(sweep.plain()) == sweep
+
+
+@pytest.mark.parametrize(
+    "compare", [{"baseline": "ce"}, {"pairs": [["kd", "ce"]], "margin": 0.1}, {"looks": [5, 6]}, {}]
+)
+def test_what_can_be_compared_is_no_problem(compare):
+    assert Sweep.read(SWEEP | {"compare": compare}).check() == []
+
+
+@pytest.mark.parametrize(
+    ("compare", "sentence"),
+    [
+        ({"baseline": "ce", "pairs": [["kd", "ce"]]}, "give baseline or pairs, not both"),
+        ({"pairs": [["kd", "kd"]]}, "an arm cannot be compared with itself"),
+        ({"pairs": [["kd", "ce"], ["ce", "kd"]]}, "two arms are compared twice"),
+        ({"pairs": [["kd"]]}, "compare.pairs"),
+        ({"margin": 0}, "compare.margin"),
+        ({"margin": float("inf")}, "compare.margin"),
+        ({"looks": [3, 6]}, "compare.looks"),
+        ({"looks": [6, 5]}, "must ascend"),
+        ({"looks": [5, 9]}, "the last is at 9 seeds but 6 are declared"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_when_read(compare, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Sweep.read(SWEEP | {"compare": compare})
+
+
+def test_an_arm_that_is_not_there_is_refused_before_training():
+    (problem,) = Sweep.read(SWEEP | {"compare": {"baseline": "kl"}}).check()
+    assert problem.startswith("compare: no arm is called 'kl'; did you mean") or "known: ce, kd" in problem
+
+
+def test_a_search_compares_nothing():
+    search = {"search": {"name": "random", "trials": 2}, "compare": {"looks": [5]}}
+    (problem,) = Sweep.read(SWEEP | search).check()
+    assert "are ranked, not compared" in problem

@@ -1,0 +1,106 @@
+"""The commands that send to Weights & Biases: ``sync``, and ``report --wandb``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tskd_tune.cli.terminal import INTERRUPTED, complain, say, warn
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.records import offline
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.tracking import account, has_key, why_away
+
+# Seconds that a server may take to answer at all.
+PATIENCE = 10.0
+MOST_NAMED = 10
+
+
+def sync(run: str, storage: Path, *, entity: str | None, project: str | None) -> None:
+    """Upload the offline W&B runs of a run; those that W&B has marked as uploaded are left out.
+
+    Raises:
+        InputError: there is no such run, or no key.
+        RunError: the server is away, or it did not take every run.
+    """
+    folder = RunFolder.open(run, storage)
+    runs = offline.offline_runs(folder.path)
+    left = [one for one in runs if not one.uploaded]
+    if not runs:
+        say(f"{folder.path}: there are no offline W&B runs to upload")
+    elif not left:
+        say(f"{folder.path}: all {_runs(len(runs))} were uploaded before")
+    else:
+        known = _server(folder)
+        say(f"{folder.path}: {_runs(len(runs))}, {len(runs) - len(left)} of them uploaded before")
+        try:
+            found = offline.upload(left, entity=entity or known.entity, project=project or known.project)
+        except KeyboardInterrupt:
+            complain(f"interrupted; what is uploaded is marked, go on with: tskd-tune sync {folder.path}")
+            raise typer.Exit(INTERRUPTED) from None
+        _tell(folder, found)
+
+
+def publish(run: str, storage: Path, *, as_json: bool) -> None:
+    """Save the report of a run on W&B and say where it is; without a key, say where its spec is.
+
+    Raises:
+        InputError: there is no such run.
+        RunError: its records cannot be read, or the server is away or refuses.
+    """
+    from tskd_tune.reports import wandb_report
+
+    folder = RunFolder.open(run, storage)
+    done = wandb_report.publish(folder)
+    if done.url:
+        typer.echo(f"W&B report: {done.url}", err=as_json)
+        return
+    typer.echo(
+        f"W&B report: {done.why_not}, so only its spec was written: {done.path}\n"
+        "to publish it, log in with `wandb login` or set WANDB_API_KEY, then run:\n"
+        f"  tskd-tune sync {folder.path}\n"
+        f"  tskd-tune report {folder.path} --wandb",
+        err=as_json,
+    )
+
+
+def _server(folder: RunFolder) -> Any:
+    """Return W&B's settings, with a key and for a server that answers."""
+    known = account()
+    if not has_key(known):
+        raise InputError(
+            f"there is no key for {known.base_url}; log in with `wandb login` or set WANDB_API_KEY, "
+            f"then run: tskd-tune sync {folder.path}"
+        )
+    away = why_away(known.base_url, PATIENCE)
+    if away:
+        raise RunError(f"{away}; nothing is lost, when it is back run: tskd-tune sync {folder.path}")
+    return known
+
+
+def _tell(folder: RunFolder, found: offline.Upload) -> None:
+    for one in found.uploaded:
+        say(f"  uploaded: {one.id}  {found.addresses.get(one.id, '')}".rstrip())
+    warn(
+        f"{one.path.name}: is still being written, or was cut off; W&B uploads what it can read of it, "
+        f"when its training is over run: tskd-tune sync {folder.path}"
+        for one in found.unfinished
+    )
+    if found.failed:
+        why = "the server stopped answering" if found.stalled else "; ".join(found.reasons) or "W&B gave no reason"
+        raise RunError(
+            f"{_runs(len(found.failed))} could not be uploaded ({why}): {_named(found.failed)}\n"
+            f"nothing is lost, try again with: tskd-tune sync {folder.path}"
+        )
+
+
+def _named(runs: Sequence[offline.OfflineRun]) -> str:
+    rest = len(runs) - MOST_NAMED
+    return ", ".join(run.id for run in runs[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _runs(number: int) -> str:
+    return f"{number} offline W&B run{'' if number == 1 else 's'}"

@@ -1,0 +1,73 @@
+"""What a search judges by: one metric of the validation part, or several objectives; never the test part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from tskd_tune.registry import Component
+from tskd_tune.reports.pareto import COSTS, cost
+
+Mode = Literal["max", "min"]
+Goals = Mapping[str, str]
+"""Objective -> ``max`` or ``min``, in the order of the YAML; a search for one metric has one."""
+
+
+class Search(Component):
+    """A searcher, and what it judges by: the mean over seeds of a validation metric, or several objectives."""
+
+    metric: Annotated[str, Field(pattern="^val_")] = Field(
+        "val_top1", description="a metric of the validation part; the test part is never searched on"
+    )
+    mode: Mode = "max"
+    objectives: dict[str, Mode] | None = Field(
+        None,
+        description="several in place of one metric, such as {val_top1: max, seconds: min}: metrics of the validation"
+        " part, seconds (of training) and memory (peak bytes of the GPU)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lead(cls, value: Any) -> Any:
+        """Let metric and mode be those of the first validation metric among the objectives."""
+        objectives = value.get("objectives") if isinstance(value, dict) else None
+        if not isinstance(objectives, dict):
+            return value
+        _check(objectives)
+        metric = next(name for name in objectives if name not in COSTS)
+        lead = {"metric": metric, "mode": objectives[metric]}
+        for key, led in lead.items():
+            if value.get(key, led) != led:
+                raise ValueError(
+                    f"objectives: give {key} or objectives, not both; the first metric among them is {metric}, and its"
+                    f" mode {lead['mode']}"
+                )
+        return {**value, **lead}
+
+    def goals(self) -> dict[str, str]:
+        """Return every objective with its mode; the metric alone where there are not several."""
+        return dict(self.objectives) if self.objectives else {self.metric: self.mode}
+
+
+def value_of(name: str, result: Mapping[str, Any]) -> float | None:
+    """Return an objective out of what a trial reported; None where it is absent or not finite."""
+    value: Any = result.get(name)
+    if name in COSTS:
+        value = cost(name, [row["cost"] for row in result.get("rows", [])])
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if is_number else None
+
+
+def _check(objectives: Mapping[str, Any]) -> None:
+    for name in objectives:
+        if name not in COSTS and not str(name).startswith("val_"):
+            raise ValueError(
+                f"objectives: '{name}' is neither a metric of the validation part (val_...) nor seconds nor memory"
+            )
+    if len(objectives) < 2:
+        raise ValueError(f"objectives: needs two or more, got {len(objectives)}; for one give metric and mode")
+    if all(name in COSTS for name in objectives):
+        raise ValueError(f"objectives: {' and '.join(objectives)} are costs; add a metric, such as val_top1: max")

@@ -1,0 +1,51 @@
+"""Ray Tune's own list of a sweep's trials, read without Ray: what a trial is to train and whether it broke for good.
+
+Tune writes the list every ten seconds or so. Whoever watches a sweep takes it for a hint: a list that is missing, torn
+or of another form says nothing, and rows and histories stand above it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One trial of Tune's list.
+
+    Attributes:
+        run: its name, that of its folder.
+        arm: the label of its point.
+        seeds: the seeds that it trains.
+        epochs: the epochs of each of them; None where the list does not tell.
+        status: ``PENDING``, ``RUNNING``, ``TERMINATED`` or ``ERROR``, as Tune has it.
+    """
+
+    run: str
+    arm: str
+    seeds: tuple[int, ...]
+    epochs: int | None
+    status: str
+
+
+def listed(folder: Path) -> dict[str, Listed]:
+    """Return the trials of the newest list in Tune's folder, by their names; none where no list can be read."""
+    newest = max(folder.glob("experiment_state-*.json"), default=None)
+    if newest is None:
+        return {}
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        states = [json.loads(state) for state, _ in json.loads(newest.read_text(encoding="utf-8"))["trial_data"]]
+        found = [_listed(state["config"], str(state["status"])) for state in states]
+        return {trial.run: trial for trial in found}
+    return {}
+
+
+def _listed(config: Mapping[str, Any], status: str) -> Listed:
+    epochs = (config["experiment"].get("training") or {}).get("epochs")
+    seeds = tuple(int(seed) for seed in config["seeds"])
+    return Listed(f"{config['number']:05d}", str(config["arm"]), seeds, epochs, status)
