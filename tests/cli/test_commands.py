@@ -24,6 +24,7 @@ from tskd_tune.networks.weights import read_state
 from tskd_tune.records.news import News
 from tskd_tune.records.results import Cost, Row, RunFolder
 from tskd_tune.sweep import estimate
+from tskd_tune.sweep.extension import Addition
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.training.teachers import CACHE_VARIABLE
 
@@ -45,7 +46,7 @@ OPTIONS = {
     "train": {"--name", "--storage", "--set", "--no-wandb"},
     "sweep": {"--name", "--storage", "--set", "--no-wandb"},
     "resume": {"--storage", "--no-wandb"},
-    "extend": {"--seeds", "--controls", "--storage", "--no-wandb"},
+    "extend": {"--seeds", "--controls", "--points", "--storage", "--no-wandb"},
     "confirm": {"--seeds", "--top", "--against", "--name", "--storage", "--set", "--no-wandb"},
     "report": {"--format", "--json", "--paper", "--storage", "--wandb", "--what"},
     "sync": {"--entity", "--project", "--storage"},
@@ -395,8 +396,8 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         given.append((folder.name, track))
         raise KeyboardInterrupt
 
-    def extend(folder: RunFolder, seeds: list[int], listener: Any, *, controls: Any, track: bool) -> RunFolder:
-        given.append((folder.name, seeds, controls, track))
+    def extend(folder: RunFolder, addition: Addition, listener: Any, *, track: bool) -> RunFolder:
+        given.append((folder.name, addition.seeds, addition.controls, addition.points, track))
         listener(News("look", "", reason="Look 1 of 2: go on"))
         return work(folder, listener)
 
@@ -432,8 +433,12 @@ def test_a_sweep_is_resumed_and_interrupted(swept: list[Any], run: Callable[...,
 def test_a_sweep_is_extended_and_a_look_is_told(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:
     run("sweep", write(tmp_path / "s.yaml", SWEEP), "--name", "first")
     text = run("extend", "first", "--seeds", "3-4", "--controls", "detach,zeros", "--no-wandb").stdout
-    assert swept[1] == ("first", [3, 4], ["detach", "zeros"], False)
+    assert swept[1] == ("first", [3, 4], ["detach", "zeros"], None, False)
     assert "first: 4 points x 4 seeds = 16 runs, 0 are finished" in text and "Look 1 of 2: go on" in text
+    choice = {"none": None, "detached": {**SHORT["review"], "target": {"gradient": "detach"}}}
+    more = write(tmp_path / "more.yaml", {**SWEEP, "experiment": {**SHORT, "review": {"choice": choice}}})
+    assert "3 points x 2 seeds = 6 runs" in run("extend", "first", "--points", more).stdout
+    assert "detached" in swept.pop()[3].experiment["review"]["choice"]
     for words, sentence in (
         (("first", "--seeds", "2-4"), "--seeds: 2 is in the sweep already"),
         (("first", "--seeds", "4-2"), "--seeds: must be numbers and ranges"),

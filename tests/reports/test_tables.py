@@ -282,7 +282,7 @@ class TestTables:
     def rows(self):
         best = {
             "best_test": BestTest(epoch=3, test_top1=64.0),
-            "best_validation": BestValidation(epoch=2, val_top1=59.0),
+            "best_validation": BestValidation(epoch=2, val_top1=59.0, test_top1=61.5),
         }
         return [
             a_row("t0", 1, test=60.0, val=58.0, **best),
@@ -304,16 +304,16 @@ class TestTables:
         assert lines[8].endswith("seeds 2, 3 failed; not counted in any comparison.")
         table = lines[lines.index("## Arms") + 2 :]
         assert table[0] == (
-            "| arm | test top-1 (%), last epoch | 95 % interval | val top-1 (%), last epoch | best test epoch (%) † "
-            "| reviews | λ | time a run | time ratio | ended early |"
+            "| arm | test top-1 (%), last epoch | 95 % interval | val top-1 (%), last epoch "
+            "| test top-1 (%), best validation epoch | test top-1 (%), best test epoch † | reviews | λ | time a run | time ratio | ended early |"
         )
         # Student's t of two values 60 and 62: 61 ± 12.706 x 1.
         assert table[2] == (
-            "| baseline | 61.00 ± 1.41 (2 seeds) | 48.29 to 73.71 | 58.50 ± 0.71 (2 seeds) | 64.00 ± 0.00 (2 seeds) "
-            "| 0 | — | 10.0 s | 1.00 |  |"
+            "| baseline | 61.00 ± 1.41 (2 seeds) | 48.29 to 73.71 | 58.50 ± 0.71 (2 seeds) | 61.50 ± 0.00 (2 seeds) "
+            "| 64.00 ± 0.00 (2 seeds) | 0 | — | 10.0 s | 1.00 |  |"
         )
         assert table[3] == (
-            "| tskd\\|&lt;b&gt;\\_x\\_ | 63.00 (one seed, no spread) | — | 60.00 (one seed, no spread) | — | 2 | 1 "
+            "| tskd\\|&lt;b&gt;\\_x\\_ | 63.00 (one seed, no spread) | — | 60.00 (one seed, no spread) | — | — | 2 | 1 "
             "| 15.0 s | 1.50 | 2 failed |"
         )
         assert table[5].startswith("- No difference spreads over seeds, so the smallest difference")

@@ -11,7 +11,7 @@ from filelock import FileLock
 from tskd_tune.errors import InputError
 from tskd_tune.records.results import RunFolder
 from tskd_tune.sweep import looks
-from tskd_tune.sweep.extension import extended, seeds_in
+from tskd_tune.sweep.extension import Addition, extended, seeds_in
 from tskd_tune.sweep.looks import stages
 from tskd_tune.sweep.schema import Sweep
 
@@ -32,10 +32,10 @@ def test_wrong_seeds_are_a_sentence(text: str) -> None:
 
 
 def test_seeds_and_controls_are_added_after_what_is_there(tiny_document: dict[str, Any]) -> None:
-    found = extended(sweep(tiny_document), [4, 3], ["zeros"])
+    found = extended(sweep(tiny_document), Addition([4, 3], ["zeros"]))
     assert found.seeds == [1, 2, 4, 3] and list(found.arms) == ["control_zeros"] and found.controls is None
     alone = Sweep.read({"experiment": {**tiny_document, "seed": 7}, "search": {"name": "grid"}})
-    assert extended(alone, [8]).seeds == [7, 8]
+    assert extended(alone, Addition([8])).seeds == [7, 8]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,47 @@ def test_what_would_not_stay_what_it_is_is_refused(
     over: dict[str, Any], seeds: list[int], sentence: str, tiny_document: dict[str, Any]
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        extended(sweep(tiny_document, **over), seeds)
+        extended(sweep(tiny_document, **over), Addition(seeds))
+
+
+def choosing(tiny: dict[str, Any], *labels: str, **over: Any) -> Sweep:
+    arms = {"plain": {"review": None}, "k2": {"review": {"k": 2}}, "k1": {"review": {"k": 1}}}
+    return sweep({**tiny, "choice": {label: arms[label] for label in labels}}, **over)
+
+
+def test_points_of_another_sweep_are_added_as_far_as_they_are_new(tiny_document: dict[str, Any]) -> None:
+    ran = choosing(tiny_document, "plain", "k2")
+    more = choosing(tiny_document, "k1", "plain", seeds=[9], resources={"cpu": 2})
+    found = extended(ran, Addition(points=more))
+    assert (found.seeds, list(found.arms), found.resources.cpu) == ([1, 2], ["k1"], 1)
+    points = {point.label: found.experiment_at(point) for point in found.space().grid()}
+    assert list(points) == ["plain", "k2", "k1"] and points["k1"].review.k == 1
+    assert points["k1"] == more.experiment_at(more.space().grid()[0]).model_copy(
+        update={"seed": 1, "training": points["k1"].training}
+    )
+    # What was added can be extended in its turn.
+    assert extended(found, Addition([3], points=more)).arms == found.arms
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"choice": {"plain": {"review": None}}}, "nothing new was asked for"),
+        ({"choice": {"plain": {"review": {"k": 1}}}}, "--points: 'plain' is another experiment than the arm"),
+        ({"choice": {"bad": {"review": {"k": 99}}}}, "--points: .*first review"),
+    ],
+)
+def test_points_that_cannot_be_added_are_refused(
+    change: dict[str, Any], sentence: str, tiny_document: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        extended(choosing(tiny_document, "plain", "k2"), Addition(points=sweep({**tiny_document, **change})))
+
+
+def test_only_a_grids_points_can_be_added(tiny_document: dict[str, Any]) -> None:
+    drawn = choosing(tiny_document, "k1", search={"name": "random", "trials": 1})
+    with pytest.raises(InputError, match="--points: a grid's points can be added, but the search there is 'random'"):
+        extended(choosing(tiny_document, "plain"), Addition(points=drawn))
 
 
 def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.records.news import News
 from tskd_tune.records.results import RunFolder
 from tskd_tune.sweep import looks, run
+from tskd_tune.sweep.extension import Addition
 from tskd_tune.sweep.schema import Sweep
 
 pytestmark = pytest.mark.slow
@@ -38,7 +39,7 @@ def finished(a_ray: None, tiny_document: dict[str, Any], tmp_path: Path) -> RunF
 
 def test_seeds_and_controls_are_added_and_what_was_there_stays(finished: RunFolder) -> None:
     before = finished.rows_path.read_text()
-    run.extend(finished, [3, 5], silent, track=False)
+    run.extend(finished, Addition([3, 5]), silent, track=False)
     folder = RunFolder.open(finished.path)
     assert folder.rows_path.read_text().startswith(before)
     assert sorted(trained(folder))[4:] == [
@@ -46,7 +47,7 @@ def test_seeds_and_controls_are_added_and_what_was_there_stays(finished: RunFold
     ]  # fmt: skip
     assert folder.state.expected == 8 and folder.document()["seeds"] == [1, 2, 3, 5]
 
-    run.extend(folder, [], silent, controls=["detach"], track=False)
+    run.extend(folder, Addition(controls=["detach"]), silent, track=False)
     folder = RunFolder.open(finished.path)
     added = sorted(trained(folder))[8:]
     assert [(arm, seed) for _, arm, seed in added] == [("control_detach", seed) for seed in (1, 2, 3, 5)]
@@ -57,13 +58,13 @@ def test_seeds_and_controls_are_added_and_what_was_there_stays(finished: RunFold
     run.resume(folder, silent, track=False)
     assert folder.rows_path.read_text() == after
     with pytest.raises(InputError, match="--seeds: 3 is in the sweep already"):
-        run.extend(folder, [3, 6], silent)
+        run.extend(folder, Addition([3, 6]), silent)
 
 
 def test_an_extension_that_was_cut_off_before_its_training_is_resumed(finished: RunFolder) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "_run", lambda *given, **named: None)
-        run.extend(finished, [3], silent)
+        run.extend(finished, Addition([3]), silent)
     folder = RunFolder.open(finished.path)
     assert folder.state.expected == 6 and len(folder.rows()) == 4
     run.resume(folder, silent, track=False)
@@ -92,4 +93,4 @@ def test_a_sweep_looks_as_declared_and_stops(
     assert judged == [5, 6] and len(folder.rows()) == 12 and RunFolder.open(folder.path).state.expected == 12
     assert [look["stop"] for look in looks.taken(folder).values()] == [False, True]
     with pytest.raises(InputError, match="a look that was not paid for"):
-        run.extend(folder, [9], silent)
+        run.extend(folder, Addition([9]), silent)

@@ -177,7 +177,8 @@ def _resume(run: Run, storage: Storage = RUNS, no_wandb: NoWandb = False) -> Non
 
 @app.command(
     "extend",
-    epilog="Example: tskd-tune extend first --seeds 6-10\n\nExample: tskd-tune extend first --controls zeros,shuffled",
+    epilog="Example: tskd-tune extend first --seeds 6-10\n\nExample: tskd-tune extend first --controls zeros,shuffled"
+    "\n\nExample: tskd-tune extend first --points my_sweep_with_k9.yaml",
 )
 @in_words
 def _extend(
@@ -189,16 +190,22 @@ def _extend(
     controls: Annotated[
         str | None, typer.Option("--controls", metavar="NAMES", help="Control arms to add, or all.", show_default=False)
     ] = None,
+    points: Annotated[
+        Path | None,
+        typer.Option("--points", metavar="FILE", help="A sweep whose new points are added.", show_default=False),
+    ] = None,
     storage: Storage = RUNS,
     no_wandb: NoWandb = False,
 ) -> None:
-    """Add seeds or control arms to a sweep that was run: only what is missing is trained, in the same folder.
+    """Add seeds, control arms or points to a sweep that was run: only what is missing is trained, in the same folder.
+
+    For points, edit a copy of the sweep's file and give it: what the run has is left alone, what is new is added.
 
     For sweeps over a grid. A search chose its points by its seeds, so its winners are confirmed on fresh ones instead.
     """
     from tskd_tune.cli import running
 
-    running.extend(run, seeds, controls, storage, track=not no_wandb)
+    running.extend(run, storage, seeds=seeds, controls=controls, points=points, track=not no_wandb)
 
 
 @app.command("confirm", epilog="Example: tskd-tune confirm search --top 2 --seeds 101-110")

@@ -17,7 +17,7 @@ from tskd_tune.records.results import RunFolder
 from tskd_tune.reports import importance, pareto, tables
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.confirmation import confirmation
-from tskd_tune.sweep.extension import extended, seeds_in
+from tskd_tune.sweep.extension import Addition, extended, seeds_in
 from tskd_tune.sweep.schema import Sweep
 
 Work = Callable[[Progress], RunFolder]
@@ -84,8 +84,10 @@ def resume(run: str, storage: Path, *, track: bool) -> None:
         _resume_sweep(folder, track)
 
 
-def extend(run: str, seeds: str | None, controls: str | None, storage: Path, *, track: bool) -> None:
-    """Add seeds or control arms to a sweep that was run, and show what came of it.
+def extend(
+    run: str, storage: Path, *, seeds: str | None, controls: str | None, points: Path | None, track: bool
+) -> None:
+    """Add seeds, control arms or points to a sweep that was run, and show what came of it.
 
     Raises:
         InputError: there is no such run, it cannot be extended, or nothing new was given.
@@ -94,17 +96,20 @@ def extend(run: str, seeds: str | None, controls: str | None, storage: Path, *, 
     folder = RunFolder.open(run, storage)
     if folder.state.kind != "sweep":
         raise InputError(f"{folder.path}: is a single training; only a sweep has seeds and arms to add to")
-    more = seeds_in(seeds) if seeds else []
-    chosen = None if controls is None else True if controls == "all" else controls.split(",")
-    after = extended(Sweep.read(folder.document()), more, chosen)
-    points, trainings = point_count(after), point_count(after) * len(after.all_seeds())
+    addition = Addition(
+        seeds=seeds_in(seeds) if seeds else [],
+        controls=None if controls is None else True if controls == "all" else controls.split(","),
+        points=None if points is None else Sweep.load(points),
+    )
+    after = extended(Sweep.read(folder.document()), addition)
+    count, trainings = point_count(after), point_count(after) * len(after.all_seeds())
     finished, done = len(folder.rows()), sum(len(folder.history(run)) for run in folder.trials())
-    say(f"{folder.name}: {points} points x {len(after.all_seeds())} seeds = {trainings} runs, {finished} are finished")
+    say(f"{folder.name}: {count} points x {len(after.all_seeds())} seeds = {trainings} runs, {finished} are finished")
 
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweep.run import extend as go_on
 
-        return go_on(folder, more, lambda news: _hear(progress, news), controls=chosen, track=track)
+        return go_on(folder, addition, lambda news: _hear(progress, news), track=track)
 
     _work(work, Progress(trainings, epoch_count(after), finished=finished, done=done), folder.path)
 

@@ -132,6 +132,7 @@ def _arm(rows: list[Row], headline: str) -> dict[str, Any]:
         **metrics.get(headline, empty),
         "metrics": metrics,
         "best_validation": statistic(row.best_validation.val_top1 for row in done if row.best_validation),
+        "validation_selected": statistic(row.best_validation.test_top1 for row in done if row.best_validation),
         "best_test": statistic(row.best_test.test_top1 for row in done if row.best_test),
         "reviews": sum(epoch < max(row.epochs for row in rows) for epoch in first.plan.review),
         "plan": first.plan.plain(),

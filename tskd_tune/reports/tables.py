@@ -47,6 +47,11 @@ __all__ = [
 ]
 
 MOST_NAMED = 4
+# Epochs other than the last, by their keys in the summary.
+CHOSEN_EPOCHS = {
+    "validation_selected": "test top-1 (%), best validation epoch",
+    "best_test": "test top-1 (%), best test epoch †",
+}
 Align = Literal["left", "right"]
 
 
@@ -66,15 +71,14 @@ def columns(found: Summary) -> list[Column]:
     """Return the columns of the table of arms; those that no arm fills are left out, the headline never."""
     headline = found["headline"]
     middle = [_metric_column(name) for name in LAST_EPOCH[:2] if name != headline and _anywhere(found, name)]
-    best = Column("best test epoch (%) †", lambda arm: spread(arm["best_test"]))
-    marked = any(arm["best_test"]["n"] for arm in found["arms"])
+    chosen = [_epoch_column(key) for key in CHOSEN_EPOCHS if any(arm[key]["n"] for arm in found["arms"])]
     sampled = found["search"] and "lambda" in _short_holes(found)
     return [
         *_naming_columns(found),
         _metric_column(headline),
         *([_INTERVAL] if any(arm["statistics"]["interval"] for arm in found["arms"]) else []),
         *middle,
-        *([best] if marked else []),
+        *chosen,
         Column("reviews", lambda arm: str(arm["reviews"])),
         *([] if sampled else [Column("λ", lambda arm: weight(arm["lambda"]))]),
         Column("time a run", lambda arm: duration(arm["cost_seconds"])),
@@ -86,6 +90,10 @@ def columns(found: Summary) -> list[Column]:
 def _metric_column(name: str) -> Column:
     empty = statistic([])
     return Column(f"{metric_title(name)}, last epoch", lambda arm: spread(arm["metrics"].get(name, empty)))
+
+
+def _epoch_column(key: str) -> Column:
+    return Column(CHOSEN_EPOCHS[key], lambda arm: spread(arm[key]))
 
 
 def _anywhere(found: Summary, name: str) -> bool:

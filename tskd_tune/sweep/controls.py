@@ -160,7 +160,7 @@ def derive(controls: Controls, points: Sequence[Point], read: Callable[[Point], 
     base = _base(controls, points, experiments)
     if base is None:  # the points are wrong, and whoever checks them says how
         return Derived({}, [])
-    trained = {_identity(experiment): label for label, experiment in experiments.items()}
+    trained = {identity(experiment): label for label, experiment in experiments.items()}
     arms: dict[str, Document] = {}
     left_out: list[str] = []
     for name in controls.arms or CONTROLS:
@@ -192,7 +192,7 @@ def _candidates(
         suffix, change = variant
         label, document = f"control_{name}{suffix}", merge(base.experiment, change)
         try:
-            arms.append(_Arm(label, document, _identity(read(Point({}, document, label)))))
+            arms.append(_Arm(label, document, identity(read(Point({}, document, label)))))
         except InputError as error:
             misfits.append(f"controls.{name}: does not fit '{base.label}' ({str(error).splitlines()[0]})")
     return arms, misfits
@@ -221,6 +221,6 @@ def _readable(point: Point, read: Callable[[Point], Experiment]) -> Experiment |
     return None
 
 
-def _identity(experiment: Experiment) -> str:
+def identity(experiment: Experiment) -> str:
     """Return what an experiment is, apart from its seed."""
     return json.dumps({key: value for key, value in experiment.plain().items() if key != "seed"}, sort_keys=True)

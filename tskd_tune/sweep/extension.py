@@ -1,27 +1,43 @@
-"""Seeds and arms for a sweep that was run before: what is missing is trained in the same folder, rows stay."""
+"""Seeds, controls and points for a sweep that was run before: only what is missing is trained; rows stay."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tskd_tune.errors import InputError
+from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.schema import Sweep
 
 
-def extended(sweep: Sweep, seeds: Sequence[int], controls: Any = None) -> Sweep:
-    """Return a sweep with more seeds, and perhaps control arms, after its own.
+@dataclass(frozen=True)
+class Addition:
+    """What is added to a sweep.
+
+    Attributes:
+        seeds: further seeds, none of them the sweep's.
+        controls: control arms, as the key of a sweep: true, or names; None for none.
+        points: another sweep, whose points are added as far as they are new; nothing else of it counts.
+    """
+
+    seeds: Sequence[int] = ()
+    controls: Any = None
+    points: Sweep | None = None
+
+
+def extended(sweep: Sweep, addition: Addition) -> Sweep:
+    """Return a sweep with more seeds or arms after its own.
 
     Args:
         sweep: what was run, as its folder has it.
-        seeds: further seeds, none of them the sweep's.
-        controls: as the key of a sweep: true, or names; None for none.
+        addition: what is added.
 
     Raises:
         InputError: the sweep cannot be extended, or so that nothing new would be trained.
     """
     refuse(sweep)
-    known = sweep.all_seeds()
+    known, seeds = sweep.all_seeds(), list(addition.seeds)
     again = [seed for seed in seeds if seed in known]
     if again:
         raise InputError(
@@ -32,9 +48,35 @@ def extended(sweep: Sweep, seeds: Sequence[int], controls: Any = None) -> Sweep:
         raise InputError(f"--seeds: must be different numbers, got {', '.join(map(str, seeds))}")
     plain = sweep.plain()
     plain["experiment"] = {key: value for key, value in plain["experiment"].items() if key != "seed"}
-    found = Sweep.read({**plain, "seeds": [*known, *seeds], "controls": controls}).resolved()
+    arms = {**sweep.arms, **(_further(sweep, addition.points) if addition.points else {})}
+    changed = {"seeds": [*known, *seeds], "arms": arms, "controls": addition.controls}
+    found = Sweep.read({**plain, **changed}).resolved()
     if not seeds and found.arms == sweep.arms:
-        raise InputError("extend: nothing new was asked for; give --seeds, or --controls that the sweep does not have")
+        raise InputError(
+            "extend: nothing new was asked for; give --seeds, --controls that the sweep does not have, or --points with"
+            " points that it does not have"
+        )
+    return found
+
+
+def _further(sweep: Sweep, other: Sweep) -> dict[str, dict[str, Any]]:
+    """Return the points of another sweep that are new, as whole experiments by their labels."""
+    if other.search.name != "grid":
+        raise InputError(f"--points: a grid's points can be added, but the search there is '{other.search.name}'")
+    if problems := other.check():
+        raise InputError("\n".join(f"--points: {problem}" for problem in problems))
+    trained = {identity(sweep.experiment_at(point)): point.label for point in sweep.space().grid()}
+    found: dict[str, dict[str, Any]] = {}
+    for point in other.space().grid():
+        # Threads are the resources of the sweep that trains.
+        if identity(sweep.experiment_at(point)) in trained:
+            continue
+        if point.label in trained.values():
+            raise InputError(
+                f"--points: '{point.label}' is another experiment than the arm that goes by this name in the run, and"
+                " what was trained is not changed; give the new one a label of its own"
+            )
+        found[point.label] = point.experiment
     return found
 
 

@@ -20,7 +20,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.records.news import Listener
 from tskd_tune.records.results import RunFolder
 from tskd_tune.reports.page import write_report
-from tskd_tune.sweep.extension import extended
+from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.looks import look_news, stages, take
 from tskd_tune.sweep.recorder import Recorder
 from tskd_tune.sweep.schema import Sweep
@@ -75,16 +75,13 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
         return _run(Sweep.read(folder.document()), folder, listener, track=track)
 
 
-def extend(
-    folder: RunFolder, seeds: Sequence[int], listener: Listener, *, controls: Any = None, track: bool = True
-) -> RunFolder:
-    """Add seeds, or control arms, to a run of a grid, and train what is missing; `resume` goes on where it is cut off.
+def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: bool = True) -> RunFolder:
+    """Add seeds or arms to a run of a grid, and train what is missing; `resume` goes on where it is cut off.
 
     Args:
         folder: the run.
-        seeds: further seeds.
+        addition: what is added.
         listener: hears what happens.
-        controls: control arms to add, as the key of a sweep; None for none.
         track: whether trials keep W&B runs.
 
     Raises:
@@ -93,7 +90,7 @@ def extend(
     """
     folder = _sweep_folder(folder)
     with folder.alone():
-        sweep = extended(Sweep.read(folder.document()), seeds, controls)
+        sweep = extended(Sweep.read(folder.document()), addition)
         problems = sweep.check()
         if problems:
             raise InputError("\n".join(problems))
