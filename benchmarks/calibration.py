@@ -1,0 +1,240 @@
+"""An A/A sweep on real training: one arm under two names with disjoint seeds, and how often a report tells them apart.
+
+Nothing but seeds differs, so each table that calls the difference *resolved* errs, and at most 5 % of them may. The
+same tables are judged again with a difference planted into one arm, so that silence alone does not pass for honesty.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from itertools import count, islice
+from typing import Any
+
+import scipy.stats
+from rich.table import Table as Shown
+
+from tskd_tune import documents
+from tskd_tune.errors import RunError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import TeacherFile
+from tskd_tune.experiment.teacher import obtain
+from tskd_tune.records.results import Row
+from tskd_tune.records.session import Identity, Session
+from tskd_tune.reports.comparison import Trained, compare
+from tskd_tune.training.teachers import TeacherCache
+
+A, AGAIN = "a", "a again"
+METRIC = "test_top1"
+PLANTED_SDS = 4.0
+
+Deal = Sequence[Mapping[str, Sequence[int]]]
+
+
+class Arm(StrEnum):
+    """What is trained under both names."""
+
+    TSKD = "tskd"
+    PLAIN = "plain"
+
+
+# Small enough to train in a moment, and hard enough that seeds differ by points: 60 images, 12 steps.
+PLAIN: dict[str, Any] = {
+    "task": {"name": "digits", "train": 60, "batch_size": 30},
+    "student": {"name": "resnet8"},
+    "review": None,
+    "training": {"epochs": 6, "lr": 0.05, "milestones": [5], "device": "cpu", "threads": 1},
+}
+# Memories 0, 1, 3 and 4, reviews 2 and 5.
+REVIEWING: dict[str, Any] = {
+    "teacher": {"name": "resnet14", "training": {"epochs": 30, "lr": 0.05}},
+    "review": {"k": 2, "delta": 1, "lambda": {"auto": 0.1}},
+}
+
+
+def document(arm: Arm) -> dict[str, Any]:
+    """Return the experiment of an arm as plain data, without its seed."""
+    return documents.merge(PLAIN, REVIEWING if arm is Arm.TSKD else {})
+
+
+def deal(tables: int, seeds: int) -> Deal:
+    """Return for each table the seeds of both names; none is dealt twice."""
+    fresh = count(1)
+    return [{name: list(islice(fresh, seeds)) for name in (A, AGAIN)} for _ in range(tables)]
+
+
+# Training
+
+
+def trainings(experiment: Mapping[str, Any], dealt: Deal) -> Iterator[Row]:
+    """Train every seed of every table, and its teacher once if there is one; ``run`` is the number of the table.
+
+    Raises:
+        RunError: a training failed; a table would lack a seed.
+    """
+    teacher = obtain(Experiment.read({**experiment}), TeacherCache(), lambda record: None)
+    for number, table in enumerate(dealt):
+        for name, seeds in table.items():
+            for seed in seeds:
+                yield train({**experiment, "seed": seed}, teacher, Identity(str(number), name))
+
+
+def train(experiment: Mapping[str, Any], teacher: TeacherFile | None, identity: Identity) -> Row:
+    """Train one seed as a run does, and return its row.
+
+    Raises:
+        RunError: the training failed.
+    """
+    session = Session(Experiment.read({**experiment}), teacher, identity, None)
+    session.begin()
+    while not session.finished:
+        session.epoch()
+    row = session.row()
+    if row.status != "done":
+        raise RunError(f"calibration: seed {row.seed} of '{row.arm}' {row.status}: {row.reason}")
+    return row
+
+
+# Judging
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One table: name -> seed -> value in percent, and what the report says of it."""
+
+    values: Mapping[str, Mapping[int, float]]
+    difference: float
+    p: float | None
+    tost_p: float | None
+    verdict: str | None
+    sentence: str
+    notes: Sequence[str]
+
+
+def gathered(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the rows of each table."""
+    tables: dict[str, list[Row]] = {}
+    for row in rows:
+        tables.setdefault(row.run, []).append(row)
+    return list(tables.values())
+
+
+def judge(rows: Sequence[Row], margin: float) -> Judged:
+    """Judge one table as a report judges a sweep that declares this pair."""
+    arms = [_arm(name, [row for row in rows if row.arm == name]) for name in (A, AGAIN)]
+    compared = compare(arms, {"compare": {"pairs": [[AGAIN, A]], "margin": margin}}, METRIC, len(rows))
+    assert compared.family is not None, compared.reason
+    (found,) = compared.family["findings"]
+    return Judged(
+        {arm.label: arm.values(METRIC) for arm in arms},
+        found["contrast"]["difference"],
+        found["evidence"]["p"],
+        found["evidence"]["tost_p"],
+        found["verdict"],
+        found["sentence"],
+        compared.family["notes"],
+    )
+
+
+def _arm(name: str, rows: Sequence[Row]) -> Trained:
+    experiment = rows[0].experiment
+    setting = {part: experiment[part] for part in ("task", "student")}
+    return Trained(name, setting, experiment["review"] is not None, rows)
+
+
+def planted(rows: Sequence[Row], difference: float) -> list[Row]:
+    """Return the rows with a difference, in points, added to every value of the second name."""
+    return [_raised(row, difference) if row.arm == AGAIN else row for row in rows]
+
+
+def _raised(row: Row, difference: float) -> Row:
+    value = row.metrics[METRIC]
+    assert value is not None
+    return row.model_copy(update={"metrics": {**row.metrics, METRIC: value + difference}})
+
+
+# Counting
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many of so many, with Clopper and Pearson's exact 95 % interval."""
+
+    found: int
+    of: int
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Return it in words, in percent."""
+        interval = f"95 % interval {100 * self.low:.1f} to {100 * self.high:.1f} %"
+        return f"{100 * self.found / self.of:.1f} % ({self.found} of {self.of}; {interval})"
+
+
+def share(found: int, of: int) -> Share:
+    """Return a share with its interval."""
+    ends = scipy.stats.binomtest(found, of).proportion_ci(0.95, method="exact")
+    return Share(found, of, float(ends.low), float(ends.high))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What came of all tables: mean and sd over all seeds in percent, and the shares of the verdicts.
+
+    ``with_difference`` is the share that is resolved where ``PLANTED_SDS`` sd are added to one arm.
+    """
+
+    tables: int
+    seeds: int
+    margin: float
+    mean: float
+    sd: float
+    resolved: Share
+    equivalent: Share
+    with_difference: Share
+    seconds: float
+
+    def plain(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
+        return asdict(self)
+
+
+def figures(tables: Sequence[Sequence[Row]], margin: float, seconds: float) -> Figures:
+    """Judge all tables, as they are and with a difference, and count the verdicts.
+
+    Args:
+        tables: the rows of each, two names with as many seeds.
+        margin: differences within plus or minus this many points count as none.
+        seconds: what the trainings took, with their teacher's.
+    """
+    values = [value for rows in tables for row in rows if (value := row.metrics[METRIC]) is not None]
+    sd = statistics.stdev(values)
+    found = [judge(rows, margin).verdict for rows in tables]
+    raised = [judge(planted(rows, PLANTED_SDS * sd), margin).verdict for rows in tables]
+    return Figures(
+        tables=len(tables),
+        seeds=len(tables[0]) // 2,
+        margin=margin,
+        mean=statistics.fmean(values),
+        sd=sd,
+        resolved=share(found.count("resolved"), len(tables)),
+        equivalent=share(found.count("equivalent"), len(tables)),
+        with_difference=share(raised.count("resolved"), len(tables)),
+        seconds=seconds,
+    )
+
+
+def table(arm: Arm, found: Figures) -> Shown:
+    """Lay the figures out for a terminal."""
+    trained = 2 * found.tables * found.seeds
+    shown = Shown("what", "found", title=f"A/A: one arm ({arm}) under two names, disjoint seeds")
+    shown.add_row("tables", f"{found.tables}")
+    shown.add_row("seeds an arm", f"{found.seeds}")
+    shown.add_row("test top-1 over all seeds", f"mean {found.mean:.1f} %, sd {found.sd:.2f} points")
+    shown.add_row("resolved, which is wrong", str(found.resolved))
+    shown.add_row(f"equivalent within ±{found.margin:g} points", str(found.equivalent))
+    shown.add_row(f"resolved, {PLANTED_SDS:g} sd planted", str(found.with_difference))
+    shown.add_row("seconds", f"{found.seconds:.0f} ({found.seconds / trained:.2f} a training)")
+    return shown
