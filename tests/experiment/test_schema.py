@@ -131,7 +131,10 @@ def test_the_teachers_training_is_a_plain_one_of_its_own() -> None:
         ({"training": {"lr": 0}}, "training.lr: input should be greater than 0, got 0"),
         ({"preset": "papr"}, "preset: input should be 'paper', 'official' or 'paper_literal', got 'papr'"),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
-        ({"evaluation": {"test": "best"}}, "evaluation.test: input should be 'last' or 'every_epoch', got 'best'"),
+        (
+            {"evaluation": {"test": "best"}},
+            "evaluation.test: input should be 'never', 'last' or 'every_epoch', got 'best'",
+        ),
         ({"task": {"batch_size": 4}}, "task: must be a mapping with a 'name' out of the tasks"),
     ],
 )
@@ -145,11 +148,15 @@ def test_each_mistake_is_a_sentence(over: dict[str, Any], sentence: str) -> None
     ("over", "sentence"),
     [
         ({"review": {"taps": ["stage9"]}}, "stage9"),
+        (
+            {"evaluation": {"test": "never"}, "task": {"name": "synthetic", "validation": 0}},
+            "evaluation.test: is 'never' and no validation part is held out",
+        ),
         ({"review": {"extractor": {"name": "conv_lstm", "hidden": [4, 4]}}}, "hidden"),
     ],
 )
 def test_parts_that_do_not_fit_are_found_without_data(over: dict[str, Any], sentence: str) -> None:
-    experiment = read(task="synthetic", student="resnet8", teacher="resnet14", **over)
+    experiment = read(**{"task": "synthetic", "student": "resnet8", "teacher": "resnet14", **over})
     with pytest.raises(InputError, match=sentence):
         verify(experiment)
 

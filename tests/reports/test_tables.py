@@ -292,6 +292,18 @@ class TestTables:
             a_row("t1", 3, arm="tskd|<b>_x_", status="failed", epochs=1, reason="the loss is NaN; lower lambda"),
         ]
 
+    def test_an_epoch_that_only_some_seeds_know_the_test_accuracy_of_has_no_column(self, a_run):
+        """Where the test part is read once, the best validation epoch is the last one by luck."""
+        lucky = BestValidation(epoch=9, val_top1=59.0, test_top1=61.5)
+        rows = [a_row("t0", 1, best_validation=lucky), a_row("t0", 2)]
+        assert "best validation epoch" not in tables.markdown(tables.summary(a_run(*rows)))
+
+    def test_a_grid_that_never_read_the_test_part_is_compared_on_the_validation_part(self, a_run):
+        rows = [a_row("t0", seed, metrics={"val_top1": 60.0 + seed}) for seed in (1, 2)]
+        found = tables.summary(a_run(*rows))
+        assert found["headline"] == "val_top1" and found["arms"][0]["mean"] == 61.5
+        assert "test top-1" not in tables.markdown(found)
+
     def test_markdown(self, a_run):
         found = tables.summary(a_run(*self.rows(), expected=6))
         text = tables.markdown(found)

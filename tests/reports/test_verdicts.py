@@ -208,6 +208,11 @@ class TestSentences:
             in one(arm).sentence
         )
 
+    def test_seeds_of_unpaired_arms_are_counted_in_each_arm(self):
+        arm = {seed + 100: value for seed, value in shifted(0.15).items()}
+        sentence = one(arm).sentence
+        assert "seeds in each arm." in sentence and "in all" not in sentence
+
     def test_unpaired_arms_are_marked(self):
         arm = {seed + 100: value for seed, value in shifted(0.9).items()}
         sentence = one(arm).sentence

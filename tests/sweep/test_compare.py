@@ -27,6 +27,12 @@ def test_a_sweep_without_it_has_the_defaults_and_keeps_them():
     assert Sweep.read(sweep.plain()) == sweep
 
 
+def test_an_arm_with_a_seed_of_its_own_is_refused_as_it_would_not_be_trained_with_it():
+    arms = {"a": {"seed": 5}, "a again": {"seed": 11}}
+    sweep = Sweep.read({**SWEEP, "experiment": {**SWEEP["experiment"], "choice": arms}})
+    assert "seed: an arm cannot have a seed of its own" in "\n".join(sweep.check())
+
+
 @pytest.mark.parametrize(
     "compare", [{"baseline": "ce"}, {"pairs": [["kd", "ce"]], "margin": 0.1}, {"looks": [5, 6]}, {}]
 )

@@ -90,6 +90,7 @@ def test_hours_are_general_and_review_steps_and_evaluation(tiny: Read, clock: Cl
     ("over", "seconds"),
     [
         ({"review": None}, 6 * STEPS * GENERAL + 56 * IMAGE),
+        ({"evaluation": {"test": "never"}}, 4 * STEPS * GENERAL + 2 * STEPS * REVIEW + 48 * IMAGE),
         ({"evaluation": {"test": "every_epoch"}}, 4 * STEPS * GENERAL + 2 * STEPS * REVIEW + 96 * IMAGE),
         ({"task": {"validation": 0}}, 4 * STEPS * GENERAL + 2 * STEPS * REVIEW + 8 * IMAGE),
         ({"review": {"plan": {"review_fraction": 0.3}}}, (6 * STEPS - 2) * GENERAL + 2 * REVIEW + 56 * IMAGE),

@@ -78,6 +78,8 @@ def test_the_test_part_is_read_once_unless_asked_for_more(tiny: Tiny) -> None:
     assert all("val_top1" in record for record in history)
     every = trained(tiny(evaluation={"test": "every_epoch"})).history
     assert all("test_top1" in record for record in every)
+    never = trained(tiny(evaluation={"test": "never"})).history
+    assert all("test_top1" not in record and "val_top1" in record for record in never)
 
 
 def test_evaluation_leaves_the_student_in_its_training_statistics(tiny: Tiny) -> None:

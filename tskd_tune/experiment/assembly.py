@@ -277,10 +277,15 @@ def verify(experiment: Experiment) -> None:
     """Build every part on the laptop, without data or weights: what does not fit together is found here.
 
     Raises:
-        InputError: the task's files are missing, or a part does not fit another.
+        InputError: the task's files are missing, a part does not fit another, or nothing would be measured.
     """
     task = task_of(experiment)
     facts = task.facts()
+    if experiment.evaluation.test == "never" and not facts.samples[1]:
+        raise InputError(
+            "evaluation.test: is 'never' and no validation part is held out, so that nothing would be measured; set"
+            " task.validation to a number of training images, or read the test part"
+        )
     teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None
     _refuse_unmet(experiment, teacher)
     targets = torch.arange(facts.samples[0]) % facts.classes

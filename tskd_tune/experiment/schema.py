@@ -232,7 +232,11 @@ class Review(SequenceOptions):
 class Evaluation(Options):
     """When the test part is read."""
 
-    test: TestReading = Field("last", description="every_epoch also records the best test epoch, marked as such")
+    test: TestReading = Field(
+        "last",
+        description="every_epoch also records the best test epoch, marked as such; never leaves the test part to the"
+        " confirmation of a search's winners",
+    )
 
 
 class Experiment(Options):

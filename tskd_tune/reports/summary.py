@@ -48,7 +48,7 @@ def summary(run: RunFolder) -> Summary:
     rows = sorted(run.rows(), key=lambda row: row.key)
     document = run.document()
     search = _search(document)
-    headline = search["metric"] if search else "test_top1"
+    headline = search["metric"] if search else _headline(rows)
     points = _points(rows, bool(search))
     arms = [_arm(group, headline) for group in points]
     _tell_apart(arms)
@@ -102,6 +102,12 @@ def _search(document: Mapping[str, Any]) -> dict[str, Any] | None:
         "mode": search.get("mode", "max"),
         "objectives": search.get("objectives"),
     }
+
+
+def _headline(rows: Sequence[Row]) -> str:
+    """Return the metric of a grid: of the test part, or of the validation part where the test part was never read."""
+    measured = {name for row in rows for name in row.metrics}
+    return "val_top1" if "val_top1" in measured and "test_top1" not in measured else "test_top1"
 
 
 def _trained(arm: Mapping[str, Any], rows: Sequence[Row]) -> Trained:

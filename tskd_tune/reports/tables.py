@@ -71,7 +71,7 @@ def columns(found: Summary) -> list[Column]:
     """Return the columns of the table of arms; those that no arm fills are left out, the headline never."""
     headline = found["headline"]
     middle = [_metric_column(name) for name in LAST_EPOCH[:2] if name != headline and _anywhere(found, name)]
-    chosen = [_epoch_column(key) for key in CHOSEN_EPOCHS if any(arm[key]["n"] for arm in found["arms"])]
+    chosen = [_epoch_column(key) for key in CHOSEN_EPOCHS if _measured_throughout(found, key)]
     sampled = found["search"] and "lambda" in _short_holes(found)
     return [
         *_naming_columns(found),
@@ -90,6 +90,12 @@ def columns(found: Summary) -> list[Column]:
 def _metric_column(name: str) -> Column:
     empty = statistic([])
     return Column(f"{metric_title(name)}, last epoch", lambda arm: spread(arm["metrics"].get(name, empty)))
+
+
+def _measured_throughout(found: Summary, key: str) -> bool:
+    """Tell whether all seeds of an arm have it, if any has: where the test part is read once, some have it by luck."""
+    measured = [arm for arm in found["arms"] if arm[key]["n"]]
+    return bool(measured) and all(arm[key]["n"] == arm["n"] for arm in measured)
 
 
 def _epoch_column(key: str) -> Column:
@@ -183,7 +189,7 @@ def notes(found: Summary) -> list[str]:
     lines = ["Mean ± sample standard deviation over seeds; a run's value is that of its last epoch."]
     if found["search"]:
         lines.append(f"Sorted by {found['search']['metric']} ({found['search']['mode']}), never by a test metric.")
-    if any(arm["best_test"]["n"] for arm in found["arms"]):
+    if _measured_throughout(found, "best_test"):
         lines.append(f"† {BEST_TEST_MARK}.")
     if found["baselines"]:
         lines.append(_ratio_line(found["baselines"]))

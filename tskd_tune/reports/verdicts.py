@@ -325,9 +325,10 @@ def _needed(finding: Finding) -> list[str]:
     item, resolve, equivalence = finding.contrast, finding.seeds_to_resolve, finding.seeds_to_equivalence
     if not item.sd:
         return []
+    where = "in all" if item.paired else "in each arm"
     said = []
     if resolve is None or resolve > item.n:
-        said = [f"With 80 % power, a difference of this size needs {seeds_text(resolve)} in all."]
+        said = [f"With 80 % power, a difference of this size needs {seeds_text(resolve)} {where}."]
     if abs(item.difference or 0.0) >= item.margin:
         return said
     if equivalence is not None and equivalence <= item.n:

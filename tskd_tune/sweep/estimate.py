@@ -219,7 +219,7 @@ def _timed(experiment: Experiment, trainer: Trainer, watch: _Stopwatch, budget: 
         review = watch.time(trainer, plan.review_epochs[0], budget / 2)
         reviewed = len(plan.review_epochs) * plan.review_steps(task.train_steps())
     steps = experiment.training.epochs * task.train_steps()
-    tested = experiment.training.epochs if experiment.evaluation.test == "every_epoch" else 1
+    tested = {"never": 0, "last": 1, "every_epoch": experiment.training.epochs}[experiment.evaluation.test]
     evaluated = experiment.training.epochs * facts.samples[1] + tested * facts.samples[2]
     seconds = (steps - reviewed) * general + reviewed * review + evaluated * watch.time_evaluation(trainer.student)
     if trainer.teacher is not None and experiment.trains_teacher:

@@ -215,6 +215,10 @@ class Sweep(Options):
         return problems or self._check_compare(space) or self._check_search(space)
 
     def _try(self, point: Point) -> None:
+        if "seed" in point.experiment:
+            raise InputError(
+                "seed: an arm cannot have a seed of its own, as arms are compared seed by seed; list all under seeds"
+            )
         experiment = self.experiment_at(point)
         verify(experiment)
         check_weights(experiment)

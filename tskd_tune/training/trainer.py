@@ -30,7 +30,7 @@ from tskd_tune.training.replay import Replay
 from tskd_tune.training.reviewing import Reviewing
 from tskd_tune.training.streams import generator
 
-TestReading = Literal["last", "every_epoch"]
+TestReading = Literal["never", "last", "every_epoch"]
 Record = dict[str, Any]
 
 
@@ -41,7 +41,8 @@ class Schedule:
     Attributes:
         epochs: the number of epochs.
         seed: fixes data order and augmentation, as functions of (seed, epoch).
-        test: ``last``: at the last epoch only; ``every_epoch``: for comparison with papers that pick the best.
+        test: ``last``: at the last epoch only; ``every_epoch``: for comparison with papers that pick the best;
+            ``never``: for a search, whose winners are confirmed by another training.
     """
 
     epochs: int
@@ -264,7 +265,8 @@ class Trainer:
 
     def _evaluate(self, epoch: int) -> Record:
         _, validation, _ = self.task.facts().samples
-        tested = self.schedule.test == "every_epoch" or epoch == self.schedule.epochs - 1
+        when = {"never": (), "last": (self.schedule.epochs - 1,), "every_epoch": (epoch,)}
+        tested = epoch in when[self.schedule.test]
         parts: dict[str, Part] = {"val": "validation"} if validation else {}
         parts |= {"test": "test"} if tested else {}
         networks: dict[str, nn.Module] = {"": self.student}
