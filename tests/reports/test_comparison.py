@@ -241,6 +241,35 @@ class TestRunsThatAreNotWhole:
         assert tables.markdown(tables.summary(RunFolder.open(run.path))) == first
 
 
+class TestControls:
+    ARMS = (
+        ("ce", BASE, None),
+        ("tskd", BETTER, {"k": 3}),
+        ("control_zeros", SAME, {"k": 3}),
+        ("control_ce_kl", AT, None),
+    )
+
+    def found(self, a_run, *names, **compare):
+        controls = {"control_zeros": "tskd", "control_ce_kl": "tskd"}
+        arms = [an_arm(arm, values, review=review) for arm, values, review in self.ARMS if not names or arm in names]
+        return tables.summary(a_run(*arms, compare={"controls": controls, **compare}))
+
+    def test_an_arm_is_compared_with_its_controls_and_they_with_nothing_else(self, a_run):
+        found = self.found(a_run)
+        assert contrasts(found) == [("tskd", "ce"), ("tskd", "control_zeros"), ("tskd", "control_ce_kl")]
+        assert found["family"]["declared"] == (
+            "Every arm is compared with the first arm without a review: 'ce'. 'tskd' is compared with each control."
+        )
+
+    def test_a_control_without_a_review_is_no_baseline(self, a_run):
+        found = self.found(a_run, "tskd", "control_ce_kl")
+        assert contrasts(found) == [("tskd", "control_ce_kl")]
+        assert found["family"]["declared"] == "'tskd' is compared with each control."
+
+    def test_pairs_that_were_declared_stay_as_they_are(self, a_run):
+        assert contrasts(self.found(a_run, pairs=[["control_zeros", "ce"]])) == [("control_zeros", "ce")]
+
+
 class TestOneMethodOverPairs:
     def arms(self):
         """Two pairs, by arms within arms, with the baseline first in each."""

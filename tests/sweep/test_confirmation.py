@@ -11,7 +11,7 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.results import Cost, Row, RunFolder
-from tskd_tune.sweep.confirmation import confirmation
+from tskd_tune.sweep.confirmation import _merged, confirmation
 
 SEEDS = [1, 2]
 # k -> the validation accuracy of each seed
@@ -61,6 +61,14 @@ def arms(folder: RunFolder, **options: Any) -> dict[str, Experiment]:
     sweep = confirmation(folder, [101, 102], **options)
     assert sweep.check() == []
     return {point.label: sweep.experiment_at(point) for point in sweep.space().grid()}
+
+
+@pytest.mark.parametrize(("train", "expected"), [(8, 12), (None, None)])
+def test_what_trains_on_so_many_images_trains_on_the_validation_part_besides(
+    train: int | None, expected: int | None
+) -> None:
+    digits = {"name": "digits", "validation": 4, "train": train}
+    assert _merged(digits) == {"name": "digits", "validation": 0, "train": expected}
 
 
 def test_the_best_mean_is_confirmed_beside_the_baseline_and_the_paper(search: RunFolder) -> None:

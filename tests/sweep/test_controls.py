@@ -20,10 +20,10 @@ CHANGED = {
     "control_shuffled": {"review.sequence_order": "shuffled"},
     "control_reversed": {"review.sequence_order": "reversed"},
     "control_random_memory": {"review.sequence_order": "random_memory"},
-    "control_matched_budget_k2_delta4": {"review.delta": 4},
     "control_matched_budget_k4_delta2": {"review.k": 4},
-    "control_matched_budget_k2_delta6": {"review.delta": 6},
+    "control_matched_budget_k2_delta4": {"review.delta": 4},
     "control_matched_budget_k6_delta2": {"review.k": 6},
+    "control_matched_budget_k2_delta6": {"review.delta": 6},
     "control_max_reviews_2": {"review.plan.max_reviews": 2},
     "control_max_reviews_1": {"review.plan.max_reviews": 1},
 }
@@ -99,6 +99,23 @@ def test_an_arm_with_the_name_of_a_control_but_another_content_is_refused(tiny_d
     experiment = {**tiny_document, "choice": {"tskd": {}, "control_zeros": {"review": {"k": 1}}}}
     with pytest.raises(InputError, match="controls.zeros: another arm is named 'control_zeros'; rename that arm"):
         Sweep.read({"experiment": experiment, "search": {"name": "grid"}, "controls": ["zeros"]})
+
+
+def test_a_control_is_compared_with_its_arm_and_a_matched_budget_with_its_match(tiny_document: dict[str, Any]) -> None:
+    compared = sweep(tiny_document, controls=True).resolved().compare.controls
+    matched = {
+        "control_matched_budget_k2_delta4": "control_matched_budget_k4_delta2",
+        "control_matched_budget_k2_delta6": "control_matched_budget_k6_delta2",
+    }
+    assert compared == {label: matched.get(label, "tskd") for label in CHANGED}
+
+
+def test_a_matched_budget_that_is_an_arm_already_is_compared_by_that_arms_name(tiny_document: dict[str, Any]) -> None:
+    given = sweep(tiny_document, controls=["matched_budget"])
+    choice = {**given.experiment["choice"], "four": {"review": {"k": 4}}}
+    resolved = Sweep.read({**given.plain(), "experiment": {**given.experiment, "choice": choice}}).resolved()
+    assert resolved.compare.controls["control_matched_budget_k2_delta4"] == "four"
+    assert resolved.check() == []
 
 
 def test_a_resolved_sweep_has_its_controls_written_out(tiny_document: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """Which arms of a run are compared with which, and what came of it: the family that a sweep declares, or the default.
 
-The default family is every arm against the first one without a review of its task and student; families of several
-tasks or students are one table, and so one family; a method that stands in several is summed up over them besides.
-Seeds are paired; a seed that did not end well counts in no contrast, and is said. Where the sweep declares looks, the
-verdicts are those of the last look whose seeds have all ended.
+The default family is every arm against the first one without a review of its task and student, and each arm that has
+controls against these; families of several tasks or students are one table, and so one family. A method that stands in
+several is summed up over them besides. Seeds are paired; a seed that did not end well counts in no contrast, and is
+said. Where the sweep declares looks, the verdicts are those of the last look whose seeds have all ended.
 """
 
 from __future__ import annotations
@@ -91,14 +91,17 @@ def _pairs(arms: Sequence[Trained], declared: Mapping[str, Any]) -> tuple[Pairs,
     """Return (arm, baseline) for each contrast, and a sentence on who chose them."""
     if declared.get("pairs"):
         return [(arm, baseline) for arm, baseline in declared["pairs"]], "The contrasts are those of the sweep file."
-    named = declared.get("baseline")
+    named, controls = declared.get("baseline"), declared.get("controls") or {}
     pairs, baselines = [], []
     for group in _groups(arms):
-        base = next((arm for arm in group if arm.label == named), None) or _first_plain(group)
-        found = [(arm.label, base.label) for arm in group if arm is not base]
+        compared = [arm for arm in group if arm.label not in controls]
+        base = next((arm for arm in compared if arm.label == named), None) or _first_plain(compared or group)
+        found = [(arm.label, base.label) for arm in compared if arm is not base]
         pairs += found
         baselines += [base] if found else []
-    return pairs, _said_of(baselines, named)
+    there = {arm.label for arm in arms}
+    ladder = [(arm, control) for control, arm in controls.items() if {arm, control} <= there]
+    return [*pairs, *ladder], " ".join(filter(None, [_said_of(baselines, named), _said_of_controls(ladder)]))
 
 
 def _groups(arms: Sequence[Trained]) -> list[list[Trained]]:
@@ -117,7 +120,18 @@ def _first_plain(group: Sequence[Trained]) -> Trained:
     return next((arm for arm in group if not arm.reviewed), group[0])
 
 
+def _said_of_controls(ladder: Pairs) -> str:
+    controlled = list(dict.fromkeys(f"'{arm}'" for arm, _ in ladder))
+    return (
+        f"{', '.join(controlled)} {'is' if len(controlled) == 1 else 'are'} compared with each control."
+        if ladder
+        else ""
+    )
+
+
 def _said_of(baselines: Sequence[Trained], named: str | None) -> str:
+    if not baselines:
+        return ""
     names = ", ".join(f"'{base.label}'" for base in baselines)
     if [base.label for base in baselines] == [named]:
         return f"Every arm is compared with {names}, as the sweep file says."

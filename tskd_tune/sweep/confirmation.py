@@ -22,8 +22,7 @@ from tskd_tune.sweep.schema import Sweep
 
 Document = dict[str, Any]
 BASELINE, PAPER = "baseline", "paper"
-# Where a task's options hold training images out: what merges them back.
-MERGED: Document = {"validation": 0}
+# Where a task's options hold training images out: what merges a whole part of its own back.
 MERGED_PARTS = {"validation": "training"}
 
 
@@ -107,19 +106,26 @@ def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
 
 def _whole(experiment: Document) -> Document:
     """Return an experiment with its validation part merged back, the test part read at the end and no seed."""
-    task = experiment["task"]
-    merged = {key: value for key, value in MERGED.items() if key in task}
-    merged |= {key: MERGED_PARTS[value] for key, value in task.items() if key == "valid_part" and value in MERGED_PARTS}
     whole = {key: value for key, value in experiment.items() if key != "seed"}
     # Threads are the new sweep's, by its resources.
-    changed = {"task": {**task, **merged}, "evaluation": {"test": "last"}, "training": {"threads": None}}
+    changed = {"task": _merged(experiment["task"]), "evaluation": {"test": "last"}, "training": {"threads": None}}
     found = merge(whole, changed)
     left = task_of(Experiment.read(found)).facts().samples[1]
     if left:
         raise InputError(
-            f"task: {left} images of '{task['name']}' stay held out for validation and cannot be merged back"
+            f"task: {left} images of '{found['task']['name']}' stay held out for validation and cannot be merged back"
         )
     return found
+
+
+def _merged(task: Document) -> Document:
+    """Return a task that trains on its validation images too; one that trains on so many, on so many more."""
+    merged: Document = {"validation": 0} if "validation" in task else {}
+    if "validation" in task and isinstance(task.get("train"), int):
+        merged["train"] = task["train"] + task["validation"]
+    if task.get("valid_part") in MERGED_PARTS:
+        merged["valid_part"] = MERGED_PARTS[task["valid_part"]]
+    return {**task, **merged}
 
 
 def _plain(row: Row) -> Document:

@@ -59,19 +59,27 @@ ControlsOption = Annotated[Controls | None, READER]
 
 @dataclass(frozen=True)
 class Derived:
-    """The arms that controls add, whole experiments by their labels, and a sentence for each that was left out."""
+    """The arms that controls add, whole experiments by their labels, and a sentence for each that was left out.
+
+    ``compared`` holds the arm that is to be compared with a control, by the control's label.
+    """
 
     arms: dict[str, Document]
     left_out: list[str]
+    compared: dict[str, str]
 
 
 @dataclass(frozen=True)
 class _Arm:
-    """A control arm: its label, the whole experiment as plain data, and what tells it from other experiments."""
+    """A control arm: its label, the whole experiment as plain data, and what tells it from other experiments.
+
+    ``beside`` is the label of the arm that it is compared with.
+    """
 
     label: str
     document: Document
     identity: str
+    beside: str
 
 
 @dataclass(frozen=True)
@@ -81,12 +89,20 @@ class _Misfit:
     reason: str
 
 
-_Variants = Iterator[tuple[str, Document] | _Misfit]
-"""Suffixes of a label with what they change."""
+@dataclass(frozen=True)
+class _Variant:
+    """What a control changes, the suffix of its label, and that of the variant beside it; None for the arm itself."""
+
+    suffix: str
+    change: Document
+    beside: str | None = None
+
+
+_Variants = Iterator[_Variant | _Misfit]
 
 
 def _fixed(change: Document) -> Callable[[Experiment], _Variants]:
-    return lambda base: iter([("", change)])
+    return lambda base: iter([_Variant("", change)])
 
 
 def _matched_budgets(base: Experiment) -> _Variants:
@@ -97,8 +113,9 @@ def _matched_budgets(base: Experiment) -> _Variants:
         pair = (k, multiple * delta), (multiple * k, delta)
         found = [_review_count(base, *budget) for budget in pair]
         if found[0] == found[1] > 0:
-            for other_k, other_delta in pair:
-                yield f"_k{other_k}_delta{other_delta}", {"review": {"k": other_k, "delta": other_delta}}
+            far, many = (f"_k{other_k}_delta{other_delta}" for other_k, other_delta in pair)
+            yield _Variant(many, {"review": {"k": multiple * k}})
+            yield _Variant(far, {"review": {"delta": multiple * delta}}, beside=many)
         else:
             counts = " and ".join(f"k {budget[0]}, delta {budget[1]}" for budget in pair)
             yield _Misfit(f"{counts} review {found[0]} and {found[1]} times in {base.training.epochs} epochs")
@@ -110,7 +127,7 @@ def _fewer_reviews(base: Experiment) -> _Variants:
     count = most = _review_count(base, base.review.k, base.review.delta)
     while count > 1:
         count //= 2
-        yield f"_{count}", {"review": {"plan": {"max_reviews": count}}}
+        yield _Variant(f"_{count}", {"review": {"plan": {"max_reviews": count}}})
     if most == 1:
         yield _Misfit("there is only one review")
 
@@ -159,24 +176,27 @@ def derive(controls: Controls, points: Sequence[Point], read: Callable[[Point], 
     experiments = {point.label: found for point in points if (found := _readable(point, read)) is not None}
     base = _base(controls, points, experiments)
     if base is None:  # the points are wrong, and whoever checks them says how
-        return Derived({}, [])
+        return Derived({}, [], {})
     trained = {identity(experiment): label for label, experiment in experiments.items()}
     arms: dict[str, Document] = {}
     left_out: list[str] = []
+    names: dict[str, str] = {}
+    beside: dict[str, str] = {}
     for name in controls.arms or CONTROLS:
         fitting, misfits = _candidates(name, base, experiments[base.label], read)
         if controls.arms is not None and not fitting:
             raise InputError(f"{misfits[0]}; leave {name} out, or train longer")
         left_out += misfits
         for arm in fitting:
-            twin = trained.setdefault(arm.identity, arm.label)
+            twin = names[arm.label] = trained.setdefault(arm.identity, arm.label)
             if twin != arm.label:
                 left_out.append(f"controls.{name}: is the arm '{twin}', which is not trained twice")
                 continue
             if arm.label in experiments:
                 raise InputError(f"controls.{name}: another arm is named '{arm.label}'; rename that arm")
             arms[arm.label] = arm.document
-    return Derived(arms, left_out)
+            beside[arm.label] = arm.beside
+    return Derived(arms, left_out, {label: names.get(other, other) for label, other in beside.items()})
 
 
 def _candidates(
@@ -189,10 +209,10 @@ def _candidates(
         if isinstance(variant, _Misfit):
             misfits.append(f"controls.{name}: {variant.reason}")
             continue
-        suffix, change = variant
-        label, document = f"control_{name}{suffix}", merge(base.experiment, change)
+        label, document = f"control_{name}{variant.suffix}", merge(base.experiment, variant.change)
+        beside = base.label if variant.beside is None else f"control_{name}{variant.beside}"
         try:
-            arms.append(_Arm(label, document, identity(read(Point({}, document, label)))))
+            arms.append(_Arm(label, document, identity(read(Point({}, document, label))), beside))
         except InputError as error:
             misfits.append(f"controls.{name}: does not fit '{base.label}' ({str(error).splitlines()[0]})")
     return arms, misfits

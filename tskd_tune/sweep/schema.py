@@ -53,6 +53,11 @@ class Compare(Options):
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         0.3, description="differences within plus or minus this many points count as none"
     )
+    controls: dict[str, str] = Field(
+        default_factory=dict,
+        description="control arm -> the arm that it controls, which is compared with it in place of the baseline; a"
+        " run writes it, for the controls that it adds",
+    )
     looks: list[Annotated[int, Field(ge=5)]] | None = Field(
         None, min_length=1, description="numbers of seeds at which verdicts are read; null: only when all are done"
     )
@@ -176,15 +181,17 @@ class Sweep(Options):
             InputError: a control does not fit, or there is nothing to control.
         """
         if self.controls is None:
-            return Derived({}, [])
+            return Derived({}, [], {})
         return derive(self.controls, self._space(self.arms).grid(), self.experiment_at)
 
     def resolved(self) -> Sweep:
         """Return the same sweep with its controls written out, so that another version trains the same arms."""
         if self.controls is None:
             return self
-        arms = {**self.arms, **self.derived.arms}
-        return Sweep.read({**self.plain(), "controls": None, "arms": arms})
+        plain, derived = self.plain(), self.derived
+        controlled = {**self.compare.controls, **derived.compared}
+        compare = {**plain["compare"], "controls": controlled}
+        return Sweep.read({**plain, "compare": compare, "controls": None, "arms": {**self.arms, **derived.arms}})
 
     def all_seeds(self) -> list[int]:
         """Return the seeds that every point is trained with."""
@@ -232,6 +239,7 @@ class Sweep(Options):
         """Refuse what cannot be compared: the trials of a search, and labels that no point has, or several."""
         names = [name for pair in self.compare.pairs or [] for name in pair]
         names += [] if self.compare.baseline is None else [self.compare.baseline]
+        names += [name for pair in self.compare.controls.items() for name in pair]
         if self.search.name != "grid":
             found = "compare: the trials of a search are ranked, not compared; remove it, or use search: {name: grid}"
             return [found] if names or self.compare.looks else []
