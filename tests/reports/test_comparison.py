@@ -258,13 +258,13 @@ class TestControls:
         found = self.found(a_run)
         assert contrasts(found) == [("tskd", "ce"), ("tskd", "control_zeros"), ("tskd", "control_ce_kl")]
         assert found["family"]["declared"] == (
-            "Every arm is compared with the first arm without a review: 'ce'. 'tskd' is compared with each control."
+            "Every arm is compared with the first arm without a review: 'ce'. 'tskd' is compared with its controls."
         )
 
     def test_a_control_without_a_review_is_no_baseline(self, a_run):
         found = self.found(a_run, "tskd", "control_ce_kl")
         assert contrasts(found) == [("tskd", "control_ce_kl")]
-        assert found["family"]["declared"] == "'tskd' is compared with each control."
+        assert found["family"]["declared"] == "'tskd' is compared with its controls."
 
     def test_pairs_that_were_declared_stay_as_they_are(self, a_run):
         assert contrasts(self.found(a_run, pairs=[["control_zeros", "ce"]])) == [("control_zeros", "ce")]

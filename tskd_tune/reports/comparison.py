@@ -122,11 +122,8 @@ def _first_plain(group: Sequence[Trained]) -> Trained:
 
 def _said_of_controls(ladder: Pairs) -> str:
     controlled = list(dict.fromkeys(f"'{arm}'" for arm, _ in ladder))
-    return (
-        f"{', '.join(controlled)} {'is' if len(controlled) == 1 else 'are'} compared with each control."
-        if ladder
-        else ""
-    )
+    verb, whose = ("is", "its") if len(controlled) == 1 else ("are", "their")
+    return f"{', '.join(controlled)} {verb} compared with {whose} controls." if ladder else ""
 
 
 def _said_of(baselines: Sequence[Trained], named: str | None) -> str:
