@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tskd_tune.reports import charts
-from tskd_tune.reports.effects import Point, Response
+from tskd_tune.reports.effects import Point, Response, Slice
 
 
 def a_history(seeds=(1, 2), epochs=8, review_epochs=(3, 7), metric="val_top1"):
@@ -202,6 +202,23 @@ def test_a_front_of_three_objectives_is_no_line_in_the_plane_of_two():
         "markers+text", [2.0, 1.0], "peak memory (MiB)",
     )  # fmt: skip
     assert charts.costs(points, "x", "val loss").layout.xaxis.title.text == "val loss"
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [((1, 2, 3), "linear"), ((0.1, 1.0, 30.0), "log"), (("a", "b", "b"), "category")]
+)
+def test_a_slice_has_the_axis_of_its_values(values, kind):
+    figure = charts.sliced(Slice("<lambda>", ("x", "y", "<z>"), values, (60.0, 61.0, 62.0)), "val top-1 (%)")
+    assert figure.layout.xaxis.type == kind and figure.layout.xaxis.title.text == "&lt;lambda&gt;"
+    assert (tuple(figure.data[0].x), tuple(figure.data[0].y)) == (values, (60.0, 61.0, 62.0))
+    assert figure.data[0].customdata[2] == "&lt;z&gt;"
+
+
+def test_a_legend_makes_its_own_room():
+    arms = [charts.curves(f"arm {n}", a_history(seeds=(1,), review_epochs=())) for n in range(8)]
+    few, many = charts.accuracy(arms[:1], "val_top1"), charts.accuracy(arms, "val_top1")
+    assert many.layout.height - few.layout.height == 7 * charts.LEGEND_ROW
+    assert many.layout.legend.y == few.layout.legend.y < 0
 
 
 def test_shares_stand_as_two_bars_for_each_parameter_the_largest_on_top():

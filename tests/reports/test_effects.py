@@ -85,6 +85,23 @@ def test_increments_are_paired_with_the_feature_maps_that_differ_in_nothing_else
 # Cost
 
 
+# What a search has tried
+
+
+def test_each_parameter_that_varies_is_set_against_the_headline():
+    def trial(mean, **point):
+        return {"arm": str(point), "mean": mean, "point": point}
+
+    arms = [
+        trial(60.0, k=1, weight=0.1, kind="a", same=1), trial(61.0, k=3, weight=30.0, same=1),
+        trial(None, k=9, weight=1.0, kind="b", same=2), trial(62.0, k=2, weight=5.0, kind="c", same=1),
+    ]  # fmt: skip
+    k, kind, weight = effects.slices(arms)
+    assert (kind.parameter, kind.values, kind.means, kind.is_number) == ("kind", ("a", "c"), (60.0, 62.0), False)
+    assert (k.values, k.is_number, k.is_wide) == ((1, 3, 2), True, False)
+    assert (weight.parameter, weight.is_wide, len(weight.arms)) == ("weight", True, 3)
+
+
 # The failure signature
 
 

@@ -292,6 +292,14 @@ class TestTables:
             a_row("t1", 3, arm="tskd|<b>_x_", status="failed", epochs=1, reason="the loss is NaN; lower lambda"),
         ]
 
+    def test_a_confirmation_says_of_what(self, a_run):
+        found = tables.summary(a_run(*self.rows())) | {"confirms": "first_search"}
+        assert (
+            tables.markdown(found)
+            .splitlines()[2]
+            .endswith("It trains the winners of 'first\\_search' anew, on seeds that did not choose them.")
+        )
+
     def test_an_epoch_that_only_some_seeds_know_the_test_accuracy_of_has_no_column(self, a_run):
         """Where the test part is read once, the best validation epoch is the last one by luck."""
         lucky = BestValidation(epoch=9, val_top1=59.0, test_top1=61.5)

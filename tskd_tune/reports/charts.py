@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 import plotly.io
 from scipy import special
 
-from tskd_tune.reports.effects import Point, Response
+from tskd_tune.reports.effects import Point, Response, Slice
 
 COLORS = ("#2f7ed8", "#d9822b", "#2a9d70", "#c94f5b", "#8a6fc4", "#2aa3b8", "#a8892c", "#b9608f")
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -24,6 +24,8 @@ GRAY = "#7b7b7b"
 GRID = "rgba(128,128,128,0.22)"
 MOST_ARMS = 8
 LEAST_BAND = 3
+# Pixels: what an entry of a legend takes, and what the ticks and the title of an axis take above it.
+LEGEND_ROW, LEGEND_DROP = 20, 56
 BY_K_OR_DELTA: Mapping[str, str] = {"k": "k", "delta": "δ"}
 FAINT = 0.01
 
@@ -86,7 +88,7 @@ def accuracy(arms: Sequence[Curves], metric: str) -> go.Figure:
             reviewed = {epoch: values[epoch] for epoch in arm.review_epochs() if epoch in values}
             _add_reviews(figure, reviewed, index, arm.arm)
     figure.update_yaxes(range=_late_range([arm.values(metric) for arm in arms]))
-    return figure
+    return _with_legend(figure, len(arms))
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def sequences(pairs: Sequence[Pair], metric: str) -> go.Figure:
             _add_band(figure, values, index)
             _add_mean(figure, values, index, arm.arm, dash=dash)
     figure.update_yaxes(range=_late_range([arm.values(metric) for _, arm, _ in drawn]))
-    return figure
+    return _with_legend(figure, len(drawn))
 
 
 def _dashed(pair: Pair) -> list[tuple[Curves, str]]:
@@ -142,9 +144,9 @@ def sequence_differences(pairs: Sequence[Pair], metric: str, margin: float | Non
         values = pair.differences(metric)
         if values:
             _add_band(figure, values, index)
-            _add_mean(figure, values, index, f"{pair.increment.arm} less {pair.feature_map.arm}")
+            _add_mean(figure, values, index, pair.increment.arm)
     figure.update_yaxes(range=_late_range([pair.differences(metric) for pair in pairs]))
-    return figure
+    return _with_legend(figure, len(pairs))
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def response(found: Response, along: Literal["k", "delta"], title: str) -> go.Fi
         range=[values[0] - room, values[-1] + room],
     )
     figure.update_layout(hovermode="closest")
-    return figure
+    return _with_legend(figure, len(found.lines(along)))
 
 
 def _add_matched(figure: go.Figure, points: Sequence[Point], along: str) -> None:
@@ -309,7 +311,7 @@ def costs(points: Sequence[Costed], title: str, cost: str, *, joined: bool = Tru
     wide = 0 < 10 * min(point.cost for point in points) < max(point.cost for point in points)
     figure.update_xaxes(title={"text": axis}, rangemode="normal", type="log" if wide else "linear")
     figure.update_layout(hovermode="closest")
-    return figure
+    return _with_legend(figure, 2)
 
 
 def _add_costs(figure: go.Figure, points: Sequence[Costed], size: float, look: Mapping[str, str]) -> None:
@@ -349,7 +351,7 @@ class Shares:
 
 def shares(found: Shares) -> go.Figure:
     """Draw the shares of each parameter as two bars, the largest on top."""
-    figure = _figure("", 120 + 44 * len(found.parameters))
+    figure = _figure("", 80 + 40 * len(found.parameters))
     names = [_text(name) for name in found.parameters]
     for values, color, name in (
         (found.fanova, COLORS[0], "of the variance (fANOVA)"),
@@ -366,6 +368,24 @@ def shares(found: Shares) -> go.Figure:
     figure.update_xaxes(title={"text": "share (%)"}, range=[0, 100], rangemode="normal")
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_layout(barmode="group", hovermode="closest")
+    return _with_legend(figure, 2)
+
+
+def sliced(found: Slice, title: str) -> go.Figure:
+    """Draw the headline of every trial against one parameter."""
+    figure = _figure(title, 260)
+    figure.add_scatter(
+        x=list(found.values),
+        y=list(found.means),
+        mode="markers",
+        marker={"color": COLORS[0], "size": 8, "opacity": 0.7},
+        customdata=[_text(arm) for arm in found.arms],
+        hovertemplate="%{customdata}<br>%{y:.2f}<extra></extra>",
+        showlegend=False,
+    )
+    kind = "category" if not found.is_number else "log" if found.is_wide else "linear"
+    figure.update_xaxes(title={"text": _text(found.parameter)}, type=kind, rangemode="normal")
+    figure.update_layout(hovermode="closest")
     return figure
 
 
@@ -432,6 +452,13 @@ def _figure(y_title: str | None, height: int) -> go.Figure:
             "yaxis": axis | {"title": {"text": y_title, "standoff": 8}},
         }
     )
+
+
+def _with_legend(figure: go.Figure, entries: int) -> go.Figure:
+    """Make room below the title of the x axis for a legend, an entry a row as on a phone."""
+    height = figure.layout.height
+    figure.update_layout(height=height + LEGEND_ROW * entries, legend={"y": -LEGEND_DROP / (height - LEGEND_DROP)})
+    return figure
 
 
 def _add_mean(

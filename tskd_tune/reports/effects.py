@@ -1,4 +1,4 @@
-"""What the arms of a run say beside their means: k and delta, the sequence, and the method's failure.
+"""What arms say beside their means: k and delta, what was searched, the sequence, and the method's failure.
 
 Pure functions of a summary, of the resolved experiments behind it and of histories; nothing here is a verdict.
 """
@@ -14,6 +14,7 @@ from typing import Any, Literal
 LEAST_REVIEWS = 3
 FALLEN = 0.5
 FLAT = 0.9
+WIDE = 20
 
 Line = Mapping[str, Any]
 Arm = Mapping[str, Any]
@@ -107,6 +108,43 @@ def _all_but(experiment: Mapping[str, Any], *options: str) -> str:
     review = {name: value for name, value in (experiment.get("review") or {}).items() if name not in options}
     rest = {name: value for name, value in experiment.items() if name != "seed"}
     return json.dumps(rest | {"review": review}, sort_keys=True)
+
+
+# What a search has tried
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One searched parameter and the headline of every trial that has it, a mean over seeds."""
+
+    parameter: str
+    arms: tuple[str, ...]
+    values: tuple[Any, ...]
+    means: tuple[float, ...]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers, and not labels."""
+        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether its values are positive and spread over more than an order of magnitude."""
+        return self.is_number and 0 < WIDE * min(self.values) < max(self.values)
+
+
+def slices(arms: Sequence[Arm]) -> list[Slice]:
+    """Return what each searched parameter made of the headline, for those that took two values or more."""
+    known = [arm for arm in arms if arm["mean"] is not None]
+    found = []
+    for parameter in sorted({name for arm in known for name in arm["point"]}):
+        having = [arm for arm in known if parameter in arm["point"]]
+        labels, values, means = zip(
+            *((arm["arm"], arm["point"][parameter], arm["mean"]) for arm in having), strict=True
+        )
+        if len(set(values)) > 1:
+            found.append(Slice(parameter, labels, values, means))
+    return found
 
 
 # Sequences

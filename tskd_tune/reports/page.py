@@ -48,8 +48,10 @@ def html(run: RunFolder, found: tables.Summary) -> str:
     columns, lines = tables.cells(found)
     figures = {
         "accuracy": _accuracy(drawn),
-        "sequences": _sequences(found, rows, arms, experiments),
-        "responses": _responses(found, experiments),
+        # Two trials of a search that differ in one thing do so by chance.
+        "sequences": None if found["search"] else _sequences(found, rows, arms, experiments),
+        "responses": [] if found["search"] else _responses(found, experiments),
+        "slices": _slices(found) if found["search"] else [],
         "costs": _costs(found),
         "importances": _importances(found),
         "gap": _gap(arms),
@@ -221,6 +223,14 @@ def _responses(found: tables.Summary, experiments: effects.Experiments) -> list[
         }
         for index, group in enumerate(effects.responses(found["arms"], experiments)[:MOST_FIGURES])
         for along in group.varied
+    ]
+
+
+def _slices(found: tables.Summary) -> list[Markup]:
+    """Draw the headline of every trial against each parameter."""
+    title = tables.metric_title(found["headline"])
+    return [
+        _drawn(charts.sliced(one, title), f"slice-{index}") for index, one in enumerate(effects.slices(found["arms"]))
     ]
 
 

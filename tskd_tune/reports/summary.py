@@ -61,6 +61,7 @@ def summary(run: RunFolder) -> Summary:
         "run": run.name,
         "kind": run.state.kind,
         "created": run.state.created,
+        "confirms": run.state.confirms,
         "runs": _counts(rows, run.state.expected),
         "search": search,
         "headline": headline,

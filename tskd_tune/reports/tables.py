@@ -33,6 +33,7 @@ __all__ = [
     "notes",
     "pooled_lines",
     "progress",
+    "purpose",
     "rich_table",
     "setting_lines",
     "spread",
@@ -184,6 +185,12 @@ def progress(found: Summary) -> str:
     return f"{runs['finished']}{of} {plural} finished" + (f", {' and '.join(told)}" if told else "")
 
 
+def purpose(found: Summary) -> list[str]:
+    """Return a sentence on what a run is for, where that is known."""
+    search = found["confirms"]
+    return [f"It trains the winners of '{search}' anew, on seeds that did not choose them."] if search else []
+
+
 def notes(found: Summary) -> list[str]:
     """Return the sentences that belong under the table: how to read it, the teachers, what went wrong."""
     lines = ["Mean ± sample standard deviation over seeds; a run's value is that of its last epoch."]
@@ -258,7 +265,7 @@ def _few(arms: Sequence[str]) -> str:
 def markdown(found: Summary) -> str:
     """Return the report as Markdown, the same bytes for the same summary."""
     shown, rows = cells(found)
-    parts = [f"# {_plain(found['run'])}", f"{progress(found)}."]
+    parts = [f"# {_plain(found['run'])}", " ".join([f"{progress(found)}.", *map(_plain, purpose(found))])]
     if rows:
         parts.append("## Verdicts\n\n" + _bullets(verdict_lines(found)))
         parts.append("## Arms\n\n" + "\n".join(markdown_table([(c.title, c.align) for c in shown], rows)))
