@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -450,6 +451,19 @@ def test_a_sweep_is_extended_and_a_look_is_told(swept: list[Any], run: Callable[
     assert len(swept) == 2, "what is refused starts nothing"
 
 
+def test_a_torn_line_is_warned_of_once_and_a_run_without_rows_says_so(
+    finished: RunFolder, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    shutil.copytree(finished.path, tmp_path / "torn")
+    rows = tmp_path / "torn" / "rows.jsonl"
+    whole = rows.read_text()
+    rows.write_text(whole + whole[:50])
+    assert run("report", str(tmp_path / "torn")).stderr.count("the last line is torn") == 1
+    rows.write_text("")
+    text = run("report", str(tmp_path / "torn")).stdout
+    assert "nothing to compare" in text and "0 of 1 run finished" in text
+
+
 def test_a_single_training_is_neither_extended_nor_confirmed(finished: RunFolder, run: Callable[..., Any]) -> None:
     assert "only a sweep has seeds" in run("extend", str(finished.path), "--seeds", "9", code=2).stderr
     assert "which has no winners" in run("confirm", str(finished.path), "--seeds", "9", code=2).stderr
@@ -467,6 +481,7 @@ def test_the_winner_of_a_search_is_confirmed(swept: list[Any], run: Callable[...
     assert (name, storage, track, confirms) == ("sure", Path("runs"), True, "search")
     assert (sweep.seeds, sweep.resources.cpu) == ([8, 9], 2)
     assert "sure: confirms search: review=tskd; baseline; 2 seeds, 4 runs" in text
+    assert "the paper's setting is left out" in text
     assert "warning: search has 2 of its 4 runs: its winner may still change" in text
     sly = ("confirm", "search", "--seeds", "9", "--set", "seeds=[1]")
     assert "give them by --seeds" in run(*sly, code=2).stderr

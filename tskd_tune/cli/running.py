@@ -16,7 +16,7 @@ from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.results import RunFolder
 from tskd_tune.reports import importance, pareto, tables
 from tskd_tune.reports.page import write_report
-from tskd_tune.sweep.confirmation import confirmation
+from tskd_tune.sweep.confirmation import PAPER, confirmation
 from tskd_tune.sweep.extension import Addition, extended, seeds_in
 from tskd_tune.sweep.schema import Sweep
 
@@ -139,6 +139,8 @@ def confirm(
     name = name or _name(Path(f"{folder.name}-confirm"))
     arms, trainings = [point.label for point in given.space().grid()], point_count(given) * len(given.all_seeds())
     say(f"{name}: confirms {folder.name}: {'; '.join(arms)}; {len(given.all_seeds())} seeds, {trainings} runs")
+    if PAPER not in arms:
+        say("the paper's setting is left out: it is a winner itself, or its first review would come too late")
     expected, rows = folder.state.expected, len(folder.rows())
     if expected is not None and rows < expected:
         warn([f"{folder.name} has {rows} of its {expected} runs: its winner may still change"])
@@ -210,9 +212,8 @@ def _work(work: Work, progress: Progress, path: Path) -> None:
 def show_results(folder: RunFolder) -> None:
     """Show the verdicts and the table of a run, and say where its report, rows and W&B runs are."""
     found = tables.summary(folder)
-    if found["arms"]:
-        for line in [*tables.verdict_lines(found), *tables.pooled_lines(found)]:
-            say(line)
+    for line in [*tables.verdict_lines(found), *tables.pooled_lines(found)]:
+        say(line)
     show(tables.rich_table(found))
     searched = [*pareto.lines(found), *importance.lines(found)]
     for line in [*tables.under_table(found), *searched, *tables.ending_lines(found), *tables.warning_lines(found)]:

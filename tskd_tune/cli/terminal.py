@@ -63,7 +63,7 @@ def in_words(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def told(*arguments: P.args, **options: P.kwargs) -> R:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _Warner()
             try:
                 return command(*arguments, **options)
             except (typer.Exit, typer.Abort, BrokenPipeError):
@@ -98,6 +98,13 @@ def _told(error: Exception) -> int:
     return FAILED
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **to: Any) -> None:
-    if issubclass(category, UserWarning):
-        typer.echo(f"warning: {message}", err=True)
+class _Warner:
+    """Writes each warning once, however many readers of a file come upon it."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, message: Warning | str, category: type[Warning], *where: Any, **to: Any) -> None:
+        if issubclass(category, UserWarning) and str(message) not in self._told:
+            self._told.add(str(message))
+            typer.echo(f"warning: {message}", err=True)
