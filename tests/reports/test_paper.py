@@ -51,6 +51,13 @@ def beside(tmp_path):
     return make
 
 
+def test_a_run_without_the_papers_networks_is_told_so(beside):
+    experiment = {"task": {"name": "digits"}, "teacher": {"name": "resnet14"}, "student": {"name": "resnet8"}}
+    table = beside("table6", [a_row("tskd", experiment)])
+    assert table["alone"].startswith("No arm of this run has the networks and the method of a cell: it has resnet14 → ")
+    assert f"- {table['alone']}" in paper.markdown(table).replace("\\_", "_")
+
+
 def placed(table):
     return {
         (cell["column"].split(" → ")[-1], cell["row"]): [ours["arm"] for ours in cell["ours"]]
@@ -75,8 +82,9 @@ def placed(table):
     ],
 )
 def test_the_arms_of_a_papers_table_stand_at_their_cells_and_the_controls_at_none(beside, space, name, expected):
-    found = placed(beside(name, rows_of(space)))
-    assert found == {("resnet20", row): arms for row, arms in expected.items()}
+    table = beside(name, rows_of(space))
+    assert placed(table) == {("resnet20", row): arms for row, arms in expected.items()}
+    assert table["alone"] == ""
 
 
 def test_table_1_has_its_methods_for_every_pair(beside):

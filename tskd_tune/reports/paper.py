@@ -5,7 +5,7 @@ Which arm belongs to which cell is read off its resolved experiment, by the cond
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,8 @@ def beside(run: RunFolder, found: Summary, name: str) -> dict[str, Any]:
 
     Each of ``cells`` has ``column``, ``row``, ``paper`` (the number as printed) and ``ours``, a mapping for every arm
     that belongs there: ``arm``, the last epoch's ``n``, ``mean``, ``sd`` and ``interval``, ``best_test``,
-    ``comparable`` (the same data) and ``mind``, sentences on what differs.
+    ``comparable`` (the same data) and ``mind``, sentences on what differs. ``alone`` says why no arm stands anywhere;
+    it is empty where one does.
 
     Raises:
         InputError: the paper has no such table.
@@ -88,8 +89,21 @@ def beside(run: RunFolder, found: Summary, name: str) -> dict[str, Any]:
         "metric": table["metric"],
         "mark": f"paper, {runs}, no spread ({SOURCE})",
         "cells": cells,
+        "alone": "" if any(cell["ours"] for cell in cells) else _alone(experiments.values()),
         "footnotes": list(table["footnotes"]),
     }
+
+
+def _alone(experiments: Iterable[Mapping[str, Any]]) -> str:
+    """Say that none of these experiments belongs beside a cell, with the networks that they have."""
+    pairs = dict.fromkeys(
+        f"{(experiment.get('teacher') or {}).get('name', 'no teacher')} → {experiment['student']['name']}"
+        for experiment in experiments
+    )
+    return (
+        f"No arm of this run has the networks and the method of a cell: it has {', '.join(pairs) or 'no finished run'}."
+        " The files in search_spaces/ that are called table... train what the cells name."
+    )
 
 
 def _ours(
@@ -193,6 +207,7 @@ def notes(table: Mapping[str, Any]) -> list[str]:
     return [
         f"‡ {table['mark']}; {table['metric']}. The authors' code reports the best test epoch.",
         f"† {BEST_TEST_MARK}.",
+        *filter(None, [table["alone"]]),
         *(f"Paper: {note}" for note in table["footnotes"]),
     ]
 
