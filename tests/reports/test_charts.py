@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 
-from tskd_tune.reports import charts
-from tskd_tune.reports.effects import Point, Response, Slice
+from tskd_tune.reports import charts, figures
 
 
 def a_history(seeds=(1, 2), epochs=8, review_epochs=(3, 7), metric="val_top1"):
@@ -25,6 +23,12 @@ def a_history(seeds=(1, 2), epochs=8, review_epochs=(3, 7), metric="val_top1"):
                 }
             lines.append(line)
     return lines
+
+
+def a_pair(seeds=(1, 2, 3)):
+    increment = charts.curves("increment", a_history(seeds=seeds))
+    shifted = [line | {"val_top1": line["val_top1"] - line["seed"] / 10} for line in a_history(seeds=seeds)]
+    return charts.Pair(increment, charts.curves("maps", shifted))
 
 
 def test_values_by_epoch_over_seeds():
@@ -105,29 +109,23 @@ def test_telemetry_draws_what_was_measured():
 def test_the_color_of_an_arm_is_the_same_in_every_figure():
     arms = [charts.curves("none", a_history(review_epochs=())), charts.curves("tskd", a_history())]
     colors = {trace.name: trace.line.color for trace in charts.accuracy(arms, "val_top1").data if trace.mode == "lines"}
-    assert charts.telemetry(arms)[0].figure.data[0].line.color == colors["tskd"] == charts.COLORS[1]
+    assert charts.telemetry(arms)[0].figure.data[0].line.color == colors["tskd"] == figures.COLORS[1]
 
 
 def test_a_figure_is_the_same_bytes_and_closes_no_script():
     arms = [charts.curves("</script><b>x", a_history())]
-    first, second = (charts.as_html(charts.accuracy(arms, "val_top1"), "accuracy") for _ in range(2))
+    first, second = (figures.as_html(charts.accuracy(arms, "val_top1"), "accuracy") for _ in range(2))
     assert first == second
     assert 'id="figure-accuracy"' in first
     assert first.count("</script>") == first.count("<script")
     assert "<b>" not in first
 
 
-def a_pair(seeds=(1, 2, 3)):
-    increment = charts.curves("increment", a_history(seeds=seeds))
-    shifted = [line | {"val_top1": line["val_top1"] - line["seed"] / 10} for line in a_history(seeds=seeds)]
-    return charts.Pair(increment, charts.curves("maps", shifted))
-
-
 def test_sequences_share_a_color_and_differ_in_dashes():
     lines = [trace for trace in charts.sequences([a_pair(), a_pair()], "val_top1").data if trace.fill is None]
     looks = [(line.name, line.line.dash, line.line.color) for line in lines]
     assert looks == [
-        (name, dash, color) for color in charts.COLORS[:2] for name, dash in (("increment", "solid"), ("maps", "dash"))
+        (name, dash, color) for color in figures.COLORS[:2] for name, dash in (("increment", "solid"), ("maps", "dash"))
     ]
 
 
@@ -152,81 +150,18 @@ def test_the_gap_stands_against_the_review_loss_relative_to_the_first_review():
     assert (list(loss.x), list(loss.y)) == ([3, 7], pytest.approx([1.0, 0.2]))
     assert list(gap.y) == pytest.approx([1.0, 0.95])
     assert (loss.line.dash, gap.line.dash) == ("solid", "dot")
-    assert loss.line.color == gap.line.color == charts.COLORS[1]
+    assert loss.line.color == gap.line.color == figures.COLORS[1]
     assert figure.layout.yaxis.type == "log"
     assert charts.gaps([charts.curves("none", a_history(review_epochs=()))]) is None
     assert charts.gaps([charts.curves("one", a_history(review_epochs=(3,)))]) is None
     assert charts.relative({0: [0.0], 1: [1.0]}) == {}
 
 
-def a_response():
-    points = [("a", 3, 5, 12), ("b", 3, 10, 6), ("c", 6, 5, 6), ("d", 6, 10, 3)]
-    return Response(tuple(Point(arm, k, delta, n, 5, 70.0 + n, (69.0 + n, 72.0 + n)) for arm, k, delta, n in points))
-
-
-def test_a_response_has_a_line_for_each_value_of_the_other_and_joins_matched_budgets():
-    matched, five, ten = charts.response(a_response(), "k", "test top-1 (%)").data
-    assert (list(matched.x), list(matched.y), matched.line.dash) == ([3, 6], [76.0, 76.0], "dot")
-    assert (five.name, list(five.x), list(five.y), list(five.text)) == ("δ = 5", [3, 6], [82.0, 76.0], ["12", "6"])
-    assert (ten.name, list(ten.text)) == ("δ = 10", ["6", "3"])
-    assert (list(five.error_y.array), list(five.error_y.arrayminus)) == ([2.0, 2.0], [1.0, 1.0])
-    few = Response(tuple(replace(point, n=2) for point in a_response().points))
-    assert list(charts.response(few, "k", "x").data[1].error_y.array) == [0.0, 0.0]
-    figure = charts.response(a_response(), "delta", "test top-1 (%)")
-    assert [trace.name for trace in figure.data[1:]] == ["k = 3", "k = 6"]
-    assert list(figure.layout.xaxis.tickvals) == [5, 10]
-
-
-def test_costs_number_and_join_the_front():
-    points = [
-        charts.Costed("a", 60.0, 70.0, (69.0, 71.0), 1),
-        charts.Costed("<b>", 120.0, 69.0, None, None),
-        charts.Costed("c", 90.0, 72.0, None, 2),
-    ]
-    figure = charts.costs(points, "test top-1 (%)", "seconds")
-    beaten, front = figure.data
-    assert (list(beaten.x), list(beaten.customdata), beaten.mode) == ([2.0], ["&lt;b&gt;"], "markers")
-    assert (list(front.x), list(front.y), list(front.text)) == ([1.0, 1.5], [70.0, 72.0], ["1", "2"])
-    assert list(front.error_y.array) == [1.0, 0.0]
-    assert figure.layout.xaxis.title.text == "training of a seed, without evaluation (min)"
-    assert figure.layout.xaxis.type == "linear"
-    far = [charts.Costed("a", 1.0, 70.0, None, 1), charts.Costed("b", 11.0, 71.0, None, 2)]
-    assert charts.costs(far, "x", "seconds").layout.xaxis.type == "log"
-
-
-def test_a_front_of_three_objectives_is_no_line_in_the_plane_of_two():
-    points = [charts.Costed("a", 2.0**21, 70.0, None, 1), charts.Costed("b", 2.0**20, 71.0, None, 2)]
-    figure = charts.costs(points, "x", "memory", joined=False)
-    (front,) = figure.data
-    assert (front.mode, list(front.x), figure.layout.xaxis.title.text) == (
-        "markers+text", [2.0, 1.0], "peak memory (MiB)",
-    )  # fmt: skip
-    assert charts.costs(points, "x", "val loss").layout.xaxis.title.text == "val loss"
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"), [((1, 2, 3), "linear"), ((0.1, 1.0, 30.0), "log"), (("a", "b", "b"), "category")]
-)
-def test_a_slice_has_the_axis_of_its_values(values, kind):
-    figure = charts.sliced(Slice("<lambda>", ("x", "y", "<z>"), values, (60.0, 61.0, 62.0)), "val top-1 (%)")
-    assert figure.layout.xaxis.type == kind and figure.layout.xaxis.title.text == "&lt;lambda&gt;"
-    assert (tuple(figure.data[0].x), tuple(figure.data[0].y)) == (values, (60.0, 61.0, 62.0))
-    assert figure.data[0].customdata[2] == "&lt;z&gt;"
-
-
 def test_a_legend_makes_its_own_room():
     arms = [charts.curves(f"arm {n}", a_history(seeds=(1,), review_epochs=())) for n in range(8)]
     few, many = charts.accuracy(arms[:1], "val_top1"), charts.accuracy(arms, "val_top1")
-    assert many.layout.height - few.layout.height == 7 * charts.LEGEND_ROW
+    assert many.layout.height - few.layout.height == 7 * figures.LEGEND_ROW
     assert many.layout.legend.y == few.layout.legend.y < 0
-
-
-def test_shares_stand_as_two_bars_for_each_parameter_the_largest_on_top():
-    figure = charts.shares(charts.Shares(["lambda", "<k>"], [0.75, 0.25], [0.5, 0.5]))
-    variance, best = figure.data
-    assert (list(variance.y), list(variance.x), list(best.x)) == (["lambda", "&lt;k&gt;"], [75.0, 25.0], [50.0, 50.0])
-    assert "fANOVA" in variance.name and "PED-ANOVA" in best.name
-    assert (figure.layout.yaxis.autorange, list(figure.layout.xaxis.range)) == ("reversed", [0, 100])
 
 
 def test_labels_keep_their_quotes_and_lose_their_tags():
@@ -235,5 +170,5 @@ def test_labels_keep_their_quotes_and_lose_their_tags():
 
 
 def test_looks_are_told_apart_beyond_the_colors():
-    looks = [tuple(charts.look(index).items()) for index in range(4 * len(charts.COLORS))]
+    looks = [tuple(figures.look(index).items()) for index in range(4 * len(figures.COLORS))]
     assert len(set(looks)) == len(looks)

@@ -14,6 +14,7 @@ from typing import Any
 
 from tskd_tune.records.results import Row
 from tskd_tune.reports import sequential, verdicts
+from tskd_tune.reports.grouping import alike
 from tskd_tune.reports.pooled import pooled
 from tskd_tune.reports.statistics import MARGIN, Contrast
 
@@ -93,7 +94,7 @@ def _pairs(arms: Sequence[Trained], declared: Mapping[str, Any]) -> tuple[Pairs,
         return [(arm, baseline) for arm, baseline in declared["pairs"]], "The contrasts are those of the sweep file."
     named, controls = declared.get("baseline"), declared.get("controls") or {}
     pairs, baselines = [], []
-    for group in _groups(arms):
+    for group in alike(arms, _setting):
         compared = [arm for arm in group if arm.label not in controls]
         base = next((arm for arm in compared if arm.label == named), None) or _first_plain(compared or group)
         found = [(arm.label, base.label) for arm in compared if arm is not base]
@@ -104,16 +105,8 @@ def _pairs(arms: Sequence[Trained], declared: Mapping[str, Any]) -> tuple[Pairs,
     return [*pairs, *ladder], " ".join(filter(None, [_said_of(baselines, named), _said_of_controls(ladder)]))
 
 
-def _groups(arms: Sequence[Trained]) -> list[list[Trained]]:
-    """Gather the arms that share a task and a student, in the order of their first."""
-    groups: list[list[Trained]] = []
-    for arm in arms:
-        same = next((group for group in groups if group[0].setting == arm.setting), None)
-        if same is None:
-            groups.append([arm])
-        else:
-            same.append(arm)
-    return groups
+def _setting(arm: Trained) -> Mapping[str, Any]:
+    return arm.setting
 
 
 def _first_plain(group: Sequence[Trained]) -> Trained:
@@ -142,7 +135,7 @@ def _said_of(baselines: Sequence[Trained], named: str | None) -> str:
 
 def _members(contrasts: Sequence[Contrast], arms: Sequence[Trained]) -> dict[str, list[Contrast]]:
     """Gather the contrasts of one method and one baseline in several groups, by what their labels say in each."""
-    methods = {name: method for group in _groups(arms) for name, method in _methods(group).items()}
+    methods = {name: method for group in alike(arms, _setting) for name, method in _methods(group).items()}
     settings = {arm.label: arm.setting for arm in arms}
     found: dict[str, list[Contrast]] = {}
     for item in contrasts:

@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from tskd_tune import documents
 from tskd_tune.files import write_whole
 from tskd_tune.records.results import Row, RunFolder
-from tskd_tune.reports import charts, effects, importance, pareto, tables, verdicts
+from tskd_tune.reports import charts, effect_charts, effects, figures, importance, pareto, tables, verdicts
 from tskd_tune.reports.forest import forest
 from tskd_tune.reports.statistics import Contrast, contrast
 
@@ -46,7 +46,7 @@ def html(run: RunFolder, found: tables.Summary) -> str:
     drawn = arms[: charts.MOST_ARMS]
     experiments = {row.run: row.experiment for row in rows}
     columns, lines = tables.cells(found)
-    figures = {
+    drawings = {
         "accuracy": _accuracy(drawn),
         # Two trials of a search that differ in one thing do so by chance.
         "sequences": None if found["search"] else _sequences(found, rows, arms, experiments),
@@ -67,20 +67,20 @@ def html(run: RunFolder, found: tables.Summary) -> str:
         tables=tables,
         importance_lines=importance.lines(found),
         drawn=len(drawn),
-        **figures,
+        **drawings,
         legend=_legend(arms),
         plans=[_plan(arm) for arm in _plans(found["arms"])],
         runs=[_run_line(row, found["versions"]) for row in rows],
         run_titles=_run_titles(found["versions"]),
         configs=_configs(found["arms"], experiments),
         versions=_version_lines(found),
-        plotly=Markup(get_plotlyjs()) if any(figures.values()) else "",
+        plotly=Markup(get_plotlyjs()) if any(drawings.values()) else "",
         minute=minute,
     )
 
 
 def _drawn(figure: Any, name: str) -> Markup:
-    return Markup(charts.as_html(figure, name))
+    return Markup(figures.as_html(figure, name))
 
 
 # Verdicts
@@ -148,7 +148,9 @@ def _reviewing(arms: Sequence[charts.Curves]) -> list[charts.Curves]:
 
 def _legend(arms: Sequence[charts.Curves]) -> list[dict[str, str]]:
     """Return the look of each arm in what the reviews showed."""
-    return [{"arm": arm.arm, **charts.look(index)} for index, arm in enumerate(_reviewing(arms)) if arm.review_epochs()]
+    return [
+        {"arm": arm.arm, **figures.look(index)} for index, arm in enumerate(_reviewing(arms)) if arm.review_epochs()
+    ]
 
 
 def _sequences(
@@ -213,13 +215,13 @@ def _responses(found: tables.Summary, experiments: effects.Experiments) -> list[
     title = tables.metric_title(found["headline"])
     return [
         {
-            "along": charts.BY_K_OR_DELTA[along],
+            "along": effect_charts.BY_K_OR_DELTA[along],
             "arms": [point.arm for point in group.points],
             "matched": [
                 (reviews, [f"k {point.k}, δ {point.delta}" for point in points])
                 for reviews, points in group.matched().items()
             ],
-            "html": _drawn(charts.response(group, along, title), f"response-{index}-{along}"),
+            "html": _drawn(effect_charts.response(group, along, title), f"response-{index}-{along}"),
         }
         for index, group in enumerate(effects.responses(found["arms"], experiments)[:MOST_FIGURES])
         for along in group.varied
@@ -228,10 +230,8 @@ def _responses(found: tables.Summary, experiments: effects.Experiments) -> list[
 
 def _slices(found: tables.Summary) -> list[Markup]:
     """Draw the headline of every trial against each parameter."""
-    title = tables.metric_title(found["headline"])
-    return [
-        _drawn(charts.sliced(one, title), f"slice-{index}") for index, one in enumerate(effects.slices(found["arms"]))
-    ]
+    title, slices = tables.metric_title(found["headline"]), effects.slices(found["arms"])
+    return [_drawn(effect_charts.sliced(one, title), f"slice-{index}") for index, one in enumerate(slices)]
 
 
 def _costs(found: tables.Summary) -> list[dict[str, Any]]:
@@ -252,9 +252,9 @@ def _costs(found: tables.Summary) -> list[dict[str, Any]]:
 
 def _cost(found: tables.Summary, front: Mapping[str, Any], cost: str) -> Any:
     places = {point["run"]: number for number, point in enumerate(_on_front(front), start=1)}
-    intervals = {arm["runs"][0]: effects.interval(arm) for arm in found["arms"] if arm["n"] >= charts.LEAST_BAND}
+    intervals = {arm["runs"][0]: effects.interval(arm) for arm in found["arms"] if arm["n"] >= figures.LEAST_BAND}
     points = [
-        charts.Costed(
+        effect_charts.Costed(
             arm=point["arm"],
             cost=point["values"][cost],
             value=point["values"][front["metric"]],
@@ -264,7 +264,9 @@ def _cost(found: tables.Summary, front: Mapping[str, Any], cost: str) -> Any:
         for point in front["points"]
     ]
     title = cost if cost in pareto.COSTS else tables.metric_title(cost)
-    return charts.costs(points, tables.metric_title(front["metric"]), title, joined=len(front["objectives"]) == 2)
+    return effect_charts.costs(
+        points, tables.metric_title(front["metric"]), title, joined=len(front["objectives"]) == 2
+    )
 
 
 def _on_front(front: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -290,14 +292,14 @@ def _importances(found: tables.Summary) -> list[dict[str, Any]]:
             "metric": tables.metric_title(metric),
             "where": ", ".join(f"{name}={value}" for name, value in group["where"].items()),
             "trials": group["trials"],
-            "html": _drawn(charts.shares(_shares(group["shares"])), f"importance-{index}"),
+            "html": _drawn(effect_charts.shares(_shares(group["shares"])), f"importance-{index}"),
         }
         for index, (metric, group) in enumerate(groups[:MOST_FIGURES])
     ]
 
 
-def _shares(found: Sequence[Mapping[str, Any]]) -> charts.Shares:
-    return charts.Shares(
+def _shares(found: Sequence[Mapping[str, Any]]) -> effect_charts.Shares:
+    return effect_charts.Shares(
         [share["parameter"] for share in found],
         *([share[method] or 0.0 for share in found] for method in importance.METHODS),
     )

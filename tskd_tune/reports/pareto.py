@@ -7,12 +7,12 @@ on it may differ by chance.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tskd_tune.records.results import Row
+from tskd_tune.reports.grouping import alike
 
 # What an objective may be beside a metric of the validation part, and how it is said.
 COSTS: Final = {
@@ -58,16 +58,9 @@ def fronts(
     asked = search["objectives"] if search else None
     objectives = dict(asked or {headline: search["mode"] if search else "max", "seconds": "min"})
     facts = {"objectives": objectives, "metric": headline, "asked": asked is not None}
-    found = [_front(group, rows, objectives) for group in ([list(arms)] if search else _groups(arms))]
+    groups = [list(arms)] if search else alike(arms, lambda arm: arm["setting"])
+    found = [_front(group, rows, objectives) for group in groups]
     return [{**facts, **one} for one in found if len(one["points"]) >= FEWEST]
-
-
-def _groups(arms: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Gather the arms that share a task and a student, in the order of their first."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for arm in arms:
-        groups.setdefault(json.dumps(arm["setting"], sort_keys=True), []).append(arm)
-    return list(groups.values())
 
 
 def _front(

@@ -15,6 +15,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.reports import statistics as seeds
 from tskd_tune.reports.comparison import Comparison, Trained, compare
+from tskd_tune.reports.grouping import alike
 from tskd_tune.reports.importance import importance
 from tskd_tune.reports.pareto import fronts
 
@@ -195,8 +196,7 @@ def _tell_apart(arms: Sequence[dict[str, Any]]) -> None:
 def _compare_costs(arms: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """Fill in cost ratios within each task and student, and say to which arms they are."""
     timed = [arm for arm in arms if arm["cost_seconds"]]
-    groups = _distinct(arm["setting"] for arm in timed)
-    return [_compare_within([arm for arm in timed if arm["setting"] == setting]) for setting in groups]
+    return [_compare_within(group) for group in alike(timed, lambda arm: arm["setting"])]
 
 
 def _compare_within(arms: Sequence[dict[str, Any]]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from tskd_tune.files import write_whole
 from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.records.tracking import PROJECT, account, has_key, run_id, why_away
-from tskd_tune.reports import tables
+from tskd_tune.reports import effects, tables
 from tskd_tune.reports.charts import MOST_ARMS
 
 FORMAT: Final = 1
@@ -109,7 +109,7 @@ def build(run: RunFolder, found: tables.Summary, *, project: str, entity: str = 
     Without an entity the run sets are of the project that the report is saved in, and no server is asked.
     """
     where = {"entity": entity, "project": project} if entity else {}
-    arms = [arm for arm in _arms(run, found) if arm.rows]
+    arms = _arms(run, found)
     blocks = list(_blocks(run, found, arms, where))
     _name(blocks, run.name)
     title = f"{run.name}: {found['kind']}"[:TITLE_LENGTH]
@@ -148,7 +148,7 @@ def _blocks(run: RunFolder, found: tables.Summary, arms: Sequence[Arm], where: M
     if arms:
         yield from (wr.MarkdownBlock(_table(found, text)), wr.UnorderedList(tables.under_table(found)))
         yield from _curves(run, arms, where)
-        yield from _sequences(run, arms, where)
+        yield from _sequences(run, found, arms, where)
         yield from _responses(found, arms, where)
     yield wr.H2("The whole report in words", collapsed_blocks=[wr.MarkdownBlock(text)])
 
@@ -181,9 +181,9 @@ def _followed(run: RunFolder, arms: Sequence[Arm]) -> list[Any]:
     return _laid_out([_line(key, title, log) for key, title, log in wanted if key in keys])
 
 
-def _sequences(run: RunFolder, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
+def _sequences(run: RunFolder, found: tables.Summary, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
     """Compare feature maps with increments, in the arms that differ in nothing else."""
-    pairs = _pairs(arms)
+    pairs = _pairs(found, arms)
     panels = _followed(run, [arm for pair in pairs for arm in pair])
     if not pairs or not panels:
         return
@@ -195,17 +195,10 @@ def _sequences(run: RunFolder, arms: Sequence[Arm], where: Mapping[str, str]) ->
     )
 
 
-def _pairs(arms: Sequence[Arm]) -> list[list[Arm]]:
-    groups: dict[str, list[Arm]] = {}
-    for arm in arms:
-        if arm.review.get("sequence"):
-            groups.setdefault(_but_the_sequence(arm), []).append(arm)
-    return [group for group in groups.values() if len({arm.review["sequence"] for arm in group}) > 1][: MOST_ARMS // 2]
-
-
-def _but_the_sequence(arm: Arm) -> str:
-    same = {**arm.experiment, "review": {**arm.review, "sequence": None}, "seed": None}
-    return json.dumps(same, sort_keys=True)
+def _pairs(found: tables.Summary, arms: Sequence[Arm]) -> list[list[Arm]]:
+    experiments = {row.run: row.experiment for arm in arms for row in arm.rows}
+    pairs = effects.sequence_pairs(found["arms"], experiments)[: MOST_ARMS // 2]
+    return [[arms[pair.increment], arms[pair.feature_map]] for pair in pairs]
 
 
 def _responses(found: tables.Summary, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:

@@ -1,0 +1,20 @@
+"""Gathers what shares a task and a student, since nothing else is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def alike(items: Iterable[T], setting: Callable[[T], Any]) -> list[list[T]]:
+    """Gather the items whose settings are equal, in the order of their first."""
+    groups: list[list[T]] = []
+    for item in items:
+        same = next((group for group in groups if setting(group[0]) == setting(item)), None)
+        if same is None:
+            groups.append([item])
+        else:
+            same.append(item)
+    return groups
