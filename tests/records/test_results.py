@@ -117,6 +117,21 @@ class TestCreate:
         assert list(folder.document().items()) == list(document.items())
 
 
+class TestDiscard:
+    def test_a_run_in_which_nothing_was_trained_goes(self, folder):
+        folder.discard()
+        assert not folder.path.exists()
+
+    def test_what_was_trained_stays(self, folder):
+        folder.trial_path("t0").mkdir()
+        folder.discard()
+        assert folder.path.exists()
+        folder.trial_path("t0").rmdir()
+        folder.add_row(a_row())
+        folder.discard()
+        assert folder.rows() == [a_row()]
+
+
 class TestOpen:
     def test_by_path_and_by_name(self, folder, monkeypatch):
         storage = folder.path.parent

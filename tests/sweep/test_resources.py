@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,31 @@ def test_more_than_the_machine_has_is_refused_unless_a_cluster_is_named(
         run._refuse_too_large(sweep(tiny_document, gpu=1.0))
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     run._refuse_too_large(sweep(tiny_document, gpu=1.0))
+
+
+def test_what_is_refused_once_the_cluster_is_known_leaves_its_name_free(
+    tiny_document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise InputError("resources.cpu: too many")
+
+    monkeypatch.setattr(run, "_run", refuse)
+    with pytest.raises(InputError, match="too many"):
+        run.start(sweep(tiny_document), "first", tmp_path, lambda news: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_no_objective_where_no_trial_takes_a_gpu(
+    tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objectives = {"val_top1": "max", "memory": "min"}
+    search = {"name": "optuna", "trials": 2, "sampler": "nsga2", "objectives": objectives}
+    given = Sweep.read({"experiment": tiny_document, "search": search})
+    monkeypatch.setattr(run, "_cluster", lambda: {"CPU": 2.0})
+    with pytest.raises(InputError, match="memory is the peak of a GPU's, but trials take no GPU here"):
+        run._refuse_unmeasured(given)
+    monkeypatch.setattr(run, "_cluster", lambda: {"CPU": 2.0, "GPU": 1.0})
+    run._refuse_unmeasured(given)
 
 
 def test_a_teacher_gets_the_cores_that_idle_before_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:

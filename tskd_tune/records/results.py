@@ -249,6 +249,11 @@ class RunFolder:
         """
         write_whole(self.path / "sweep.yaml", documents.dump(dict(document)))
 
+    def discard(self) -> None:
+        """Remove a run in which nothing was trained; one that has anything stays as it is."""
+        if not self.trials() and not self._read_rows()[0]:
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def expect(self, rows: int) -> None:
         """Write how many rows the finished run has.
 

@@ -59,8 +59,12 @@ def start(
     folder = RunFolder.create(
         storage.absolute(), name, "sweep", sweep.plain(), expected=_expected(sweep), confirms=confirms
     )
-    with folder.alone():
-        return _run(sweep, folder, listener, track=track)
+    try:
+        with folder.alone():
+            return _run(sweep, folder, listener, track=track)
+    except InputError:
+        folder.discard()  # found before anything was trained; the name is free again
+        raise
 
 
 def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
@@ -287,6 +291,7 @@ def _ray(sweep: Sweep) -> Iterator[None]:
         ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     try:
         _refuse_too_large(sweep)
+        _refuse_unmeasured(sweep)
         yield
     finally:
         if mine:
@@ -304,6 +309,15 @@ def _refuse_too_large(sweep: Sweep) -> None:
                 f"resources.{name}: a trial asks for {amount:g}, but this machine has {there.get(name.upper(), 0):g};"
                 " lower it, or set RAY_ADDRESS to a cluster that has it"
             )
+
+
+def _refuse_unmeasured(sweep: Sweep) -> None:
+    """Refuse to search for little memory where no trial takes a GPU, of which it is measured."""
+    if "memory" in sweep.search.goals() and "gpu" not in _resources(sweep):
+        raise InputError(
+            "search.objectives: memory is the peak of a GPU's, but trials take no GPU here; leave it out, or set"
+            " resources.gpu on a machine that has one"
+        )
 
 
 def _raise_what_is_missing(folder: RunFolder, broken: Sequence[BaseException]) -> None:
