@@ -27,6 +27,7 @@ from ray.tune.search import Searcher
 from tskd_tune.errors import RunError
 from tskd_tune.reports.pareto import COSTS
 from tskd_tune.sweep.objectives import Goals, value_of
+from tskd_tune.sweep.snapshot import newest
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
 
 LOG = logging.getLogger(__name__)
@@ -67,9 +68,9 @@ class _SavedSearcher(Searcher, ABC):
             ) from error
         for name, value in state.items():
             setattr(self, name, value)
-        trials = _tune_trials(path.parent)
+        trials = newest(path.parent)
         if trials is not None:
-            self._agree_with(trials)
+            self._agree_with({trial["trial_id"]: trial["config"] for trial in trials})
         self._restored()
 
     @abstractmethod
@@ -316,15 +317,6 @@ def _failure(result: Mapping[str, Any], error: bool, values: Mapping[str, float 
         return "the trial ended with an error"
     missing = [name for name, value in values.items() if value is None]
     return f"the last result has no finite '{missing[0]}'" if missing else None
-
-
-def _tune_trials(folder: Path) -> dict[str, Config] | None:
-    """Return the configs of the trials that Tune's newest snapshot in a folder lists, by trial id."""
-    newest = max(folder.glob("experiment_state-*.json"), default=None)
-    if newest is None:
-        return None
-    states = [json.loads(state) for state, _ in json.loads(newest.read_text())["trial_data"]]
-    return {state["trial_id"]: state["config"] for state in states}
 
 
 def _text(config: Config) -> str:

@@ -35,14 +35,22 @@ class Listed:
 
 def listed(folder: Path) -> dict[str, Listed]:
     """Return the trials of the newest list in Tune's folder, by their names; none where no list can be read."""
-    newest = max(folder.glob("experiment_state-*.json"), default=None)
-    if newest is None:
-        return {}
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        states = [json.loads(state) for state, _ in json.loads(newest.read_text(encoding="utf-8"))["trial_data"]]
-        found = [_listed(state["config"], str(state["status"])) for state in states]
+        found = [_listed(state["config"], str(state["status"])) for state in newest(folder) or ()]
         return {trial.run: trial for trial in found}
     return {}
+
+
+def newest(folder: Path) -> list[dict[str, Any]] | None:
+    """Return Tune's trials as they stand in its newest list, or None where it has written none.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: the list cannot be read.
+    """
+    path = max(folder.glob("experiment_state-*.json"), default=None)
+    if path is None:
+        return None
+    return [json.loads(state) for state, _ in json.loads(path.read_text(encoding="utf-8"))["trial_data"]]
 
 
 def _listed(config: Mapping[str, Any], status: str) -> Listed:
