@@ -241,6 +241,27 @@ class TestRunsThatAreNotWhole:
         assert tables.markdown(tables.summary(RunFolder.open(run.path))) == first
 
 
+class TestAddedSeeds:
+    def notes(self, a_run, *portions, seeds=7):
+        arms = an_arm("ce", BASE[:seeds]), an_arm("tskd", BETTER[:seeds])
+        listed = list(range(1, seeds + 1))
+        return tables.summary(a_run(*arms, compare={"added": list(portions)}, seeds=listed))["family"]["notes"]
+
+    def test_a_look_that_nobody_paid_for_is_said(self, a_run):
+        (_, note) = self.notes(a_run, [6, 7])
+        assert note.startswith(
+            "Seeds 6, 7 were added when there were 5, enough to read verdicts: the p values do not pay"
+        )
+        assert "compare.looks" in note
+
+    def test_below_five_seeds_there_was_nothing_to_read(self, a_run):
+        assert len(self.notes(a_run, [4, 5], seeds=5)) == 1
+
+    def test_each_portion_counts_what_was_there(self, a_run):
+        (_, note) = self.notes(a_run, [4, 5, 6], [7])
+        assert note.startswith("Seed 7 was added when there were 6")
+
+
 class TestControls:
     ARMS = (
         ("ce", BASE, None),

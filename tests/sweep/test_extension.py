@@ -34,6 +34,8 @@ def test_wrong_seeds_are_a_sentence(text: str) -> None:
 def test_seeds_and_controls_are_added_after_what_is_there(tiny_document: dict[str, Any]) -> None:
     found = extended(sweep(tiny_document), Addition([4, 3], ["zeros"]))
     assert found.seeds == [1, 2, 4, 3] and list(found.arms) == ["control_zeros"] and found.controls is None
+    assert found.compare.added == [[4, 3]] and extended(found, Addition([9])).compare.added == [[4, 3], [9]]
+    assert extended(found, Addition(controls=["detach"])).compare.added == [[4, 3]]
     alone = Sweep.read({"experiment": {**tiny_document, "seed": 7}, "search": {"name": "grid"}})
     assert extended(alone, Addition([8])).seeds == [7, 8]
 

@@ -72,7 +72,7 @@ def compare(arms: Sequence[Trained], document: Mapping[str, Any], metric: str, e
         arm.label: arm.values(metric) for arm in arms
     }
     margin = declared.get("margin") or MARGIN
-    notes = [f"{how} {_unfinished(arms, expected)}".strip(), *_not_counted(arms, pairs, metric)]
+    notes = [f"{how} {_unfinished(arms, expected)}".strip(), *_unpaid(document), *_not_counted(arms, pairs, metric)]
     if not declared.get("looks"):
         found = verdicts.family(values, pairs, margin=margin)
         over = pooled(_members([finding.contrast for finding in found.findings], arms))
@@ -154,6 +154,22 @@ def _methods(group: Sequence[Trained]) -> dict[str, str]:
 
 
 # What does not count, and what is still missing
+
+
+def _unpaid(document: Mapping[str, Any]) -> list[str]:
+    """Say which seeds were added when there were enough for verdicts: whoever adds where one is open, looks twice."""
+    seeds, portions = document.get("seeds") or [], (document.get("compare") or {}).get("added") or []
+    counts = [len(seeds) - sum(map(len, portions[place:])) for place in range(len(portions))]
+    return [
+        f"{_seeds(portion)} added when there were {count}, enough to read verdicts: the p values do not pay for that"
+        " look. Looks that are paid for are declared before the run, by compare.looks."
+        for portion, count in zip(portions, counts, strict=True)
+        if count >= verdicts.LEAST_SEEDS
+    ]
+
+
+def _seeds(portion: Sequence[int]) -> str:
+    return f"Seeds {', '.join(map(str, portion))} were" if len(portion) > 1 else f"Seed {portion[0]} was"
 
 
 def _unfinished(arms: Sequence[Trained], expected: int | None) -> str:

@@ -49,7 +49,8 @@ def extended(sweep: Sweep, addition: Addition) -> Sweep:
     plain = sweep.plain()
     plain["experiment"] = {key: value for key, value in plain["experiment"].items() if key != "seed"}
     arms = {**sweep.arms, **(_further(sweep, addition.points) if addition.points else {})}
-    changed = {"seeds": [*known, *seeds], "arms": arms, "controls": addition.controls}
+    compare = {**plain["compare"], "added": [*sweep.compare.added, *([seeds] if seeds else [])]}
+    changed = {"seeds": [*known, *seeds], "arms": arms, "controls": addition.controls, "compare": compare}
     found = Sweep.read({**plain, **changed}).resolved()
     if not seeds and found.arms == sweep.arms:
         raise InputError(

@@ -58,6 +58,10 @@ class Compare(Options):
         description="control arm -> the arm that it controls, which is compared with it in place of the baseline; a"
         " run writes it, for the controls that it adds",
     )
+    added: list[list[int]] = Field(
+        default_factory=list,
+        description="portions of seeds that were added to a sweep that had been run; a run writes it",
+    )
     looks: list[Annotated[int, Field(ge=5)]] | None = Field(
         None, min_length=1, description="numbers of seeds at which verdicts are read; null: only when all are done"
     )
