@@ -48,7 +48,7 @@ OPTIONS = {
     "sweep": {"--name", "--storage", "--set", "--no-wandb"},
     "resume": {"--storage", "--no-wandb"},
     "extend": {"--seeds", "--controls", "--points", "--storage", "--no-wandb"},
-    "confirm": {"--seeds", "--top", "--against", "--name", "--storage", "--set", "--no-wandb"},
+    "confirm": {"--seeds", "--top", "--against", "--controls", "--name", "--storage", "--set", "--no-wandb"},
     "report": {"--format", "--json", "--paper", "--storage", "--wandb", "--what"},
     "sync": {"--entity", "--project", "--storage"},
     "status": {"--storage", "--json"},
@@ -482,6 +482,9 @@ def test_the_winner_of_a_search_is_confirmed(swept: list[Any], run: Callable[...
     assert (sweep.seeds, sweep.resources.cpu) == ([8, 9], 2)
     assert "sure: confirms search: review=tskd; baseline; 2 seeds, 4 runs" in text
     assert "the paper's setting is left out" in text
+    run("confirm", "search", "--seeds", "8,9", "--name", "controlled", "--controls", "detach, zeros")
+    controlled = swept.pop()[0].resolved()
+    assert controlled.compare.controls == {"control_detach": "review=tskd", "control_zeros": "review=tskd"}
     assert "warning: search has 2 of its 4 runs: its winner may still change" in text
     sly = ("confirm", "search", "--seeds", "9", "--set", "seeds=[1]")
     assert "give them by --seeds" in run(*sly, code=2).stderr

@@ -92,6 +92,9 @@ Name = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 NoWandb = Annotated[bool, typer.Option("--no-wandb", help="Keep no Weights & Biases runs.")]
+ControlNames = Annotated[
+    str | None, typer.Option("--controls", metavar="NAMES", help="Control arms to add, or all.", show_default=False)
+]
 ToWandb = Annotated[bool, typer.Option("--wandb", help="Save it as a Weights & Biases Report too.")]
 RUNS = Path("runs")
 
@@ -187,9 +190,7 @@ def _extend(
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="SEEDS", help="As 6-10 or 1,3,6-10.", show_default=False)
     ] = None,
-    controls: Annotated[
-        str | None, typer.Option("--controls", metavar="NAMES", help="Control arms to add, or all.", show_default=False)
-    ] = None,
+    controls: ControlNames = None,
     points: Annotated[
         Path | None,
         typer.Option("--points", metavar="FILE", help="A sweep whose new points are added.", show_default=False),
@@ -208,7 +209,7 @@ def _extend(
     running.extend(run, storage, seeds=seeds, controls=controls, points=points, track=not no_wandb)
 
 
-@app.command("confirm", epilog="Example: tskd-tune confirm search --top 2 --seeds 101-110")
+@app.command("confirm", epilog="Example: tskd-tune confirm search --seeds 101-110 --controls at_review,shuffled")
 @in_words
 def _confirm(
     run: Run,
@@ -216,6 +217,7 @@ def _confirm(
     seeds: Annotated[str, typer.Option("--seeds", metavar="SEEDS", help="Fresh ones, as 101-105.", show_default=False)],
     top: Annotated[int, typer.Option("--top", min=1, help="How many of the best points.")] = 1,
     against: Annotated[str, typer.Option("--against", metavar="ARM", help="What all are compared with.")] = "baseline",
+    controls: ControlNames = None,
     name: Name = None,
     storage: Storage = RUNS,
     settings: Settings = None,
@@ -225,10 +227,21 @@ def _confirm(
 
     The best point by the validation metric is trained beside the same student without teacher and review (the arm
     `baseline`) and beside the paper's setting (`paper`), with the validation part merged back, as a run of its own.
+    Controls of the best point say what of it helps; named here they belong to the comparison from its beginning.
     """
     from tskd_tune.cli import running
 
-    running.confirm(run, storage, settings or [], seeds=seeds, top=top, against=against, name=name, track=not no_wandb)
+    running.confirm(
+        run,
+        storage,
+        settings or [],
+        seeds=seeds,
+        top=top,
+        against=against,
+        controls=controls,
+        name=name,
+        track=not no_wandb,
+    )
 
 
 @app.command("report", epilog="Example: tskd-tune report first --json")

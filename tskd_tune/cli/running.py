@@ -98,7 +98,7 @@ def extend(
         raise InputError(f"{folder.path}: is a single training; only a sweep has seeds and arms to add to")
     addition = Addition(
         seeds=seeds_in(seeds) if seeds else [],
-        controls=None if controls is None else True if controls == "all" else controls.split(","),
+        controls=_controls(controls),
         points=None if points is None else Sweep.load(points),
     )
     after = extended(Sweep.read(folder.document()), addition)
@@ -122,6 +122,7 @@ def confirm(
     seeds: str,
     top: int,
     against: str,
+    controls: str | None,
     name: str | None,
     track: bool,
 ) -> None:
@@ -132,13 +133,15 @@ def confirm(
         RunError: something failed.
     """
     folder = RunFolder.open(run, storage)
-    chosen = confirmation(folder, seeds_in(seeds), top=top, against=against)
+    chosen = confirmation(folder, seeds_in(seeds), top=top, against=against, controls=_controls(controls))
     given = Sweep.read(documents.apply_settings(chosen.plain(), settings))
     if given.all_seeds() != chosen.all_seeds():
         raise InputError("--set seeds: a confirmation's seeds are checked to be fresh; give them by --seeds")
     name = name or _name(Path(f"{folder.name}-confirm"))
     arms, trainings = [point.label for point in given.space().grid()], point_count(given) * len(given.all_seeds())
     say(f"{name}: confirms {folder.name}: {'; '.join(arms)}; {len(given.all_seeds())} seeds, {trainings} runs")
+    for line in given.derived.left_out:
+        say(line)
     if PAPER not in arms:
         say("the paper's setting is left out: it is a winner itself, or its first review would come too late")
     expected, rows = folder.state.expected, len(folder.rows())
@@ -151,6 +154,11 @@ def confirm(
         return start(given, name, storage, lambda news: _hear(progress, news), track=track, confirms=folder.name)
 
     _work(work, Progress(trainings, epoch_count(given)), storage.absolute() / name)
+
+
+def _controls(names: str | None) -> bool | list[str] | None:
+    """Read ``all``, or names with commas between them, as the key of a sweep."""
+    return None if names is None else True if names == "all" else [name.strip() for name in names.split(",")]
 
 
 def point_count(given: Sweep) -> int:

@@ -26,7 +26,9 @@ BASELINE, PAPER = "baseline", "paper"
 MERGED_PARTS = {"validation": "training"}
 
 
-def confirmation(folder: RunFolder, seeds: Sequence[int], *, top: int = 1, against: str = BASELINE) -> Sweep:
+def confirmation(
+    folder: RunFolder, seeds: Sequence[int], *, top: int = 1, against: str = BASELINE, controls: Any = None
+) -> Sweep:
     """Return the grid that confirms the best points of a search.
 
     Args:
@@ -34,6 +36,7 @@ def confirmation(folder: RunFolder, seeds: Sequence[int], *, top: int = 1, again
         seeds: fresh ones.
         top: how many points.
         against: the arm that all are compared with: ``baseline``, or an arm of the search, which then is trained too.
+        controls: control arms of the best point that reviews, as the key of a sweep; None for none.
 
     Raises:
         InputError: the run is no sweep that measured a validation metric, a seed was used by it, it has fewer points,
@@ -63,6 +66,7 @@ def confirmation(folder: RunFolder, seeds: Sequence[int], *, top: int = 1, again
             "resources": sweep.resources.plain(),
             "compare": {"baseline": against, "margin": sweep.compare.margin},
             "max_failures": sweep.max_failures,
+            "controls": controls,
         }
     )
 
