@@ -20,7 +20,7 @@ TABLE_5_CONTROLS = ["zeros", "shuffled", "reversed", "random_memory"]
 
 
 def load(name: str, *settings: str) -> Sweep:
-    root = ("experiment.task.root=somewhere",) if name in ("image_folder", "rivals_images") else ()
+    root = ("experiment.task.root=somewhere",) if "image" in name else ()
     return Sweep.load(FOLDER / f"{name}.yaml", [*root, *settings])
 
 

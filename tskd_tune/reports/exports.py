@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tskd_tune.records.results import Row
-from tskd_tune.reports.tables import Align, Summary, cells, under_table, verdict_lines
+from tskd_tune.reports.tables import Align, Summary, cells, pooled_lines, under_table, verdict_lines
 from tskd_tune.reports.verdicts import p_text
 from tskd_tune.reports.words import MISSING
 
@@ -56,7 +56,8 @@ def latex(found: Summary) -> str:
     titles = [(column.title, column.align) for column in columns]
     parts = [r"% Needs \usepackage{booktabs}."]
     if found["family"]:
-        parts.append(latex_table(_VERDICT_TITLES, _verdict_cells(found["family"]), verdict_lines(found)))
+        notes = [*verdict_lines(found), *pooled_lines(found)]
+        parts.append(latex_table(_VERDICT_TITLES, _verdict_cells(found["family"]), notes))
     parts.append(latex_table(titles, rows, under_table(found)))
     return "\n\n".join(parts) + "\n"
 
