@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,7 +22,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.session import Identity, Session
-from tskd_tune.records.tracking import WandbTracker
+from tskd_tune.records.tracking import Place, WandbTracker
 from tskd_tune.training import checkpoint
 from tskd_tune.training.teachers import TeacherCache
 
@@ -65,6 +65,7 @@ class Shipped:
     Attributes:
         folder: the run's folder, for W&B's offline files; None tracks nothing.
         teachers: key -> the teacher and the content of its file, for machines that do not share a cache.
+        place: where W&B runs go.
     """
 
     sweep: str
@@ -72,6 +73,7 @@ class Shipped:
     metric: str
     mode: str
     teachers: Mapping[str, tuple[TeacherFile, bytes]]
+    place: Place = field(default_factory=Place)
 
 
 class SweepTrial(tune.Trainable):
@@ -178,7 +180,12 @@ class SweepTrial(tune.Trainable):
         tracker = None
         if self.shipped.folder is not None:
             tracker = WandbTracker(
-                self.shipped.folder, sweep=self.shipped.sweep, run=given.run, seed=seed, arm=given.arm
+                self.shipped.folder,
+                sweep=self.shipped.sweep,
+                run=given.run,
+                seed=seed,
+                arm=given.arm,
+                place=self.shipped.place,
             )
         identity = Identity(given.run, given.arm, given.point)
         return Session(experiment, self._teacher(given, experiment), identity, tracker)

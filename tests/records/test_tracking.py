@@ -14,7 +14,7 @@ import pytest
 import wandb
 
 from tskd_tune.records import tracking
-from tskd_tune.records.tracking import PHASES, WandbTracker, run_id
+from tskd_tune.records.tracking import PHASES, Place, WandbTracker, run_id
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 LEET = Path(sys.executable).with_name("wandb")
@@ -139,7 +139,7 @@ def fake(monkeypatch):
 
     def use(init, **settings):
         known = {"mode": "online", "project": None, "api_key": None, "identity_token_file": None}
-        known |= {"base_url": "https://api.example.org"} | settings
+        known |= {"entity": None, "base_url": "https://api.example.org"} | settings
         monkeypatch.setattr(wandb, "setup", lambda settings: SimpleNamespace(settings=SimpleNamespace(**known)))
         monkeypatch.setattr(tracking.urllib.request, "urlopen", answering)
         monkeypatch.setattr(wandb, "init", lambda **named: asked.append(named) or init(**named))
@@ -263,6 +263,16 @@ def test_the_environment_decides_mode_and_project(tmp_path, fake, monkeypatch):
     began(tracker)
     assert (asked[1]["mode"], asked[1]["project"]) == ("offline", "tskd-tune")
     assert "there is no key" in tracker.warning
+
+
+def test_the_sweep_names_project_and_entity_where_the_environment_does_not(tmp_path, fake):
+    place = Place.of({"wandb": {"project": "theirs", "entity": "lab"}})
+    asked = fake(lambda **named: FakeRun(), api_key=KEY, mode="offline")
+    began(a_tracker(tmp_path, place=place))
+    fake(lambda **named: FakeRun(), api_key=KEY, mode="offline", project="mine", entity="me")
+    began(a_tracker(tmp_path, place=place))
+    assert [(named["project"], named["entity"]) for named in asked] == [("theirs", "lab"), ("mine", "me")]
+    assert Place.of({}) == Place(None, None)
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,13 @@ def test_a_report_that_was_saved_is_remembered_until_the_place_changes(
     assert wandb_report.publish(folder).url is None
 
 
+def test_the_sweep_names_the_place(a_run: Callable[..., RunFolder]) -> None:
+    folder = a_run(ARMS)
+    folder.replace_document({**folder.document(), "wandb": {"project": "theirs", "entity": "lab"}})
+    kept = json.loads(wandb_report.publish(folder).path.read_text())
+    assert (kept["project"], kept["entity"]) == ("theirs", "lab")
+
+
 def test_offline_mode_asks_no_server(a_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)

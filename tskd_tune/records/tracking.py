@@ -15,6 +15,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlparse
@@ -39,6 +40,27 @@ class Tracker(Protocol):
         """Send the last facts and end."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a sweep's YAML sends W&B runs; W&B's own variables and files stand above it."""
+
+    project: str | None = None
+    entity: str | None = None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Place:
+        """Read the place that a resolved sweep names; a single training names none."""
+        return cls(**(document.get("wandb") or {}))
+
+    def project_in(self, known: Any) -> str:
+        """Return the project, given W&B's settings."""
+        return str(known.project or self.project or PROJECT)
+
+    def entity_in(self, known: Any) -> str | None:
+        """Return the user or team, given W&B's settings; None for the key's own."""
+        return known.entity or self.entity
+
+
 class WandbTracker:
     """One W&B run; several may be open in one process.
 
@@ -57,6 +79,7 @@ class WandbTracker:
         run: str,
         seed: int,
         arm: str,
+        place: Place = Place(),
         job_type: str = "train",
         deadline: float = 20.0,
     ) -> None:
@@ -71,6 +94,7 @@ class WandbTracker:
             "job_type": job_type,
         }
         self.facts = {"sweep": sweep, "trial": run, "seed": seed, "arm": arm}
+        self.place = place
         self.deadline = deadline
         self.warning: str | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -127,7 +151,8 @@ class WandbTracker:
         self._wandb_run.define_metric("*", step_metric="epoch")
 
     def _init(self, wandb: Any, facts: dict[str, Any], known: Any) -> Any:
-        common = {"project": known.project or PROJECT, "config": facts, "settings": self._settings(wandb)}
+        where = {"project": self.place.project_in(known), "entity": self.place.entity_in(known)}
+        common = {**where, "config": facts, "settings": self._settings(wandb)}
         reason = _why_offline(known, self.deadline / 4)
         if reason is None:
             try:

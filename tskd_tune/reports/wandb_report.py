@@ -22,7 +22,7 @@ from tskd_tune.errors import RunError
 from tskd_tune.files import write_whole
 from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.results import Row, RunFolder
-from tskd_tune.records.tracking import PROJECT, account, has_key, run_id, why_away
+from tskd_tune.records.tracking import Place, account, has_key, run_id, why_away
 from tskd_tune.reports import effects, tables
 from tskd_tune.reports.charts import MOST_ARMS
 
@@ -75,7 +75,8 @@ class Arm:
 def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) -> Published:
     """Write a report's spec beside the run, and save the report online where there is a key.
 
-    Saved again, a report is updated in its place. Entity, project and server are those of W&B's own variables.
+    Saved again, a report is updated in its place. Entity, project and server are those of W&B's own variables, else
+    the first two are the sweep's.
 
     Args:
         run: a run with rows.
@@ -85,11 +86,11 @@ def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) 
     Raises:
         RunError: the records cannot be read, the folder cannot be written, or the server is away or refuses.
     """
-    known, path = account(), run.path / FILE
-    project = known.project or PROJECT
-    before = _before(path, known.base_url, known.entity, project)
+    known, path, place = account(), run.path / FILE, Place.of(run.document())
+    project, entity = place.project_in(known), place.entity_in(known)
+    before = _before(path, known.base_url, entity, project)
     found = tables.summary(run)
-    _write(path, run, build(run, found, project=project), {"server": known.base_url, "entity": known.entity} | before)
+    _write(path, run, build(run, found, project=project), {"server": known.base_url, "entity": entity} | before)
     if known.mode in ("offline", "dryrun", "disabled"):
         return Published(path, why_not=f"WANDB_MODE is {known.mode}")
     if not has_key(known):
@@ -97,7 +98,7 @@ def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) 
     away = why_away(known.base_url, patience)
     if away:
         raise RunError(f"{away}; the report's spec is in {path}, publish it with: {_command(run)}")
-    report = _within(deadline, lambda: _saved(run, found, known.entity, project, before), path, _command(run))
+    report = _within(deadline, lambda: _saved(run, found, entity, project, before), path, _command(run))
     saved = {"server": known.base_url, "entity": report.entity, "id": report.id, "url": report.url}
     _write(path, run, report, saved)
     return Published(path, report.url)

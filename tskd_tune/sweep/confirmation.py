@@ -66,6 +66,7 @@ def confirmation(
             "resources": sweep.resources.plain(),
             "compare": {"baseline": against, "margin": sweep.compare.margin},
             "max_failures": sweep.max_failures,
+            "wandb": sweep.wandb.plain(),
             "controls": controls,
         }
     )

@@ -19,6 +19,7 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.news import Listener
 from tskd_tune.records.results import RunFolder
+from tskd_tune.records.tracking import Place
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.looks import look_news, stages, take
@@ -119,6 +120,7 @@ def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) ->
             metric=sweep.search.metric,
             mode=sweep.search.mode,
             teachers=prepare(_teachers(sweep), _resources(sweep), listener),
+            place=Place(**sweep.wandb.plain()),
         )
         trainable = tune.with_resources(tune.with_parameters(SweepTrial, shipped=shipped), _resources(sweep))
         ends = _ends_of_search if sweep.is_judged else _ends_of_grid

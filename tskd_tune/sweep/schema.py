@@ -41,6 +41,13 @@ class Resources(Options):
     )
 
 
+class Wandb(Options):
+    """Where W&B runs and Reports go; W&B's own variables stand above it."""
+
+    project: Annotated[str, Field(min_length=1)] | None = Field(None, description="null: tskd-tune")
+    entity: Annotated[str, Field(min_length=1)] | None = Field(None, description="user or team; null: the key's own")
+
+
 class Compare(Options):
     """What the report compares, and by what measure: declared before the numbers are in."""
 
@@ -96,6 +103,7 @@ class Sweep(Options):
         default_factory=dict,
         description="further arms of a grid, each a whole experiment by its label; a run writes its controls out here",
     )
+    wandb: Wandb = Field(default_factory=Wandb)
     max_failures: NonNegativeInt = Field(3, description="how often a trial goes on from its checkpoint after a crash")
 
     @model_validator(mode="after")
