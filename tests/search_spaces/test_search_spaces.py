@@ -63,6 +63,19 @@ def test_every_file_says_first_what_it_asks_costs_and_how_it_runs(file: Path):
     assert "?" in head or file.stem == "table5_sequence_wrn"
 
 
+@pytest.mark.parametrize("name", SIZES)
+def test_one_key_adds_controls_of_an_arm_that_is_none_itself(name: str):
+    resolved = load(name, "controls=true").resolved()
+    added = {point.label: resolved.experiment_at(point) for point in resolved.space().grid()}
+    assert len(added) > SIZES[name] and set(resolved.compare.controls) <= set(added)
+    controlled = set(resolved.compare.controls.values()) - set(resolved.arms)
+    assert controlled
+    for label in controlled:
+        review = added[label].review
+        assert review is not None and review.sequence_order == "forward", label
+        assert review.target.plain()["prediction_scale"] != 0, label
+
+
 @pytest.mark.parametrize(("name", "points"), SIZES.items())
 def test_the_number_of_runs_that_a_file_states(name: str, points: int):
     sweep = load(name)

@@ -118,6 +118,19 @@ def test_a_matched_budget_that_is_an_arm_already_is_compared_by_that_arms_name(t
     assert resolved.check() == []
 
 
+@pytest.mark.parametrize(
+    "own",
+    [{"target": {"prediction_scale": 0.0}}, {"target": {"gradient": "detach"}}, {"sequence_order": "zeros"}],
+)
+def test_an_arm_that_is_a_control_itself_is_not_controlled(own: dict[str, Any], tiny_document: dict[str, Any]) -> None:
+    given = sweep(tiny_document, controls=["reversed"])
+    first = {"plain": {"review": None}, "own": {"review": own}}
+    either = Sweep.read({**given.plain(), "experiment": {**given.experiment, "choice": {**first, "tskd": {}}}})
+    assert either.resolved().compare.controls == {"control_reversed": "tskd"}
+    alone = Sweep.read({**given.plain(), "experiment": {**given.experiment, "choice": first}})
+    assert alone.resolved().compare.controls == {"control_reversed": "own"}
+
+
 def test_a_resolved_sweep_has_its_controls_written_out(tiny_document: dict[str, Any]) -> None:
     given = sweep(tiny_document, controls=["zeros", "detach"])
     resolved = given.resolved()

@@ -1,9 +1,9 @@
 """Control arms by one key: what a review has to beat before its effect can be called its own.
 
-A control changes the first arm that reviews, or a named one, and leaves all else of it as it is. A claim climbs a
-ladder: above ``ce_kl``, then above ``at_review`` (nothing is predicted: attention transfer in the review epochs), then
-above ``shuffled`` and ``zeros``. ``matched_budget`` tells the distance of memories from the number of reviews, which
-shrinks with it; ``max_reviews`` varies that number alone.
+A control changes the first arm that reviews and is no control itself, or a named one, and leaves all else of it as it
+is. A claim climbs a ladder: above ``ce_kl``, then above ``at_review`` (nothing is predicted: attention transfer in the
+review epochs), then above ``shuffled`` and ``zeros``. ``matched_budget`` tells the distance of memories from the number
+of reviews, which shrinks with it; ``max_reviews`` varies that number alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ MULTIPLES = (2, 3)
 class Controls(Options):
     """Which controls are added, and to what."""
 
-    of: str | None = Field(None, description="the label of the arm that they change; null: the first that reviews")
+    of: str | None = Field(
+        None, description="the label of the arm that they change; null: the first that reviews and is no control itself"
+    )
     arms: list[Name] | None = Field(None, min_length=1, description="which; null: all that fit")
 
 
@@ -225,7 +227,8 @@ def _base(controls: Controls, points: Sequence[Point], experiments: Mapping[str,
         reviewing = [label for label, experiment in experiments.items() if experiment.review is not None]
         if not reviewing and len(experiments) == len(points):
             raise InputError("controls: no arm of the sweep reviews, so there is nothing to control; leave the key out")
-        return by_label[reviewing[0]] if reviewing else None
+        whole = [label for label in reviewing if not _is_control(experiments[label])]
+        return by_label[(whole or reviewing)[0]] if reviewing else None
     if controls.of not in by_label:
         raise InputError(f"controls.of: there is no arm '{controls.of}'{did_you_mean(controls.of, by_label)}")
     if controls.of not in experiments:
@@ -233,6 +236,14 @@ def _base(controls: Controls, points: Sequence[Point], experiments: Mapping[str,
     if experiments[controls.of].review is None:
         raise InputError(f"controls.of: the arm '{controls.of}' has no review to control; name one that has")
     return by_label[controls.of]
+
+
+def _is_control(experiment: Experiment) -> bool:
+    """Tell whether a review leaves out what the method is about, as the control arms of a sweep's own do."""
+    review = experiment.plain()["review"]
+    target = review["target"]
+    left_out = target["prediction_scale"] == 0, target["gradient"] == "detach", review["sequence_order"] != "forward"
+    return any(left_out)
 
 
 def _readable(point: Point, read: Callable[[Point], Experiment]) -> Experiment | None:

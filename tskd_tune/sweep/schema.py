@@ -97,7 +97,9 @@ class Sweep(Options):
     resources: Resources = Field(default_factory=Resources)
     compare: Compare = Field(default_factory=Compare)
     controls: ControlsOption = Field(
-        None, description="control arms of the first arm that reviews: true, a list of names, or {of: arm, arms: [...]}"
+        None,
+        description="control arms of the first arm that reviews and is no control itself: true, a list of names, or"
+        " {of: arm, arms: [...]}",
     )
     arms: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
