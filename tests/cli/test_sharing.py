@@ -22,8 +22,9 @@ from tskd_tune.records import offline
 from tskd_tune.records.results import Cost, Row, RunFolder
 from tskd_tune.records.tracking import WandbTracker
 
+pytestmark = pytest.mark.usefixtures("no_wandb_account")
+
 KEY = "0123456789abcdef" * 2 + "01234567"
-VARIABLES = ("API_KEY", "MODE", "PROJECT", "ENTITY", "BASE_URL", "DIR", "SILENT", "QUIET")
 
 
 class Server:
@@ -130,17 +131,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     yield served
     served.http.shutdown()
     served.http.server_close()
-
-
-@pytest.fixture(autouse=True)
-def _no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in (*(f"WANDB_{name}" for name in VARIABLES), "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "home"))
-    wandb.teardown()
-    yield
-    wandb.teardown()
 
 
 @pytest.fixture(scope="module")

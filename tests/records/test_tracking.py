@@ -16,6 +16,8 @@ import wandb
 from tskd_tune.records import tracking
 from tskd_tune.records.tracking import PHASES, Place, WandbTracker, run_id
 
+pytestmark = pytest.mark.usefixtures("no_wandb_account")
+
 KEY = "0123456789abcdef" * 2 + "01234567"
 LEET = Path(sys.executable).with_name("wandb")
 
@@ -23,17 +25,6 @@ LEET = Path(sys.executable).with_name("wandb")
 def a_tracker(folder, seed=1, deadline=20.0, **changes):
     names = {"sweep": "first", "run": "t0", "arm": "tskd", "job_type": "sweep"} | changes
     return WandbTracker(folder, seed=seed, deadline=deadline, **names)
-
-
-@pytest.fixture(autouse=True)
-def no_account(monkeypatch, tmp_path):
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_BASE_URL", "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "home"))
-    wandb.teardown()
-    yield
-    wandb.teardown()
 
 
 def inspected(folder):

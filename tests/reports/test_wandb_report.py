@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from tskd_tune.records.results import Cost, PlanRecord, Row, RunFolder
 from tskd_tune.reports import tables, wandb_report
 from tskd_tune.reports.charts import MOST_ARMS
 
+pytestmark = pytest.mark.usefixtures("no_wandb_account")
+
 INCREMENT = {"sequence": "increment", "k": 3, "delta": 5, "lambda": 1.0}
 ARMS: dict[str, Any] = {
     "none": None,
@@ -23,18 +25,6 @@ ARMS: dict[str, Any] = {
     "feature_map": INCREMENT | {"sequence": "feature_map"},
     "k=6": INCREMENT | {"k": 6},
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in ("API_KEY", "MODE", "PROJECT", "ENTITY", "BASE_URL"):
-        monkeypatch.delenv(f"WANDB_{name}", raising=False)
-    monkeypatch.delenv("NETRC", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "home"))
-    wandb.teardown()
-    yield
-    wandb.teardown()
 
 
 def a_row(run: str, seed: int, arm: str, review: dict[str, Any] | None) -> Row:

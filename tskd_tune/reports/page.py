@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tskd_tune.files import write_whole
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.reports import charts, effect_charts, effects, figures, importance, pareto, tables, verdicts
 from tskd_tune.reports.forest import forest
+from tskd_tune.reports.plan_strip import strips
 from tskd_tune.reports.statistics import Contrast, contrast
 
 MOST_OPEN = 12
@@ -69,7 +69,7 @@ def html(run: RunFolder, found: tables.Summary) -> str:
         drawn=len(drawn),
         **drawings,
         legend=_legend(arms),
-        plans=[_plan(arm) for arm in _plans(found["arms"])],
+        plans=strips(found["arms"]),
         runs=[_run_line(row, found["versions"]) for row in rows],
         run_titles=_run_titles(found["versions"]),
         configs=_configs(found["arms"], experiments),
@@ -316,43 +316,6 @@ def _gap(arms: Sequence[charts.Curves]) -> dict[str, Any] | None:
         "failed": [found.sentence for found in signatures if found.failed],
         "others": [found.sentence for found in signatures if not found.failed],
     }
-
-
-# The plan
-
-
-def _plans(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Group the arms that follow the same plan; arms without a review have none to draw."""
-    found: list[dict[str, Any]] = []
-    for arm in arms:
-        if not arm["plan"]["review"] and not arm["plan"]["memorize"]:
-            continue
-        plan = {**arm["plan"], "epochs": arm["epochs_planned"]}
-        same = next((group for group in found if group["plan"] == plan), None)
-        if same is None:
-            found.append({"plan": plan, "arms": [arm["arm"]]})
-        else:
-            same["arms"].append(arm["arm"])
-    return found
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A stroke in the drawing of a plan, in percent of its width."""
-
-    left: float
-    width: float
-    kind: str
-
-
-def _plan(group: Mapping[str, Any]) -> dict[str, Any]:
-    plan = group["plan"]
-    step = 100 / max(plan["epochs"], 1)
-    width = max(step, 0.45)
-    marks = [
-        Mark(round(epoch * step, 3), round(width, 3), kind) for kind in ("memorize", "review") for epoch in plan[kind]
-    ]
-    return {**plan, "arms": group["arms"], "marks": marks}
 
 
 # Every run

@@ -7,7 +7,6 @@ same student without teacher and review, and beside the paper's setting.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from statistics import fmean
@@ -18,6 +17,7 @@ from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.schema import Sweep
 
 Document = dict[str, Any]
@@ -56,7 +56,7 @@ def confirmation(
         if against not in named:
             raise InputError(f"--against: {folder.name} has no arm '{against}'{did_you_mean(against, [*arms, *named])}")
         arm = _whole(named[against].experiment)
-        against = next((name for name, other in arms.items() if _identity(other) == _identity(arm)), against)
+        against = next((name for name, other in arms.items() if identity(other) == identity(arm)), against)
         arms[against] = arm
     return Sweep.read(
         {
@@ -94,19 +94,19 @@ def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
     metric, sign = sweep.search.metric, -1 if sweep.search.mode == "max" else 1
     points: dict[str, list[Row]] = {}
     for row in rows:
-        points.setdefault(_identity(row.experiment), []).append(row)
+        points.setdefault(identity(row.experiment), []).append(row)
     means = {}
-    for identity, group in points.items():
+    for point, group in points.items():
         values = [row.metrics.get(metric) for row in group if row.status == "done"]
         known = [value for value in values if value is not None]
         if {row.seed for row in group if row.status == "done"} >= set(sweep.all_seeds()) and len(known) == len(values):
-            means[identity] = sign * fmean(known)
+            means[point] = sign * fmean(known)
     if not means:
         raise InputError(
             f"no point has all its seeds done with a '{metric}', by which winners are chosen; finish the run with"
             " `tskd-tune resume`, or search with a validation part (task.validation)"
         )
-    return [points[identity][0] for identity in sorted(means, key=lambda each: (means[each], points[each][0].run))]
+    return [points[point][0] for point in sorted(means, key=lambda each: (means[each], points[each][0].run))]
 
 
 def _whole(experiment: Document) -> Document:
@@ -158,11 +158,7 @@ def _distinct(arms: dict[str, Document]) -> dict[str, Document]:
     names: dict[str, str] = {}
     for name, arm in arms.items():
         if name == BASELINE:
-            names[_identity(arm)] = name
+            names[identity(arm)] = name
         else:
-            names.setdefault(_identity(arm), name)
-    return {name: arms[name] for name in arms if names[_identity(arms[name])] == name}
-
-
-def _identity(experiment: Document) -> str:
-    return json.dumps({key: value for key, value in experiment.items() if key != "seed"}, sort_keys=True)
+            names.setdefault(identity(arm), name)
+    return {name: arms[name] for name in arms if names[identity(arms[name])] == name}

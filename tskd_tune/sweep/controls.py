@@ -179,7 +179,7 @@ def derive(controls: Controls, points: Sequence[Point], read: Callable[[Point], 
     base = _base(controls, points, experiments)
     if base is None:  # the points are wrong, and whoever checks them says how
         return Derived({}, [], {})
-    trained = {identity(experiment): label for label, experiment in experiments.items()}
+    trained = {identity(experiment.plain()): label for label, experiment in experiments.items()}
     arms: dict[str, Document] = {}
     left_out: list[str] = []
     names: dict[str, str] = {}
@@ -214,7 +214,7 @@ def _candidates(
         label, document = f"control_{name}{variant.suffix}", merge(base.experiment, variant.change)
         beside = base.label if variant.beside is None else f"control_{name}{variant.beside}"
         try:
-            arms.append(_Arm(label, document, identity(read(Point({}, document, label))), beside))
+            arms.append(_Arm(label, document, identity(read(Point({}, document, label)).plain()), beside))
         except InputError as error:
             misfits.append(f"controls.{name}: does not fit '{base.label}' ({str(error).splitlines()[0]})")
     return arms, misfits
@@ -252,6 +252,6 @@ def _readable(point: Point, read: Callable[[Point], Experiment]) -> Experiment |
     return None
 
 
-def identity(experiment: Experiment) -> str:
-    """Return what an experiment is, apart from its seed."""
-    return json.dumps({key: value for key, value in experiment.plain().items() if key != "seed"}, sort_keys=True)
+def identity(experiment: Document) -> str:
+    """Return what an experiment, as plain data, is apart from its seed."""
+    return json.dumps({key: value for key, value in experiment.items() if key != "seed"}, sort_keys=True)

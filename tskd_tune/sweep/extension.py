@@ -66,11 +66,11 @@ def _further(sweep: Sweep, other: Sweep) -> dict[str, dict[str, Any]]:
         raise InputError(f"--points: a grid's points can be added, but the search there is '{other.search.name}'")
     if problems := other.check():
         raise InputError("\n".join(f"--points: {problem}" for problem in problems))
-    trained = {identity(sweep.experiment_at(point)): point.label for point in sweep.space().grid()}
+    trained = {identity(sweep.experiment_at(point).plain()): point.label for point in sweep.space().grid()}
     found: dict[str, dict[str, Any]] = {}
     for point in other.space().grid():
         # Threads are the resources of the sweep that trains.
-        if identity(sweep.experiment_at(point)) in trained:
+        if identity(sweep.experiment_at(point).plain()) in trained:
             continue
         if point.label in trained.values():
             raise InputError(

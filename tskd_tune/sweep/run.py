@@ -20,6 +20,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.records.news import Listener
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.tracking import Place
+from tskd_tune.reports.importance import JOURNAL
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.looks import look_news, stages, take
@@ -135,7 +136,7 @@ def _ends_of_search(sweep: Sweep, folder: RunFolder, trainable: Any, listener: L
     restored = _restored(folder, trainable)
     if restored is None:
         describe = partial(_config, sweep.plain(), sweep.all_seeds())
-        searcher = sweep.searcher_for(sweep.space(), describe, folder.path / "study.journal")
+        searcher = sweep.searcher_for(sweep.space(), describe, folder.path / JOURNAL)
         restored = _tuner(sweep, folder, trainable, *searcher)
     return list(_fitted(restored, folder).errors)
 

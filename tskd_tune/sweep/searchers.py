@@ -25,13 +25,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search import Searcher
 
 from tskd_tune.errors import RunError
+from tskd_tune.reports.importance import STUDY
 from tskd_tune.reports.pareto import COSTS
 from tskd_tune.sweep.objectives import Goals, value_of
 from tskd_tune.sweep.snapshot import newest
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
 
 LOG = logging.getLogger(__name__)
-STUDY = "sweep"
 # The attribute of a trial that keeps the point that it was told to start from.
 START = "start"
 Config = dict[str, Any]
