@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -24,6 +22,7 @@ from tskd_tune.reports.importance import JOURNAL
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.looks import look_news, stages, take
+from tskd_tune.sweep.ray_session import session
 from tskd_tune.sweep.recorder import Recorder
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.searchers import ListedPoints
@@ -114,7 +113,9 @@ def _sweep_folder(folder: RunFolder) -> RunFolder:
 
 
 def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
-    with _ray(sweep), Recorder.recording(folder, listener):
+    with session(), Recorder.recording(folder, listener):
+        _refuse_too_large(sweep)
+        _refuse_unmeasured(sweep)
         shipped = Shipped(
             sweep=folder.name,
             folder=folder.path if track else None,
@@ -270,35 +271,6 @@ def _capacity(sweep: Sweep) -> int:
 def _cluster() -> dict[str, float]:
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return resources
-
-
-@contextmanager
-def _ray(sweep: Sweep) -> Iterator[None]:
-    """Join the cluster that there is, or start one on this machine; leave it as it was found."""
-    quiet = {
-        # Under `uv run` Ray would build a second environment for its workers.
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        # Every checkpoint of a short epoch forces a snapshot, which is what a resume wants.
-        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",
-        # A trial that takes no GPU sees none, so that it trains where its resources say.
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    }
-    for name, value in quiet.items():
-        os.environ.setdefault(name, value)
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    mine = not ray.is_initialized()
-    if mine:
-        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-    try:
-        _refuse_too_large(sweep)
-        _refuse_unmeasured(sweep)
-        yield
-    finally:
-        if mine:
-            ray.shutdown()
 
 
 def _refuse_too_large(sweep: Sweep) -> None:
