@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 # Ground to roof; the rooms of one floor are strangers to one another.
 FLOORS = [
     ["errors"],
+    ["places", "parsing"],
     ["registry", "output", "documents", "files"],
     ["method"],
     ["networks", "tasks", "distillers", "teaching"],

@@ -238,7 +238,10 @@ def test_a_file_is_read_with_settings_and_extends(tmp_path: Path) -> None:
     ("document", "sentence"),
     [
         ({"experiment": DOCUMENT, "search": {"name": "grid"}}, "is a sweep .*tskd-tune sweep"),
-        ({**DOCUMENT, "seed": 1, "training": {"lr": {"uniform": [0.1, 0.2]}}}, r"leaves training.lr open \(uniform\)"),
+        (
+            {**DOCUMENT, "seed": 1, "training": {"lr": {"uniform": [0.1, 0.2]}}},
+            r"training.lr: is left open \(uniform\)",
+        ),
         ({**DOCUMENT, "sed": 1}, "unknown key 'sed'"),
     ],
 )

@@ -1,50 +1,55 @@
-"""YAML files as plain data: read strictly, extended by other files, merged, and set from the command line.
-
-Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): ``5e-4`` is a number,
-``yes``, ``on`` and ``1:30`` are text. Keys are text as written, so that everything here is also plain JSON.
-"""
+"""YAML files as plain data: extended by other files, merged, and set from the command line."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tskd_tune.errors import InputError, did_you_mean
+from tskd_tune.parsing import MOST_DEPTH, dump, parse, text_of
+from tskd_tune.places import Keys, Place, Places
+
+__all__ = ["Document", "apply_settings", "dump", "extended", "load", "merge", "read"]
 
 PACKAGED = Path(__file__).parent / "experiments"
 RANGES = ("int", "uniform", "loguniform")
 DOMAINS = ("choice", "grid", *RANGES)
-
-_FLOAT = re.compile(
-    r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-)
-_SCALARS = {
-    "null": (re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
-    "bool": (re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
-    "int": (re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789")),
-    "float": (_FLOAT, list("-+.0123456789")),
-    "merge": (re.compile(r"^<<$"), ["<"]),
-}
+EXPERIMENT = "experiment"
+MOST_BYTES = 16 * 2**20
+MOST_EXTENDED = 20
 
 
-class _Loader(yaml.SafeLoader):
-    """The core schema, ``<<`` and nothing else."""
+@dataclass(frozen=True)
+class Document:
+    """Plain data, and where every value of it stands."""
 
-    # PyYAML keeps its tables on the class; without tables of its own this one would know all of YAML 1.1.
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
-    yaml_constructors: dict[str | None, Any] = {}  # type: ignore[misc]  # noqa: RUF012
+    data: dict[str, Any]
+    of: Mapping[Keys, Place]
+    source: Place | None = None
+
+    @property
+    def places(self) -> Places:
+        """The places, which name themselves in sentences about the data."""
+        return Places(self.data, self.of, self.source)
+
+    def with_settings(self, settings: Iterable[str]) -> Document:
+        """Return the document with settings ``a.b=value`` applied; see `apply_settings`.
+
+        Raises:
+            InputError: a setting is malformed.
+        """
+        return _set(self, settings)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes what readers of YAML 1.1 or 1.2 would take for something other than text."""
+def load(path: Path, settings: Iterable[str] = ()) -> Document:
+    """Read a YAML file with ``extends`` resolved and settings ``a.b=value`` applied; keep where each value stands.
 
-    def ignore_aliases(self, data: Any) -> bool:
-        """Write shared parts out, so that a file can be edited by hand."""
-        return True
+    Raises:
+        InputError: a file is missing, malformed or extends itself, or a setting is malformed.
+    """
+    return _extended(_read(path), path.parent, ()).with_settings(settings)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -53,21 +58,26 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read, is not YAML, repeats a key or holds something other than a mapping.
     """
+    return _read(path).data
+
+
+def _read(path: Path) -> Document:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); give the path of a YAML file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
-    document = _parse(text, str(path))
-    if not isinstance(document, dict):
-        raise InputError(f"{path}:1:1: must hold a mapping (key: value), got {_kind(document)}")
-    return document
-
-
-def dump(document: Mapping[str, Any]) -> str:
-    """Write plain data as YAML that `read` reads back to the same data, in the same order."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8")
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason}); give the path of a YAML file") from error
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path}: is larger than {MOST_BYTES >> 20} MiB; give the path of a YAML file")
+    parsed = parse(text, str(path))
+    if not isinstance(parsed.data, dict):
+        raise InputError(f"{path}:1:1: must hold a mapping (key: value), got {_kind(parsed.data)}")
+    places = {keys: Place(str(path), line) for keys, line in parsed.lines.items()}
+    return Document(parsed.data, places, Place(str(path)))
 
 
 def extended(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -83,20 +93,33 @@ def extended(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the file that is named is not there, is malformed or extends itself.
     """
-    return _extended(document, folder, ())
+    return _extended(Document(dict(document), {}), folder, ()).data
 
 
-def _extended(document: Mapping[str, Any], folder: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    own = {key: value for key, value in document.items() if key != "extends"}
-    if isinstance(own.get("experiment"), Mapping):
-        own["experiment"] = _extended(own["experiment"], folder, chain)
-    if "extends" not in document:
-        return own
-    path = _find(document["extends"], folder)
-    if path in chain:
+def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Document:
+    own = {key: value for key, value in document.data.items() if key != "extends"}
+    places = dict(document.of)
+    if isinstance(own.get(EXPERIMENT), Mapping):
+        inner = _extended(_below(document, EXPERIMENT), folder, chain)
+        own[EXPERIMENT] = inner.data
+        places |= {(EXPERIMENT, *keys): place for keys, place in inner.of.items()}
+    if "extends" not in document.data:
+        return Document(own, places, document.source)
+    try:
+        path = _find(document.data["extends"], folder)
+    except InputError as error:
+        raise InputError(document.places.name(str(error))) from error
+    if path in chain or len(chain) >= MOST_EXTENDED:
         circle = " -> ".join(str(step) for step in (*chain, path))
-        raise InputError(f"extends: {circle} goes in a circle; remove one 'extends'")
-    return merge(_extended(read(path), path.parent, (*chain, path)), own)
+        what = "goes in a circle" if path in chain else f"names more than {MOST_EXTENDED} files"
+        raise InputError(f"extends: {circle} {what}; remove one 'extends'")
+    base = _extended(_read(path), path.parent, (*chain, path))
+    return Document(merge(base.data, own), {**base.of, **places}, document.source)
+
+
+def _below(document: Document, key: str) -> Document:
+    places = {keys[1:]: place for keys, place in document.of.items() if keys[0] == key and len(keys) > 1}
+    return Document(dict(document.data[key]), places, document.source)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,22 +147,35 @@ def apply_settings(document: Mapping[str, Any], settings: Iterable[str]) -> dict
         InputError: a setting has no ``=``, an empty key or a value that is not YAML, or goes into a value
             that is neither a mapping nor null.
     """
-    merged = dict(document)
+    return _set(Document(dict(document), {}), settings).data
+
+
+def _set(document: Document, settings: Iterable[str]) -> Document:
+    merged, places = document.data, dict(document.of)
     for setting in settings:
-        keys, value = _setting(setting)
+        keys, value, below = _setting(setting)
         _refuse_scalars_on_the_way(merged, keys, setting)
         for key in reversed(keys):
             value = {key: value}
         merged = merge(merged, value)
-    return merged
+        places |= dict.fromkeys([tuple(keys), *((*keys, *inner) for inner in below)], Place(f"--set {setting}"))
+    return Document(merged, places, document.source)
 
 
-def _setting(setting: str) -> tuple[list[str], Any]:
+def _setting(setting: str) -> tuple[list[str], Any, list[Keys]]:
+    """Return the keys of a setting, its value, and the keys within its value."""
     path, equals, text = setting.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise InputError(f"--set {setting}: must read key.key=value, as review.k=6")
-    return keys, _parse(text, f"--set {setting}")
+    try:
+        keys = [text_of(key) for key in keys]
+    except ValueError as error:
+        raise InputError(f"--set {setting}: {error}; remove it from the key") from error
+    if len(keys) > MOST_DEPTH:
+        raise InputError(f"--set {setting[:60]}...: has {len(keys)} keys, but {MOST_DEPTH} are the most; correct it")
+    found = parse(text, f"--set {setting}")
+    return keys, found.data, list(found.lines)
 
 
 def _refuse_scalars_on_the_way(document: Mapping[str, Any], keys: list[str], setting: str) -> None:
@@ -171,7 +207,7 @@ def _find(name: Any, folder: Path) -> Path:
     if not isinstance(name, str):
         raise InputError(f"extends: must be the path of a YAML file, got {name!r}")
     for place in (folder, PACKAGED):
-        if (place / name).is_file():
+        if _is_file(place / name):
             return (place / name).resolve()
     packaged = [str(path.relative_to(PACKAGED)) for path in PACKAGED.rglob("*.yaml")]
     raise InputError(
@@ -179,92 +215,14 @@ def _find(name: Any, folder: Path) -> Path:
     )
 
 
-def _parse(text: str, where: str) -> Any:
-    loader = None
+def _is_file(path: Path) -> bool:
     try:
-        loader = _Loader(text)
-        return loader.get_single_data()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise InputError(f"{where}{place}: {error.problem}; correct the YAML there") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: {' '.join(str(error).split())}; remove what is not text") from error
-    finally:
-        if loader is not None:
-            loader.dispose()
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _kind(value: Any) -> str:
     if value is None:
         return "nothing: the file is empty"
     return "a list" if isinstance(value, list) else repr(value)
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    _refuse_bad_keys(node)
-    loader.flatten_mapping(node)
-    # What `<<` brought stands first, so that the mapping's own keys win.
-    return {key.value: loader.construct_object(value, deep=True) for key, value in node.value}
-
-
-def _refuse_bad_keys(node: yaml.MappingNode) -> None:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(problem="a key must be a word", problem_mark=key.start_mark)
-        if key.value in seen:
-            problem = f"the key '{key.value}' stands here a second time"
-            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
-        seen.add(key.value)
-
-
-def _integer(text: str) -> int:
-    return int(text, 0 if text[:2] in ("0o", "0x") else 10)
-
-
-def _float(text: str) -> float:
-    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-
-
-def _scalar(convert: Callable[[str], Any]) -> Callable[[_Loader, yaml.ScalarNode], Any]:
-    """Make PyYAML's constructor out of a conversion; an explicit tag (``!!int x``) may not fit the text."""
-
-    def construct(loader: _Loader, node: yaml.ScalarNode) -> Any:
-        text = loader.construct_scalar(node)
-        try:
-            return convert(text)
-        except ValueError as error:
-            raise yaml.constructor.ConstructorError(problem=str(error), problem_mark=node.start_mark) from error
-
-    return construct
-
-
-def _sequence(loader: _Loader, node: yaml.SequenceNode) -> list[Any]:
-    return loader.construct_sequence(node, deep=True)
-
-
-def _unknown_tag(loader: _Loader, node: yaml.Node) -> Any:
-    problem = f"the tag '{node.tag}' means nothing here"
-    raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
-
-
-def _teach_core_schema() -> None:
-    for name, (pattern, first) in _SCALARS.items():
-        _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, first)
-    _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-    constructors: dict[str, Callable[[_Loader, Any], Any]] = {
-        "null": _scalar(lambda text: None),
-        "bool": _scalar(lambda text: text.lower() == "true"),
-        "int": _scalar(_integer),
-        "float": _scalar(_float),
-        "str": _scalar(str),
-        "seq": _sequence,
-        "map": _mapping,
-    }
-    for name, constructor in constructors.items():
-        _Loader.add_constructor(f"tag:yaml.org,2002:{name}", constructor)
-    _Loader.yaml_constructors[None] = _unknown_tag
-
-
-_teach_core_schema()

@@ -35,17 +35,18 @@ def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
     Raises:
         InputError: the file is a sweep or a search space, or with a sentence for every mistake.
     """
-    document = documents.extended(documents.read(path), path.parent)
-    if "experiment" in document:
+    document = documents.load(path)
+    if "experiment" in document.data:
         raise InputError(f"{path}: is a sweep (it has an 'experiment' key); run it with `tskd-tune sweep {path}`")
-    document = documents.apply_settings(document, settings)
-    holes = SearchSpace(document).holes()
-    if holes:
-        raise InputError(
-            f"{path}: leaves {holes[0].name} open ({holes[0].kind}), so it is a search space; put it under"
-            " 'experiment:' of a sweep, or fill it with --set"
-        )
-    return Experiment.read(document)
+    document = document.with_settings(settings)
+    with document.places.named():
+        holes = SearchSpace(document.data).holes()
+        if holes:
+            raise InputError(
+                f"{holes[0].name}: is left open ({holes[0].kind}), so the file is a search space; put it under"
+                " 'experiment:' of a sweep, or fill it with --set"
+            )
+        return Experiment.read(document.data)
 
 
 def check(experiment: Experiment) -> None:

@@ -242,7 +242,7 @@ def test_check_knows_an_experiment_by_its_form(run: Callable[..., Any], tmp_path
 
 def test_check_ends_with_2_and_all_problems(run: Callable[..., Any], tmp_path: Path) -> None:
     file = write(tmp_path / "e.yaml", SHORT, sed=1, training={"epochs": 0})
-    assert "error: unknown key 'sed'" in run("check", file, code=2).stderr
+    assert "e.yaml:11: unknown key 'sed'" in run("check", file, code=2).stderr
     bad = write(tmp_path / "s.yaml", SWEEP, experiment={"review": {"choice": {"late": {"k": 9}, "long": {"delta": 9}}}})
     result = run("check", bad, "--json", code=2)
     problems = json.loads(result.stdout)["problems"]

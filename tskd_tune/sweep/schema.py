@@ -9,13 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, PrivateAttr, ValidationError, model_validator
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError, did_you_mean, sentences
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of, verify
 from tskd_tune.experiment.teacher import check_weights
+from tskd_tune.places import Places
 from tskd_tune.registry import Component, Options
 from tskd_tune.sweep.controls import ControlsOption, Derived, derive
 from tskd_tune.sweep.objectives import Search
@@ -107,6 +108,7 @@ class Sweep(Options):
     )
     wandb: Wandb = Field(default_factory=Wandb)
     max_failures: NonNegativeInt = Field(3, description="how often a trial goes on from its checkpoint after a crash")
+    _places: Places = PrivateAttr(default_factory=Places)
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Sweep:
@@ -141,12 +143,16 @@ class Sweep(Options):
             InputError: with a sentence for every mistake that can be seen without trying the points.
         """
         file = Path(path)
-        document = documents.extended(documents.read(file), file.parent)
-        if "experiment" not in document:
+        document = documents.load(file)
+        if "experiment" not in document.data:
             raise InputError(
                 f"{file}: has no 'experiment' key, so it is no sweep; `tskd-tune train` runs a single experiment"
             )
-        return cls.read(documents.apply_settings(document, settings))
+        document = document.with_settings(settings)
+        with document.places.named():
+            sweep = cls.read(document.data)
+        sweep._places = document.places
+        return sweep
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> Sweep:
@@ -230,10 +236,13 @@ class Sweep(Options):
 
     def check(self) -> list[str]:
         """Try every branch and the corners of every range, without training; return what is wrong, line by line."""
-        space = self.space()
-        space.refuse("grid" if self.search.name == "grid" else "search")
-        problems = space.check(lambda document: self._try(Point({}, document, "")))
-        return problems or self._check_compare(space) or self._check_search(space)
+        with self._places.named():
+            space = self.space()
+            space.refuse("grid" if self.search.name == "grid" else "search")
+        problems = space.check(lambda document: self._try(Point({}, document, "")), self._places)
+        return problems or [
+            self._places.name(problem) for problem in self._check_compare(space) or self._check_search(space)
+        ]
 
     def _try(self, point: Point) -> None:
         if "seed" in point.experiment:

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from tskd_tune.documents import DOMAINS, RANGES, merge
 from tskd_tune.errors import InputError, did_you_mean, sentences
+from tskd_tune.places import Place, Places
 
 Kind = Literal["choice", "grid", "int", "uniform", "loguniform"]
 ARM = "arm"
@@ -179,17 +180,23 @@ class SearchSpace:
         whole = size is not None and size <= MOST_CORNERS
         return chain(self._product(Hole.extremes) if whole else self._one_by_one(), self._arms)
 
-    def check(self, validate: Callable[[dict[str, Any]], Any]) -> list[str]:
+    def check(self, validate: Callable[[dict[str, Any]], Any], places: Places | None = None) -> list[str]:
         """Validate the corners and return a sentence a mistake, ``point 'tskd, k=9': ...``; no sentence is good.
 
         A mistake of several points is told of the first, with the number of the others.
+
+        Args:
+            validate: refuses a point's experiment.
+            places: where the values of the sweep stand, which sentences then name.
         """
-        where: dict[str, list[str]] = {}
+        where: dict[tuple[Place | None, str], list[str]] = {}
         for point in self.corners():
             for mistake in _mistakes(validate, point.experiment):
-                where.setdefault(mistake, []).append(point.label)
+                place = places.find(mistake, set(map(str, point.values.values()))) if places is not None else None
+                where.setdefault((place, mistake), []).append(point.label)
         labelled = bool(self._holes or self._arms)
-        return [_sentence(labels, mistake) if labelled else mistake for mistake, labels in where.items()]
+        found = [(place, _sentence(of, mistake) if labelled else mistake) for (place, mistake), of in where.items()]
+        return [sentence if place is None else f"{place}: {sentence}" for place, sentence in found]
 
     def _refuse_twins(self) -> None:
         names = [hole.name for hole in self._holes]
