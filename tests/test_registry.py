@@ -17,7 +17,12 @@ SHAPES: Registry[object] = Registry("shapes")
 
 @SHAPES.register("circle", source="Euclid, book 3")
 class Circle:
-    """A circle. And more."""
+    """A circle. And more.
+
+    Args:
+        radius: from the center, ``r`` in pixels,
+            to the line.
+    """
 
     needs = frozenset({"compass"})
 
@@ -132,10 +137,17 @@ def test_describe_names_sources_options_and_needs() -> None:
     assert circle == {
         "name": "circle",
         "source": "Euclid, book 3",
-        "options": {"radius": {"default": 2, "required": False}, "lambda": {"default": 1.0, "required": False}},
+        "options": {
+            "radius": {
+                "description": "from the center, `r` in pixels, to the line",
+                "default": 2,
+                "required": False,
+            },
+            "lambda": {"description": "", "default": 1.0, "required": False},
+        },
         "needs": ["compass"],
     }
-    assert rectangle["options"]["side"] == {"default": None, "required": True}
+    assert rectangle["options"]["side"] == {"description": "", "default": None, "required": True}
 
 
 def test_the_json_schema_lists_every_component() -> None:

@@ -3,6 +3,7 @@
 A component is a plain class or function. Its positional parameters are run-time things that a builder
 supplies; its keyword-only parameters are what a user may set. From these a registry derives a frozen
 Pydantic model, so that a name, its options, their defaults, bounds and error messages stand in one place.
+What an option means is read off the docstring's ``Args:``.
 A trailing underscore, needed where an option is a word of Python, is dropped in YAML: ``lambda_`` is ``lambda``.
 """
 
@@ -20,6 +21,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     TypeAdapter,
@@ -28,6 +30,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from tskd_tune.docstrings import meanings
 from tskd_tune.errors import InputError, did_you_mean
 
 T = TypeVar("T")
@@ -35,6 +38,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound="Derived")
 C = TypeVar("C", bound="Component")
 ENTRY_POINT_GROUP = "tskd_tune"
+# What the JSON Schema of a component says of it in a comment, before the kind.
+ONE_OF = "one of the "
 
 
 class Options(BaseModel):
@@ -90,6 +95,11 @@ class Entry(Generic[T]):
     name: str
     factory: Callable[..., T]
     source: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of the factory's docstring; empty without one."""
+        return _first_line(self.factory)
 
     @property
     def needs(self) -> list[str]:
@@ -167,7 +177,7 @@ class Registry(Generic[T]):
         return Slot(self, base, without)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Return ``{name, source, options, needs}`` of every component, as plain data."""
+        """Return ``{name, source, options, needs}`` of every component, each option with its meaning, as plain data."""
         return [
             {
                 "name": entry.name,
@@ -235,7 +245,8 @@ class Slot:
         imported = {"type": "string", "pattern": ":"}
         # Said without `required`, which a search space drops: it has a name, and the name is an imported one.
         outsider = {"type": "object", "not": {"properties": {"name": {"not": imported}}}}
-        return {"anyOf": [handler(TypeAdapter(union).core_schema), {"enum": names}, imported, outsider]}
+        forms = [handler(TypeAdapter(union).core_schema), {"enum": names}, imported, outsider]
+        return {"$comment": f"{ONE_OF}{self.registry.kind}", "anyOf": forms}
 
 
 class Group:
@@ -252,20 +263,26 @@ class Group:
 
 @cache
 def _options_model(factory: Callable[..., Any], name: str, slot: type[Component]) -> type[Component]:
-    return _derived_model(factory, name, slot, {"name": (Literal[name], name)})
+    known = Field(name, description=_first_line(factory) or f"the component {name}")
+    return _derived_model(factory, name, slot, {"name": (Literal[name], known)})
 
 
 def _derived_model(factory: Callable[..., Any], name: str, base: type[M], fields: dict[str, Any]) -> type[M]:
-    hints = _hints(factory)
+    hints, explained = _hints(factory), meanings(factory)
     own: dict[str, Any] = {}
     for parameter in inspect.signature(factory).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            own[parameter.name] = (hints[parameter.name], default)
-    first_line = (inspect.getdoc(factory) or name).partition("\n")[0]
-    model = create_model(_title(name), __base__=base, __doc__=first_line, **fields, **own)
+            known = parameter.name in explained  # else the description may stand in the annotation
+            described = Field(default, description=explained[parameter.name]) if known else Field(default)
+            own[parameter.name] = (hints[parameter.name], described)
+    model = create_model(_title(name), __base__=base, __doc__=_first_line(factory) or name, **fields, **own)
     model.derived = frozenset(own)
     return model
+
+
+def _first_line(factory: Callable[..., Any]) -> str:
+    return (inspect.getdoc(factory) or "").partition("\n")[0]
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
@@ -281,7 +298,11 @@ def _title(name: str) -> str:
 def _option_defaults(model: type[Component]) -> dict[str, Any]:
     schema = model.model_json_schema(by_alias=True)
     return {
-        key: {"default": value.get("default"), "required": key in schema.get("required", ())}
+        key: {
+            "description": value.get("description", ""),
+            "default": value.get("default"),
+            "required": key in schema.get("required", ()),
+        }
         for key, value in schema["properties"].items()
         if key != "name"
     }

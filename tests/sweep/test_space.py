@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from tskd_tune.documents import DOMAINS
 from tskd_tune.errors import InputError
-from tskd_tune.sweep.space import FIXED, MOST_CORNERS, Hole, SearchSpace, space_schema
+from tskd_tune.sweep.space import FIXED, MOST_CORNERS, Hole, SearchSpace
+from tskd_tune.sweep.space_schema import space_schema
 
 DESIGN = """
 task: {name: digits}

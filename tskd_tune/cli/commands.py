@@ -41,19 +41,6 @@ app = typer.Typer(
 )
 
 
-class Kind(StrEnum):
-    """What can be listed."""
-
-    DISTILLERS = "distillers"
-    NETWORKS = "networks"
-    TASKS = "tasks"
-    TEACHER_METHODS = "teacher_methods"
-    TRANSFORMS = "transforms"
-    EXTRACTORS = "extractors"
-    SEARCHERS = "searchers"
-    SCHEDULERS = "schedulers"
-
-
 class Form(StrEnum):
     """The forms of YAML."""
 
@@ -97,6 +84,7 @@ ControlNames = Annotated[
 ]
 ToWandb = Annotated[bool, typer.Option("--wandb", help="Save it as a Weights & Biases Report too.")]
 RUNS = Path("runs")
+KINDS = "distillers|networks|tasks|teacher_methods|transforms|extractors|searchers|schedulers"
 
 
 def main() -> None:
@@ -320,16 +308,19 @@ def _export(
     looking.export(run, arm, file, seed, storage)
 
 
-@app.command("list", epilog="Example: tskd-tune list distillers")
+@app.command("list", epilog="Example: tskd-tune list distillers\n\nExample: tskd-tune list distillers crd")
 @in_words
 def _list(
-    kind: Annotated[Kind | None, typer.Argument(metavar="[KIND]", help="|".join(Kind), show_default=False)] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help=KINDS, show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One component, to explain its options.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the components that a YAML can name, with their options, defaults and sources."""
+    """List the components that a YAML can name, or explain one: its options, their meanings, values and defaults."""
     from tskd_tune.cli import listing
 
-    listing.list_components(None if kind is None else kind.value, as_json=as_json)
+    listing.list_components(kind, name, as_json=as_json)
 
 
 @app.command("schema", epilog="Example: tskd-tune schema sweep > sweep.schema.json")

@@ -1,4 +1,4 @@
-"""The ``list`` command: the components that a YAML can name."""
+"""The ``list`` command: the components that a YAML can name, and what each of their options means."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from tskd_tune.cli.terminal import put_json, say, show
+from tskd_tune.cli.options import REQUIRED, Option, options_of
+from tskd_tune.cli.terminal import console, put_json, say, show
 from tskd_tune.distillers import DISTILLERS
+from tskd_tune.errors import InputError, did_you_mean
+from tskd_tune.experiment.schema import Extractor, Student, Teacher
 from tskd_tune.method.extractors import EXTRACTORS
 from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.networks import NETWORKS
-from tskd_tune.registry import Registry
+from tskd_tune.registry import Component, Entry, Registry
+from tskd_tune.sweep.objectives import Search
 from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import TEACHER_METHODS
@@ -31,18 +35,48 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
         SCHEDULERS,
     )
 }
+# What the places in which a component can stand add to its own options, by what they are called.
+SLOTS: Mapping[str, Mapping[str, type[Component]]] = {
+    "networks": {"options as a student": Student, "options as a teacher": Teacher},
+    "extractors": {"options of every extractor": Extractor},
+    "searchers": {"options of every searcher": Search},
+}
+OWN = "options"
 
 
-def list_components(kind: str | None, *, as_json: bool) -> None:
-    """Show the components of a kind with their options, or the names of all kinds."""
+def list_components(kind: str | None, name: str | None, *, as_json: bool) -> None:
+    """Explain a component, or show the components of a kind with their options, or the names of all kinds.
+
+    Raises:
+        InputError: there is no such kind, or no such component.
+    """
     if kind is None:
         _list_names(as_json=as_json)
         return
-    described = REGISTRIES[kind].describe()
-    if as_json:
-        put_json(described)
-        return
-    show(_table(kind, described))
+    registry = _registry(kind)
+    if name is not None:
+        _explain(registry, registry.entry(name), as_json=as_json)
+    elif as_json:
+        put_json(registry.describe())
+    else:
+        show(_table(kind, registry.describe()))
+        say(f"what an option means, and which values it takes: tskd-tune list {kind} NAME")
+
+
+def explained(registry: Registry[Any], name: str) -> dict[str, list[Option]]:
+    """Return the options of a component by what groups of them are called: its own, and those of its places."""
+    groups = {OWN: options_of(registry.options(name))}
+    slots = SLOTS.get(registry.kind, {})
+    return groups | {title: options_of(base) for title, base in slots.items()}
+
+
+def _registry(kind: str) -> Registry[Any]:
+    if kind in REGISTRIES:
+        return REGISTRIES[kind]
+    holding = [other for other, registry in REGISTRIES.items() if kind in registry.names()]
+    if holding:
+        raise InputError(f"list: '{kind}' is one of the {holding[0]}; run `tskd-tune list {holding[0]} {kind}`")
+    raise InputError(f"list: there is no kind '{kind}'{did_you_mean(kind, REGISTRIES)}")
 
 
 def _list_names(*, as_json: bool) -> None:
@@ -52,6 +86,36 @@ def _list_names(*, as_json: bool) -> None:
         return
     for kind, known in names.items():
         say(f"{kind}: {', '.join(known)}")
+
+
+def _explain(registry: Registry[Any], entry: Entry[Any], *, as_json: bool) -> None:
+    groups = explained(registry, entry.name)
+    if as_json:
+        facts = {"kind": registry.kind, "name": entry.name, "summary": entry.summary, "source": entry.source}
+        listed = {title: [option.plain() for option in group] for title, group in groups.items()}
+        put_json({**facts, "needs": entry.needs, **listed})
+        return
+    say(f"{entry.name}, one of the {registry.kind}: {entry.summary}")
+    say(f"source: {entry.source}")
+    if entry.needs:
+        say(f"needs: {', '.join(entry.needs)}")
+    for title, group in groups.items():
+        _show_options(title, group)
+
+
+def _show_options(title: str, options: list[Option]) -> None:
+    if not options:
+        say(f"{title}: none")
+    elif console().is_terminal:
+        table = Table("option", "meaning", "values", "default", title=title, title_justify="left", show_lines=True)
+        for option in options:
+            table.add_row(*map(Text, (option.key, option.meaning, option.values, option.default)))
+        show(table)
+    else:
+        say(f"{title}:")
+        for option in options:
+            default = REQUIRED if option.default == REQUIRED else f"default: {option.default}"
+            say(f"  {option.key}: {option.meaning} ({option.values}; {default})")
 
 
 def _table(kind: str, described: list[dict[str, Any]]) -> Table:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.sweep.schema import Sweep
-from tskd_tune.sweep.space import space_schema
+from tskd_tune.sweep.space_schema import space_schema
 
 Form = Literal["experiment", "sweep"]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -21,7 +21,12 @@ class AT(Distiller):
     needs = frozenset({Need.FEATURES})
 
     def __init__(self, probe: Probe, *, power: PositiveInt = 2, weight: NonNegativeFloat = 1000.0) -> None:
-        """Set the power that activations are raised to, and the loss's weight."""
+        """Set the power that activations are raised to, and the loss's weight.
+
+        Args:
+            power: power of the absolute activations whose mean over the channels is an attention map.
+            weight: weight of the attention loss.
+        """
         super().__init__()
         self.stages = shared_stages(probe, "at")
         self.attention = Attention(power=power, reduce="mean", norm="l2")

@@ -31,7 +31,13 @@ class Combined(Distiller):
         return frozenset().union(*(needs_of(part) for part in options["parts"].values()))
 
     def __init__(self, probe: Probe, *, parts: Parts, task_weight: NonNegativeFloat | None = None) -> None:
-        """Build the parts, and set the weight of the task's own loss (null: the smallest among the parts')."""
+        """Build the parts, and set the weight of the task's own loss (null: the smallest among the parts').
+
+        Args:
+            parts: label -> a distiller with its options; the losses of all parts are added.
+            task_weight: weight of the task's own loss, the cross-entropy; null: the smallest task weight among the
+                parts.
+        """
         super().__init__()
         self.needs = self.needs_with(parts=parts)
         self.parts = nn.ModuleDict({label: DISTILLERS.make(part, probe) for label, part in parts.items()})

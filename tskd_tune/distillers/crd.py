@@ -53,7 +53,13 @@ class CRD(Distiller):
     ) -> None:
         """Set the dimension of the projections, K, the temperature, the bank's momentum and the loss's weight.
 
-        The momentum is the share of its old entry in a bank's new one.
+        Args:
+            dimension: length of the projected embeddings.
+            negatives: K, the number of samples of other classes that each sample is told apart from; where there are
+                fewer, they repeat.
+            temperature: what similarities are divided by before the exponential; smaller values are sharper.
+            momentum: share of an entry of a bank that stays when the entry is updated.
+            weight: weight of the contrastive loss.
 
         Raises:
             InputError: all training samples are of one class.

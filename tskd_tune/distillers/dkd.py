@@ -40,6 +40,14 @@ class DKD(Distiller):
     ) -> None:
         """Set the weights of TCKD and NCKD, T, the epochs of the warm-up and the weight of the task's own loss.
 
+        Args:
+            alpha: weight of TCKD, the divergence of the target's probability from that of all other classes together.
+            beta: weight of NCKD, the divergence among the classes other than the target.
+            temperature: T, what the logits of both networks are divided by before the softmax; larger values are
+                softer.
+            warmup: epochs in which the loss grows by equal steps to its full weight; 0: full weight from epoch 0.
+            task_weight: weight of the task's own loss, the cross-entropy.
+
         Raises:
             InputError: the task has two classes.
         """

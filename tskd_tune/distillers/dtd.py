@@ -58,15 +58,16 @@ class DTD(Distiller):
 
         Args:
             probe: not read.
-            weighting: how hard a sample is.
-            temperature: T, what the temperatures of a batch are spread around.
-            beta: by how much the temperature falls where w rises by 1.
-            gamma: the power in ``flsw`` (null: 1).
-            min_temperature: the floor of the temperatures.
-            adjustment: how the teacher's mistakes are corrected, if they are.
-            correct: the target's probability under label smoothing (null: 0.99).
-            weight: of the divergence.
-            task_weight: of the task's own loss, as in ``kd``.
+            weighting: how the hardness w of a sample is measured: ``flsw``: ``(1 - cos(s, t))^gamma`` of the logits;
+                ``cwsm``: 1 over the student's largest probability.
+            temperature: T, the temperature around which those of the samples are spread.
+            beta: how far a sample's temperature falls where its hardness w rises by 1.
+            gamma: power in ``flsw``; null: 1; refused with ``cwsm``.
+            min_temperature: smallest temperature of a sample.
+            adjustment: how wrong predictions of the teacher are corrected, as in ``ka``; ``off``: not at all.
+            correct: probability that the target gets under ``label_smoothing``; null: 0.99; refused elsewhere.
+            weight: weight of the divergence loss.
+            task_weight: weight of the task's own loss, the cross-entropy.
 
         Raises:
             InputError: options do not apply to one another, or the floor lies above T.

@@ -51,16 +51,19 @@ class EKD(Distiller):
 
         Args:
             probe: the shapes of both networks.
-            guided: what a guided module is: a 1x1 convolution to ``width`` channels, averaged over the pixels, and a
-                linear classifier; in a ``bottleneck`` a batch norm and a ReLU follow the convolution.
-            auxiliary_weight: a, of the guided modules' own cross-entropy, in both networks.
-            weight: b, of the divergence of the logits.
-            guided_weight: c, of what the student's guided modules learn from the teacher's.
-            embedding_weight: e, of the distance of their normalized embeddings within it.
-            temperature: T, of every divergence.
-            width: the length of a guided module's embedding.
-            stop_gradient: false lets the student pull its teacher too, as in mutual learning.
-            freeze_teacher_after: the last epoch, from 0, in which the teacher learns; null: all of them.
+            guided: what a guided module is: ``linear``: a 1x1 convolution to ``width`` channels, their mean over the
+                pixels and a linear classifier; ``bottleneck``: the same with a batch norm and a ReLU after the
+                convolution; ``none``: no guided modules.
+            auxiliary_weight: a, weight of the guided modules' own cross-entropy, in both networks.
+            weight: b, weight of the divergence of the logits.
+            guided_weight: c, weight of what the student's guided modules learn from the teacher's.
+            embedding_weight: e, weight of the distance of the normalized embeddings, within ``guided_weight``.
+            temperature: T, what logits are divided by in every divergence; larger values are softer.
+            width: length of a guided module's embedding.
+            stop_gradient: true: the student does not change its teacher; false: the losses of the student train the
+                teacher too, as in mutual learning.
+            freeze_teacher_after: last epoch, counted from 0, in which the teacher learns; null: it learns in all
+                epochs.
 
         Raises:
             InputError: the teacher lacks a stage of the student, or an option does not apply.

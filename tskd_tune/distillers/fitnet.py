@@ -34,6 +34,10 @@ class FitNet(Distiller):
     def __init__(self, probe: Probe, *, stage: str = "stage2", weight: NonNegativeFloat = 100.0) -> None:
         """Set the hint stage, which both networks have, and the loss's weight.
 
+        Args:
+            stage: the stage, of both networks, whose features are regressed, such as stage2.
+            weight: weight of the hint loss.
+
         Raises:
             InputError: a network lacks the stage, or the student's map is smaller than the teacher's but not half.
         """

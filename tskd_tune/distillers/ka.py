@@ -87,6 +87,16 @@ class KA(Distiller):
     ) -> None:
         """Set the mode of correction, the target's probability under label smoothing (null: 0.99), and the weights.
 
+        Args:
+            mode: how a wrong prediction of the teacher is corrected: ``probability_shift``: the target and the most
+                probable class swap their probabilities; ``label_smoothing``: the target gets ``correct``, the other
+                classes share the rest evenly.
+            correct: probability that the target gets under ``label_smoothing``; null: 0.99; refused elsewhere.
+            temperature: T, what the logits of both networks are divided by before the softmax; larger values are
+                softer.
+            weight: weight of the divergence loss.
+            task_weight: weight of the task's own loss, the cross-entropy.
+
         Raises:
             InputError: ``correct`` is given to a mode that does not read it.
         """

@@ -26,7 +26,14 @@ class KD(Distiller):
         weight: NonNegativeFloat = 0.9,
         task_weight: NonNegativeFloat = 0.1,
     ) -> None:
-        """Set the temperature T, the weight of the divergence and that of the task's own loss."""
+        """Set the temperature T, the weight of the divergence and that of the task's own loss.
+
+        Args:
+            temperature: T, what the logits of both networks are divided by before the softmax; larger values are
+                softer.
+            weight: weight of the divergence, which is multiplied by T squared too.
+            task_weight: weight of the task's own loss, the cross-entropy.
+        """
         super().__init__()
         self.temperature = temperature
         self.weight = weight

@@ -44,6 +44,11 @@ class LogitStandardization(Distiller):
     ) -> None:
         """Set the base temperature T, the weight of the divergence and that of the task's own loss.
 
+        Args:
+            temperature: T, what the z-scores of the logits are divided by before the softmax; larger values are softer.
+            weight: weight of the divergence, which is multiplied by T squared too.
+            task_weight: weight of the task's own loss, the cross-entropy.
+
         Raises:
             InputError: the task has two classes.
         """

@@ -50,17 +50,17 @@ class MultiLevel(Distiller):
 
         Args:
             probe: not read.
-            temperatures: what the predictions are softened by, one after another.
-            mask: what is done with the samples (classes) in which the teacher is at most as confident as in the
-                median one, by its largest probability (by its sum over the batch). ``share``: a loss is multiplied
-                by their share, about a half, which is what the authors' code computes: its masks meet losses that
-                were averaged before. ``select``: they alone have terms in the sums, which is what masks are for; a
-                sample's terms in the batch's loss, and a class's in that of the classes, are those of its row of
-                gaps. ``off``: the paper's equations.
-            instance_weight: of the instance's loss.
-            batch_weight: of the batch's.
-            class_weight: of the classes'.
-            task_weight: of the task's own loss.
+            temperatures: temperatures by which the logits are softened; the losses of all of them are added.
+            mask: what is done with the samples (classes) in which the teacher is at most as confident as in the median
+                one, by its largest probability (by its sum over the batch). ``share``: a loss is multiplied by their
+                share, about a half, which is what the authors' code computes: its masks meet losses that were averaged
+                before. ``select``: they alone have terms in the sums, which is what masks are for; a sample's terms in
+                the batch's loss, and a class's in that of the classes, are those of its row of gaps. ``off``: the
+                paper's equations.
+            instance_weight: weight of the loss of single samples.
+            batch_weight: weight of the loss of the correlations between samples.
+            class_weight: weight of the loss of the correlations between classes.
+            task_weight: weight of the task's own loss, the cross-entropy.
         """
         super().__init__()
         self.temperatures = tuple(temperatures)

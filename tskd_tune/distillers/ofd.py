@@ -63,6 +63,9 @@ class OFD(Distiller):
     def __init__(self, probe: Probe, *, weight: NonNegativeFloat = 0.001) -> None:
         """Set the weight of the deepest stage.
 
+        Args:
+            weight: weight of the distance at the deepest stage; each stage before has half the weight of the next.
+
         Raises:
             InputError: a network lacks a stage or its pre-activation, or the teacher a stage's batch norm.
         """

@@ -26,7 +26,11 @@ class PKT(Distiller):
     needs = frozenset({Need.EMBEDDING})
 
     def __init__(self, probe: Probe | None = None, *, weight: NonNegativeFloat = 30000.0) -> None:
-        """Set the loss's weight."""
+        """Set the loss's weight.
+
+        Args:
+            weight: weight of the divergence loss.
+        """
         super().__init__()
         self.weight = weight
 

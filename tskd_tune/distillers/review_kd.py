@@ -72,6 +72,13 @@ class ReviewKD(Distiller):
         by equal steps from zero in epoch 0, where the authors begin (mdistiller a step later), to its whole in epoch
         ``warmup``.
 
+        Args:
+            max_channels: largest number of channels in which maps are fused; the number is that of the student's
+                embedding where that is smaller.
+            warmup: epochs in which the weight rises by equal steps, from 0 in epoch 0 to its full value in epoch
+                ``warmup``; 0: full weight from epoch 0.
+            weight: weight of the distillation loss.
+
         Raises:
             InputError: the teacher lacks a stage of the student, or its pre-activation.
         """

@@ -34,7 +34,13 @@ class RKD(Distiller):
         angle: NonNegativeFloat = 50.0,
         weight: NonNegativeFloat = 1.0,
     ) -> None:
-        """Set the weights of the distances and of the angles, and that of the loss as a whole."""
+        """Set the weights of the distances and of the angles, and that of the loss as a whole.
+
+        Args:
+            distance: weight of the distances between two samples.
+            angle: weight of the angles among three samples.
+            weight: weight of both together.
+        """
         super().__init__()
         self.distance = distance
         self.angle = angle

@@ -76,7 +76,13 @@ class SAD(Distiller):
     ) -> None:
         """Set the length of keys and queries, and the weights of the maps, of the softened logits and of the task.
 
-        With ``kd_weight`` 0 there is no loss of logits.
+        Args:
+            dimension: length of the attention's keys and queries.
+            weight: weight of the spatial maps' loss.
+            kd_weight: weight of the divergence of the softened logits; 0: no loss of logits.
+            temperature: T, what the logits of both networks are divided by before the softmax; larger values are
+                softer.
+            task_weight: weight of the task's own loss, the cross-entropy.
 
         Raises:
             InputError: a network has no stage behind its stem.

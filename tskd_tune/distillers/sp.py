@@ -27,6 +27,9 @@ class SP(Distiller):
     def __init__(self, probe: Probe, *, weight: NonNegativeFloat = 3000.0) -> None:
         """Set the loss's weight.
 
+        Args:
+            weight: weight of the similarity loss.
+
         Raises:
             InputError: a network has no stages behind its stem.
         """

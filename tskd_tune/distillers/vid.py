@@ -57,7 +57,12 @@ class VID(Distiller):
         variance: Annotated[float, Field(gt=LEAST_VARIANCE)] = 5.0,
         weight: NonNegativeFloat = 1.0,
     ) -> None:
-        """Set the variance that every channel of the teacher begins with, and the loss's weight."""
+        """Set the variance that every channel of the teacher begins with, and the loss's weight.
+
+        Args:
+            variance: variance with which every channel of the teacher begins, before it is learned.
+            weight: weight of the negative log-likelihood.
+        """
         super().__init__()
         self.stages = shared_stages(probe, "vid")
         self.posteriors = nn.ModuleList(

@@ -56,15 +56,18 @@ class Descent(Options):
     epochs: PositiveInt = Field(240, description="epochs of training")
     lr: PositiveFloat = Field(0.1, description="the first learning rate")
     milestones: list[NonNegativeInt] | None = Field(
-        None, description="epochs, from 0, at which the rate drops; null scales the paper's 150, 180, 210 of 240"
+        None,
+        description="epochs, from 0, at which the learning rate drops; null: the paper's 150, 180, 210 of 240, scaled",
     )
     milestone_convention: Literal["at", "after"] = Field(
         "at", description="a milestone is the first epoch at the lower rate, or the last at the higher"
     )
-    gamma: PositiveFloat = Field(0.1, description="the factor of a drop")
-    momentum: NonNegativeFloat = 0.9
-    nesterov: bool = False
-    weight_decay: NonNegativeFloat = 5e-4
+    gamma: PositiveFloat = Field(0.1, description="factor of the learning rate at each milestone")
+    momentum: NonNegativeFloat = Field(0.9, description="momentum of the gradient descent; 0: none")
+    nesterov: bool = Field(False, description="Nesterov's momentum in place of the plain one")
+    weight_decay: NonNegativeFloat = Field(
+        5e-4, description="share of every weight that is added to its gradient (L2 penalty)"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -103,10 +106,17 @@ class Descent(Options):
 class Training(Descent):
     """How the student is trained, and where."""
 
-    device: DeviceName = Field("auto", description="auto takes the GPU where there is one")
-    precision: Precision = Field("float32", description="bfloat16 is faster and changes results")
-    channels_last: bool = Field(False, description="a faster memory format that rounds differently")
-    threads: PositiveInt | None = Field(None, description="CPU threads; null takes what the platform gives")
+    device: DeviceName = Field("auto", description="where the training computes; auto: on the GPU where there is one")
+    precision: Precision = Field(
+        "float32", description="number format of the networks' activations; bfloat16 is faster and changes results"
+    )
+    channels_last: bool = Field(
+        False,
+        description="keep images with their channels last in memory, which is faster on a GPU and rounds differently",
+    )
+    threads: PositiveInt | None = Field(
+        None, description="CPU threads; null: in a sweep resources.cpu, otherwise what torch takes"
+    )
 
     def execution(self) -> Execution:
         """Choose the device and set the threads."""
@@ -116,8 +126,13 @@ class Training(Descent):
 class TeacherTraining(Descent):
     """How the teacher is trained where its weights are ``auto``: its own recipe, method and seed."""
 
-    method: Annotated[Component, TEACHER_METHODS.slot()] = Field(default_factory=TEACHER_METHODS.default("plain"))
-    seed: NonNegativeInt = 0
+    method: Annotated[Component, TEACHER_METHODS.slot()] = Field(
+        default_factory=TEACHER_METHODS.default("plain"),
+        description="losses that the teacher has beside its task's while it is trained",
+    )
+    seed: NonNegativeInt = Field(
+        0, description="seed of the teacher's training; all seeds of a sweep share the teacher"
+    )
 
 
 class Teacher(Component):
@@ -125,15 +140,21 @@ class Teacher(Component):
 
     weights: str = Field(
         AUTO,
-        description="auto, the path of a checkpoint, published weights by name (torchvision:IMAGENET1K_V1,"
-        " timm:default), or untrained: it begins to learn with its student",
+        description="auto: the teacher is trained once and kept; the path of a checkpoint; published weights by name"
+        " (torchvision:IMAGENET1K_V1, timm:default); untrained: it begins to learn with its student",
     )
-    training: TeacherTraining = Field(default_factory=TeacherTraining)
+    training: TeacherTraining = Field(
+        default_factory=TeacherTraining, description="how the teacher is trained where its weights are auto"
+    )
     batch_norm: Literal["eval", "train"] = Field(
-        "eval", description="of a frozen teacher; train: batch statistics, as the authors' code leaves it"
+        "eval",
+        description="batch norms of a frozen teacher: eval: their running statistics; train: those of the batch, as"
+        " in the authors' code",
     )
     replay: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="so many snapshots of its own training, shown in order while the student trains"
+        None,
+        description="number of snapshots of the teacher's own training that teach one after the other while the student"
+        " trains; null: the trained teacher teaches all the time",
     )
 
 
@@ -141,21 +162,26 @@ class Student(Component):
     """A network to be trained."""
 
     resolution: PositiveInt | None = Field(
-        None, description="the height and width to which it sees images averaged down; its teacher sees them whole"
+        None,
+        description="height and width, in pixels, to which images are averaged down for the student only; null: none",
     )
 
 
 class Extractor(Component):
     """An extractor of the knowledge sequence, and how it is trained."""
 
-    share: bool = Field(False, description="one extractor for all taps, or one a tap")
-    training: Annotated[Derived, EXTRACTOR_TRAINING] = Field(default_factory=EXTRACTOR_TRAINING.model)
+    share: bool = Field(False, description="true: one extractor for all taps; false: one per tap")
+    training: Annotated[Derived, EXTRACTOR_TRAINING] = Field(
+        default_factory=EXTRACTOR_TRAINING.model, description="who optimizes the extractors, and when"
+    )
 
 
 class AutoLambda(Options):
     """Lambda found at the first review: its gradient becomes this share of that of all other losses together."""
 
-    auto: PositiveFloat
+    auto: PositiveFloat = Field(
+        description="norm of the review's gradient as a share of that of all other losses, such as 0.1"
+    )
 
 
 def _read_lambda(value: Any) -> Any:
@@ -177,22 +203,41 @@ TAPS_READER = BeforeValidator(_read_taps, json_schema_input_type=Annotated[Deriv
 class Review(SequenceOptions):
     """The memorize-review mode of TSKD; the defaults are the paper's."""
 
-    k: PositiveInt = Field(3, description="memories a review reads")
-    delta: PositiveInt = Field(5, description="epochs from one memory to the next")
+    k: PositiveInt = Field(3, description="number of snapshots that a review compares with today's student")
+    delta: PositiveInt = Field(5, description="epochs from one snapshot to the next")
     lambda_: Annotated[NonNegativeFloat | AutoLambda, BeforeValidator(_read_lambda)] = Field(
-        1.0, description="weight of L_ST (equation 9), or {auto: share of the other losses' gradient}"
+        1.0,
+        description="weight of the review loss (equation 9); {auto: 0.1} sets it once, so that the review's gradient"
+        " is 10 % of the gradient of the other losses",
     )
-    lambda_warmup: NonNegativeInt = Field(0, description="epochs over which lambda rises from 0")
-    plan: Annotated[Derived, PLAN] = Field(default_factory=PLAN.model)
-    transform: Annotated[Component, TRANSFORMS.slot()] = Field(default_factory=TRANSFORMS.default("attention"))
+    lambda_warmup: NonNegativeInt = Field(
+        0, description="epochs over which lambda rises to its full value by equal steps; 0: none"
+    )
+    plan: Annotated[Derived, PLAN] = Field(
+        default_factory=PLAN.model, description="which epochs memorize and which review"
+    )
+    transform: Annotated[Component, TRANSFORMS.slot()] = Field(
+        default_factory=TRANSFORMS.default("attention"),
+        description="what makes a map of the features of a stage (equation 10)",
+    )
     extractor: Annotated[Extractor, EXTRACTORS.slot(Extractor)] = Field(
-        default_factory=EXTRACTORS.default("conv_lstm", Extractor)
+        default_factory=EXTRACTORS.default("conv_lstm", Extractor),
+        description="what predicts the target from the knowledge sequence (equation 6)",
     )
-    target: Annotated[Derived, TARGET] = Field(default_factory=TARGET.model)
-    memory: Annotated[Derived, MEMORY] = Field(default_factory=MEMORY.model)
-    taps: Annotated[Derived, TAPS, TAPS_READER] = Field(default_factory=TAPS.model)
-    reduction: Literal["mean", "sum"] = "mean"
-    tap_reduction: Literal["sum", "mean"] = "sum"
+    target: Annotated[Derived, TARGET] = Field(
+        default_factory=TARGET.model, description="what the prediction is compared with (equation 7)"
+    )
+    memory: Annotated[Derived, MEMORY] = Field(
+        default_factory=MEMORY.model, description="how the last k snapshots of the student are kept"
+    )
+    taps: Annotated[Derived, TAPS, TAPS_READER] = Field(
+        default_factory=TAPS.model,
+        description="where student and teacher are compared: a mapping, or its layers alone (stages, or a list)",
+    )
+    reduction: Literal["mean", "sum"] = Field(
+        "mean", description="squared errors: their mean over pixels and batch, or sum over pixels and mean over batch"
+    )
+    tap_reduction: Literal["sum", "mean"] = Field("sum", description="the losses of the taps are added or averaged")
 
     @model_validator(mode="after")
     def _check_extractor_training(self) -> Review:
@@ -234,23 +279,31 @@ class Evaluation(Options):
 
     test: TestReading = Field(
         "last",
-        description="every_epoch also records the best test epoch, marked as such; never leaves the test part to the"
-        " confirmation of a search's winners",
+        description="when the test set is read. last: in the last epoch; every_epoch: in every epoch, which also"
+        " records the best test epoch, marked; never: not at all, for a search whose winners are confirmed later",
     )
 
 
 class Experiment(Options):
     """One run: a student on a task, perhaps under a teacher, perhaps reviewing, from one seed."""
 
-    preset: Preset = Field("paper", description="fills what the file does not set")
-    task: Annotated[Component, TASKS.slot()]
-    teacher: Annotated[Teacher, NETWORKS.slot(Teacher)] | None = None
-    student: Annotated[Student, NETWORKS.slot(Student)]
-    distiller: Annotated[Component, DISTILLERS.slot()] = Field(default_factory=DISTILLERS.default("none"))
-    review: Review | None = Field(default_factory=lambda: Review(k=3), description="null: the baseline")
-    training: Training = Field(default_factory=Training)
-    evaluation: Evaluation = Field(default_factory=Evaluation)
-    seed: NonNegativeInt = 1
+    preset: Preset = Field("paper", description="reading of the paper that fills what the file does not set")
+    task: Annotated[Component, TASKS.slot()] = Field(description="the dataset, with its loss and its metrics")
+    teacher: Annotated[Teacher, NETWORKS.slot(Teacher)] | None = Field(
+        None, description="the network that teaches, with its weights; null: none"
+    )
+    student: Annotated[Student, NETWORKS.slot(Student)] = Field(description="the network that is trained")
+    distiller: Annotated[Component, DISTILLERS.slot()] = Field(
+        default_factory=DISTILLERS.default("none"), description="the distillation losses beside the task's own"
+    )
+    review: Review | None = Field(
+        default_factory=lambda: Review(k=3), description="TSKD's reviews; null: none, the baseline"
+    )
+    training: Training = Field(default_factory=Training, description="how the student is trained, and where")
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="when the test set is read")
+    seed: NonNegativeInt = Field(
+        1, description="seed of initialization, data order and augmentation; in a sweep give seeds instead"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -84,18 +84,21 @@ class ConvLSTM(Extractor):
 
     Args:
         site: where it stands.
-        hidden: the channels h of the states, or a list with one number a tap.
-        kernel: the side of the square convolutions, in pixels, odd.
-        peephole: ``channel``: one weight a channel, whatever the size of the maps; ``full``: one a channel and
-            pixel; ``none``.
-        stem: ``strided8``: a 3x3 convolution of stride 2 to 8 channels and a leaky ReLU (0.2) before the encoder.
-        forecaster_input: what the forecaster reads at each of its steps: ``zeros``, or the ``last`` element.
-        readout: what the head reads: the last hidden state ``h``, it and the cell state (``h_c``), or the hidden
-            states of all forecast steps (``all_steps``).
-        head: ``conv1x1``; ``deconv``: a transposed 4x4 convolution of stride 2 and a 3x3 convolution, 8 channels
-            each with a leaky ReLU (0.2), then a 1x1 convolution. It goes with ``stem: strided8``, and only with it.
-        forecast_steps: how many steps the forecaster takes.
-        out_activation: what bounds the prediction; the target of Eq. 7 is never negative.
+        hidden: channels of the states, or a list with one number per tap.
+        kernel: height and width of the convolutions, in pixels, odd.
+        peephole: weights from the cell state to the gates: ``channel``: one per channel, whatever the size of the maps;
+            ``full``: one per channel and pixel; ``none``.
+        stem: what stands before the encoder: ``strided8``: a 3x3 convolution of stride 2 to 8 channels and a leaky ReLU
+            (0.2); ``none``.
+        forecaster_input: what the forecaster takes as input at each of its steps: ``zeros``, or the ``last`` element of
+            the sequence.
+        readout: what the head takes as input: the last hidden state (``h``), that and the cell state (``h_c``), or the
+            hidden states of all forecast steps (``all_steps``).
+        head: what makes the prediction: ``conv1x1``: a 1x1 convolution; ``deconv``: a transposed 4x4 convolution of
+            stride 2 and a 3x3 convolution, 8 channels each with a leaky ReLU (0.2), then a 1x1 convolution; ``deconv``
+            goes with ``stem: strided8``, and only with it.
+        forecast_steps: number of steps that the forecaster takes.
+        out_activation: activation of the prediction; the target of Eq. 7 is never negative.
 
     Raises:
         InputError: a list ``hidden`` of another length than the taps, a stem and a head that do not give the size

@@ -106,8 +106,8 @@ class ConvGRU(Extractor):
 
     Args:
         site: where it stands.
-        hidden: the channels of the state.
-        kernel: the side of the square convolutions, in pixels, odd.
+        hidden: channels of the state.
+        kernel: height and width of the convolutions, in pixels, odd.
     """
 
     def __init__(self, site: ExtractorSite, *, hidden: PositiveInt = 16, kernel: OddInt = 3) -> None:
@@ -142,8 +142,8 @@ class Conv3d(Extractor):
 
     Args:
         site: where it stands.
-        hidden: the channels between them.
-        kernel: the side of the kernels in pixels, and of the first one in steps, odd.
+        hidden: channels between the two convolutions.
+        kernel: height and width of the convolutions in pixels, and length of the first one in steps, odd.
     """
 
     def __init__(self, site: ExtractorSite, *, hidden: PositiveInt = 16, kernel: OddInt = 3) -> None:

@@ -58,7 +58,8 @@ class Memory(nn.Module):
         k: how many snapshots it holds.
         replacement: for the control arm of random memories: gives the network that is kept instead of the i-th
             memorized one, i counting from 0; on the device of the student.
-        batch_norm: the mode of the snapshots' batch norms, see `Frozen`.
+        batch_norm: mode of the snapshots' batch norms. ``eval``: their own running statistics; ``train``: the
+            statistics of the batch, as in the authors' code.
     """
 
     def __init__(

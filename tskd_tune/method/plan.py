@@ -32,16 +32,19 @@ class ReviewPlan:
         epochs: the length of the training.
         k: the memories that a review reads.
         delta: the distance of marked epochs, or the general epochs between them.
-        spacing: the reading of ``delta``.
-        cycle: how memories and reviews alternate.
-        first_memory: the first memory epoch; ``interval`` is epoch ``S - 1``, the end of the first interval.
-        review_offset: a review stands ``S`` after its last memory (``delta``) or right after it (``next``); the next
-            cycle begins ``S`` after the review. ``next`` is defined for disjoint cycles only.
-        moment: whether a memory epoch's snapshot is taken at its end or at its start. An epoch that both memorizes
-            and reviews reads the memories from before its own snapshot, whichever the moment.
-        review_fraction: the part of a review epoch's steps, from its first, that carry the review loss.
-        max_reviews: after so many reviews the plan ends: nothing memorizes or reviews any more.
-        review_window: ``[first, last]`` epoch, inclusive; reviews outside do not happen, memories do.
+        spacing: how ``delta`` is counted. ``period``: marked epochs are ``delta`` apart; ``gap``: ``delta`` general
+            epochs lie between them.
+        cycle: how memories and reviews alternate. ``disjoint``: k memories, then a review that is not a memory;
+            ``chained``: a review is also the first memory of the next cycle; ``sliding``: every marked epoch memorizes,
+            and reviews once k memories are held.
+        first_memory: the first memory epoch, counted from 0; ``interval``: the last epoch of the first interval.
+        review_offset: when a review follows its last memory: one interval later (``delta``), or in the next epoch
+            (``next``, for ``cycle: disjoint`` only).
+        moment: whether a memory epoch's snapshot is taken at its end or at its start.
+        review_fraction: share of a review epoch's steps, from its first, that carry the review loss.
+        max_reviews: number of reviews after which no epoch memorizes or reviews any more; null: no limit.
+        review_window: first and last epoch, both included, in which reviews take place; memories are not limited; null:
+            all epochs.
         memory_epochs: every memory epoch, ascending, those of an incomplete last cycle included.
         review_epochs: every review epoch, ascending, never empty.
 

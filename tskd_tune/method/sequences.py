@@ -43,14 +43,16 @@ class KnowledgeSequence:
     """The knowledge sequence Q of one tap (TSKD, Eq. 4 and 5).
 
     Args:
-        sequence: ``increment``: what changed from each remembered map to the next and from the last one to today's,
-            k elements; ``feature_map``: the maps themselves, k remembered and today's (the paper's Table 5).
-        increment_kind: ``abs``: ``|A_j - A_i|`` (Eq. 4); ``signed``: ``A_j - A_i``, later minus earlier; ``squared``.
-        sequence_order: control arms. ``reversed``, ``shuffled`` (a new order each call), ``repeat_last`` and
-            ``zeros`` rearrange or replace the elements; ``random_memory`` leaves them in order, for the memory then
-            holds untrained networks.
+        sequence: what a knowledge sequence holds. ``increment``: the changes from each remembered map to the next and
+            from the last one to today's, k elements; ``feature_map``: the maps themselves, k remembered and today's
+            (the paper's Table 5).
+        increment_kind: how the change from an earlier map A_i to a later map A_j is taken: ``abs``: ``|A_j - A_i|``
+            (Eq. 4); ``signed``: ``A_j - A_i``; ``squared``: its square.
+        sequence_order: order of the elements, for control arms. ``reversed``, ``shuffled`` (a new order at each step),
+            ``repeat_last`` and ``zeros`` rearrange or replace the elements; ``random_memory`` keeps their order, but
+            the memory holds untrained networks.
         include_current: whether a sequence of feature maps ends with today's map.
-        sequence_gradient: whether the student's gradient flows through today's map in the sequence.
+        sequence_gradient: whether the gradient reaches the student through today's map in the sequence.
 
     Raises:
         InputError: options that would change nothing beside the others.
@@ -131,12 +133,12 @@ class Target:
     The teacher's map is a constant: the review never trains the teacher.
 
     Args:
-        kind: ``absolute_increment``: ``|A_T - A_S|``, absolute whatever the kind of the increments, as Eq. 7 has
-            it; ``teacher_map``: ``A_T`` (an arm beside sequences of feature maps), through which no gradient
-            reaches the student.
-        gradient: whether the student's gradient flows through the target.
-        prediction_scale: what the prediction is multiplied by in the loss; with 0 the review is attention
-            transfer at the review epochs.
+        kind: what the target is. ``absolute_increment``: ``|A_T - A_S|`` of the maps of teacher and student, absolute
+            for every kind of increment (Eq. 7); ``teacher_map``: ``A_T``, for sequences of feature maps; no gradient
+            reaches the student through it.
+        gradient: whether the gradient reaches the student through the target.
+        prediction_scale: factor of the prediction in the loss; with 0 the review is attention transfer in the review
+            epochs.
 
     Raises:
         InputError: options that do not apply to a target of teacher maps.

@@ -21,14 +21,16 @@ class Taps:
     Args:
         student: the student's shapes.
         teacher: the teacher's shapes.
-        layers: ``stages``: every stage of the student but its stem; ``official``: stem, stage1 and stage2, as the
-            authors' public code; ``last``: the student's last stage; or the names of stages, in order.
-        point: after (``post``) or before (``pre``) the activation that ends a stage.
-        teacher_point: the same for the teacher, by default that of the student; ``official``: the stem after, the
-            other stages before their activation.
-        size_match: what makes H and W equal, on features, before the transform. ``pool_larger`` averages the larger
-            map down; ``pool_teacher`` pools the teacher's to the student's size, repeating pixels where it is the
-            smaller; ``interp_student`` brings the student's to the teacher's size bilinearly; ``error`` refuses.
+        layers: stages at which student and teacher are compared. ``stages``: every stage of the student but its stem;
+            ``official``: stem, stage1 and stage2, as in the authors' public code; ``last``: the student's last stage;
+            or a list of names of stages, in order.
+        point: where a stage of the student is tapped: after (``post``) or before (``pre``) the activation that ends it.
+        teacher_point: the same for the teacher; null: as the student; ``official``: the stem after, the other stages
+            before their activation.
+        size_match: what is done where maps of student and teacher differ in size, before the transform.
+            ``pool_larger``: the larger map is averaged down; ``pool_teacher``: the teacher's map is brought to the
+            student's size, averaged down or with repeated pixels; ``interp_student``: the student's map is brought to
+            the teacher's size bilinearly; ``error``: the experiment is refused.
 
     Attributes:
         names: the tapped stages, in order.

@@ -53,11 +53,11 @@ class Attention(Transform):
     precision. A map of zeros stays zero, and its gradient is zero.
 
     Args:
-        power: the exponent p of ``|F|^p``.
-        reduce: how the C powers of a pixel become one number; sum and mean differ only without a norm.
-        norm: ``none``; ``l2``: each map has length 1 over its H*W pixels; ``l2_rms``: the same times
-            sqrt(H*W), a root mean square of 1; ``column_l2``: each column has length 1 over its H pixels, what the
-            authors' public code computes; ``sum1``: each map sums to 1.
+        power: the exponent p of ``|F|^p``, the powers of the absolute activations F.
+        reduce: how the powers of all channels of a pixel become one number; sum and mean differ only without a norm.
+        norm: how a map is normalized. ``none``: not at all; ``l2``: to length 1 over its H*W pixels; ``l2_rms``: to a
+            root mean square of 1 over its pixels; ``column_l2``: each column to length 1 over its H pixels, as in the
+            authors' public code; ``sum1``: to a sum of 1.
     """
 
     def __init__(

@@ -116,5 +116,9 @@ def _group(inputs: int, outputs: int, expansion: int, count: int, stride: int) -
 
 @NETWORKS.register("mobilenet_v2", source="Sandler et al. 2018, arXiv 1801.04381; strides and names of RepDistiller")
 def build(classes: int, channels: int = 3, *, width: Annotated[float, Field(ge=0.125)] = 0.5) -> MobileNetV2:
-    """MobileNetV2 for small images with `width` times its channels; 0.5 is RepDistiller's mobile_half."""
+    """MobileNetV2 for small images with `width` times its channels; 0.5 is RepDistiller's mobile_half.
+
+    Args:
+        width: multiple of the published numbers of channels; 0.5 is RepDistiller's mobile_half.
+    """
     return MobileNetV2(width, classes, channels)

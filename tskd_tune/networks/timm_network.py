@@ -47,8 +47,9 @@ class TimmNetwork(Wrapped):
         Args:
             classes: the number of classes.
             channels: the channels of the images.
-            model: the name of the model in timm.
-            stages: the levels, from 0, that become stage 1, 2, ...; null takes them all, the first perhaps as stem.
+            model: name of the model in timm, such as mobilenetv1_100.
+            stages: numbers, from 0, of timm's feature levels that become stage 1, 2, ...; null: all levels, the first
+                as stem where it is larger than a quarter of the image.
 
         Raises:
             InputError: timm is not installed, has no such model, or the model does not show what is asked for.

@@ -58,6 +58,9 @@ class TorchvisionNetwork(Wrapped):
     def __init__(self, classes: int, channels: int = 3, *, model: str) -> None:
         """Build ``model`` with torchvision's first weights.
 
+        Args:
+            model: name of the model in torchvision, such as resnet50.
+
         Raises:
             InputError: torchvision has no such classifier, or its stages are not known here.
         """

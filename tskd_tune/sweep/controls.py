@@ -44,9 +44,10 @@ class Controls(Options):
     """Which controls are added, and to what."""
 
     of: str | None = Field(
-        None, description="the label of the arm that they change; null: the first that reviews and is no control itself"
+        None,
+        description="label of the arm that the controls change; null: the first that reviews and is no control itself",
     )
-    arms: list[Name] | None = Field(None, min_length=1, description="which; null: all that fit")
+    arms: list[Name] | None = Field(None, min_length=1, description="names of the control arms; null: all that fit")
 
 
 def _read(value: Any) -> Any:

@@ -22,7 +22,7 @@ class Search(Component):
     metric: Annotated[str, Field(pattern="^val_")] = Field(
         "val_top1", description="a metric of the validation part; the test part is never searched on"
     )
-    mode: Mode = "max"
+    mode: Mode = Field("max", description="whether the metric is to be large or small")
     objectives: dict[str, Mode] | None = Field(
         None,
         description="several in place of one metric, such as {val_top1: max, seconds: min}: metrics of the validation"

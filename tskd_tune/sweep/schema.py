@@ -35,31 +35,38 @@ class Resources(Options):
 
     cpu: PositiveInt = Field(1, description="CPU cores, and threads, of a trial")
     gpu: NonNegativeFloat | None = Field(
-        None, description="GPUs of a trial, a fraction shares one; null: one where there are any when the sweep starts"
+        None,
+        description="GPUs of a trial, a fraction shares one; null: 1 where there are any when the sweep starts, or 0",
     )
     concurrent: PositiveInt | None = Field(
-        None, description="trials at once; null: as many as the cluster holds when the sweep starts"
+        None, description="number of trials that run at once; null: as many as the cluster holds when the sweep starts"
     )
 
 
 class Wandb(Options):
     """Where W&B runs and Reports go; W&B's own variables stand above it."""
 
-    project: Annotated[str, Field(min_length=1)] | None = Field(None, description="null: tskd-tune")
-    entity: Annotated[str, Field(min_length=1)] | None = Field(None, description="user or team; null: the key's own")
+    project: Annotated[str, Field(min_length=1)] | None = Field(None, description="W&B project; null: tskd-tune")
+    entity: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="W&B user or team; null: the one that the key belongs to"
+    )
 
 
 class Compare(Options):
     """What the report compares, and by what measure: declared before the numbers are in."""
 
     baseline: str | None = Field(
-        None, description="an arm's label; null: the first arm without a review of the same task and student"
+        None,
+        description="label of the arm that the others are compared with; null: the first arm without a review of the"
+        " same task and student",
     )
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = Field(
-        None, min_length=1, description="the family, explicitly: [arm, baseline] by label; null: each arm and baseline"
+        None,
+        min_length=1,
+        description="the comparisons, each [arm, baseline] by label; null: each arm with the baseline",
     )
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        0.3, description="differences within plus or minus this many points count as none"
+        0.3, description="differences within plus or minus so many percentage points count as equivalent"
     )
     controls: dict[str, str] = Field(
         default_factory=dict,
@@ -91,12 +98,20 @@ class Compare(Options):
 class Sweep(Options):
     """A sweep: the points of a search space, each trained once a seed."""
 
-    experiment: dict[str, Any]
-    seeds: list[NonNegativeInt] | None = Field(None, description="trained at every point; by default experiment.seed")
-    search: Annotated[Search, SEARCHERS.slot(Search)]
-    scheduler: Annotated[Component, SCHEDULERS.slot()] = Field(default_factory=SCHEDULERS.default("fifo"))
-    resources: Resources = Field(default_factory=Resources)
-    compare: Compare = Field(default_factory=Compare)
+    experiment: dict[str, Any] = Field(
+        description="the experiment, whose values may be domains to search: choice, grid, int, uniform, loguniform"
+    )
+    seeds: list[NonNegativeInt] | None = Field(
+        None, description="seeds with which every point is trained; null: the seed of the experiment"
+    )
+    search: Annotated[Search, SEARCHERS.slot(Search)] = Field(description="which points of the space are trained")
+    scheduler: Annotated[Component, SCHEDULERS.slot()] = Field(
+        default_factory=SCHEDULERS.default("fifo"), description="which trials are stopped early"
+    )
+    resources: Resources = Field(
+        default_factory=Resources, description="what one trial takes, and how many run at once"
+    )
+    compare: Compare = Field(default_factory=Compare, description="what the report compares, and by what measure")
     controls: ControlsOption = Field(
         None,
         description="control arms of the first arm that reviews and is no control itself: true, a list of names, or"
@@ -106,7 +121,7 @@ class Sweep(Options):
         default_factory=dict,
         description="further arms of a grid, each a whole experiment by its label; a run writes its controls out here",
     )
-    wandb: Wandb = Field(default_factory=Wandb)
+    wandb: Wandb = Field(default_factory=Wandb, description="where W&B runs and Reports go")
     max_failures: NonNegativeInt = Field(3, description="how often a trial goes on from its checkpoint after a crash")
     _places: Places = PrivateAttr(default_factory=Places)
 

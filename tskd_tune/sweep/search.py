@@ -59,7 +59,12 @@ def random(
     trials: PositiveInt,
     seed: NonNegativeInt = 0,
 ) -> tuple[Any, int]:
-    """Independent draws, none twice; more trials go on where fewer ended."""
+    """Independent draws, none twice; more trials go on where fewer ended.
+
+    Args:
+        trials: number of different points that are drawn, each trained with all seeds.
+        seed: seed of the draws; the trainings have the sweep's ``seeds``.
+    """
     space.refuse("search")
     size = space.size()
     if size is not None and trials > size:
@@ -88,9 +93,15 @@ def optuna(
 ) -> tuple[Any, int]:
     """A search that learns from finished trials; the first startup_trials (null: Optuna's number) are random.
 
-    Nsga2's generations have ``population`` trials; null is Optuna's 50, but no more than a quarter of the trials, as
-    its first generation is random. ``start`` is what is tried before all that: ``paper`` for the paper's setting, or a
-    list of points by hole, as ``[{review.k: 3, review.delta: 5}]``; holes that a point leaves out are drawn.
+    Args:
+        trials: number of points that are tried, each trained with all seeds.
+        sampler: Optuna's sampler: tree-structured Parzen estimator (``tpe``), Gaussian process (``gp``), evolution
+            (``nsga2``), quasi-random points (``qmc``) or ``random``.
+        startup_trials: number of random trials before ``tpe`` or ``gp`` learn from results; null: Optuna's own number.
+        population: trials of a generation of ``nsga2``; null: a quarter of the trials, 50 at most.
+        start: points to try first: ``paper`` for the paper's setting, or a list such as ``[{review.k: 3, review.delta:
+            5}]``, whose missing values are drawn; null: none.
+        seed: seed of the sampler; the trainings have the sweep's ``seeds``.
     """
     from tskd_tune.sweep.searchers import OptunaSearcher
 
@@ -129,6 +140,12 @@ def asha(
 
     Rungs lie where review cycles end: a run that has just reviewed is not compared with one that is about to. They are
     rounded up to the ends of the cycles of the point with the longest ones.
+
+    Args:
+        grace: epochs that every trial is trained before trials are compared; null: until the latest first review of the
+            search space is over.
+        reduction_factor: one of so many trials goes on at each rung, the best.
+        brackets: number of brackets that the trials are spread over; each begins to compare at a later rung.
     """
     from ray.tune.schedulers import AsyncHyperBandScheduler
 

@@ -241,23 +241,6 @@ class SearchSpace:
                     yield self.sample(lambda other: forced.get(other.name, other.extremes()[end]))  # noqa: B023
 
 
-def space_schema(experiment_schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of a search space, given that of an experiment.
-
-    Every property may also be a domain, every mapping may have a ``choice`` or a ``grid`` beside its keys, nothing
-    is required, and the root may say ``extends``. References stay ``#/$defs/...``: who puts the result into a larger
-    schema moves its ``$defs`` to that schema's root.
-    """
-    schema: dict[str, Any] = _holed_schema(experiment_schema)
-    schema["title"] = "SearchSpace"
-    schema["properties"]["extends"] = {
-        "type": "string",
-        "description": "a file, beside this one or among the package's experiments, that fills what is not set here",
-    }
-    schema["$defs"] = {**schema.get("$defs", {}), **_domain_schemas()}
-    return schema
-
-
 def _holed_mapping(value: Mapping[str, Any], path: str, condition: Conditions) -> dict[str, Any]:
     """Copy a mapping with the content of every domain replaced by its hole."""
     word = _domain_word(value, path)
@@ -479,47 +462,3 @@ def _mistakes(validate: Callable[[dict[str, Any]], Any], experiment: dict[str, A
 def _sentence(labels: list[str], mistake: str) -> str:
     others = f" (and {len(labels) - 1} more)" if len(labels) > 1 else ""
     return f"point '{labels[0]}'{others}: {mistake}"
-
-
-def _holed_schema(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_holed_schema(part) for part in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    holed = {
-        # Without its name a component fits several alternatives, so that `oneOf` would refuse it.
-        {"oneOf": "anyOf"}.get(key, key): _holed_keyword(key, part)
-        for key, part in schema.items()
-        if key not in ("required", "discriminator")
-    }
-    if "properties" in schema:
-        holed["properties"] |= {word: {"$ref": f"#/$defs/{word}"} for word in ("choice", "grid")}
-    return holed
-
-
-def _holed_keyword(key: str, part: Any) -> Any:
-    if key == "properties":
-        return {name: {"anyOf": [_holed_schema(inner), {"$ref": "#/$defs/domain"}]} for name, inner in part.items()}
-    if key == "$defs":
-        return {name: _holed_schema(inner) for name, inner in part.items()}
-    if key in ("anyOf", "oneOf", "allOf", "items", "prefixItems", "additionalProperties"):
-        return _holed_schema(part)
-    return part
-
-
-def _domain_schemas() -> dict[str, Any]:
-    listed = {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean", "null"]}}
-    choice = {"anyOf": [listed, {"type": "object", "minProperties": 1}]}
-    ends = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}
-    steps = {"type": "array", "minItems": 2, "maxItems": 3, "items": {"type": "integer"}}
-    forms = {"choice": choice, "grid": choice, "int": steps, "uniform": ends, "loguniform": ends}
-    alone = [
-        {
-            "type": "object",
-            "properties": {word: form},
-            "required": [word],
-            "additionalProperties": word in ("choice", "grid"),
-        }
-        for word, form in forms.items()
-    ]
-    return {"choice": choice, "grid": choice, "domain": {"anyOf": alone}}

@@ -60,15 +60,16 @@ def cifar10(
 
     Args:
         batch_size: images in a training batch.
-        validation: how many training images are held out, the same number of each class.
-        split_seed: what decides which.
-        fraction: the share of each class's remaining training images that is used (null: all of them), the same
-            images for every seed; a smaller share is a part of a larger one.
-        padding: zero pixels around an image before its random crop.
-        flip: mirror half of the training images.
-        normalization: whose mean and standard deviation.
-        root: the folder of ``cifar-10-batches-py`` (null: ``TSKD_TUNE_DATA``, else the user's cache folder).
-        download: fetch the files where they are missing.
+        validation: number of training images held out as the validation set, the same number of each class as far as
+            possible.
+        split_seed: seed that decides which images are held out for validation; it does not change the test set.
+        fraction: share of each class's remaining training images that is used, the same images for every seed; a
+            smaller share is a part of a larger one; null: all.
+        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
+        flip: mirror a random half of the training images, anew in every epoch.
+        normalization: whose mean and standard deviation pixels are normalized with.
+        root: folder that holds ``cifar-10-batches-py``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
+        download: download the files where they are missing.
     """
     source = CifarImages(
         "cifar10",
@@ -99,15 +100,17 @@ def cifar100(
 
     Args:
         batch_size: images in a training batch.
-        validation: how many training images are held out, the same number of each class.
-        split_seed: what decides which.
-        fraction: the share of each class's remaining training images that is used (null: all of them), the same
-            images for every seed; a smaller share is a part of a larger one.
-        padding: zero pixels around an image before its random crop.
-        flip: mirror half of the training images.
-        normalization: whose mean and standard deviation; published work on CIFAR-100 uses either.
-        root: the folder of ``cifar-100-python`` (null: ``TSKD_TUNE_DATA``, else the user's cache folder).
-        download: fetch the files where they are missing.
+        validation: number of training images held out as the validation set, the same number of each class as far as
+            possible.
+        split_seed: seed that decides which images are held out for validation; it does not change the test set.
+        fraction: share of each class's remaining training images that is used, the same images for every seed; a
+            smaller share is a part of a larger one; null: all.
+        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
+        flip: mirror a random half of the training images, anew in every epoch.
+        normalization: whose mean and standard deviation pixels are normalized with; published work on CIFAR-100 uses
+            either.
+        root: folder that holds ``cifar-100-python``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
+        download: download the files where they are missing.
     """
     source = CifarImages(
         "cifar100",

@@ -48,18 +48,20 @@ def cinic10(
 
     Args:
         batch_size: images in a training batch.
-        valid_part: what the images in ``valid/`` are: the validation part, whole; further training images, as the
-            authors' second benchmark has them; or unused, which saves their evaluation after every epoch.
-        validation: how many training images are held out, the same number of each class; 0 where ``valid/`` is the
-            validation part.
-        split_seed: what decides which.
-        fraction: the share of each class's remaining training images that is used (null: all of them), the same
-            images for every seed; a smaller share is a part of a larger one.
-        padding: zero pixels around an image before its random crop.
-        flip: mirror half of the training images.
-        normalization: mean and standard deviation, the published ones or measured in the training part.
-        root: the folder of ``train/``, ``valid/`` and ``test/`` (null: ``cinic-10`` in ``TSKD_TUNE_DATA``, else in
-            the user's cache folder).
+        valid_part: what the 90,000 images in ``valid/`` are: ``validation``: the validation set; ``training``: further
+            training images, as in the authors' second benchmark; ``unused``: not read, which saves their evaluation
+            after every epoch.
+        validation: number of training images held out as the validation set, the same number of each class as far as
+            possible; must be 0 where ``valid/`` is the validation set.
+        split_seed: seed that decides which images are held out for validation; it does not change the test set.
+        fraction: share of each class's remaining training images that is used, the same images for every seed; a
+            smaller share is a part of a larger one; null: all.
+        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
+        flip: mirror a random half of the training images, anew in every epoch.
+        normalization: mean and standard deviation that pixels are normalized with: the published ones, or those
+            measured in the training set.
+        root: folder that holds ``train/``, ``valid/`` and ``test/``; null: ``cinic-10`` in ``TSKD_TUNE_DATA``,
+            otherwise in the user's cache folder.
     """
     selection = Selection(valid_part, validation, split_seed, fraction)
     source = FileImages(

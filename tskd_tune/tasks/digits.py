@@ -35,11 +35,12 @@ def digits(
 
     Args:
         batch_size: images in a training batch.
-        validation: how many training images are held out, the same number of each digit as far as possible.
-        split_seed: what decides which; it does not move the test part.
-        train: train on only that many of the remaining images (null: on all of them), to make the task hard.
-        padding: zero pixels around an image before its random crop.
-        flip: mirror half of the images, which makes some digits unreadable.
+        validation: number of training images held out as the validation set, the same number of each class as far as
+            possible.
+        split_seed: seed that decides which images are held out for validation; it does not change the test set.
+        train: number of training images that are used, to make the task hard; null: all that are not held out.
+        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
+        flip: mirror a random half of the training images, anew in every epoch, which makes some digits unreadable.
     """
     return Classification(DigitImages(validation, split_seed, train), Augmentation(padding, flip), batch_size)
 

@@ -46,18 +46,20 @@ def image_folder(
     constant seed.
 
     Args:
-        root: the folder.
-        size: height and width that every image is brought to: its middle square, scaled.
+        root: folder of a folder of images per class, or of such folders for the training, validation and test set.
+        size: height and width, in pixels, that every image is brought to: its middle square, scaled.
         batch_size: images in a training batch.
-        validation: how many training images are held out, in proportion to the classes.
-        split_seed: what decides which; it does not move the test part.
-        classes: use the first so many class folders, in the order of their names (null: all).
-        per_class: use the first so many images of each class, by name, of those that are not for the test (null:
-            all); the validation part is held out of them.
-        test_fraction: the share of a single folder that is the test part (null: 0.2); refused beside ``train/``.
-        padding: zero pixels around an image before its random crop.
-        flip: mirror half of the training images.
-        normalization: mean and standard deviation, measured in the training part or ImageNet's.
+        validation: number of training images held out as the validation set, in proportion to the classes.
+        split_seed: seed that decides which images are held out for validation; it does not change the test set.
+        classes: number of class folders that are used, the first in the order of their names; null: all.
+        per_class: number of images that are used of each class, the first by name, without those of the test set; the
+            validation set is held out of them; null: all.
+        test_fraction: share of a single folder that becomes the test set; null: 0.2; refused where there is a test set
+            of its own.
+        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
+        flip: mirror a random half of the training images, anew in every epoch.
+        normalization: mean and standard deviation that pixels are normalized with: those measured in the training set,
+            or ImageNet's.
     """
     selection = Selection(validation, split_seed, classes, per_class, test_fraction)
     source = FileImages(

@@ -38,16 +38,16 @@ def synthetic(
 
     Args:
         batch_size: images in a training batch.
-        classes: how many patterns there are.
+        classes: number of classes, each with a pattern of its own.
         channels: channels of an image.
         size: height and width of an image, in pixels.
-        train: training images, as many of each class as possible; at least one of each.
-        validation: validation images.
-        test: test images.
-        noise: standard deviation of the noise, in gray levels of 255; the patterns' own is 40.
-        data_seed: what decides the patterns and the noise.
-        padding: zero pixels around an image before its random crop.
-        flip: mirror half of the training images.
+        train: number of training images, the same of each class as far as possible; at least one of each.
+        validation: number of validation images, made besides.
+        test: number of test images, made besides.
+        noise: standard deviation of the noise, in gray levels from 0 to 255; that of the patterns is 40.
+        data_seed: seed of the patterns and of the noise.
+        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
+        flip: mirror a random half of the training images, anew in every epoch.
     """
     source = SyntheticImages(
         classes=classes,

@@ -47,16 +47,17 @@ def tiny_imagenet(
 
     Args:
         batch_size: images in a training batch.
-        size: height and width of an image; 32 scales it down, for networks made for CIFAR.
-        validation: how many training images are held out, the same number of each class.
-        split_seed: what decides which.
-        fraction: the share of each class's remaining training images that is used (null: all of them), the same
-            images for every seed; a smaller share is a part of a larger one.
-        padding: zero pixels around an image before its random crop.
-        flip: mirror half of the training images.
-        normalization: mean and standard deviation, as published work uses them, ImageNet's, or measured in the
-            training part.
-        root: the folder of ``tiny-imagenet-200`` (null: ``TSKD_TUNE_DATA``, else the user's cache folder).
+        size: height and width of an image, in pixels; 32 scales the images down, for networks made for CIFAR.
+        validation: number of training images held out as the validation set, the same number of each class as far as
+            possible.
+        split_seed: seed that decides which images are held out for validation; it does not change the test set.
+        fraction: share of each class's remaining training images that is used, the same images for every seed; a
+            smaller share is a part of a larger one; null: all.
+        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
+        flip: mirror a random half of the training images, anew in every epoch.
+        normalization: mean and standard deviation that pixels are normalized with: those of published work, ImageNet's,
+            or those measured in the training set.
+        root: folder that holds ``tiny-imagenet-200``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
     """
     selection = Selection(validation, split_seed, fraction)
     source = FileImages(

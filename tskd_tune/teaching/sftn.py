@@ -42,6 +42,12 @@ class SFTN(TeacherMethod):
     ) -> None:
         """Build the branches, and set the weights of the teacher's task, of the divergences and of the branches' task.
 
+        Args:
+            task_weight: weight of the teacher's own cross-entropy.
+            kl_weight: weight of the divergence of the branches from the teacher.
+            branch_weight: weight of the branches' own cross-entropy.
+            temperature: T, what the logits are divided by in the divergence; larger values are softer.
+
         Raises:
             InputError: the student cannot be entered behind a stage, or the networks share none to enter at.
         """

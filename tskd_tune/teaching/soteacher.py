@@ -42,6 +42,12 @@ class SoTeacher(TeacherMethod):
     ) -> None:
         """Set both weights, and how the consistency's rises to its own by the last epoch.
 
+        Args:
+            lipschitz: weight of the bound on the network's Lipschitz constant.
+            consistency: weight, in the last epoch, of the distance to the mean of a sample's past predictions.
+            schedule: how the weight of the consistency rises over the epochs: in a straight line, as a quarter of a
+                cosine wave, or not at all.
+
         Raises:
             InputError: a schedule of no consistency.
         """

@@ -61,13 +61,15 @@ class ExtractorTraining:
     """Who optimizes the extractors, and what happens to them between reviews (the paper is silent on all of it).
 
     Attributes:
-        optimizer: ``shared``: the student's, at its learning rate; ``own``: Adam.
-        lr: Adam's learning rate; it drops where the student's does.
-        weight_decay: Adam's.
-        decay_when_frozen: let weight decay and momentum act on the extractors in general epochs after the
-            first review, as zeroed gradients did in old versions of torch.
+        optimizer: what optimizes the extractors: ``shared``: the student's optimizer, at its learning rate; ``own``:
+            Adam.
+        lr: Adam's first learning rate; it drops where the student's does; for ``optimizer: own`` only.
+        weight_decay: Adam's weight decay; for ``optimizer: own`` only.
+        decay_when_frozen: let weight decay and momentum change the extractors in general epochs after the first review,
+            as old versions of torch did.
         reset: initialize the extractors anew at each review.
-        warmup_steps: at the start of each review, steps in which the student does not feel the review.
+        warmup_steps: number of steps at the start of each review in which the review trains the extractors but not the
+            student.
     """
 
     optimizer: Literal["shared", "own"] = "shared"

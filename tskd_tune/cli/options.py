@@ -1,0 +1,109 @@
+"""Options as a user reads them: key, meaning, allowed values and default, read off a model and its JSON Schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from tskd_tune.registry import ONE_OF, Component, Options
+
+REQUIRED = "required"
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option in words.
+
+    Attributes:
+        key: its name in YAML.
+        meaning: what it is, with its unit, and what null means.
+        values: the allowed ones, ``integer from 1 or null``.
+        default: as YAML writes it, or ``required``.
+    """
+
+    key: str
+    meaning: str
+    values: str
+    default: str
+
+    def plain(self) -> dict[str, str]:
+        """Return the words by their names."""
+        return asdict(self)
+
+
+def options_of(model: type[BaseModel], *, but: type[BaseModel] | None = None) -> list[Option]:
+    """Return the options of a model in their order, without a component's name and the options of another model."""
+    schema = model.model_json_schema(by_alias=True)
+    hidden = {"name", *(but.model_fields if but else ())}
+    return [
+        _option(field.alias or name, field, schema["properties"][field.alias or name], schema.get("$defs", {}))
+        for name, field in model.model_fields.items()
+        if name not in hidden
+    ]
+
+
+def _option(key: str, field: FieldInfo, schema: Schema, parts: Schema) -> Option:
+    default = REQUIRED if field.is_required() else _text(field.get_default(call_default_factory=True))
+    return Option(key, field.description or "", in_words(schema, parts), default)
+
+
+def in_words(schema: Schema, parts: Schema) -> str:
+    """Say which values a JSON Schema allows; ``parts`` are the definitions that it refers to."""
+    if schema.get("$comment", "").startswith(ONE_OF):
+        return str(schema["$comment"])
+    if "$ref" in schema:
+        return in_words(parts[schema["$ref"].rpartition("/")[2]], parts)
+    if "allOf" in schema:
+        return in_words(schema["allOf"][0], parts)
+    if "anyOf" in schema or "oneOf" in schema:
+        forms = schema.get("anyOf") or schema["oneOf"]
+        return " or ".join(dict.fromkeys(in_words(form, parts) for form in forms))
+    if "const" in schema or "enum" in schema:
+        return ", ".join(_text(value) for value in schema.get("enum", [schema.get("const")]))
+    return _typed(schema, parts)
+
+
+def _typed(schema: Schema, parts: Schema) -> str:
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        return f"{kind}{_bounds(schema)}"
+    if kind == "array":
+        return f"list of {in_words(schema.get('items', {}), parts)}"
+    if kind == "object":
+        return _mapping(schema, parts)
+    if kind == "string":
+        return f"text that matches {schema['pattern']}" if "pattern" in schema else "text"
+    return {"boolean": "true or false", "null": "null"}.get(str(kind), "any value")
+
+
+def _bounds(schema: Schema) -> str:
+    if schema["type"] == "integer" and "exclusiveMinimum" in schema:
+        schema = {**schema, "minimum": schema["exclusiveMinimum"] + 1, "exclusiveMinimum": None}
+    words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    return "".join(f" {word} {schema[key]:g}" for key, word in words.items() if schema.get(key) is not None)
+
+
+def _mapping(schema: Schema, parts: Schema) -> str:
+    keys = schema.get("properties", {})
+    if len(keys) == 1:
+        return f"{{{', '.join(f'{key}: {in_words(value, parts)}' for key, value in keys.items())}}}"
+    values = schema.get("additionalProperties") or next(iter(schema.get("patternProperties", {}).values()), None)
+    return "mapping" if keys or not isinstance(values, Mapping) else f"mapping of labels to {in_words(values, parts)}"
+
+
+def _text(value: Any) -> str:
+    """Write a value as YAML does, a component by its name and a group of options by a word."""
+    if isinstance(value, Component):
+        return value.name
+    if isinstance(value, Options):
+        return "the defaults of its options"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

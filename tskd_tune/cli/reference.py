@@ -1,0 +1,77 @@
+"""The reference of all options, as Markdown: ``python -m tskd_tune.cli.reference > docs/options.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import BaseModel
+
+from tskd_tune.cli.listing import OWN, REGISTRIES, SLOTS, explained
+from tskd_tune.cli.options import Option, options_of
+from tskd_tune.cli.terminal import say
+from tskd_tune.experiment import schema as experiment
+from tskd_tune.registry import Entry, Registry
+from tskd_tune.sweep import schema as sweep
+from tskd_tune.sweep.controls import Controls
+
+HEAD = """# Options
+
+Every key of a sweep's and of an experiment's YAML: its meaning, its values, its default. `tskd-tune list KIND NAME`
+shows the same for one component. This page is generated: `python -m tskd_tune.cli.reference > docs/options.md`."""
+GROUPS: Mapping[str, type[BaseModel]] = {
+    "A sweep": sweep.Sweep,
+    "resources": sweep.Resources,
+    "compare": sweep.Compare,
+    "controls": Controls,
+    "wandb": sweep.Wandb,
+    "An experiment": experiment.Experiment,
+    "training": experiment.Training,
+    "evaluation": experiment.Evaluation,
+    "teacher.training": experiment.TeacherTraining,
+    "review": experiment.Review,
+    "review.lambda": experiment.AutoLambda,
+    "review.plan": experiment.PLAN.model,
+    "review.target": experiment.TARGET.model,
+    "review.memory": experiment.MEMORY.model,
+    "review.taps": experiment.TAPS.model,
+    "review.extractor.training": experiment.EXTRACTOR_TRAINING.model,
+}
+
+
+def reference() -> str:
+    """Return the page."""
+    parts = [HEAD]
+    for title, model in GROUPS.items():
+        parts += [f"{'##' if title.startswith('A') else '###'} {title}", _table(options_of(model))]
+    for kind, registry in REGISTRIES.items():
+        parts += [f"## {kind.replace('_', ' ').capitalize()}", *_of_kind(registry)]
+    return "\n\n".join(parts)
+
+
+def _of_kind(registry: Registry[object]) -> Iterator[str]:
+    for title, base in SLOTS.get(registry.kind, {}).items():
+        yield from (f"### {title.capitalize()}", _table(options_of(base)))
+    alike: list[str] = []
+    for entry in registry:
+        own = explained(registry, entry.name)[OWN]
+        if own:
+            yield from (f"### {entry.name}", _facts(entry), _table(own))
+        else:
+            alike.append(entry.name)
+    if alike:
+        yield f"Without options: {', '.join(f'`{name}`' for name in alike)}."
+
+
+def _facts(entry: Entry[object]) -> str:
+    needs = f" Needs: {', '.join(entry.needs)}." if entry.needs else ""
+    return f"{entry.summary.replace('``', '`')} Source: {entry.source}.{needs}"
+
+
+def _table(options: list[Option]) -> str:
+    rows = [("option", "meaning", "values", "default"), ("---",) * 4]
+    rows += [(f"`{one.key}`", one.meaning, one.values, f"`{one.default}`") for one in options]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+if __name__ == "__main__":
+    say(reference())

@@ -1,0 +1,83 @@
+"""JSON Schema of a search space: that of an experiment whose values may be domains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Schema = dict[str, Any]
+DOMAIN_MEANINGS = {
+    "choice": "one of a list of values, or of a mapping of labels to values",
+    "grid": "each of a list of values, or of a mapping of labels to values; for the search grid only",
+    "int": "an integer of [low, high] or [low, high, step], both ends included",
+    "uniform": "a number of [low, high]",
+    "loguniform": "a number of [low, high], evenly on a logarithmic scale",
+}
+
+
+def space_schema(experiment_schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a search space, given that of an experiment.
+
+    Every property may also be a domain, every mapping may have a ``choice`` or a ``grid`` beside its keys, nothing
+    is required, and the root may say ``extends``. References stay ``#/$defs/...``: who puts the result into a larger
+    schema moves its ``$defs`` to that schema's root.
+    """
+    schema: dict[str, Any] = _holed_schema(experiment_schema)
+    schema["title"] = "SearchSpace"
+    schema["properties"]["extends"] = {
+        "type": "string",
+        "description": "a file, beside this one or among the package's experiments, that fills what is not set here",
+    }
+    schema["$defs"] = {**schema.get("$defs", {}), **_domain_schemas()}
+    return schema
+
+
+def _holed_schema(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_holed_schema(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    holed = {
+        # Without its name a component fits several alternatives, so that `oneOf` would refuse it.
+        {"oneOf": "anyOf"}.get(key, key): _holed_keyword(key, part)
+        for key, part in schema.items()
+        if key not in ("required", "discriminator")
+    }
+    if "properties" in schema:
+        holed["properties"] |= {word: {"$ref": f"#/$defs/{word}"} for word in ("choice", "grid")}
+    return holed
+
+
+def _holed_keyword(key: str, part: Any) -> Any:
+    if key == "properties":
+        return {name: _holed_property(inner) for name, inner in part.items()}
+    if key == "$defs":
+        return {name: _holed_schema(inner) for name, inner in part.items()}
+    if key in ("anyOf", "oneOf", "allOf", "items", "prefixItems", "additionalProperties"):
+        return _holed_schema(part)
+    return part
+
+
+def _holed_property(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Allow a domain in place of a value; the meaning stays where editors look for it."""
+    meaning = {"description": schema["description"]} if "description" in schema else {}
+    return {**meaning, "anyOf": [_holed_schema(schema), {"$ref": "#/$defs/domain"}]}
+
+
+def _domain_schemas() -> dict[str, Any]:
+    listed = {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean", "null"]}}
+    choice = {"anyOf": [listed, {"type": "object", "minProperties": 1}]}
+    ends = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}
+    steps = {"type": "array", "minItems": 2, "maxItems": 3, "items": {"type": "integer"}}
+    forms: dict[str, Schema] = {"choice": choice, "grid": choice, "int": steps, "uniform": ends, "loguniform": ends}
+    forms = {word: {"description": DOMAIN_MEANINGS[word], **form} for word, form in forms.items()}
+    alone = [
+        {
+            "type": "object",
+            "properties": {word: form},
+            "required": [word],
+            "additionalProperties": word in ("choice", "grid"),
+        }
+        for word, form in forms.items()
+    ]
+    return {"choice": forms["choice"], "grid": forms["grid"], "domain": {"anyOf": alone}}
