@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 # Ground to roof; the rooms of one floor are strangers to one another.
 FLOORS = [
     ["errors", "docstrings"],
-    ["places", "parsing"],
+    ["places", "parsing", "kinds"],
     ["registry", "output", "documents", "files"],
     ["method"],
     ["networks", "tasks", "distillers", "teaching"],

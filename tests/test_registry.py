@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import abc
 import sys
 import types
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, PositiveInt, ValidationError
 
-from tskd_tune.errors import InputError, sentences
+from tskd_tune.errors import InputError, did_you_mean, sentences
 from tskd_tune.registry import Component, Derived, Group, Options, Registry
 
 SHAPES: Registry[object] = Registry("shapes")
@@ -95,15 +97,15 @@ def test_plain_data_round_trips_with_the_names_of_the_yaml() -> None:
         ({}, "shape: is required but missing"),
         ({"shape": 3}, "shape: must be a mapping with a 'name' out of the shapes, got 3"),
         ({"shape": "circel"}, "shape: 'circel' is not among the shapes; did you mean 'circle'? known: circle, square"),
-        ({"shape": {"name": "circle", "radius": 0}}, "shape.radius: input should be greater than 0, got 0"),
-        ({"shape": {"name": "circle", "radius": True}}, "shape.radius: input should be a valid integer, got True"),
-        ({"shape": {"name": "circle", "radius": "3"}}, "shape.radius: input should be a valid integer, got '3'"),
+        ({"shape": {"name": "circle", "radius": 0}}, "shape.radius: must be greater than 0, got 0"),
+        ({"shape": {"name": "circle", "radius": True}}, "shape.radius: must be an integer, got true"),
+        ({"shape": {"name": "circle", "radius": "3"}}, "shape.radius: must be an integer, got '3'"),
         ({"shape": {"name": "square"}}, "shape.side: is required but missing"),
         (
             {"shape": {"name": "circle", "radus": 1}},
             "shape: unknown key 'radus'; did you mean 'radius'? known: lambda, layer, name, radius",
         ),
-        ({"shape": "circle", "timing": {"start": -1}}, "timing.start: input should be greater than 0, got -1"),
+        ({"shape": "circle", "timing": {"start": -1}}, "timing.start: must be greater than 0, got -1"),
     ],
 )
 def test_each_mistake_is_a_sentence(document: object, sentence: str) -> None:
@@ -158,3 +160,121 @@ def test_the_json_schema_lists_every_component() -> None:
         if "name" in definition.get("properties", {})
     }
     assert names == {"circle", "square"}
+
+
+# components that do not fit
+
+
+class Shape(abc.ABC):
+    """What the registry of this test holds."""
+
+    @abc.abstractmethod
+    def draw(self) -> str:
+        """Draw."""
+
+
+class Dot(Shape):
+    """A dot."""
+
+    def __init__(self, place: str, *, size: int = 1) -> None:
+        if size > 3:
+            raise KeyError("too large")
+        self.place = place
+
+    def draw(self) -> str:
+        return self.place
+
+
+class Untold(Dot):
+    def __init__(self, place: str, *, size=1) -> None:
+        super().__init__(place, size=size)
+
+
+def dot(place: str) -> Shape:
+    return Dot(place)
+
+
+def called(place: str) -> Shape:
+    raise SystemExit("was called")
+
+
+def lying(place: str) -> Shape:
+    return place  # type: ignore[return-value]
+
+
+def silent(place: str):
+    raise AssertionError("was called")
+
+
+def other(place: str) -> str:
+    raise AssertionError("was called")
+
+
+THINGS: Registry[Shape] = Registry("things", Shape)
+HERE = __name__
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("json:loads", "'json:loads' is not one of the things: it is a function that does not say what it returns"),
+        ("os:system", "is not one of the things: it is a function that does not say"),
+        ("os:sep", "is not one of the things: it is a value of the type str"),
+        ("torch.nn:Linear", "it is the class Linear, which is no subclass of Shape"),
+        (f"{HERE}:Shape", "it is an abstract class; define draw in a subclass"),
+        (f"{HERE}:silent", "annotate it with -> Shape"),
+        (f"{HERE}:other", "it is a function that returns str, not Shape"),
+        (f"{HERE}:nothing", "cannot be imported (AttributeError"),
+        ("no_such_module:Dot", "cannot be imported (ModuleNotFoundError: No module named 'no_such_module'"),
+        (":", "cannot be imported"),
+        (".relative:Dot", "cannot be imported"),
+        ("circle", "'circle' is not among the things; it is one of the shapes"),
+        ("CIRCEL", "'CIRCEL' is not among the things; known: "),
+    ],
+)
+def test_what_is_no_component_is_never_called(name: str, sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        THINGS.entry(name)
+    assert sentence in str(caught.value)
+
+
+def test_a_module_that_fails_when_it_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit('no')\n")
+    (tmp_path / "breaks.py").write_text("\n1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module, sentence in (
+        ("leaves", "SystemExit: no, leaves.py:2"),
+        ("breaks", "ZeroDivisionError: division by zero"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            THINGS.entry(f"{module}:Dot")
+
+
+def test_components_fit_by_class_and_by_annotation() -> None:
+    assert THINGS.build(f"{HERE}:Dot", "here", size=2).draw() == "here"
+    assert THINGS.build(f"{HERE}:dot", "there").draw() == "there"
+
+
+def test_what_a_component_raises_is_a_sentence() -> None:
+    with pytest.raises(InputError, match=r"thing: '.*:Dot' cannot be built with these options \(KeyError: 'too large'"):
+        THINGS.build(f"{HERE}:Dot", "here", size=4)
+    with pytest.raises(InputError, match=r"thing: '.*:lying' gave a str, but must give a Shape"):
+        THINGS.build(f"{HERE}:lying", "here")
+    with pytest.raises(InputError, match=r"the parameter 'size' has no annotation.*annotate each keyword-only"):
+        THINGS.build(f"{HERE}:Untold", "here")
+
+
+def test_a_broken_entry_point_breaks_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> None:
+        raise ImportError("gone")
+
+    points = [types.SimpleNamespace(name="shapes.ring", value="outside:Ring", load=load)]
+    monkeypatch.setattr("tskd_tune.registry.entry_points", lambda group: points)
+    assert SHAPES.build("square", side=1)
+    with pytest.raises(InputError, match="entry point outside:Ring cannot be imported .ImportError: gone"):
+        SHAPES.build("ring")
+
+
+@pytest.mark.parametrize(("word", "near"), [("CIRCLE", "circle"), ("Squares", "square"), ("cirlce", "circle")])
+def test_did_you_mean_knows_no_case(word: str, near: str) -> None:
+    assert f"did you mean '{near}'? known: circle, square" in did_you_mean(word, ["square", "circle"])

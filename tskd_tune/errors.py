@@ -9,9 +9,29 @@ TskdTuneError
 from __future__ import annotations
 
 import difflib
+import re
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 from pydantic import ValidationError
+
+LONGEST_VALUE = 100
+_SHOULD = re.compile(r"^(?:input )?should")
+# What Pydantic wants, in the words of YAML.
+_WANTED = {
+    "model_type": "must be a mapping (key: value)",
+    "model_attributes_type": "must be a mapping (key: value)",
+    "dict_type": "must be a mapping (key: value)",
+    "mapping_type": "must be a mapping (key: value)",
+    "list_type": "must be a list",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+}
 
 
 class TskdTuneError(Exception):
@@ -31,11 +51,27 @@ class DivergedError(RunError):
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest known word, with all of them, or only the list."""
+    """Return ``; did you mean 'x'?`` for the nearest known word, whatever its case, with all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    lowered = {name.casefold(): name for name in reversed(names)}
+    near = difflib.get_close_matches(str(word)[:LONGEST_VALUE].casefold(), lowered, n=1, cutoff=0.6)
+    hint = f"did you mean '{lowered[near[0]]}'? " if near else ""
     return f"; {hint}known: {', '.join(names)}"
+
+
+def shown(value: object) -> str:
+    """Write a value that was given as YAML writes it, shortened where it is long."""
+    words = {None: "null", True: "true", False: "false"}
+    text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def reason(error: BaseException) -> str:
+    """Return the type and the first line of an error that another's code raised, and the line of code."""
+    said = str(error).strip().partition("\n")[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f", {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {said[:300]}{where}" if said else f"{type(error).__name__}{where}"
 
 
 def sentences(error: ValidationError) -> list[str]:
@@ -47,7 +83,8 @@ def sentences(error: ValidationError) -> list[str]:
         if item["type"] == "missing":
             message = "is required but missing"
         elif item["type"] not in ("value_error", "assertion_error"):
-            message = f"{message[0].lower()}{message[1:]}, got {item['input']!r}"
+            said = _WANTED.get(item["type"]) or _SHOULD.sub("must", f"{message[0].lower()}{message[1:]}")
+            message = f"{said}, got {shown(item['input'])}"
         lines.append(f"{where}: {message}" if where else message)
     return list(dict.fromkeys(lines))
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from pydantic import (
@@ -25,13 +25,15 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     TypeAdapter,
+    ValidationError,
     create_model,
     model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
 
 from tskd_tune.docstrings import meanings
-from tskd_tune.errors import InputError, did_you_mean
+from tskd_tune.errors import InputError, TskdTuneError, did_you_mean, reason, shown
+from tskd_tune.kinds import misfit
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -110,10 +112,19 @@ class Entry(Generic[T]):
 class Registry(Generic[T]):
     """The components of one kind, by name; outsiders' by entry point or as ``package.module:Class``."""
 
-    def __init__(self, kind: str) -> None:
-        """Open a registry; ``kind`` is its plural name (``distillers``), used in messages and entry points."""
+    opened: ClassVar[list[Registry[Any]]] = []
+
+    def __init__(self, kind: str, base: Any = object) -> None:
+        """Open a registry.
+
+        Args:
+            kind: its plural name (``distillers``), used in messages and entry points.
+            base: what its components are; see `tskd_tune.kinds.misfit`.
+        """
         self.kind = kind
+        self.base = base
         self._entries: dict[str, Entry[T]] = {}
+        self.opened.append(self)
 
     def register(self, name: str, *, source: str) -> Callable[[F], F]:
         """Register the decorated factory under ``name``; ``source`` is its paper, equation or code."""
@@ -128,11 +139,11 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[Entry[T]]:
         """Iterate over the entries in the order of registration, installed entry points last."""
-        return iter([*self._entries.values(), *self._installed().values()])
+        return iter([*self._entries.values(), *map(self._installed, self._points().values())])
 
     def names(self) -> list[str]:
         """Return every known name."""
-        return [entry.name for entry in self]
+        return [*self._entries, *self._points()]
 
     def entry(self, name: str) -> Entry[T]:
         """Return the entry of a name.
@@ -142,10 +153,11 @@ class Registry(Generic[T]):
         """
         if ":" in name:
             return self._imported(name)
-        found = self._entries.get(name) or self._installed().get(name)
-        if found is None:
-            raise InputError(f"'{name}' is not among the {self.kind}{did_you_mean(name, self.names())}")
-        return found
+        if name in self._entries:
+            return self._entries[name]
+        if name in (points := self._points()):
+            return self._installed(points[name])
+        raise InputError(f"'{name[:100]}' is not among the {self.kind}{self._elsewhere(name)}")
 
     def options(self, name: str, slot: type[Component] = Component) -> type[Component]:
         """Return the model of a component's options, extended by those of the slot that it stands in."""
@@ -163,11 +175,11 @@ class Registry(Generic[T]):
         model = self.options(name)
         known = {key for field, info in model.model_fields.items() for key in (field, info.alias)}
         named = {key: options.pop(key) for key in list(options) if self._is_runtime(name, key, known)}
-        return self.entry(name).factory(*runtime, **named, **model(name=name, **options).options())
+        return self._made(name, runtime, {**named, **model(name=name, **options).options()})
 
     def make(self, component: Component, *runtime: Any, **named: Any) -> T:
         """Build a component from its validated options."""
-        return self.entry(component.name).factory(*runtime, **named, **component.options())
+        return self._made(component.name, runtime, {**named, **component.options()})
 
     def slot(self, base: type[Component] = Component, *, without: str | None = None) -> Slot:
         """Return what makes a field hold a component of this registry: ``Annotated[Component, NETWORKS.slot()]``.
@@ -192,23 +204,63 @@ class Registry(Generic[T]):
         parameters = inspect.signature(self.entry(name).factory).parameters
         return key in parameters and key not in known
 
-    def _installed(self) -> dict[str, Entry[T]]:
+    def _made(self, name: str, runtime: Sequence[Any], options: Mapping[str, Any]) -> T:
+        """Call a factory; what another's code raises becomes a sentence, and so does what is no component."""
+        try:
+            found: T = self.entry(name).factory(*runtime, **options)
+        except (TskdTuneError, ValidationError):
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{self._word}: '{name}' cannot be built with these options ({reason(error)}); correct its options or"
+                " its code"
+            ) from error
+        if inspect.isclass(self.base) and not isinstance(found, self.base):
+            raise InputError(
+                f"{self._word}: '{name}' gave a {type(found).__name__}, but must give a {self.base.__name__}"
+            )
+        return found
+
+    @property
+    def _word(self) -> str:
+        return self.kind.removesuffix("s")
+
+    def _elsewhere(self, name: str) -> str:
+        """Say what stands under an unknown name in another registry, or which known name is near."""
+        others = [registry.kind for registry in self.opened if registry is not self and name in registry.names()]
+        return f"; it is one of the {others[0]}" if others else did_you_mean(name, self.names())
+
+    def _points(self) -> dict[str, EntryPoint]:
         prefix = f"{self.kind}."
-        return {
-            point.name.removeprefix(prefix): Entry(point.name.removeprefix(prefix), point.load(), point.value)
-            for point in entry_points(group=ENTRY_POINT_GROUP)
-            if point.name.startswith(prefix)
-        }
+        points = entry_points(group=ENTRY_POINT_GROUP)
+        return {point.name.removeprefix(prefix): point for point in points if point.name.startswith(prefix)}
+
+    def _installed(self, point: EntryPoint) -> Entry[T]:
+        name = point.name.removeprefix(f"{self.kind}.")
+        try:
+            factory = point.load()
+        except (Exception, SystemExit) as error:  # an installed package may fail in any way
+            raise InputError(
+                f"'{name}' of the installed package's entry point {point.value} cannot be imported ({reason(error)});"
+                " repair or remove that package"
+            ) from error
+        return self._fitting(Entry(name, factory, point.value))
 
     def _imported(self, name: str) -> Entry[T]:
         module, _, attribute = name.partition(":")
         try:
             factory = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (Exception, SystemExit) as error:  # a module may do anything while it is imported
             raise InputError(
-                f"'{name}' cannot be imported ({error}); give package.module:Class of an installed package"
+                f"'{name}' cannot be imported ({reason(error)}); give package.module:Class of an installed package"
             ) from error
-        return Entry(name, factory, name)
+        return self._fitting(Entry(name, factory, name))
+
+    def _fitting(self, entry: Entry[T]) -> Entry[T]:
+        wrong = None if self.base is object else misfit(entry.factory, self.base)
+        if wrong is not None:
+            raise InputError(f"'{entry.name}' is not one of the {self.kind}: {wrong}")
+        return entry
 
 
 class Slot:
@@ -227,7 +279,7 @@ class Slot:
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-            raise ValueError(f"must be a mapping with a 'name' out of the {self.registry.kind}, got {value!r}")
+            raise ValueError(f"must be a mapping with a 'name' out of the {self.registry.kind}, got {shown(value)}")
         if value["name"] == self.without:
             raise ValueError(f"'{self.without}' may not stand within another; put its parts here instead")
         return self.registry.options(value["name"], self.base).model_validate(value)
@@ -264,7 +316,13 @@ class Group:
 @cache
 def _options_model(factory: Callable[..., Any], name: str, slot: type[Component]) -> type[Component]:
     known = Field(name, description=_first_line(factory) or f"the component {name}")
-    return _derived_model(factory, name, slot, {"name": (Literal[name], known)})
+    try:
+        return _derived_model(factory, name, slot, {"name": (Literal[name], known)})
+    except Exception as error:  # annotations may be any text
+        raise InputError(
+            f"'{name}': its options cannot be read from its signature ({reason(error)}); annotate each keyword-only"
+            " parameter with a type that Pydantic knows"
+        ) from error
 
 
 def _derived_model(factory: Callable[..., Any], name: str, base: type[M], fields: dict[str, Any]) -> type[M]:
@@ -273,6 +331,8 @@ def _derived_model(factory: Callable[..., Any], name: str, base: type[M], fields
     for parameter in inspect.signature(factory).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            if parameter.name not in hints:
+                raise TypeError(f"the parameter '{parameter.name}' has no annotation")
             known = parameter.name in explained  # else the description may stand in the annotation
             described = Field(default, description=explained[parameter.name]) if known else Field(default)
             own[parameter.name] = (hints[parameter.name], described)

@@ -197,7 +197,7 @@ def test_a_plan_takes_settings_and_files(run: Callable[..., Any], tmp_path: Path
         (["plan", "--k", "3"], "error: plan: --epochs, --delta is missing"),
         (["plan", "some.yaml", "--k", "3"], "error: plan: was given FILE and --k"),
         (["plan", "--epochs", "9", "--k", "3", "--delta", "5"], "error: review: the first review is epoch 15"),
-        (["plan", "--epochs", "9", "--k", "0", "--delta", "5"], "error: review.k: input should be greater than 0"),
+        (["plan", "--epochs", "9", "--k", "0", "--delta", "5"], "error: review.k: must be greater than 0"),
         (["plan", "missing.yaml"], "error: missing.yaml: cannot be read"),
     ],
 )
@@ -444,7 +444,7 @@ def test_a_sweep_is_extended_and_a_look_is_told(swept: list[Any], run: Callable[
         (("first", "--seeds", "2-4"), "--seeds: 2 is in the sweep already"),
         (("first", "--seeds", "4-2"), "--seeds: must be numbers and ranges"),
         (("first",), "nothing new was asked for"),
-        (("first", "--controls", "zero"), "controls.arms.0: input should be 'ce'"),
+        (("first", "--controls", "zero"), "controls.arms.0: must be 'ce'"),
         (("nowhere", "--seeds", "9"), "there is no run 'nowhere'"),
     ):
         assert sentence in run("extend", *words, code=2).stderr

@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_left_out_or_refused_by_name(tiny_document: dict[st
         Sweep.read({**bare, "controls": True})
     with pytest.raises(InputError, match="controls: need the exact grid, but the search is 'random'"):
         Sweep.read({**document, "search": {"name": "random", "trials": 2}, "controls": True})
-    with pytest.raises(InputError, match="controls.arms.0: input should be 'ce', .*, got 'zero'"):
+    with pytest.raises(InputError, match="controls.arms.0: must be 'ce', .*, got 'zero'"):
         Sweep.read({**document, "controls": ["zero"]})
 
 

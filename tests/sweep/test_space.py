@@ -265,7 +265,7 @@ def test_check_tells_each_mistake_once():
         "point 'review=tskd, k=9, delta=15, lambda=0.1' (and 1 more): review: too late",
         "point 'review=tskd, k=9, delta=15, lambda=0.1' (and 1 more): review: far too late",
     ]
-    assert found[0].startswith("point 'review=tskd, k=3, delta=1, lambda=0.1' (and 3 more): k: input should be a valid")
+    assert found[0].startswith("point 'review=tskd, k=3, delta=1, lambda=0.1' (and 3 more): k: must be an integer")
     assert space(DESIGN).check(lambda experiment: None) == []
     one = space("{x: {choice: {a: null, b: 1}}}")
     assert one.check(lambda experiment: refuse(experiment, 1)) == ["point 'x=b': x: is 1"]

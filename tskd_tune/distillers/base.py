@@ -62,7 +62,7 @@ class Distiller(nn.Module, ABC):
         return Need.TRAINABLE_TEACHER in self.needs
 
 
-DISTILLERS: Registry[Distiller] = Registry("distillers")
+DISTILLERS: Registry[Distiller] = Registry("distillers", Distiller)
 
 
 def needs_of(component: Component) -> frozenset[Need]:

@@ -57,7 +57,7 @@ class Extractor(nn.Module, ABC):
         """Map a sequence ``[T, B, 1, H, W]``, oldest first, to a prediction ``[B, 1, H, W]``."""
 
 
-EXTRACTORS: Registry[Extractor] = Registry("extractors")
+EXTRACTORS: Registry[Extractor] = Registry("extractors", Extractor)
 
 
 def build_extractors(

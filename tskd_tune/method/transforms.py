@@ -24,7 +24,7 @@ class Transform(nn.Module, ABC):
         """Map ``[B, C, H, W]`` to ``[B, H, W]``."""
 
 
-TRANSFORMS: Registry[Transform] = Registry("transforms")
+TRANSFORMS: Registry[Transform] = Registry("transforms", Transform)
 
 
 def _l2(maps: Tensor) -> Tensor:

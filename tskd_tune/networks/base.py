@@ -52,15 +52,15 @@ class Network(nn.Module, ABC):
             InputError: the network does not take such images.
         """
         modes = {module: module.training for module in self.modules()}
-        first = next(self.parameters())
+        first = next(self.parameters(), torch.zeros(()))
         self.eval()
         try:
             with torch.no_grad():
                 return Shapes.of(self(torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype)))
-        except (RuntimeError, AssertionError, ValueError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
+        except Exception as error:  # the network may be another's code
+            said = str(error).partition("\n")[0] or type(error).__name__
             raise InputError(
-                f"{self.title}: a forward of images [{channels}, {size}, {size}] fails ({reason});"
+                f"{self.title}: a forward of images [{channels}, {size}, {size}] fails ({said});"
                 " choose a network that takes images of this size, or resize them"
             ) from error
         finally:
@@ -84,4 +84,4 @@ def behind(stage: str, stages: Sequence[str]) -> Sequence[str]:
     return stages[stages.index(stage) + 1 :]
 
 
-NETWORKS: Registry[Network] = Registry("networks")
+NETWORKS: Registry[Network] = Registry("networks", Network)

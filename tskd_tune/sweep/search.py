@@ -26,14 +26,14 @@ SAMPLERS_THAT_START_AT_RANDOM = ("tpe", "gp")
 # Optuna's population, and how many generations a search should at least have.
 LARGEST_POPULATION, GENERATIONS = 50, 4
 
-SEARCHERS: Registry[tuple[Any, int]] = Registry("searchers")
+SEARCHERS: Registry[tuple[Any, int]] = Registry("searchers", tuple[Any, int])
 """Factories of ``(ray.tune.search.Searcher, number of trials)``.
 
 Their run-time arguments are the space, what makes a trial's config out of a point, the objectives with their modes
 (``min`` or ``max``), and the file of the Optuna study for the dashboard, or None for no such file.
 """
 
-SCHEDULERS: Registry[Any] = Registry("schedulers")
+SCHEDULERS: Registry[Any] = Registry("schedulers", "TrialScheduler")
 """Factories of ``ray.tune.schedulers.TrialScheduler``.
 
 Their run-time arguments are the epochs of a run, the review epochs of every corner of the space that reviews, the

@@ -77,4 +77,4 @@ class Task(ABC):
         """Return the metrics of a part, ``{"top1": percent, "top5": percent, "loss": mean}`` for classification."""
 
 
-TASKS: Registry[Task] = Registry("tasks")
+TASKS: Registry[Task] = Registry("tasks", Task)

@@ -80,7 +80,7 @@ class TeacherMethod(nn.Module, ABC):
         """
 
 
-TEACHER_METHODS: Registry[TeacherMethod] = Registry("teacher_methods")
+TEACHER_METHODS: Registry[TeacherMethod] = Registry("teacher_methods", TeacherMethod)
 
 
 def method_needs(component: Component) -> frozenset[Need]:
