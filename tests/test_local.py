@@ -46,7 +46,7 @@ def start(name: str, storage: Path, listener: Listener = ignore, **over: Any) ->
 def essence(folder: RunFolder) -> list[dict[str, Any]]:
     """Return the history without what no two runs have in common: times."""
     lines = folder.history(local.RUN)
-    return [{key: value for key, value in line.items() if not key.endswith("seconds")} for line in lines]
+    return [{key: value for key, value in line.items() if not key.endswith(("seconds", "time"))} for line in lines]
 
 
 def tensors(folder: RunFolder) -> dict[str, torch.Tensor]:

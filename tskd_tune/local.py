@@ -13,10 +13,13 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile, verify
-from tskd_tune.experiment.teacher import check_weights, obtain
-from tskd_tune.records.news import Listener, News, row_news, teacher_news
+from tskd_tune.experiment.schema import AUTO
+from tskd_tune.experiment.teacher import check_weights, obtain, teacher_key
+from tskd_tune.records.news import Listener, News, row_news, teacher_news, teaching_news
+from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.records.session import Identity, Session
+from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.space import SearchSpace
@@ -59,7 +62,15 @@ def check(experiment: Experiment) -> None:
     check_weights(experiment)
 
 
-def start(experiment: Experiment, name: str, storage: Path, listener: Listener, *, track: bool = True) -> RunFolder:
+def start(
+    experiment: Experiment,
+    name: str,
+    storage: Path,
+    listener: Listener,
+    *,
+    track: bool = True,
+    origin: Origin | None = None,
+) -> RunFolder:
     """Train an experiment into a new run's folder, and write its report.
 
     Args:
@@ -68,14 +79,16 @@ def start(experiment: Experiment, name: str, storage: Path, listener: Listener, 
         storage: the folder that runs are kept in.
         listener: hears what happens, once it is on disk.
         track: whether to keep a W&B run.
+        origin: the file and its question, for the report.
 
     Raises:
         InputError: the experiment is wrong or the name is taken; nothing was started.
         RunError: something failed, such as a loss that is not finite; the run can be resumed.
     """
     check(experiment)
-    folder = RunFolder.create(storage.absolute(), name, "train", experiment.plain(), expected=1)
-    return _run(experiment, folder, listener, track=track)
+    folder = RunFolder.create(storage.absolute(), name, "train", experiment.plain(), expected=1, origin=origin)
+    with folder.alone():
+        return _run(experiment, folder, listener, track=track)
 
 
 def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
@@ -89,7 +102,8 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
         raise InputError(f"{folder.path}: is a sweep, not a single training; `tskd-tune resume` knows both")
     experiment = Experiment.read(folder.document())
     check(experiment)
-    return _run(experiment, folder, listener, track=track)
+    with folder.alone():
+        return _run(experiment, folder, listener, track=track)
 
 
 def label(experiment: Experiment) -> str:
@@ -100,7 +114,10 @@ def label(experiment: Experiment) -> str:
 
 
 def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
-    teacher = obtain(experiment, TeacherCache(), lambda record: listener(_of_teacher(experiment, record)))
+    listener = noted(folder.path, listener)
+    trains = experiment.teacher is not None and experiment.teacher.weights == AUTO and experiment.needs_teacher
+    key = teacher_key(experiment) if trains else None
+    teacher = obtain(experiment, TeacherCache(), lambda record: listener(teaching_news(experiment, key, record)))
     if teacher is not None:
         listener(teacher_news(teacher))
     session = _session(experiment, teacher, folder, track)
@@ -138,12 +155,6 @@ def _train(session: Session, folder: RunFolder, listener: Listener) -> Row:
     folder.add_row(row)
     listener(row_news(row))
     return row
-
-
-def _of_teacher(experiment: Experiment, record: Record) -> News:
-    assert experiment.teacher is not None
-    epochs = experiment.teacher.training.epochs
-    return News("teacher", experiment.teacher.name, epoch=record["epoch"], epochs=epochs, metrics=record)
 
 
 def _of_student(experiment: Experiment, record: Record) -> News:

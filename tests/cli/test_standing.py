@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import statistics
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from tskd_tune.cli import looking
+from tskd_tune.cli import status
 from tskd_tune.cli.standing import Standing, Trial, standing
+from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
+from tskd_tune.records import teaching
+from tskd_tune.records.news import Listener, News
 from tskd_tune.records.results import Cost, Row, RunFolder
 from tskd_tune.sweep.schema import Sweep
 
@@ -236,11 +242,11 @@ def test_no_best_is_named_by_the_test_part(
     tmp_path: Path, tiny_document: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = a_folder(tmp_path, tiny_document, 4)
-    looking.status(str(folder.path), Path("runs"))
+    status.status(str(folder.path), Path("runs"))
     assert "no best is" not in capsys.readouterr().out, "nothing is done yet"
     folder.add_row(a_row("00000", "kd", None))
     assert standing(folder).best is None
-    looking.status(str(folder.path), Path("runs"))
+    status.status(str(folder.path), Path("runs"))
     assert "no best is named: the validation part was not measured" in capsys.readouterr().out
 
 
@@ -254,19 +260,157 @@ def test_the_time_left_is_the_epochs_left_at_the_mean_cost(folder: RunFolder) ->
     assert standing(folder).left == pytest.approx((4 + 5) * 10.0 / 2), "two are under way at once"
 
 
-def test_silence_is_the_time_since_the_last_record(folder: RunFolder) -> None:
-    later = datetime.now(UTC) + timedelta(hours=1)
-    found = standing(folder, later)
-    assert found.silent == pytest.approx(3600, abs=60) and found.elapsed < 60
-    path = snapshot(folder, (2, "kd", [2], 6, "RUNNING"))
-    os.utime(path, (later.timestamp() - 5, later.timestamp() - 5))
-    assert standing(folder, later).silent == pytest.approx(5, abs=1), "a driver that lives renews its list"
+def at(second: float) -> str:
+    return (CREATED + timedelta(seconds=second)).isoformat()
+
+
+CREATED = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def dated(folder: RunFolder, *sittings: tuple[float, float | None], lines: Sequence[float] = ()) -> RunFolder:
+    """Give a run that was created at noon its sittings, and a history with an epoch at each of these seconds."""
+    shutil.rmtree(folder.trial_path("00002"))
+    folder.rows_path.unlink(missing_ok=True)
+    told = [
+        {name: at(time)}
+        for pair in sittings
+        for name, time in zip(("begun", "ended"), pair, strict=True)
+        if time is not None
+    ]
+    (folder.path / "sittings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    path = folder.history_path("00002")
+    path.parent.mkdir(parents=True)
+    epochs = [{"seed": 2, "epoch": number, "seconds": 9.0, "time": at(time)} for number, time in enumerate(lines)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in epochs))
+    state = folder.state.model_copy(update={"created": CREATED.isoformat()})
+    (folder.path / "state.json").write_text(json.dumps(state.plain()) + "\n")
+    return RunFolder.open(folder.path)
+
+
+def test_the_time_worked_is_that_of_all_sittings_without_what_lies_between(folder: RunFolder) -> None:
+    """The first was killed 40 s after it began, the second ended, the third was killed before it trained."""
+    run = dated(folder, (0, None), (3600, 3630), (7200, None), lines=[20, 40, 3610])
+    found = standing(run, CREATED + timedelta(seconds=7205))
+    assert (found.elapsed, found.sittings) == (40 + 30, 3)
+    assert (found.running, found.ended, found.finished) == (None, False, False), "no lock tells that it was trained"
+    assert found.silent == 5
+
+
+def test_a_copy_has_the_times_of_its_original(folder: RunFolder, tmp_path: Path) -> None:
+    run = dated(folder, (0, 100), lines=[30, 90])
+    copied = Path(shutil.copytree(run.path, tmp_path / "copied"))
+    for path in copied.rglob("*"):
+        os.utime(path, (0, 0))
+    later = CREATED + timedelta(days=1)
+    one, other = standing(run, later), standing(RunFolder.open(copied), later)
+    assert (other.elapsed, other.silent) == (one.elapsed, one.silent) == (100, 24 * 3600 - 100)
+
+
+def test_a_run_of_an_older_version_lasted_until_its_last_record(folder: RunFolder) -> None:
+    """Its history has no times, so that the trial under way lasted as long as its epochs at least."""
+    run = dated(folder)
+    (run.path / "sittings.jsonl").unlink()
+    run.history_path("00002").write_text(json.dumps({"seed": 2, "epoch": 0, "seconds": 8.0, "eval_seconds": 2.0}))
+    assert standing(run).elapsed == 10
+    run.add_row(a_row("00000", "kd", 60.0, started=at(0), finished=at(70)))
+    found = standing(run, CREATED + timedelta(seconds=80))
+    assert (found.elapsed, found.sittings, found.silent, found.running) == (70, 1, 10, None)
+    (run.path / "sittings.jsonl").write_text(json.dumps({"begun": at(500)}) + "\n" + json.dumps({"ended": at(505)}))
+    assert (standing(run).elapsed, standing(run).sittings) == (70 + 5, 2), "resumed by this version"
+
+
+def test_a_run_that_holds_its_lock_is_running_and_one_that_lost_it_was_interrupted(folder: RunFolder) -> None:
+    with folder.alone():
+        found = standing(folder)
+        assert found.running and not found.ended
+        with pytest.raises(InputError, match="another process trains this run"), folder.alone():
+            pass
+    found = standing(folder)
+    assert found.running is False and found.ended and not found.finished
+    assert "interrupted" in status.lines(folder, found)[-1] and str(folder.path) in status.lines(folder, found)[-1]
+
+
+# Teachers
+
+
+def taught(folder: RunFolder) -> Listener:
+    return teaching.noted(folder.path, lambda news: None)
+
+
+def test_the_training_of_a_teacher_is_shown_with_its_time_left(folder: RunFolder) -> None:
+    hear = taught(folder)
+    for epoch in range(3):
+        hear(News("teacher", "resnet20", "k1", epoch=epoch, epochs=60, metrics={"seconds": 1.5, "eval_seconds": 0.5}))
+    hear(News("waiting", "vgg8", "k2", epochs=30))
+    hear(News("epoch", "kd", "00002", 2, 5, 6))
+    found = standing(folder)
+    assert [(one.state, one.epochs, one.planned, one.left) for one in found.teachers] == [
+        ("training", 3, 60, 57 * 2.0),
+        ("waiting", 0, 30, None),
+    ]
+    assert status.lines(folder, found)[1:3] == [
+        "teacher resnet20: 3 of 60 epochs, roughly 1.9 min left; the trainings begin after it",
+        "teacher vgg8: another run trains the same teacher now; this run waits for it",
+    ]
+    for name, key in (("resnet20", "k1"), ("vgg8", "k2")):
+        hear(News("ready", name, key, metrics={"parameters": 5, "test_top1": 91.5}))
+    found = standing(folder)
+    assert [(one.state, one.test_top1) for one in found.teachers] == [("ready", 91.5)] * 2
+    assert not any(line.startswith("teacher") for line in status.lines(folder, found))
+    assert [one["epochs"] for one in found.plain()["teachers"]] == [3, 0]
+
+
+def test_a_torn_line_of_a_teacher_is_left_out(folder: RunFolder) -> None:
+    taught(folder)(News("teacher", "resnet20", "k1", epoch=0, epochs=60, metrics={"seconds": 1.5}))
+    with (folder.path / teaching.FILE).open("a") as file:
+        file.write('{"what": "epoch", "teacher": "resn')
+    (found,) = standing(folder).teachers
+    assert (found.epochs, found.left) == (1, 59 * 1.5)
+
+
+# Watching
+
+
+def test_watching_tells_each_change_once_until_the_run_has_ended(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(range(9))
+
+    def pass_time(seconds: float) -> None:
+        assert seconds == 7.0
+        look = next(looks)
+        if look == 1:
+            folder.append_history("00002", [{"seed": 2, "epoch": 2, "seconds": 9.0}])
+        if look == 3:
+            folder.add_row(a_row("00002", "kd", 61.0, 2))
+            folder.add_row(a_row("00003", "at", 71.0, 2))
+
+    monkeypatch.setattr(status.time, "sleep", pass_time)
+    status.status(str(folder.path), Path("runs"), watch=7.0)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(" epochs")[0].split(", ")[-1] for line in told[:3]] == ["14 of 24", "15 of 24", "24 of 24"]
+    assert "4 done" in told[2] and told[-1].endswith("of work; ended"), "the whole status at the end"
+
+
+def test_watching_is_left_by_an_interrupt(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(status.time, "sleep", interrupt)
+    with pytest.raises(typer.Exit) as left:
+        status.status(str(folder.path), Path("runs"), watch=1.0)
+    assert left.value.exit_code == 130
+
+
+def test_watching_gives_no_json(folder: RunFolder) -> None:
+    with pytest.raises(InputError, match="--json: prints one object and goes with no --watch"):
+        status.status(str(folder.path), Path("runs"), as_json=True, watch=1.0)
 
 
 def test_nothing_is_guessed_before_anything_was_trained(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
     plain = Experiment.read(tiny_document).plain()
     found = standing(RunFolder.create(tmp_path, "t", "train", plain, expected=1))
-    assert (found.left, found.best, list(found.trials)) == (None, None, [])
+    assert (found.left, found.best, list(found.trials), list(found.teachers)) == (None, None, [], [])
     assert found.counts()["waiting"] == 1 and not found.finished
 
 
@@ -298,7 +442,7 @@ def test_looking_changes_nothing_and_takes_half_written_lines(folder: RunFolder)
 
 def test_the_command_says_it_in_words(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.add_row(a_row("00003", "at", None, 2, status="failed", reason="the loss is NaN", epochs=1))
-    looking.status(str(folder.path), Path("runs"))
+    status.status(str(folder.path), Path("runs"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{folder.path}: 4 trials: 1 running, 2 done, 1 failed, 15 of 19 epochs trained"
     assert lines[1:4] == [
@@ -307,11 +451,11 @@ def test_the_command_says_it_in_words(folder: RunFolder, capsys: pytest.CaptureF
         "best so far (of 2 arms): at, val top-1 (%) 70.00 (one seed: no spread and no interval can be given);"
         " the best of several looks better than it is",
     ]
-    assert lines[4].endswith("roughly 40.0 s left") and "silent" not in lines[4]
+    assert lines[4].endswith("roughly 40.0 s left")
 
 
 def test_the_command_gives_one_json_object(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    looking.status(str(folder.path), Path("runs"), as_json=True)
+    status.status(str(folder.path), Path("runs"), as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["trials"] == {"expected": 4, "waiting": 1, "running": 1, "done": 2, "failed": 0, "stopped": 0}
     assert found["epochs"] == {"trained": 14, "left": 10}

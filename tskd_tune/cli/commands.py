@@ -284,13 +284,30 @@ def _sync(
     sharing.sync(run, storage, entity=entity, project=project)
 
 
-@app.command("status", epilog="Example: tskd-tune status first")
+@app.command("status", epilog="Example: tskd-tune status first --watch")
 @in_words
-def _status(run: Run, storage: Storage = RUNS, as_json: Json = False) -> None:
-    """Show how far a run is, from its files alone, while it runs or afterwards."""
-    from tskd_tune.cli import looking
+def _status(
+    run: Run,
+    storage: Storage = RUNS,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again until the run has ended.")] = False,
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", min=0.1, help="The time between two looks of --watch.")
+    ] = 2.0,
+) -> None:
+    """Show how far a run is, from its files alone, while it runs or afterwards: teachers, trials, best so far, time."""
+    from tskd_tune.cli import status
 
-    looking.status(run, storage, as_json=as_json)
+    status.status(run, storage, as_json=as_json, watch=every if watch else None)
+
+
+@app.command("runs", epilog="Example: tskd-tune runs --storage runs")
+@in_words
+def _runs(storage: Storage = RUNS, as_json: Json = False) -> None:
+    """List the runs that a folder holds: what each asks, how far it is, and its best arm."""
+    from tskd_tune.cli import inventory
+
+    inventory.runs(storage, as_json=as_json)
 
 
 @app.command("export", epilog="Example: tskd-tune export first kd student.pth --seed 2")

@@ -1,4 +1,4 @@
-"""The commands that look at a run's files: ``report``, ``status`` and ``export``."""
+"""The commands that look at what a run has found: ``report`` and ``export``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tskd_tune.cli.running import show_results
-from tskd_tune.cli.standing import Standing, standing
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, RunError, did_you_mean
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.reports import exports, paper, tables
 from tskd_tune.reports.page import write_report
-
-# After so much silence it is likely that nobody trains any more.
-SILENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -82,70 +78,6 @@ def _show_paper(folder: RunFolder, name: str, form: str | None) -> None:
         show(paper.rich_table(table))
         for line in paper.notes(table):
             say(line)
-
-
-def status(run: str, storage: Path, *, as_json: bool = False) -> None:
-    """Show how far a run is; nothing is written, so that one that is training is left alone.
-
-    Raises:
-        InputError: there is no such run.
-        RunError: its records cannot be read.
-    """
-    folder = RunFolder.open(run, storage)
-    found = standing(folder)
-    if as_json:
-        put_json(found.plain())
-        return
-    say(f"{folder.path}: {_counts(found)}, {_epochs(found)}")
-    for trial in found.trials:
-        if trial.state != "done":
-            say(f"  {trial.line()}")
-    for line in [*_best(found), *found.damage, _time(found)]:
-        say(line)
-
-
-def _counts(found: Standing) -> str:
-    """Return ``4 trials: 1 waiting, 1 running, 2 done``; states that no trial is in are left out."""
-    counts = [f"{count} {state}" for state, count in found.counts().items() if count]
-    known = len(found.trials) if found.expected is None else found.expected
-    what = "trial" if found.kind == "sweep" else "training"
-    trials = f"{known} {what if known == 1 else f'{what}s'}"
-    return f"{trials}: {', '.join(counts)}" if counts else f"{trials}, none has begun"
-
-
-def _epochs(found: Standing) -> str:
-    if found.epochs_left is None:
-        return f"{found.epochs} epochs trained"
-    return f"{found.epochs} of {found.epochs + found.epochs_left} epochs trained"
-
-
-def _best(found: Standing) -> list[str]:
-    if found.front:
-        return [f"Pareto front so far: {'; '.join(found.front)}"]
-    if found.best is None:
-        done = found.kind == "sweep" and found.counts()["done"]
-        return (
-            ["no best is named: the validation part was not measured, and the test part chooses nothing"]
-            if done
-            else []
-        )
-    caution = "; the best of several looks better than it is" if found.best.among > 1 else ""
-    of = f" (of {found.best.among} arms)" if found.best.among > 1 else ""
-    return [f"best so far{of}: {found.best.line()}{caution}"]
-
-
-def _time(found: Standing) -> str:
-    elapsed = f"{tables.duration(found.elapsed)} from its start to its last record"
-    if found.finished:
-        return elapsed
-    about = "at most roughly" if found.at_most else "roughly"
-    left = (
-        "too early to tell how long it takes" if found.left is None else f"{about} {tables.duration(found.left)} left"
-    )
-    hint = ""
-    if found.silent > SILENCE:
-        hint = f"; silent for {tables.duration(found.silent)}, if no process runs it: tskd-tune resume"
-    return f"{elapsed}, {left}{hint}"
 
 
 def export(run: str, arm: str, file: Path, seed: int | None, storage: Path) -> None:

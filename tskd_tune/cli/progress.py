@@ -178,6 +178,10 @@ class Progress:
         """Hear of an epoch of a teacher's training."""
         self._screen.advance(f"teacher {name}", epoch + 1, epochs, "")
 
+    def waiting(self, name: str) -> None:
+        """Hear that another run trains a teacher now, so that this one waits."""
+        self._screen.note(f"teacher {name}: another run trains the same teacher now; this run waits for it")
+
     def ready(self, name: str, facts: Mapping[str, Any], source: str) -> None:
         """Hear that a teacher was trained or verified; a source is ``auto`` or the path of its weights."""
         accuracy = facts.get("test_top1")

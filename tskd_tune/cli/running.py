@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tskd_tune import documents, local
 from tskd_tune.cli.progress import Progress
@@ -13,6 +14,7 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.news import News
 from tskd_tune.records.offline import offline_runs
+from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import RunFolder
 from tskd_tune.reports import importance, pareto, tables
 from tskd_tune.reports.page import write_report
@@ -39,7 +41,8 @@ def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     warn(experiment.warnings())
 
     def work(progress: Progress) -> RunFolder:
-        return local.start(experiment, name, storage, lambda news: _hear(progress, news), track=track)
+        origin = Origin.of(file)
+        return local.start(experiment, name, storage, lambda news: _hear(progress, news), track=track, origin=origin)
 
     _work(work, Progress(1, experiment.training.epochs), storage.absolute() / name)
 
@@ -61,7 +64,8 @@ def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweep.run import start
 
-        return start(given, name, storage, lambda news: _hear(progress, news), track=track)
+        origin = Origin.of(file)
+        return start(given, name, storage, lambda news: _hear(progress, news), track=track, origin=origin)
 
     _work(work, Progress(points * seeds, epoch_count(given)), storage.absolute() / name)
 
@@ -151,7 +155,8 @@ def confirm(
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweep.run import start
 
-        return start(given, name, storage, lambda news: _hear(progress, news), track=track, confirms=folder.name)
+        asked: Any = {"confirms": folder.name, "origin": folder.origin}
+        return start(given, name, storage, lambda news: _hear(progress, news), track=track, **asked)
 
     _work(work, Progress(trainings, epoch_count(given)), storage.absolute() / name)
 
@@ -241,6 +246,8 @@ def _say_finished(folder: RunFolder) -> None:
 def _hear(progress: Progress, news: News) -> None:
     if news.what == "teacher":
         progress.teacher(news.arm, news.epoch, news.epochs)
+    elif news.what == "waiting":
+        progress.waiting(news.arm)
     elif news.what == "ready":
         progress.ready(news.arm, news.metrics or {}, news.reason or "")
     elif news.what == "epoch":

@@ -15,8 +15,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal
 
+from tskd_tune.cli.life import life
 from tskd_tune.experiment import Experiment
+from tskd_tune.records import teaching
 from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.records.teaching import Teaching
 from tskd_tune.reports import statistics, tables
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.snapshot import Listed, listed
@@ -92,8 +95,11 @@ class Standing:
         at_most: whether a scheduler may end trials early, so that less is left than is said.
         best: the best arm so far; None before the first that was measured, and where there is nothing to choose.
         front: the arms on the Pareto front so far; empty where one objective is searched.
-        elapsed: seconds from its creation to its last sign of life.
-        silent: seconds since that sign.
+        teachers: how far each teacher is that was made ready for the run.
+        running: whether a process trains it now; None where nothing tells.
+        elapsed: seconds that processes worked on it, without the time between them.
+        sittings: how many processes did so, one after the other.
+        silent: seconds since its last record.
         left: a rough guess of the seconds left; None where nothing tells.
         damage: a sentence for each line of its rows that is torn.
     """
@@ -106,7 +112,10 @@ class Standing:
     at_most: bool
     best: Best | None
     front: Sequence[str]
+    teachers: Sequence[Teaching]
+    running: bool | None
     elapsed: float
+    sittings: int
     silent: float
     left: float | None
     damage: Sequence[str]
@@ -131,18 +140,26 @@ class Standing:
         ended = sum(trial.state in ("done", "failed", "stopped") for trial in self.trials)
         return self.expected is not None and ended >= self.expected
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to come: every trial has ended, or no process trains the run any more."""
+        return self.finished or self.running is False
+
     def plain(self) -> dict[str, Any]:
         """Return the object that ``status --json`` prints: numbers are null where nothing tells them."""
         return {
             "run": self.run,
             "kind": self.kind,
             "finished": self.finished,
+            "running": self.running,
+            "teachers": [teacher.plain() for teacher in self.teachers],
             "trials": {"expected": self.expected, **self.counts()},
             "epochs": {"trained": self.epochs, "left": self.epochs_left},
             "best": None if self.best is None else asdict(self.best),
             "front": list(self.front),
             "seconds": {
                 "elapsed": self.elapsed,
+                "sittings": self.sittings,
                 "silent": self.silent,
                 "left_roughly": self.left,
                 "left_is_at_most": self.at_most,
@@ -159,7 +176,7 @@ def standing(folder: RunFolder, now: datetime | None = None) -> Standing:
     Raises:
         RunError: a file of the run cannot be read.
     """
-    last = _last_sign(folder)
+    now = now or datetime.now(UTC)
     design = _Design.read(folder)
     rows = _rows(folder)
     histories = {run: folder.history(run) for run in folder.trials()}
@@ -168,7 +185,8 @@ def standing(folder: RunFolder, now: datetime | None = None) -> Standing:
     waiting = sum(trial.state == "waiting" for trial in trials)
     waiting += max(0, expected - len(trials)) if expected is not None else 0
     epochs_left = _epochs_left(trials, waiting, design) if expected is not None else None
-    created = datetime.fromisoformat(folder.state.created)
+    told = teaching.lines(folder.path)
+    lived = life(folder, rows, histories, told, now)
     return Standing(
         run=folder.name,
         kind=folder.state.kind,
@@ -178,8 +196,11 @@ def standing(folder: RunFolder, now: datetime | None = None) -> Standing:
         at_most=design.at_most,
         best=_best(rows, design) if folder.state.kind == "sweep" else None,
         front=_front(folder) if design.objectives else (),
-        elapsed=max(0.0, (last - created).total_seconds()),
-        silent=max(0.0, ((now or datetime.now(UTC)) - last).total_seconds()),
+        teachers=teaching.teachings(told),
+        running=lived.running,
+        elapsed=lived.times.worked,
+        sittings=lived.times.sittings,
+        silent=max(0.0, (now - lived.times.last).total_seconds()),
         left=_left(epochs_left, trials, histories),
         damage=folder.damage(),
     )
@@ -346,10 +367,3 @@ def _best(rows: Sequence[Row], design: _Design) -> Best | None:
 def _values(rows: Sequence[Row], metric: str) -> dict[int, float]:
     values = {row.seed: row.metrics.get(metric) for row in rows}
     return {seed: value for seed, value in values.items() if value is not None}
-
-
-def _last_sign(folder: RunFolder) -> datetime:
-    """Return when the run last wrote a record, or Tune its list of trials, which a living driver does."""
-    paths = [folder.path / "state.json", folder.rows_path, *map(folder.history_path, folder.trials())]
-    paths += (folder.path / "trials").glob("experiment_state-*.json")
-    return datetime.fromtimestamp(max(path.stat().st_mtime for path in paths if path.exists()), UTC)

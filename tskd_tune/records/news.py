@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.records.results import Row
 
@@ -15,11 +16,12 @@ class News:
     """Something that happened in a run.
 
     Attributes:
-        what: ``teacher``: an epoch of a teacher's training; ``ready``: a teacher, trained or verified; ``epoch``:
-            an epoch of a student's training; ``finished``: a training has its row; ``failed``: a trial broke and
-            will not be tried again; ``look``: a declared look was taken, and decided to go on or to stop.
+        what: ``teacher``: an epoch of a teacher's training; ``waiting``: another run trains this teacher now, and this
+            run waits; ``ready``: a teacher, trained or verified; ``epoch``: an epoch of a student's training;
+            ``finished``: a training has its row; ``failed``: a trial broke and will not be tried again; ``look``: a
+            declared look was taken, and decided to go on or to stop.
         arm: the arm, or the teacher's name; empty for a look.
-        run: the trial; None for a teacher.
+        run: the trial; of a teacher its key, if it has one.
         seed: the training's seed; None for a teacher or a whole trial.
         epoch: the epoch that was trained.
         epochs: how many there are.
@@ -27,7 +29,7 @@ class News:
         reason: why it failed or was stopped; of a teacher where it comes from; of a look what was decided.
     """
 
-    what: Literal["teacher", "ready", "epoch", "finished", "failed", "look"]
+    what: Literal["teacher", "waiting", "ready", "epoch", "finished", "failed", "look"]
     arm: str
     run: str | None = None
     seed: int | None = None
@@ -40,10 +42,19 @@ class News:
 Listener = Callable[[News], None]
 
 
+def teaching_news(experiment: Experiment, key: str | None, record: Mapping[str, Any] | None) -> News:
+    """Tell of an epoch of the training of an experiment's teacher; without a record another run trains it now."""
+    assert experiment.teacher is not None
+    name, epochs = experiment.teacher.name, experiment.teacher.training.epochs
+    if record is None:
+        return News("waiting", name, key, epochs=epochs)
+    return News("teacher", name, key, epoch=record["epoch"], epochs=epochs, metrics=record)
+
+
 def teacher_news(teacher: TeacherFile) -> News:
     """Tell what a teacher is, once it was trained or verified."""
     facts = {"parameters": teacher.parameters, "test_top1": teacher.test_top1}
-    return News("ready", teacher.name, metrics=facts, reason=teacher.source)
+    return News("ready", teacher.name, teacher.key, metrics=facts, reason=teacher.source)
 
 
 def row_news(row: Row) -> News:

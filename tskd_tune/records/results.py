@@ -22,7 +22,9 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError, sentences
 from tskd_tune.files import disk_error, write_whole
 from tskd_tune.records.files import append_lines, json_line, parsed_line, read_text
+from tskd_tune.records.origin import Origin
 from tskd_tune.records.pedigree import commit, versions
+from tskd_tune.records.sittings import sitting, stamp
 
 FORMAT: Final = 1
 STORAGE = Path("runs")
@@ -155,7 +157,8 @@ class Row(Record):
 class State(Record):
     """What `state.json` says of a run folder.
 
-    ``expected`` is the number of rows of a finished run, if known; ``confirms`` is the search whose winners it trains.
+    ``expected`` is the number of rows of a finished run, if known; ``confirms`` is the search whose winners it trains;
+    ``file`` is the name of the YAML that the run was begun from, and ``question`` what the file's first comment asks.
     """
 
     format: Literal[1] = FORMAT
@@ -163,6 +166,8 @@ class State(Record):
     created: str
     expected: int | None = None
     confirms: str | None = None
+    file: str | None = None
+    question: str | None = None
     versions: dict[str, str] = Field(default_factory=versions)
     commit: str | None = Field(default_factory=commit)
 
@@ -185,6 +190,7 @@ class RunFolder:
         *,
         expected: int | None = None,
         confirms: str | None = None,
+        origin: Origin | None = None,
     ) -> RunFolder:
         """Make ``root/name`` with the resolved document, wholly or not at all.
 
@@ -192,7 +198,15 @@ class RunFolder:
             InputError: the name is taken or no plain name, or ``root`` may not be written.
         """
         path = root / _plain_name(name)
-        state = State(kind=kind, created=now(), expected=expected, confirms=confirms)
+        asked = origin or Origin()
+        state = State(
+            kind=kind,
+            created=now(),
+            expected=expected,
+            confirms=confirms,
+            file=asked.file,
+            question=asked.question,
+        )
         part = root / f".{name}.{uuid4().hex}.part"
         try:
             (part / "trials").mkdir(parents=True)
@@ -227,6 +241,11 @@ class RunFolder:
     def name(self) -> str:
         """The run's name, that of its folder."""
         return self.path.resolve().name
+
+    @property
+    def origin(self) -> Origin:
+        """What the run was begun for."""
+        return Origin(self.state.file, self.state.question)
 
     @property
     def rows_path(self) -> Path:
@@ -271,7 +290,8 @@ class RunFolder:
         Raises:
             InputError: another process trains it.
         """
-        lock = FileLock(self.path / "run.lock", timeout=0)
+        # Whoever looks at the run holds the lock for an instant (`sittings.is_held`).
+        lock = FileLock(self.lock_path, timeout=0.5)
         try:
             lock.acquire()
         except Timeout as error:
@@ -280,9 +300,15 @@ class RunFolder:
                 " is), or end it"
             ) from error
         try:
-            yield
+            with sitting(self.path):
+                yield
         finally:
             lock.release()
+
+    @property
+    def lock_path(self) -> Path:
+        """The file that is locked while a process trains the run."""
+        return self.path / "run.lock"
 
     def rows(self) -> list[Row]:
         """Return the rows; a torn last line is left out with a warning.
@@ -341,12 +367,12 @@ class RunFolder:
         return self.trial_path(run) / "history.jsonl"
 
     def append_history(self, run: str, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Append lines, one an epoch of a seed; each holds at least ``seed`` and ``epoch``.
+        """Append lines, one an epoch of a seed, with the time; each holds at least ``seed`` and ``epoch``.
 
         Raises:
             RunError: the disk is full, or the folder may not be written.
         """
-        append_lines(self.history_path(run), lines)
+        append_lines(self.history_path(run), [{**line, "time": stamp()} for line in lines])
 
     def history(self, run: str) -> list[dict[str, Any]]:
         """Return a trial's history by seed and epoch; an epoch that was run twice counts as it was last.

@@ -16,7 +16,9 @@ from ray.tune.error import TuneError
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.news import Listener
+from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import RunFolder
+from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Place
 from tskd_tune.reports.importance import JOURNAL
 from tskd_tune.reports.page import write_report
@@ -36,7 +38,14 @@ TRIALS = "trials"
 
 
 def start(
-    sweep: Sweep, name: str, storage: Path, listener: Listener, *, track: bool = True, confirms: str | None = None
+    sweep: Sweep,
+    name: str,
+    storage: Path,
+    listener: Listener,
+    *,
+    track: bool = True,
+    confirms: str | None = None,
+    origin: Origin | None = None,
 ) -> RunFolder:
     """Check a sweep, run it whole and write its report.
 
@@ -47,6 +56,7 @@ def start(
         listener: hears what happens.
         track: whether trials keep W&B runs.
         confirms: the run of the search whose winners this one trains.
+        origin: the file and its question, for the report.
 
     Raises:
         InputError: the sweep is wrong or the name is taken; nothing was started.
@@ -57,9 +67,8 @@ def start(
     if problems:
         raise InputError("\n".join(problems))
     sweep = sweep.resolved()
-    folder = RunFolder.create(
-        storage.absolute(), name, "sweep", sweep.plain(), expected=_expected(sweep), confirms=confirms
-    )
+    facts: Any = {"expected": _expected(sweep), "confirms": confirms, "origin": origin}
+    folder = RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), **facts)
     try:
         with folder.alone():
             return _run(sweep, folder, listener, track=track)
@@ -113,6 +122,7 @@ def _sweep_folder(folder: RunFolder) -> RunFolder:
 
 
 def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
+    listener = noted(folder.path, listener)
     with session(), Recorder.recording(folder, listener):
         _refuse_too_large(sweep)
         _refuse_unmeasured(sweep)

@@ -17,7 +17,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.schema import AUTO, UNTRAINED
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
-from tskd_tune.records.news import Listener, News, teacher_news
+from tskd_tune.records.news import Listener, teacher_news, teaching_news
 from tskd_tune.training.teachers import TeacherCache
 
 Content = tuple[TeacherFile, bytes]
@@ -60,14 +60,13 @@ def prepare(
             found = obtain(experiment, cache, progress=lambda record: None)
             teachers[key] = _with_content(found)
         else:
-            teachers[key] = _remotely(experiment, resources, listener)
+            teachers[key] = _remotely(key, experiment, resources, listener)
         listener(teacher_news(teachers[key][0]))
     return teachers
 
 
-def _remotely(experiment: Experiment, resources: Mapping[str, float], listener: Listener) -> Content:
+def _remotely(key: str, experiment: Experiment, resources: Mapping[str, float], listener: Listener) -> Content:
     assert experiment.teacher is not None
-    epochs = experiment.teacher.training.epochs
     gpus = resources.get("gpu", 0)
     threads = int(resources["cpu"]) if gpus else _idle_cores(int(resources["cpu"]))
     document = documents.merge(experiment.plain(), {"training": {"threads": threads}})
@@ -76,8 +75,8 @@ def _remotely(experiment: Experiment, resources: Mapping[str, float], listener: 
     try:
         for reference in task.remote(document):
             last = ray.get(reference)
-            if isinstance(last, dict):
-                listener(News("teacher", experiment.teacher.name, epoch=last["epoch"], epochs=epochs, metrics=last))
+            if last is None or isinstance(last, dict):
+                listener(teaching_news(experiment, key, last))
     except ray.exceptions.RayError as error:
         cause = str(error).strip().splitlines()[-1]
         raise RunError(f"teacher {experiment.teacher.name}: its training failed ({cause}); resume the run") from error
@@ -100,8 +99,11 @@ def _idle_cores(least: int) -> int:
     return max(least, min(MOST_CORES, max(machines, default=least)))
 
 
-def _train(document: dict[str, Any]) -> Iterator[dict[str, Any] | Content]:
-    """Train on a worker: yield the record of every epoch, and at last the teacher and its file's content."""
+def _train(document: dict[str, Any]) -> Iterator[dict[str, Any] | Content | None]:
+    """Train on a worker: yield the record of every epoch, and at last the teacher and its file's content.
+
+    None comes where another run trains the teacher now.
+    """
     import queue
     import threading
 

@@ -9,12 +9,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from tskd_tune.errors import InputError
 from tskd_tune.networks.base import Network
@@ -27,7 +28,8 @@ CACHE_VARIABLE = "TSKD_TUNE_CACHE"
 # Raised when the same recipe would train another teacher, so that old files are not taken for new ones.
 TEACHER_VERSION = 1
 SAVE_SECONDS = 30.0
-Progress = Callable[[Record], None]
+# None: another process trains the teacher, and this one waits.
+Progress = Callable[[Record | None], None]
 
 
 def cache_folder() -> Path:
@@ -77,13 +79,13 @@ class TeacherCache:
         Args:
             key: the digest of all that it depends on.
             trainer: makes its training.
-            progress: hears the record of every epoch.
+            progress: hears the record of every epoch, and None where another process trains it now.
             facts: what its file says of it.
             snapshots: the epochs, from 0, at whose end it is also kept as it then is, for a replay.
         """
         path = self.path(key)
         if not path.exists():
-            with FileLock(self.folder / f"{key}.lock"):
+            with _alone(self.folder / f"{key}.lock", progress):
                 if not path.exists():
                     self._train(path, trainer(), progress, facts, snapshots)
         return path
@@ -109,6 +111,21 @@ class TeacherCache:
         past = {TRAJECTORY: trajectory} if snapshots else {}
         write_state(path, trainer.student, facts={**facts, **past, **_accuracy(trainer.history[-1])})
         halfway.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(path: Path, progress: Progress) -> Iterator[None]:
+    """Hold a lock until the end of the block; where another process has it, say so and wait."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress(None)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _accuracy(record: Record) -> dict[str, Any]:

@@ -1,0 +1,138 @@
+"""The ``runs`` command: what a folder of runs holds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tskd_tune.cli.standing import standing
+from tskd_tune.cli.terminal import put_json, say, show, warn
+from tskd_tune.errors import InputError, TskdTuneError
+from tskd_tune.records.results import RunFolder
+from tskd_tune.reports.tables import drawn
+
+LONGEST = 60
+# What makes a folder a run's, even where one of the two is gone.
+MARKS = ("state.json", "sweep.yaml")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a folder.
+
+    Attributes:
+        run: its name.
+        kind: ``sweep`` or ``train``.
+        asks: the question of its file, or the file's name; None where neither is known.
+        created: ISO 8601.
+        state: ``running`` (a process trains it now), ``finished``, ``interrupted``, or ``unknown`` where an older
+            version may train it still.
+        trials: how many there will be, if known.
+        done: those that ended well; ``failed`` and ``stopped`` are the others that ended.
+        best: the arm with the best validation mean so far, with the mean.
+    """
+
+    run: str
+    kind: str
+    asks: str | None
+    created: str
+    state: Literal["running", "finished", "interrupted", "unknown"]
+    trials: int | None
+    done: int
+    failed: int
+    stopped: int
+    best: str | None
+
+
+def runs(storage: Path, *, as_json: bool = False) -> None:
+    """List the runs in a folder, the newest last; one that cannot be read has a sentence instead.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    found, damaged = inventory(storage)
+    if as_json:
+        put_json({"storage": str(storage), "runs": [asdict(entry) for entry in found], "damaged": damaged})
+        return
+    if found:
+        show(
+            drawn(
+                f"{storage}: {len(found)} run{'' if len(found) == 1 else 's'}", list(TITLES), list(map(_cells, found))
+            )
+        )
+    elif not damaged:
+        say(f"{storage}: holds no run; begin one with: tskd-tune sweep FILE --storage {storage}")
+    warn(damaged.values())
+
+
+def inventory(storage: Path) -> tuple[list[Entry], dict[str, str]]:
+    """Return the runs in a folder by their age, and a sentence for each that cannot be read, by its name.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not storage.is_dir():
+        raise InputError(f"--storage: there is no folder {storage}; give the folder that holds the runs")
+    found, damaged = [], {}
+    for path in sorted(path for path in storage.iterdir() if any((path / mark).exists() for mark in MARKS)):
+        if path.name.startswith("."):  # one that is just being made
+            continue
+        try:
+            found.append(_entry(RunFolder.open(path.absolute())))
+        except TskdTuneError as error:
+            damaged[path.name] = " ".join(str(error).split())
+    return sorted(found, key=lambda entry: (entry.created, entry.run)), damaged
+
+
+def _entry(folder: RunFolder) -> Entry:
+    found = standing(folder)
+    counts = found.counts()
+    best = found.best
+    return Entry(
+        run=folder.name,
+        kind=folder.state.kind,
+        asks=folder.origin.question or folder.origin.file,
+        created=folder.state.created,
+        state=_state(found.finished, found.running),
+        trials=found.expected,
+        done=counts["done"] or 0,
+        failed=counts["failed"] or 0,
+        stopped=counts["stopped"] or 0,
+        best=None if best is None else f"{best.arm}, {best.metric} {best.found.mean:.2f}",
+    )
+
+
+def _state(finished: bool, running: bool | None) -> Literal["running", "finished", "interrupted", "unknown"]:
+    if running:
+        return "running"
+    if finished:
+        return "finished"
+    return "unknown" if running is None else "interrupted"
+
+
+TITLES: tuple[Any, ...] = (
+    ("run", "left"),
+    ("kind", "left"),
+    ("state", "left"),
+    ("trials done", "right"),
+    ("failed", "right"),
+    ("begun", "left"),
+    ("best so far", "left"),
+    ("asks", "left"),
+)
+
+
+def _cells(entry: Entry) -> list[str]:
+    of = "" if entry.trials is None else f" of {entry.trials}"
+    asks = entry.asks or ""
+    return [
+        entry.run,
+        entry.kind,
+        entry.state,
+        f"{entry.done}{of}",
+        str(entry.failed),
+        entry.created[:16].replace("T", " "),
+        entry.best or "",
+        asks if len(asks) <= LONGEST else f"{asks[: LONGEST - 3]}...",
+    ]

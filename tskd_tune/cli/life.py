@@ -1,0 +1,62 @@
+"""Whether a process trains a run now, and how long the run was worked on: told from records, never from file times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.records.sittings import Times, is_held, marks, moment, sittings, times
+
+History = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Life:
+    """The times of a run, and whether a process trains the run now; None where nothing tells."""
+
+    times: Times
+    running: bool | None
+
+
+def life(
+    folder: RunFolder,
+    rows: Sequence[Row],
+    histories: Mapping[str, History],
+    teachers: Sequence[Mapping[str, Any]],
+    now: datetime,
+) -> Life:
+    """Tell the times of a run from its records.
+
+    Args:
+        folder: the run.
+        rows: the run's rows.
+        histories: the lines of each trial.
+        teachers: the lines of `teaching.lines`.
+        now: the present.
+
+    Raises:
+        RunError: a record cannot be read.
+    """
+    created = moment(folder.state.created) or now
+    noted = sittings(folder.path)
+    held = is_held(folder.lock_path)
+    written = marks((line for lines in histories.values() for line in lines), "time")
+    written += marks(teachers, "time") + marks((vars(row) for row in rows), "started", "finished")
+    if not noted:
+        written += _untimed(created, histories)
+    found = times(created, noted, written, now if held else None)
+    # A run that an older version began may be trained without its lock.
+    return Life(found, held if held or noted else None)
+
+
+def _untimed(created: datetime, histories: Mapping[str, History]) -> list[datetime]:
+    """Return the earliest time at which each history without times can have ended, as older versions wrote them."""
+    untimed = [lines for lines in histories.values() if lines and not marks(lines, "time")]
+    return [created + timedelta(seconds=sum(map(_seconds, lines))) for lines in untimed]
+
+
+def _seconds(line: Mapping[str, Any]) -> float:
+    return float(line.get("seconds") or 0.0) + float(line.get("eval_seconds") or 0.0)

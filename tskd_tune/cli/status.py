@@ -1,0 +1,174 @@
+"""The ``status`` command: how far a run is, once or again and again until the run has ended."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from tskd_tune.cli.standing import Standing, standing
+from tskd_tune.cli.terminal import INTERRUPTED, console, put_json, say
+from tskd_tune.errors import InputError
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.teaching import Teaching
+from tskd_tune.reports import tables
+
+# After so much silence something is likely to hang.
+SILENCE = 600.0
+
+
+def status(run: str, storage: Path, *, as_json: bool = False, watch: float | None = None) -> None:
+    """Show how far a run is; nothing is written, so that one that is training is left alone.
+
+    Args:
+        run: its path, or its name in ``storage``.
+        storage: the folder that runs are kept in.
+        as_json: print one object.
+        watch: seconds between two looks, until the run has ended; None looks once.
+
+    Raises:
+        InputError: there is no such run, or the options contradict each other.
+        RunError: its records cannot be read.
+    """
+    folder = RunFolder.open(run, storage)
+    if watch is not None and as_json:
+        raise InputError("--json: prints one object and goes with no --watch; give one of them")
+    if watch is not None:
+        _watch(folder.path, watch)
+    elif as_json:
+        put_json(standing(folder).plain())
+    else:
+        for line in lines(folder, standing(folder)):
+            say(line)
+
+
+def lines(folder: RunFolder, found: Standing) -> list[str]:
+    """Return what the command says of a run."""
+    open_trials = [f"  {trial.line()}" for trial in found.trials if trial.state != "done"]
+    teachers = [teaching_line(teacher) for teacher in found.teachers if teacher.state != "ready"]
+    return [
+        f"{folder.path}: {short(found)}",
+        *teachers,
+        *open_trials,
+        *_best(found),
+        *found.damage,
+        _time(found, folder.path),
+    ]
+
+
+def short(found: Standing) -> str:
+    """Return ``4 trials: 1 waiting, 1 running, 2 done, 14 of 24 epochs trained``."""
+    return f"{_counts(found)}, {_epochs(found)}"
+
+
+def teaching_line(teacher: Teaching) -> str:
+    """Return ``teacher resnet20: 12 of 60 epochs, roughly 30.0 s left``; the trainings begin after it."""
+    if teacher.state == "waiting":
+        return f"teacher {teacher.name}: another run trains the same teacher now; this run waits for it"
+    left = "" if teacher.left is None else f", roughly {tables.duration(teacher.left)} left"
+    return f"teacher {teacher.name}: {teacher.epochs} of {teacher.planned} epochs{left}; the trainings begin after it"
+
+
+# Watching
+
+
+def _watch(path: Path, every: float) -> None:
+    """Look again and again until no process trains the run any more."""
+    terminal = console()
+    try:
+        if terminal.is_terminal:
+            with Live(console=terminal, auto_refresh=False) as live:
+                while not _drawn(live, path):
+                    time.sleep(every)
+        else:
+            _tell_changes(path, every)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _drawn(live: Live, path: Path) -> bool:
+    """Draw a run's status, and tell whether the run has ended."""
+    folder = RunFolder.open(path)
+    found = standing(folder)
+    live.update(Group(*map(Text, lines(folder, found))), refresh=True)
+    return found.ended
+
+
+def _tell_changes(path: Path, every: float) -> None:
+    """Write a line where something changed, for a file or another program; the whole status at the end."""
+    told = ""
+    while True:
+        folder = RunFolder.open(path)
+        found = standing(folder)
+        if found.ended:
+            break
+        teachers = [teaching_line(teacher) for teacher in found.teachers if teacher.state != "ready"]
+        line = "; ".join([f"{folder.name}: {short(found)}", *teachers])
+        if line != told:
+            told = line
+            say(f"{line}, {_left(found)}")
+        time.sleep(every)
+    for line in lines(folder, found):
+        say(line)
+
+
+# Words
+
+
+def _counts(found: Standing) -> str:
+    """Return ``4 trials: 1 waiting, 1 running, 2 done``; states that no trial is in are left out."""
+    counts = [f"{count} {state}" for state, count in found.counts().items() if count]
+    known = len(found.trials) if found.expected is None else found.expected
+    what = "trial" if found.kind == "sweep" else "training"
+    trials = f"{known} {what if known == 1 else f'{what}s'}"
+    return f"{trials}: {', '.join(counts)}" if counts else f"{trials}, none has begun"
+
+
+def _epochs(found: Standing) -> str:
+    if found.epochs_left is None:
+        return f"{found.epochs} epochs trained"
+    return f"{found.epochs} of {found.epochs + found.epochs_left} epochs trained"
+
+
+def _best(found: Standing) -> list[str]:
+    if found.front:
+        return [f"Pareto front so far: {'; '.join(found.front)}"]
+    if found.best is None:
+        done = found.kind == "sweep" and found.counts()["done"]
+        return (
+            ["no best is named: the validation part was not measured, and the test part chooses nothing"]
+            if done
+            else []
+        )
+    caution = "; the best of several looks better than it is" if found.best.among > 1 else ""
+    of = f" (of {found.best.among} arms)" if found.best.among > 1 else ""
+    return [f"best so far{of}: {found.best.line()}{caution}"]
+
+
+def _time(found: Standing, path: Path) -> str:
+    spent = f"{tables.duration(found.elapsed)} of work"
+    if found.sittings > 1:
+        spent += f" in {found.sittings} sittings, the time between them not counted"
+    if found.finished:
+        return f"{spent}; ended"
+    if found.running is False:
+        return f"{spent}; interrupted, no process trains this run now; go on with: tskd-tune resume {path}"
+    return f"{spent}, {_left(found)}{_silence(found, path)}"
+
+
+def _left(found: Standing) -> str:
+    if found.left is None:
+        return "too early to tell how long it takes"
+    about = "at most roughly" if found.at_most else "roughly"
+    return f"{about} {tables.duration(found.left)} left"
+
+
+def _silence(found: Standing, path: Path) -> str:
+    if found.silent <= SILENCE:
+        return ""
+    resume = "" if found.running else f"; if no process trains it: tskd-tune resume {path}"
+    return f"; no record for {tables.duration(found.silent)}{resume}"

@@ -1,0 +1,52 @@
+"""What a run was begun for: its YAML's name, and the question that the file's first comment asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tskd_tune.records.files import read_text
+
+LONGEST_QUESTION = 400
+# Comments for machines and lawyers, which ask nothing.
+NO_QUESTION = ("copyright", "spdx-", "license", "yaml-language-server", "vim:", "-*-", "!/")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The name of the file that a run was begun from, without its folder, and its question; None where unknown."""
+
+    file: str | None = None
+    question: str | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> Origin:
+        """Read a YAML's first comment.
+
+        Raises:
+            RunError: the file cannot be read.
+        """
+        return cls(path.name, question(read_text(path)))
+
+
+def question(text: str) -> str | None:
+    """Return the first paragraph of the comment that a YAML begins with, as one line; None where there is none."""
+    for paragraph in _paragraphs(text):
+        words = " ".join(paragraph)
+        if not any(mark in words.lower() for mark in NO_QUESTION):
+            return words if len(words) <= LONGEST_QUESTION else f"{words[: LONGEST_QUESTION - 3].rstrip()}..."
+    return None
+
+
+def _paragraphs(text: str) -> list[list[str]]:
+    """Return the lines of the comment at the beginning, by paragraphs."""
+    found: list[list[str]] = [[]]
+    for line in map(str.strip, text.removeprefix("\ufeff").splitlines()):
+        if line and line != "---" and not line.startswith(("#", "%")):
+            break
+        words = line.lstrip("#").strip() if line.startswith("#") else ""
+        if words:
+            found[-1].append(words)
+        elif found[-1]:
+            found.append([])
+    return [paragraph for paragraph in found if paragraph]

@@ -1,0 +1,98 @@
+"""How far the teachers of a run are: a line for each epoch in ``teachers.jsonl``, for whoever looks at the run.
+
+A teacher is trained before the trials begin, so without these lines a run would seem to do nothing for as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Final, Literal
+
+from tskd_tune.records.files import append_lines, parsed_line, read_text
+from tskd_tune.records.news import Listener, News
+from tskd_tune.records.sittings import stamp
+
+FILE: Final = "teachers.jsonl"
+# The news that concern a teacher, as their lines name them.
+CONCERNS: Final[Mapping[str, str]] = {"teacher": "epoch", "waiting": "waiting", "ready": "ready"}
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How far one teacher is.
+
+    Attributes:
+        name: the teacher's network.
+        state: ``waiting`` for another run that trains the same teacher, ``training`` or ``ready``.
+        epochs: epochs trained, of ``planned``; both 0 for a teacher that was there already.
+        left: seconds left at the mean cost of the epochs so far; None where nothing tells.
+        test_top1: of a ready teacher, in percent, if it was measured.
+    """
+
+    name: str
+    state: Literal["waiting", "training", "ready"]
+    epochs: int
+    planned: int
+    left: float | None
+    test_top1: float | None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the facts as plain data."""
+        return asdict(self)
+
+
+def noted(folder: Path, listener: Listener) -> Listener:
+    """Return a listener that writes down what concerns a teacher, in the run's ``folder``, before it passes news on."""
+
+    def hear(news: News) -> None:
+        if news.what in CONCERNS:
+            append_lines(folder / FILE, [_line(news)])
+        listener(news)
+
+    return hear
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's folder, in the order in which they were written; torn ones are left out.
+
+    Raises:
+        RunError: the file may not be read.
+    """
+    path = folder / FILE
+    found = map(parsed_line, read_text(path).splitlines()) if path.exists() else []
+    return [line for line in found if line and {"what", "teacher", "key", "time"} <= line.keys()]
+
+
+def teachings(told: Sequence[Mapping[str, Any]]) -> list[Teaching]:
+    """Return how far each teacher is, from the `lines` of a run."""
+    teachers: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
+    for line in told:
+        teachers.setdefault((line["teacher"], line["key"]), []).append(line)
+    return [_teaching(of) for of in teachers.values()]
+
+
+def _teaching(told: Sequence[Mapping[str, Any]]) -> Teaching:
+    last = told[-1]
+    trained = {line["epoch"]: line for line in told if line["what"] == "epoch"}
+    seconds = [line["seconds"] + (line.get("eval_seconds") or 0.0) for line in trained.values() if line.get("seconds")]
+    epochs, planned = max(trained, default=-1) + 1, int(last.get("epochs") or 0)
+    state: Literal["waiting", "training", "ready"] = "training" if last["what"] == "epoch" else last["what"]
+    return Teaching(
+        name=last["teacher"],
+        state=state,
+        epochs=epochs,
+        planned=planned,
+        left=(planned - epochs) * fmean(seconds) if seconds and state == "training" else None,
+        test_top1=last.get("test_top1"),
+    )
+
+
+def _line(news: News) -> dict[str, Any]:
+    shown = news.metrics or {}
+    figures = {name: shown[name] for name in ("seconds", "eval_seconds", "val_top1", "test_top1") if name in shown}
+    epoch = {"epoch": news.epoch} if news.what == "teacher" else {}
+    what = {"what": CONCERNS[news.what], "teacher": news.arm, "key": news.run}
+    return {**what, **epoch, "epochs": news.epochs, **figures, "time": stamp()}
