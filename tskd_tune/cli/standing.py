@@ -53,13 +53,13 @@ class Trial:
     planned: int | None
     reason: str | None = None
 
-    def line(self) -> str:
-        """Return a line for people."""
+    def line(self, word: str | None = None) -> str:
+        """Return a line for people; ``word`` stands for the state."""
         seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}" if self.seeds else ""
         who = ", ".join(part for part in (self.arm, seeds) if part)
         of = "" if self.planned is None else f" of {self.planned}"
         reason = f": {self.reason}" if self.reason else ""
-        return f"{self.run}: {who} {self.state}, {self.epochs}{of} epochs{reason}"
+        return f"{self.run}: {who} {word or self.state}, {self.epochs}{of} epochs{reason}"
 
 
 @dataclass(frozen=True)

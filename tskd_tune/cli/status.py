@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from tskd_tune.cli.standing import Standing, standing
+from tskd_tune.cli.standing import Standing, State, standing
 from tskd_tune.cli.terminal import INTERRUPTED, console, put_json, say
 from tskd_tune.errors import InputError
 from tskd_tune.records.results import RunFolder
@@ -48,7 +48,7 @@ def status(run: str, storage: Path, *, as_json: bool = False, watch: float | Non
 
 def lines(folder: RunFolder, found: Standing) -> list[str]:
     """Return what the command says of a run."""
-    open_trials = [f"  {trial.line()}" for trial in found.trials if trial.state != "done"]
+    open_trials = [f"  {trial.line(_word(found, trial.state))}" for trial in found.trials if trial.state != "done"]
     teachers = [teaching_line(teacher) for teacher in found.teachers if teacher.state != "ready"]
     return [
         f"{folder.path}: {short(found)}",
@@ -121,11 +121,16 @@ def _tell_changes(path: Path, every: float) -> None:
 
 def _counts(found: Standing) -> str:
     """Return ``4 trials: 1 waiting, 1 running, 2 done``; states that no trial is in are left out."""
-    counts = [f"{count} {state}" for state, count in found.counts().items() if count]
+    counts = [f"{count} {_word(found, state)}" for state, count in found.counts().items() if count]
     known = len(found.trials) if found.expected is None else found.expected
     what = "trial" if found.kind == "sweep" else "training"
     trials = f"{known} {what if known == 1 else f'{what}s'}"
     return f"{trials}: {', '.join(counts)}" if counts else f"{trials}, none has begun"
+
+
+def _word(found: Standing, state: State) -> str:
+    """Return a state in words: a trial under way does not run where no process trains it."""
+    return "begun" if state == "running" and found.running is False else state
 
 
 def _epochs(found: Standing) -> str:
@@ -156,7 +161,9 @@ def _time(found: Standing, path: Path) -> str:
     if found.finished:
         return f"{spent}; ended"
     if found.running is False:
-        return f"{spent}; interrupted, no process trains this run now; go on with: tskd-tune resume {path}"
+        return (
+            f"{spent}, {_left(found)}; interrupted: no process trains this run now; go on with: tskd-tune resume {path}"
+        )
     return f"{spent}, {_left(found)}{_silence(found, path)}"
 
 
