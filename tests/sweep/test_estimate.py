@@ -34,6 +34,12 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a machine with GPUs be counted as one without."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Let a step cost `GENERAL` or `REVIEW` seconds, and evaluating an image `IMAGE`."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
+import pytest
 import torch
 
-from tskd_tune.training.streams import generator, initialization, stream_seed
+from tskd_tune.training.streams import draw_anew, drawing, generator, initialization, stream_seed
 
 
 def test_streams_differ_by_seed_purpose_and_number_and_repeat_otherwise() -> None:
@@ -28,3 +32,33 @@ def test_initialization_depends_on_its_stream_and_leaves_the_global_generator_al
         other = torch.nn.Linear(3, 3).weight
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+def test_drawing_fixes_every_global_generator_and_leaves_it_as_it_was() -> None:
+    def drawn(seed: int, epoch: int) -> tuple[float, float, float]:
+        with drawing(seed, "network", epoch, device=torch.device("cpu")):
+            return float(torch.rand(())), float(np.random.rand()), random.random()
+
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    first, again = drawn(1, 0), drawn(1, 0)
+    assert first == again
+    assert all(one != other for one, other in zip(first, drawn(1, 1), strict=True))
+    assert all(one != other for one, other in zip(first, drawn(2, 0), strict=True))
+    with pytest.raises(MemoryError), drawing(1, "network", 0, device=torch.device("cpu")):
+        torch.rand(3), np.random.rand(3), random.random()
+        raise MemoryError
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert random.getstate() == before[2]
+
+
+def test_numbers_drawn_anew_do_not_depend_on_what_was_drawn_before() -> None:
+    cpu = torch.device("cpu")
+    with drawing(1, "network", 0, device=cpu):
+        draw_anew(1, "network", 0, 3, device=cpu)
+        first = torch.rand(4)
+        draw_anew(1, "network", 0, 3, device=cpu)
+        assert torch.equal(torch.rand(4), first)
+        draw_anew(1, "network", 0, 4, device=cpu)
+        assert not torch.equal(torch.rand(4), first)

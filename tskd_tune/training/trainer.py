@@ -28,10 +28,12 @@ from tskd_tune.training.gradients import gradient_figures, student_gradients
 from tskd_tune.training.optim import Recipe
 from tskd_tune.training.replay import Replay
 from tskd_tune.training.reviewing import Reviewing
-from tskd_tune.training.streams import generator
+from tskd_tune.training.streams import draw_anew, drawing, generator
 
 TestReading = Literal["never", "last", "every_epoch"]
 Record = dict[str, Any]
+# What networks, distillers and outsiders' parts draw from global generators while they train: dropout, dropped paths.
+NETWORK_STREAM = "network"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Schedule:
 
     Attributes:
         epochs: the number of epochs.
-        seed: fixes data order and augmentation, as functions of (seed, epoch).
+        seed: fixes data order, augmentation and what networks draw (dropout), as functions of (seed, epoch).
         test: ``last``: at the last epoch only; ``every_epoch``: for comparison with papers that pick the best;
             ``never``: for a search, whose winners are confirmed by another training.
     """
@@ -111,17 +113,9 @@ class Trainer:
             RunError: lambda cannot be settled, or a file vanished.
         """
         epoch = self.next_epoch
-        started = time.perf_counter()
-        self._begin(epoch)
-        early_copy = self._early_copy(epoch)
-        record = self._train(epoch)
-        self.execution.synchronize()
-        trained = time.perf_counter()
-        if self.review is not None and self.review.plan.memorizes(epoch):
-            self.review.memory.memorize(self.student if early_copy is None else early_copy)
-        record |= self._evaluate(epoch)
-        record["seconds"] = trained - started
-        record["eval_seconds"] = time.perf_counter() - trained
+        numbers = drawing(self.schedule.seed, NETWORK_STREAM, epoch, device=self.execution.device)
+        with numbers, self.execution.deterministic():
+            record = self._whole_epoch(epoch)
         self.history.append(record)
         return record
 
@@ -152,7 +146,10 @@ class Trainer:
         return {"loss": total.detach()} | {f"loss_{name}": loss.detach() for name, loss in losses.items()}, shown
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a resume needs, as tensors and plain values."""
+        """Return everything that a resume needs, as tensors and plain values.
+
+        No generator's state is needed: whatever is drawn in an epoch is a function of the seed and the epoch.
+        """
         return {
             "history": self.history,
             "student": self.student.state_dict(),
@@ -173,6 +170,20 @@ class Trainer:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.history = [dict(record) for record in state["history"]]
+
+    def _whole_epoch(self, epoch: int) -> Record:
+        started = time.perf_counter()
+        self._begin(epoch)
+        early_copy = self._early_copy(epoch)
+        record = self._train(epoch)
+        self.execution.synchronize()
+        trained = time.perf_counter()
+        if self.review is not None and self.review.plan.memorizes(epoch):
+            self.review.memory.memorize(self.student if early_copy is None else early_copy)
+        record |= self._evaluate(epoch)
+        record["seconds"] = trained - started
+        record["eval_seconds"] = time.perf_counter() - trained
+        return record
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         groups = [list(self.student.parameters()), list(self.distiller.parameters())]
@@ -215,6 +226,8 @@ class Trainer:
         counts: dict[str, int] = {}
         shown: Record = {}
         for number, batch in enumerate(self.task.train_batches(order, augmentation)):
+            # Anew at each step, so an arm whose losses draw numbers too leaves the student's numbers as they are.
+            draw_anew(self.schedule.seed, NETWORK_STREAM, epoch, number, device=self.execution.device)
             losses, of_first = self.step(batch, epoch, number, review=number < reviewed_steps)
             shown |= of_first
             for name, loss in losses.items():
