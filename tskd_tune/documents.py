@@ -9,6 +9,7 @@ from typing import Any
 
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.parsing import MOST_DEPTH, dump, parse, text_of
+from tskd_tune.paths import written
 from tskd_tune.places import Keys, Place, Places
 
 __all__ = ["Document", "apply_settings", "dump", "extended", "load", "merge", "read"]
@@ -88,7 +89,7 @@ def extended(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Args:
         document: the content of a file, with or without ``extends``: a path relative to ``folder``, or else to the
             package's own experiments.
-        folder: the folder of the file.
+        folder: the folder of the file; every text of the document remembers it, for those that are paths.
 
     Raises:
         InputError: the file that is named is not there, is malformed or extends itself.
@@ -97,7 +98,7 @@ def extended(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Document:
-    own = {key: value for key, value in document.data.items() if key != "extends"}
+    own = {key: written(value, folder) for key, value in document.data.items() if key != "extends"}
     places = dict(document.of)
     if isinstance(own.get(EXPERIMENT), Mapping):
         inner = _extended(_below(document, EXPERIMENT), folder, chain)

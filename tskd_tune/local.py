@@ -13,6 +13,7 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile, verify
+from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.schema import AUTO
 from tskd_tune.experiment.teacher import check_weights, obtain, teacher_key
 from tskd_tune.records.news import Listener, News, row_news, teacher_news, teaching_news
@@ -43,13 +44,14 @@ def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
         raise InputError(f"{path}: is a sweep (it has an 'experiment' key); run it with `tskd-tune sweep {path}`")
     document = document.with_settings(settings)
     with document.places.named():
-        holes = SearchSpace(document.data).holes()
+        data = located(document.data)
+        holes = SearchSpace(data).holes()
         if holes:
             raise InputError(
                 f"{holes[0].name}: is left open ({holes[0].kind}), so the file is a search space; put it under"
                 " 'experiment:' of a sweep, or fill it with --set"
             )
-        return Experiment.read(document.data)
+        return Experiment.read(data)
 
 
 def check(experiment: Experiment) -> None:

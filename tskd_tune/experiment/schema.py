@@ -27,6 +27,8 @@ from tskd_tune.method.sequences import KnowledgeSequence, Target
 from tskd_tune.method.taps import Taps
 from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.networks import NETWORKS
+from tskd_tune.networks.pretrained import is_published
+from tskd_tune.paths import PathOption
 from tskd_tune.registry import Component, Derived, Group, Options
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import TEACHER_METHODS, method_needs
@@ -37,6 +39,7 @@ from tskd_tune.training.trainer import Schedule, TestReading, Trainer
 
 # What the weights of a teacher may be, beside the path of a checkpoint.
 AUTO, UNTRAINED = "auto", "untrained"
+WEIGHTS = PathOption(lambda weights: weights not in (AUTO, UNTRAINED) and not is_published(weights))
 PLAN, TARGET, TAPS, MEMORY = Group(ReviewPlan), Group(Target), Group(Taps), Group(Memory)
 EXTRACTOR_TRAINING = Group(ExtractorTraining)
 if TYPE_CHECKING:
@@ -138,7 +141,7 @@ class TeacherTraining(Descent):
 class Teacher(Component):
     """A network with its weights: trained once and kept (``auto``), read from a checkpoint, or not trained at all."""
 
-    weights: str = Field(
+    weights: Annotated[str, WEIGHTS] = Field(
         AUTO,
         description="auto: the teacher is trained once and kept; the path of a checkpoint; published weights by name"
         " (torchvision:IMAGENET1K_V1, timm:default); untrained: it begins to learn with its student",

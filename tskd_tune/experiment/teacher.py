@@ -97,7 +97,7 @@ def _given(experiment: Experiment, cache: TeacherCache) -> Path:
     teacher = experiment.teacher
     assert teacher is not None
     if not is_published(teacher.weights):
-        return Path(teacher.weights).expanduser()
+        return Path(teacher.weights)
     key = digest({"network": teacher.name, **teacher.options(), **identity(teacher.weights)})
     path = cache.path(key)
     with FileLock(cache.folder / f"{key}.lock"):
@@ -155,7 +155,7 @@ def check_weights(experiment: Experiment) -> None:
                 " or leave replay out"
             )
         return
-    path = Path(teacher.weights).expanduser()
+    path = Path(teacher.weights)
     if not path.exists():
         raise InputError(f"teacher.weights: there is no file {path}; give the path of a checkpoint, or auto")
     load_into(network, path, name=teacher.name)

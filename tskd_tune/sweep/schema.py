@@ -9,12 +9,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError, did_you_mean, sentences
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of, verify
+from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.places import Places
 from tskd_tune.registry import Component, Options
@@ -124,6 +134,16 @@ class Sweep(Options):
     wandb: Wandb = Field(default_factory=Wandb, description="where W&B runs and Reports go")
     max_failures: NonNegativeInt = Field(3, description="how often a trial goes on from its checkpoint after a crash")
     _places: Places = PrivateAttr(default_factory=Places)
+
+    @field_validator("experiment")
+    @classmethod
+    def _locate(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return located(value)
+
+    @field_validator("arms")
+    @classmethod
+    def _locate_arms(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {label: located(arm) for label, arm in value.items()}
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Sweep:

@@ -12,6 +12,7 @@ from filelock import FileLock
 from pydantic import NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError, RunError
+from tskd_tune.paths import PathText
 from tskd_tune.tasks.base import TASKS, Task, TaskFacts
 from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder, require_writable
@@ -53,7 +54,7 @@ def cifar10(
     padding: NonNegativeInt = 4,
     flip: bool = True,
     normalization: Constants = "cifar10",
-    root: str | None = None,
+    root: PathText | None = None,
     download: bool = True,
 ) -> Task:
     """CIFAR-10: ten classes, 50,000 color images of 32 x 32 to train and 10,000 to test.
@@ -93,7 +94,7 @@ def cifar100(
     padding: NonNegativeInt = 4,
     flip: bool = True,
     normalization: Constants = "cifar100",
-    root: str | None = None,
+    root: PathText | None = None,
     download: bool = True,
 ) -> Task:
     """CIFAR-100: a hundred classes, 50,000 color images of 32 x 32 to train and 10,000 to test.
@@ -211,7 +212,7 @@ class CifarImages(ImageSource):
         return getattr(torchvision.datasets, KNOWN[self._name].dataset)
 
     def _folder(self) -> Path:
-        return data_folder() if self._root is None else Path(self._root).expanduser()
+        return data_folder() if self._root is None else Path(self._root)
 
     def _class_names(self) -> list[str]:
         return [str(label) for label in range(KNOWN[self._name].classes)]

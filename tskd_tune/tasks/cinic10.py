@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
+from tskd_tune.paths import PathText
 from tskd_tune.tasks.base import TASKS, Task
 from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.decoding import ImageFile
@@ -42,7 +43,7 @@ def cinic10(
     padding: NonNegativeInt = 4,
     flip: bool = True,
     normalization: Constants = "cinic10",
-    root: str | None = None,
+    root: PathText | None = None,
 ) -> Task:
     """CINIC-10: ten classes, color images of 32 x 32; 90,000 each to train, to validate and to test.
 
@@ -116,4 +117,4 @@ def _listed(folder: Path, part: str) -> list[ImageFile]:
 
 
 def _folder(root: str | None) -> Path:
-    return (data_folder() / FOLDER if root is None else Path(root).expanduser()).absolute()
+    return (data_folder() / FOLDER if root is None else Path(root)).absolute()

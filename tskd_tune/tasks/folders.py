@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tskd_tune.errors import InputError
+from tskd_tune.paths import whole_path
 
 DATA_VARIABLE = "TSKD_TUNE_DATA"
 
@@ -14,10 +15,15 @@ def data_folder() -> Path:
     """Return the folder of the environment variable ``TSKD_TUNE_DATA``, or ``data`` in the user's cache folder.
 
     Raises:
-        InputError: the variable is not set and platformdirs, which knows the user's folders, is not installed.
+        InputError: the variable holds no path; or it is not set and platformdirs, which knows the user's folders, is
+            not installed.
     """
-    if DATA_VARIABLE in os.environ:
-        return Path(os.environ[DATA_VARIABLE]).expanduser()
+    given = os.environ.get(DATA_VARIABLE)
+    if given:
+        try:
+            return whole_path(given)
+        except ValueError as error:
+            raise InputError(f"{DATA_VARIABLE}: {error}") from error
     try:
         from platformdirs import user_cache_path
     except ModuleNotFoundError as error:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
+from tskd_tune.paths import PathText
 from tskd_tune.tasks.base import TASKS, Task
 from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.decoding import ImageFile
@@ -27,7 +28,7 @@ REMEDY = "add some or remove the folder"
 @TASKS.register("image_folder", source="the layout of torchvision's ImageFolder")
 def image_folder(
     *,
-    root: str,
+    root: PathText,
     size: PositiveInt = 32,
     batch_size: PositiveInt = 128,
     validation: NonNegativeInt = 0,
@@ -63,7 +64,7 @@ def image_folder(
     """
     selection = Selection(validation, split_seed, classes, per_class, test_fraction)
     source = FileImages(
-        lambda: split_folder(Path(root).expanduser().absolute(), selection),
+        lambda: split_folder(Path(root).absolute(), selection),
         size=size,
         normalization=normalization,
         constants=None if normalization == "measured" else IMAGENET,

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
+from tskd_tune.paths import PathText
 from tskd_tune.tasks.base import TASKS, Task
 from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.decoding import ImageFile
@@ -41,7 +42,7 @@ def tiny_imagenet(
     padding: NonNegativeInt = 4,
     flip: bool = True,
     normalization: Constants = "tiny_imagenet",
-    root: str | None = None,
+    root: PathText | None = None,
 ) -> Task:
     """Tiny ImageNet: 200 classes, 100,000 color images of 64 x 64 to train and 10,000 to test.
 
@@ -118,4 +119,4 @@ def _lines(folder: Path, name: str) -> list[str]:
 
 
 def _folder(root: str | None) -> Path:
-    return ((data_folder() if root is None else Path(root).expanduser()) / FOLDER).absolute()
+    return ((data_folder() if root is None else Path(root)) / FOLDER).absolute()

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from tskd_tune.errors import InputError
 from tskd_tune.networks.base import Network
 from tskd_tune.networks.weights import write_state
+from tskd_tune.paths import whole_path
 from tskd_tune.training import checkpoint
 from tskd_tune.training.replay import TRAJECTORY, State, snapshot
 from tskd_tune.training.trainer import Record, Trainer
@@ -35,7 +36,10 @@ Progress = Callable[[Record | None], None]
 def cache_folder() -> Path:
     """Return the folder of trained teachers: ``$TSKD_TUNE_CACHE/teachers``, or the user's cache folder."""
     given = os.environ.get(CACHE_VARIABLE)
-    return Path(given or platformdirs.user_cache_dir("tskd-tune")) / "teachers"
+    try:
+        return whole_path(given or platformdirs.user_cache_dir("tskd-tune")) / "teachers"
+    except ValueError as error:
+        raise InputError(f"{CACHE_VARIABLE}: {error}") from error
 
 
 def digest(recipe: Mapping[str, Any]) -> str:

@@ -1,0 +1,128 @@
+"""Where the paths of an experiment stand, by the types of its options, also while values are still to be searched."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from tskd_tune.documents import DOMAINS
+from tskd_tune.experiment.schema import Experiment
+from tskd_tune.paths import PathOption
+from tskd_tune.registry import Group, Options, Slot
+
+Place = tuple[str, ...]
+Shapes = Sequence[Any]
+
+
+def located(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an experiment, or a search space, with every path whole and every text plain.
+
+    A list of paths to choose from becomes a mapping, so that each keeps the label that was written. A text that
+    cannot be a path stays as it is; reading the experiment refuses it.
+    """
+    found: dict[str, Any] = _Locator(document).walk(document, (), [Experiment])
+    return found
+
+
+class _Locator:
+    """Walks over plain data beside the types of the schema; a choice and its labels add nothing to a place."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._names: dict[Place, list[str]] = {}
+        for place, text in _texts(document, ()):
+            self._names.setdefault(place, []).append(text)
+
+    def walk(self, value: Any, place: Place, shapes: Shapes) -> Any:
+        """Return a value with its paths made whole; ``shapes`` are the types that it may have."""
+        if isinstance(value, str):
+            return _text(value, shapes)
+        if isinstance(value, list):
+            items = [item for shape in shapes for item in _items(shape)]
+            return [self.walk(item, place, items or shapes) for item in value]
+        if not isinstance(value, Mapping):
+            return value
+        return {key: self._inner(key, inner, place, shapes, value) for key, inner in value.items()}
+
+    def _inner(self, key: Any, value: Any, place: Place, shapes: Shapes, beside: Mapping[str, Any]) -> Any:
+        if key in ("choice", "grid") and isinstance(value, Mapping):
+            return {label: self.walk(branch, place, shapes) for label, branch in value.items()}
+        if key in ("choice", "grid") and isinstance(value, list):
+            return self._listed(value, shapes)
+        inner = [found for shape in shapes for found in self._fields(shape, str(key), place, beside)]
+        return self.walk(value, (*place, str(key)), inner)
+
+    def _listed(self, values: list[Any], shapes: Shapes) -> Any:
+        read = [_text(value, shapes) if isinstance(value, str) else value for value in values]
+        labels = [str(value) for value in values]
+        if read == values or not all(isinstance(value, str) for value in values) or len({*labels}) < len(labels):
+            return read
+        return dict(zip(labels, read, strict=True))
+
+    def _fields(self, shape: Any, key: str, place: Place, beside: Mapping[str, Any]) -> Iterator[Any]:
+        """Return the types that a key may have in a mapping of a type."""
+        if isinstance(shape, Slot):
+            for model in self._components(shape, place, beside):
+                yield from self._fields(model, key, place, beside)
+        elif isinstance(shape, type) and issubclass(shape, Options):
+            for name, field in shape.model_fields.items():
+                if key in (name, field.alias):
+                    yield from _shapes(field.annotation, field.metadata)
+        elif typing.get_origin(shape) is dict:
+            yield from _shapes(typing.get_args(shape)[1])
+
+    def _components(self, slot: Slot, place: Place, beside: Mapping[str, Any]) -> Iterator[Any]:
+        """Return the options of the component that a mapping names, or of all that it may be laid over."""
+        own = beside.get("name")
+        names = [own] if isinstance(own, str) else [*self._names.get((*place, "name"), []), *self._names.get(place, [])]
+        for name in dict.fromkeys(map(str, names)):
+            with suppress(Exception):  # whatever is wrong with a component is told where it is read
+                yield slot.registry.options(name, slot.base)
+
+
+def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    """Return every text with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item, place)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in ("choice", "grid") and isinstance(inner, Mapping):
+                for branch in inner.values():
+                    yield from _texts(branch, place)
+            else:
+                yield from _texts(inner, place if key in DOMAINS else (*place, str(key)))
+
+
+def _text(text: str, shapes: Shapes) -> str:
+    for shape in shapes:
+        if isinstance(shape, PathOption):
+            with suppress(ValueError):
+                return str(shape.read(text))
+    return str(text)
+
+
+def _items(shape: Any) -> Iterator[Any]:
+    if typing.get_origin(shape) is list:
+        yield from _shapes(typing.get_args(shape)[0])
+
+
+def _shapes(hint: Any, metadata: Sequence[Any] = ()) -> Iterator[Any]:
+    """Return what a hint may be: models, slots of registries, paths, lists and mappings of them."""
+    marks = [mark for mark in metadata if isinstance(mark, Slot | PathOption)]
+    groups = [mark.model for mark in metadata if isinstance(mark, Group)]
+    origin = typing.get_origin(hint)
+    if marks or groups:
+        yield from [*marks, *groups]
+    elif origin is typing.Annotated:
+        inner, *marked = typing.get_args(hint)
+        yield from _shapes(inner, marked)
+    elif origin in (typing.Union, types.UnionType):
+        for part in typing.get_args(hint):
+            yield from _shapes(part)
+    else:
+        yield hint
