@@ -9,6 +9,7 @@ import pytest
 
 from tskd_tune.records.results import RunFolder
 from tskd_tune.reports import tables
+from tskd_tune.sweep.estimate import of_sweep
 from tskd_tune.sweep.run import start
 from tskd_tune.sweep.schema import Sweep
 
@@ -17,7 +18,10 @@ FILE = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
 
 @pytest.mark.slow
 def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray: None, tmp_path: Path) -> None:
-    folder = start(Sweep.load(FILE), "digits", tmp_path, lambda news: None)
+    sweep = Sweep.load(FILE)
+    folder = start(sweep, "digits", tmp_path, lambda news: None)
+    kept = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
+    assert of_sweep(sweep, budget=0.0).disk_bytes == pytest.approx(kept, rel=0.25), "the teacher is in the cache by now"
     found = tables.summary(folder)
     arms = {arm["arm"]: arm for arm in found["arms"]}
     assert list(arms) == [

@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tskd_tune import documents
+from tskd_tune import documents, local
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import task_of
 from tskd_tune.method.memory import Frozen
 from tskd_tune.sweep import estimate
+from tskd_tune.sweep.disk import OF_PAGE, Sizes, of_teacher, of_training
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.training.teachers import CACHE_VARIABLE
 from tskd_tune.training.trainer import Trainer
@@ -171,7 +173,7 @@ def test_the_teachers_of_points_that_are_not_timed_count_too(
     arms = {f"seed{seed}": {"teacher": {"training": {"seed": seed}}} for seed in range(estimate.MOST_POINTS + 3)}
     found = estimate.of_sweep(sweep({**tiny_document, "choice": arms}, seeds=[1]), clock=clock)
     assert found.teachers == found.runs == estimate.MOST_POINTS + 3
-    assert f"of {estimate.MOST_POINTS} chosen points" in found.how
+    assert len(found.timed) == 1 and "arm=seed0" not in found.how, "arms that only their teachers tell apart cost alike"
 
 
 @pytest.mark.usefixtures("cached")
@@ -183,13 +185,69 @@ def test_a_search_is_as_many_points_as_trials(tiny_document: dict[str, Any], clo
     assert "'asha' ends runs early" in found.how
 
 
+KINDS = {
+    "plain": {"review": None},
+    "kd": {"review": None, "distiller": {"name": "kd"}},
+    "short": {"training": {"epochs": 4}},
+    "long": {},
+}
+
+
 @pytest.mark.usefixtures("cached")
-def test_the_budget_bounds_how_many_points_are_timed(tiny_document: dict[str, Any], clock: Clock) -> None:
-    document = documents.merge(tiny_document, {"review": None, "training": {"lr": {"choice": [0.1, 0.2, 0.3]}}})
-    # The warm-up of the first point takes 20 s, four steps 8 s and the images 4 s; the second uses up the rest.
-    for budget, timed in ((0.0, 1), (45.0, 2), (PLENTY, 3)):
-        how = estimate.of_sweep(sweep(document), budget=budget, clock=clock).how
-        assert f"at {timed} of 3 chosen points" in how
+def test_arms_of_every_kind_are_timed_while_the_budget_lasts_and_are_named(
+    tiny_document: dict[str, Any], clock: Clock
+) -> None:
+    document = {**tiny_document, "choice": KINDS}
+    found = estimate.of_sweep(sweep(document), budget=PLENTY, clock=clock)
+    assert found.timed == ["plain", "kd", "short"], "the last two differ in their numbers of epochs alone"
+    assert found.taken_from == {"long": "short"}
+    assert "3 of 4 arms (plain; kd; short)" in found.how and "(long as short)" in found.how
+    # The warm-up of the first arm takes 20 s and its images 4 s; so one arm uses up a small budget.
+    poor = estimate.of_sweep(sweep(document), budget=0.0, clock=clock)
+    assert (poor.timed, set(poor.taken_from.values())) == (["plain"], {"plain"})
+    assert "1 of 4 arms (plain)" in poor.how and "(kd as plain; short as plain; long as plain)" in poor.how
+
+
+@pytest.mark.usefixtures("cached")
+def test_every_arm_counts_with_its_own_steps_at_the_pace_of_the_arm_most_like_it(
+    tiny_document: dict[str, Any], clock: Clock
+) -> None:
+    found = estimate.of_sweep(sweep({**tiny_document, "choice": KINDS}), budget=PLENTY, clock=clock)
+    general, reviewed = 6 * STEPS * GENERAL + 56 * IMAGE, 4 * STEPS * GENERAL + 2 * STEPS * REVIEW + 56 * IMAGE
+    short = 3 * STEPS * GENERAL + STEPS * REVIEW + (4 * 8 + 8) * IMAGE
+    costs = [general, general, short, reviewed]
+    assert found.hours * 3600 == pytest.approx(max(*costs, sum(costs) / found.concurrent))
+
+
+@pytest.mark.usefixtures("cached")
+def test_the_arm_most_like_another_has_its_networks_its_method_and_nearly_its_k(tiny: Read) -> None:
+    timed = {
+        "plain": tiny(review=None),
+        "kd": tiny(review=None, distiller="kd"),
+        "k2": tiny(),
+        "k6": tiny(review={"k": 6}, training={"epochs": 30}),
+        "large": tiny(student={"name": "resnet14"}),
+    }
+    wanted = {
+        "k2": tiny(training={"lr": 0.5}),
+        "k6": tiny(review={"k": 5}, training={"epochs": 30}),
+        "kd": tiny(review=None, distiller={"name": "kd", "temperature": 9.0}),
+        "large": tiny(student={"name": "resnet14"}, review={"k": 3}),
+    }
+    assert {name: estimate.most_like(experiment, timed) for name, experiment in wanted.items()} == {
+        name: name for name in wanted
+    }
+
+
+@pytest.mark.usefixtures("cached")
+def test_an_arm_that_reviews_costs_more_than_the_plain_one_whose_pace_it_was_given(
+    tiny_document: dict[str, Any], clock: Clock
+) -> None:
+    document = {**tiny_document, "choice": {"plain": {"review": None}, "tskd": {}}}
+    found = estimate.of_sweep(sweep(document, seeds=[1, 2, 3, 4]), budget=0.0, clock=clock)
+    assert found.taken_from == {"tskd": "plain"}
+    plain = 6 * STEPS * GENERAL + 56 * IMAGE
+    assert found.hours * 3600 * found.concurrent > 8 * plain * 1.05
 
 
 @pytest.mark.parametrize(
@@ -210,32 +268,61 @@ def test_how_many_run_at_once(
     assert estimate.concurrency(given) == expected
 
 
-def test_points_are_chosen_evenly_with_both_ends(tiny_document: dict[str, Any]) -> None:
-    document = {**tiny_document, "training": {"lr": {"choice": [number / 100 for number in range(1, 31)]}}}
-    points, count = estimate.candidates(sweep(document))
-    chosen = estimate.evenly(points, 12)
-    assert (count, len(chosen), len({point.label for point in chosen})) == (30, 12, 12)
-    assert (chosen[0], chosen[-1]) == (points[0], points[-1])
-    places = [points.index(point) for point in chosen]
-    assert {after - before for before, after in pairwise(places)} <= {2, 3}
-    assert estimate.evenly(points, 30) == points
+def test_arms_are_chosen_evenly_with_both_ends() -> None:
+    arms = [str(number) for number in range(30)]
+    chosen = estimate.evenly(arms, 12)
+    assert (len(set(chosen)), chosen[0], chosen[-1]) == (12, "0", "29")
+    assert {int(after) - int(before) for before, after in pairwise(chosen)} <= {2, 3}
+    assert estimate.evenly(arms, 30) == arms
 
 
-def tensor_bytes(state: Any) -> int:
-    if isinstance(state, Tensor):
-        return state.numel() * state.element_size()
-    inner = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
-    return sum(map(tensor_bytes, inner))
+ARMS_ON_DISK: list[dict[str, Any]] = [
+    {"review": None, "student": {"name": "wrn_16_2"}},
+    {"student": {"name": "wrn_16_2"}},
+    {
+        "student": {"name": "wrn_16_2"},
+        "review": {"extractor": {"name": "conv_lstm", "training": {"optimizer": "own"}}},
+    },
+    {"student": {"name": "wrn_16_2"}, "distiller": "crd", "review": None},
+    {"student": {"name": "wrn_16_2"}, "distiller": "ekd", "teacher": {"weights": "untrained"}, "review": None},
+    {"student": {"name": "wrn_16_2"}, "training": {"momentum": 0.0}, "review": None},
+]
 
 
-def test_disk_is_the_checkpoint_and_the_student(tiny: Read) -> None:
-    experiment = tiny(training={"epochs": 3})
-    trainer = experiment.build()
-    while not trainer.finished:
-        trainer.epoch()
-    state = trainer.state_dict()
-    expected = tensor_bytes(state) + tensor_bytes(dict(trainer.student.state_dict()))
-    assert estimate.of_experiment(experiment, budget=0.0).disk_bytes == expected
+@pytest.mark.parametrize("over", ARMS_ON_DISK, ids=range(len(ARMS_ON_DISK)))
+def test_the_bytes_of_an_arm_are_those_of_its_files(over: dict[str, Any], tiny: Read, tmp_path: Path) -> None:
+    """No part is forgotten: momentum, snapshots, extractors with their Adam, memory banks, a teacher that learns."""
+    experiment = tiny(**over)
+    folder = local.start(experiment, "run", tmp_path, lambda news: None, track=False)
+    trial = folder.trial_path("0")
+    kept = estimate._sizes([experiment])[estimate.kind(experiment)]
+    assert kept.state == pytest.approx((trial / "checkpoint.pt").stat().st_size, rel=0.1)
+    assert kept.student == pytest.approx((trial / "student-seed1.pth").stat().st_size, rel=0.1)
+
+
+def test_a_training_of_a_sweep_keeps_two_checkpoints_and_two_students(tiny: Read) -> None:
+    known = Sizes(state=10**9, student=10**8)
+    beside = of_training(known, 5, in_sweep=False) - 10**9 - 10**8
+    assert of_training(known, 5, in_sweep=True) == 2 * 10**9 + 2 * 10**8 + beside
+    assert of_training(known, 1, in_sweep=True) < 2 * 10**9, "the only epoch's is the only checkpoint"
+
+
+def test_the_bytes_of_all_arms_are_counted_and_those_of_the_teacher(
+    tiny_document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    arms = {"small": {}, "large": {"student": {"name": "wrn_40_2"}}}
+    both = sweep({**tiny_document, "review": None, "distiller": {"name": "kd"}, "choice": arms}, seeds=[1])
+    found = estimate.of_sweep(both, budget=0.0)
+    each = [estimate._sizes([both.experiment_at(point)]).popitem()[1] for point in both.space().grid()]
+    trained = [of_training(one, 6, in_sweep=True) for one in each]
+    teacher = of_teacher(both.experiment_at(both.space().grid()[0]), synthetic(tiny_document))
+    assert found.disk_bytes == pytest.approx(sum(trained) + teacher + OF_PAGE, abs=2)
+    assert trained[1] > 5 * trained[0]
+
+
+def synthetic(document: dict[str, Any]) -> Any:
+    return task_of(Experiment.read(document))
 
 
 def test_nothing_is_left_changed(tiny: Read) -> None:

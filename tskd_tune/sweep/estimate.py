@@ -1,47 +1,43 @@
 """What a run will cost: runs, hours and disk, from a few steps on random images on this machine.
 
-No data is read and nothing is trained: every part is built on random weights, and the clock is read around some
-general and some review steps of the real loop. It is rough: no data loading, one training at a time, a cold machine.
+No data is read and nothing is trained. Arms are timed until the budget is used, arms of different kinds before those
+that differ in numbers alone; every other arm has its own number of steps at the pace of the timed arm that is most like
+it. Bytes are counted for all arms.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tskd_tune.errors import DivergedError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
 from tskd_tune.experiment.teacher import is_ready, teacher_key
-from tskd_tune.output import Batch, Output
+from tskd_tune.sweep.disk import OF_PAGE, Sizes, of_teacher, of_training, sizes
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.space import Point
-from tskd_tune.tasks.base import Part, Task, TaskFacts
-from tskd_tune.training.execution import Execution
+from tskd_tune.sweep.stopwatch import Clock, Pace, Stopwatch, pace, seconds
+from tskd_tune.tasks.base import Task
 from tskd_tune.training.teachers import TeacherCache
-from tskd_tune.training.trainer import Trainer
 
 MOST_POINTS = 12
+MOST_NAMED = 4
 BUDGET = 6.0
-MOST_STEPS = 6
-MANY_STEPS = 10**6
-Clock = Callable[[], float]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one training costs: seconds, and bytes of its checkpoint with those of its student's file."""
-
-    seconds: float
-    bytes: int
+# What changes neither the cost of a step nor the bytes of a state.
+OF_NO_COST: Mapping[str, Sequence[str]] = {
+    "training": ("lr", "milestones", "weight_decay", "gamma", "epochs"),
+    "review": ("lambda", "delta", "plan"),
+    "teacher": ("weights", "training"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,9 @@ class Estimate:
         teacher_hours: the wall hours of teachers that the cache does not hold.
         teachers: how many those are.
         concurrent: trainings at once on this machine.
-        disk_bytes: the checkpoints and students of all trainings.
+        disk_bytes: what the run's folder holds in the end, and the files of those teachers in the cache.
+        timed: the labels of the arms that were timed.
+        taken_from: the label of every other arm -> the timed arm whose pace it was given.
         how: how it was measured, a sentence.
     """
 
@@ -66,6 +64,8 @@ class Estimate:
     teachers: int
     concurrent: int
     disk_bytes: int
+    timed: list[str]
+    taken_from: dict[str, str]
     how: str
 
     def plain(self) -> dict[str, Any]:
@@ -81,13 +81,12 @@ def of_experiment(experiment: Experiment, *, budget: float = BUDGET, clock: Cloc
         budget: seconds that the timing may take, about.
         clock: counts seconds.
     """
-    return _estimate([experiment], taught=[experiment], runs=1, concurrent=1, budget=budget, clock=clock)
+    arms = {"the experiment": experiment}
+    return _estimate(arms, runs=1, concurrent=1, budget=budget, clock=clock, in_sweep=False)
 
 
 def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_counter) -> Estimate:
-    """Estimate a sweep from at most twelve of its points: of a grid evenly chosen, of a search out of its corners.
-
-    Teachers are those of all points, or of all corners.
+    """Estimate a sweep: a grid from its points, a search from the corners of its space.
 
     Args:
         sweep: what would be run, already checked.
@@ -98,8 +97,7 @@ def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_c
     seeds = len(sweep.all_seeds())
     trials = count * (1 if sweep.is_judged else seeds)
     found = _estimate(
-        [sweep.experiment_at(point) for point in evenly(points, MOST_POINTS)],
-        taught=[sweep.experiment_at(point) for point in points],
+        {point.label: sweep.experiment_at(point) for point in points},
         runs=count * seeds,
         concurrent=min(concurrency(sweep), trials),
         budget=budget,
@@ -133,118 +131,162 @@ def concurrency(sweep: Sweep) -> int:
     return max(1, min(fitting, resources.concurrent or fitting))
 
 
-def evenly(points: Sequence[Point], most: int) -> list[Point]:
-    """Choose at most so many points, evenly spaced, the first and the last among them."""
-    if len(points) <= most:
-        return list(points)
-    return [points[round(place * (len(points) - 1) / (most - 1))] for place in range(most)]
-
-
 def _estimate(
-    experiments: Sequence[Experiment],
-    *,
-    taught: Sequence[Experiment],
-    runs: int,
-    concurrent: int,
-    budget: float,
-    clock: Clock,
+    arms: Mapping[str, Experiment], *, runs: int, concurrent: int, budget: float, clock: Clock, in_sweep: bool = True
 ) -> Estimate:
     with _undisturbed():
         began = clock()
-        missing = _without_teacher(taught)
-        teachers = [_teacher_cost(experiment, budget / max(4, 2 * len(missing)), clock) for experiment in missing]
-        costs = _costs(experiments, began + budget, clock)
+        missing = _without_teacher(arms.values())
+        teachers = [_teacher_seconds(experiment, budget / max(4, 2 * len(missing)), clock) for experiment in missing]
+        paces = _paces(arms, began + budget, clock)
         took = clock() - began
-    mean = fmean(cost.seconds for cost in costs)
-    longest = max(cost.seconds for cost in costs)
-    seconds = max(longest, runs * mean / concurrent)
+        kept = _sizes(arms.values())
+        taught = sum(of_teacher(experiment, task_of(experiment)) for experiment in missing)
+    likes = {arm: most_like(experiment, {name: arms[name] for name in paces}) for arm, experiment in arms.items()}
+    costs = [seconds(experiment, paces[likes[arm]]) for arm, experiment in arms.items()]
+    left = [of_training(kept[kind(one)], one.training.epochs, in_sweep=in_sweep) for one in arms.values()]
+    trained = max(*costs, runs * fmean(costs) / concurrent)
     return Estimate(
         runs=runs,
-        epochs=round(runs * fmean(experiment.training.epochs for experiment in experiments)),
-        hours=(seconds + sum(teachers)) / 3600,
+        epochs=round(runs * fmean(experiment.training.epochs for experiment in arms.values())),
+        hours=(trained + sum(teachers)) / 3600,
         teacher_hours=sum(teachers) / 3600,
         teachers=len(teachers),
         concurrent=concurrent,
-        disk_bytes=round(runs * fmean(cost.bytes for cost in costs)),
-        how=(
-            f"timed for {took:.1f} s on this machine: a few steps on random images at {len(costs)} of"
-            f" {len(experiments)} chosen points, {concurrent} at once; rough, and without the loading of data"
-        ),
+        disk_bytes=round(runs * fmean(left)) + OF_PAGE + taught,
+        timed=list(paces),
+        taken_from={arm: like for arm, like in likes.items() if arm != like},
+        how=_how(took, concurrent, list(paces), likes),
     )
 
 
-def _costs(experiments: Sequence[Experiment], deadline: float, clock: Clock) -> list[Cost]:
-    """Time points, the first and the last before those between, until the budget is used; the first always."""
-    order = sorted(range(len(experiments)), key=lambda place: (min(place, len(experiments) - 1 - place), place))
-    costs: list[Cost] = []
+# Which arms stand for which
+
+
+def kind(experiment: Experiment) -> str:
+    """Return what arms share whose steps cost alike and whose states are as large: all but seed, rates and plan."""
+    plain = {name: part for name, part in experiment.plain().items() if name not in ("seed", "evaluation", "preset")}
+    for name, idle in OF_NO_COST.items():
+        if isinstance(plain.get(name), Mapping):
+            plain[name] = {key: value for key, value in plain[name].items() if key not in idle}
+    return json.dumps(plain, sort_keys=True)
+
+
+def most_like(experiment: Experiment, timed: Mapping[str, Experiment]) -> str:
+    """Return the label of the timed arm whose steps cost most likely as this one's do."""
+    mine, parts = _leaves(json.loads(kind(experiment))), ("task", "student", "review", "distiller", "teacher")
+
+    def distance(arm: str) -> tuple[Any, ...]:
+        other = timed[arm]
+        its = _leaves(json.loads(kind(other)))
+        differing = {key for key in mine.keys() | its.keys() if mine.get(key) != its.get(key)}
+        networks = sum(mine.get(f"{part}.name") != its.get(f"{part}.name") for part in parts)
+        reviews = (experiment.review is None) != (other.review is None)
+        return networks + reviews, abs(_snapshots(experiment) - _snapshots(other)), len(differing)
+
+    return min(timed, key=distance)
+
+
+def _snapshots(experiment: Experiment) -> int:
+    return 0 if experiment.review is None else experiment.review.k
+
+
+def _leaves(document: Any, path: str = "") -> dict[str, Any]:
+    """Return every value of nested mappings by the path of its keys."""
+    if not isinstance(document, Mapping):
+        return {path: document}
+    found: dict[str, Any] = {}
+    for key, value in document.items():
+        found |= _leaves(value, f"{path}.{key}" if path else str(key))
+    return found
+
+
+def evenly(arms: Sequence[str], most: int) -> list[str]:
+    """Choose at most so many arms, evenly spaced, the first and the last among them."""
+    if len(arms) <= most:
+        return list(arms)
+    return [arms[round(place * (len(arms) - 1) / (most - 1))] for place in range(most)]
+
+
+def _one_of_each(arms: Mapping[str, Experiment]) -> list[str]:
+    """Return the first arm of every kind."""
+    found: dict[str, str] = {}
+    for arm, experiment in arms.items():
+        found.setdefault(kind(experiment), arm)
+    return list(found.values())
+
+
+def _how(took: float, concurrent: int, timed: Sequence[str], likes: Mapping[str, str]) -> str:
+    """Say which arms were timed, and at which pace the others were counted."""
+    others = {arm: like for arm, like in likes.items() if arm != like}
+    which = "every arm" if not others else f"{len(timed)} of {len(likes)} arms"
+    as_like = _few([f"{arm} as {like}" for arm, like in others.items()])
+    rest = (
+        f"; the others have their own steps at the pace of the timed arm most like them ({as_like})" if others else ""
+    )
+    return (
+        f"timed for {took:.1f} s on this machine, a few steps on random images of {which} ({_few(timed)}){rest};"
+        f" {concurrent} at once; rough, and without the loading of data; bytes are counted for every arm"
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    rest = len(names) - MOST_NAMED
+    return "; ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+# Timing and counting
+
+
+def _paces(arms: Mapping[str, Experiment], deadline: float, clock: Clock) -> dict[str, Pace]:
+    """Time arms of different kinds, the first and the last before those between, until the budget is used."""
+    chosen = evenly(_one_of_each(arms), MOST_POINTS)
+    order = sorted(range(len(chosen)), key=lambda place: (min(place, len(chosen) - 1 - place), place))
+    paces: dict[str, Pace] = {}
     for number, place in enumerate(order):
         left = deadline - clock()
-        if costs and left <= 0:
+        if paces and left <= 0:
             break
-        costs.append(_cost(experiments[place], max(0.0, left) / (len(order) - number), clock))
-    return costs
+        paces[chosen[place]] = _pace(arms[chosen[place]], max(0.0, left) / (len(order) - number), clock)
+    return {arm: paces[arm] for arm in chosen if arm in paces}
 
 
-def _without_teacher(experiments: Sequence[Experiment]) -> list[Experiment]:
+def _pace(experiment: Experiment, budget: float, clock: Clock) -> Pace:
+    watch = Stopwatch(task_of(experiment), experiment.training.execution(), clock)
+    teacher = teacher_network(experiment, watch.facts()) if experiment.needs_teacher else None
+    return pace(experiment, assemble(experiment, watch, teacher, _some_targets(watch)), watch, budget)
+
+
+def _without_teacher(experiments: Iterable[Experiment]) -> list[Experiment]:
     """Return one experiment for every teacher that the cache does not hold."""
     cache = TeacherCache()
     missing = {teacher_key(experiment): experiment for experiment in experiments if not is_ready(experiment, cache)}
     return list(missing.values())
 
 
-def _teacher_cost(experiment: Experiment, budget: float, clock: Clock) -> float:
+def _teacher_seconds(experiment: Experiment, budget: float, clock: Clock) -> float:
     """Time the steps of the training of an experiment's teacher, and return its seconds."""
     plain = experiment.teacher_experiment()
-    watch = _Stopwatch(task_of(plain), plain.training.execution(), clock)
+    watch = Stopwatch(task_of(plain), plain.training.execution(), clock)
     trainer = assemble_teacher(experiment, watch, _some_targets(watch))
-    return _timed(plain, trainer, watch, budget).seconds
+    return seconds(plain, pace(plain, trainer, watch, budget))
 
 
-def _cost(experiment: Experiment, budget: float, clock: Clock) -> Cost:
-    """Time an experiment's steps and add them up as its plan says."""
-    watch = _Stopwatch(task_of(experiment), experiment.training.execution(), clock)
-    teacher = teacher_network(experiment, watch.facts()) if experiment.needs_teacher else None
-    return _timed(experiment, assemble(experiment, watch, teacher, _some_targets(watch)), watch, budget)
-
-
-def _timed(experiment: Experiment, trainer: Trainer, watch: _Stopwatch, budget: float) -> Cost:
-    task, facts = task_of(experiment), watch.facts()
-    general = watch.time(trainer, _general_epoch(experiment), budget / 2)
-    plan = experiment.plan()
-    reviewed = 0
-    review = general
-    if plan is not None and trainer.review is not None:
-        for _ in range(plan.k):
-            trainer.review.memory.memorize(trainer.student)
-        review = watch.time(trainer, plan.review_epochs[0], budget / 2)
-        reviewed = len(plan.review_epochs) * plan.review_steps(task.train_steps())
-    steps = experiment.training.epochs * task.train_steps()
-    tested = {"never": 0, "last": 1, "every_epoch": experiment.training.epochs}[experiment.evaluation.test]
-    evaluated = experiment.training.epochs * facts.samples[1] + tested * facts.samples[2]
-    seconds = (steps - reviewed) * general + reviewed * review + evaluated * watch.time_evaluation(trainer.student)
-    if trainer.teacher is not None and experiment.trains_teacher:
-        seconds += tested * (facts.samples[1] + facts.samples[2]) * watch.time_evaluation(trainer.teacher)
-    return Cost(seconds, _bytes(trainer.state_dict()) + _bytes(trainer.student.state_dict()))
+def _sizes(experiments: Iterable[Experiment]) -> dict[str, Sizes]:
+    """Return the sizes of every kind of arm; each is built once, and nothing of it is trained."""
+    found: dict[str, Sizes] = {}
+    for experiment in experiments:
+        name = kind(experiment)
+        if name not in found:
+            task = task_of(experiment)
+            teacher = teacher_network(experiment, task.facts()) if experiment.needs_teacher else None
+            found[name] = sizes(experiment, assemble(experiment, task, teacher, _some_targets(task)))
+    return found
 
 
 def _some_targets(task: Task) -> Tensor:
     facts = task.facts()
     return torch.arange(facts.samples[0]) % facts.classes
-
-
-def _general_epoch(experiment: Experiment) -> int:
-    """Return an epoch that does not review; every plan's first epochs are such."""
-    plan = experiment.plan()
-    return next(epoch for epoch in range(experiment.training.epochs) if plan is None or not plan.reviews(epoch))
-
-
-def _bytes(state: Any) -> int:
-    """Return the bytes of all tensors in a state."""
-    if isinstance(state, Tensor):
-        return state.numel() * state.element_size()
-    if isinstance(state, Mapping):
-        return sum(map(_bytes, state.values()))
-    return sum(map(_bytes, state)) if isinstance(state, list | tuple) else 0
 
 
 @contextmanager
@@ -256,79 +298,3 @@ def _undisturbed() -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-class _Stopwatch(Task):
-    """Stands in for a task: random images of its shape, and the time between one batch and the next."""
-
-    def __init__(self, task: Task, execution: Execution, clock: Clock) -> None:
-        self._task = task
-        self._execution = execution
-        self._clock = clock
-        self._budget = 0.0
-        self._steps: list[float] = []
-        facts = task.facts()
-        size = -(-facts.samples[0] // task.train_steps())
-        images = torch.randn(size, facts.channels, facts.size, facts.size).to(execution.device)
-        indices = torch.arange(size, device=execution.device)
-        self._batch = Batch(images, indices % facts.classes, indices)
-
-    def time(self, trainer: Trainer, epoch: int, budget: float) -> float:
-        """Return the seconds of a step of this epoch, the median of some after a first one that warms up."""
-        self._budget = budget
-        self._steps = []
-        trainer.history = [{}] * epoch
-        with suppress(DivergedError):  # the losses of random weights mean nothing, only the clock is read
-            trainer.epoch()
-        return median(self._steps)
-
-    def time_evaluation(self, network: nn.Module) -> float:
-        """Return the seconds of evaluating an image, after a first batch that warms up."""
-        network.eval()
-        with torch.no_grad(), self._execution.autocast():
-            for _ in range(2):
-                before = self._now()
-                network(self._execution.arrange(self._batch.images))
-        return (self._now() - before) / len(self._batch.images)
-
-    def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:
-        """Yield one batch again and again, and note when it is asked for."""
-        yield self._batch
-        began = before = self._now()
-        while len(self._steps) < MOST_STEPS and (not self._steps or before - began < self._budget):
-            yield self._batch
-            now = self._now()
-            self._steps.append(now - before)
-            before = now
-
-    def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
-        """Measure nothing: the evaluation is timed by itself."""
-        return {}
-
-    def facts(self) -> TaskFacts:
-        """Say what the task says."""
-        return self._task.facts()
-
-    def load(self, device: torch.device) -> None:
-        """Read nothing."""
-
-    def fingerprint(self) -> str:
-        """Say what the task says."""
-        return self._task.fingerprint()
-
-    @property
-    def targets(self) -> Tensor:
-        """The classes of the batch ``[B]``."""
-        return self._batch.targets
-
-    def train_steps(self) -> int:
-        """Say so many that all timed steps of a review epoch review, however few the task has."""
-        return MANY_STEPS
-
-    def criterion(self, student: Output, batch: Batch) -> Tensor:
-        """Return the task's loss."""
-        return self._task.criterion(student, batch)
-
-    def _now(self) -> float:
-        self._execution.synchronize()
-        return self._clock()

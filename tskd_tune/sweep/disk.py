@@ -1,0 +1,86 @@
+"""How many bytes a run leaves on disk: counted from the parts of every arm, without training any.
+
+A finished training of a sweep keeps its last two checkpoints and its student twice: in the last checkpoint, and beside
+them in the trial's folder. A single training keeps one checkpoint and its student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import teacher_network
+from tskd_tune.tasks.base import Task
+from tskd_tune.training.trainer import Trainer
+
+# Ray Tune keeps so many checkpoints of a trial (`sweep.run`).
+CHECKPOINTS: Final = 2
+# Bytes, as they were measured: the head of a tensor in a file of torch's; the page with its drawings; a row with what
+# Tune notes of its training; a history's line with W&B's; and the files that W&B keeps of a training offline.
+OF_TENSOR, OF_PAGE, OF_ROW, OF_EPOCH, OF_WANDB = 300, 5_000_000, 75_000, 700, 38_000
+# Of each parameter an optimizer keeps so many numbers beside it; SGD keeps its momentum, if it has one.
+OF_ADAM: Final = 2
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The bytes of a training's checkpoint, and of its student's file."""
+
+    state: int
+    student: int
+
+
+def sizes(experiment: Experiment, trainer: Trainer) -> Sizes:
+    """Return the sizes of a training as they are at its end; the trainer may be as it was built, or have trained."""
+    student = size_of(trainer.student.state_dict())
+    state = {name: part for name, part in trainer.state_dict().items() if name not in ("optimizers", "review")}
+    kept = sum(_kept(optimizer) for optimizer in trainer.optimizers)
+    review = 0
+    if trainer.review is not None and experiment.review is not None:
+        review = size_of(trainer.review.loss.state_dict()) + trainer.review.memory.k * student
+    return Sizes(size_of(state) + kept + review, student)
+
+
+def of_training(sizes: Sizes, epochs: int, *, in_sweep: bool) -> int:
+    """Return the bytes of a finished training: checkpoints, students, history, row and W&B's files."""
+    checkpoints = min(CHECKPOINTS, epochs) if in_sweep else 1
+    students = 2 if in_sweep else 1
+    return checkpoints * sizes.state + students * sizes.student + OF_ROW + epochs * OF_EPOCH + OF_WANDB
+
+
+def of_teacher(experiment: Experiment, task: Task) -> int:
+    """Return the bytes of a teacher's file in the cache, with the snapshots of its training that a replay needs."""
+    assert experiment.teacher is not None
+    network = teacher_network(experiment, task.facts())
+    return size_of(network.state_dict()) * (1 + (experiment.teacher.replay or 0))
+
+
+def size_of(state: Any) -> int:
+    """Return the bytes that a state takes in a file of torch's: those of its tensors, with their heads."""
+    return sum(_tensor_size(tensor) for tensor in _tensors(state))
+
+
+def _tensors(state: Any) -> Iterable[Tensor]:
+    if isinstance(state, Tensor):
+        yield state
+    inner = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
+    for value in inner:
+        yield from _tensors(value)
+
+
+def _tensor_size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size() + OF_TENSOR
+
+
+def _kept(optimizer: torch.optim.Optimizer) -> int:
+    """Return the bytes that an optimizer keeps once it has moved all of its parameters."""
+    found = 0
+    for group in optimizer.param_groups:
+        times = (1 if group.get("momentum") else 0) if isinstance(optimizer, torch.optim.SGD) else OF_ADAM
+        found += times * sum(_tensor_size(parameter) for parameter in group["params"])
+    return found

@@ -1,0 +1,152 @@
+"""Times the steps of a training on random images: what a general step, a review step and an evaluated image cost.
+
+The clock is read around some steps of the real loop, with every part built on random weights. It is rough: no data is
+loaded, one training runs at a time, and the machine is cold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from tskd_tune.errors import DivergedError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import task_of
+from tskd_tune.output import Batch, Output
+from tskd_tune.tasks.base import Part, Task, TaskFacts
+from tskd_tune.training.execution import Execution
+from tskd_tune.training.trainer import Trainer
+
+MOST_STEPS = 6
+MANY_STEPS = 10**6
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a general step, of a review step (None: the arm reviews nothing), and of evaluating an image.
+
+    ``teacher_image`` is that of a teacher that is trained beside its student, and so evaluated too; else 0.
+    """
+
+    general: float
+    review: float | None
+    image: float
+    teacher_image: float = 0.0
+
+
+def pace(experiment: Experiment, trainer: Trainer, watch: Stopwatch, budget: float) -> Pace:
+    """Time a training's steps, for about so many seconds; its memory is filled with snapshots as it is."""
+    general = watch.time(trainer, _general_epoch(experiment), budget / 2)
+    plan, review = experiment.plan(), None
+    if plan is not None and trainer.review is not None:
+        for _ in range(plan.k):
+            trainer.review.memory.memorize(trainer.student)
+        review = watch.time(trainer, plan.review_epochs[0], budget / 2)
+    image = watch.time_evaluation(trainer.student)
+    online = trainer.teacher is not None and experiment.trains_teacher
+    return Pace(general, review, image, watch.time_evaluation(trainer.teacher) if online and trainer.teacher else 0.0)
+
+
+def seconds(experiment: Experiment, timed: Pace) -> float:
+    """Add up the steps and evaluations of an experiment as its plan says, at the pace of itself or of one like it."""
+    task, plan = task_of(experiment), experiment.plan()
+    steps, reviewed, review = experiment.training.epochs * task.train_steps(), 0, timed.general
+    if plan is not None:
+        reviewed = len(plan.review_epochs) * plan.review_steps(task.train_steps())
+        # A step is a forward and a backward pass, about three forward ones; each of k snapshots adds one.
+        review = timed.general * (1 + plan.k / 3) if timed.review is None else timed.review
+    samples = task.facts().samples
+    tested = {"never": 0, "last": 1, "every_epoch": experiment.training.epochs}[experiment.evaluation.test]
+    evaluated = experiment.training.epochs * samples[1] + tested * samples[2]
+    found = (steps - reviewed) * timed.general + reviewed * review + evaluated * timed.image
+    if experiment.trains_teacher:
+        found += tested * (samples[1] + samples[2]) * timed.teacher_image
+    return found
+
+
+def _general_epoch(experiment: Experiment) -> int:
+    """Return an epoch that does not review; every plan's first epochs are such."""
+    plan = experiment.plan()
+    return next(epoch for epoch in range(experiment.training.epochs) if plan is None or not plan.reviews(epoch))
+
+
+class Stopwatch(Task):
+    """Stands in for a task: random images of its shape, and the time between one batch and the next."""
+
+    def __init__(self, task: Task, execution: Execution, clock: Clock) -> None:
+        self._task = task
+        self._execution = execution
+        self._clock = clock
+        self._budget = 0.0
+        self._steps: list[float] = []
+        facts = task.facts()
+        size = -(-facts.samples[0] // task.train_steps())
+        images = torch.randn(size, facts.channels, facts.size, facts.size).to(execution.device)
+        indices = torch.arange(size, device=execution.device)
+        self._batch = Batch(images, indices % facts.classes, indices)
+
+    def time(self, trainer: Trainer, epoch: int, budget: float) -> float:
+        """Return the seconds of a step of this epoch, the median of some after a first one that warms up."""
+        self._budget = budget
+        self._steps = []
+        trainer.history = [{}] * epoch
+        with suppress(DivergedError):  # the losses of random weights mean nothing, only the clock is read
+            trainer.epoch()
+        return median(self._steps)
+
+    def time_evaluation(self, network: nn.Module) -> float:
+        """Return the seconds of evaluating an image, after a first batch that warms up."""
+        network.eval()
+        with torch.no_grad(), self._execution.autocast():
+            for _ in range(2):
+                before = self._now()
+                network(self._execution.arrange(self._batch.images))
+        return (self._now() - before) / len(self._batch.images)
+
+    def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:
+        """Yield one batch again and again, and note when it is asked for."""
+        yield self._batch
+        began = before = self._now()
+        while len(self._steps) < MOST_STEPS and (not self._steps or before - began < self._budget):
+            yield self._batch
+            now = self._now()
+            self._steps.append(now - before)
+            before = now
+
+    def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
+        """Measure nothing: the evaluation is timed by itself."""
+        return {}
+
+    def facts(self) -> TaskFacts:
+        """Say what the task says."""
+        return self._task.facts()
+
+    def load(self, device: torch.device) -> None:
+        """Read nothing."""
+
+    def fingerprint(self) -> str:
+        """Say what the task says."""
+        return self._task.fingerprint()
+
+    @property
+    def targets(self) -> Tensor:
+        """The classes of the batch ``[B]``."""
+        return self._batch.targets
+
+    def train_steps(self) -> int:
+        """Say so many that all timed steps of a review epoch review, however few the task has."""
+        return MANY_STEPS
+
+    def criterion(self, student: Output, batch: Batch) -> Tensor:
+        """Return the task's loss."""
+        return self._task.criterion(student, batch)
+
+    def _now(self) -> float:
+        self._execution.synchronize()
+        return self._clock()
