@@ -22,6 +22,7 @@ FLOORS = [
     ["sweep"],
     ["local"],
     ["cli"],
+    ["__main__"],
 ]
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 

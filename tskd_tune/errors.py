@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 LONGEST_VALUE = 100
+_KEY = re.compile(r"^[a-z_]+(?:\.[a-z_]+)*: ")
 _SHOULD = re.compile(r"^(?:input )?should")
 # What Pydantic wants, in the words of YAML.
 _WANTED = {
@@ -85,7 +86,8 @@ def sentences(error: ValidationError) -> list[str]:
         elif item["type"] not in ("value_error", "assertion_error"):
             said = _WANTED.get(item["type"]) or _SHOULD.sub("must", f"{message[0].lower()}{message[1:]}")
             message = f"{said}, got {shown(item['input'])}"
-        lines.append(f"{where}: {message}" if where else message)
+        joint = "." if where and _KEY.match(message) else ": "  # a group may name the key that is wrong in it
+        lines.append(f"{where}{joint}{message}" if where else message)
     return list(dict.fromkeys(lines))
 
 

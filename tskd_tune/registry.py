@@ -66,8 +66,13 @@ class Options(BaseModel):
             known = {field.alias or name for name, field in cls.model_fields.items()}
             unknown = [key for key in value if key not in known and key not in cls.model_fields]
             if unknown:
-                raise ValueError(f"unknown key '{unknown[0]}'{did_you_mean(unknown[0], known)}")
+                raise ValueError(f"unknown key '{unknown[0]}'{cls._hint(str(unknown[0]), known)}")
         return value
+
+    @classmethod
+    def _hint(cls, key: str, known: set[str]) -> str:
+        """Say what an unknown key may have been meant to be."""
+        return did_you_mean(key, known)
 
     def plain(self) -> dict[str, Any]:
         """Return the options as plain data, with the names and the order of the YAML."""

@@ -251,6 +251,38 @@ def test_check_ends_with_2_and_all_problems(run: Callable[..., Any], tmp_path: P
     assert [line.removeprefix("error: ") for line in result.stderr.splitlines()] == problems
 
 
+def test_a_key_of_the_experiment_is_shown_where_it_belongs(run: Callable[..., Any], tmp_path: Path) -> None:
+    sweep, single = write(tmp_path / "s.yaml", SWEEP), write(tmp_path / "e.yaml", SHORT)
+    wrong = "error: --set training.epochs=4: unknown key 'training'; it is a key of the experiment: write experiment."
+    assert wrong + "training" in run("check", sweep, "--set", "training.epochs=4", code=2).stderr
+    wrong = "unknown key 'experiment'; the file is a single experiment, whose keys have no 'experiment' before them"
+    assert wrong in run("check", single, "--set", "experiment.training.epochs=4", code=2).stderr
+    assert "did you mean 'k'?" in run("check", single, "--set", "review.K=4", code=2).stderr
+
+
+@pytest.mark.parametrize("name", ["-x", "", "a\nb", "n" * 260, "a/b"])
+@pytest.mark.parametrize("command", ["sweep", "train"])
+def test_names_that_no_run_can_have(run: Callable[..., Any], tmp_path: Path, command: str, name: str) -> None:
+    file = write(tmp_path / "s.yaml", SWEEP if command == "sweep" else SHORT)
+    assert "error: --name: must be a plain name" in run(command, file, f"--name={name}", code=2).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
+def test_a_file_whose_name_no_run_can_have(run: Callable[..., Any], tmp_path: Path) -> None:
+    file = write(tmp_path / f"{'n' * 150}.yaml", SHORT)
+    assert "give another --name" in run("train", file, code=2).stderr
+
+
+def test_seeds_as_a_range(run: Callable[..., Any], tmp_path: Path) -> None:
+    found = run("check", write(tmp_path / "s.yaml", SWEEP, seeds="1-3,7"), "--json").stdout
+    assert json.loads(found)["seeds"] == [1, 2, 3, 7]
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "tskd_tune", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("tskd-tune ")
+
+
 # train, resume, report, status, export
 
 
@@ -443,7 +475,7 @@ def test_a_sweep_is_extended_and_a_look_is_told(swept: list[Any], run: Callable[
     assert "detached" in swept.pop()[3].experiment["review"]["choice"]
     for words, sentence in (
         (("first", "--seeds", "2-4"), "--seeds: 2 is in the sweep already"),
-        (("first", "--seeds", "4-2"), "--seeds: must be numbers and ranges"),
+        (("first", "--seeds", "4-2"), "--seeds: the range 4-2 falls; write 2-4"),
         (("first",), "nothing new was asked for"),
         (("first", "--controls", "zero"), "controls.arms.0: must be 'ce'"),
         (("nowhere", "--seeds", "9"), "there is no run 'nowhere'"),

@@ -11,24 +11,13 @@ from filelock import FileLock
 from tskd_tune.errors import InputError
 from tskd_tune.records.results import RunFolder
 from tskd_tune.sweep import looks
-from tskd_tune.sweep.extension import Addition, extended, seeds_in
+from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.looks import stages
 from tskd_tune.sweep.schema import Sweep
 
 
 def sweep(tiny: dict[str, Any], **over: Any) -> Sweep:
     return Sweep.read({"experiment": tiny, "seeds": [1, 2], "search": {"name": "grid"}, **over})
-
-
-@pytest.mark.parametrize(("text", "seeds"), [("6-8", [6, 7, 8]), ("4", [4]), ("1,3, 6-7", [1, 3, 6, 7]), ("5-5", [5])])
-def test_seeds_are_read(text: str, seeds: list[int]) -> None:
-    assert seeds_in(text) == seeds
-
-
-@pytest.mark.parametrize("text", ["", "a", "3-1", "-3", "1,,2", "1-2-3", "1.5"])
-def test_wrong_seeds_are_a_sentence(text: str) -> None:
-    with pytest.raises(InputError, match="--seeds: must be numbers and ranges, as 6-10"):
-        seeds_in(text)
 
 
 def test_seeds_and_controls_are_added_after_what_is_there(tiny_document: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.terminal import interrupted, say, show, warn
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
+from tskd_tune.records.names import refuse_name
 from tskd_tune.records.news import News
 from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.origin import Origin
@@ -19,8 +20,9 @@ from tskd_tune.records.results import RunFolder
 from tskd_tune.reports import importance, pareto, tables
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.confirmation import PAPER, confirmation
-from tskd_tune.sweep.extension import Addition, extended, seeds_in
+from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweep.seeds import seeds_in
 
 Work = Callable[[Progress], RunFolder]
 
@@ -32,8 +34,8 @@ def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
         InputError: the experiment is wrong, or the name is taken.
         RunError: something failed.
     """
+    name = _name(file, name)
     experiment = local.read(file, settings)
-    name = name or _name(file)
     plan = experiment.plan()
     reviews = 0 if plan is None else len(plan.review_epochs)
     length = f"{experiment.training.epochs} epochs, {reviews} {'review' if reviews == 1 else 'reviews'}"
@@ -54,8 +56,8 @@ def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
         InputError: the sweep is wrong, or the name is taken.
         RunError: something failed.
     """
+    name = _name(file, name)
     given = Sweep.load(file, settings)
-    name = name or _name(file)
     points, seeds = point_count(given), len(given.all_seeds())
     say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs, {given.search.name}, {given.scheduler.name}")
     for line in given.derived.left_out:
@@ -141,7 +143,7 @@ def confirm(
     given = Sweep.read(documents.apply_settings(chosen.plain(), settings))
     if given.all_seeds() != chosen.all_seeds():
         raise InputError("--set seeds: a confirmation's seeds are checked to be fresh; give them by --seeds")
-    name = name or _name(Path(f"{folder.name}-confirm"))
+    name = _name(Path(f"{folder.name}-confirm"), name)
     arms, trainings = [point.label for point in given.space().grid()], point_count(given) * len(given.all_seeds())
     say(f"{name}: confirms {folder.name}: {'; '.join(arms)}; {len(given.all_seeds())} seeds, {trainings} runs")
     for line in given.derived.left_out:
@@ -260,5 +262,8 @@ def _hear(progress: Progress, news: News) -> None:
         progress.failed(news.arm, news.reason)
 
 
-def _name(file: Path) -> str:
-    return f"{file.stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+def _name(file: Path, given: str | None) -> str:
+    """Return the run's name: what was given, or the file's and the time."""
+    name = f"{file.stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}" if given is None else given
+    refuse_name(name)
+    return name

@@ -12,12 +12,14 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from tskd_tune import documents
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
-from tskd_tune.errors import InputError, sentences
+from tskd_tune.errors import InputError, sentences, shown
 from tskd_tune.experiment.presets import PRESETS, Preset, deviations
 from tskd_tune.experiment.published import with_published
 from tskd_tune.method.extractors import EXTRACTORS
@@ -37,6 +39,7 @@ from tskd_tune.training.optim import Recipe, scaled_milestones
 from tskd_tune.training.reviewing import ExtractorTraining, Strength
 from tskd_tune.training.trainer import Schedule, TestReading, Trainer
 
+MOST_EPOCHS = 1_000_000
 # What the weights of a teacher may be, beside the path of a checkpoint.
 AUTO, UNTRAINED = "auto", "untrained"
 WEIGHTS = PathOption(lambda weights: weights not in (AUTO, UNTRAINED) and not is_published(weights))
@@ -56,7 +59,7 @@ else:  # the options of the knowledge sequence stand directly under `review`
 class Descent(Options):
     """Stochastic gradient descent with drops of the learning rate."""
 
-    epochs: PositiveInt = Field(240, description="epochs of training")
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = Field(240, description="epochs of training")
     lr: PositiveFloat = Field(0.1, description="the first learning rate")
     milestones: list[NonNegativeInt] | None = Field(
         None,
@@ -65,7 +68,9 @@ class Descent(Options):
     milestone_convention: Literal["at", "after"] = Field(
         "at", description="a milestone is the first epoch at the lower rate, or the last at the higher"
     )
-    gamma: PositiveFloat = Field(0.1, description="factor of the learning rate at each milestone")
+    gamma: Annotated[float, Field(gt=0, le=1000)] = Field(
+        0.1, description="factor of the learning rate at each milestone"
+    )
     momentum: NonNegativeFloat = Field(0.9, description="momentum of the gradient descent; 0: none")
     nesterov: bool = Field(False, description="Nesterov's momentum in place of the plain one")
     weight_decay: NonNegativeFloat = Field(
@@ -80,6 +85,14 @@ class Descent(Options):
             if isinstance(epochs, int) and epochs > 0:
                 return {**value, "milestones": scaled_milestones(epochs)}
         return value
+
+    @model_validator(mode="after")
+    def _check_nesterov(self) -> Descent:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError(
+                "nesterov: true needs a momentum above 0, got momentum 0; set nesterov: false, or momentum"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_milestones(self) -> Descent:
@@ -308,6 +321,35 @@ class Experiment(Options):
         1, description="seed of initialization, data order and augmentation; in a sweep give seeds instead"
     )
 
+    @field_validator("review", mode="before")
+    @classmethod
+    def _read_review(cls, value: Any) -> Any:
+        if value is None or isinstance(value, dict | Review):
+            return value
+        raise ValueError(
+            f"must be a mapping, such as {{k: 3, delta: 5}} ({{}} for the defaults), or null for no review, got"
+            f" {shown(value)}"
+        )
+
+    @field_validator("teacher", "distiller", mode="before")
+    @classmethod
+    def _read_absent(cls, value: Any, info: ValidationInfo) -> Any:
+        """Show how nothing is written, which differs between the two."""
+        name = str(_named(value)).casefold()
+        if info.field_name == "teacher" and value is not None and name in ("none", "null", "false"):
+            raise ValueError(
+                f"must be a network or null, got {shown(_named(value))}; write teacher: null for no teacher"
+            )
+        if info.field_name == "distiller" and (name == "null" or value is None or value is False):
+            raise ValueError(f"must be a distiller, got {shown(_named(value))}; write distiller: none for no distiller")
+        return value
+
+    @classmethod
+    def _hint(cls, key: str, known: set[str]) -> str:
+        if key == "experiment":
+            return "; the file is a single experiment, whose keys have no 'experiment' before them"
+        return super()._hint(key, known)
+
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, value: Any) -> Any:
@@ -427,6 +469,11 @@ class Experiment(Options):
         machine = {key: getattr(self.training, key) for key in ("device", "precision", "channels_last", "threads")}
         document = {"task": self.task.plain(), "student": network, "review": None, "seed": seed}
         return Experiment.model_validate({**document, "training": {**recipe, **machine}})
+
+
+def _named(value: Any) -> Any:
+    """Return the name of what may be a component."""
+    return value.get("name") if isinstance(value, dict) else getattr(value, "name", value)
 
 
 def _own(component: Component) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError, sentences
 from tskd_tune.files import disk_error, write_whole
 from tskd_tune.records.files import append_lines, json_line, parsed_line, read_text
+from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.pedigree import commit, versions
 from tskd_tune.records.sittings import sitting, stamp
@@ -197,7 +198,8 @@ class RunFolder:
         Raises:
             InputError: the name is taken or no plain name, or ``root`` may not be written.
         """
-        path = root / _plain_name(name)
+        refuse_name(name)
+        path = root / name
         asked = origin or Origin()
         state = State(
             kind=kind,
@@ -413,12 +415,6 @@ class RunFolder:
 def now() -> str:
     """Return the time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _plain_name(name: str) -> str:
-    if not name or name.startswith(".") or Path(name).name != name:
-        raise InputError(f"--name: must be a plain name without '/' or a leading dot, got {name!r}")
-    return name
 
 
 def _refuse_taken(path: Path) -> None:

@@ -102,19 +102,3 @@ def refuse(sweep: Sweep) -> None:
             f"the sweep declared looks at {', '.join(map(str, sweep.compare.looks))} seeds before it ran, and more"
             " seeds would be a look that was not paid for; start a new sweep with other seeds"
         )
-
-
-def seeds_in(text: str) -> list[int]:
-    """Read numbers and ranges, both ends included: ``6-10`` or ``1,3,6-10``.
-
-    Raises:
-        InputError: it is something else.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        numbers = [low, high] if dash else [low, low]
-        if not all(number.strip().isdecimal() for number in numbers) or int(numbers[0]) > int(numbers[1]):
-            raise InputError(f"--seeds: must be numbers and ranges, as 6-10 or 1,3,6-10, got {text!r}")
-        seeds += range(int(numbers[0]), int(numbers[1]) + 1)
-    return seeds

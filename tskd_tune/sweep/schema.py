@@ -31,6 +31,7 @@ from tskd_tune.registry import Component, Options
 from tskd_tune.sweep.controls import ControlsOption, Derived, derive
 from tskd_tune.sweep.objectives import Search
 from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
+from tskd_tune.sweep.seeds import Seeds
 from tskd_tune.sweep.space import Point, SearchSpace
 
 if TYPE_CHECKING:
@@ -111,8 +112,10 @@ class Sweep(Options):
     experiment: dict[str, Any] = Field(
         description="the experiment, whose values may be domains to search: choice, grid, int, uniform, loguniform"
     )
-    seeds: list[NonNegativeInt] | None = Field(
-        None, description="seeds with which every point is trained; null: the seed of the experiment"
+    seeds: Seeds | None = Field(
+        None,
+        description="seeds with which every point is trained, such as [1, 2, 3], 1-3 or 1-3,7; null: the seed of the"
+        " experiment",
     )
     search: Annotated[Search, SEARCHERS.slot(Search)] = Field(description="which points of the space are trained")
     scheduler: Annotated[Component, SCHEDULERS.slot()] = Field(
@@ -144,6 +147,12 @@ class Sweep(Options):
     @classmethod
     def _locate_arms(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         return {label: located(arm) for label, arm in value.items()}
+
+    @classmethod
+    def _hint(cls, key: str, known: set[str]) -> str:
+        if key in Experiment.model_fields:
+            return f"; it is a key of the experiment: write experiment.{key}"
+        return super()._hint(key, known)
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Sweep:
@@ -264,9 +273,9 @@ class Sweep(Options):
             InputError: the point is not a valid experiment.
         """
         document = documents.merge(point.experiment, {"seed": self.all_seeds()[0]})
-        training = document.get("training") or {}
-        if training.get("threads") is None:
-            document["training"] = {**training, "threads": self.resources.cpu}
+        training = document.get("training")
+        if training is None or (isinstance(training, Mapping) and training.get("threads") is None):
+            document["training"] = {**(training or {}), "threads": self.resources.cpu}
         return Experiment.read(document)
 
     def check(self) -> list[str]:

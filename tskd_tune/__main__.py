@@ -1,0 +1,6 @@
+"""``python -m tskd_tune`` is ``tskd-tune``."""
+
+from tskd_tune.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""What a run may be called: its name is a folder, a W&B group and a word on the command line."""
+
+from __future__ import annotations
+
+import re
+
+from tskd_tune.errors import InputError, shown
+
+# Folders take 255 bytes, of which Ray Tune, W&B and a file that is being written need some for their own endings.
+MOST_BYTES = 100
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def refuse_name(name: str) -> None:
+    """Refuse a name that is no plain word.
+
+    Raises:
+        InputError: it is empty, too long, begins with a dash or a dot, or holds a slash, a control character or half a
+            character.
+    """
+    slip = _slip(name)
+    if slip is not None:
+        raise InputError(f"--name: must be a plain name, but {shown(name)} {slip}; give another --name")
+
+
+def _slip(name: str) -> str | None:
+    size = len(name.encode("utf-8", "surrogatepass"))
+    found = _CONTROL.search(name)
+    if not name.strip():
+        return "is empty"
+    if found is not None:
+        return f"holds the character U+{ord(found[0]):04X}"
+    if name[0] in "-.":
+        return f"begins with '{name[0]}'"
+    if name != name.strip():
+        return "begins or ends with a space"
+    if "/" in name or "\\" in name:
+        return "holds a slash"
+    return f"has {size} bytes of at most {MOST_BYTES}" if size > MOST_BYTES else None
