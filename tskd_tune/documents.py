@@ -159,7 +159,10 @@ def _set(document: Document, settings: Iterable[str]) -> Document:
         for key in reversed(keys):
             value = {key: value}
         merged = merge(merged, value)
-        places |= dict.fromkeys([tuple(keys), *((*keys, *inner) for inner in below)], Place(f"--set {setting}"))
+        place = Place(f"--set {setting}")
+        places |= dict.fromkeys([tuple(keys), *((*keys, *inner) for inner in below)], place)
+        for length in range(1, len(keys)):  # mappings that the setting brought
+            places.setdefault(tuple(keys[:length]), place)
     return Document(merged, places, document.source)
 
 
