@@ -19,7 +19,7 @@ NEED_PYTHON = @test -n "$(PYTHON)" || { \
 .PHONY: demo install test test-all lint clean
 
 demo: $(INSTALLED)
-	.venv/bin/tskd-tune sweep search_spaces/digits.yaml
+	.venv/bin/tskd-tune sweep digits
 
 install: $(INSTALLED)
 

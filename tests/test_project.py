@@ -69,17 +69,17 @@ def test_the_license_is_the_one_that_is_declared(pyproject: dict[str, Any]):
     assert "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
 
 
-def test_the_packaged_experiments_are_part_of_the_wheel(pyproject: dict[str, Any]):
+def test_the_packaged_experiments_and_the_search_spaces_are_part_of_the_wheel(pyproject: dict[str, Any]):
     wheel = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]
     # Without a narrower selection hatchling takes every file of the package that git does not ignore.
-    assert wheel == {"packages": ["tskd_tune"]}
+    assert wheel == {"packages": ["tskd_tune"], "force-include": {"search_spaces": "tskd_tune/search_spaces"}}
     assert PACKAGED == ROOT / "tskd_tune" / "experiments"
     yaml = [path for path in tracked() if path.is_relative_to(PACKAGED)]
     assert {path.suffix for path in yaml} == {".yaml"}
 
 
 def test_what_the_makefile_runs():
-    assert "tskd-tune sweep search_spaces/digits.yaml" in make("demo").stdout
+    assert "tskd-tune sweep digits" in make("demo").stdout
     assert 'pytest -m "not slow"' in make("test").stdout
     assert [line for line in make("test-all").stdout.splitlines() if "pytest" in line] == [".venv/bin/pytest"]
     lint = make("lint").stdout

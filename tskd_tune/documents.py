@@ -11,6 +11,7 @@ from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.parsing import MOST_DEPTH, dump, parse, text_of
 from tskd_tune.paths import written
 from tskd_tune.places import Keys, Place, Places
+from tskd_tune.shipped import SPACES, file_of, spaces
 
 __all__ = ["Document", "apply_settings", "dump", "extended", "load", "merge", "read"]
 
@@ -47,10 +48,15 @@ class Document:
 def load(path: Path, settings: Iterable[str] = ()) -> Document:
     """Read a YAML file with ``extends`` resolved and settings ``a.b=value`` applied; keep where each value stands.
 
+    Args:
+        path: the file, or the name of a search space that comes with the package.
+        settings: applied in order.
+
     Raises:
         InputError: a file is missing, malformed or extends itself, or a setting is malformed.
     """
-    return _extended(_read(path), path.parent, ()).with_settings(settings)
+    file = file_of(path)
+    return _extended(_read(file), file.parent, ()).with_settings(settings)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -210,10 +216,11 @@ def _domain(value: Mapping[str, Any]) -> str | None:
 def _find(name: Any, folder: Path) -> Path:
     if not isinstance(name, str):
         raise InputError(f"extends: must be the path of a YAML file, got {name!r}")
-    for place in (folder, PACKAGED):
+    for place in (folder, PACKAGED, SPACES):
         if _is_file(place / name):
             return (place / name).resolve()
     packaged = [str(path.relative_to(PACKAGED)) for path in PACKAGED.rglob("*.yaml")]
+    packaged += [path.name for path in spaces().values()]
     raise InputError(
         f"extends: '{name}' is neither in {folder} nor among the package's experiments{did_you_mean(name, packaged)}"
     )

@@ -42,6 +42,7 @@ SWEEP: dict[str, Any] = {
     "search": {"name": "grid"},
 }
 OPTIONS = {
+    "init": {"--json"},
     "check": {"--set", "--json"},
     "plan": {"--epochs", "--k", "--delta", "--set", "--json"},
     "train": {"--name", "--storage", "--set", "--no-wandb"},

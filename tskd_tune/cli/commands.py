@@ -19,11 +19,11 @@ EXAMPLES = """
 
     tskd-tune plan --epochs 240 --k 3 --delta 5
 
-    tskd-tune check search_spaces/digits.yaml
+    tskd-tune check digits
 
-    tskd-tune sweep search_spaces/digits.yaml --name first
+    tskd-tune sweep digits --name first
 
-    tskd-tune sweep search_spaces/digits.yaml --set experiment.training.epochs=24 --set 'seeds=[1, 2]'
+    tskd-tune sweep digits --set experiment.training.epochs=24 --set 'seeds=[1, 2]'
 
     tskd-tune report first
 
@@ -65,7 +65,14 @@ class What(StrEnum):
     RUNS = "runs"
 
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="YAML of a sweep or of an experiment.", show_default=False)]
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="YAML of a sweep or of an experiment, or the name of a search space of the package (`tskd-tune init`).",
+        show_default=False,
+    ),
+]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or its name.", show_default=False)]
 Settings = Annotated[
     list[str] | None,
@@ -107,7 +114,21 @@ def _root(
     pass
 
 
-@app.command("check", epilog="Example: tskd-tune check search_spaces/digits.yaml")
+@app.command("init", epilog="Example: tskd-tune init\n\nExample: tskd-tune init digits")
+@in_words
+def _init(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which one; without it, all are listed.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a search space of the package into this folder, to change and run it; or list all with their questions."""
+    from tskd_tune.cli import starting
+
+    starting.init(name, as_json=as_json)
+
+
+@app.command("check", epilog="Example: tskd-tune check digits")
 @in_words
 def _check(file: File, settings: Settings = None, as_json: Json = False) -> None:
     """Check a sweep or an experiment without training it, and estimate runs, hours and disk."""
@@ -120,7 +141,12 @@ def _check(file: File, settings: Settings = None, as_json: Json = False) -> None
 @in_words
 def _plan(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="YAML of a sweep or an experiment.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="YAML of a sweep or of an experiment, or the name of a search space of the package.",
+            show_default=False,
+        ),
     ] = None,
     *,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Epochs of training.", show_default=False)] = None,
@@ -146,7 +172,7 @@ def _train(
     running.train(file, name, storage, settings or [], track=not no_wandb)
 
 
-@app.command("sweep", epilog="Example: tskd-tune sweep search_spaces/digits.yaml --name first")
+@app.command("sweep", epilog="Example: tskd-tune sweep digits --name first")
 @in_words
 def _sweep(
     file: File, name: Name = None, storage: Storage = RUNS, settings: Settings = None, no_wandb: NoWandb = False

@@ -12,6 +12,9 @@ from pydantic.fields import FieldInfo
 from tskd_tune.registry import ONE_OF, Component, Options
 
 REQUIRED = "required"
+OR = " or "
+# A longer one explains nothing; the meaning of its option then shows the forms.
+LONGEST_PATTERN = 12
 Schema = Mapping[str, Any]
 
 
@@ -62,7 +65,8 @@ def in_words(schema: Schema, parts: Schema) -> str:
         return in_words(schema["allOf"][0], parts)
     if "anyOf" in schema or "oneOf" in schema:
         forms = schema.get("anyOf") or schema["oneOf"]
-        return " or ".join(dict.fromkeys(in_words(form, parts) for form in forms))
+        words = [word for form in forms for word in in_words(form, parts).split(OR)]
+        return OR.join(dict.fromkeys(words))
     if "const" in schema or "enum" in schema:
         return ", ".join(_text(value) for value in schema.get("enum", [schema.get("const")]))
     return _typed(schema, parts)
@@ -77,7 +81,8 @@ def _typed(schema: Schema, parts: Schema) -> str:
     if kind == "object":
         return _mapping(schema, parts)
     if kind == "string":
-        return f"text that matches {schema['pattern']}" if "pattern" in schema else "text"
+        pattern = schema.get("pattern", "")
+        return f"text that matches {pattern}" if 0 < len(pattern) <= LONGEST_PATTERN else "text"
     return {"boolean": "true or false", "null": "null"}.get(str(kind), "any value")
 
 
@@ -85,7 +90,7 @@ def _bounds(schema: Schema) -> str:
     if schema["type"] == "integer" and "exclusiveMinimum" in schema:
         schema = {**schema, "minimum": schema["exclusiveMinimum"] + 1, "exclusiveMinimum": None}
     words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
-    return "".join(f" {word} {schema[key]:g}" for key, word in words.items() if schema.get(key) is not None)
+    return "".join(f" {word} {_text(schema[key])}" for key, word in words.items() if schema.get(key) is not None)
 
 
 def _mapping(schema: Schema, parts: Schema) -> str:
@@ -106,4 +111,4 @@ def _text(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return f"[{', '.join(map(_text, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)

@@ -66,7 +66,7 @@ def is_sweep(file: Path) -> bool:
     Raises:
         InputError: the file cannot be read.
     """
-    return "experiment" in documents.extended(documents.read(file), file.parent)
+    return "experiment" in documents.load(file).data
 
 
 def facts(experiment: Experiment) -> dict[str, Any]:

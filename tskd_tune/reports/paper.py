@@ -102,7 +102,7 @@ def _alone(experiments: Iterable[Mapping[str, Any]]) -> str:
     )
     return (
         f"No arm of this run has the networks and the method of a cell: it has {', '.join(pairs) or 'no finished run'}."
-        " The files in search_spaces/ that are called table... train what the cells name."
+        " The search spaces that are called table... (`tskd-tune init`) train what the cells name."
     )
 
 
