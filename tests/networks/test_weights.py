@@ -264,14 +264,25 @@ def test_a_missing_file_and_a_folder(tmp_path):
         read_state(path, where="student")
 
 
-def test_damaged_files(tmp_path):
+def test_files_of_other_kinds_are_named_and_damage_is_said(tmp_path):
     path = saved(tmp_path / "net.pth", network().state_dict())
     whole = path.read_bytes()
-    for content in (b"", b"hello, I am a text file\n" * 10, whole[: len(whole) // 2], b"\x00" * 100):
+    flipped = bytearray(whole)
+    flipped[whole.index(source_bytes(path)) + 5] ^= 1
+    sentences = {
+        b"": "is empty (0 bytes); copy or download it again",
+        b"<!DOCTYPE html><html>": "is a web page; download the file itself, not the page that shows it",
+        whole[: len(whole) // 2]: "is damaged: it ends too early, or its table of contents is broken; copy it again",
+        bytes(flipped): "is damaged: the checksum of its part net/data/0 does not match; copy it again from",
+        b"\x00" * 100: "is damaged or not a checkpoint (its pickle is not one that torch.save writes); give a file",
+    }
+    for content, sentence in sentences.items():
         path.write_bytes(content)
-        sentence = refusal(path)
-        assert sentence.startswith(f"teacher: {path}: is damaged or not a checkpoint (")
-        assert sentence.endswith("); give a file that torch.save wrote, or copy it again")
+        assert refusal(path).startswith(f"teacher: {path}: {sentence}")
+
+
+def source_bytes(path):
+    return torch.load(path)["conv1.weight"].numpy().tobytes()
 
 
 class Trap:
@@ -302,15 +313,15 @@ def test_code_in_a_file_is_not_run(tmp_path):
     [
         (torch.ones(3), "holds a Tensor, not a checkpoint"),
         ([1, 2], "holds a list, not a checkpoint"),
-        ({}, "holds no tensors"),
-        ({"model": {}}, "holds no tensors"),
-        ({"epoch": 3, "lr": 0.1}, "not a checkpoint, epoch, lr not being tensors"),
-        (dict.fromkeys("abcde", 0), "not a checkpoint, a, b, c and 2 more not being tensors"),
+        ({}, "holds no tensors of a network"),
+        ({"model": {}}, "holds no tensors of a network, only the keys model"),
+        ({"epoch": 3, "lr": 0.1}, "holds no tensors of a network, only the keys epoch, lr"),
+        (dict.fromkeys("abcde", 0), "holds no tensors of a network, only the keys a, b, c and 2 more"),
     ],
 )
 def test_files_that_are_no_checkpoints(tmp_path, payload, problem):
     path = saved(tmp_path / "net.pth", payload)
-    remedy = "give a state dict, bare or under one of the keys model, state_dict, student_best"
+    remedy = "give a state dict, bare or under a key such as model, state_dict or model_state_dict"
     assert refusal(path) == f"teacher: {path}: {problem}; {remedy}"
 
 

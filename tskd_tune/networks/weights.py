@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import io
-import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,30 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tskd_tune import saved
 from tskd_tune.errors import InputError
 from tskd_tune.files import write_whole
+from tskd_tune.networks import layouts
 from tskd_tune.networks.base import NETWORKS, Network
+from tskd_tune.networks.layouts import Held, Spelled
 from tskd_tune.networks.wrapped import Wrapped
 
-WRAPPERS = ("model", "state_dict", "student_best")
 ACCURACIES = ("accuracy", "best_acc")
-# What torch.nn.DataParallel, DistributedDataParallel and torch.compile put before every name.
-SHELLS = ("module.", "_orig_mod.")
-STUDENT = "student."
 # Counters that checkpoints of torch 0.4 lack; nothing of the field's networks reads them.
 COUNTER = "num_batches_tracked"
 SHOWN = 3
-
-_numpy_scalar = np.float64(0).__reduce__()[0]
-# Harmless things that published checkpoints carry beside their tensors: parsed arguments and numpy's scalars.
-HARMLESS: list[Any] = [
-    argparse.Namespace,
-    (_numpy_scalar, "numpy.core.multiarray.scalar"),
-    (_numpy_scalar, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    np.dtypes.Float32DType,
-    np.dtypes.Float64DType,
-]
+NUMBERS = (int, float, np.number, np.ndarray, Tensor)
+REMEDY = "give a state dict, bare or under a key such as model, state_dict or model_state_dict"
 
 
 @dataclass(frozen=True)
@@ -71,8 +58,8 @@ class LoadReport:
 def read_state(path: Path, *, where: str = "teacher") -> StateFile:
     """Read a checkpoint in any of the field's layouts, without running code from it.
 
-    ``{"model": state}`` and ``{"state_dict": state}`` are unwrapped; ``module.`` is stripped; of a file that
-    holds a student beside other networks (``module.student.*``, ``student.*``) the student is taken.
+    ``{"model": state}``, ``{"state_dict": state}`` and the like are unwrapped; ``module.`` is stripped; of a file
+    that holds a student beside other networks (``module.student.*``, ``student.*``) the student is taken.
 
     Args:
         path: the file.
@@ -81,10 +68,8 @@ def read_state(path: Path, *, where: str = "teacher") -> StateFile:
     Raises:
         InputError: the file is missing, damaged, holds other objects than tensors, or is no checkpoint.
     """
-    label = f"{where}: {path}"
-    held, facts = _unwrapped(_loaded(path, label), label)
-    state, ignored = _student(held, label)
-    return StateFile(state, _accuracy(facts), facts, ignored)
+    held, given = _read(path, f"{where}: {path}")[0]
+    return _state_file(held, given)
 
 
 def load_into(network: Network, path: Path, *, name: str, where: str = "teacher") -> LoadReport:
@@ -92,19 +77,21 @@ def load_into(network: Network, path: Path, *, name: str, where: str = "teacher"
 
     Args:
         network: the network, which is left as it was if the file does not fit.
-        path: the file, in any layout that `read_state` reads.
+        path: the file, in any layout that `read_state` reads. Where it holds several networks, the one that fits is
+            taken, and a prefix before all of its names, such as Lightning's ``model.``, is stripped.
         name: the network's name in the registry.
         where: the part of the experiment that the file is for, which messages begin with.
 
     Raises:
         InputError: as `read_state`, or names or shapes differ, or a value is not finite.
     """
-    file = read_state(path, where=where)
+    label = f"{where}: {path}"
+    found = _read(path, label)
     own = network.state_dict()
     title = network.title if isinstance(network, Wrapped) else name
-    problems = _misfits(file.state, own, _title(title, own))
-    if problems:
-        raise InputError(f"{where}: {path}: {_few(problems)}; {_hint(file.state, own, title)}")
+    file = _fitting_file(found, own, label)
+    if file is None:
+        raise InputError(f"{label}: {_misfit(found, own, title)}")
     broken = [key for key, tensor in file.state.items() if not bool(tensor.isfinite().all())]
     if broken:
         raise InputError(f"{where}: {path}: {broken[0]} has values that are not finite; give another checkpoint")
@@ -132,78 +119,72 @@ def write_state(path: Path, network: Network, *, facts: Mapping[str, Any]) -> No
     write_whole(path, content.getbuffer())
 
 
+def _read(path: Path, label: str) -> list[tuple[Held, Spelled]]:
+    """Return every state dict in a file as it lies there and as networks spell it, what is wanted first."""
+    payload = _loaded(path, label)
+    found = layouts.states(payload)
+    if not found:
+        raise InputError(f"{label}: {_nothing(payload)}; {REMEDY}")
+    once = [(held, given) for held in found if (given := layouts.spelled(held.tensors)) is not None]
+    if not once:
+        raise InputError(f"{label}: holds the same parameters twice, under several prefixes; save one network alone")
+    return once
+
+
 def _loaded(path: Path, label: str) -> Any:
     try:
-        with torch.serialization.safe_globals(HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return saved.read(path)
     except OSError as error:
         raise InputError(f"{label}: cannot be read ({error.strerror or error}); give a checkpoint's path") from error
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{label}: {_refusal(error)}") from error
-    except Exception as error:  # A damaged file fails anywhere in torch's reader, with any class of error.
-        raise InputError(f"{label}: {_damage(error)}") from error
+    except saved.UnreadableError as error:
+        raise InputError(f"{label}: {error}") from error
 
 
-def _refusal(error: pickle.UnpicklingError) -> str:
-    """Say which object was refused; torch's own words advise to load it all the same."""
-    refused = re.search(r"GLOBAL (\S+)", str(error))
-    if refused is None:
-        return _damage(error)
-    return (
-        f"holds a Python object ({refused[1]}) that could run code, so it was not loaded;"
-        " save the network again as torch.save(network.state_dict(), path)"
-    )
-
-
-def _damage(error: Exception) -> str:
-    first_line = (str(error) or type(error).__name__).partition("\n")[0]
-    return f"is damaged or not a checkpoint ({first_line}); give a file that torch.save wrote, or copy it again"
-
-
-def _unwrapped(payload: Any, label: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Take the state out of its wrappers, and keep what stood beside it."""
-    facts: dict[str, Any] = {}
-    while isinstance(payload, Mapping):
-        wrapper = next((key for key in WRAPPERS if isinstance(payload.get(key), Mapping)), None)
-        if wrapper is None:
-            break
-        facts |= {key: value for key, value in payload.items() if key != wrapper}
-        payload = payload[wrapper]
-    return _checked(payload, label), facts
-
-
-def _checked(payload: Any, label: str) -> dict[str, Tensor]:
-    remedy = f"give a state dict, bare or under one of the keys {', '.join(WRAPPERS)}"
+def _nothing(payload: Any) -> str:
     if not isinstance(payload, Mapping):
-        raise InputError(f"{label}: holds a {type(payload).__name__}, not a checkpoint; {remedy}")
-    others = [str(key) for key, value in payload.items() if not isinstance(value, Tensor)]
-    if others:
-        raise InputError(f"{label}: not a checkpoint, {_few(others)} not being tensors; {remedy}")
-    if not payload:
-        raise InputError(f"{label}: holds no tensors; {remedy}")
-    return {str(key): value for key, value in payload.items()}
+        return f"holds a {type(payload).__name__}, not a checkpoint"
+    keys = _few([str(key) for key in payload])
+    return "holds no tensors of a network" + (f", only the keys {keys}" if keys else "")
 
 
-def _student(held: dict[str, Tensor], label: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Spell names as the network does, and drop what is not the student's where a student is named."""
-    spelled = {key: _bare(key) for key in held}
-    named = [key for key, bare in spelled.items() if bare.startswith(STUDENT)]
-    kept = named or list(held)
-    state = {_bare(spelled[key].removeprefix(STUDENT)): held[key] for key in kept}
-    if len(state) < len(kept):
-        raise InputError(f"{label}: holds the same parameters twice, under several prefixes; save one network alone")
-    return state, tuple(key for key in held if key not in set(kept))
+def _state_file(held: Held, given: Spelled) -> StateFile:
+    return StateFile(given.state, _accuracy(held.facts), held.facts, given.ignored)
 
 
-def _bare(key: str) -> str:
-    shell = next((shell for shell in SHELLS if key.startswith(shell)), None)
-    return key if shell is None else _bare(key.removeprefix(shell))
+def _fitting_file(found: list[tuple[Held, Spelled]], own: Mapping[str, Tensor], label: str) -> StateFile | None:
+    """Return the first state that is the network's, whole, with or without a prefix; None if none is."""
+    for held, given in found:
+        if _fits(given.state, own):
+            return _state_file(held, given)
+        stripped = [layouts.without(prefix, given) for prefix in layouts.prefixes_of(list(given.state))]
+        fitting = [one for one in stripped if _fits(one.state, own)]
+        if len(fitting) > 1:
+            raise InputError(f"{label}: holds more than one network that fits; save one network alone")
+        if fitting:
+            return _state_file(held, fitting[0])
+    return None
+
+
+def _fits(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
+    return _shapes(state) == _shapes(own)
+
+
+def _misfit(found: list[tuple[Held, Spelled]], own: Mapping[str, Tensor], title: str) -> str:
+    """Say how the first of the states differs from a network, and what to do."""
+    given = found[0][1]
+    prefix = "" if given.state.keys() & own.keys() else layouts.prefix_of(list(given.state))
+    state = layouts.without(prefix, given).state
+    problems = _few(_misfits(state, own, _title(title, own)))
+    begins = f"every name begins with '{prefix}'; without it, " if prefix else ""
+    keys = [held.key for held, _ in found if held.key]
+    places = f"tensors lie under the keys {_few(keys)}; " if len(keys) > 1 else ""
+    return f"{begins}{problems}; {places}{_hint(state, own, title)}"
 
 
 def _accuracy(facts: Mapping[str, Any]) -> float | None:
     """Return the claimed accuracy, which the field's loops leave as a number, a numpy scalar or a tensor of one."""
-    claims = [facts[key] for key in ACCURACIES if isinstance(facts.get(key), int | float | np.number | Tensor)]
-    return float(claims[0]) if claims and np.asarray(claims[0]).size == 1 else None
+    claims = [facts[key] for key in ACCURACIES if isinstance(facts.get(key), NUMBERS)]
+    return float(np.asarray(claims[0]).item()) if claims and np.asarray(claims[0]).size == 1 else None
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, list[int]]:

@@ -136,4 +136,6 @@ def _prepend(module: nn.Module, state: State, prefix: str, *ignored: Any) -> Non
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+    first = str(error).partition("\n")[0]
+    # torch's advice to load a damaged file without its checks is not repeated.
+    return first if first and "weights_only" not in str(error) else type(error).__name__

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tskd_tune import saved
 from tskd_tune.errors import RunError
 from tskd_tune.files import write_whole
 
@@ -31,11 +32,15 @@ def load(path: Path) -> dict[str, Any]:
         RunError: the file is missing, damaged or not a checkpoint.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = saved.read(path)
     except FileNotFoundError as error:
         raise RunError(f"{path}: the checkpoint is missing; start the run again under another name") from error
-    except Exception as error:
-        raise RunError(f"{path}: not a readable checkpoint ({error}); remove it and resume the run") from error
+    except OSError as error:
+        raise RunError(
+            f"{path}: the checkpoint cannot be read ({error.strerror or error}); look at the disk"
+        ) from error
+    except saved.UnreadableError as error:
+        raise RunError(f"{path}: no readable checkpoint, it {error.problem}; remove it and resume the run") from error
     if not isinstance(state, dict):
         raise RunError(f"{path}: not a checkpoint but a {type(state).__name__}; remove it and resume the run")
     return state

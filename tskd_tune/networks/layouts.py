@@ -1,0 +1,108 @@
+"""The layouts of the field's checkpoints: under which key the tensors lie, and what stands before their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+State = Mapping[str, Tensor]
+# Keys that hold a network, what is wanted first. Other keys are searched after them.
+WRAPPERS = (
+    *("model", "state_dict", "student_best", "student", "model_state_dict", "model_state", "net", "network"),
+    *("net_state_dict", "params", "weights", "module", "model_ema", "state_dict_ema", "ema", "params_ema", "teacher"),
+)
+# What torch.nn.DataParallel, DistributedDataParallel and torch.compile put before every name, or a part's names.
+SHELLS = ("module.", "_orig_mod.")
+STUDENT = "student."
+# Beside an averaged model's parameters (torch.optim.swa_utils.AveragedModel).
+AVERAGED = "n_averaged"
+DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Held:
+    """A state dict in a file.
+
+    Attributes:
+        key: where it lies, ``student_best.model``; empty for a bare one.
+        tensors: its names, as they stand in the file -> tensors.
+        facts: what stands beside it, on the way to it.
+    """
+
+    key: str
+    tensors: State
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A state with the names of a network, and the names in the file that were left out."""
+
+    state: State
+    ignored: tuple[str, ...]
+
+
+def states(payload: Any) -> list[Held]:
+    """Return every state dict that a file's content holds, what is wanted first."""
+    return list(_states(payload, "", {}, DEPTH))
+
+
+def _states(payload: Any, key: str, facts: Mapping[str, Any], depth: int) -> Iterator[Held]:
+    if not isinstance(payload, Mapping) or not all(isinstance(name, str) for name in payload) or not depth:
+        return
+    for name in [*(name for name in WRAPPERS if name in payload), *(n for n in payload if n not in WRAPPERS)]:
+        beside = {other: value for other, value in payload.items() if other != name}
+        inner = f"{key}.{name}" if key else name
+        yield from _states(payload[name], inner, {**facts, **beside}, depth - 1)
+    tensors = {name: value for name, value in payload.items() if isinstance(value, Tensor)}
+    if any(value.ndim for value in tensors.values()):
+        others = {name: value for name, value in payload.items() if name not in tensors}
+        yield Held(key, tensors, {**facts, **others})
+
+
+def spelled(tensors: State) -> Spelled | None:
+    """Spell names as a network does, and drop what is not the student's where a student is named.
+
+    Returns:
+        None where the same parameters stand in it twice, under several prefixes.
+    """
+    averaged = [AVERAGED] if AVERAGED in tensors and len(tensors) > 1 else []
+    bare = {key: _bare(key) for key in tensors if key not in averaged}
+    named = [key for key, name in bare.items() if name.startswith(STUDENT)]
+    kept = named or list(bare)
+    state = {_bare(bare[key].removeprefix(STUDENT)): tensors[key] for key in kept}
+    if len(state) < len(kept):
+        return None
+    return Spelled(state, tuple(key for key in tensors if key not in set(kept)))
+
+
+def _bare(key: str) -> str:
+    shell = next((shell for shell in SHELLS if key.startswith(shell)), None)
+    return key.replace("._orig_mod.", ".") if shell is None else _bare(key.removeprefix(shell))
+
+
+def prefix_of(names: list[str]) -> str:
+    """Return the longest prefix of whole parts, ``model.``, that every name begins with; empty if there is none."""
+    parts = [name.split(".")[:-1] for name in names]
+    common = 0
+    while all(len(part) > common and part[common] == parts[0][common] for part in parts):
+        common += 1
+    return "".join(f"{part}." for part in parts[0][:common])
+
+
+def prefixes_of(names: list[str]) -> list[str]:
+    """Return every prefix of whole parts that some name begins with, in the order of the names."""
+    found: dict[str, None] = {}
+    for name in names:
+        parts = name.split(".")
+        found |= dict.fromkeys("".join(f"{part}." for part in parts[:count]) for count in range(1, len(parts)))
+    return list(found)
+
+
+def without(prefix: str, given: Spelled) -> Spelled:
+    """Keep the names that begin with a prefix, and take it off."""
+    state = {name.removeprefix(prefix): tensor for name, tensor in given.state.items() if name.startswith(prefix)}
+    return Spelled(state, (*given.ignored, *(name for name in given.state if not name.startswith(prefix))))
