@@ -40,11 +40,36 @@ def test_official_is_the_authors_code() -> None:
     assert plain["distiller"] == {"name": "kd", "temperature": 4.0, "weight": 1.0, "task_weight": 1.0}
     assert plain["review"]["transform"]["norm"] == "column_l2" and plain["review"]["taps"]["layers"] == "official"
     assert plain["review"]["extractor"]["hidden"] == [64, 64, 32] and plain["review"]["extractor"]["stem"] == "strided8"
+    assert plain["review"]["extractor"]["initialization"] == "joint"
+    assert read().plain()["review"]["extractor"]["initialization"] == "separate"
     assert plain["review"]["memory"]["batch_norm"] == plain["teacher"]["batch_norm"] == "train"
     assert plain["task"]["normalization"] == "cifar10" != read().plain()["task"]["normalization"]
     assert plain["training"]["nesterov"] and plain["evaluation"]["test"] == "every_epoch"
     recipe = read(preset="official").training.recipe()
     assert recipe.rate(150) == pytest.approx(0.1) and recipe.rate(151) == pytest.approx(0.01)
+
+
+def test_official_is_the_authors_code_of_the_pair() -> None:
+    """The authors have a file of their own for VGG, and lower the rate for mobile students."""
+    resnet, vgg = read(preset="official"), read(preset="official", student="vgg8", teacher="vgg13")
+    assert resnet.review is not None and vgg.review is not None
+    taps, extractor = vgg.review.taps.options(), vgg.review.extractor.options()
+    assert (taps["point"], taps["teacher_point"], extractor["hidden"]) == ("post", "post", [64, 32, 32])
+    assert resnet.review.taps.options()["teacher_point"] == "official"
+    assert extractor["stem"] == "strided8" and extractor["initialization"] == "joint"
+    mixed = read(preset="official", student="mobilenet_v2", teacher="vgg13")
+    assert mixed.review is not None and mixed.review.extractor.options()["hidden"] == [64, 64, 32]
+    assert (resnet.training.lr, vgg.training.lr, mixed.training.lr) == (0.1, 0.1, 0.02)
+    for pair in (resnet, vgg, mixed):
+        assert pair.deviations() == []
+        assert Experiment.read(pair.plain()) == pair
+    own = {"taps": {"teacher_point": "official"}, "extractor": {"initialization": "separate"}}
+    assert read(preset="official", student="vgg8", teacher="vgg13", review=own).deviations() == [
+        "review.extractor.initialization: separate (preset: joint)",
+        "review.taps.teacher_point: official (preset: post)",
+    ]
+    synthetic = {"name": "synthetic", "size": 32}
+    verify(read(preset="official", task=synthetic, student="vgg8", teacher="vgg13"))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -214,3 +214,92 @@ def test_zeros_give_one_constant_away_from_the_borders():
     inner = found[4:-4, 4:-4]
     torch.testing.assert_close(inner, inner[0, 0].expand_as(inner))
     assert (found[0, 0] - inner[0, 0]).abs() > 1e-6
+
+
+def begun(seed=0, site=None, **options):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return ConvLSTM(site or ExtractorSite(T, 8, 8, 0, 1), **options).double()
+
+
+def test_without_options_each_convolution_begins_as_torchs_own_drawn_in_this_order():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = [
+            torch.nn.Conv2d(1, 64, 3),
+            torch.nn.Conv2d(16, 64, 3, bias=False),
+            torch.nn.Conv2d(16, 64, 3, bias=False),
+            torch.nn.Conv2d(16, 1, 1),
+        ]
+    lstm = begun()
+    names = ("encoder_input", "encoder.recurrent", "forecaster.recurrent", "head")
+    for name, convolution in zip(names, drawn, strict=True):
+        assert torch.equal(lstm.get_submodule(name).weight, convolution.weight.double())
+    assert not lstm.forecaster_input.bias.any()
+
+
+OFFICIAL = {"stem": "strided8", "head": "deconv", "peephole": "none"}
+
+
+@pytest.mark.parametrize("hidden", [64, 32])
+def test_under_a_joint_start_a_cell_is_one_convolution_over_input_and_hidden_state(hidden):
+    """Every bound against torch's own convolution over the concatenation, and against 1 / sqrt(fan in) by hand."""
+    lstm = begun(hidden=hidden, initialization="joint", **OFFICIAL)
+    for inputs, weights in (
+        (8, [lstm.encoder_input.weight, lstm.encoder.recurrent.weight, lstm.encoder_input.bias]),
+        (hidden, [lstm.forecaster.recurrent.weight, lstm.forecaster_input.bias]),
+    ):
+        bound = (9 * (inputs + hidden)) ** -0.5
+        theirs = torch.nn.Conv2d(inputs + hidden, 4 * hidden, 3)
+        assert theirs.weight.abs().max().item() == pytest.approx(bound, rel=1e-3)
+        for weight in weights:
+            assert bound * (1 - 12 / weight.numel()) < weight.abs().max() <= bound
+            # A uniform draw: its mean is 0, its standard deviation bound / sqrt(3).
+            assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=4 / weight.numel() ** 0.5)
+            assert abs(weight.mean().item()) < 4 * bound / (3 * weight.numel()) ** 0.5
+    assert lstm.encoder_input.weight.dtype == torch.float64
+
+
+def test_a_joint_start_has_the_bits_of_the_joint_convolution():
+    class Drawn(torch.nn.Module):
+        pass
+
+    lstm, drawn = begun(hidden=4, initialization="joint", forecaster_input="last"), []
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        # What is drawn before: the two halves of both cells and the head.
+        for inputs, outputs, side, bias in ((1, 16, 3, True), (4, 16, 3, False), (1, 16, 3, True), (4, 16, 3, False)):
+            torch.nn.Conv2d(inputs, outputs, side, bias=bias)
+        torch.nn.Conv2d(4, 1, 1)
+        drawn = [torch.nn.Conv2d(1 + 4, 16, 3).double() for _ in range(2)]
+    x, hidden = torch.randn(2, 1, 8, 8).double(), torch.randn(2, 4, 8, 8).double()
+    for half, cell, both in zip(
+        (lstm.encoder_input, lstm.forecaster_input), (lstm.encoder, lstm.forecaster), drawn, strict=True
+    ):
+        expected = F.conv2d(torch.cat([x, hidden], 1), both.weight, both.bias, padding=1)
+        torch.testing.assert_close(half(x) + cell.recurrent(hidden), expected, rtol=1e-12, atol=1e-12)
+
+
+def through_the_sequence(seed, initialization):
+    """The length of the prediction's gradient by the sequence, in float64."""
+    lstm = begun(seed, hidden=64, initialization=initialization, **OFFICIAL)
+    x = (
+        0.02 * torch.rand(T, B, 1, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    ).requires_grad_()
+    lstm(x).square().sum().backward()
+    lstm.zero_grad()
+    (gradient,) = torch.autograd.grad(lstm(x).sum(), x)
+    return gradient.norm().item()
+
+
+def test_a_joint_start_lets_a_third_of_the_gradient_through_the_sequence():
+    ratios = [through_the_sequence(seed, "separate") / through_the_sequence(seed, "joint") for seed in range(8)]
+    assert 2 < np.median(ratios) < 5
+
+
+def test_a_joint_start_is_another_start_of_the_same_network():
+    apart, joint = begun(hidden=4), begun(hidden=4, initialization="joint")
+    assert {k: v.shape for k, v in apart.state_dict().items()} == {k: v.shape for k, v in joint.state_dict().items()}
+    joint.load_state_dict(apart.state_dict())
+    x = torch.rand(T, B, 1, 8, 8, dtype=torch.float64)
+    assert torch.equal(apart(x), joint(x))

@@ -166,6 +166,7 @@ CONTRACT: dict[Any, dict[str, tuple[Any, list[Any]]]] = {
         "head": (parameters(ConvLSTM, stem="none"), ["conv1x1"]),
         "forecast_steps": (extractor_loss("conv_lstm"), [1, 2]),
         "out_activation": (extractor_loss("conv_lstm"), ["none", "relu", "softplus"]),
+        "initialization": (extractor_loss("conv_lstm"), ["separate", "joint"]),
     },
     ConvGRU: {"hidden": (parameters(ConvGRU), [2, 3]), "kernel": (parameters(ConvGRU), [1, 3])},
     Conv3d: {"hidden": (parameters(Conv3d), [2, 3]), "kernel": (parameters(Conv3d), [1, 3])},

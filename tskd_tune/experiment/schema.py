@@ -20,7 +20,7 @@ from pydantic import (
 from tskd_tune import documents
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.errors import InputError, sentences, shown
-from tskd_tune.experiment.presets import PRESETS, Preset, deviations
+from tskd_tune.experiment.presets import Preset, deviations, filling
 from tskd_tune.experiment.published import with_published
 from tskd_tune.method.extractors import EXTRACTORS
 from tskd_tune.method.memory import Memory
@@ -355,11 +355,13 @@ class Experiment(Options):
     def _fill_from_preset(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        filling = dict(PRESETS.get(str(value.get("preset", "paper")), {}))
+        spelled = _spell_out(value)
+        names = (str(_named(spelled.get(key))) for key in ("student", "teacher"))
+        filled = filling(str(value.get("preset", "paper")), *names)
         for key in ("task", "teacher"):  # a preset fills what is there, it does not bring a task or a teacher
             if value.get(key) is None:
-                filling.pop(key, None)
-        return with_published(documents.merge(filling, _spell_out(value)))
+                filled.pop(key, None)
+        return with_published(documents.merge(filled, spelled))
 
     @model_validator(mode="after")
     def _check_whole(self) -> Experiment:

@@ -78,6 +78,18 @@ class _NoInput(nn.Module):
         return self.bias.view(1, -1, 1, 1)
 
 
+def _start_jointly(projection: nn.Module, cell: _Cell, inputs: int) -> None:
+    """Give both halves of a cell, and its bias, what one convolution over ``[input, hidden]`` begins with."""
+    recurrent = cell.recurrent
+    both = nn.Conv2d(inputs + recurrent.in_channels, recurrent.out_channels, recurrent.kernel_size)  # type: ignore[arg-type]
+    weight = both.weight.detach()
+    if isinstance(projection, nn.Conv2d):
+        projection.weight.data.copy_(weight[:, :inputs])
+    recurrent.weight.data.copy_(weight[:, inputs:])
+    assert both.bias is not None
+    projection.get_parameter("bias").data.copy_(both.bias.detach())
+
+
 @EXTRACTORS.register("conv_lstm", source="TSKD, Eq. 6 and 11; Shi et al. 2015, arXiv 1506.04214")
 class ConvLSTM(Extractor):
     """An encoder and a forecaster of one layer each; the forecaster starts from the encoder's last states.
@@ -99,6 +111,9 @@ class ConvLSTM(Extractor):
             goes with ``stem: strided8``, and only with it.
         forecast_steps: number of steps that the forecaster takes.
         out_activation: activation of the prediction; the target of Eq. 7 is never negative.
+        initialization: how the gates' weights begin. ``separate``: the convolution of the input and that of the hidden
+            state each as PyTorch's own; ``joint``: both and their biases as one convolution over input and hidden
+            state, as in the authors' public code, where zeros as input have as many channels as the hidden state.
 
     Raises:
         InputError: a list ``hidden`` of another length than the taps, a stem and a head that do not give the size
@@ -118,6 +133,7 @@ class ConvLSTM(Extractor):
         head: Literal["conv1x1", "deconv"] = "conv1x1",
         forecast_steps: PositiveInt = 1,
         out_activation: Literal["none", "relu", "softplus"] = "none",
+        initialization: Literal["separate", "joint"] = "separate",
     ) -> None:
         super().__init__()
         _check_sizes(site, stem, head)
@@ -140,6 +156,9 @@ class ConvLSTM(Extractor):
         self.forecaster = _Cell(width, kernel, weights)
         states = {"h": 1, "h_c": 2, "all_steps": forecast_steps}[readout]
         self.head = _head(head, states * width)
+        if initialization == "joint":
+            _start_jointly(self.encoder_input, self.encoder, inputs)
+            _start_jointly(self.forecaster_input, self.forecaster, width if forecaster_input == "zeros" else inputs)
         self.activation = {"none": nn.Identity, "relu": nn.ReLU, "softplus": nn.Softplus}[out_activation]()
 
     def forward(self, sequence: Tensor) -> Tensor:
