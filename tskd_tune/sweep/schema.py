@@ -29,6 +29,7 @@ from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.places import Places
 from tskd_tune.registry import Component, Options
 from tskd_tune.sweep.controls import ControlsOption, Derived, derive
+from tskd_tune.sweep.distinct import too_few
 from tskd_tune.sweep.objectives import Search
 from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
 from tskd_tune.sweep.seeds import Seeds
@@ -342,13 +343,18 @@ class Sweep(Options):
         """Let searcher and scheduler refuse what they cannot do, as judging before the latest first review."""
         if not self.is_judged:
             return []
-        problems = []
-        for make in (self.searcher_for, self.scheduler_for):
+        problems = [] if self.search.name == "grid" else self._too_few(space)
+        for make in (self.scheduler_for,) if problems else (self.searcher_for, self.scheduler_for):
             try:
                 make(space)
             except InputError as error:
                 problems.append(str(error))
         return problems
+
+    def _too_few(self, space: SearchSpace) -> list[str]:
+        trials = self.search.options()["trials"]
+        few = too_few(space, trials, lambda point: self.experiment_at(point).plain())
+        return [few] if few else []
 
     def searcher_for(
         self, space: SearchSpace, describe: Callable[[Point], dict[str, Any]] | None = None, journal: Path | None = None

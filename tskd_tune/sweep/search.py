@@ -17,6 +17,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
 from tskd_tune.registry import Registry
+from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.objectives import Goals
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
 from tskd_tune.sweep.starts import Start, starting_points
@@ -25,6 +26,9 @@ Sampler = Literal["tpe", "gp", "nsga2", "qmc", "random"]
 SAMPLERS_THAT_START_AT_RANDOM = ("tpe", "gp")
 # Optuna's population, and how many generations a search should at least have.
 LARGEST_POPULATION, GENERATIONS = 50, 4
+
+# So many draws in a row without a new experiment end a random search for another.
+MOST_MISSES = 10_000
 
 SEARCHERS: Registry[tuple[Any, int]] = Registry("searchers", tuple[Any, int])
 """Factories of ``(ray.tune.search.Searcher, number of trials)``.
@@ -46,7 +50,7 @@ def grid(
     space: SearchSpace, describe: Callable[[Point], dict[str, Any]], goals: Goals, journal: Path | None
 ) -> tuple[Any, int]:
     """Every point of the space, once, in the order of the YAML."""
-    return _listed(space.grid(), describe, goals)
+    return _listed([describe(point) for point in space.grid()], goals)
 
 
 @SEARCHERS.register("random", source="Bergstra and Bengio 2012, Random Search for Hyper-Parameter Optimization")
@@ -59,22 +63,28 @@ def random(
     trials: PositiveInt,
     seed: NonNegativeInt = 0,
 ) -> tuple[Any, int]:
-    """Independent draws, none twice; more trials go on where fewer ended.
+    """Independent draws, no experiment twice; more trials go on where fewer ended.
 
     Args:
         trials: number of different points that are drawn, each trained with all seeds.
         seed: seed of the draws; the trainings have the sweep's ``seeds``.
     """
     space.refuse("search")
-    size = space.size()
-    if size is not None and trials > size:
-        raise InputError(f"search.trials: {trials} draws from a space of {size} points; lower trials, or use grid")
-    pick = _uniformly(randomness.Random(seed))
-    points: dict[str, Point] = {}
-    while len(points) < trials:
-        point = space.sample(pick)
-        points.setdefault(repr(point.values), point)
-    return _listed(list(points.values()), describe, goals)
+    _refuse_too_many(space, trials)
+    pick = uniformly(randomness.Random(seed))
+    configs: dict[str, dict[str, Any]] = {}
+    misses = 0
+    while len(configs) < trials:
+        config = describe(space.sample(pick))
+        key = identity(config.get("experiment", config))
+        misses = 0 if key not in configs else misses + 1
+        if misses > MOST_MISSES:
+            raise InputError(
+                f"search.trials: is {trials}, but only {len(configs)} different experiments were found in the space;"
+                f" lower `search.trials` to {len(configs)}"
+            )
+        configs.setdefault(key, config)
+    return _listed(list(configs.values()), goals)
 
 
 @SEARCHERS.register("optuna", source="Akiba et al. 2019, Optuna; its samplers cite their own papers")
@@ -106,6 +116,7 @@ def optuna(
     from tskd_tune.sweep.searchers import OptunaSearcher
 
     space.refuse("search")
+    _refuse_too_many(space, trials)
     _check_sampler(sampler, startup_trials, population)
     starts = starting_points(space, start)
     if len(starts) > trials:
@@ -201,13 +212,15 @@ def _check_rungs(grace: int, earliest: int, epochs: int, reduction_factor: int, 
         )
 
 
-def _listed(points: list[Point], describe: Callable[[Point], dict[str, Any]], goals: Goals) -> tuple[Any, int]:
+def _listed(configs: list[dict[str, Any]], goals: Goals) -> tuple[Any, int]:
     from tskd_tune.sweep.searchers import ListedPoints
 
-    return ListedPoints([describe(point) for point in points], goals), len(points)
+    return ListedPoints(configs, goals), len(configs)
 
 
-def _uniformly(source: randomness.Random) -> Pick:
+def uniformly(source: randomness.Random) -> Pick:
+    """Return what draws each domain evenly, a `loguniform` in its logarithm."""
+
     def pick(hole: Hole) -> Any:
         if not hole.is_range:
             return source.choice(hole.labels)
@@ -220,6 +233,16 @@ def _uniformly(source: randomness.Random) -> Pick:
         return min(max(drawn, hole.low), hole.high)
 
     return pick
+
+
+def _refuse_too_many(space: SearchSpace, trials: int) -> None:
+    """Refuse more trials than there are points: the same training again says nothing new."""
+    size = space.size()
+    if size is not None and trials > size:
+        raise InputError(
+            f"search.trials: is {trials}, but the space has {size} point{'' if size == 1 else 's'}; lower"
+            " `search.trials`, or use `search: {name: grid}` if the space has no range"
+        )
 
 
 def _check_sampler(sampler: Sampler, startup_trials: int | None, population: int | None) -> None:

@@ -7,34 +7,42 @@ killed may leave files of two moments. So what is restored is compared with Tune
 from __future__ import annotations
 
 import json
-import logging
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any, ClassVar, cast
-from warnings import catch_warnings, simplefilter
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search import Searcher
 
-from tskd_tune.errors import RunError
+from tskd_tune.errors import InputError, RunError
 from tskd_tune.reports.importance import STUDY
 from tskd_tune.reports.pareto import COSTS
+from tskd_tune.sweep.controls import identity
+from tskd_tune.sweep.divergence import DIVERGED, LearningStorage, kept
+from tskd_tune.sweep.mirror import Mirror
 from tskd_tune.sweep.objectives import Goals, value_of
+from tskd_tune.sweep.search import uniformly
 from tskd_tune.sweep.snapshot import newest
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
 
-LOG = logging.getLogger(__name__)
+# How often a sampler is asked for a point that no trial has, before one is drawn.
+MOST_PROPOSALS = 10
+# A space of so many points is listed whole; of a larger one so many points are drawn.
+MOST_LISTED, MOST_DRAWS = 1000, 200
+# The attribute of a proposal that names the trial of the same experiment.
+SAME_AS = "same_as"
 # The attribute of a trial that keeps the point that it was told to start from.
 START = "start"
 Config = dict[str, Any]
+# Searchers that earlier versions pickled have it by this name.
+_Mirror = Mirror
 # Tune takes this word in place of a config, though its own signature does not say so.
 FINISHED = cast(Config, Searcher.FINISHED)
 
@@ -71,11 +79,16 @@ class _SavedSearcher(Searcher, ABC):
         trials = newest(path.parent)
         if trials is not None:
             self._agree_with({trial["trial_id"]: trial["config"] for trial in trials})
+            # Tune trains again what it has not noted as ended, and after a resume what broke.
+            self._try_again([trial["trial_id"] for trial in trials if trial.get("status") != "TERMINATED"])
         self._restored()
 
     @abstractmethod
     def _agree_with(self, trials: Mapping[str, Config]) -> None:
         """Make the state agree with the trials that Tune has."""
+
+    def _try_again(self, trials: Sequence[str]) -> None:
+        """Expect these trials to be trained on, or again."""
 
     def _restored(self) -> None:
         """Take up again what is not part of the state."""
@@ -117,9 +130,13 @@ class OptunaSearcher(_SavedSearcher):
 
     Tune's own searcher for Optuna tells a stopped trial as complete, so that low budgets pass for full ones, leaves
     a trial without a metric running for ever, and fails where a database is ahead of what was restored.
+
+    No experiment is trained twice: a sampler that proposes one again is told what is known of it, and asked anew.
     """
 
-    saved = ("_study", "_running", "_reported", "_finished")
+    saved = ("_study", "_running", "_reported", "_finished", "_taken", "_echoes")
+    # The highest number that Tune's list has, of which the study may not know.
+    _highest = -1
 
     def __init__(
         self,
@@ -148,55 +165,67 @@ class OptunaSearcher(_SavedSearcher):
         # Optuna tells of every study that is made, on the terminal that shows the sweep's progress.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = [StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE for mode in goals.values()]
-        self._study = optuna.create_study(study_name=STUDY, sampler=sampler, directions=directions)
+        storage = LearningStorage(ranks_stopped=isinstance(sampler, TPESampler))
+        self._study = optuna.create_study(study_name=STUDY, sampler=sampler, directions=directions, storage=storage)
         for values in starts:
             self._study.enqueue_trial(dict(values), user_attrs={START: dict(values)})
-        self._mirror = None if journal is None else _Mirror(journal, list(goals))
+        self._mirror = None if journal is None else Mirror(journal, list(goals))
         self._running: dict[str, Trial] = {}
         self._reported: dict[str, int] = {}
         self._finished: set[str] = set()
+        # Identity of an experiment -> the trial that trains it; trial -> proposals of the same while it trained.
+        self._taken: dict[str, str] = {}
+        self._echoes: dict[str, list[Trial]] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a pickle, also of one that was written before points were told apart."""
+        self.__dict__.update({"_taken": {}, "_echoes": {}} | state)
 
     @property
     def study(self) -> Study:
-        """The study, in memory."""
+        """The study, in memory, as its sampler sees it: a diverged trial is the worst (see `LearningStorage`)."""
         return self._study
 
     def suggest(self, trial_id: str) -> Config | None:
-        """Draw a point from the study, or return that all were drawn."""
+        """Draw a point from the study that no trial has, or return that all were drawn."""
         if len(self._running) + len(self._finished) >= self._trials:
             return FINISHED
         if self._mirror is not None:
-            self._mirror.open(self._study)
-        trial = self._study.ask()
-        point = self._space.sample(_drawing_from(trial))
+            self._mirror.open(self._study.directions, self._trained())
+        number = 1 + max([self._highest, *(trial.user_attrs.get("number", -1) for trial in kept(self._study))])
+        trial, point, config = self._untrained()
         trial.set_user_attr("label", point.label)
         # The mirror numbers trials as they finish; this is the number that names the trial's folder.
-        trial.set_user_attr("number", trial.number)
+        trial.set_user_attr("number", number)
         trial.set_user_attr("trial", trial_id)
         self._running[trial_id] = trial
-        return {**self._describe(point), "number": trial.number}
+        self._taken[_identity(config)] = trial_id
+        return {**config, "number": number}
 
     def on_trial_result(self, trial_id: str, result: Config) -> None:
         """Keep the metric of an epoch; an epoch that was already told, or has no finite metric, is passed over.
 
-        Of several objectives none is kept, as Optuna has no place for them.
+        Of several objectives none is kept, as Optuna has no place for them. What a diverged trial reports for Tune's
+        schedulers is no metric.
         """
         trial, value, epoch = self._running.get(trial_id), value_of(self.metric, result), result.get("epoch")
         if trial is None or value is None or epoch is None or epoch <= self._reported.get(trial_id, -1):
             return
-        if len(self._goals) > 1:
+        if len(self._goals) > 1 or result.get("failed"):
             return
         trial.report(value, epoch)
         self._reported[trial_id] = epoch
 
     def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
-        """Tell the study how a trial ended: complete, stopped early or failed. A second telling changes nothing."""
+        """Tell the study how a trial ended: complete, stopped, diverged or broken. A second telling changes nothing."""
         if trial_id not in self._running:
             return
         result = result or {}
         values = {name: value_of(name, result) for name in self._goals}
         failure = _failure(result, error, values)
         if failure is not None:
+            if not error and _has_diverged(result, values):
+                self._running[trial_id].set_user_attr(DIVERGED, failure)
             self._tell(trial_id, TrialState.FAIL, failure=failure)
             return
         # Tune tells the result at which a scheduler stops a trial here only.
@@ -213,8 +242,70 @@ class OptunaSearcher(_SavedSearcher):
         if failure:
             trial.set_user_attr("failed", failure)
         told = self._study.tell(trial, values, state)
+        for echo in self._echoes.pop(trial_id, []):
+            self._repeat(echo, told)
         if self._mirror is not None:
-            self._mirror.add(told, self._study)
+            self._mirror.add(told, self._study.directions, self._trained())
+
+    def _ask(self) -> tuple[Trial, Point]:
+        trial = self._study.ask()
+        return trial, self._space.sample(_drawing_from(trial))
+
+    def _untrained(self) -> tuple[Trial, Point, Config]:
+        """Ask for a point until there is one that no trial has; draw one where the sampler insists.
+
+        Where every point of the space has its trial, one is trained again.
+        """
+        told: set[str] = set()
+        for _ in range(MOST_PROPOSALS):
+            trial, point = self._ask()
+            config = self._describe(point)
+            twin = self._taken.get(_identity(config))
+            if twin is None:
+                return trial, point, config
+            self._tell_known(trial, twin, weigh=twin not in told)
+            told.add(twin)
+        drawn = self._drawn()
+        if drawn is not None:
+            self._study.enqueue_trial(drawn)
+        trial, point = self._ask()
+        return trial, point, self._describe(point)
+
+    def _drawn(self) -> dict[str, Any] | None:
+        """Draw a point that no trial has, by hole; None where none is found."""
+        for point in _candidates(self._space, seed=len(kept(self._study))):
+            with suppress(InputError):
+                if _identity(self._describe(point)) not in self._taken:
+                    return self._space.picks(point)
+        return None
+
+    def _tell_known(self, trial: Trial, twin: str, *, weigh: bool) -> None:
+        """Tell a proposal what is known of its experiment; not often at once, which would give it too much weight."""
+        trial.set_user_attr(SAME_AS, twin)
+        source = next((other for other in self._trained() if other.user_attrs.get("trial") == twin), None)
+        if weigh and twin in self._running:
+            self._echoes.setdefault(twin, []).append(trial)
+        elif weigh and source is not None:
+            self._repeat(trial, source)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+    def _repeat(self, trial: Trial, source: FrozenTrial) -> None:
+        """Let a proposal end as the trial of the same experiment did."""
+        if source.state == TrialState.COMPLETE:
+            self._study.tell(trial, source.values)
+            return
+        if DIVERGED in source.user_attrs:
+            trial.set_user_attr(DIVERGED, source.user_attrs[DIVERGED])
+        for epoch, value in source.intermediate_values.items() if source.state == TrialState.PRUNED else ():
+            trial.report(value, epoch)
+        self._study.tell(trial, state=source.state)
+
+    def _trained(self) -> list[FrozenTrial]:
+        """Return what has ended, once a trial of Tune's: as it ended last, without what was only proposed again."""
+        ended = [trial for trial in kept(self._study) if trial.state.is_finished() and SAME_AS not in trial.user_attrs]
+        found = {trial.user_attrs.get("trial", trial.number): trial for trial in ended}
+        return [trial for trial_id, trial in found.items() if trial_id not in self._running]
 
     def _agree_with(self, trials: Mapping[str, Config]) -> None:
         for trial_id in [trial_id for trial_id in self._running if trial_id not in trials]:
@@ -222,74 +313,23 @@ class OptunaSearcher(_SavedSearcher):
             if start is not None:
                 self._study.enqueue_trial(start, user_attrs={START: start})
             self._tell(trial_id, TrialState.FAIL, failure="lost when the driver was killed; another takes its place")
+        self._taken = {_identity(config): trial_id for trial_id, config in trials.items()}
+        self._highest = max((int(config.get("number", -1)) for config in trials.values()), default=-1)
         # What Tune has and the study has not will be trained and counted, without the study learning from it.
         self._finished = set(trials) - set(self._running)
 
+    def _try_again(self, trials: Sequence[str]) -> None:
+        for source in self._trained():
+            trial_id = str(source.user_attrs.get("trial"))
+            if trial_id in trials and source.state == TrialState.FAIL and DIVERGED not in source.user_attrs:
+                known = {key: value for key, value in source.user_attrs.items() if key in ("label", "number", "trial")}
+                self._study.enqueue_trial(source.params, user_attrs=known)
+                self._running[trial_id], _ = self._ask()
+                self._finished.discard(trial_id)
+
     def _restored(self) -> None:
         if self._mirror is not None:
-            self._mirror.write(self._study)
-
-
-class _Mirror:
-    """The finished trials of a study in a journal file; a file that cannot be written is told of once and given up."""
-
-    def __init__(self, path: Path, names: list[str]) -> None:
-        self._path, self._names = path, names
-        self._copy: Study | None = None
-        self._given_up = False
-
-    def open(self, study: Study) -> None:
-        """Write the file unless it is there: a dashboard that is opened early would make an empty one."""
-        if self._copy is None:
-            self.write(study)
-
-    def write(self, study: Study) -> None:
-        """Write the whole file anew."""
-        self._attempt(lambda: self._write(study))
-
-    def add(self, trial: FrozenTrial, study: Study) -> None:
-        """Append a trial that has just finished; a file that is not open is written anew."""
-        if self._copy is None:
-            self.write(study)
-        else:
-            self._attempt(lambda: self._append(trial))
-
-    def _append(self, trial: FrozenTrial) -> None:
-        assert self._copy is not None
-        self._copy.add_trial(trial)
-
-    def _write(self, study: Study) -> None:
-        part = self._path.with_name(f".{self._path.name}.part")
-        part.unlink(missing_ok=True)
-        # A driver that was killed while writing leaves the lock behind, which Optuna waits for.
-        self._path.with_name(f"{self._path.name}.lock").unlink(missing_ok=True)
-        copy = optuna.create_study(storage=_journal(part), study_name=STUDY, directions=study.directions)
-        with catch_warnings():
-            # That names of objectives are new in Optuna is no news to a user.
-            simplefilter("ignore", ExperimentalWarning)
-            copy.set_metric_names(self._names)
-        for trial in study.get_trials(deepcopy=False):
-            if trial.state.is_finished():
-                copy.add_trial(trial)
-        part.replace(self._path)
-        self._copy = optuna.load_study(study_name=STUDY, storage=_journal(self._path))
-
-    def _attempt(self, write: Callable[[], None]) -> None:
-        if self._given_up:
-            return
-        try:
-            write()
-        except Exception as error:  # the search goes on without its mirror, whatever Optuna raises
-            self._given_up, self._copy = True, None
-            LOG.warning("%s: cannot be written (%s); the search goes on without it", self._path, error)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the open file behind; it is written anew where this is read."""
-        return {**self.__dict__, "_copy": None}
-
-
-def _journal(path: Path) -> JournalStorage:
-    return JournalStorage(JournalFileBackend(str(path)))
+            self._mirror.write(self._study.directions, self._trained())
 
 
 def _drawing_from(trial: Trial) -> Pick:
@@ -317,6 +357,28 @@ def _failure(result: Mapping[str, Any], error: bool, values: Mapping[str, float 
         return "the trial ended with an error"
     missing = [name for name, value in values.items() if value is None]
     return f"the last result has no finite '{missing[0]}'" if missing else None
+
+
+def _has_diverged(result: Mapping[str, Any], values: Mapping[str, float | None]) -> bool:
+    """Tell a trial whose numbers are not finite from one that measured nothing."""
+    return bool(result.get("failed")) or any(value is None and name in result for name, value in values.items())
+
+
+def _candidates(space: SearchSpace, seed: int) -> Iterator[Point]:
+    """Return every point of a small space in an order of chance, some of a larger one."""
+    source = Random(seed)
+    size = space.size()
+    if size is not None and size <= MOST_LISTED:
+        points = list(space.points())
+        source.shuffle(points)
+        return iter(points)
+    pick = uniformly(source)
+    return (space.sample(pick) for _ in range(MOST_DRAWS))
+
+
+def _identity(config: Config) -> str:
+    """Return what a config trains."""
+    return identity(config.get("experiment", config))
 
 
 def _text(config: Config) -> str:

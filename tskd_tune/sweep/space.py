@@ -71,6 +71,16 @@ class Hole:
         last = self.low + (self.high - self.low) // self.step * self.step if self.kind == "int" else self.high
         return list(dict.fromkeys([self.low, last]))
 
+    def members(self) -> Sequence[Any]:
+        """Return every label, or every integer of a range that is not continuous."""
+        return range(int(self.low), int(self.high) + 1, self.step) if self.kind == "int" else self.labels
+
+    def pick_of(self, value: Any) -> Any:
+        """Return the label that stands for a value of a point; a number of a range stands for itself."""
+        if self.is_range or self.labelled:
+            return value
+        return next(label for label, inner in self.branches.items() if (type(inner), inner) == (type(value), value))
+
     def count(self) -> int | None:
         """Return how many values a range has; None if it is continuous."""
         return int((self.high - self.low) // self.step) + 1 if self.kind == "int" else None
@@ -151,6 +161,14 @@ class SearchSpace:
         """Return the number of points, or None where a hole is continuous."""
         size = _size(self._holed, Hole.count)
         return None if size is None else size + len(self._arms)
+
+    def points(self) -> Iterator[Point]:
+        """Walk over every point of a space without a continuous range, the last hole varying fastest."""
+        return chain(self._product(Hole.members), self._arms)
+
+    def picks(self, point: Point) -> dict[str, Any]:
+        """Return what was picked for each hole of a point: the label of a choice, the number of a range."""
+        return {hole.name: hole.pick_of(point.values[hole.name]) for hole in self._holes if hole.name in point.values}
 
     def refuse(self, kind: Literal["grid", "search"]) -> None:
         """Refuse domains that a kind of searcher cannot take: ranges in a grid, ``grid`` outside of it.
