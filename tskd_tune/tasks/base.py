@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tskd_tune.output import Batch, Output
 from tskd_tune.registry import Registry
+from tskd_tune.tasks.summary import DataSummary
 
 Part = Literal["validation", "test"]
 
@@ -47,6 +48,24 @@ class Task(ABC):
             InputError: the data is not there, or a class has too few images for the split.
         """
 
+    def summary(self) -> DataSummary:
+        """Tell what the data is taken for, as `facts` found it.
+
+        Raises:
+            InputError: as `facts`.
+        """
+        return summary_of(self.facts())
+
+    def verify(self) -> Sequence[str]:
+        """Read all data once, before anything is trained, and return a sentence for all that is odd about it.
+
+        Raises:
+            InputError: data is damaged; all of it is counted, and the first is named.
+            RunError: a download failed, or a file vanished.
+        """
+        self.load(torch.device("cpu"))
+        return ()
+
     @abstractmethod
     def load(self, device: torch.device) -> None:
         """Read the data (downloading it where the task says so) and keep it on the device. Repeated calls are free."""
@@ -75,6 +94,18 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
         """Return the metrics of a part, ``{"top1": percent, "top5": percent, "loss": mean}`` for classification."""
+
+
+def summary_of(facts: TaskFacts, source: str = "images", names: Sequence[str] | None = None) -> DataSummary:
+    """Return what facts alone tell of a data set; without names the classes go by their numbers."""
+    return DataSummary(
+        source=source,
+        classes=tuple(names or map(str, range(facts.classes))),
+        counts=None,
+        samples=facts.samples,
+        origins=("", "", ""),
+        size=(facts.size, facts.size),
+    )
 
 
 TASKS: Registry[Task] = Registry("tasks", Task)

@@ -13,11 +13,13 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import PathText
-from tskd_tune.tasks.base import TASKS, Task, TaskFacts
+from tskd_tune.tasks.base import TASKS, Task, TaskFacts, summary_of
 from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder, require_writable
 from tskd_tune.tasks.images import Augmentation, Normalization
 from tskd_tune.tasks.splits import Fraction, fraction_counts, fraction_of, quotas, stratified
+from tskd_tune.tasks.summary import DataSummary
+from tskd_tune.tasks.words import first_few
 
 Constants = Literal["cifar10", "cifar100"]
 
@@ -26,6 +28,20 @@ NORMALIZATIONS = {
     "cifar100": Normalization(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)),
 }
 """CIFAR-10's as ReviewKD and TSKD use them, for CIFAR-100 too; CIFAR-100's as CRD's RepDistiller does."""
+
+
+TEN = "airplane automobile bird cat deer dog frog horse ship truck"
+HUNDRED = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+NAMES = {"cifar10": TEN.split(), "cifar100": HUNDRED.split()}
+"""The classes in the order of their numbers, as the sets' own files name them."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +175,10 @@ class CifarImages(ImageSource):
         samples = (int(used.sum()), int(held.sum()), known.test_each * known.classes)
         return TaskFacts(classes=known.classes, channels=3, size=32, samples=samples)
 
+    def summary(self) -> DataSummary:
+        """Tell what is known of the set."""
+        return summary_of(self.facts(), f"{self._name} in {self._folder()}", self._class_names())
+
     def read(self) -> ImageParts:
         """Read both parts, downloading them first where they are missing."""
         self.facts()
@@ -192,19 +212,34 @@ class CifarImages(ImageSource):
             data = self._dataset()(self._folder(), train=train)
         except RuntimeError:  # torchvision's word for files that are missing or have another checksum
             data = self._downloaded(train=train)
+        except OSError as error:
+            raise InputError(f"task: {self._name} cannot be read ({error}); mend {self._folder()}") from error
         images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
         return Labeled(images, torch.tensor(data.targets, dtype=torch.int64))
 
     def _downloaded(self, *, train: bool) -> Any:
+        folder, wrong = self._folder(), self._wrong_files()
         if not self._download:
-            raise RunError(self._missing("a file is missing or has another checksum than torchvision knows"))
-        folder = self._folder()
+            raise InputError(self._missing(wrong or "torchvision cannot read it"))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / f"{self._name}.lock"):
                 return self._dataset()(folder, train=train, download=True)
         except (RuntimeError, OSError) as error:  # no network, no such page, no permission, a broken archive
-            raise RunError(self._missing(f"the download failed: {error}")) from error
+            raise RunError(self._missing(f"{wrong}; the download failed: {error}")) from error
+
+    def _wrong_files(self) -> str:
+        """Say which files are missing or damaged: those that have another checksum than torchvision knows."""
+        from torchvision.datasets.utils import check_integrity
+
+        dataset, folder = self._dataset(), self._folder() / self._dataset().base_folder
+        files = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
+        missing = [name for name, _ in files if not (folder / name).exists()]
+        damaged = [name for name, md5 in files if name not in missing and not check_integrity(folder / name, md5)]
+        if missing and len(missing) == len(files):
+            return "none of its files is there"
+        words = {"missing": missing, "damaged (another checksum than torchvision knows)": damaged}
+        return " and ".join(f"{first_few(names)} {word}" for word, names in words.items() if names)
 
     def _dataset(self) -> Any:
         import torchvision
@@ -215,12 +250,13 @@ class CifarImages(ImageSource):
         return data_folder() if self._root is None else Path(self._root)
 
     def _class_names(self) -> list[str]:
-        return [str(label) for label in range(KNOWN[self._name].classes)]
+        return NAMES[self._name]
 
     def _missing(self, why: str) -> str:
         dataset = self._dataset()
+        whole = " whole" if (self._folder() / dataset.base_folder).is_dir() else ""
         return (
-            f"task: {self._name} is not in {self._folder()} ({why}); put {dataset.filename} from {dataset.url} "
+            f"task: {self._name} is not{whole} in {self._folder()} ({why}); put {dataset.filename} from {dataset.url} "
             f"there and unpack it, or name the folder that holds {dataset.base_folder}/ by task.root or "
             f"{DATA_VARIABLE}"
         )

@@ -16,6 +16,7 @@ from tskd_tune.tasks.decoding import ImageFile
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
 from tskd_tune.tasks.image_files import FileImages, FileParts, few, held_out, listed
 from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.listing import Lister
 from tskd_tune.tasks.splits import Fraction
 
 Use = Literal["validation", "training", "unused"]
@@ -95,7 +96,8 @@ def split_cinic10(folder: Path, selection: Selection) -> FileParts:
             f"task.validation: valid/ is the validation part, whole, but {selection.validation} training images were "
             "asked for too; set it to 0, or task.valid_part to training or unused"
         )
-    train, valid, test = (_listed(folder, part) for part in PARTS)
+    lister = Lister(str(folder))
+    train, valid, test = (_listed(folder, part, lister) for part in PARTS)
     pool = [*train, *valid] if selection.valid_part == "training" else train
     held, left = held_out(pool, selection.validation, seed=selection.split_seed, names=CLASSES, option="validation")
     training, unused = few(left, selection.fraction, CLASSES)
@@ -103,17 +105,25 @@ def split_cinic10(folder: Path, selection: Selection) -> FileParts:
         held = valid
     if selection.valid_part == "unused":
         unused = [*unused, *valid]
-    return FileParts(folder, CLASSES, training, held, test, unused)
+    origins = _origins(selection.valid_part)
+    return FileParts(folder, CLASSES, training, held, test, unused, origins=origins, left_out=lister.left.all())
 
 
-def _listed(folder: Path, part: str) -> list[ImageFile]:
+def _origins(valid_part: Use) -> tuple[str, str, str]:
+    """Say where the training, the validation and the test part come from."""
+    training = "train/ and valid/" if valid_part == "training" else "train/"
+    return training, "valid/" if valid_part == "validation" else "task.validation", "test/"
+
+
+def _listed(folder: Path, part: str, lister: Lister) -> list[ImageFile]:
     if not (folder / part).is_dir():
         raise InputError(
             f"task: cinic10 is not in {folder} (there is no {part}/); get {ARCHIVE} and unpack it there, so that "
             f"train/, valid/ and test/ hold a folder for each class, or name the folder that holds them by task.root "
             f"or, where it is called {FOLDER}, the one above it by {DATA_VARIABLE}"
         )
-    return listed(folder / part, CLASSES, remedy=f"unpack {ARCHIVE} anew")
+    lister.note_others(str(folder / part), CLASSES)
+    return listed(folder / part, CLASSES, remedy=f"unpack {ARCHIVE} anew", lister=lister)
 
 
 def _folder(root: str | None) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.output import Batch, Output, exact
-from tskd_tune.tasks.base import Part, Task, TaskFacts
+from tskd_tune.tasks.base import Part, Task, TaskFacts, summary_of
 from tskd_tune.tasks.images import Augmentation, Normalization, ResidentImages, batch_bounds
+from tskd_tune.tasks.summary import DataSummary
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,15 @@ class ImageSource(ABC):
             RunError: a file vanished since ``facts``, or a download failed.
         """
 
+    def summary(self) -> DataSummary:
+        """Tell what the data is taken for; see `Task.summary`."""
+        return summary_of(self.facts())
+
+    def verify(self) -> Sequence[str]:
+        """Read all images once, and tell what is odd about them; see `Task.verify`."""
+        self.read()
+        return ()
+
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
         """Return plain data that differs where the images, their split or their normalization do."""
@@ -73,10 +83,21 @@ class Classification(Task):
         self._batch_size = batch_size
         self._parts: dict[str, ResidentImages] = {}
         self._device: torch.device | None = None
+        self._oddities: tuple[str, ...] | None = None
 
     def facts(self) -> TaskFacts:
         """Look at the data without loading it."""
         return self._source.facts()
+
+    def summary(self) -> DataSummary:
+        """Tell what the data is taken for."""
+        return self._source.summary()
+
+    def verify(self) -> Sequence[str]:
+        """Read all images, and tell what is odd about them; a second call is free."""
+        if self._oddities is None:
+            self._oddities = tuple(self._source.verify())
+        return self._oddities
 
     def load(self, device: torch.device) -> None:
         """Read the images and keep them on the device; a second call for the same device is free."""

@@ -14,10 +14,19 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
+from tskd_tune.tasks.pictures import UNREADABLE, as_seen
+from tskd_tune.tasks.words import counted, shown
+
+DECODING_VERSION = 2
+"""Counts up where the same file is decoded to other pixels: what was decoded by another version is not found."""
+
+MOST_NAMED = 10
+POINTER = b"version https://git-lfs"
+WEB_PAGES = (b"<!doctype html", b"<html")
 
 
 class ImageFile(NamedTuple):
@@ -36,10 +45,10 @@ def decoded(files: Sequence[ImageFile], size: int) -> NDArray[np.uint8]:
     anew; trials that start together decode once. Only what is indexed is read into memory.
 
     Raises:
-        InputError: a file is not an image.
+        InputError: files cannot be read; all are counted, and the first named.
         RunError: a file vanished, or the decoded images cannot be written or read.
     """
-    facts = [size, [(file.path, file.bytes, file.changed) for file in files]]
+    facts = [DECODING_VERSION, size, [(file.path, file.bytes, file.changed) for file in files]]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     kept = data_folder() / "decoded" / f"{digest}.npy"
     try:
@@ -78,20 +87,73 @@ def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 def _decode_all(paths: list[str], size: int) -> NDArray[np.uint8]:
+    """Decode all, past those that cannot be; then refuse what these are."""
     pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
+    broken: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:
-        for place, image in enumerate(pool.map(partial(_decode, size=size), paths)):
-            pixels[place] = image
+        for place, found in enumerate(pool.map(partial(_tried, size=size), paths)):
+            if isinstance(found, str):
+                broken[paths[place]] = found
+            else:
+                pixels[place] = found
+    if broken:
+        raise InputError(_unreadable(broken, len(paths)))
     return pixels
 
 
+def _unreadable(broken: dict[str, str], total: int) -> str:
+    """Say how many files cannot be read, and of the first few which and why."""
+    named = [f"  {shown(path)}: {why}" for path, why in list(broken.items())[:MOST_NAMED]]
+    more = [f"  and {len(broken) - MOST_NAMED} more"] if len(broken) > MOST_NAMED else []
+    return "\n".join(
+        [f"task.root: {len(broken)} of {counted(total, 'image')} cannot be read; mend or remove:", *named, *more]
+    )
+
+
+def _tried(path: str, size: int) -> NDArray[np.uint8] | str:
+    """Decode a file, or say why it cannot be."""
+    try:
+        return _decode(path, size)
+    except InputError as error:
+        return str(error)
+
+
 def _decode(path: str, size: int) -> NDArray[np.uint8]:
-    """Return the middle square of an image, scaled to ``[3, size, size]``; nothing is scaled that fits already."""
+    """Return the middle square of an image, scaled to ``[3, size, size]``; nothing is scaled that fits already.
+
+    Raises:
+        InputError: it is not a readable image, with the reason.
+        RunError: it is not there.
+    """
     try:
         with Image.open(path) as image:
-            square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
+            square = ImageOps.fit(as_seen(image), (size, size), Image.Resampling.BILINEAR)
     except FileNotFoundError as error:
         raise RunError(f"task: {path} vanished while the images were read; put it back and start again") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"task.root: {path} is not a readable image ({error}); mend or remove it") from error
+    except UNREADABLE as error:
+        raise InputError(_reason(path, error)) from error
     return np.asarray(square).transpose(2, 0, 1)
+
+
+def _reason(path: str, error: Exception) -> str:
+    """Say what a file is that is not a readable image."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(512)
+    except OSError as unopened:
+        return f"it cannot be opened ({unopened.strerror})"
+    what = _other_than_image(head)
+    if what is None and isinstance(error, UnidentifiedImageError):
+        return "it is not an image that Pillow knows"
+    return what or f"it is damaged, too large or of a kind that is not read ({error})"
+
+
+def _other_than_image(head: bytes) -> str | None:
+    """Say what a file is by its first bytes, where these are known to be no image's."""
+    known = {
+        "it is empty": not head,
+        "it holds zeros: it was not written or copied to its end": not head.strip(b"\0"),
+        "it is a Git LFS pointer and not the image; fetch the image with `git lfs pull`": head.startswith(POINTER),
+        "it is a web page and not an image; its download failed": head.lstrip().lower().startswith(WEB_PAGES),
+    }
+    return next((what for what, holds in known.items() if holds), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -11,10 +12,11 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
-from tskd_tune.tasks.base import TASKS, Task, TaskFacts
+from tskd_tune.tasks.base import TASKS, Task, TaskFacts, summary_of
 from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
 from tskd_tune.tasks.splits import TEST_SEED, quotas, stratified
+from tskd_tune.tasks.summary import DataSummary
 
 NAMES = [str(digit) for digit in range(10)]
 COUNTS = np.array([178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
@@ -66,12 +68,14 @@ class DigitImages(ImageSource):
             used = int(quotas(rest.tolist(), self._train, option="train", names=NAMES, spare=0).sum())
         return TaskFacts(classes=10, channels=1, size=8, samples=(used, self._validation, TEST))
 
+    def summary(self) -> DataSummary:
+        """Count by the known numbers of images of each digit."""
+        return summary_of(self.facts(), "digits, in scikit-learn", NAMES)
+
     def read(self) -> ImageParts:
         """Read the digits out of scikit-learn."""
         self.facts()
-        from sklearn.datasets import load_digits
-
-        data = load_digits()
+        data = _digits()
         pixels = np.rint(data.images * 255 / 16).astype(np.uint8)
         everything = Labeled(torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(data.target.astype(np.int64)))
         test, pool = _take(everything, TEST, TEST_SEED, "test")
@@ -88,6 +92,17 @@ class DigitImages(ImageSource):
             "split_seed": self._split_seed,
             "train": self._train,
         }
+
+
+def _digits() -> Any:
+    from sklearn.datasets import load_digits
+
+    try:
+        return load_digits()
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(
+            f"task: the digits in scikit-learn cannot be read ({error}); install scikit-learn anew"
+        ) from error
 
 
 def _take(samples: Labeled, total: int, seed: int, option: str, spare: int = 1) -> tuple[Labeled, Labeled]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,21 @@ from numpy.typing import NDArray
 from tskd_tune.errors import InputError
 from tskd_tune.tasks.base import TaskFacts
 from tskd_tune.tasks.classification import ImageParts, ImageSource, Labeled
-from tskd_tune.tasks.decoding import ImageFile, decoded
+from tskd_tune.tasks.decoding import DECODING_VERSION, ImageFile, decoded
+from tskd_tune.tasks.doubles import doubles
 from tskd_tune.tasks.folders import data_folder, require_writable
 from tskd_tune.tasks.images import Normalization
+from tskd_tune.tasks.listing import EXTENSIONS, Lister
+from tskd_tune.tasks.pictures import Oddity, brightest, dimensions, oddity
 from tskd_tune.tasks.splits import fraction_of, stratified
+from tskd_tune.tasks.summary import DataSummary, LeftOut, Sizes, left_out
+from tskd_tune.tasks.words import counted, first_few, shown
+
+MOST_SIZES = 500
+"""Of so many files the size of the image is looked up for a summary."""
+
+DARK = 8192
+"""16-bit images none of which reaches this value, an eighth of the range, are said to be dark."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,9 @@ class FileParts:
         root: the folder that names are relative to.
         classes: the name of each class.
         unused: what is decoded with the rest, so that other splits of the same files find it decoded.
+        origins: where the training, the validation and the test part come from, for a summary.
+        left_out: what was not listed, and why.
+        titles: a class's name in words, where the folder's is none.
     """
 
     root: Path
@@ -38,6 +54,9 @@ class FileParts:
     validation: list[ImageFile]
     test: list[ImageFile]
     unused: Sequence[ImageFile] = ()
+    origins: tuple[str, str, str] = ("", "", "")
+    left_out: tuple[LeftOut, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def everything(self) -> list[ImageFile]:
@@ -47,8 +66,15 @@ class FileParts:
 
     def named(self, part: str) -> list[tuple[str, int, int]]:
         """Return the name, the class and the size in bytes of every file of a part."""
-        start = len(str(self.root / "_")) - 1
-        return [(f.path[start:].replace(os.sep, "/"), f.label, f.bytes) for f in getattr(self, part)]
+        return [(self.name_of(file), file.label, file.bytes) for file in getattr(self, part)]
+
+    def name_of(self, file: ImageFile) -> str:
+        """Return a file's path below the root, with slashes."""
+        return file.path[self._start :].replace(os.sep, "/")
+
+    @cached_property
+    def _start(self) -> int:
+        return len(str(self.root / "_")) - 1
 
 
 class FileImages(ImageSource):
@@ -77,6 +103,23 @@ class FileImages(ImageSource):
         samples = (len(parts.training), len(parts.validation), len(parts.test))
         return TaskFacts(classes=len(parts.classes), channels=3, size=self._size, samples=samples)
 
+    def summary(self) -> DataSummary:
+        """Count the images of each class, and look up the sizes of some of them in the heads of their files."""
+        parts = self._parts
+        used = [*parts.training, *parts.validation, *parts.test]
+        counts = np.bincount(_targets(used), minlength=len(parts.classes)).tolist()
+        unused = [left_out("for task.fraction or task.valid_part", (parts.name_of(f) for f in parts.unused))]
+        return DataSummary(
+            source=str(parts.root),
+            classes=tuple(f"{name} {parts.titles[name]}" if name in parts.titles else name for name in parts.classes),
+            counts=tuple(counts),
+            samples=(len(parts.training), len(parts.validation), len(parts.test)),
+            origins=parts.origins,
+            size=(self._size, self._size),
+            sizes=Sizes.of(_sizes_of_some(parts.everything)),
+            left_out=(*parts.left_out, *(unused if parts.unused else [])),
+        )
+
     def read(self) -> ImageParts:
         """Read the decoded images, decoding them first where nobody has."""
         files = self._parts.everything
@@ -87,10 +130,54 @@ class FileImages(ImageSource):
         )
         return ImageParts(training, validation, test, self._constants or Normalization.of(training.images))
 
+    def verify(self) -> list[str]:
+        """Decode all images where nobody has, and tell what is odd about them."""
+        files = self._parts.everything
+        pixels = decoded(files, self._size)
+        if self._constants is None:
+            places = {file.path: place for place, file in enumerate(files)}
+            Normalization.of(_labeled(pixels, self._parts.training, places).images)
+        shared = doubles(self._parts.training, self._parts.validation, self._parts.test, self._parts.name_of)
+        return [*shared, *self._on_frames(), *self._on_dark_images()]
+
     def identity(self) -> Mapping[str, Any]:
-        """Return the names and sizes of the files of each part, so that a copy of the folder is the same data."""
+        """Return the names and sizes of the files of each part, so that a copy of the folder is the same data.
+
+        The version of the decoding is left out where no file is decoded otherwise than before there were versions, so
+        that the teachers of most folders are found.
+        """
         names = {part: self._parts.named(part) for part in ("training", "validation", "test")}
-        return {"data": names, "size": self._size, "normalization": self._normalization}
+        found = {"data": names, "size": self._size, "normalization": self._normalization}
+        used = [*self._parts.training, *self._parts.validation, *self._parts.test]
+        changed = any(file.path in self._odd and self._odd[file.path].changed for file in used)
+        return found | ({"decoding": DECODING_VERSION} if changed else {})
+
+    def _on_frames(self) -> list[str]:
+        several = [path for path, odd in self._odd.items() if odd.frames > 1]
+        if not several:
+            return []
+        return [
+            f"task.root: of {counted(len(several), 'file')} with several frames or pages only the first is used:"
+            f" {first_few(several)}"
+        ]
+
+    def _on_dark_images(self) -> list[str]:
+        deep = [path for path, odd in self._odd.items() if odd.deep]
+        top = max(map(brightest, deep), default=0)
+        if not 0 < top < DARK:
+            return []
+        return [
+            f"task.root: {counted(len(deep), '16-bit image')} such as {shown(deep[0])} will be dark: the largest value"
+            f" is {top} of 65535, which becomes {top >> 8} of 255; scale them to the whole range"
+        ]
+
+    @cached_property
+    def _odd(self) -> Mapping[str, Oddity]:
+        """Look at the head of every file, once."""
+        paths = [file.path for file in self._parts.everything]
+        with ThreadPoolExecutor() as pool:
+            looks = pool.map(oddity, paths, chunksize=64)
+            return {path: found for path, found in zip(paths, looks, strict=True) if found is not None}
 
     @cached_property
     def _parts(self) -> FileParts:
@@ -102,27 +189,62 @@ def _labeled(pixels: NDArray[np.uint8], files: Sequence[ImageFile], places: Mapp
     return Labeled(torch.from_numpy(np.asarray(pixels)[where]), torch.from_numpy(_targets(files)))
 
 
-def listed(folder: Path, names: Sequence[str], *, remedy: str) -> list[ImageFile]:
+def listed(folder: Path, names: Sequence[str], *, remedy: str, lister: Lister | None = None) -> list[ImageFile]:
     """List the images of every class folder, in the order of classes and names.
 
     Args:
         folder: the folder of the class folders, absolute; images may lie in folders within these.
         names: the name of each class folder; its place is the class.
         remedy: what to do where a class has no images, for the message.
+        lister: lists the folders, and notes what is left out.
 
     Raises:
-        InputError: a class has no images, or a file cannot be read.
+        InputError: a class has no images, or a file or folder cannot be read.
     """
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+    lister = lister or Lister(str(folder))
+    files: list[ImageFile] = []
+    lost: list[str] = []
+    for label, name in enumerate(names):
+        place = folder / name
+        before = len(files) + len(lost)
+        for entry in lister.walk(str(place)) if place.is_dir() else ():
+            try:
+                status = entry.stat()
+            except OSError as error:
+                lost.append(f"{shown(entry.path)} cannot be read ({_why(entry, error)})")
+                continue
+            if stat.S_ISREG(status.st_mode):
+                files.append(ImageFile(entry.path, label, status.st_size, status.st_mtime_ns))
+            else:
+                lister.left.add("neither file nor folder", lister.relative(entry.path))
+        if len(files) + len(lost) == before:
+            raise InputError(
+                f"task.root: there are no images in {shown(str(place))} ({', '.join(EXTENSIONS)}); {remedy}"
+            )
+    refuse_lost(lost)
+    return files
 
-    labels = {name: label for label, name in enumerate(names)}
-    found = make_dataset(folder, labels, extensions=IMG_EXTENSIONS, allow_empty=True)
-    empty = sorted(set(range(len(names))) - {label for _, label in found})
-    if empty:
-        raise InputError(
-            f"task.root: there are no images in {folder / names[empty[0]]} ({', '.join(IMG_EXTENSIONS)}); {remedy}"
-        )
-    return [found_file(path, label) for path, label in found]
+
+def refuse_lost(lost: Sequence[str]) -> None:
+    """Refuse files that are not there, of which each is given as a sentence; the first are shown.
+
+    Raises:
+        InputError: there are some.
+    """
+    if lost:
+        more = f" (and {counted(len(lost) - 3, 'other file')})" if len(lost) > 3 else ""
+        raise InputError(f"task.root: {'; '.join(lost[:3])}{more}; mend or remove {'it' if len(lost) == 1 else 'them'}")
+
+
+def _why(entry: os.DirEntry[str], error: OSError) -> str:
+    return "a link to nothing" if entry.is_symlink() and isinstance(error, FileNotFoundError) else str(error.strerror)
+
+
+def _sizes_of_some(files: Sequence[ImageFile]) -> list[tuple[int, int]]:
+    """Return the sizes of at most `MOST_SIZES` images, evenly chosen; those that cannot be read are passed over."""
+    chosen = files[:: -(-len(files) // MOST_SIZES) or 1]
+    with ThreadPoolExecutor() as pool:
+        return [size for size in pool.map(dimensions, [file.path for file in chosen]) if size is not None]
 
 
 def found_file(path: str, label: int) -> ImageFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.decoding import ImageFile
 from tskd_tune.tasks.image_files import FileImages, FileParts, held_out, listed
 from tskd_tune.tasks.images import IMAGENET, Augmentation
+from tskd_tune.tasks.layouts import class_names, layout_of
+from tskd_tune.tasks.listing import Lister
 from tskd_tune.tasks.splits import TEST_SEED
 
 Constants = Literal["measured", "imagenet"]
@@ -42,9 +43,13 @@ def image_folder(
 ) -> Task:
     """A folder of class folders of images, or of such folders named train, test and val.
 
-    With ``train/`` and ``test/`` beside it, or ``val/`` where there is no ``test/``, that is the test part. With all
-    three, ``val/`` is the validation part, whole, and ``validation`` must stay 0. A single folder is split by a
-    constant seed.
+    Parts are known in any case, and as ``training/``, ``testing/``, ``valid/`` and ``validation/`` too. With ``train/``
+    and ``test/`` beside it, or ``val/`` where there is no ``test/``, that is the test part. With all three, ``val/`` is
+    the validation part, whole, and ``validation`` must stay 0. A single folder is split by a constant seed.
+
+    Hidden and tool-made files and folders are left out. Photographs are turned as their EXIF orientation says.
+    Transparent pixels show white. 16-bit gray becomes its upper eight bits, as do 32-bit integers up to 65535; 32-bit
+    floats must lie from 0 to 1. Of several frames the first is taken.
 
     Args:
         root: folder of a folder of images per class, or of such folders for the training, validation and test set.
@@ -89,73 +94,68 @@ def split_folder(folder: Path, selection: Selection) -> FileParts:
     Raises:
         InputError: the folder, a class in one of the parts or the images of a class are missing.
     """
-    layout = _layout(folder, selection)
-    names = _class_names(folder, layout, selection.classes)
-    pool = listed(layout["training"], names, remedy=REMEDY)
+    lister = Lister(str(folder))
+    layout = layout_of(folder, lister)
+    _refuse_needless(folder, layout, selection)
+    names = _chosen(folder, layout, selection.classes, lister)
+    pool = listed(layout["training"], names, remedy=REMEDY, lister=lister)
     if "test" in layout:
-        test = listed(layout["test"], names, remedy=REMEDY)
+        test = listed(layout["test"], names, remedy=REMEDY, lister=lister)
     else:
         fraction = selection.test_fraction or DEFAULT_TEST_FRACTION
         total = round(len(pool) * fraction)
         test, pool = held_out(pool, total, seed=TEST_SEED, names=names, option="test_fraction")
-    pool = _first_of_each(pool, selection.per_class, names)
+    used = _first_of_each(pool, selection.per_class, names)
+    for file in _rest(pool, used):
+        lister.left.add("beyond task.per_class", lister.relative(file.path))
     if "validation" in layout:
-        return FileParts(folder, names, pool, listed(layout["validation"], names, remedy=REMEDY), test)
-    validation, training = held_out(
-        pool, selection.validation, seed=selection.split_seed, names=names, option="validation"
-    )
-    return FileParts(folder, names, training, validation, test)
-
-
-def _layout(folder: Path, selection: Selection) -> dict[str, Path]:
-    """Return the folder of each part; a single folder is only ``training``."""
-    if not folder.is_dir():
-        raise InputError(f"task.root: there is no folder {folder}; give a folder of class folders of images")
-    train, test, val = (folder / part for part in ("train", "test", "val"))
-    if not train.is_dir():
-        return {"training": folder}
-    if not test.is_dir() and not val.is_dir():
-        raise InputError(
-            f"task.root: {folder} has train/ but neither test/ nor val/; add one, or give {train} to split it"
+        training, validation = used, listed(layout["validation"], names, remedy=REMEDY, lister=lister)
+    else:
+        validation, training = held_out(
+            used, selection.validation, seed=selection.split_seed, names=names, option="validation"
         )
-    if selection.test_fraction is not None:
+    origins = _origins(layout, selection)
+    return FileParts(folder, names, training, validation, test, origins=origins, left_out=lister.left.all())
+
+
+def _chosen(folder: Path, layout: Mapping[str, Path], first: int | None, lister: Lister) -> list[str]:
+    """Return the names of the classes that are used."""
+    names = class_names(folder, layout, lister)
+    if first is not None and first > len(names):
+        raise InputError(f"task.classes: {first} were asked for but {folder} has {len(names)}; give fewer")
+    for name in names[first:] if first is not None else ():
+        lister.left.add("beyond task.classes", name)
+    return names[:first]
+
+
+def _refuse_needless(folder: Path, layout: Mapping[str, Path], selection: Selection) -> None:
+    """Refuse options that ask for a part that the folder has already."""
+    if "test" in layout and selection.test_fraction is not None:
         raise InputError(
             f"task.test_fraction: {folder} has a test part of its own, {selection.test_fraction} does not apply; "
             "remove test_fraction"
         )
-    if test.is_dir() and val.is_dir() and selection.validation:
+    if "validation" in layout and selection.validation:
         raise InputError(
-            f"task.validation: {folder} has validation images of its own in val/, but {selection.validation} "
-            "were asked for; set it to 0"
+            f"task.validation: {folder} has validation images of its own in {layout['validation'].name}/, but"
+            f" {selection.validation} were asked for; set it to 0"
         )
-    if test.is_dir() and val.is_dir():
-        return {"training": train, "validation": val, "test": test}
-    return {"training": train, "test": test if test.is_dir() else val}
 
 
-def _class_names(folder: Path, layout: Mapping[str, Path], first: int | None) -> list[str]:
-    found = {part: _subfolders(where) for part, where in layout.items()}
-    names = found["training"]
-    for part, others in found.items():
-        different = sorted(set(names) ^ set(others))
-        if different:
-            raise InputError(
-                f"task.root: {layout['training']} and {layout[part]} hold different classes ('{different[0]}' is "
-                f"only in one, {len(different)} in all); make them the same"
-            )
-    if len(names) < 2:
-        raise InputError(
-            f"task.root: {folder} has {len(names)} class folders, at least 2 are needed; "
-            "give a folder of class folders of images"
-        )
-    if first is not None and first > len(names):
-        raise InputError(f"task.classes: {first} were asked for but {folder} has {len(names)}; give fewer")
-    return names[:first]
+def _origins(layout: Mapping[str, Path], selection: Selection) -> tuple[str, str, str]:
+    """Say where the training, the validation and the test part come from."""
+    if "test" not in layout:
+        fraction = selection.test_fraction or DEFAULT_TEST_FRACTION
+        return "", "task.validation", f"{fraction:g} of each class"
+    held = f"{layout['validation'].name}/" if "validation" in layout else "task.validation"
+    return f"{layout['training'].name}/", held, f"{layout['test'].name}/"
 
 
-def _subfolders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir())
+def _rest(files: Sequence[ImageFile], used: Sequence[ImageFile]) -> list[ImageFile]:
+    if len(files) == len(used):
+        return []
+    kept = {file.path for file in used}
+    return [file for file in files if file.path not in kept]
 
 
 def _first_of_each(files: list[ImageFile], count: int | None, names: Sequence[str]) -> list[ImageFile]:

@@ -11,9 +11,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from tskd_tune.errors import InputError
-from tskd_tune.tasks.base import TASKS, Task, TaskFacts
+from tskd_tune.tasks.base import TASKS, Task, TaskFacts, summary_of
 from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.summary import DataSummary
 
 COARSE = 4
 CONTRAST = 40.0
@@ -87,6 +88,10 @@ class SyntheticImages(ImageSource):
                 f"give at least {self._classes}"
             )
         return TaskFacts(self._classes, self._shape[0], self._shape[1], self._samples)
+
+    def summary(self) -> DataSummary:
+        """Repeat what was asked for."""
+        return summary_of(self.facts(), "synthetic images, made from task.data_seed")
 
     def read(self) -> ImageParts:
         """Make the images."""

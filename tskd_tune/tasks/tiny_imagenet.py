@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,11 @@ from tskd_tune.tasks.base import TASKS, Task
 from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.decoding import ImageFile
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
-from tskd_tune.tasks.image_files import FileImages, FileParts, few, found_file, held_out, listed
+from tskd_tune.tasks.image_files import FileImages, FileParts, few, found_file, held_out, listed, refuse_lost
 from tskd_tune.tasks.images import IMAGENET, Augmentation, Normalization
+from tskd_tune.tasks.listing import Lister
 from tskd_tune.tasks.splits import Fraction
+from tskd_tune.tasks.words import counted, first_few, shown
 
 Constants = Literal["tiny_imagenet", "imagenet", "measured"]
 
@@ -29,6 +31,7 @@ NORMALIZATIONS = {
 
 FOLDER = "tiny-imagenet-200"
 ARCHIVE = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+ANEW = f"unpack {ARCHIVE} anew"
 
 
 @TASKS.register("tiny_imagenet", source="Stanford CS231n 2015; its val/ is the test part, as its test/ has no labels")
@@ -85,30 +88,78 @@ def split_tiny_imagenet(folder: Path, selection: Selection) -> FileParts:
     Raises:
         InputError: a file or the images of a class are missing, or an annotation cannot be read.
     """
-    names = sorted(_lines(folder, "wnids.txt"))
-    pool = listed(folder / "train", names, remedy=f"unpack {ARCHIVE} anew")
+    names = _class_names(folder)
+    lister = Lister(str(folder))
+    if (folder / "train").is_dir():
+        lister.note_others(str(folder / "train"), names)
+    pool = listed(folder / "train", names, remedy=ANEW, lister=lister)
+    test = _annotated(folder, names, lister)
     validation, left = held_out(pool, selection.validation, seed=selection.split_seed, names=names, option="validation")
     training, unused = few(left, selection.fraction, names)
-    return FileParts(folder, names, training, validation, list(_annotated(folder, names)), unused)
+    return FileParts(
+        folder,
+        names,
+        training,
+        validation,
+        test,
+        unused,
+        origins=("train/", "task.validation", "val/"),
+        left_out=lister.left.all(),
+        titles=_titles(folder),
+    )
 
 
-def _annotated(folder: Path, names: Sequence[str]) -> Iterator[ImageFile]:
+def _class_names(folder: Path) -> list[str]:
+    names = sorted(_lines(folder, "wnids.txt"))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or len(names) < 2:
+        what = f"names {first_few(twice)} twice" if twice else f"names {counted(len(names), 'class')}, not at least 2"
+        raise InputError(f"task.root: {folder / 'wnids.txt'} {what}; {ANEW}")
+    return names
+
+
+def _titles(folder: Path) -> dict[str, str]:
+    """Return the first word for each class of ``words.txt``, where that file is there."""
+    if not (folder / "words.txt").is_file():
+        return {}
+    pairs = (line.partition("\t") for line in _lines(folder, "words.txt"))
+    return {name: words.split(",")[0].strip() for name, _, words in pairs if words}
+
+
+def _annotated(folder: Path, names: Sequence[str], lister: Lister) -> list[ImageFile]:
     """Look at every image of ``val/images`` that the annotations name: file, class and box, parted by tabs."""
+    file, images = folder / "val" / "val_annotations.txt", folder / "val" / "images"
+    classes = _classes_by_file(file, _lines(folder, "val/val_annotations.txt"), names)
+    there = set(lister.images(str(images))) if images.is_dir() else set()
+    for name in there - set(classes):
+        lister.left.add("no line in val_annotations.txt", f"val/images/{name}")
+    lost = [f"{shown(str(images / name))} cannot be read (No such file)" for name in classes if name not in there]
+    refuse_lost(lost)
+    return [found_file(str(images / name), label) for name, label in classes.items()]
+
+
+def _classes_by_file(file: Path, lines: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """Return the class of every annotated file, in the order of the lines."""
     labels = {name: label for label, name in enumerate(names)}
-    for line in _lines(folder, "val/val_annotations.txt"):
-        file, name, *_ = *line.split("\t"), ""
+    found: dict[str, int] = {}
+    for line in lines:
+        image, name, *_ = *line.split("\t"), ""
         if name not in labels:
             raise InputError(
-                f"task.root: {folder / 'val' / 'val_annotations.txt'} has the line {line!r}, which does not name a "
-                f"file and a class of wnids.txt; unpack {ARCHIVE} anew"
+                f"task.root: {file} has the line {line!r}, which does not name a file and a class of wnids.txt; {ANEW}"
             )
-        yield found_file(str(folder / "val" / "images" / file), labels[name])
+        if image in found:
+            raise InputError(f"task.root: {file} names {shown(image)} twice; {ANEW}")
+        found[image] = labels[name]
+    return found
 
 
 def _lines(folder: Path, name: str) -> list[str]:
     """Return the lines of one of the set's text files, without empty ones."""
     try:
         text = (folder / name).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"task.root: {folder / name} is no text file ({error}); {ANEW}") from error
     except OSError as error:
         raise InputError(
             f"task: tiny_imagenet is not in {folder.parent} ({folder / name} cannot be read: {error.strerror}); unpack "

@@ -1,0 +1,137 @@
+"""What an image file shows, as 8-bit RGB: deep gray levels are scaled, turned photographs are turned back."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+WHITE = (255, 255, 255, 255)
+DEEP = ("I", "F")
+"""Pillow's modes of 16- and 32-bit gray begin with these; 16-bit color is opened as its upper eight bits."""
+
+UNREADABLE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(struct.error, Image.DecompressionBombError),
+)
+"""What Pillow raises for files that are damaged, no images or too large."""
+
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by the value of the EXIF tag Orientation."""
+
+HEAD = 4096
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8"
+
+
+class Oddity(NamedTuple):
+    """What makes a file other than a plain 8-bit picture.
+
+    Attributes:
+        deep: whether it is gray of 16 or 32 bits.
+        changed: whether `as_seen` differs from a plain conversion to RGB, as it can for any of these and others.
+        frames: how many pictures it holds.
+    """
+
+    deep: bool
+    changed: bool
+    frames: int
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """Return the picture as 8-bit RGB, upright.
+
+    The EXIF orientation is applied. Transparent pixels show white. Gray of 16 bits, and of 32-bit integers up to
+    65535, becomes its upper eight bits. 32-bit floats from 0 to 1 become 0 to 255. Of several frames the first counts.
+
+    Raises:
+        ValueError: 32-bit values lie outside these ranges, so that nobody knows their scale.
+    """
+    image.load()  # which turns a TIFF by itself, and takes its tag away
+    turn = TURNS.get(_orientation(image))
+    if image.has_transparency_data:
+        clear = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, WHITE), clear)
+    elif image.mode == "F":
+        image = Image.fromarray(_from_floats(np.asarray(image)))
+    elif image.mode.startswith(DEEP):
+        image = Image.fromarray(_from_integers(np.asarray(image)))
+    return (image if turn is None else image.transpose(turn)).convert("RGB")
+
+
+def oddity(path: str) -> Oddity | None:
+    """Look at the head of a file; None for a plain picture, and for a file that cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            if _is_plain(file.read(HEAD)):
+                return None
+        with Image.open(path) as image:
+            deep = image.mode.startswith(DEEP)
+            turned = image.format != "TIFF" and _orientation(image) in TURNS
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: previews of the first
+            found = Oddity(deep, deep or turned or image.has_transparency_data, frames)
+    except UNREADABLE:
+        return None
+    return found if found.changed or found.frames > 1 else None
+
+
+def dimensions(path: str) -> tuple[int, int] | None:
+    """Return the width and height that a file's head tells, in pixels; None where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except UNREADABLE:
+        return None
+
+
+def brightest(path: str) -> int:
+    """Return the largest value of an image of deep gray integers; 0 for floats and for a file that cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return 0 if image.mode == "F" else int(np.asarray(image).max())
+    except UNREADABLE:
+        return 0
+
+
+def _is_plain(head: bytes) -> bool:
+    """Tell by the first bytes whether a file needs no closer look, as most do not."""
+    if head.startswith(PNG):
+        depth, color = head[24:25], head[25:26]
+        odd = color in (b"\x04", b"\x06") or (depth == b"\x10" and color == b"\0")
+        return not odd and not any(word in head for word in (b"tRNS", b"eXIf", b"acTL", b"tiff:Or"))
+    return head.startswith(JPEG) and b"Exif\0" not in head and b"ns.adobe.com/xap" not in head
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 where there is none or the tags cannot be read, which hurts no picture."""
+    try:
+        found: Any = image.getexif().get(ORIENTATION, 1)
+    except UNREADABLE:
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _from_integers(values: Any) -> Any:
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise ValueError(f"32-bit values from {low} to {high}: only 0 to 65535 is a known scale; convert it to 16 bits")
+    return (values >> 8).astype(np.uint8)
+
+
+def _from_floats(values: Any) -> Any:
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"32-bit floats from {low:g} to {high:g}: only 0 to 1 is a known scale; convert it to 8 bits")
+    return np.rint(values * 255).astype(np.uint8)

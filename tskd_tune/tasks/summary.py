@@ -1,0 +1,165 @@
+"""What a task takes its data for: classes, parts, sizes, and what it left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tskd_tune.tasks.words import counted, first_few, shown
+
+FIRST_CLASSES = 5
+MOST_EXAMPLES = 3
+MOST_REASONS = 8
+PARTS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files or folders that are not used.
+
+    Attributes:
+        why: the reason, such as ``hidden``.
+        count: how many there are; what lies in a folder that is left out is not counted.
+        examples: the first few.
+    """
+
+    why: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Width and height of the images in their files, in pixels, ordered by area; of `looked_at` files."""
+
+    smallest: tuple[int, int]
+    median: tuple[int, int]
+    largest: tuple[int, int]
+    looked_at: int
+
+    @classmethod
+    def of(cls, sizes: Sequence[tuple[int, int]]) -> Sizes | None:
+        """Return the smallest, median and largest of some sizes; None of none."""
+        if not sizes:
+            return None
+        ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+        return cls(ordered[0], ordered[len(ordered) // 2], ordered[-1], len(ordered))
+
+    def __str__(self) -> str:
+        """Return the sizes in words, ``20 x 20`` or ``20 x 20 to 640 x 480, median 320 x 240``."""
+        small, middle, large = (f"{width} x {height}" for width, height in (self.smallest, self.median, self.largest))
+        return small if small == large else f"{small} to {large}, median {middle}"
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a task takes its data for.
+
+    Attributes:
+        source: the data set, or the folder.
+        classes: the name of each class.
+        counts: the images of each class in all three parts; None where that is not known before the data is read.
+        samples: training, validation and test images.
+        origins: where each of the three parts comes from.
+        size: width and height that every image is brought to, in pixels.
+        sizes: the sizes of the files' images; None where they are not in files.
+        left_out: what is not used, by reason.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    counts: tuple[int, ...] | None
+    samples: tuple[int, int, int]
+    origins: tuple[str, str, str]
+    size: tuple[int, int]
+    sizes: Sizes | None = None
+    left_out: tuple[LeftOut, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """Return the summary as plain data."""
+        counts = self.counts or [None] * len(self.classes)
+        return {
+            "source": shown(self.source),
+            "classes": [{"name": shown(n), "images": c} for n, c in zip(self.classes, counts, strict=True)],
+            "parts": {
+                part: {"images": images, "from": shown(origin)}
+                for part, images, origin in zip(PARTS, self.samples, self.origins, strict=True)
+            },
+            "size": list(self.size),
+            "original_sizes": None if self.sizes is None else _plain_sizes(self.sizes),
+            "left_out": [
+                {"why": left.why, "count": left.count, "examples": [*map(shown, left.examples)]}
+                for left in self.left_out
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """Return the summary as lines of text, the first of them a heading."""
+        lines = [f"data: {shown(self.source)}", f"  {counted(len(self.classes), 'class')}: {self._few_classes()}"]
+        parts = [
+            f"{images} {part}{f' ({shown(origin)})' if images and origin else ''}"
+            for part, images, origin in zip(PARTS, self.samples, self.origins, strict=True)
+        ]
+        lines.append(f"  images: {', '.join(parts)}")
+        lines.append(f"  sizes: {self._words_on_sizes()}")
+        others = len(self.left_out) - MOST_REASONS
+        lines += [f"  left out, {left.why}: {left.count} ({_examples(left)})" for left in self.left_out[:MOST_REASONS]]
+        return [*lines, f"  left out, for other reasons: --json shows {others} more"] if others > 0 else lines
+
+    def _few_classes(self) -> str:
+        counts = self.counts
+        if counts is None:
+            return first_few(self.classes, FIRST_CLASSES)
+        named = [f"{shown(name)} ({count})" for name, count in zip(self.classes, counts, strict=True)]
+        if len(named) <= FIRST_CLASSES:
+            return ", ".join(named)
+        return f"{', '.join(named[:FIRST_CLASSES])} and {len(named) - FIRST_CLASSES} more, {_each(counts)}"
+
+    def _words_on_sizes(self) -> str:
+        used = f"{self.size[0]} x {self.size[1]}"
+        if self.sizes is None or str(self.sizes) == used:
+            return used
+        total = sum(self.samples)
+        sampled = f" ({self.sizes.looked_at} of {total} files looked at)" if self.sizes.looked_at < total else ""
+        return f"{self.sizes}{sampled}; used as {used}"
+
+
+@dataclass
+class Leftovers:
+    """Collects what is left out while folders are listed."""
+
+    found: dict[str, set[str]] = field(default_factory=dict)
+
+    def add(self, why: str, name: str) -> None:
+        """Note a file or folder, and why."""
+        self.found.setdefault(why, set()).add(name)
+
+    def all(self) -> tuple[LeftOut, ...]:
+        """Return what was found, by reason, in the order of names."""
+        return tuple(left_out(why, names) for why, names in sorted(self.found.items()))
+
+
+def left_out(why: str, names: Iterable[str]) -> LeftOut:
+    """Return what some names have in common, with the first of them as examples."""
+    ordered = sorted(names)
+    return LeftOut(why, len(ordered), tuple(ordered[:MOST_EXAMPLES]))
+
+
+def _examples(left: LeftOut) -> str:
+    more = [f"{left.count - len(left.examples)} more"] if left.count > len(left.examples) else []
+    return ", ".join([*map(shown, left.examples), *more])
+
+
+def _each(counts: Sequence[int]) -> str:
+    fewest, most = min(counts), max(counts)
+    return f"{fewest} each" if fewest == most else f"{fewest} to {most} each"
+
+
+def _plain_sizes(sizes: Sizes) -> dict[str, Any]:
+    return {
+        "smallest": list(sizes.smallest),
+        "median": list(sizes.median),
+        "largest": list(sizes.largest),
+        "looked_at": sizes.looked_at,
+    }
