@@ -13,10 +13,11 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile, verify
+from tskd_tune.experiment.data import verify_data
 from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.schema import AUTO
 from tskd_tune.experiment.teacher import check_weights, obtain, teacher_key
-from tskd_tune.records.news import Listener, News, row_news, teacher_news, teaching_news
+from tskd_tune.records.news import Listener, News, data_news, row_news, teacher_news, teaching_news
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.records.session import Identity, Session
@@ -88,6 +89,7 @@ def start(
         RunError: something failed, such as a loss that is not finite; the run can be resumed.
     """
     check(experiment)
+    _read_data(experiment, listener)
     folder = RunFolder.create(storage.absolute(), name, "train", experiment.plain(), expected=1, origin=origin)
     with folder.alone():
         return _run(experiment, folder, listener, track=track)
@@ -105,7 +107,14 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
     experiment = Experiment.read(folder.document())
     check(experiment)
     with folder.alone():
+        _read_data(experiment, listener)
         return _run(experiment, folder, listener, track=track)
+
+
+def _read_data(experiment: Experiment, listener: Listener) -> None:
+    """Read all data before anything is trained, and tell what is odd about it."""
+    for oddity in verify_data([experiment]):
+        listener(data_news(oddity))
 
 
 def label(experiment: Experiment) -> str:

@@ -43,7 +43,7 @@ SWEEP: dict[str, Any] = {
 }
 OPTIONS = {
     "init": {"--json"},
-    "check": {"--set", "--json"},
+    "check": {"--set", "--data", "--json"},
     "plan": {"--epochs", "--k", "--delta", "--set", "--json"},
     "train": {"--name", "--storage", "--set", "--no-wandb"},
     "sweep": {"--name", "--storage", "--set", "--no-wandb"},

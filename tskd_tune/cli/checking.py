@@ -14,10 +14,12 @@ from tskd_tune.cli.planning import facts, is_sweep
 from tskd_tune.cli.terminal import WRONG, complain, put_json, say, warn
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.data import summaries, verify_data
 from tskd_tune.reports.tables import duration
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.estimate import Estimate
 from tskd_tune.sweep.schema import Sweep
+from tskd_tune.tasks.summary import DataSummary
 
 MOST_ARMS = 20
 
@@ -31,6 +33,8 @@ class Findings:
         points: how many points are trained, and with which seeds.
         arms: the experiments by label: all of a grid, the corners of a search's space.
         left_out: a sentence for every control that adds no arm.
+        data: what the data of each task is taken for.
+        oddities: a sentence for all that is odd about the data; None where it was not read.
     """
 
     kind: str
@@ -38,17 +42,19 @@ class Findings:
     seeds: list[int]
     arms: dict[str, Experiment]
     cost: Estimate
-    left_out: Sequence[str] = ()
+    left_out: Sequence[str]
+    data: Sequence[DataSummary]
+    oddities: Sequence[str] | None
 
 
-def check(file: Path, settings: Sequence[str], *, as_json: bool) -> None:
-    """Check a file and tell what was found.
+def check(file: Path, settings: Sequence[str], *, data: bool = False, as_json: bool) -> None:
+    """Check a file, and all its data where that is asked for, and tell what was found.
 
     Raises:
         InputError: something is wrong, with a sentence for every mistake.
     """
     try:
-        found = find(file, settings)
+        found = find(file, settings, data=data)
     except InputError as error:
         if not as_json:
             raise
@@ -61,8 +67,8 @@ def check(file: Path, settings: Sequence[str], *, as_json: bool) -> None:
         _tell(file, found)
 
 
-def find(file: Path, settings: Sequence[str]) -> Findings:
-    """Check a sweep or an experiment, and estimate its cost.
+def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Findings:
+    """Check a sweep or an experiment, read its data where that is asked for, and estimate its cost.
 
     Raises:
         InputError: with a sentence for every mistake.
@@ -71,14 +77,16 @@ def find(file: Path, settings: Sequence[str]) -> Findings:
         experiment = local.read(file, settings)
         local.check(experiment)
         arms = {local.label(experiment): experiment}
-        return Findings("experiment", 1, [experiment.seed], arms, estimate.of_experiment(experiment))
+        about = summaries(arms.values()), verify_data(arms.values()) if data else None
+        return Findings("experiment", 1, [experiment.seed], arms, estimate.of_experiment(experiment), [], *about)
     sweep = Sweep.load(file, settings)
     problems = sweep.check()
     if problems:
         raise InputError("\n".join(problems))
     points, count = estimate.candidates(sweep)
     arms = {point.label: sweep.experiment_at(point) for point in points}
-    return Findings("sweep", count, sweep.all_seeds(), arms, estimate.of_sweep(sweep), sweep.derived.left_out)
+    about = summaries(arms.values()), verify_data(arms.values()) if data else None
+    return Findings("sweep", count, sweep.all_seeds(), arms, estimate.of_sweep(sweep), sweep.derived.left_out, *about)
 
 
 def _plain(found: Findings) -> dict[str, Any]:
@@ -95,6 +103,8 @@ def _plain(found: Findings) -> dict[str, Any]:
         "arms": arms,
         "left_out": list(found.left_out),
         "warnings": [{"sentence": sentence, "arms": of} for sentence, of in _warnings(found).items()],
+        "data": [summary.plain() for summary in found.data],
+        "data_warnings": None if found.oddities is None else list(found.oddities),
         "estimate": found.cost.plain(),
     }
 
@@ -113,6 +123,7 @@ def _tell(file: Path, found: Findings) -> None:
         say(f"  and {len(found.arms) - MOST_ARMS} more; --json shows all")
     for line in found.left_out:
         say(line)
+    _tell_data(found)
     if shared:
         say("not as the preset has it, in every arm:")
     for line in shared:
@@ -120,6 +131,17 @@ def _tell(file: Path, found: Findings) -> None:
     warn(f"{sentence} ({_few(of)})" for sentence, of in _warnings(found).items())
     say(cost_line(cost))
     say(cost.how)
+
+
+def _tell_data(found: Findings) -> None:
+    for summary in found.data:
+        for line in summary.lines():
+            say(line)
+    if found.oddities is None:
+        say("the data was not read; --data reads all of it")
+    else:
+        say("all data can be read")
+        warn(found.oddities)
 
 
 def cost_line(cost: Estimate) -> str:

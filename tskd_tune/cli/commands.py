@@ -130,11 +130,16 @@ def _init(
 
 @app.command("check", epilog="Example: tskd-tune check digits")
 @in_words
-def _check(file: File, settings: Settings = None, as_json: Json = False) -> None:
+def _check(
+    file: File,
+    settings: Settings = None,
+    data: Annotated[bool, typer.Option("--data", help="Read and decode all images of the task.")] = False,
+    as_json: Json = False,
+) -> None:
     """Check a sweep or an experiment without training it, and estimate runs, hours and disk."""
     from tskd_tune.cli import checking
 
-    checking.check(file, settings or [], as_json=as_json)
+    checking.check(file, settings or [], data=data, as_json=as_json)
 
 
 @app.command("plan", epilog="Example: tskd-tune plan --epochs 240 --k 3 --delta 5")

@@ -189,6 +189,10 @@ class Progress:
         weights = "trained here" if source == "auto" else source
         self._screen.note(f"teacher {name}: {facts['parameters']:,} parameters{measured} ({weights})")
 
+    def warn(self, line: str) -> None:
+        """Tell what is odd."""
+        self._screen.note(f"warning: {line}")
+
     def look(self, decision: str) -> None:
         """Hear what a declared look decided."""
         self._screen.note(decision)

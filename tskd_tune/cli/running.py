@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.terminal import interrupted, say, show, warn
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.data import summaries
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.news import News
 from tskd_tune.records.offline import offline_runs
@@ -40,6 +41,7 @@ def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     reviews = 0 if plan is None else len(plan.review_epochs)
     length = f"{experiment.training.epochs} epochs, {reviews} {'review' if reviews == 1 else 'reviews'}"
     say(f"{name}: {local.label(experiment)}, seed {experiment.seed}, {length}")
+    _say_data([experiment])
     warn(experiment.warnings())
 
     def work(progress: Progress) -> RunFolder:
@@ -62,6 +64,7 @@ def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs, {given.search.name}, {given.scheduler.name}")
     for line in given.derived.left_out:
         say(line)
+    _say_data(given.experiment_at(point) for point in given.space().corners())
 
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweep.run import start
@@ -210,6 +213,13 @@ def _resume_sweep(folder: RunFolder, track: bool) -> None:
     _work(work, Progress(trainings, epoch_count(given), finished=finished, done=done), folder.path)
 
 
+def _say_data(experiments: Iterable[Experiment]) -> None:
+    """Say what the data of each task is taken for."""
+    for summary in summaries(experiments):
+        for line in summary.lines():
+            say(line)
+
+
 def _work(work: Work, progress: Progress, path: Path) -> None:
     """Do the work under its progress; show what was found, also where something failed or was interrupted."""
     try:
@@ -258,6 +268,8 @@ def _hear(progress: Progress, news: News) -> None:
         progress.finished(news.arm, news.seed, news.epoch, news.epochs, metrics=news.metrics or {}, reason=news.reason)
     elif news.what == "look":
         progress.look(news.reason or "")
+    elif news.what == "data":
+        progress.warn(news.reason or "")
     else:
         progress.failed(news.arm, news.reason)
 

@@ -19,17 +19,18 @@ class News:
         what: ``teacher``: an epoch of a teacher's training; ``waiting``: another run trains this teacher now, and this
             run waits; ``ready``: a teacher, trained or verified; ``epoch``: an epoch of a student's training;
             ``finished``: a training has its row; ``failed``: a trial broke and will not be tried again; ``look``: a
-            declared look was taken, and decided to go on or to stop.
-        arm: the arm, or the teacher's name; empty for a look.
+            declared look was taken, and decided to go on or to stop; ``data``: something is odd about the data.
+        arm: the arm, or the teacher's name; empty for a look and for data.
         run: the trial; of a teacher its key, if it has one.
         seed: the training's seed; None for a teacher or a whole trial.
         epoch: the epoch that was trained.
         epochs: how many there are.
         metrics: what the epoch or the row shows; of a teacher its ``parameters`` and ``test_top1``.
-        reason: why it failed or was stopped; of a teacher where it comes from; of a look what was decided.
+        reason: why it failed or was stopped; of a teacher where it comes from; of a look what was decided; of
+            data what is odd.
     """
 
-    what: Literal["teacher", "waiting", "ready", "epoch", "finished", "failed", "look"]
+    what: Literal["teacher", "waiting", "ready", "epoch", "finished", "failed", "look", "data"]
     arm: str
     run: str | None = None
     seed: int | None = None
@@ -55,6 +56,11 @@ def teacher_news(teacher: TeacherFile) -> News:
     """Tell what a teacher is, once it was trained or verified."""
     facts = {"parameters": teacher.parameters, "test_top1": teacher.test_top1}
     return News("ready", teacher.name, teacher.key, metrics=facts, reason=teacher.source)
+
+
+def data_news(oddity: str) -> News:
+    """Tell what is odd about the data."""
+    return News("data", "", reason=oddity)
 
 
 def row_news(row: Row) -> News:

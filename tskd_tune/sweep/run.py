@@ -15,7 +15,8 @@ from ray.tune.error import TuneError
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.news import Listener
+from tskd_tune.experiment.data import verify_data
+from tskd_tune.records.news import Listener, data_news
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.teaching import noted
@@ -67,6 +68,7 @@ def start(
     if problems:
         raise InputError("\n".join(problems))
     sweep = sweep.resolved()
+    _read_data(sweep, listener)
     facts: Any = {"expected": _expected(sweep), "confirms": confirms, "origin": origin}
     folder = RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), **facts)
     try:
@@ -86,7 +88,9 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
     """
     folder = _sweep_folder(folder)
     with folder.alone():
-        return _run(Sweep.read(folder.document()), folder, listener, track=track)
+        sweep = Sweep.read(folder.document())
+        _read_data(sweep, listener)
+        return _run(sweep, folder, listener, track=track)
 
 
 def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: bool = True) -> RunFolder:
@@ -108,10 +112,17 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
         problems = sweep.check()
         if problems:
             raise InputError("\n".join(problems))
+        _read_data(sweep, listener)
         # A crash between the two leaves a run that is not whole, which `resume` puts in order.
         folder.expect(_expected(sweep))
         folder.replace_document(sweep.plain())
         return _run(sweep, folder, listener, track=track)
+
+
+def _read_data(sweep: Sweep, listener: Listener) -> None:
+    """Read all data before anything is trained, and tell what is odd about it."""
+    for oddity in verify_data(sweep.experiment_at(point) for point in sweep.space().corners()):
+        listener(data_news(oddity))
 
 
 def _sweep_folder(folder: RunFolder) -> RunFolder:

@@ -38,8 +38,8 @@ def doubles(
             one, other = (shown(name(file)) for file in pairs[0])
             classes = " with another class" if pairs[0][0].label != pairs[0][1].label else ""
             sentences.append(
-                f"task.root: the {first} part holds {len(pairs)} of the {counted(len(others), f'{second} image')} too,"
-                f" byte for byte, such as {other}, which is {one}{classes}; remove them from one part"
+                f"task.root: the {first} set holds {len(pairs)} of the {counted(len(others), f'{second} image')} too,"
+                f" byte for byte, such as {other}, which is {one}{classes}; remove them from one set"
             )
     return sentences
 

@@ -52,7 +52,7 @@ def _parts(folder: Path, names: Sequence[str]) -> dict[str, str]:
         called = [name for name in names if name.lower() in known]
         if len(called) > 1:
             raise InputError(
-                f"task.root: {shown(str(folder))} holds {_folders(called)}, which all name the {part} part; keep one of"
+                f"task.root: {shown(str(folder))} holds {_folders(called)}, which all name the {part} set; keep one of"
                 " them"
             )
         if called:
