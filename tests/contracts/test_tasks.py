@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -349,3 +350,20 @@ def test_the_fingerprint_changes_with_what_is_seen_but_for_the_batch_size(name: 
     for option, other in CASES[name].flips.items():
         changed = made(name, data, **other).fingerprint() != plain
         assert changed == (option != "batch_size"), option
+
+
+def test_the_summary_is_what_is_loaded(name: str, data: Path) -> None:
+    task = made(name, data)
+    assert isinstance(task, Classification)
+    found = task.summary()
+    loaded = [task._loaded(part).targets for part in ("training", "validation", "test")]
+    assert found.samples == tuple(len(targets) for targets in loaded)
+    assert len(found.classes) == task.facts().classes
+    if found.counts is not None:
+        assert list(found.counts) == torch.bincount(torch.cat(loaded), minlength=len(found.classes)).tolist()
+    assert "\n".join(found.lines()).isascii()
+    assert json.loads(json.dumps(found.plain()))["parts"]["training"]["images"] == found.samples[0]
+
+
+def test_sound_data_is_verified_without_a_word(name: str, data: Path) -> None:
+    assert list(made(name, data).verify()) == []

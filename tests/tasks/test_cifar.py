@@ -168,6 +168,30 @@ def test_a_broken_file_is_refused(small: Path) -> None:
         source("cifar100", small).read()
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_truncated_and_missing_files_are_all_named(name: str, small: Path) -> None:
+    dataset = getattr(torchvision.datasets, KNOWN[name].dataset)
+    folder = small / dataset.base_folder
+    first, test = dataset.train_list[0][0], dataset.test_list[0][0]
+    (folder / first).write_bytes((folder / first).read_bytes()[:50])
+    (folder / test).unlink()
+    task = build(name, root=str(small), download=False)
+    with pytest.raises(InputError, match=rf"{name} is not whole in .* \({test} missing and {first} damaged"):
+        task.verify()
+
+
+def test_damaged_names_are_found(small: Path) -> None:
+    (small / "cifar-10-batches-py" / "batches.meta").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"batches.meta damaged"):
+        build("cifar10", root=str(small), download=False).verify()
+
+
+def test_the_names_are_those_of_the_sets() -> None:
+    assert [len(names) for names in module.NAMES.values()] == [10, 100]
+    assert module.NAMES["cifar100"] == sorted(set(module.NAMES["cifar100"]))
+    assert build("cifar10").summary().classes[:2] == ("airplane", "automobile")
+
+
 def test_a_download_without_a_network_says_what_to_do(small: Path, tmp_path: Path) -> None:
     (small / "cifar-100-python" / "train").unlink()
     with pytest.raises(RunError, match=r"the download failed: .*; put cifar-100-python.tar.gz from http"):

@@ -91,3 +91,14 @@ def test_digits_are_not_mirrored_unless_asked() -> None:
     assert torch.equal(plain, images(flip=False))
     assert 500 < int(is_flipped.sum()) < 700
     assert torch.equal(torch.where(is_flipped.view(-1, 1, 1, 1), plain.flip(-1), plain), mirrored)
+
+
+def test_damaged_digits_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut() -> None:
+        raise EOFError("Compressed file ended")
+
+    monkeypatch.setattr("sklearn.datasets.load_digits", cut)
+    with pytest.raises(
+        InputError, match=r"digits in scikit-learn cannot be read .Compressed.*install scikit-learn anew"
+    ):
+        build("digits").verify()

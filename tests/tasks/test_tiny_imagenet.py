@@ -176,3 +176,51 @@ def test_an_annotation_that_names_no_class_is_shown(root: Path, line: str) -> No
         InputError, match=r"val_annotations.txt has the line '.*', which does not name a file and a class"
     ):
         build("tiny_imagenet", root=str(root)).facts()
+
+
+def test_images_that_are_missing_are_counted(root: Path) -> None:
+    for number in (1, 3, 4, 5):
+        (root / "tiny-imagenet-200" / "val" / "images" / f"val_{number}.JPEG").unlink()
+    with pytest.raises(InputError, match=r"val_1.JPEG cannot be read.*; .*val_4.JPEG.* .and 1 other file.; mend"):
+        build("tiny_imagenet", root=str(root)).facts()
+
+
+def test_names_in_another_case_are_missing(root: Path) -> None:
+    images = root / "tiny-imagenet-200" / "val" / "images"
+    (images / "val_3.JPEG").rename(images / "val_3.jpeg")
+    with pytest.raises(InputError, match=r"val_3.JPEG cannot be read"):
+        build("tiny_imagenet", root=str(root)).facts()
+
+
+def test_the_summary_names_classes_in_words_and_what_no_line_names(root: Path) -> None:
+    save(root / "tiny-imagenet-200" / "val" / "images" / "val_99.JPEG", 0, 0)
+    (root / "tiny-imagenet-200" / "train" / "n99999999").mkdir()
+    found = build("tiny_imagenet", root=str(root), fraction=0.5).summary()
+    assert found.classes[0] == "n01443537 goldfish"
+    assert found.origins == ("train/", "task.validation", "val/")
+    assert {left.why: left.count for left in found.left_out} == {
+        "no line in val_annotations.txt": 1,
+        "no class of the data set": 1,
+        "the ending .txt is no image's": 3,
+        "for task.fraction or task.valid_part": 9,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "val/val_annotations.txt",
+            f"val_0.JPEG\t{WNIDS[0]}\nval_0.JPEG\t{WNIDS[1]}\n".encode(),
+            "names val_0.JPEG twice",
+        ),
+        ("wnids.txt", f"{WNIDS[0]}\n{WNIDS[0]}\n".encode(), f"names {WNIDS[0]} twice"),
+        ("wnids.txt", b"", "names 0 classes, not at least 2"),
+        ("wnids.txt", b"\xff\xfe\x00", "wnids.txt is no text file"),
+        ("words.txt", b"\xff\xfe\x00", "words.txt is no text file"),
+    ],
+)
+def test_damaged_lists_are_sentences(root: Path, name: str, content: bytes, message: str) -> None:
+    (root / "tiny-imagenet-200" / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{message}.*unpack http"):
+        build("tiny_imagenet", root=str(root)).facts()

@@ -151,6 +151,7 @@ def confirm(
     say(f"{name}: confirms {folder.name}: {'; '.join(arms)}; {len(given.all_seeds())} seeds, {trainings} runs")
     for line in given.derived.left_out:
         say(line)
+    _say_data(given.experiment_at(point) for point in given.space().grid())
     if PAPER not in arms:
         say("the paper's setting is left out: it is a winner itself, or its first review would come too late")
     expected, rows = folder.state.expected, len(folder.rows())
