@@ -24,7 +24,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
 from tskd_tune.records.news import News
 from tskd_tune.records.results import Cost, Row, RunFolder
-from tskd_tune.sweep import estimate
+from tskd_tune.sweep import estimate, stopwatch
 from tskd_tune.sweep.extension import Addition
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.training.teachers import CACHE_VARIABLE
@@ -215,7 +215,7 @@ def test_a_wrong_plan_is_a_sentence(words: list[str], sentence: str, run: Callab
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the estimate take no time, and the scheduler, which is Ray's, not be made."""
     monkeypatch.setattr(Sweep, "scheduler_for", lambda self, space: None)
-    monkeypatch.setattr(estimate, "MOST_STEPS", 1)
+    monkeypatch.setattr(stopwatch, "MOST_STEPS", 1)
     monkeypatch.setattr(estimate, "MOST_POINTS", 2)
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from tskd_tune import documents
 from tskd_tune.cli import app
 from tskd_tune.experiment import assembly
-from tskd_tune.sweep import estimate
+from tskd_tune.sweep import estimate, stopwatch
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.tasks import TASKS, decoding
 
@@ -27,7 +27,7 @@ def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TSKD_TUNE_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Sweep, "scheduler_for", lambda self, space: None)
-    monkeypatch.setattr(estimate, "MOST_STEPS", 1)
+    monkeypatch.setattr(stopwatch, "MOST_STEPS", 1)
     monkeypatch.setattr(estimate, "MOST_POINTS", 1)
 
 

@@ -43,16 +43,17 @@ def image_folder(
 ) -> Task:
     """A folder of class folders of images, or of such folders named train, test and val.
 
-    Parts are known in any case, and as ``training/``, ``testing/``, ``valid/`` and ``validation/`` too. With ``train/``
-    and ``test/`` beside it, or ``val/`` where there is no ``test/``, that is the test part. With all three, ``val/`` is
-    the validation part, whole, and ``validation`` must stay 0. A single folder is split by a constant seed.
+    With ``train/`` and ``test/`` beside it, or ``val/`` where there is no ``test/``, that is the test set. With all
+    three, ``val/`` is the validation set, whole, and ``validation`` must stay 0. A single folder is split by a constant
+    seed.
 
     Hidden and tool-made files and folders are left out. Photographs are turned as their EXIF orientation says.
     Transparent pixels show white. 16-bit gray becomes its upper eight bits, as do 32-bit integers up to 65535; 32-bit
     floats must lie from 0 to 1. Of several frames the first is taken.
 
     Args:
-        root: folder of a folder of images per class, or of such folders for the training, validation and test set.
+        root: folder of a folder of images per class, or of such folders in ``train``, ``val`` and ``test``; these names
+            count in any case, and so do ``training``, ``valid``, ``validation`` and ``testing``.
         size: height and width, in pixels, that every image is brought to: its middle square, scaled.
         batch_size: images in a training batch.
         validation: number of training images held out as the validation set, in proportion to the classes.
