@@ -422,7 +422,14 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return folder
 
     def start(
-        sweep: Sweep, name: str, storage: Path, listener: Any, *, track: bool, confirms: str | None = None
+        sweep: Sweep,
+        name: str,
+        storage: Path,
+        listener: Any,
+        *,
+        track: bool,
+        confirms: str | None = None,
+        origin: Any = None,
     ) -> RunFolder:
         given.append((sweep, name, storage, track, *([confirms] if confirms else [])))
         return work(RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), expected=4), listener)
