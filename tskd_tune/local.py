@@ -12,11 +12,12 @@ from pathlib import Path
 from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import TeacherFile, verify
+from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.data import verify_data
 from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.schema import AUTO
 from tskd_tune.experiment.teacher import check_weights, obtain, teacher_key
+from tskd_tune.experiment.verification import verify
 from tskd_tune.records.news import Listener, News, data_news, row_news, teacher_news, teaching_news
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import Row, RunFolder

@@ -11,8 +11,9 @@ import torchvision
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import build, verify
+from tskd_tune.experiment.assembly import build
 from tskd_tune.experiment.teacher import check_weights, is_ready, obtain
+from tskd_tune.experiment.verification import verify
 from tskd_tune.networks.weights import read_state
 from tskd_tune.training.teachers import TeacherCache
 

@@ -10,8 +10,8 @@ from tskd_tune.distillers.at import AT
 from tskd_tune.distillers.base import DISTILLERS, Need
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import verify
 from tskd_tune.experiment.presets import PRESETS
+from tskd_tune.experiment.verification import verify
 from tskd_tune.networks.cifar_resnet import CifarResNet
 from tskd_tune.registry import Entry
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import build_teacher, task_of, verify
+from tskd_tune.experiment.assembly import build_teacher, task_of
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
+from tskd_tune.experiment.verification import verify
 from tskd_tune.networks.weights import read_state
 from tskd_tune.sweep.teachers import distinct, key_of
 from tskd_tune.training import teachers

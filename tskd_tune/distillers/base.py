@@ -35,10 +35,12 @@ class Distiller(nn.Module, ABC):
     Attributes:
         needs: what it reads; with nothing in it the teacher does not run for its sake.
         task_weight: the weight of the task's own loss beside it (Hinton's 0.1, knowledge adjustment's 0).
+        smallest_batch: the fewest images of a batch that it learns something from.
     """
 
     needs: frozenset[Need] = frozenset()
     task_weight: float = 1.0
+    smallest_batch: int = 1
 
     @classmethod
     def needs_with(cls, **options: Any) -> frozenset[Need]:

@@ -41,6 +41,7 @@ class Combined(Distiller):
         super().__init__()
         self.needs = self.needs_with(parts=parts)
         self.parts = nn.ModuleDict({label: DISTILLERS.make(part, probe) for label, part in parts.items()})
+        self.smallest_batch = max(part.smallest_batch for part in self._parts())
         self.task_weight = min(part.task_weight for part in self._parts()) if task_weight is None else task_weight
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:

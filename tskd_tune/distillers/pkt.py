@@ -24,6 +24,7 @@ class PKT(Distiller):
     """
 
     needs = frozenset({Need.EMBEDDING})
+    smallest_batch = 2
 
     def __init__(self, probe: Probe | None = None, *, weight: NonNegativeFloat = 30000.0) -> None:
         """Set the loss's weight.

@@ -57,6 +57,7 @@ class ReviewKD(Distiller):
     """
 
     needs = frozenset({Need.FEATURES, Need.PREACTIVATIONS, Need.EMBEDDING})
+    smallest_batch = 2
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class RKD(Distiller):
     """
 
     needs = frozenset({Need.EMBEDDING})
+    smallest_batch = 3
 
     def __init__(
         self,

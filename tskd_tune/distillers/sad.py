@@ -58,6 +58,7 @@ class SAD(Distiller):
     """
 
     needs = frozenset({Need.FEATURES, Need.LOGITS})
+    smallest_batch = 2
 
     @classmethod
     def needs_with(cls, **options: Any) -> frozenset[Need]:

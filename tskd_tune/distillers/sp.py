@@ -23,6 +23,7 @@ class SP(Distiller):
     """
 
     needs = frozenset({Need.FEATURES})
+    smallest_batch = 2
 
     def __init__(self, probe: Probe, *, weight: NonNegativeFloat = 3000.0) -> None:
         """Set the loss's weight.

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from tskd_tune.distillers import DISTILLERS, needs_of
+from tskd_tune.distillers import DISTILLERS
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import InputError
-from tskd_tune.experiment.schema import AUTO, Experiment, Review
+from tskd_tune.experiment.schema import Experiment, Review
 from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite, build_extractors
 from tskd_tune.method.memory import Frozen, Memory
 from tskd_tune.method.review import ReviewLoss
@@ -33,7 +32,7 @@ from tskd_tune.output import Probe
 from tskd_tune.registry import Component
 from tskd_tune.tasks import TASKS
 from tskd_tune.tasks.base import Task, TaskFacts
-from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod, method_needs
+from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod
 from tskd_tune.training.replay import Replay, State, read_trajectory
 from tskd_tune.training.reviewing import ExtractorTraining, Reviewing
 from tskd_tune.training.streams import initialization
@@ -115,7 +114,7 @@ def assemble(
     """
     facts = task.facts()
     student = student_network(experiment, facts)
-    probe = _probe(student, teacher, facts, targets)
+    probe = probe_of(student, teacher, facts, targets)
     with initialization(experiment.seed, "distiller"):
         distiller: Distiller = DISTILLERS.make(experiment.distiller, probe)
     review = None
@@ -189,7 +188,8 @@ def teacher_network(experiment: Experiment, facts: TaskFacts) -> Network:
         return NETWORKS.make(experiment.teacher, facts.classes, facts.channels)
 
 
-def _probe(student: Network, teacher: Network | None, facts: TaskFacts, targets: Tensor) -> Probe:
+def probe_of(student: Network, teacher: Network | None, facts: TaskFacts, targets: Tensor) -> Probe:
+    """Find the shapes of both networks, which a distiller and a review are built from."""
     shapes = student.probe(facts.channels, facts.size)
     return Probe(
         student=shapes,
@@ -227,7 +227,7 @@ def _teaching(experiment: Experiment, teacher: Network | None, distiller: Distil
 def _reviewing(experiment: Experiment, review: Review, probe: Probe, facts: TaskFacts) -> Reviewing:
     def fresh_loss(*numbers: int) -> ReviewLoss:
         with initialization(experiment.seed, "extractor", *numbers):
-            return _review_loss(review, probe)
+            return review_loss(review, probe)
 
     def fresh_extractors(epoch: int) -> Mapping[str, Tensor]:
         return fresh_loss(epoch).state_dict()
@@ -255,7 +255,8 @@ def _replacement(experiment: Experiment, review: Review, facts: TaskFacts) -> Ca
     return untrained
 
 
-def _review_loss(review: Review, probe: Probe) -> ReviewLoss:
+def review_loss(review: Review, probe: Probe) -> ReviewLoss:
+    """Build the loss of a review, with extractors as torch's generator makes them."""
     taps = Taps(probe.student, probe.teacher, **review.taps.options())
     sequence = review.knowledge_sequence()
 
@@ -271,41 +272,3 @@ def _review_loss(review: Review, probe: Probe) -> ReviewLoss:
         reduction=review.reduction,
         tap_reduction=review.tap_reduction,
     )
-
-
-def verify(experiment: Experiment) -> None:
-    """Build every part on the laptop, without data or weights: what does not fit together is found here.
-
-    Raises:
-        InputError: the task's files are missing, a part does not fit another, or nothing would be measured.
-    """
-    task = task_of(experiment)
-    facts = task.facts()
-    if experiment.evaluation.test == "never" and not facts.samples[1]:
-        raise InputError(
-            "evaluation.test: is 'never' and no validation part is held out, so that nothing would be measured; set"
-            " task.validation to a number of training images, or read the test part"
-        )
-    teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None
-    _refuse_unmet(experiment, teacher)
-    targets = torch.arange(facts.samples[0]) % facts.classes
-    assemble(experiment, task, teacher, targets)
-    if teacher is not None and _has_a_method(experiment):
-        assemble_teacher(experiment, task, targets)
-
-
-def _has_a_method(experiment: Experiment) -> bool:
-    """Tell whether the teacher is trained by more than its task."""
-    teacher = experiment.teacher
-    return teacher is not None and teacher.weights == AUTO and bool(method_needs(teacher.training.method))
-
-
-def _refuse_unmet(experiment: Experiment, teacher: Network | None) -> None:
-    """Refuse a distiller that reads what the teacher does not have; every network has the rest of what can be read."""
-    needs = needs_of(experiment.distiller)
-    if teacher is not None and Need.BATCH_NORMS in needs and not teacher.stage_norms():
-        assert experiment.teacher is not None
-        raise InputError(
-            f"distiller: '{experiment.distiller.name}' reads the teacher's batch norms, but"
-            f" '{experiment.teacher.name}' has none; choose another teacher or distiller"
-        )

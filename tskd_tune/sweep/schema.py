@@ -23,9 +23,10 @@ from pydantic import (
 from tskd_tune import documents
 from tskd_tune.errors import InputError, did_you_mean, sentences
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import task_of, verify
+from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.teacher import check_weights
+from tskd_tune.experiment.verification import verify
 from tskd_tune.places import Places
 from tskd_tune.registry import Component, Options
 from tskd_tune.sweep.controls import ControlsOption, Derived, derive

@@ -16,7 +16,7 @@ from torch import Tensor
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.output import Batch, Output, exact
 from tskd_tune.tasks.base import Part, Task, TaskFacts, summary_of
-from tskd_tune.tasks.images import Augmentation, Normalization, ResidentImages, batch_bounds
+from tskd_tune.tasks.images import Augmentation, Normalization, ResidentImages, batch_count
 from tskd_tune.tasks.summary import DataSummary
 
 
@@ -135,7 +135,7 @@ class Classification(Task):
 
     def train_steps(self) -> int:
         """Return the number of batches of one epoch."""
-        return len(batch_bounds(self.facts().samples[0], self._batch_size))
+        return batch_count(self.facts().samples[0], self._batch_size)
 
     def criterion(self, student: Output, batch: Batch) -> Tensor:
         """Return the cross-entropy of the logits, the mean over the batch, in float32 at least."""

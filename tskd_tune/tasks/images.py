@@ -87,6 +87,12 @@ def batch_bounds(samples: int, batch_size: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
+def batch_count(samples: int, batch_size: int) -> int:
+    """Return how many batches `batch_bounds` cuts, without cutting them."""
+    count = -(-samples // batch_size)
+    return count - 1 if count > 1 and samples % batch_size == 1 else count
+
+
 class ResidentImages:
     """Images and their classes on a device.
 

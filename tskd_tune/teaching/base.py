@@ -56,10 +56,12 @@ class TeacherMethod(nn.Module, ABC):
     Attributes:
         needs: what it reads; with nothing in it, it is not called.
         task_weight: the weight of the task's own loss beside it.
+        smallest_batch: the fewest images of a batch that it learns something from.
     """
 
     needs: frozenset[Need] = frozenset()
     task_weight: float = 1.0
+    smallest_batch: int = 1
 
     @abstractmethod
     def forward(self, network: Output, above: Output | None, batch: Batch) -> Mapping[str, Tensor]:

@@ -1,0 +1,93 @@
+"""What does not fit together is found on the laptop, before data are read or anything is trained."""
+
+from __future__ import annotations
+
+import torch
+
+from tskd_tune.distillers import needs_of
+from tskd_tune.distillers.base import Need
+from tskd_tune.errors import InputError, TskdTuneError, reason
+from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
+from tskd_tune.experiment.footprint import batch_of, refuse_absurd
+from tskd_tune.experiment.schema import AUTO, Experiment
+from tskd_tune.networks.base import Network
+from tskd_tune.output import Batch
+from tskd_tune.tasks.base import Task, TaskFacts
+from tskd_tune.teaching import method_needs
+from tskd_tune.training.streams import generator
+from tskd_tune.training.trainer import Trainer
+
+# Batch norm in training learns nothing from one value a channel, which one image of one pixel is.
+FEWEST_SAMPLES = 2
+
+
+def verify(experiment: Experiment) -> None:
+    """Build every part without data or weights, and try a step where a batch is as small as one image.
+
+    Raises:
+        InputError: the task's files are missing, a part does not fit another or into the memory, a batch is too small,
+            or nothing would be measured.
+    """
+    task = task_of(experiment)
+    facts = task.facts()
+    if experiment.evaluation.test == "never" and not facts.samples[1]:
+        raise InputError(
+            "evaluation.test: is 'never' and no validation part is held out, so that nothing would be measured; set"
+            " task.validation to a number of training images, or read the test part"
+        )
+    refuse_absurd(experiment, task)
+    teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None
+    _refuse_unmet(experiment, teacher)
+    targets = torch.arange(facts.samples[0]) % facts.classes
+    trainer = assemble(experiment, task, teacher, targets)
+    _refuse_small_batches(experiment, task, trainer, f"distiller '{experiment.distiller.name}'")
+    recipe = experiment.teacher if teacher is not None else None
+    if recipe is not None and recipe.weights == AUTO:
+        method = recipe.training.method
+        if method_needs(method) or batch_of(task) < FEWEST_SAMPLES:
+            trainer = assemble_teacher(experiment, task, targets)
+            _refuse_small_batches(experiment, task, trainer, f"teacher's method '{method.name}'")
+
+
+def _refuse_small_batches(experiment: Experiment, task: Task, trainer: Trainer, method: str) -> None:
+    """Refuse batches that a component learns nothing from, or breaks on."""
+    size = batch_of(task)
+    images = f"a batch has {size} image{'' if size == 1 else 's'}"
+    least = trainer.distiller.smallest_batch
+    if size < least:
+        raise InputError(
+            f"task.batch_size: {images}, but the {method} compares at least {least} images of a batch; raise"
+            " task.batch_size, or choose another method"
+        )
+    if size >= FEWEST_SAMPLES:
+        return
+    try:
+        _step(experiment, trainer, task.facts(), size)
+    except TskdTuneError:
+        raise
+    except Exception as error:  # such as batch norm of a single value
+        raise InputError(
+            f"task.batch_size: {images}, and a step of training fails on it ({reason(error)}); raise task.batch_size"
+        ) from error
+
+
+def _step(experiment: Experiment, trainer: Trainer, facts: TaskFacts, size: int) -> None:
+    """Take one step on random images, on a trainer that is thrown away."""
+    with torch.random.fork_rng():
+        images = torch.randn(size, facts.channels, facts.size, facts.size).to(trainer.execution.device)
+        indices = torch.arange(size, device=trainer.execution.device)
+        trainer.student.train()
+        trainer.distiller.train()
+        trainer.distiller.begin_epoch(0, generator(experiment.seed, "distiller", 0))
+        trainer.step(Batch(images, indices % facts.classes, indices), 0, 0, review=False)
+
+
+def _refuse_unmet(experiment: Experiment, teacher: Network | None) -> None:
+    """Refuse a distiller that reads what the teacher does not have; every network has the rest of what can be read."""
+    needs = needs_of(experiment.distiller)
+    if teacher is not None and Need.BATCH_NORMS in needs and not teacher.stage_norms():
+        assert experiment.teacher is not None
+        raise InputError(
+            f"distiller: '{experiment.distiller.name}' reads the teacher's batch norms, but"
+            f" '{experiment.teacher.name}' has none; choose another teacher or distiller"
+        )
