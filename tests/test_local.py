@@ -147,6 +147,30 @@ def test_a_training_that_is_cut_off_ends_with_the_same_student(
     assert (folder.path / "report.html").exists()
 
 
+def test_a_damaged_checkpoint_begins_the_training_anew_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start("whole", tmp_path)
+    epochs: list[int] = []
+
+    def break_off(news: News) -> None:
+        epochs.append(news.epoch)
+        if news.what == "epoch" and news.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start("cut", tmp_path, break_off)
+    folder = RunFolder.open(tmp_path / "cut")
+    saved = folder.trial_path(local.RUN) / local.CHECKPOINT
+    content = saved.read_bytes()
+    saved.write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
+    with pytest.warns(UserWarning, match="no readable checkpoint, it is damaged: .*; the training begins anew"):
+        local.resume(folder, ignore, track=False)
+    first, second = (read_state(run.student_path(local.RUN, 1)).state for run in (whole, folder))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert [line["epoch"] for line in folder.history(local.RUN)] == list(range(7))
+
+
 def test_a_teacher_that_is_cut_off_is_trained_again(
     unbroken: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,41 @@ def test_a_trial_goes_on_from_the_newest_whole_checkpoint_where_the_noted_one_is
     assert fresh.step()["epoch"] == 0
 
 
+def test_a_damaged_checkpoint_is_passed_over_for_an_older_whole_one(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(review=None), [1])
+    for number in range(2):
+        one.step()
+        (tmp_path / f"checkpoint_{number:06d}").mkdir()
+        one.save_checkpoint(str(tmp_path / f"checkpoint_{number:06d}"))
+    last = one.step()
+    newest = tmp_path / "checkpoint_000001" / "state-seed1.pt"
+    content = newest.read_bytes()
+    newest.write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
+
+    again = trial(tiny(review=None), [1])
+    again.restore(Checkpoint(str(newest.parent)))
+    assert again.iteration == 1
+    again.step()
+    assert again.step()["val_loss"] == last["val_loss"]
+
+
+@pytest.mark.parametrize("content", [b"", b"something else"])
+def test_a_damaged_teacher_of_this_machine_is_replaced_by_the_one_that_the_sweep_sent(
+    tiny: Tiny, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = tiny()
+    teacher = obtain(experiment, TeacherCache(tmp_path / "driver"), lambda record: None)
+    key = key_of(experiment)
+    assert teacher is not None and teacher.path is not None and key is not None
+    sent = teacher.path.read_bytes()
+    monkeypatch.setenv("TSKD_TUNE_CACHE", str(tmp_path / "worker"))
+    kept = TeacherCache().path(str(teacher.key))
+    for path in (teacher.path, kept):
+        path.write_bytes(content)
+    trial(experiment, [1], Shipped("sweep", None, "val_top1", "max", {key: (teacher, sent)}), teacher=key)
+    assert kept.read_bytes() == sent
+
+
 def test_a_process_is_used_again_for_another_trial(tiny: Tiny) -> None:
     one = trial(tiny(), [1])
     one.step()

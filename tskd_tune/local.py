@@ -6,6 +6,7 @@ off anywhere goes on at the end of its last whole epoch, and ends with the same 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -149,7 +150,13 @@ def _session(experiment: Experiment, teacher: TeacherFile | None, folder: RunFol
     session = Session(experiment, teacher, Identity(RUN, arm), tracker)
     saved = folder.trial_path(RUN) / CHECKPOINT
     if saved.exists():
-        session.load_state_dict(checkpoint.load(saved))
+        try:
+            state = checkpoint.load(saved)
+        except RunError as error:
+            problem = str(error).partition("; ")[0]
+            warnings.warn(f"{problem}; the training begins anew, as a seed gives the same one again", stacklevel=2)
+        else:
+            session.load_state_dict(state)
     return session
 
 

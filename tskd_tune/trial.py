@@ -21,6 +21,7 @@ from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.teacher import obtain
+from tskd_tune.files import write_whole
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.records.tracking import Place, WandbTracker
 from tskd_tune.training import checkpoint
@@ -142,15 +143,16 @@ class SweepTrial(tune.Trainable):
         self._iteration = max(len(session.trainer.history) for session in self.sessions)
 
     def restore(self, checkpoint_path: Any) -> None:
-        """Go back to a checkpoint, or to the newest whole one beside it if it is gone.
+        """Go back to a checkpoint, or to the newest whole one beside it if it is gone or damaged.
 
         A driver that is killed may have replaced a checkpoint without noting the new one. An epoch can be trained
         twice, so going on from any checkpoint ends where the unbroken run ends; without any the trial starts anew.
         """
         named = Path(getattr(checkpoint_path, "checkpoint", checkpoint_path).path)
         if named.exists():
-            super().restore(checkpoint_path)
-            return
+            with suppress(RunError):
+                super().restore(checkpoint_path)
+                return
         for other in sorted(named.parent.glob("checkpoint_*"), reverse=True):
             with suppress(RunError):
                 self.load_checkpoint(other)
@@ -195,14 +197,17 @@ class SweepTrial(tune.Trainable):
             return obtain(experiment, TeacherCache(), progress=lambda record: None)
         teacher, content = self.shipped.teachers[given.teacher]
         assert teacher.path is not None and teacher.key is not None
-        if teacher.path.exists():
+        if _holds(teacher.path, content):
             return teacher
         path = TeacherCache().path(teacher.key)
-        if not path.exists():
-            whole = path.with_suffix(f".{os.getpid()}.part")
-            whole.write_bytes(content)
-            whole.replace(path)
+        if not _holds(path, content):
+            write_whole(path, content)
         return replace(teacher, path=path)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Tell whether a file is there and has this content; one that is damaged, or was changed, has not."""
+    return path.is_file() and path.read_bytes() == content
 
 
 def _next_record(session: Session) -> dict[str, Any] | None:

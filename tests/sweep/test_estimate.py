@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tskd_tune import documents, local
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import task_of
+from tskd_tune.experiment.assembly import task_of, teacher_network
 from tskd_tune.method.memory import Frozen
+from tskd_tune.networks.weights import write_state
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.disk import OF_PAGE, Sizes, of_teacher, of_training
 from tskd_tune.sweep.schema import Sweep
@@ -115,6 +116,11 @@ def test_losses_that_are_not_finite_do_not_matter(tiny: Read, clock: Clock) -> N
     assert estimate.of_experiment(wild, clock=clock).hours * 3600 == pytest.approx(6 * STEPS * GENERAL + 56 * IMAGE)
 
 
+def keep_a_teacher(experiment: Experiment) -> None:
+    network = teacher_network(experiment, task_of(experiment).facts())
+    write_state(estimate.TeacherCache().path(estimate.teacher_key(experiment)), network, facts={})
+
+
 def test_a_teacher_that_is_missing_is_counted(
     tiny: Read, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,8 +128,7 @@ def test_a_teacher_that_is_missing_is_counted(
     experiment = tiny(teacher={"training": {"epochs": 5}})
     missing = estimate.of_experiment(experiment, clock=clock)
     assert (missing.teachers, missing.teacher_hours * 3600) == (1, pytest.approx(5 * STEPS * GENERAL + 48 * IMAGE))
-    key = estimate.teacher_key(experiment)
-    estimate.TeacherCache().path(key).write_bytes(b"")
+    keep_a_teacher(experiment)
     ready = estimate.of_experiment(experiment, clock=clock)
     assert ready.teachers == 0 and ready.hours == pytest.approx(missing.hours - missing.teacher_hours)
 
@@ -134,7 +139,7 @@ def test_a_teacher_of_another_kind_is_a_training_too(
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     plain = {"training": {"epochs": 5}}
-    estimate.TeacherCache().path(estimate.teacher_key(tiny(teacher=plain))).write_bytes(b"")
+    keep_a_teacher(tiny(teacher=plain))
     found = estimate.of_experiment(tiny(teacher=documents.merge(plain, over)), clock=clock)
     assert (found.teachers, found.teacher_hours * 3600) == (1, pytest.approx(5 * STEPS * GENERAL + 48 * IMAGE))
 

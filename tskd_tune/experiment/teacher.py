@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
 
-from tskd_tune.errors import InputError
+from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment.assembly import TeacherFile, build_teacher, task_of, teacher_network, trajectory
 from tskd_tune.experiment.schema import AUTO, UNTRAINED, Experiment, Student
 from tskd_tune.method.memory import Frozen
@@ -19,7 +20,7 @@ from tskd_tune.networks.weights import load_into, read_state, write_state
 from tskd_tune.teaching import Need, method_needs
 from tskd_tune.training import checkpoint
 from tskd_tune.training.replay import snapshot_epochs
-from tskd_tune.training.teachers import Progress, TeacherCache, digest, parameter_count
+from tskd_tune.training.teachers import Check, Progress, TeacherCache, digest, parameter_count
 
 # Options of a student that its network does not have, and a teacher therefore neither.
 OF_STUDENTS = frozenset(Student.model_fields) - {"name"}
@@ -56,10 +57,25 @@ def _of_some(experiment: Experiment) -> dict[str, Any]:
 
 
 def is_ready(experiment: Experiment, cache: TeacherCache) -> bool:
-    """Tell whether the experiment's teacher, if it needs one, can be read at once."""
-    if not experiment.needs_teacher or experiment.teacher is None or experiment.teacher.weights != AUTO:
-        return True
-    return cache.path(teacher_key(experiment)).exists()
+    """Tell whether the experiment's teacher, if one is trained for it, is in the cache and whole."""
+    return not trains_a_teacher(experiment) or cache.usable(teacher_key(experiment), _check(experiment))
+
+
+def trains_a_teacher(experiment: Experiment) -> bool:
+    """Tell whether the experiment needs a teacher that is trained for it, or was."""
+    return experiment.needs_teacher and experiment.teacher is not None and experiment.teacher.weights == AUTO
+
+
+def _check(experiment: Experiment) -> Check:
+    """Return what refuses a kept teacher that is damaged or of another network than the experiment's."""
+    assert experiment.teacher is not None
+    name = experiment.teacher.name
+
+    def check(path: Path) -> None:
+        load_into(teacher_network(experiment, task_of(experiment).facts()), path, name=name)
+        trajectory(experiment, path)
+
+    return check
 
 
 def obtain(experiment: Experiment, cache: TeacherCache, progress: Progress) -> TeacherFile | None:
@@ -86,7 +102,14 @@ def obtain(experiment: Experiment, cache: TeacherCache, progress: Progress) -> T
     method = json.dumps(teacher.training.method.plain())
     facts = {"name": teacher.name, "experiment": json.dumps(plain.plain()), "method": method}
     kept = [] if teacher.replay is None else snapshot_epochs(teacher.training.epochs, teacher.replay)
-    path = cache.obtain(key, lambda: build_teacher(experiment), progress, facts, kept)
+    path = cache.obtain(
+        key,
+        lambda: build_teacher(experiment),
+        progress,
+        facts=facts,
+        check=_check(experiment),
+        snapshots=kept,
+    )
     network = teacher_network(experiment, task_of(experiment).facts())
     accuracy = read_state(path).accuracy
     return TeacherFile(teacher.name, AUTO, path, key, parameter_count(network), accuracy)
@@ -101,7 +124,7 @@ def _given(experiment: Experiment, cache: TeacherCache) -> Path:
     key = digest({"network": teacher.name, **teacher.options(), **identity(teacher.weights)})
     path = cache.path(key)
     with FileLock(cache.folder / f"{key}.lock"):
-        if not path.exists():
+        if not cache.usable(key, _check(experiment)):
             network = teacher_network(experiment, task_of(experiment).facts())
             load_published(network, teacher.weights, name=teacher.name)
             write_state(path, network, facts={"name": teacher.name, "weights": teacher.weights})
@@ -125,8 +148,12 @@ def _verified(experiment: Experiment, path: Path, cache: TeacherCache) -> Teache
 def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> float | None:
     """Measure a given teacher on the test part once; the figure is kept for the trials that follow."""
     if memo.exists():
-        kept: float | None = checkpoint.load(memo)["test_top1"]
-        return kept
+        try:
+            kept: float | None = checkpoint.load(memo)["test_top1"]
+        except (RunError, KeyError):
+            warnings.warn(f"{memo}: the kept accuracy is damaged; the teacher is measured anew", stacklevel=2)
+        else:
+            return kept
     execution = experiment.training.execution()
     task = task_of(experiment)
     task.load(execution.device)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
-from tskd_tune.experiment.teacher import is_ready, teacher_key
+from tskd_tune.experiment.teacher import is_ready, teacher_key, trains_a_teacher
 from tskd_tune.sweep.disk import OF_PAGE, Sizes, of_teacher, of_training, sizes
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.space import Point
@@ -260,8 +260,8 @@ def _pace(experiment: Experiment, budget: float, clock: Clock) -> Pace:
 def _without_teacher(experiments: Iterable[Experiment]) -> list[Experiment]:
     """Return one experiment for every teacher that the cache does not hold."""
     cache = TeacherCache()
-    missing = {teacher_key(experiment): experiment for experiment in experiments if not is_ready(experiment, cache)}
-    return list(missing.values())
+    needed = {teacher_key(experiment): experiment for experiment in experiments if trains_a_teacher(experiment)}
+    return [experiment for experiment in needed.values() if not is_ready(experiment, cache)]
 
 
 def _teacher_seconds(experiment: Experiment, budget: float, clock: Clock) -> float:

@@ -17,6 +17,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.schema import AUTO, UNTRAINED
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
+from tskd_tune.files import write_whole
 from tskd_tune.records.news import Listener, teacher_news, teaching_news
 from tskd_tune.training.teachers import TeacherCache
 
@@ -83,8 +84,8 @@ def _remotely(key: str, experiment: Experiment, resources: Mapping[str, float], 
     teacher, content = last
     assert teacher.key is not None
     path = TeacherCache().path(teacher.key)
-    if not path.exists():
-        path.write_bytes(content)
+    if not path.exists() or path.read_bytes() != content:
+        write_whole(path, content)
     return teacher, content
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import platformdirs
 from filelock import FileLock, Timeout
 
-from tskd_tune.errors import InputError
+from tskd_tune.errors import InputError, RunError
 from tskd_tune.networks.base import Network
 from tskd_tune.networks.weights import write_state
 from tskd_tune.paths import whole_path
@@ -31,6 +32,7 @@ TEACHER_VERSION = 1
 SAVE_SECONDS = 30.0
 # None: another process trains the teacher, and this one waits.
 Progress = Callable[[Record | None], None]
+Check = Callable[[Path], object]
 
 
 def cache_folder() -> Path:
@@ -70,39 +72,61 @@ class TeacherCache:
         """Return where the teacher of a key is, or will be."""
         return self.folder / f"{key}.pth"
 
+    def usable(self, key: str, check: Check) -> bool:
+        """Tell whether the teacher of a key is there and whole; of one that is damaged there is a warning.
+
+        Args:
+            key: the digest of all that it depends on.
+            check: raises `InputError` for a file that cannot teach.
+        """
+        path = self.path(key)
+        if not path.exists():
+            return False
+        try:
+            check(path)
+        except InputError as error:
+            problem = str(error).removeprefix(f"teacher: {path}: ").partition("; ")[0]
+            warnings.warn(f"{path}: cannot be used ({problem}); the teacher is made anew", stacklevel=2)
+            return False
+        return True
+
     def obtain(
         self,
         key: str,
         trainer: Callable[[], Trainer],
         progress: Progress,
+        *,
         facts: Mapping[str, Any],
+        check: Check,
         snapshots: Collection[int] = (),
     ) -> Path:
-        """Return the file of a teacher, training it first if nobody has; others wait meanwhile.
+        """Return the file of a teacher, training it first if nobody has or its file is damaged; others wait meanwhile.
 
         Args:
             key: the digest of all that it depends on.
             trainer: makes its training.
             progress: hears the record of every epoch, and None where another process trains it now.
             facts: what its file says of it.
+            check: raises `InputError` for a file that cannot teach.
             snapshots: the epochs, from 0, at whose end it is also kept as it then is, for a replay.
         """
         path = self.path(key)
-        if not path.exists():
+        if not self.usable(key, check):
             with _alone(self.folder / f"{key}.lock", progress):
-                if not path.exists():
-                    self._train(path, trainer(), progress, facts, snapshots)
+                if not self.usable(key, check):
+                    self._train(path, trainer, progress, facts, snapshots)
         return path
 
     def _train(
-        self, path: Path, trainer: Trainer, progress: Progress, facts: Mapping[str, Any], snapshots: Collection[int]
+        self,
+        path: Path,
+        make: Callable[[], Trainer],
+        progress: Progress,
+        facts: Mapping[str, Any],
+        snapshots: Collection[int],
     ) -> None:
         halfway = path.with_suffix(".halfway")
-        trajectory: list[State] = []
-        if halfway.exists():
-            state = checkpoint.load(halfway)
-            trajectory = state.get(TRAJECTORY, [])
-            trainer.load_state_dict(state)
+        trainer, trajectory = _begun(make, halfway)
         saved = time.monotonic()
         while not trainer.finished:
             record = trainer.epoch()
@@ -115,6 +139,21 @@ class TeacherCache:
         past = {TRAJECTORY: trajectory} if snapshots else {}
         write_state(path, trainer.student, facts={**facts, **past, **_accuracy(trainer.history[-1])})
         halfway.unlink(missing_ok=True)
+
+
+def _begun(make: Callable[[], Trainer], halfway: Path) -> tuple[Trainer, list[State]]:
+    """Return a teacher's training as it was saved halfway, or from its beginning, with its snapshots until there."""
+    trainer = make()
+    if not halfway.exists():
+        return trainer, []
+    try:
+        state = checkpoint.load(halfway)
+        trainer.load_state_dict(state)
+    except (RunError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        problem = str(error).removeprefix(f"{halfway}: ").partition("; ")[0].partition("\n")[0]
+        warnings.warn(f"{halfway}: {problem}; the training of the teacher begins anew", stacklevel=2)
+        return make(), []
+    return trainer, state.get(TRAJECTORY, [])
 
 
 @contextmanager
