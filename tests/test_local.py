@@ -222,6 +222,7 @@ class Tracking:
 
     def __init__(self, folder: Path, **identity: Any) -> None:
         self.folder, self.identity, self.calls = folder, identity, []
+        self.warning: str | None = None
         self.made.append(self)
 
     def start(self, config: dict[str, Any]) -> None:

@@ -24,7 +24,8 @@ from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.records.teaching import noted
-from tskd_tune.records.tracking import WandbTracker
+from tskd_tune.records.tracking import Place, WandbTracker
+from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.space import SearchSpace
 from tskd_tune.training import checkpoint
@@ -91,6 +92,7 @@ def start(
         RunError: something failed, such as a loss that is not finite; the run can be resumed.
     """
     check(experiment)
+    refuse(Place(), track=track)
     _read_data(experiment, listener)
     folder = RunFolder.create(storage.absolute(), name, "train", experiment.plain(), expected=1, origin=origin)
     with folder.alone():
@@ -108,6 +110,7 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
         raise InputError(f"{folder.path}: is a sweep, not a single training; `tskd-tune resume` knows both")
     experiment = Experiment.read(folder.document())
     check(experiment)
+    refuse(Place(), track=track)
     with folder.alone():
         _read_data(experiment, listener)
         return _run(experiment, folder, listener, track=track)
@@ -170,6 +173,7 @@ def _train(session: Session, folder: RunFolder, listener: Listener) -> Row:
             listener(_of_student(session.experiment, record))
     if session.failure is None:
         session.write_student(folder.student_path(RUN, session.experiment.seed))
+    session.close()  # before its row, which says what became of the tracking
     row = session.row()
     folder.add_row(row)
     listener(row_news(row))

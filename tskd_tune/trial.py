@@ -23,7 +23,7 @@ from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.files import write_whole
 from tskd_tune.records.session import Identity, Session
-from tskd_tune.records.tracking import Place, WandbTracker
+from tskd_tune.records.tracking import Connection, Place, WandbTracker
 from tskd_tune.training import checkpoint
 from tskd_tune.training.teachers import TeacherCache
 
@@ -67,6 +67,8 @@ class Shipped:
         folder: the run's folder, for W&B's offline files; None tracks nothing.
         teachers: key -> the teacher and the content of its file, for machines that do not share a cache.
         place: where W&B runs go.
+        key: what tells this sweep's W&B runs from those of any other.
+        connection: what one look at W&B's server found.
     """
 
     sweep: str
@@ -75,6 +77,8 @@ class Shipped:
     mode: str
     teachers: Mapping[str, tuple[TeacherFile, bytes]]
     place: Place = field(default_factory=Place)
+    key: str | None = None
+    connection: Connection | None = None
 
 
 class SweepTrial(tune.Trainable):
@@ -107,9 +111,12 @@ class SweepTrial(tune.Trainable):
         self._begin()
         records = [record for session in self.sessions if (record := _next_record(session)) is not None]
         failures = [session.failure for session in self.sessions if session.failure]
+        done = bool(failures) or all(session.finished for session in self.sessions)
+        if done:  # so that the rows say what became of the tracking
+            for session in self.sessions:
+                session.close()
         stopped = "another seed of its trial failed" if failures else None
         rows = [session.row(stopped) for session in self.sessions]
-        done = bool(failures) or all(session.finished for session in self.sessions)
         result: dict[str, Any] = {
             "epoch": max(len(session.trainer.history) for session in self.sessions) - 1,
             "epochs": self.sessions[0].experiment.training.epochs,
@@ -188,6 +195,8 @@ class SweepTrial(tune.Trainable):
                 seed=seed,
                 arm=given.arm,
                 place=self.shipped.place,
+                key=self.shipped.key,
+                connection=self.shipped.connection,
             )
         identity = Identity(given.run, given.arm, given.point)
         return Session(experiment, self._teacher(given, experiment), identity, tracker)

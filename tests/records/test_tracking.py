@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +16,8 @@ import pytest
 import wandb
 
 from tskd_tune.records import tracking
+from tskd_tune.records.offline import offline_runs
+from tskd_tune.records.results import RunFolder
 from tskd_tune.records.tracking import PHASES, Place, WandbTracker, run_id
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
@@ -23,7 +27,7 @@ LEET = Path(sys.executable).with_name("wandb")
 
 
 def a_tracker(folder, seed=1, deadline=20.0, **changes):
-    names = {"sweep": "first", "run": "t0", "arm": "tskd", "job_type": "sweep"} | changes
+    names = {"sweep": "first", "key": "first", "run": "t0", "arm": "tskd", "job_type": "sweep"} | changes
     return WandbTracker(folder, seed=seed, deadline=deadline, **names)
 
 
@@ -95,7 +99,7 @@ def test_a_server_that_is_away_leaves_offline_files_within_the_deadline(tmp_path
     assert time.perf_counter() - begun < 5.5
     assert "the server http://127.0.0.1:9 is away" in tracker.warning
     assert "Connection refused" in tracker.warning
-    assert "wandb sync" in tracker.warning
+    assert "tskd-tune sync" in tracker.warning
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     assert [item["loss"] for item in items(inspected(folder))] == [1.0]
     assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -158,8 +162,8 @@ def test_what_raises_ends_the_tracking_with_one_sentence(tmp_path, fake, caplog,
         tracker.finish({})
     assert len(asked) == 1
     assert len(caplog.records) == 1
-    assert "run first-t0-seed1: tracking of this run ended" in tracker.warning
-    assert tracker.warning == caplog.records[0].getMessage()
+    assert "W&B: tracking of this run ended" in tracker.warning
+    assert f"{tracker.warning} (run first-t0-seed1)" == caplog.records[0].getMessage()
     tracker.log(3, {"loss": 1.0})
     tracker.finish({})
     assert len(caplog.records) == 1
@@ -241,7 +245,7 @@ def test_a_server_that_refuses_leaves_offline_files_under_an_id_of_their_own(tmp
     tracker.finish({})
     assert [named["id"] for named in asked] == ["first-t0-seed1", "first-t0-seed1-offline"]
     assert run.lines == [{"loss": 1.0, "epoch": 0}]
-    assert "the server refused it (out of order)" in tracker.warning
+    assert "the server refused the run (out of order)" in tracker.warning
 
 
 def test_the_environment_decides_mode_and_project(tmp_path, fake, monkeypatch):
@@ -264,6 +268,77 @@ def test_the_sweep_names_project_and_entity_where_the_environment_does_not(tmp_p
     began(a_tracker(tmp_path, place=place))
     assert [(named["project"], named["entity"]) for named in asked] == [("theirs", "lab"), ("mine", "me")]
     assert Place.of({}) == Place(None, None)
+
+
+def a_state(folder, **facts):
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps(facts))
+    return folder
+
+
+def the_id(folder, sweep="first"):
+    return WandbTracker(folder, sweep=sweep, run="0", seed=1, arm="kd").identity["id"]
+
+
+def test_ids_are_unique_to_the_run_and_stay_with_it(tmp_path):
+    one, other = (RunFolder.create(tmp_path / root, "first", "sweep", {}) for root in ("a", "b"))
+    assert the_id(one.path).startswith("first-")
+    assert the_id(one.path) != the_id(other.path)
+    moved = one.path.rename(tmp_path / "elsewhere")
+    assert the_id(moved, "elsewhere") == the_id(RunFolder.open(moved).path) == run_id(str(one.state.id), "0", 1)
+    chinese = [RunFolder.create(tmp_path, name, "sweep", {}).path for name in ("温度", "特征")]
+    assert len({the_id(path, path.name) for path in chinese}) == 2
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", the_id(path, path.name)) for path in chinese)
+
+
+def test_a_folder_of_an_earlier_version_keeps_its_ids_and_one_without_records_goes_by_its_path(tmp_path):
+    assert the_id(a_state(tmp_path / "old", format=1)) == "first-0-seed1"
+    assert the_id(Path("/a/runs/first")) == the_id(Path("/a/runs/first")) != the_id(Path("/b/runs/first"))
+
+
+def test_what_the_environment_says_of_one_run_names_no_training(tmp_path, fake, monkeypatch):
+    asked = fake(lambda **named: FakeRun(), api_key=KEY)
+    for name in tracking.OWN_NAMES:
+        monkeypatch.setenv(name, "mine")
+    for seed in (1, 2):
+        began(a_tracker(tmp_path, seed))
+    assert [named["id"] for named in asked] == ["first-t0-seed1", "first-t0-seed2"]
+    assert not any(name in os.environ for name in tracking.OWN_NAMES)
+
+
+def test_the_rest_of_an_online_run_that_fails_midway_is_kept_offline_for_a_sync(tmp_path, fake):
+    online, offline = FakeRun(), FakeRun()
+    online.dir = str(tmp_path / "wandb" / "run-20260101_000000-first-t0-seed1" / "files")
+    Path(online.dir).mkdir(parents=True)
+    asked = fake(lambda **named: offline if named.get("mode") else online, api_key=KEY)
+    tracker = a_tracker(tmp_path)
+    tracker.start({"student": "resnet8"})
+    tracker.log(0, {"loss": 2.0})
+    while not online.lines:
+        time.sleep(0.01)
+    online.calls["log"] = raising
+    for epoch in (1, 2):
+        tracker.log(epoch, {"loss": 1.0})
+    tracker.finish({"cost_seconds": 3.0})
+    assert [line["epoch"] for line in online.lines] == [0]
+    assert [line["epoch"] for line in offline.lines] == [1, 2]
+    assert offline.summary == {"cost_seconds": 3.0}
+    assert [named["id"] for named in asked] == ["first-t0-seed1", "first-t0-seed1-offline"]
+    assert "the server stopped taking this run (RuntimeError: out of order)" in tracker.warning
+    assert [one.id for one in offline_runs(tmp_path)] == ["first-t0-seed1"], "what the server lacks is sent by a sync"
+
+
+def test_one_look_at_the_server_serves_all_runs(tmp_path, fake, monkeypatch):
+    asked = fake(lambda **named: FakeRun(), api_key=KEY)
+    monkeypatch.setattr(tracking.urllib.request, "urlopen", lambda url, timeout: raising())
+    away = tracking.Connection("the server is away; it")
+    trackers = [a_tracker(tmp_path, seed, connection=away) for seed in (1, 2)]
+    for tracker in trackers:
+        began(tracker)
+    assert [named["mode"] for named in asked] == ["offline", "offline"]
+    assert {tracker.warning for tracker in trackers} == {f"W&B: {away.warning}"}
+    began(a_tracker(tmp_path, 3, connection=tracking.Connection(None)))
+    assert "mode" not in asked[2]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def a_run(tmp_path: Path) -> Callable[..., RunFolder]:
             more = {"review_loss": 0.1} if row.experiment["review"] else {}
             lines = [{"seed": row.seed, "epoch": epoch, "loss": 1.0, "val_top1": 50.0, **more} for epoch in range(3)]
             folder.append_history(row.run, lines)
-        return folder
+        return RunFolder(folder.path, folder.state.model_copy(update={"id": "first"}))
 
     return make
 

@@ -15,6 +15,8 @@ from tskd_tune.cli.terminal import WRONG, complain, put_json, say, warn
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries, verify_data
+from tskd_tune.records.tracking import Place
+from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.reports.tables import duration
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.estimate import Estimate
@@ -76,6 +78,7 @@ def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Findings
     if not is_sweep(file):
         experiment = local.read(file, settings)
         local.check(experiment)
+        refuse(Place())
         arms = {local.label(experiment): experiment}
         about = summaries(arms.values()), verify_data(arms.values()) if data else None
         return Findings("experiment", 1, [experiment.seed], arms, estimate.of_experiment(experiment), [], *about)
@@ -83,6 +86,7 @@ def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Findings
     problems = sweep.check()
     if problems:
         raise InputError("\n".join(problems))
+    refuse(Place(**sweep.wandb.plain()))
     points, count = estimate.candidates(sweep)
     arms = {point.label: sweep.experiment_at(point) for point in points}
     about = summaries(arms.values()), verify_data(arms.values()) if data else None

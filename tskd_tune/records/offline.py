@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tskd_tune.records.tracking import UNSENT
+
 # W&B's client retries for ever; where nothing moves for so many seconds, the server is taken to be gone.
 STALL: Final = 120.0
 # What W&B says of a file that a training still writes, or that a crash cut off.
@@ -36,8 +38,8 @@ class OfflineRun:
 
     @property
     def id(self) -> str:
-        """The id of the run: what follows ``offline-run-<day>_<time>-`` in the folder's name."""
-        return self.path.name.split("-", 3)[-1]
+        """The id of the run: what follows ``run-<day>_<time>-`` in the folder's name."""
+        return self.path.name.removeprefix("offline-").split("-", 2)[-1]
 
     @property
     def uploaded(self) -> bool:
@@ -67,8 +69,10 @@ class Upload:
 
 
 def offline_runs(folder: Path) -> list[OfflineRun]:
-    """Return the offline W&B runs of a run's folder, the oldest first."""
-    return [OfflineRun(path) for path in sorted((folder / "wandb").glob("offline-run-*")) if path.is_dir()]
+    """Return the W&B runs of a run's folder of which the server has not everything, the oldest first."""
+    kept = sorted((folder / "wandb").glob("offline-run-*"))
+    unsent = sorted(path.parent for path in (folder / "wandb").glob(f"run-*/{UNSENT}"))
+    return [OfflineRun(path) for path in [*kept, *unsent] if path.is_dir()]
 
 
 def upload(

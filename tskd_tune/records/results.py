@@ -6,6 +6,7 @@ The layout is drawn in ``docs/architecture.md``; its version is `FORMAT`.
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -164,6 +165,7 @@ class State(Record):
 
     format: Literal[1] = FORMAT
     kind: Kind
+    id: str | None = None
     created: str
     expected: int | None = None
     confirms: str | None = None
@@ -203,6 +205,7 @@ class RunFolder:
         asked = origin or Origin()
         state = State(
             kind=kind,
+            id=_fresh_id(name),
             created=now(),
             expected=expected,
             confirms=confirms,
@@ -410,6 +413,12 @@ class RunFolder:
             return Row.model_validate(record)
         except ValidationError as error:
             raise RunError(f"{where}: is not a row: {'; '.join(sentences(error))}") from error
+
+
+def _fresh_id(name: str) -> str:
+    """Return what tells a run from every other, in plain characters: its name, as far as it has such, and chance."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:64]
+    return "-".join(part for part in (plain, uuid4().hex[:8]) if part)
 
 
 def now() -> str:

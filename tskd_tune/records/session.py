@@ -53,6 +53,7 @@ class Session:
         self.failure: str | None = None
         self._teacher = teacher
         self._tracker = tracker
+        self._closed = False
         self._started = now()
         self.trainer = build(experiment, teacher)
         if torch.cuda.is_available():
@@ -81,8 +82,9 @@ class Session:
         return self.trainer.finished or self.failure is not None
 
     def close(self) -> None:
-        """End the tracking; every file that it leaves is complete."""
-        if self._tracker is not None:
+        """End the tracking, once; every file that it leaves is complete."""
+        if self._tracker is not None and not self._closed:
+            self._closed = True
             row = self.row()
             summary = {"status": row.status, **row.metrics, "cost": row.cost.plain()}
             self._tracker.finish(summary, failed=self.failure is not None)
@@ -110,7 +112,7 @@ class Session:
             teacher=self._teacher_record(),
             preset=self.experiment.preset,
             deviations=self.experiment.deviations(),
-            warnings=[*self.experiment.warnings(), *_review_warnings(history)],
+            warnings=[*self.experiment.warnings(), *_review_warnings(history), *self._tracker_warnings()],
             started=self._started,
             finished=now(),
             experiment=self.experiment.plain(),
@@ -132,6 +134,9 @@ class Session:
         self.trainer.load_state_dict(state["trainer"])
         self._started = state["started"]
         self.failure = state["failure"]
+
+    def _tracker_warnings(self) -> list[str]:
+        return [self._tracker.warning] if self._tracker is not None and self._tracker.warning else []
 
     def _cost(self, history: Sequence[Mapping[str, Any]]) -> Cost:
         trained = sum(record["seconds"] for record in history)

@@ -6,6 +6,8 @@ its deadline, ends the tracking of that run with one sentence, and training goes
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import netrc
 import os
@@ -15,6 +17,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -25,10 +28,30 @@ logger = logging.getLogger(__name__)
 PROJECT: Final = "tskd-tune"
 PHASES: Final = {"general": 0, "memorize": 1, "review": 2, "memorize+review": 3}
 ID_LENGTH: Final = 128
+# Variables that name one run: each training has names of its own, so they are taken out of the way.
+OWN_NAMES: Final = (
+    "WANDB_RUN_ID",
+    "WANDB_NAME",
+    "WANDB_RUN_GROUP",
+    "WANDB_RUN_NAME",
+    "WANDB_JOB_TYPE",
+    "WANDB_RESUME",
+    "WANDB_RESUME_FROM",
+    "WANDB_FORK_FROM",
+    "WANDB_SWEEP_ID",
+)
+# A file in the folder of an online run of which the server did not get everything.
+UNSENT: Final = "unsent"
 
 
 class Tracker(Protocol):
-    """Where the numbers of one training, one seed of one point, are sent as they come."""
+    """Where the numbers of one training, one seed of one point, are sent as they come.
+
+    Attributes:
+        warning: the sentence that says what of it went wrong, or None.
+    """
+
+    warning: str | None
 
     def start(self, config: Mapping[str, Any]) -> None:
         """Begin, or go on after a resume, with what is known of the run as plain data."""
@@ -61,6 +84,29 @@ class Place:
         return known.entity or self.entity
 
 
+@dataclass(frozen=True)
+class Connection:
+    """What one look at W&B's server found, for all runs of a sweep.
+
+    Attributes:
+        offline: None where runs go to the server; else why they stay offline, empty where nobody asked for a server.
+    """
+
+    offline: str | None
+
+    @classmethod
+    def probe(cls, patience: float = 5.0) -> Connection:
+        """Look once, for at most so many seconds."""
+        if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
+            return cls("")  # W&B takes seconds to import
+        return cls(_why_offline(account(), patience))
+
+    @property
+    def warning(self) -> str | None:
+        """The sentence for whoever asked for a server; None where there is nothing to say."""
+        return _kept_offline(self.offline) if self.offline else None
+
+
 class WandbTracker:
     """One W&B run; several may be open in one process.
 
@@ -82,14 +128,30 @@ class WandbTracker:
         place: Place = Place(),
         job_type: str = "train",
         deadline: float = 20.0,
+        key: str | None = None,
+        connection: Connection | None = None,
     ) -> None:
-        """Name a run; ``deadline`` bounds, in seconds, both reaching the server and finishing."""
+        """Name a run.
+
+        Args:
+            folder: the run's folder, which holds W&B's files.
+            sweep: the name of the sweep.
+            run: the trial.
+            seed: the seed.
+            arm: the arm.
+            place: project and entity of the sweep's file.
+            job_type: W&B's word for the kind of the run.
+            deadline: seconds that reaching the server and finishing may take, each.
+            key: what tells this sweep from every other (see `run_key`); None reads it from the folder.
+            connection: what a look at the server found; None looks when the run starts.
+        """
+        suffix = f", seed {seed}"
         self.identity: dict[str, Any] = {
             "dir": str(folder),
             "resume": "allow",
             "reinit": "create_new",
-            "id": run_id(sweep, run, seed),
-            "name": f"{arm}, seed {seed}",
+            "id": run_id(run_key(folder, sweep) if key is None else key, run, seed),
+            "name": f"{arm[: ID_LENGTH - len(suffix)]}{suffix}",
             "group": arm[:ID_LENGTH],
             "job_type": job_type,
         }
@@ -97,6 +159,9 @@ class WandbTracker:
         self.place = place
         self.deadline = deadline
         self.warning: str | None = None
+        self._connection = connection
+        self._facts: dict[str, Any] = {}
+        self._online = False
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._wandb_run: Any = None
@@ -142,28 +207,57 @@ class WandbTracker:
             try:
                 job()
             except (Exception, SystemExit) as error:
-                self._give_up(f"{type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}"
+                if not (self._online and self._goes_on_offline(job, reason)):
+                    self._give_up(reason)
+
+    def _goes_on_offline(self, job: Callable[[], None], reason: str) -> bool:
+        """Keep the rest of an online run that failed in an offline one, beginning with what failed."""
+        self._online = False
+        self._mark_unsent()
+        self.identity["id"] += "-offline"
+        try:
+            self._open(offline=True)
+            job()
+        except (Exception, SystemExit):
+            return False
+        self._say(f"the server stopped taking this run ({reason}), so the rest is kept offline; `tskd-tune sync` it")
+        return True
 
     def _begin(self, facts: dict[str, Any]) -> None:
-        import wandb  # here, because it takes seconds and a disabled tracker needs none of it
-
-        self._wandb_run = self._init(wandb, facts, account())
-        self._wandb_run.define_metric("*", step_metric="epoch")
-
-    def _init(self, wandb: Any, facts: dict[str, Any], known: Any) -> Any:
-        where = {"project": self.place.project_in(known), "entity": self.place.entity_in(known)}
-        common = {**where, "config": facts, "settings": self._settings(wandb)}
-        reason = _why_offline(known, self.deadline / 4)
-        if reason is None:
+        self._facts = facts
+        for name in OWN_NAMES:
+            os.environ.pop(name, None)
+        connection = self._connection or Connection(_why_offline(account(), self.deadline / 4))
+        if connection.offline is None:
             try:
-                return wandb.init(**common, **self.identity)
+                self._open(offline=False)
+                self._online = True
+                return
             except Exception as error:
                 # The service keeps the id of a run that the server refused, so the offline one needs its own.
-                reason = f"the server refused it ({_first_line(error)}), so it"
+                self._say(_kept_offline(f"the server refused the run ({_first_line(error)}), so it"))
                 self.identity["id"] += "-offline"
-        if reason:
-            self._say(f"{reason} is kept offline; `wandb sync` it later")
-        return wandb.init(**common, **self.identity, mode="offline")
+        elif connection.offline:
+            self._say(_kept_offline(connection.offline))
+        self._open(offline=True)
+
+    def _open(self, *, offline: bool) -> None:
+        import wandb  # here, because it takes seconds and a disabled tracker needs none of it
+
+        known = account()
+        where = {"project": self.place.project_in(known), "entity": self.place.entity_in(known)}
+        mode: dict[str, Any] = {"mode": "offline"} if offline else {}
+        common = {**where, "config": self._facts, "settings": self._settings(wandb)}
+        self._wandb_run = wandb.init(**common, **self.identity, **mode)
+        self._wandb_run.define_metric("*", step_metric="epoch")
+
+    def _mark_unsent(self) -> None:
+        """Leave word in the folder of an online run that its file has more than the server."""
+        files = getattr(self._wandb_run, "dir", None)
+        with suppress(OSError):
+            if files:
+                (Path(files).parent / UNSENT).touch()
 
     def _settings(self, wandb: Any) -> Any:
         return wandb.Settings(
@@ -192,11 +286,14 @@ class WandbTracker:
 
     def _give_up(self, reason: str) -> None:
         self._off = True
+        if self._online:
+            self._mark_unsent()
         self._say(f"tracking of this run ended ({reason}); training goes on, the run's rows and history are complete")
 
     def _say(self, what: str) -> None:
-        self.warning = f"W&B, run {self.identity['id']}: {what}"
-        logger.warning(self.warning)
+        """Keep the sentence, which is alike for all runs with the same trouble, and log it with the run."""
+        self.warning = f"W&B: {what}"
+        logger.warning("%s (run %s)", self.warning, self.identity["id"])
 
 
 def account() -> Any:
@@ -206,9 +303,26 @@ def account() -> Any:
     return wandb.setup(settings=wandb.Settings(silent=True)).settings
 
 
-def run_id(sweep: str, run: str, seed: int) -> str:
-    """Return the id of a W&B run: a function of sweep, trial and seed, in the characters that W&B allows."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{sweep}-{run}-seed{seed}")[-ID_LENGTH:].lstrip("-")
+def run_id(key: str, run: str, seed: int) -> str:
+    """Return the id of a W&B run: a function of the sweep's key, trial and seed, in the characters that W&B allows."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{key}-{run}-seed{seed}")[-ID_LENGTH:].lstrip("-")
+
+
+def run_key(folder: Path, sweep: str) -> str:
+    """Return what tells a sweep's W&B runs from those of any other sweep, also of one with the same name.
+
+    It is written when the run's folder is made, so that it stays when the folder is moved. Folders of earlier versions
+    have none and keep the ids that they had; where there is no such folder, its path decides.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return f"{sweep}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+    return str(state.get("id") or sweep)
+
+
+def _kept_offline(reason: str) -> str:
+    return f"{reason} is kept offline; send it later with `tskd-tune sync`"
 
 
 def _why_offline(known: Any, patience: float) -> str | None:

@@ -138,7 +138,7 @@ def _arms(run: RunFolder, found: tables.Summary) -> list[Arm]:
 
 def _ids(run: RunFolder, row: Row, kept: set[str]) -> list[str]:
     """Return the ids of a row's W&B run: a second one where the server once refused it."""
-    name = run_id(run.name, row.run, row.seed)
+    name = run_id(run.state.id or run.name, row.run, row.seed)
     return [name, f"{name}-offline"] if f"{name}-offline" in kept else [name]
 
 

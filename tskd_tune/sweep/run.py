@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from itertools import count
@@ -20,7 +21,8 @@ from tskd_tune.records.news import Listener, data_news
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.teaching import noted
-from tskd_tune.records.tracking import Place
+from tskd_tune.records.tracking import Connection, Place, run_key
+from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.reports.importance import JOURNAL
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.extension import Addition, extended
@@ -67,6 +69,7 @@ def start(
     problems = sweep.check()
     if problems:
         raise InputError("\n".join(problems))
+    refuse(_place(sweep), track=track)
     sweep = sweep.resolved()
     _read_data(sweep, listener)
     facts: Any = {"expected": _expected(sweep), "confirms": confirms, "origin": origin}
@@ -89,6 +92,7 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
     folder = _sweep_folder(folder)
     with folder.alone():
         sweep = Sweep.read(folder.document())
+        refuse(_place(sweep), track=track)
         _read_data(sweep, listener)
         return _run(sweep, folder, listener, track=track)
 
@@ -112,6 +116,7 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
         problems = sweep.check()
         if problems:
             raise InputError("\n".join(problems))
+        refuse(_place(sweep), track=track)
         _read_data(sweep, listener)
         # A crash between the two leaves a run that is not whole, which `resume` puts in order.
         folder.expect(_expected(sweep))
@@ -143,7 +148,9 @@ def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) ->
             metric=sweep.search.metric,
             mode=sweep.search.mode,
             teachers=prepare(_teachers(sweep), _resources(sweep), listener),
-            place=Place(**sweep.wandb.plain()),
+            place=_place(sweep),
+            key=run_key(folder.path, folder.name),
+            connection=_connection() if track else None,
         )
         trainable = tune.with_resources(tune.with_parameters(SweepTrial, shipped=shipped), _resources(sweep))
         ends = _ends_of_search if sweep.is_judged else _ends_of_grid
@@ -151,6 +158,18 @@ def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) ->
     write_report(folder)
     _raise_what_is_missing(folder, broken)
     return folder
+
+
+def _place(sweep: Sweep) -> Place:
+    return Place(**sweep.wandb.plain())
+
+
+def _connection() -> Connection:
+    """Look at W&B's server once for all trials, and say where they stay offline although a server was asked for."""
+    found = Connection.probe()
+    if found.warning:
+        warnings.warn(f"W&B: {found.warning}", stacklevel=2)
+    return found
 
 
 def _ends_of_search(sweep: Sweep, folder: RunFolder, trainable: Any, listener: Listener) -> list[BaseException]:
