@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 # Ground to roof; the rooms of one floor are strangers to one another.
 FLOORS = [
     ["errors", "docstrings", "paths"],
-    ["places", "parsing", "kinds", "shipped", "first_bytes"],
+    ["places", "parsing", "kinds", "shipped", "first_bytes", "outside"],
     ["registry", "output", "documents", "files", "saved"],
     ["method"],
     ["networks", "tasks", "distillers", "teaching"],

@@ -224,7 +224,7 @@ HERE = __name__
         (f"{HERE}:Shape", "it is an abstract class; define draw in a subclass"),
         (f"{HERE}:silent", "annotate it with -> Shape"),
         (f"{HERE}:other", "it is a function that returns str, not Shape"),
-        (f"{HERE}:nothing", "cannot be imported (AttributeError"),
+        (f"{HERE}:nothing", "cannot be imported: "),
         ("no_such_module:Dot", "cannot be imported (ModuleNotFoundError: No module named 'no_such_module'"),
         (":", "cannot be imported"),
         (".relative:Dot", "cannot be imported"),

@@ -70,7 +70,9 @@ def shown(value: object) -> str:
 def reason(error: BaseException) -> str:
     """Return the type and the first line of an error that another's code raised, and the line of code."""
     said = str(error).strip().partition("\n")[0]
-    frames = traceback.extract_tb(error.__traceback__)
+    # A mistake in the syntax names its own line, and was found by Python's machinery, not by another's code.
+    frames = [] if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in frames if not frame.filename.startswith("<")]
     where = f", {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}: {said[:300]}{where}" if said else f"{type(error).__name__}{where}"
 

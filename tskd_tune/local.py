@@ -19,6 +19,7 @@ from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.schema import AUTO
 from tskd_tune.experiment.teacher import check_weights, obtain, teacher_key
 from tskd_tune.experiment.verification import verify
+from tskd_tune.outside import short_name
 from tskd_tune.records.news import Listener, News, data_news, row_news, teacher_news, teaching_news
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import Row, RunFolder
@@ -124,9 +125,9 @@ def _read_data(experiment: Experiment, listener: Listener) -> None:
 
 def label(experiment: Experiment) -> str:
     """Return what a single training goes by in tables: ``resnet20, kd, review``."""
-    distiller = [] if experiment.distiller.name == "none" else [experiment.distiller.name]
+    distiller = [] if experiment.distiller.name == "none" else [short_name(experiment.distiller.name)]
     review = ["review"] if experiment.review is not None else []
-    return ", ".join([experiment.student.name, *distiller, *review])
+    return ", ".join([short_name(experiment.student.name), *distiller, *review])
 
 
 def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:

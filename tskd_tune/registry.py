@@ -9,8 +9,8 @@ A trailing underscore, needed where an option is a word of Python, is dropped in
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from tskd_tune import outside
 from tskd_tune.docstrings import meanings
 from tskd_tune.errors import InputError, TskdTuneError, did_you_mean, reason, shown
 from tskd_tune.kinds import misfit
@@ -115,7 +116,7 @@ class Entry(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """The components of one kind, by name; outsiders' by entry point or as ``package.module:Class``."""
+    """The components of one kind, by name; outsiders' by entry point or as ``module:Class``."""
 
     opened: ClassVar[list[Registry[Any]]] = []
 
@@ -252,12 +253,14 @@ class Registry(Generic[T]):
         return self._fitting(Entry(name, factory, point.value))
 
     def _imported(self, name: str) -> Entry[T]:
-        module, _, attribute = name.partition(":")
         try:
-            factory = getattr(importlib.import_module(module), attribute)
+            factory = outside.load(name)
+        except InputError:
+            raise
         except (Exception, SystemExit) as error:  # a module may do anything while it is imported
             raise InputError(
-                f"'{name}' cannot be imported ({reason(error)}); give package.module:Class of an installed package"
+                f"'{name}' cannot be imported ({reason(error)}); give module:Class of an installed package, or of a"
+                " file beside the YAML"
             ) from error
         return self._fitting(Entry(name, factory, name))
 
@@ -287,7 +290,8 @@ class Slot:
             raise ValueError(f"must be a mapping with a 'name' out of the {self.registry.kind}, got {shown(value)}")
         if value["name"] == self.without:
             raise ValueError(f"'{self.without}' may not stand within another; put its parts here instead")
-        return self.registry.options(value["name"], self.base).model_validate(value)
+        name = outside.whole_name(value["name"])
+        return self.registry.options(name, self.base).model_validate({**value, "name": name})
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Read with ``parse``, write as plain data."""
@@ -357,7 +361,7 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _title(name: str) -> str:
-    return "".join(part.capitalize() for part in name.replace(":", ".").replace("_", ".").split("."))
+    return "".join(part.capitalize() for part in re.split(r"[\W_]+", name))
 
 
 def _option_defaults(model: type[Component]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tskd_tune.experiment.schema import Extractor, Student, Teacher
 from tskd_tune.method.extractors import EXTRACTORS
 from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.networks import NETWORKS
+from tskd_tune.outside import whole_name
 from tskd_tune.registry import Component, Entry, Registry
 from tskd_tune.sweep.objectives import Search
 from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
@@ -55,7 +56,7 @@ def list_components(kind: str | None, name: str | None, *, as_json: bool) -> Non
         return
     registry = _registry(kind)
     if name is not None:
-        _explain(registry, registry.entry(name), as_json=as_json)
+        _explain(registry, registry.entry(whole_name(name)), as_json=as_json)
     elif as_json:
         put_json(registry.describe())
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tskd_tune.documents import DOMAINS
 from tskd_tune.experiment.schema import Experiment
+from tskd_tune.outside import whole_name
 from tskd_tune.paths import PathOption
 from tskd_tune.registry import Group, Options, Slot
 
@@ -52,6 +53,8 @@ class _Locator:
         if key in ("choice", "grid") and isinstance(value, list):
             return self._listed(value, shapes)
         inner = [found for shape in shapes for found in self._fields(shape, str(key), place, beside)]
+        if key == "name":
+            inner += [shape for shape in shapes if isinstance(shape, Slot)]
         return self.walk(value, (*place, str(key)), inner)
 
     def _listed(self, values: list[Any], shapes: Shapes) -> Any:
@@ -77,9 +80,9 @@ class _Locator:
         """Return the options of the component that a mapping names, or of all that it may be laid over."""
         own = beside.get("name")
         names = [own] if isinstance(own, str) else [*self._names.get((*place, "name"), []), *self._names.get(place, [])]
-        for name in dict.fromkeys(map(str, names)):
+        for name in dict.fromkeys(names):
             with suppress(Exception):  # whatever is wrong with a component is told where it is read
-                yield slot.registry.options(name, slot.base)
+                yield slot.registry.options(whole_name(name), slot.base)
 
 
 def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
@@ -100,9 +103,11 @@ def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
 
 def _text(text: str, shapes: Shapes) -> str:
     for shape in shapes:
-        if isinstance(shape, PathOption):
-            with suppress(ValueError):
+        with suppress(ValueError):
+            if isinstance(shape, PathOption):
                 return str(shape.read(text))
+            if isinstance(shape, Slot):
+                return whole_name(text)
     return str(text)
 
 

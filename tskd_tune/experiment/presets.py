@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tskd_tune import documents
+from tskd_tune.outside import short_name
 
 Preset = Literal["paper", "official", "paper_literal"]
 
@@ -99,5 +100,5 @@ def deviations(given: Mapping[str, Any], preset: Mapping[str, Any], path: str = 
 def _word(value: Any) -> str:
     """Write a value as short as it can be told from another: a component by its name, a group as what it holds."""
     if isinstance(value, Mapping):
-        return str(value["name"]) if "name" in value else "on" if len(value) > 1 else str(dict(value))
+        return short_name(str(value["name"])) if "name" in value else "on" if len(value) > 1 else str(dict(value))
     return "null" if value is None else str(value)

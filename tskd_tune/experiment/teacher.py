@@ -17,6 +17,7 @@ from tskd_tune.experiment.schema import AUTO, UNTRAINED, Experiment, Student
 from tskd_tune.method.memory import Frozen
 from tskd_tune.networks.pretrained import identity, is_published, load_published
 from tskd_tune.networks.weights import load_into, read_state, write_state
+from tskd_tune.outside import code_digest, short_name
 from tskd_tune.teaching import Need, method_needs
 from tskd_tune.training import checkpoint
 from tskd_tune.training.replay import snapshot_epochs
@@ -33,6 +34,7 @@ def teacher_key(experiment: Experiment) -> str:
     training = plain.training.plain()
     recipe = {name: value for name, value in training.items() if name not in ("device", "threads")}
     network = {name: value for name, value in plain.student.plain().items() if name not in OF_STUDENTS}
+    network["name"] = short_name(plain.student.name)
     batch_size = plain.task.plain().get("batch_size")
     return digest(
         {
@@ -42,8 +44,15 @@ def teacher_key(experiment: Experiment) -> str:
             "training": recipe,
             "seed": plain.seed,
             **_of_some(experiment),
+            **_of_own_code(plain.student.name),
         }
     )
+
+
+def _of_own_code(name: str) -> dict[str, Any]:
+    """Return what tells a network in a file of the user's own: its code, not its folder; nothing of any other."""
+    code = code_digest(name)
+    return {} if code is None else {"code": code}
 
 
 def _of_some(experiment: Experiment) -> dict[str, Any]:
@@ -94,7 +103,7 @@ def obtain(experiment: Experiment, cache: TeacherCache, progress: Progress) -> T
         return None
     if teacher.weights == UNTRAINED:
         network = teacher_network(experiment, task_of(experiment).facts())
-        return TeacherFile(teacher.name, UNTRAINED, None, None, parameter_count(network), None)
+        return TeacherFile(short_name(teacher.name), UNTRAINED, None, None, parameter_count(network), None)
     if teacher.weights != AUTO:
         return _verified(experiment, _given(experiment, cache), cache)
     key = teacher_key(experiment)
@@ -112,7 +121,7 @@ def obtain(experiment: Experiment, cache: TeacherCache, progress: Progress) -> T
     )
     network = teacher_network(experiment, task_of(experiment).facts())
     accuracy = read_state(path).accuracy
-    return TeacherFile(teacher.name, AUTO, path, key, parameter_count(network), accuracy)
+    return TeacherFile(short_name(teacher.name), AUTO, path, key, parameter_count(network), accuracy)
 
 
 def _given(experiment: Experiment, cache: TeacherCache) -> Path:
@@ -142,7 +151,7 @@ def _verified(experiment: Experiment, path: Path, cache: TeacherCache) -> Teache
     accuracy = _measured(experiment, Frozen(network, take=True), memo)
     weights = experiment.teacher.weights
     source = weights if is_published(weights) else str(path)
-    return TeacherFile(name, source, path, key, parameter_count(network), accuracy)
+    return TeacherFile(short_name(name), source, path, key, parameter_count(network), accuracy)
 
 
 def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> float | None:

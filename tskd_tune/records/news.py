@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
+from tskd_tune.outside import short_name
 from tskd_tune.records.results import Row
 
 
@@ -46,7 +47,7 @@ Listener = Callable[[News], None]
 def teaching_news(experiment: Experiment, key: str | None, record: Mapping[str, Any] | None) -> News:
     """Tell of an epoch of the training of an experiment's teacher; without a record another run trains it now."""
     assert experiment.teacher is not None
-    name, epochs = experiment.teacher.name, experiment.teacher.training.epochs
+    name, epochs = short_name(experiment.teacher.name), experiment.teacher.training.epochs
     if record is None:
         return News("waiting", name, key, epochs=epochs)
     return News("teacher", name, key, epoch=record["epoch"], epochs=epochs, metrics=record)
