@@ -1,0 +1,69 @@
+"""The README's files are what it says: they are read, checked and run, from another folder than theirs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tskd_tune.cli import app
+from tskd_tune.sweep.schema import Sweep
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+FILES = dict(re.findall(r"^```(?:python|yaml)\n# (\w+\.(?:py|yaml))\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with the README's files; commands run beside it."""
+    made = tmp_path / "mine"
+    made.mkdir()
+    for name, content in FILES.items():
+        (made / name).write_text(content)
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+def test_the_readme_has_these_files():
+    assert sorted(FILES) == ["my_parts.py", "my_parts.yaml", "my_sweep.yaml"]
+
+
+def test_its_sweep_has_six_arms(folder: Path):
+    assert len(Sweep.load(folder / "my_sweep.yaml").space().grid()) == 6
+
+
+def test_its_components_are_found_beside_their_yaml(folder: Path):
+    sweep = Sweep.load("mine/my_parts.yaml")
+    assert sweep.check() == []
+    assert [point.label for point in sweep.space().grid()] == ["distiller=none", "distiller=my_parts:Hint"]
+    shown = CliRunner().invoke(app, ["list", "distillers", "mine/my_parts:Hint"])
+    assert "weight: weight of the gaps (number from 0; default: 1)" in shown.output
+
+
+@pytest.mark.slow
+def test_its_components_run_on_rays_workers_and_after_a_resume_elsewhere(folder: Path, tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def run(*arguments: str, where: Path) -> str:
+        command = [sys.executable, "-c", "from tskd_tune.cli import main; main()", *arguments]
+        done = subprocess.run(command, cwd=where, env=dict(os.environ), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("sweep", "mine/my_parts.yaml", "--name", "own", where=tmp_path)
+    rows = tmp_path / "runs" / "own" / "rows.jsonl"
+    whole = rows.read_text()
+    assert len(whole.splitlines()) == 4
+    assert "Hint, seed 3" in run("extend", str(rows.parent), "--seeds", "3", where=elsewhere)
+    # What is missing is trained by a resume, in a folder from which nothing of one's own can be seen.
+    rows.write_text(
+        "".join(line for line in rows.read_text().splitlines(keepends=True) if '"seed":3' not in line.replace(" ", ""))
+    )
+    run("resume", str(rows.parent), where=elsewhere)
+    assert len(rows.read_text().splitlines()) == 6
