@@ -6,7 +6,6 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
 from tskd_tune.tasks.pictures import UNREADABLE, as_seen
+from tskd_tune.tasks.threads import mapped
 from tskd_tune.tasks.words import counted, shown
 
 DECODING_VERSION = 2
@@ -90,12 +90,11 @@ def _decode_all(paths: list[str], size: int) -> NDArray[np.uint8]:
     """Decode all, past those that cannot be; then refuse what these are."""
     pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
     broken: dict[str, str] = {}
-    with ThreadPoolExecutor() as pool:
-        for place, found in enumerate(pool.map(partial(_tried, size=size), paths)):
-            if isinstance(found, str):
-                broken[paths[place]] = found
-            else:
-                pixels[place] = found
+    for place, found in enumerate(mapped(partial(_tried, size=size), paths)):
+        if isinstance(found, str):
+            broken[paths[place]] = found
+        else:
+            pixels[place] = found
     if broken:
         raise InputError(_unreadable(broken, len(paths)))
     return pixels

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
 from tskd_tune.tasks.decoding import ImageFile
+from tskd_tune.tasks.threads import mapped
 from tskd_tune.tasks.words import counted, shown
 
 Name = Callable[[ImageFile], str]
@@ -51,8 +51,7 @@ def _digests(parts: Sequence[Sequence[ImageFile]]) -> dict[str, bytes]:
         for file in files:
             sizes[file.bytes].add(number)
     paths = [file.path for files in parts for file in files if len(sizes[file.bytes]) > 1]
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(paths, pool.map(_digest, paths), strict=True))
+    return dict(zip(paths, mapped(_digest, paths), strict=True))
 
 
 def _digest(path: str) -> bytes:

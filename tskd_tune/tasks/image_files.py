@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ from tskd_tune.tasks.listing import EXTENSIONS, Lister
 from tskd_tune.tasks.pictures import Oddity, brightest, dimensions, oddity
 from tskd_tune.tasks.splits import fraction_of, stratified
 from tskd_tune.tasks.summary import DataSummary, LeftOut, Sizes, left_out
+from tskd_tune.tasks.threads import mapped
 from tskd_tune.tasks.words import counted, first_few, shown
 
 MOST_SIZES = 500
@@ -175,9 +175,8 @@ class FileImages(ImageSource):
     def _odd(self) -> Mapping[str, Oddity]:
         """Look at the head of every file, once."""
         paths = [file.path for file in self._parts.everything]
-        with ThreadPoolExecutor() as pool:
-            looks = pool.map(oddity, paths, chunksize=64)
-            return {path: found for path, found in zip(paths, looks, strict=True) if found is not None}
+        looks = mapped(oddity, paths)
+        return {path: found for path, found in zip(paths, looks, strict=True) if found is not None}
 
     @cached_property
     def _parts(self) -> FileParts:
@@ -243,8 +242,7 @@ def _why(entry: os.DirEntry[str], error: OSError) -> str:
 def _sizes_of_some(files: Sequence[ImageFile]) -> list[tuple[int, int]]:
     """Return the sizes of at most `MOST_SIZES` images, evenly chosen; those that cannot be read are passed over."""
     chosen = files[:: -(-len(files) // MOST_SIZES) or 1]
-    with ThreadPoolExecutor() as pool:
-        return [size for size in pool.map(dimensions, [file.path for file in chosen]) if size is not None]
+    return [size for size in mapped(dimensions, [file.path for file in chosen]) if size is not None]
 
 
 def found_file(path: str, label: int) -> ImageFile:
