@@ -118,7 +118,7 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path) -> None:
     assert {left.why: left.examples for left in parts.left_out} == {
         "hidden": ("train/.DS_Store", "train/cat/._1.png"),
         "made by a tool": ("train/cat/Thumbs.db",),
-        "the ending .txt is no image's": ("train/dog/notes.TXT",),
+        "the ending .txt is not read": ("train/dog/notes.TXT",),
         "no ending": ("train/dog/LIST", "train/dog/a"),
         "in no class folder": ("train/loose.png",),
         "empty class folder": ("test/bird", "train/bird"),

@@ -201,7 +201,7 @@ def test_the_summary_names_classes_in_words_and_what_no_line_names(root: Path) -
     assert {left.why: left.count for left in found.left_out} == {
         "no line in val_annotations.txt": 1,
         "no class of the data set": 1,
-        "the ending .txt is no image's": 3,
+        "the ending .txt is not read": 3,
         "for task.fraction or task.valid_part": 9,
     }
 

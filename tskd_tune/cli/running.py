@@ -215,10 +215,11 @@ def _resume_sweep(folder: RunFolder, track: bool) -> None:
 
 
 def _say_data(experiments: Iterable[Experiment]) -> None:
-    """Say what the data of each task is taken for."""
+    """Say what the data of each task is taken for, which is then read."""
     for summary in summaries(experiments):
         for line in summary.lines():
             say(line)
+    say("all data is read before anything is trained; decoded images are kept")
 
 
 def _work(work: Work, progress: Progress, path: Path) -> None:

@@ -86,7 +86,8 @@ class Lister:
 
     def relative(self, path: str) -> str:
         """Return a path as it is named to the user, with slashes."""
-        return os.path.relpath(path, self.root).replace(os.sep, "/")
+        start = self.root.rstrip(os.sep) + os.sep
+        return path.removeprefix(start).replace(os.sep, "/")
 
     def _walk(self, folder: str, above: tuple[str, ...], found: list[tuple[str, list[os.DirEntry[str]]]]) -> None:
         files: list[os.DirEntry[str]] = []
@@ -103,7 +104,7 @@ class Lister:
         if is_image(entry.name):
             return True
         ending = PurePath(entry.name).suffix.lower()
-        self.left.add(f"the ending {shown(ending)} is no image's" if ending else "no ending", self.relative(entry.path))
+        self.left.add(f"the ending {shown(ending)} is not read" if ending else "no ending", self.relative(entry.path))
         return False
 
     def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
