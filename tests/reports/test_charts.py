@@ -62,13 +62,34 @@ def test_accuracy_is_the_mean_with_its_interval_and_its_reviews():
     assert list(mean.x) == list(range(8))
     assert list(mean.y) == [10.0 * epoch + 2 for epoch in range(8)]
     assert list(band.x) == [*range(8), *reversed(range(8))]
-    high, low = [10.0 * e + 2 + half for e in range(8)], [10.0 * e + 2 - half for e in reversed(range(8))]
+    high, low = [10.0 * e + 2 + half for e in range(8)], [max(0.0, 10.0 * e + 2 - half) for e in reversed(range(8))]
     assert list(band.y) == pytest.approx(high + low)
     assert (list(reviews.x), list(reviews.y)) == ([3, 7], [32.0, 72.0])
     assert (mean.name, band.showlegend, reviews.showlegend) == ("tskd", False, False)
     bottom, top = figure.layout.yaxis.range
-    assert 10 < bottom < 21
-    assert top > 73
+    assert 30 < bottom < 42 and 72 < top < 80, "the means of the last four epochs, 42 to 72, with some room"
+    first, last = figure.layout.xaxis.range
+    assert 3 < first <= 4 and 7 < last < 7.5
+
+
+def test_wide_bands_leave_the_view_to_the_means_and_end_where_accuracies_do():
+    """Three seeds of 70, 99 and 99 % have an interval far beyond 100 %; the view shows no more of it than it needs."""
+    seeds = {1: 70.0, 2: 99.0, 3: 99.0}
+    history = [
+        {"seed": seed, "epoch": epoch, "phase": "general", "val_top1": value - (20.0 if epoch == 0 else epoch / 10)}
+        for seed, value in seeds.items()
+        for epoch in range(8)
+    ]
+    arms = [charts.curves(name, history) for name in ("a", "b")]
+    figure = charts.accuracy(arms, "val_top1")
+    bands, means = figure.data[:2], figure.data[2:]
+    assert [trace.fill for trace in bands] == ["toself"] * 2, "lines are drawn above all bands"
+    assert all(max(band.y) == 100.0 and min(band.y) >= 0.0 for band in bands)
+    low, high = figure.layout.yaxis.range
+    late = list(means[0].y)[4:]
+    assert low < min(late) and max(late) < high < 100 and high - low < 1.5
+    differences = charts.sequence_differences([charts.Pair(*arms)], "val_top1", 0.3)
+    assert differences.layout.yaxis.range is not None
 
 
 def test_two_seeds_have_no_band_and_an_epoch_of_two_is_left_out_of_it():

@@ -118,8 +118,7 @@ def test_a_falling_loss_over_a_flat_gap_is_the_failure_signature():
     assert (found.loss, found.gap) == (pytest.approx(0.2), pytest.approx(0.95))
     assert found.sentence == (
         "'tskd': from the first 2 reviews to the last 2 of 6, L_ST went to 20 % of what it was and the gap to the "
-        "teacher to 95 % (one seed). This is the method's failure signature (in the only seed): L_ST falls over a gap "
-        "that stays, so the extractor learned to predict the gap and the student did not close it."
+        "teacher to 95 % (one seed). This is the method's failure signature (in the only seed)."
     )
 
 

@@ -325,11 +325,14 @@ def test_each_verdict_has_its_badge_its_sentence_and_its_interval(rich, rich_pag
     outline = Outline(rich_page)
     text = " ".join(outline.text.split())
     for finding in family["findings"]:
-        assert " ".join(finding["sentence"].split()) in text
+        arms, sentence = finding["contrast"], " ".join(finding["sentence"].split())
+        head = " ".join(f"'{arms['arm']}' against '{arms['baseline']}': ".split())
+        assert head not in text and sentence.removeprefix(head).strip() in text, "the arms stand above it, once"
     for verdict in set(found):
         assert f"{found.count(verdict)} {verdict}" in text
     assert family["sentence"] in text
-    assert all(f"{what} {EVIL}" in text for what in ("declared", "note", "look"))
+    assert text.count(f"note {EVIL}") == 1
+    assert f"declared {EVIL}" not in text, "the notes begin with who declared the family"
     strips = [given for tag, given in outline.tags if tag == "line"]
     assert [given["class"] for given in strips] == ["zero", "interval", "dot"] * len(found)
 
@@ -378,7 +381,9 @@ def test_increments_and_feature_maps_are_set_against_each_other(rich):
     declared = verdicts.family(values, [(f"maps {EVIL}", "k3 d1")])
     text = " ".join(Outline(html(rich, found | {"family": declared.plain()})).text.split())
     assert "Not in the family" not in text
-    assert text.count(" ".join(declared.findings[0].sentence.split())) == 2
+    assert f"'maps {EVIL}' against 'k3 d1': {declared.findings[0].verdict}, see the verdicts." in text
+    measured = declared.findings[0].sentence.partition(": ")[2]
+    assert text.count(" ".join(measured.split())) == 1
 
 
 def test_matched_budgets_are_named(rich_page):

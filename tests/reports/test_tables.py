@@ -316,12 +316,15 @@ class TestTables:
         found = tables.summary(a_run(*self.rows(), expected=6))
         text = tables.markdown(found)
         lines = text.splitlines()
-        assert lines[:5] == ["# first", "", "5 of 6 runs finished, 2 failed.", "", "## Verdicts"]
-        assert lines[6] == (
+        assert lines[:4] == ["# first", "", "5 of 6 runs finished, 2 failed.", ""]
+        assert lines[4:7] == ["- 10 epochs; 2 arms, 3 seeds (1 to 3).", "- Trained on cpu, 1 thread.", ""]
+        lines = lines[lines.index("## Verdicts") :]
+        assert lines[2] == (
             "- 'tskd\\|&lt;b&gt;\\_x\\_' against 'baseline': +3.00 points (1 seed, paired; seed 2 only in 'baseline', "
-            "not counted). No verdict: that needs 5 common seeds; until then this is a smoke run."
+            "not counted). No verdict."
         )
-        assert lines[8].endswith("seeds 2, 3 failed; not counted in any comparison.")
+        assert lines[4].endswith("seeds 2, 3 failed; not counted in any comparison.")
+        assert lines[5] == "- A verdict needs 5 common seeds; until then this is a smoke run."
         table = lines[lines.index("## Arms") + 2 :]
         assert table[0] == (
             "| arm | test top-1 (%), last epoch | 95 % interval | val top-1 (%), last epoch "

@@ -239,7 +239,7 @@ def _work(work: Work, progress: Progress, path: Path) -> None:
 def show_results(folder: RunFolder) -> None:
     """Show the verdicts and the table of a run, and say where its report, rows and W&B runs are."""
     found = tables.summary(folder)
-    for line in [*tables.verdict_lines(found), *tables.pooled_lines(found)]:
+    for line in [*tables.head_lines(found), *tables.verdict_lines(found), *tables.pooled_lines(found)]:
         say(line)
     show(tables.rich_table(found))
     searched = [*pareto.lines(found), *importance.lines(found)]

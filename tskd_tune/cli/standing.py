@@ -21,6 +21,7 @@ from tskd_tune.records import teaching
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.records.teaching import Teaching
 from tskd_tune.reports import statistics, tables
+from tskd_tune.reports.scale import cut, is_beyond
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.snapshot import Listed, listed
 
@@ -79,7 +80,11 @@ class Best:
         interval = self.found.interval
         if interval is None:
             return f" ({self.found.note})"
-        return f", 95 % interval {interval.low:.2f} to {interval.high:.2f} ({self.found.n} seeds)"
+        ends = {"low": interval.low, "high": interval.high}
+        if not is_beyond(self.metric, ends):
+            return f", 95 % interval {interval.low:.2f} to {interval.high:.2f} ({self.found.n} seeds)"
+        low, high = cut(interval.low, interval.high)
+        return f", 95 % interval {low:.2f} to {high:.2f}, cut at the end of the scale ({self.found.n} seeds)"
 
 
 @dataclass(frozen=True)

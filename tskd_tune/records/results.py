@@ -84,6 +84,15 @@ class BestTest(Record):
     marked: Literal["chosen on the test set: only for comparison with papers that do so"] = BEST_TEST_MARK
 
 
+class DataRecord(Record):
+    """What a run was trained on: ``samples`` are training, validation and test images, ``size`` is in pixels."""
+
+    classes: int
+    channels: int
+    size: int
+    samples: list[int]
+
+
 class Cost(Record):
     """What a training cost: wall seconds in all and in training steps, bytes at the peak, where it ran."""
 
@@ -141,6 +150,7 @@ class Row(Record):
     lambda_: Metric = None
     cost: Cost
     teacher: TeacherRecord | None = None
+    data: DataRecord | None = None
     preset: str
     deviations: list[str] = []
     warnings: list[str] = []

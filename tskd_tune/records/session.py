@@ -18,6 +18,7 @@ from tskd_tune.records.results import (
     BestTest,
     BestValidation,
     Cost,
+    DataRecord,
     PlanRecord,
     Row,
     Status,
@@ -25,6 +26,7 @@ from tskd_tune.records.results import (
     now,
 )
 from tskd_tune.records.tracking import Tracker
+from tskd_tune.tasks.base import TaskFacts
 from tskd_tune.training.reviewing import SILENT_SHARE
 
 
@@ -56,6 +58,7 @@ class Session:
         self._closed = False
         self._started = now()
         self.trainer = build(experiment, teacher)
+        self._data = _data_record(self.trainer.task.facts())
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
@@ -110,6 +113,7 @@ class Session:
             lambda_=None if self.trainer.review is None else self.trainer.review.strength.value,
             cost=self._cost(history),
             teacher=self._teacher_record(),
+            data=self._data,
             preset=self.experiment.preset,
             deviations=self.experiment.deviations(),
             warnings=[*self.experiment.warnings(), *_review_warnings(history), *self._tracker_warnings()],
@@ -161,6 +165,10 @@ class Session:
             parameters=teacher.parameters,
             test_top1=teacher.test_top1,
         )
+
+
+def _data_record(facts: TaskFacts) -> DataRecord:
+    return DataRecord(classes=facts.classes, channels=facts.channels, size=facts.size, samples=list(facts.samples))
 
 
 def _plan_record(plan: ReviewPlan | None) -> PlanRecord:

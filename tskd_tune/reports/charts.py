@@ -10,9 +10,13 @@ from typing import Any
 import plotly.graph_objects as go
 
 from tskd_tune.reports import figures
+from tskd_tune.reports.scale import is_percentage
 
 MOST_ARMS = 8
 FAINT = 0.01
+# The share of the epochs after which a view opens, the room above and below its means, and that behind the
+# last epoch, as shares of the ranges.
+OPENS, ROOM, EDGE = 0.5, 0.15, 0.02
 
 Line = Mapping[str, Any]
 
@@ -62,17 +66,18 @@ def accuracy_metric(arms: Sequence[Curves]) -> str | None:
 def accuracy(arms: Sequence[Curves], metric: str) -> go.Figure:
     """Draw the mean over seeds by epoch with its 95 % interval from three seeds on, review epochs marked.
 
-    The view opens on what comes after the first quarter of the training, where arms differ.
+    The view opens on the last half of the training, where arms differ, and on the means.
     """
     figure = figures.blank(f"{_words(metric)} (%)", 420)
     for index, arm in enumerate(arms):
+        figures.add_band(figure, arm.values(metric), index, percentage=is_percentage(metric))
+    for index, arm in enumerate(arms):
         values = arm.values(metric)
         if values:
-            figures.add_band(figure, values, index)
             figures.add_mean(figure, values, index, arm.arm)
             reviewed = {epoch: values[epoch] for epoch in arm.review_epochs() if epoch in values}
             _add_reviews(figure, reviewed, index, arm.arm)
-    figure.update_yaxes(range=_late_range([arm.values(metric) for arm in arms]))
+    _open_late(figure, [arm.values(metric) for arm in arms])
     return figures.with_legend(figure, len(arms))
 
 
@@ -106,12 +111,13 @@ def sequences(pairs: Sequence[Pair], metric: str) -> go.Figure:
     """Draw increments (solid) and feature maps (dashed) of each pair in one color, with intervals."""
     figure = figures.blank(f"{_words(metric)} (%)", 340)
     drawn = [(index, arm, dash) for index, pair in enumerate(pairs) for arm, dash in _dashed(pair)]
+    for index, arm, _ in drawn:
+        figures.add_band(figure, arm.values(metric), index, percentage=is_percentage(metric))
     for index, arm, dash in drawn:
         values = arm.values(metric)
         if values:
-            figures.add_band(figure, values, index)
             figures.add_mean(figure, values, index, arm.arm, dash=dash)
-    figure.update_yaxes(range=_late_range([arm.values(metric) for _, arm, _ in drawn]))
+    _open_late(figure, [arm.values(metric) for _, arm, _ in drawn])
     return figures.with_legend(figure, len(drawn))
 
 
@@ -130,7 +136,7 @@ def sequence_differences(pairs: Sequence[Pair], metric: str, margin: float | Non
         if values:
             figures.add_band(figure, values, index)
             figures.add_mean(figure, values, index, pair.increment.arm)
-    figure.update_yaxes(range=_late_range([pair.differences(metric) for pair in pairs]))
+    _open_late(figure, [pair.differences(metric) for pair in pairs])
     return figures.with_legend(figure, len(pairs))
 
 
@@ -201,12 +207,22 @@ def _values(arm: Curves, key: str) -> dict[int, list[float]]:
     return arm.ratio() if key == "ratio" else arm.values(key)
 
 
-def _late_range(arms: Sequence[Mapping[int, Sequence[float]]]) -> list[float]:
-    late = [value for values in arms for epoch, found in values.items() if epoch >= max(values) / 4 for value in found]
+def _open_late(figure: go.Figure, arms: Sequence[Mapping[int, Sequence[float]]]) -> None:
+    """Let the view open on the means of the last half of the epochs, with some room; it cuts bands that are wider."""
+    first = OPENS * max((max(values) for values in arms if values), default=0)
+    late = {
+        (place, epoch): statistics.fmean(found)
+        for place, values in enumerate(arms)
+        for epoch, found in values.items()
+        if epoch >= first
+    }
     if not late:
-        return [-1.0, 1.0]
-    margin = 0.04 * (max(late) - min(late)) or 1.0
-    return [min(late) - margin, max(late) + margin]
+        return
+    lowest, highest = min(late.values()), max(late.values())
+    room = ROOM * (highest - lowest) or 1.0
+    last = max(epoch for _, epoch in late)
+    figure.update_yaxes(range=[lowest - room, highest + room])
+    figure.update_xaxes(range=[first, last + EDGE * (last - first)], rangemode="normal")
 
 
 def _measure(key: str, arms: Sequence[tuple[Curves, dict[int, list[float]]]], logarithmic: bool) -> go.Figure:

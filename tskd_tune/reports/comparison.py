@@ -77,12 +77,13 @@ def compare(arms: Sequence[Trained], document: Mapping[str, Any], metric: str, e
         found = verdicts.family(values, pairs, margin=margin)
         over = pooled(_members([finding.contrast for finding in found.findings], arms))
         plain = {**found.plain(), "pooled": [one.plain() for one in over]}
-        return Comparison({**plain, "declared": how, "notes": notes, "look": None})
+        told = [*notes, *verdicts.without_verdict(found)]
+        return Comparison({**plain, "declared": how, "notes": told, "look": None})
     state = _Looks.read(document, arms, pairs, expected)
     if state.taken is None:
         return Comparison(None, state.before())
     look = sequential.look(values, pairs, seeds=state.seeds, looks=state.looks, at=state.taken, margin=margin)
-    told = [look.sentence, *state.since(look), *notes]
+    told = [look.sentence, *state.since(look), *notes, *verdicts.without_verdict(look.family)]
     # What is pooled pays for no look, so that nothing is.
     plain = {**look.family.plain(), "pooled": []}
     return Comparison({**plain, "declared": how, "notes": told, "look": state.plain(look)})

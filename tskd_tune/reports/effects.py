@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tskd_tune.reports.scale import cut
+
 LEAST_REVIEWS = 3
 FALLEN = 0.5
 FLAT = 0.9
@@ -98,9 +100,15 @@ def _point(arm: Arm, review: Mapping[str, Any]) -> Point:
 
 
 def interval(arm: Arm) -> tuple[float, float] | None:
-    """Return the 95 % interval of an arm's headline; None where it has none, or the summary knows of none."""
-    found = (arm.get("statistics") or {}).get("interval")
-    return (found["low"], found["high"]) if found else None
+    """Return the 95 % interval of an arm's headline, cut at the ends of the scale of a percentage.
+
+    None where it has none, or the summary knows of none.
+    """
+    known = arm.get("statistics") or {}
+    found = known.get("interval")
+    if not found:
+        return None
+    return cut(found["low"], found["high"]) if known.get("beyond") else (found["low"], found["high"])
 
 
 def _all_but(experiment: Mapping[str, Any], *options: str) -> str:
@@ -208,10 +216,7 @@ class Signature:
         if not self.failed:
             return f"{seen} {self._partly()}"
         of = "in the only seed" if self.seeds == 1 else f"in {self.shown} of {self.seeds} seeds"
-        return (
-            f"{seen} This is the method's failure signature ({of}): L_ST falls over a gap that stays, so the extractor "
-            "learned to predict the gap and the student did not close it."
-        )
+        return f"{seen} This is the method's failure signature ({of})."
 
     def _partly(self) -> str:
         some = f", though {self.shown} of {self.seeds} seeds show it" if self.shown else ""

@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tskd_tune.records.results import Row
-from tskd_tune.reports.tables import Align, Summary, cells, pooled_lines, under_table, verdict_lines
+from tskd_tune.reports.tables import (
+    Align,
+    Summary,
+    cells,
+    head_lines,
+    pooled_lines,
+    under_table,
+    verdict_lines,
+    warning_lines,
+)
 from tskd_tune.reports.verdicts import p_text
 from tskd_tune.reports.words import MISSING
 
@@ -58,7 +67,7 @@ def latex(found: Summary) -> str:
     if found["family"]:
         notes = [*verdict_lines(found), *pooled_lines(found)]
         parts.append(latex_table(_VERDICT_TITLES, _verdict_cells(found["family"]), notes))
-    parts.append(latex_table(titles, rows, under_table(found)))
+    parts.append(latex_table(titles, rows, [*head_lines(found), *under_table(found), *warning_lines(found)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -156,6 +165,7 @@ def _arm(arm: Mapping[str, Any], headline: str) -> Record:
         "seeds": " ".join(map(str, statistic["seeds"])),
         **_numbers("", statistic),
         **_ends("interval", statistic["interval"]),
+        "interval_beyond_scale": statistic["beyond"],
         **_ends("bootstrap", statistic["bootstrap"]),
         "note": statistic["note"],
         **{key: value for name, of in arm["metrics"].items() for key, value in _numbers(f"{name}_", of).items()},

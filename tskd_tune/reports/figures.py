@@ -14,6 +14,8 @@ import plotly.graph_objects as go
 import plotly.io
 from scipy import special
 
+from tskd_tune.reports.scale import cut
+
 COLORS = ("#2f7ed8", "#d9822b", "#2a9d70", "#c94f5b", "#8a6fc4", "#2aa3b8", "#a8892c", "#b9608f")
 DASHES = ("solid", "dash", "dot", "dashdot")
 GRAY = "#7b7b7b"
@@ -72,9 +74,14 @@ def add_mean(
     )
 
 
-def add_band(figure: go.Figure, values: Mapping[int, Sequence[float]], index: int) -> None:
-    """Shade the 95 % interval of the mean; of fewer than three seeds it would hide everything else."""
+def add_band(figure: go.Figure, values: Mapping[int, Sequence[float]], index: int, *, percentage: bool = False) -> None:
+    """Shade the 95 % interval of the mean; of fewer than three seeds it would hide everything else.
+
+    That of a percentage is cut at 0 and 100.
+    """
     bands = {epoch: band(found) for epoch, found in values.items() if len(found) >= LEAST_BAND}
+    if percentage:
+        bands = {epoch: cut(*ends) for epoch, ends in bands.items()}
     if not bands:
         return
     epochs = list(bands)
@@ -83,7 +90,7 @@ def add_band(figure: go.Figure, values: Mapping[int, Sequence[float]], index: in
         y=[high for _, high in bands.values()] + [low for low, _ in bands.values()][::-1],
         fill="toself",
         fillcolor=color(index),
-        opacity=0.16,
+        opacity=0.12,
         line={"width": 0},
         mode="lines",
         legendgroup=str(index),

@@ -62,6 +62,7 @@ def html(run: RunFolder, found: tables.Summary) -> str:
     return template.render(
         found=found,
         verdicts=_verdicts(found),
+        settings=_settings(found),
         columns=columns,
         rows=lines,
         tables=tables,
@@ -97,7 +98,7 @@ def _verdicts(found: tables.Summary) -> dict[str, Any] | None:
         {
             "badge": finding["verdict"] or "smoke",
             "title": f"{finding['contrast']['arm']} against {finding['contrast']['baseline']}",
-            "sentence": finding["sentence"],
+            "sentence": _without_title(finding),
             "strip": strip,
         }
         for finding, strip in zip(findings, layout.strips, strict=True)
@@ -113,11 +114,16 @@ def _verdicts(found: tables.Summary) -> dict[str, Any] | None:
     }
 
 
+def _without_title(finding: Mapping[str, Any]) -> str:
+    """Return a finding's sentence without the two arms, which stand above it."""
+    arms, sentence = finding["contrast"], str(finding["sentence"])
+    found = sentence.removeprefix(f"'{arms['arm']}' against '{arms['baseline']}': ")
+    return found[:1].upper() + found[1:]
+
+
 def _under_verdicts(family: Mapping[str, Any]) -> list[str]:
     """Return what is under the verdicts: what the design can see, who declared the family, looks, seeds left out."""
-    look = family.get("look") or {}
-    lines = [family["sentence"], family.get("declared"), look.get("sentence"), *family.get("notes", [])]
-    return list(dict.fromkeys(line for line in lines if line))
+    return [family["sentence"], *family.get("notes", [])]
 
 
 # Figures
@@ -184,11 +190,12 @@ def _sequences(
 def _sequence_sentence(
     found: tables.Summary, rows: Sequence[Row], increment: Mapping[str, Any], feature_map: Mapping[str, Any]
 ) -> str:
-    """Return the family's sentence on two arms where it has one; else their paired difference, without a verdict."""
+    """Name the family's verdict on two arms where it has one; else say their paired difference, without a verdict."""
     names = {increment["arm"], feature_map["arm"]}
     for finding in (found["family"] or {"findings": []})["findings"]:
         if {finding["contrast"]["arm"], finding["contrast"]["baseline"]} == names:
-            return str(finding["sentence"])
+            head = f"'{finding['contrast']['arm']}' against '{finding['contrast']['baseline']}'"
+            return f"{head}: {finding['verdict'] or 'no verdict'}, see the verdicts."
     values = [_by_seed(rows, arm, found["headline"]) for arm in (increment, feature_map)]
     between = contrast(values[0], values[1], arm=increment["arm"], baseline=feature_map["arm"])
     return _difference_sentence(between)
@@ -357,6 +364,12 @@ def _configs(arms: Sequence[Mapping[str, Any]], experiments: effects.Experiments
         }
         for arm in arms
     ]
+
+
+def _settings(found: tables.Summary) -> list[tuple[str, str]]:
+    """Return what differs from the preset, by who differs."""
+    parts = [line.partition(": ") for line in tables.setting_lines(found)]
+    return [(who, what) for who, _, what in parts]
 
 
 def _version_lines(found: tables.Summary) -> list[str]:

@@ -134,6 +134,7 @@ def _measured(
         "arm": arm["arm"],
         **arm["metrics"].get(metric, statistic([])),
         "interval": arm["statistics"]["interval"] if headline == metric else None,
+        "beyond": headline == metric and arm["statistics"]["beyond"],
         "best_test": arm["best_test"],
         "comparable": not data,
         "mind": [*data, *_other_recipe(arm, experiment, table), *_lost(arm)],

@@ -16,8 +16,11 @@ from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.reports import statistics as seeds
 from tskd_tune.reports.comparison import Comparison, Trained, compare
 from tskd_tune.reports.grouping import alike
+from tskd_tune.reports.head import head
 from tskd_tune.reports.importance import importance
 from tskd_tune.reports.pareto import fronts
+from tskd_tune.reports.scale import is_beyond
+from tskd_tune.reports.teachers import worse_teachers
 
 Summary = dict[str, Any]
 LAST_EPOCH = ("test_top1", "val_top1")
@@ -28,7 +31,8 @@ def summary(run: RunFolder) -> Summary:
 
     Under ``arms`` stands one mapping a trained point, in the order of the trials; those of a search are sorted by
     the searched metric. ``mean`` and ``sd`` are of ``headline``, over the seeds that are done, in percent;
-    ``statistics`` is `statistics.Arm` of the same values: its 95 % interval, or a note on why there is none.
+    ``statistics`` is `statistics.Arm` of the same values: its 95 % interval, or a note on why there is none; ``beyond``
+    says that the interval leaves 0 to 100 %. ``head`` is `head.head`: what was run.
 
     Under ``family`` stand the verdicts of a grid, and nothing else judges them: `verdicts.Family` as plain data, with
     ``findings`` (a sentence and a verdict for each contrast; no verdict below five common seeds), ``visible`` and
@@ -55,14 +59,16 @@ def summary(run: RunFolder) -> Summary:
     _tell_apart(arms)
     trained = [_trained(arm, group) for arm, group in zip(arms, points, strict=True)]
     for arm, its in zip(arms, trained, strict=True):
-        arm["statistics"] = seeds.arm(its.values(headline), name=its.label).plain()
-    baselines = _compare_costs(arms)
+        found = seeds.arm(its.values(headline), name=its.label).plain()
+        arm["statistics"] = found | {"beyond": is_beyond(headline, found["interval"])}
+    baselines, weak = _compare_costs(arms), worse_teachers(arms, points)
     compared = _compared(run, document, trained, headline)
     return {
         "run": run.name,
         "kind": run.state.kind,
         "created": run.state.created,
         "confirms": run.state.confirms,
+        "head": head(run, rows, len(arms)),
         "runs": _counts(rows, run.state.expected),
         "search": search,
         "headline": headline,
@@ -77,7 +83,7 @@ def summary(run: RunFolder) -> Summary:
         "teachers": _distinct(row.teacher.plain() for row in rows if row.teacher),
         "methods": _methods(rows),
         "settings": _settings(arms),
-        "warnings": _warnings(rows),
+        "warnings": [*_warnings(rows), *weak],
         "versions": _distinct(row.versions for row in rows),
         "commits": _distinct(row.commit for row in rows),
         "damage": run.damage(),

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tskd_tune.records.results import BEST_TEST_MARK
-from tskd_tune.reports import importance, pareto
+from tskd_tune.reports import importance, pareto, scale
+from tskd_tune.reports.head import head_lines, setting_lines, teacher_line
 from tskd_tune.reports.summary import LAST_EPOCH, Summary, statistic, summary
 from tskd_tune.reports.words import MISSING, duration, interval, metric_title, spread, value_text, weight
 
@@ -25,6 +26,7 @@ __all__ = [
     "duration",
     "ended_early",
     "ending_lines",
+    "head_lines",
     "interval",
     "markdown",
     "markdown_table",
@@ -192,7 +194,7 @@ def purpose(found: Summary) -> list[str]:
 
 
 def notes(found: Summary) -> list[str]:
-    """Return the sentences that belong under the table: how to read it, the teachers, what went wrong."""
+    """Return the sentences that belong under the table: how to read it, and what went wrong."""
     lines = ["Mean ± sample standard deviation over seeds; a run's value is that of its last epoch."]
     if found["search"]:
         lines.append(f"Sorted by {found['search']['metric']} ({found['search']['mode']}), never by a test metric.")
@@ -200,7 +202,8 @@ def notes(found: Summary) -> list[str]:
         lines.append(f"† {BEST_TEST_MARK}.")
     if found["baselines"]:
         lines.append(_ratio_line(found["baselines"]))
-    lines += [teacher_line(teacher) for teacher in found["teachers"]]
+    if any(arm["statistics"].get("beyond") for arm in found["arms"]):
+        lines.append(scale.NOTE)
     return [*lines, *found["damage"]]
 
 
@@ -212,16 +215,6 @@ def _ratio_line(baselines: Sequence[Mapping[str, str]]) -> str:
     return (
         f"Time ratios are within one task and student, to the first arm there, without a review if it can be: {arms}."
     )
-
-
-def teacher_line(teacher: Mapping[str, Any]) -> str:
-    """Return a sentence on a teacher: its accuracy, where it came from and its size."""
-    origin = f"trained here, key {teacher['key']}" if teacher["source"] == "auto" else teacher["source"]
-    size = f", {teacher['parameters'] / 1e6:.2f} M parameters" if teacher["parameters"] else ""
-    accuracy = (
-        f"test top-1 {teacher['test_top1']:.2f} %" if teacher["test_top1"] is not None else "accuracy not measured"
-    )
-    return f"Teacher {teacher['name']}: {accuracy} ({origin}{size})."
 
 
 def ending_lines(found: Summary) -> list[str]:
@@ -236,14 +229,6 @@ def ending_lines(found: Summary) -> list[str]:
 
 def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-
-
-def setting_lines(found: Summary) -> list[str]:
-    """Return a sentence for each preset with its deviations, naming the arms that share them."""
-    return [
-        f"{'; '.join(item['arms'])}: preset {item['preset']}; {'; '.join(item['deviations']) or 'no deviation'}"
-        for item in found["settings"]
-    ]
 
 
 def method_lines(found: Summary) -> list[str]:
@@ -266,6 +251,8 @@ def markdown(found: Summary) -> str:
     """Return the report as Markdown, the same bytes for the same summary."""
     shown, rows = cells(found)
     parts = [f"# {_plain(found['run'])}", " ".join([f"{progress(found)}.", *map(_plain, purpose(found))])]
+    if head_lines(found):
+        parts.append(_bullets(head_lines(found)))
     if rows:
         parts.append("## Verdicts\n\n" + _bullets(verdict_lines(found)))
         parts.append("## Arms\n\n" + "\n".join(markdown_table([(c.title, c.align) for c in shown], rows)))

@@ -274,7 +274,7 @@ def _lacking(item: Contrast) -> str:
 def _reason(finding: Finding) -> str:
     """Say the verdict and why."""
     if finding.verdict is None:
-        return f"No verdict: that needs {LEAST_SEEDS} common seeds; until then this is a smoke run."
+        return "No verdict."
     if finding.verdict == "resolved":
         small = f" It is small all the same: {_within(finding)}." if _is_within(finding.evidence) else ""
         return f"Resolved: seeds alone would hardly give this ({_tests(finding)}).{small}"
@@ -282,6 +282,13 @@ def _reason(finding: Finding) -> str:
         return _undecided(finding)
     check = " Check that what tells the arms apart reaches the training."
     return f"Equivalent: {_within(finding)}.{check if finding.contrast.spread == 'identical' else ''}"
+
+
+def without_verdict(found: Family) -> list[str]:
+    """Return a sentence on why contrasts have no verdict, if any has none: the same for all, so it is said once."""
+    if all(finding.verdict for finding in found.findings):
+        return []
+    return [f"A verdict needs {LEAST_SEEDS} common seeds; until then this is a smoke run."]
 
 
 def _within(finding: Finding) -> str:

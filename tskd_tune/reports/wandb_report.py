@@ -144,6 +144,8 @@ def _ids(run: RunFolder, row: Row, kept: set[str]) -> list[str]:
 
 def _blocks(run: RunFolder, found: tables.Summary, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
     text = tables.markdown(found)
+    if tables.head_lines(found):
+        yield wr.UnorderedList(tables.head_lines(found))
     yield from (wr.H2("Verdicts"), wr.UnorderedList(tables.verdict_lines(found)))
     yield from (wr.H2("Arms"), wr.P(f"{tables.progress(found)}."))
     if arms:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from tskd_tune.reports.scale import MARK, cut
 
 MISSING = "—"
 
@@ -46,6 +48,31 @@ def metric_title(name: str) -> str:
 
 
 def interval(statistic: Mapping[str, Any], digits: int = 2) -> str:
-    """Return ``70.82 to 71.58``, the interval of an arm's statistics; a dash where there is none."""
+    """Return ``70.82 to 71.58``, the interval of an arm's statistics; a dash where there is none.
+
+    One that leaves the scale of a percentage (``beyond``) is cut at the end of the scale, and marked.
+    """
     found = statistic["interval"]
-    return MISSING if found is None else f"{found['low']:.{digits}f} to {found['high']:.{digits}f}"
+    if found is None:
+        return MISSING
+    if not statistic.get("beyond"):
+        return f"{found['low']:.{digits}f} to {found['high']:.{digits}f}"
+    low, high = cut(found["low"], found["high"])
+    return f"{low:.{digits}f} to {high:.{digits}f} {MARK}"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return ``1 seed`` or ``3 seeds``."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def runs_of(numbers: Sequence[int]) -> str:
+    """Return ascending whole numbers in short: ``1 to 5, 8``."""
+    groups: list[list[int]] = []
+    for number in numbers:
+        if groups and number == groups[-1][-1] + 1:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    parts = [[f"{group[0]} to {group[-1]}"] if len(group) > 2 else list(map(str, group)) for group in groups]
+    return ", ".join(part for some in parts for part in some)

@@ -1,0 +1,87 @@
+"""An interval of a percentage does not leave 0 to 100 unsaid, wherever it is shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from tskd_tune.records.results import Cost, Row, RunFolder
+from tskd_tune.reports import effects, exports, tables
+from tskd_tune.reports.page import html
+from tskd_tune.reports.scale import MARK, NOTE, cut
+
+NEAR_THE_TOP = [90.0, 99.0, 99.5]
+
+
+def a_row(run="t0", seed=1, arm="baseline", test=60.0, **changes):
+    facts = {
+        "run": run, "seed": seed, "arm": arm, "status": "done", "epochs": 10, "epochs_planned": 10, "preset": "paper",
+        "metrics": {"test_top1": test}, "cost": Cost(seconds=9.0, train_seconds=9.0, device="cpu", threads=1),
+        "started": "", "finished": "", "experiment": {"review": None},
+    }  # fmt: skip
+    return Row(**(facts | changes))
+
+
+@pytest.fixture
+def a_run(tmp_path):
+    def make(*rows, search=None):
+        folder = RunFolder.create(tmp_path, "first", "sweep", {"search": search} if search else {}, expected=len(rows))
+        folder.write_rows(rows)
+        return folder
+
+    return make
+
+
+def rows(values, metric="test_top1", **over):
+    return [a_row("t0", seed, metrics={metric: value}, **over) for seed, value in enumerate(values, start=1)]
+
+
+def forms(folder):
+    found = tables.summary(folder)
+    return {
+        "markdown": tables.markdown(found),
+        "latex": exports.latex(found),
+        "page": html(folder, found),
+        "cells": " ".join(tables.cells(found)[1][0] + tables.notes(found)),
+    }
+
+
+def test_an_interval_beyond_the_scale_is_cut_marked_and_explained_in_every_form(a_run):
+    folder = a_run(*rows(NEAR_THE_TOP))
+    (arm,) = tables.summary(folder)["arms"]
+    assert arm["statistics"]["interval"]["high"] > 100 and arm["statistics"]["beyond"]
+    assert effects.interval(arm)[1] == 100.0, "figures draw it cut"
+    for form, text in forms(folder).items():
+        assert "to 100.00" in text, form
+        assert "no accuracy is" in text, form
+        assert "109." not in text.partition("plotly")[0], form
+
+
+def test_an_interval_below_zero_is_cut_too(a_run):
+    folder = a_run(*rows([0.5, 1.0, 9.0]))
+    assert f"0.00 to 15.35 {MARK}" in " ".join(tables.cells(tables.summary(folder))[1][0])
+
+
+def test_an_interval_within_the_scale_has_no_mark(a_run):
+    folder = a_run(*rows([70.0, 71.0, 72.0]))
+    assert NOTE not in tables.notes(tables.summary(folder))
+    assert not tables.summary(folder)["arms"][0]["statistics"]["beyond"]
+
+
+def test_a_loss_has_no_such_scale(a_run):
+    search = {"name": "optuna", "metric": "val_loss", "mode": "min", "trials": 1}
+    found = tables.summary(a_run(*rows([0.1, 5.0, 0.1], metric="val_loss"), search=search))
+    assert found["arms"][0]["statistics"]["interval"]["low"] < 0 and not found["arms"][0]["statistics"]["beyond"]
+
+
+def test_csv_keeps_every_digit_and_says_that_it_is_beyond(a_run):
+    folder = a_run(*rows(NEAR_THE_TOP))
+    (line,) = csv.DictReader(io.StringIO(exports.as_csv(tables.summary(folder), folder.rows(), "arms")))
+    assert float(line["interval_high"]) > 100 and line["interval_beyond_scale"] == "True"
+
+
+@pytest.mark.parametrize(("given", "expected"), [((-5, 50), (0, 50)), ((60, 130), (60, 100)), ((1, 2), (1, 2))])
+def test_ends_are_cut_at_the_scale(given, expected):
+    assert cut(*given) == expected
