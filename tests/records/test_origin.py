@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tskd_tune.records.origin import LONGEST_QUESTION, Origin, question
+from tskd_tune.sweep.schema import Sweep
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,16 @@ def test_an_origin_names_the_file_without_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("# Why?\na: 1\n")
     assert Origin.of(path) == Origin("mine.yaml", "Why?")
+
+
+def test_a_sweep_keeps_the_origin_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("# Why?\nexperiment: {task: digits, student: resnet8, training: {epochs: 1}}\nsearch: grid\n")
+    assert Sweep.load(path).origin == Origin("mine.yaml", "Why?")
+    assert Sweep.read(Sweep.load(path).plain()).origin == Origin()
+
+
+def test_a_search_space_of_the_package_asks_too_when_it_is_run_by_name() -> None:
+    found = Sweep.load(Path("digits")).origin
+    assert found.file == "digits.yaml" and found.question is not None
+    assert found.question.startswith("Does reviewing help a small student?")

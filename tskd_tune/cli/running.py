@@ -69,8 +69,7 @@ def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweep.run import start
 
-        origin = Origin.of(file)
-        return start(given, name, storage, lambda news: _hear(progress, news), track=track, origin=origin)
+        return start(given, name, storage, lambda news: _hear(progress, news), track=track, origin=given.origin)
 
     _work(work, Progress(points * seeds, epoch_count(given)), storage.absolute() / name)
 

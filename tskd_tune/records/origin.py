@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tskd_tune.records.files import read_text
+from tskd_tune.shipped import file_of
 
 LONGEST_QUESTION = 400
 # Comments for machines and lawyers, which ask nothing.
@@ -21,12 +22,14 @@ class Origin:
 
     @classmethod
     def of(cls, path: Path) -> Origin:
-        """Read a YAML's first comment.
+        """Read a YAML's first comment; the path may be the name of a search space of the package.
 
         Raises:
+            InputError: there is no such file.
             RunError: the file cannot be read.
         """
-        return cls(path.name, question(read_text(path)))
+        file = file_of(path)
+        return cls(file.name, question(read_text(file)))
 
 
 def question(text: str) -> str | None:

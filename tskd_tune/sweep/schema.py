@@ -28,6 +28,7 @@ from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.experiment.verification import verify
 from tskd_tune.places import Places
+from tskd_tune.records.origin import Origin
 from tskd_tune.registry import Component, Options
 from tskd_tune.sweep.controls import ControlsOption, Derived, derive
 from tskd_tune.sweep.distinct import too_few
@@ -139,6 +140,7 @@ class Sweep(Options):
     wandb: Wandb = Field(default_factory=Wandb, description="where W&B runs and Reports go")
     max_failures: NonNegativeInt = Field(3, description="how often a trial goes on from its checkpoint after a crash")
     _places: Places = PrivateAttr(default_factory=Places)
+    _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @field_validator("experiment")
     @classmethod
@@ -198,6 +200,7 @@ class Sweep(Options):
         with document.places.named():
             sweep = cls.read(document.data)
         sweep._places = document.places
+        sweep._origin = Origin.of(file)
         return sweep
 
     @classmethod
@@ -226,7 +229,12 @@ class Sweep(Options):
         from tskd_tune.sweep.run import start
 
         name = name or f"sweep-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-        return start(self, name, Path(storage), listener, track=track)
+        return start(self, name, Path(storage), listener, track=track, origin=self.origin)
+
+    @property
+    def origin(self) -> Origin:
+        """The file that the sweep was loaded from, and its question; empty for one that was given as plain data."""
+        return self._origin
 
     def space(self) -> SearchSpace:
         """Return the search space.
