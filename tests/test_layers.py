@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 # Ground to roof; the rooms of one floor are strangers to one another.
 FLOORS = [
-    ["errors", "docstrings", "paths"],
+    ["errors", "docstrings", "paths", "signals"],
     ["places", "parsing", "kinds", "shipped", "first_bytes", "outside"],
     ["registry", "output", "documents", "files", "saved"],
     ["method"],

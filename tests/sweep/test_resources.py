@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tskd_tune.errors import InputError
+from tskd_tune.records.news import News
+from tskd_tune.sweep import resources as room
 from tskd_tune.sweep import run, teachers
 from tskd_tune.sweep.schema import Sweep
 
@@ -35,21 +38,19 @@ def test_a_trial_takes_a_gpu_where_there_are_any(
     taken: dict[str, float],
     at_once: int,
 ) -> None:
-    monkeypatch.setattr(run, "_cluster", lambda: cluster)
+    monkeypatch.setattr(room, "cluster", lambda: cluster)
     given = sweep(tiny_document, **resources)
-    assert run._resources(given) == taken
-    assert run._capacity(given) == at_once
+    assert room.needed(given) == taken
+    assert room.capacity(given) == at_once
 
 
 def test_more_than_the_machine_has_is_refused_unless_a_cluster_is_named(
     tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(run, "_cluster", lambda: {"CPU": 2.0})
-    with pytest.raises(InputError, match=r"resources.gpu: a trial asks for 1, but this machine has 0; lower it"):
-        run._refuse_too_large(sweep(tiny_document, gpu=1.0))
-    monkeypatch.setenv("RAY_ADDRESS", "auto")
-    run._refuse_too_large(sweep(tiny_document, gpu=1.0))
+    monkeypatch.setattr(room, "cluster", lambda: {"CPU": 2.0})
+    with pytest.raises(InputError, match=r"resources.gpu: a trial asks for 1, but this machine has 0; lower"):
+        room.refuse_unfit(sweep(tiny_document, gpu=1.0), lambda news: None)
 
 
 def test_what_is_refused_once_the_cluster_is_known_leaves_its_name_free(
@@ -58,10 +59,44 @@ def test_what_is_refused_once_the_cluster_is_known_leaves_its_name_free(
     def refuse(*given: Any, **named: Any) -> None:
         raise InputError("resources.cpu: too many")
 
-    monkeypatch.setattr(run, "_run", refuse)
-    with pytest.raises(InputError, match="too many"):
-        run.start(sweep(tiny_document), "first", tmp_path, lambda news: None)
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(run, "session", lambda path: nullcontext())
+    for name in ("refuse_unfit", "_trained"):
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "refuse_unfit", lambda *given: None)
+            patch.setattr(run, name, refuse)
+            with pytest.raises(InputError, match="too many"):
+                run.start(sweep(tiny_document), "first", tmp_path, lambda news: None)
+        assert list(tmp_path.iterdir()) == []
+
+
+def machines(
+    monkeypatch: pytest.MonkeyPatch, *there: dict[str, float], planned: tuple[dict[str, float], ...] = ()
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr(room, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(room, "_machines", lambda: list(there))
+    monkeypatch.setattr(room, "_planned", lambda: list(planned))
+
+
+def test_what_no_machine_of_a_cluster_has_is_refused_with_the_largest(
+    tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines(monkeypatch, {"CPU": 16.0}, {"CPU": 4.0, "GPU": 1.0})
+    room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=4), lambda news: None)
+    told = r"a trial asks for cpu 8, gpu 1, but no machine of the cluster has that; the largest has cpu 4, gpu 1; lower"
+    with pytest.raises(InputError, match=told):
+        room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=8), lambda news: None)
+
+
+def test_an_autoscaler_is_waited_for_where_it_has_such_machines(
+    tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines(monkeypatch, {"CPU": 0.0}, planned=({"CPU": 8.0, "GPU": 1.0},))
+    heard: list[News] = []
+    room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=8), heard.append)
+    assert [news.what for news in heard] == ["machines"] and "autoscaler adds one" in str(heard[0].reason)
+    with pytest.raises(InputError, match=r"the largest has cpu 8, gpu 1"):
+        room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=9), heard.append)
 
 
 def test_memory_is_no_objective_where_no_trial_takes_a_gpu(
@@ -70,11 +105,11 @@ def test_memory_is_no_objective_where_no_trial_takes_a_gpu(
     objectives = {"val_top1": "max", "memory": "min"}
     search = {"name": "optuna", "trials": 2, "sampler": "nsga2", "objectives": objectives}
     given = Sweep.read({"experiment": tiny_document, "search": search})
-    monkeypatch.setattr(run, "_cluster", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(room, "cluster", lambda: {"CPU": 2.0})
     with pytest.raises(InputError, match="memory is the peak of a GPU's, but trials take no GPU here"):
-        run._refuse_unmeasured(given)
-    monkeypatch.setattr(run, "_cluster", lambda: {"CPU": 2.0, "GPU": 1.0})
-    run._refuse_unmeasured(given)
+        room._refuse_unmeasured(given)
+    monkeypatch.setattr(room, "cluster", lambda: {"CPU": 2.0, "GPU": 1.0})
+    room._refuse_unmeasured(given)
 
 
 def test_a_teacher_gets_the_cores_that_idle_before_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ EXAMPLES = """
     tskd-tune report first
 
 RUN is the path of a run's folder, or its name under --storage. Exit codes: 0 done, 1 something failed during the
-run, 2 the input is wrong, 130 interrupted.
+run, 2 the input is wrong, 130 interrupted, 143 ended by SIGTERM.
 """
 
 app = typer.Typer(

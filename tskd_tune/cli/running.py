@@ -267,7 +267,7 @@ def _hear(progress: Progress, news: News) -> None:
         progress.epoch(news.run or news.arm, news.seed, news.epoch)
     elif news.what == "finished":
         progress.finished(news.arm, news.seed, news.epoch, news.epochs, metrics=news.metrics or {}, reason=news.reason)
-    elif news.what == "look":
+    elif news.what in ("look", "machines"):
         progress.look(news.reason or "")
     elif news.what == "data":
         progress.warn(news.reason or "")

@@ -8,11 +8,12 @@ from typing import Any
 
 import typer
 
-from tskd_tune.cli.terminal import INTERRUPTED, complain, say, warn
+from tskd_tune.cli.terminal import complain, say, warn
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.records import offline
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.tracking import account, has_key, why_away
+from tskd_tune.signals import Ended
 
 # Seconds that a server may take to answer at all.
 PATIENCE = 10.0
@@ -40,7 +41,7 @@ def sync(run: str, storage: Path, *, entity: str | None, project: str | None) ->
             found = offline.upload(left, entity=entity or known.entity, project=project or known.project)
         except KeyboardInterrupt:
             complain(f"interrupted; what is uploaded is marked, go on with: tskd-tune sync {folder.path}")
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(Ended.code()) from None
         _tell(folder, found)
 
 

@@ -11,11 +11,12 @@ from rich.live import Live
 from rich.text import Text
 
 from tskd_tune.cli.standing import Standing, State, standing
-from tskd_tune.cli.terminal import INTERRUPTED, console, put_json, say
+from tskd_tune.cli.terminal import console, put_json, say
 from tskd_tune.errors import InputError
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.teaching import Teaching
 from tskd_tune.reports import tables
+from tskd_tune.signals import Ended
 
 # After so much silence something is likely to hang.
 SILENCE = 600.0
@@ -87,7 +88,7 @@ def _watch(path: Path, every: float) -> None:
         else:
             _tell_changes(path, every)
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(Ended.code()) from None
 
 
 def _drawn(live: Live, path: Path) -> bool:

@@ -15,11 +15,12 @@ from pydantic import ValidationError
 from rich.console import Console, RenderableType
 
 from tskd_tune.errors import InputError, TskdTuneError, sentences
+from tskd_tune.signals import Ended, as_interrupts
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
+FAILED, WRONG = 1, 2
 # Wide enough for any table where no terminal says how wide it is: a file has no edge.
 FILE_WIDTH = 240
 
@@ -65,12 +66,13 @@ def in_words(command: Callable[P, R]) -> Callable[P, R]:
         with warnings.catch_warnings():
             warnings.showwarning = _Warner()
             try:
-                return command(*arguments, **options)
+                with as_interrupts():
+                    return command(*arguments, **options)
             except (typer.Exit, typer.Abort, BrokenPipeError):
                 raise
             except KeyboardInterrupt:
                 complain("interrupted; nothing was started")
-                raise typer.Exit(INTERRUPTED) from None
+                raise typer.Exit(Ended.code()) from None
             except Exception as error:
                 raise typer.Exit(_told(error)) from error
 
@@ -83,7 +85,7 @@ def interrupted(folder: Path) -> typer.Exit:
         complain(f"interrupted; everything up to the last whole epoch is kept, go on with: tskd-tune resume {folder}")
     else:
         complain("interrupted; nothing was started")
-    return typer.Exit(INTERRUPTED)
+    return typer.Exit(Ended.code())
 
 
 def _told(error: Exception) -> int:

@@ -20,18 +20,19 @@ class News:
         what: ``teacher``: an epoch of a teacher's training; ``waiting``: another run trains this teacher now, and this
             run waits; ``ready``: a teacher, trained or verified; ``epoch``: an epoch of a student's training;
             ``finished``: a training has its row; ``failed``: a trial broke and will not be tried again; ``look``: a
-            declared look was taken, and decided to go on or to stop; ``data``: something is odd about the data.
-        arm: the arm, or the teacher's name; empty for a look and for data.
+            declared look was taken, and decided to go on or to stop; ``data``: something is odd about the data;
+            ``machines``: the cluster has none that is large enough yet.
+        arm: the arm, or the teacher's name; empty for a look, for data and for machines.
         run: the trial; of a teacher its key, if it has one.
         seed: the training's seed; None for a teacher or a whole trial.
         epoch: the epoch that was trained.
         epochs: how many there are.
         metrics: what the epoch or the row shows; of a teacher its ``parameters`` and ``test_top1``.
         reason: why it failed or was stopped; of a teacher where it comes from; of a look what was decided; of
-            data what is odd.
+            data what is odd; of machines what is waited for.
     """
 
-    what: Literal["teacher", "waiting", "ready", "epoch", "finished", "failed", "look", "data"]
+    what: Literal["teacher", "waiting", "ready", "epoch", "finished", "failed", "look", "data", "machines"]
     arm: str
     run: str | None = None
     seed: int | None = None

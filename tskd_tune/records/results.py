@@ -237,6 +237,18 @@ class RunFolder:
             shutil.rmtree(part, ignore_errors=True)
         return cls(path, state)
 
+    @staticmethod
+    def free(root: Path, name: str) -> Path:
+        """Return the path of a run that is to be made.
+
+        Raises:
+            InputError: the name is taken, or no plain name.
+        """
+        refuse_name(name)
+        path = root / name
+        _refuse_taken(path)
+        return path
+
     @classmethod
     def open(cls, path_or_name: str | Path, storage: Path = STORAGE) -> RunFolder:
         """Open a run by its path, or by its name in ``storage``.

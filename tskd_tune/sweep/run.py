@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.error import TuneError
 
@@ -29,6 +28,7 @@ from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.looks import look_news, stages, take
 from tskd_tune.sweep.ray_session import session
 from tskd_tune.sweep.recorder import Recorder
+from tskd_tune.sweep.resources import capacity, needed, refuse_unfit
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.searchers import ListedPoints
 from tskd_tune.sweep.snapshot import listed
@@ -73,12 +73,19 @@ def start(
     sweep = sweep.resolved()
     _read_data(sweep, listener)
     facts: Any = {"expected": _expected(sweep), "confirms": confirms, "origin": origin}
-    folder = RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), **facts)
+    path = RunFolder.free(storage.absolute(), name)
+    folder: RunFolder | None = None
     try:
-        with folder.alone():
-            return _run(sweep, folder, listener, track=track)
+        with ExitStack() as until_reported:
+            with session(path):  # before the folder is made, so that none is left where Ray does not start
+                refuse_unfit(sweep, listener)
+                folder = RunFolder.create(path.parent, name, "sweep", sweep.plain(), **facts)
+                until_reported.enter_context(folder.alone())
+                broken = _trained(sweep, folder, listener, track=track)
+            return _reported(folder, broken)
     except InputError:
-        folder.discard()  # found before anything was trained; the name is free again
+        if folder is not None:
+            folder.discard()  # found before anything was trained; the name is free again
         raise
 
 
@@ -138,23 +145,32 @@ def _sweep_folder(folder: RunFolder) -> RunFolder:
 
 
 def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
+    with session(folder.path):
+        refuse_unfit(sweep, listener)
+        broken = _trained(sweep, folder, listener, track=track)
+    return _reported(folder, broken)
+
+
+def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> list[BaseException]:
+    """Train what is missing, and return what broke trials for good."""
     listener = noted(folder.path, listener)
-    with session(), Recorder.recording(folder, listener):
-        _refuse_too_large(sweep)
-        _refuse_unmeasured(sweep)
+    with Recorder.recording(folder, listener):
         shipped = Shipped(
             sweep=folder.name,
             folder=folder.path if track else None,
             metric=sweep.search.metric,
             mode=sweep.search.mode,
-            teachers=prepare(_teachers(sweep), _resources(sweep), listener),
+            teachers=prepare(_teachers(sweep), needed(sweep), listener),
             place=_place(sweep),
             key=run_key(folder.path, folder.name),
             connection=_connection() if track else None,
         )
-        trainable = tune.with_resources(tune.with_parameters(SweepTrial, shipped=shipped), _resources(sweep))
+        trainable = tune.with_resources(tune.with_parameters(SweepTrial, shipped=shipped), needed(sweep))
         ends = _ends_of_search if sweep.is_judged else _ends_of_grid
-        broken = ends(sweep, folder, trainable, listener)
+        return ends(sweep, folder, trainable, listener)
+
+
+def _reported(folder: RunFolder, broken: Sequence[BaseException]) -> RunFolder:
     write_report(folder)
     _raise_what_is_missing(folder, broken)
     return folder
@@ -255,7 +271,7 @@ def _tuner(sweep: Sweep, folder: RunFolder, trainable: Any, searcher: Any, trial
             search_alg=searcher,
             scheduler=sweep.scheduler_for(sweep.space()),
             num_samples=trials,
-            max_concurrent_trials=sweep.resources.concurrent or _capacity(sweep),
+            max_concurrent_trials=sweep.resources.concurrent or capacity(sweep),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: TrialConfig(**trial.config).run,
         ),
@@ -292,47 +308,6 @@ def _expected(sweep: Sweep) -> int:
 def _teachers(sweep: Sweep) -> dict[str, Experiment]:
     """Return the teachers of all branches; one that depends on a drawn number is left to its trial."""
     return distinct(sweep.experiment_at(point) for point in sweep.space().corners())
-
-
-def _resources(sweep: Sweep) -> dict[str, float]:
-    gpu = sweep.resources.gpu
-    if gpu is None:
-        gpu = 1.0 if _cluster().get("GPU", 0) >= 1 else 0.0
-    return {"cpu": sweep.resources.cpu, **({"gpu": gpu} if gpu else {})}
-
-
-def _capacity(sweep: Sweep) -> int:
-    """Return how many trials the cluster holds at once, as it is now."""
-    there = _cluster()
-    fitting = [int(there.get(name.upper(), 0) / amount) for name, amount in _resources(sweep).items()]
-    return max(1, min(fitting))
-
-
-def _cluster() -> dict[str, float]:
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources
-
-
-def _refuse_too_large(sweep: Sweep) -> None:
-    """Refuse resources that no machine of a cluster without an autoscaler has, for a trial would wait for ever."""
-    if os.environ.get("RAY_ADDRESS"):
-        return
-    there = _cluster()
-    for name, amount in _resources(sweep).items():
-        if amount > there.get(name.upper(), 0):
-            raise InputError(
-                f"resources.{name}: a trial asks for {amount:g}, but this machine has {there.get(name.upper(), 0):g};"
-                " lower it, or set RAY_ADDRESS to a cluster that has it"
-            )
-
-
-def _refuse_unmeasured(sweep: Sweep) -> None:
-    """Refuse to search for little memory where no trial takes a GPU, of which it is measured."""
-    if "memory" in sweep.search.goals() and "gpu" not in _resources(sweep):
-        raise InputError(
-            "search.objectives: memory is the peak of a GPU's, but trials take no GPU here; leave it out, or set"
-            " resources.gpu on a machine that has one"
-        )
 
 
 def _raise_what_is_missing(folder: RunFolder, broken: Sequence[BaseException]) -> None:

@@ -1,0 +1,80 @@
+"""Signals that end the process: SIGTERM and SIGHUP do what Ctrl-C does, and none cuts a start or a clean-up short."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], None]
+ENDING = tuple(
+    number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
+)
+
+
+class Ended:
+    """Which signal has ended the command; Ctrl-C where it was none of those that a system sends."""
+
+    number: int = signal.SIGINT
+
+    @classmethod
+    def code(cls) -> int:
+        """Return the exit code of a process that a signal ended: 128 and the number."""
+        return 128 + cls.number
+
+
+@contextmanager
+def as_interrupts() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP do within the block what Ctrl-C does there, whoever handles it; `Ended` notes which came.
+
+    A signal that was ignored before, as under ``nohup``, stays ignored.
+    """
+    Ended.number = signal.SIGINT
+    with handled([number for number in ENDING if number != signal.SIGINT], _interrupt):
+        yield
+
+
+@contextmanager
+def deferred() -> Iterator[list[int]]:
+    """Let no signal interrupt the block, which sees which came; the first is dealt with after the block."""
+    came: list[int] = []
+    with handled(ENDING, lambda number, frame: came.append(number)):
+        yield came
+    if came:
+        _call(signal.getsignal(came[0]), came[0], None)
+
+
+@contextmanager
+def handled(numbers: Collection[int], handler: Handler) -> Iterator[None]:
+    """Handle signals within the block, but for those that are ignored; outside the main thread nothing is changed."""
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            for number in numbers:
+                before = signal.getsignal(number)
+                if before is not signal.SIG_IGN:
+                    signal.signal(number, handler)
+                    stack.callback(partial(signal.signal, number, before or signal.SIG_DFL))
+        yield
+
+
+def reinstall() -> None:
+    """Install Python's handlers again, where a library has put others below them."""
+    if threading.current_thread() is threading.main_thread():
+        for number in ENDING:
+            before = signal.getsignal(number)
+            if before is not None:
+                signal.signal(number, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    Ended.number = number
+    _call(signal.getsignal(signal.SIGINT), signal.SIGINT, frame)
+
+
+def _call(handler: object, number: int, frame: FrameType | None) -> None:
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(number, frame)
