@@ -138,5 +138,9 @@ def similarities(anchors: Tensor, bank: Tensor, chosen: Tensor) -> Tensor:
     The bank may change before the backward pass.
     """
     if len(bank) <= WHOLE_BANK * chosen.shape[1]:
-        return (anchors @ bank.clone().T).gather(1, chosen)
+        products = anchors @ bank.clone().T
+        if not products.is_cuda:
+            return products.gather(1, chosen)
+        # The same numbers. On a GPU the backward pass of gather adds in any order what was chosen more than once.
+        return products[torch.arange(len(chosen), device=chosen.device).unsqueeze(1), chosen]
     return (bank[chosen] @ anchors.unsqueeze(2)).squeeze(2)

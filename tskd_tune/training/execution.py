@@ -58,7 +58,11 @@ class Execution:
 
     @contextmanager
     def deterministic(self) -> Iterator[None]:
-        """Let cuDNN use only algorithms that give the same bits each time; afterwards its settings are as before."""
+        """Let cuDNN use only algorithms that give the same bits each time; afterwards its settings are as before.
+
+        On a GPU torch has no such backward pass of two things that are not cuDNN's: bilinear resizing of features
+        (``size_match: interp_student``), and pooling to a size that does not divide the map's.
+        """
         cudnn = torch.backends.cudnn
         before = cudnn.deterministic, cudnn.benchmark
         cudnn.deterministic, cudnn.benchmark = True, False
