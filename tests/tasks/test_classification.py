@@ -160,3 +160,15 @@ def test_the_fingerprint_holds_data_and_augmentation_but_not_the_batch_size() ->
     assert task(batch_size=9).fingerprint() == plain
     others = [task(padding=1), task(flip=True), task(Flat(classes=9)), task(Flat(samples=(14, 0, 16)))]
     assert len({plain, *(other.fingerprint() for other in others)}) == 5
+
+
+def test_a_source_that_only_counts_has_a_summary_and_is_read_once_to_be_verified() -> None:
+    source = Flat()
+    made = Classification(source, Augmentation(0, False), 4)
+    assert made.summary().lines() == [
+        "data: images",
+        "  8 classes: 0, 1, 2, 3, 4, 3 more",
+        "  images: 13 training, 0 validation, 16 test",
+        "  sizes: 4 x 4",
+    ]
+    assert (made.verify(), made.verify(), source.reads) == ((), (), 1)

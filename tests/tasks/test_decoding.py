@@ -124,6 +124,11 @@ def test_half_an_image_is_named(images: Path) -> None:
         decoded(files(images), SIZE)
 
 
+def test_images_that_no_memory_holds_are_refused(images: Path) -> None:
+    with pytest.raises(InputError, match=r"task.size: 4 images of 10000000 x 10000000 pixels take [\d,]+ GiB"):
+        decoded(files(images), 10_000_000)
+
+
 def test_a_file_that_vanished_is_a_failure_of_the_run(images: Path) -> None:
     found = files(images)
     (images / "2.png").unlink()

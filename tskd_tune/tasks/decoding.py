@@ -88,7 +88,7 @@ def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 def _decode_all(paths: list[str], size: int) -> NDArray[np.uint8]:
     """Decode all, past those that cannot be; then refuse what these are."""
-    pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
+    pixels = _room(len(paths), size)
     broken: dict[str, str] = {}
     for place, found in enumerate(mapped(partial(_tried, size=size), paths)):
         if isinstance(found, str):
@@ -98,6 +98,17 @@ def _decode_all(paths: list[str], size: int) -> NDArray[np.uint8]:
     if broken:
         raise InputError(_unreadable(broken, len(paths)))
     return pixels
+
+
+def _room(count: int, size: int) -> NDArray[np.uint8]:
+    try:
+        return np.empty((count, 3, size, size), dtype=np.uint8)
+    except (MemoryError, ValueError) as error:
+        need = count * 3 * size**2 / 2**30
+        raise InputError(
+            f"task.size: {counted(count, 'image')} of {size} x {size} pixels take {need:,.0f} GiB, more memory than there"
+            " is; lower task.size, or use fewer images"
+        ) from error
 
 
 def _unreadable(broken: dict[str, str], total: int) -> str:
