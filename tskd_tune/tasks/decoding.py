@@ -106,8 +106,8 @@ def _room(count: int, size: int) -> NDArray[np.uint8]:
     except (MemoryError, ValueError) as error:
         need = count * 3 * size**2 / 2**30
         raise InputError(
-            f"task.size: {counted(count, 'image')} of {size} x {size} pixels take {need:,.0f} GiB, more memory than there"
-            " is; lower task.size, or use fewer images"
+            f"task.size: {counted(count, 'image')} of {size} x {size} pixels take {need:,.0f} GiB, more memory than"
+            " there is; lower task.size, or use fewer images"
         ) from error
 
 
