@@ -115,6 +115,11 @@ def test_a_missing_module_says_where_it_was_looked_for(make: Any):
         load(f"{folder}/own_losses:Hnt")
 
 
+def test_the_name_of_a_file_in_place_of_a_module_is_met_with_the_right_form(make: Any):
+    with pytest.raises(InputError, match=r"'own_losses.py:Hint' cannot be imported: .* write own_losses:Hint"):
+        load(f"{make('a')}/own_losses.py:Hint")
+
+
 def test_a_module_that_an_installed_one_hides_is_refused(make: Any):
     folder = make("a")
     (folder / "json.py").write_text("class Hint: ...\n")

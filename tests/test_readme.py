@@ -56,14 +56,10 @@ def test_its_components_run_on_rays_workers_and_after_a_resume_elsewhere(folder:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run("sweep", "mine/my_parts.yaml", "--name", "own", where=tmp_path)
+    run("sweep", "mine/my_parts.yaml", "--name", "own", "--set", "seeds=[1]", where=tmp_path)
     rows = tmp_path / "runs" / "own" / "rows.jsonl"
-    whole = rows.read_text()
-    assert len(whole.splitlines()) == 4
-    assert "Hint, seed 3" in run("extend", str(rows.parent), "--seeds", "3", where=elsewhere)
+    first, _ = rows.read_text().splitlines(keepends=True)
     # What is missing is trained by a resume, in a folder from which nothing of one's own can be seen.
-    rows.write_text(
-        "".join(line for line in rows.read_text().splitlines(keepends=True) if '"seed":3' not in line.replace(" ", ""))
-    )
-    run("resume", str(rows.parent), where=elsewhere)
-    assert len(rows.read_text().splitlines()) == 6
+    rows.write_text(first)
+    assert "my_parts:Hint" in run("resume", str(rows.parent), where=elsewhere)
+    assert len(rows.read_text().splitlines()) == 2

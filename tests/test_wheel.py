@@ -26,9 +26,9 @@ def uv() -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel and install it, alone, into an environment that sees the libraries of this one."""
+    """Build the sdist and out of it the wheel, and install that into an environment that sees the libraries here."""
     place = tmp_path_factory.mktemp("wheel")
-    subprocess.run([uv(), "build", "--wheel", "--out-dir", place, ROOT], check=True, capture_output=True)
+    subprocess.run([uv(), "build", "--out-dir", place, ROOT], check=True, capture_output=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "venv"], check=True)
     (wheel,) = place.glob("*.whl")
     python = place / "venv" / "bin" / "python"

@@ -60,6 +60,8 @@ def load(name: str) -> Any:
     """
     place, _, attribute = name.rpartition(":")
     try:
+        if place.endswith(".py"):
+            raise _NotThereError(f"a module is named without its ending; write {Path(place).stem}:{attribute}")
         found = _module(place)
         if not hasattr(found, attribute):
             own = [other for other, value in vars(found).items() if getattr(value, "__module__", "") == found.__name__]

@@ -87,6 +87,7 @@ def _list_names(*, as_json: bool) -> None:
         return
     for kind, known in names.items():
         say(f"{kind}: {', '.join(known)}")
+    say("their options: tskd-tune list KIND; what an option means: tskd-tune list KIND NAME")
 
 
 def _explain(registry: Registry[Any], entry: Entry[Any], *, as_json: bool) -> None:
