@@ -207,11 +207,20 @@ def test_refuse():
         ("{a: {logunifrom: [1, 2]}}", "a: 'logunifrom' is not a domain; did you mean 'loguniform'?"),
         ("{a: {choices: {x: 1}}}", "a: 'choices' is not a domain; did you mean 'choice'?"),
         ("{b: {choice: {x: {a: {unifrom: [1, 2]}}}}}", "b.x.a: 'unifrom' is not a domain"),
-        ("{choice: {a: null}}", "arm: the branch 'a' of the experiment must be a mapping of its keys, got None"),
+        ("{choice: {a: null}}", "arm: the branch 'a' of the experiment must be a mapping of its keys, got null"),
         ("{choice: [1, 2]}", "arm: the branch '1' of the experiment must be a mapping"),
         ("{arm: {choice: [1]}, choice: {a: {}}}", "arm: two domains go by this name"),
         ("{a: {x: {choice: [1]}, choice: {x: {choice: [1]}}}}", "a.x: two domains go by this name"),
         ("{seed: {choice: [1, 2]}}", "seed: is not searched"),
+        ("{a: {int: [1, 3, 9]}}", "a: the step 9 is wider than the range from 1 to 3, which leaves one value"),
+        ("{a: {uniform: [-1.0e+308, 1.0e+308]}}", "is wider than a float"),
+        ("{int: [1, 3]}", "arm: the range 'int' stands for a whole experiment"),
+        ("{choice: {a: {uniform: [1, 3]}}}", "arm.a: the range 'uniform' stands for a whole experiment"),
+        ('{a: {choice: {"": 1}}}', "a: the label '' is empty"),
+        ('{a: {choice: {" x": 1}}}', "a: the label ' x' is empty, or begins or ends with a space"),
+        ('{a: {choice: ["two\\nlines"]}}', "a: the label 'two\\nlines' holds the end of a line"),
+        (f"{{a: {{choice: {{{'x' * 101}: 1}}}}}}", "has 101 characters of at most 100"),
+        (f"{{a: {{choice: {list(range(10_001))}}}}}", "a: 'choice' has 10001 values, but 10000 are the most"),
     ],
 )
 def test_malformed(text: str, sentence: str):
@@ -401,3 +410,14 @@ def test_schema_leaves_the_experiments_own_alone():
     before = json.dumps(given)
     assert space_schema(given)["title"] == "SearchSpace"
     assert json.dumps(given) == before
+
+
+def test_a_grid_without_end_is_refused_before_it_is_made():
+    holes = {f"k{number}": {"choice": list(range(10))} for number in range(30)}
+    with pytest.raises(InputError, match=f"the grid has {10**30} points, but 10000 are the most"):
+        SearchSpace(holes).grid()
+
+
+def test_a_corner_is_walked_once():
+    points = list(SearchSpace({"k": {"choice": list(range(3000))}}).corners())
+    assert [point.experiment["k"] for point in points] == list(range(3000))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import torch
 
 from tskd_tune.distillers import needs_of
@@ -19,6 +22,22 @@ from tskd_tune.training.trainer import Trainer
 
 # Batch norm in training learns nothing from one value a channel, which one image of one pixel is.
 FEWEST_SAMPLES = 2
+
+
+# What is a number to the optimizer or a factor of a loss: any value that was read fits any parts.
+OF_NO_PART = ("lr", "momentum", "weight_decay", "gamma", "milestones", "milestone_convention", "lambda")
+
+
+def parts_of(experiment: Experiment) -> str:
+    """Return what experiments share that `verify` finds the same of: all but seed, rates and factors."""
+    plain = {key: value for key, value in experiment.plain().items() if key not in ("seed", "preset")}
+    return json.dumps(_without_factors(plain), sort_keys=True)
+
+
+def _without_factors(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_factors(inner) for key, inner in value.items() if key not in OF_NO_PART}
+    return value
 
 
 def verify(experiment: Experiment) -> None:

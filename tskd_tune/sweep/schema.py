@@ -26,7 +26,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.teacher import check_weights
-from tskd_tune.experiment.verification import verify
+from tskd_tune.experiment.verification import parts_of, verify
 from tskd_tune.places import Places
 from tskd_tune.records.origin import Origin
 from tskd_tune.registry import Component, Options
@@ -293,17 +293,34 @@ class Sweep(Options):
         with self._places.named():
             space = self.space()
             space.refuse("grid" if self.search.name == "grid" else "search")
-        problems = space.check(lambda document: self._try(Point({}, document, "")), self._places)
+        known: dict[str, InputError | None] = {}
+        problems = space.check(lambda document: self._try(Point({}, document, ""), known), self._places)
         return problems or [
             self._places.name(problem) for problem in self._check_compare(space) or self._check_search(space)
         ]
 
-    def _try(self, point: Point) -> None:
+    def _try(self, point: Point, known: dict[str, InputError | None]) -> None:
+        """Refuse a point; what differs only by rates and factors from one that was tried is not built again."""
         if "seed" in point.experiment:
             raise InputError(
                 "seed: an arm cannot have a seed of its own, as arms are compared seed by seed; list all under seeds"
             )
         experiment = self.experiment_at(point)
+        parts = parts_of(experiment)
+        if parts not in known:
+            known[parts] = self._misfit(experiment)
+        if (misfit := known[parts]) is not None:
+            raise misfit
+
+    def _misfit(self, experiment: Experiment) -> InputError | None:
+        """Return what is wrong with the parts of an experiment."""
+        try:
+            self._try_parts(experiment)
+        except InputError as error:
+            return error
+        return None
+
+    def _try_parts(self, experiment: Experiment) -> None:
         verify(experiment)
         check_weights(experiment)
         if self.is_judged and task_of(experiment).facts().samples[1] == 0:

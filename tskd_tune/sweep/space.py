@@ -23,13 +23,14 @@ from typing import Any, Literal, TypeAlias
 from pydantic import ValidationError
 
 from tskd_tune.documents import DOMAINS, RANGES, merge
-from tskd_tune.errors import InputError, did_you_mean, sentences
+from tskd_tune.errors import InputError, did_you_mean, sentences, shown
 from tskd_tune.places import Place, Places
 
 Kind = Literal["choice", "grid", "int", "uniform", "loguniform"]
 ARM = "arm"
 FIXED = "fixed"
 MOST_CORNERS = 500
+MOST_POINTS, MOST_LABELS, LONGEST_LABEL = 10_000, 10_000, 100
 Conditions: TypeAlias = tuple[tuple[str, str], ...]
 
 
@@ -150,6 +151,11 @@ class SearchSpace:
             InputError: the space has a range.
         """
         self.refuse("grid")
+        size = self.size()
+        if size is not None and size > MOST_POINTS:
+            raise InputError(
+                f"experiment: the grid has {size} points, but {MOST_POINTS} are the most; take values out, or search"
+            )
         points = list(self._product(lambda hole: list(hole.labels)))
         taken = {point.label for point in points}
         for arm in self._arms:
@@ -252,6 +258,13 @@ class SearchSpace:
             wheels[-1].pop(0)
 
     def _one_by_one(self) -> Iterator[Point]:
+        seen: set[str] = set()
+        for point in self._each_at_both_ends():
+            if (values := repr(point.values)) not in seen:
+                seen.add(values)
+                yield point
+
+    def _each_at_both_ends(self) -> Iterator[Point]:
         for hole in self._holes:
             for extreme in hole.extremes():
                 forced = {**dict(hole.condition), hole.name: extreme}
@@ -304,12 +317,20 @@ def _refuse_slip(value: Mapping[str, Any], where: str) -> None:
 
 def _hole(word: str, content: Any, path: str, condition: Conditions) -> Hole:
     name = _hole_name(path, condition)
+    if word in RANGES and _is_arm(name):
+        raise InputError(f"{name}: the range '{word}' stands for a whole experiment; put it under the key of a number")
     if word in RANGES:
         return _range(word, content, name, condition)
     if not isinstance(content, Mapping | list) or not content:
-        raise InputError(f"{name}: '{word}' needs a list of values or a mapping of labelled branches, got {content!r}")
+        raise InputError(
+            f"{name}: '{word}' needs a list of values or a mapping of labelled branches, got {shown(content)}"
+        )
+    if len(content) > MOST_LABELS:
+        raise InputError(f"{name}: '{word}' has {len(content)} values, but {MOST_LABELS} are the most; give a range")
     labelled = isinstance(content, Mapping)
     given = content if isinstance(content, Mapping) else _labels_of(content, name, word)
+    for label in given:
+        _refuse_label(label, name)
     if name != path:
         _refuse_arms_without_keys(given)
     branches = {
@@ -317,6 +338,19 @@ def _hole(word: str, content: Any, path: str, condition: Conditions) -> Hole:
     }
     kind: Kind = "grid" if word == "grid" else "choice"
     return Hole(name, kind, condition, tuple(branches), labelled, branches=branches)
+
+
+def _refuse_label(label: str, name: str) -> None:
+    """Refuse what cannot stand in a table or on a line as the name of an arm."""
+    slip = None
+    if not label.strip() or label != label.strip():
+        slip = "is empty, or begins or ends with a space"
+    elif not label.isprintable():
+        slip = "holds the end of a line or another character without a picture"
+    elif len(label) > LONGEST_LABEL:
+        slip = f"has {len(label)} characters of at most {LONGEST_LABEL}"
+    if slip is not None:
+        raise InputError(f"{name}: the label {shown(label)} {slip}; write choice: {{label: value}} with a short label")
 
 
 def _hole_name(path: str, condition: Conditions) -> str:
@@ -336,7 +370,8 @@ def _labels_of(values: list[Any], name: str, word: str) -> dict[str, Any]:
     for value in values:
         if isinstance(value, Mapping | list):
             raise InputError(
-                f"{name}: '{word}' lists {value!r}, which needs a label; write {word}: {{label: {value!r}, ...}}"
+                f"{name}: '{word}' lists {shown(value)}, which needs a label; write {word}:"
+                f" {{label: {shown(value)}, ...}}"
             )
         label = _text(value)
         if label in labels:
@@ -355,7 +390,7 @@ def _refuse_arms_without_keys(arms: Mapping[str, Any]) -> None:
     for label, branch in arms.items():
         if not isinstance(branch, Mapping):
             raise InputError(
-                f"{ARM}: the branch '{label}' of the experiment must be a mapping of its keys, got {branch!r};"
+                f"{ARM}: the branch '{label}' of the experiment must be a mapping of its keys, got {shown(branch)};"
                 " write {} for nothing"
             )
 
@@ -364,16 +399,25 @@ def _range(word: str, content: Any, name: str, condition: Conditions) -> Hole:
     most = 3 if word == "int" else 2
     if not isinstance(content, list) or not 2 <= len(content) <= most or not all(map(_is_number, content)):
         form = "[low, high] or [low, high, step]" if word == "int" else "[low, high]"
-        raise InputError(f"{name}: '{word}' needs {form} as numbers, got {content!r}")
+        raise InputError(f"{name}: '{word}' needs {form} as numbers, got {shown(content)}")
     low, high, step = [*content, 1][:3]
     if word == "int" and not all(isinstance(number, int) for number in content):
-        raise InputError(f"{name}: 'int' needs integers, got {content!r}")
+        raise InputError(f"{name}: 'int' needs integers, got {shown(content)}")
     if low >= high:
-        raise InputError(f"{name}: '{word}' needs low < high, got {content!r}")
+        raise InputError(f"{name}: '{word}' needs low < high, got {shown(content)}")
     if step <= 0:
-        raise InputError(f"{name}: 'int' needs a step from 1 up, got {content!r}")
+        raise InputError(f"{name}: 'int' needs a step from 1 up, got {shown(content)}")
+    if step > high - low:
+        raise InputError(
+            f"{name}: the step {step} is wider than the range from {low} to {high}, which leaves one value; lower the"
+            " step"
+        )
+    if word == "uniform" and not math.isfinite(high - low):
+        raise InputError(f"{name}: the range {shown(content)} is wider than a float; bring its ends together")
     if word == "loguniform" and low <= 0:
-        raise InputError(f"{name}: 'loguniform' needs low > 0, got {content!r}; use 'uniform' for a range that holds 0")
+        raise InputError(
+            f"{name}: 'loguniform' needs low > 0, got {shown(content)}; use 'uniform' for a range that holds 0"
+        )
     if word == "int":
         return Hole(name, "int", condition, low=low, high=high, step=step)
     return Hole(name, "uniform" if word == "uniform" else "loguniform", condition, low=float(low), high=float(high))
