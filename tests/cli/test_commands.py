@@ -274,6 +274,30 @@ def test_a_file_whose_name_no_run_can_have(run: Callable[..., Any], tmp_path: Pa
     assert "give another --name" in run("train", file, code=2).stderr
 
 
+def test_two_arms_that_are_one_experiment_are_said(run: Callable[..., Any], tmp_path: Path) -> None:
+    arms = {"none": None, "plain": None, "tskd": SHORT["review"], "again": {**SHORT["review"], "delta": 1}}
+    file = write(tmp_path / "s.yaml", {**SWEEP, "experiment": {**SHORT, "review": {"choice": arms}}})
+    same = "the same seed gives the same results; take all but one out"
+    found = json.loads(run("check", file, "--json").stdout)["warnings"]
+    (twins,) = [warning["arms"] for warning in found if same in warning["sentence"]]
+    assert twins == ["review=none = review=plain", "review=tskd = review=again"]
+    assert same not in run("check", write(tmp_path / "other.yaml", SWEEP)).stdout
+
+
+def test_what_a_distiller_raises_in_a_step_is_a_sentence(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "from tskd_tune.distillers.base import Distiller\n\nclass Broken(Distiller):\n"
+    source += "    needs = frozenset({'logits'})\n    def __init__(self, probe):\n        super().__init__()\n"
+    source += "    def forward(self, student, teacher, batch):\n        return {'x': student.nothing}\n"
+    (tmp_path / "own_broken.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    file = write(tmp_path / "e.yaml", SHORT, distiller="own_broken:Broken")
+    told = run("check", file, code=2).stderr
+    assert "a step of training with the distiller" in told and "fails (AttributeError" in told
+    assert "own_broken.py:8" in told
+
+
 def test_seeds_as_a_range(run: Callable[..., Any], tmp_path: Path) -> None:
     found = run("check", write(tmp_path / "s.yaml", SWEEP, seeds="1-3,7"), "--json").stdout
     assert json.loads(found)["seeds"] == [1, 2, 3, 7]

@@ -159,7 +159,7 @@ def test_the_teachers_training_is_a_plain_one_of_its_own() -> None:
         ({"training": {"nesterov": True, "momentum": 0.0}}, "training.nesterov: true needs a momentum above 0"),
         ({"training": 12}, "training: must be a mapping (key: value), got 12"),
         ({"training": [1]}, "training: must be a mapping (key: value), got [1]"),
-        ({"training": {"epochs": 10**12}}, "training.epochs: must be less than or equal to 1000000"),
+        ({"training": {"epochs": 10**12}}, "training.epochs: must be less than or equal to 100000"),
         ({"review": "none"}, "or null for no review, got 'none'"),
         ({"review": False}, "review: must be a mapping, such as {k: 3, delta: 5} ({} for the defaults), or null"),
         ({"review": {"K": 3}}, "review: unknown key 'K'; did you mean 'k'?"),

@@ -19,6 +19,7 @@ from tskd_tune.records.tracking import Place
 from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.reports.tables import duration
 from tskd_tune.sweep import estimate
+from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.estimate import Estimate
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.tasks.summary import DataSummary
@@ -178,7 +179,12 @@ def _warnings(found: Findings) -> dict[str, list[str]]:
     for arm, experiment in found.arms.items():
         for sentence in experiment.warnings():
             warnings.setdefault(sentence, []).append(arm)
-    return warnings
+    same: dict[str, list[str]] = {}
+    for arm, experiment in found.arms.items():
+        same.setdefault(identity(experiment.plain()), []).append(arm)
+    twins = [arms for arms in same.values() if len(arms) > 1 and found.points == len(found.arms)]
+    told = "these arms are one experiment, and the same seed gives the same results; take all but one out"
+    return warnings | ({told: [" = ".join(arms) for arms in twins]} if twins else {})
 
 
 def _few(arms: Sequence[str]) -> str:

@@ -5,6 +5,8 @@ A command imports what it needs when it runs, so that ``--help`` answers at once
 
 from __future__ import annotations
 
+import io
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -95,7 +97,10 @@ KINDS = "distillers|networks|tasks|teacher_methods|transforms|extractors|searche
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what a terminal cannot show, such as a file's name that is no UTF-8, is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 

@@ -39,7 +39,7 @@ from tskd_tune.training.optim import Recipe, scaled_milestones
 from tskd_tune.training.reviewing import ExtractorTraining, Strength
 from tskd_tune.training.trainer import Schedule, TestReading, Trainer
 
-MOST_EPOCHS = 1_000_000
+MOST_EPOCHS, MOST_THREADS = 100_000, 1024
 # What the weights of a teacher may be, beside the path of a checkpoint.
 AUTO, UNTRAINED = "auto", "untrained"
 WEIGHTS = PathOption(lambda weights: weights not in (AUTO, UNTRAINED) and not is_published(weights))
@@ -130,7 +130,7 @@ class Training(Descent):
         False,
         description="keep images with their channels last in memory, which is faster on a GPU and rounds differently",
     )
-    threads: PositiveInt | None = Field(
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = Field(
         None, description="CPU threads; null: in a sweep resources.cpu, otherwise what torch takes"
     )
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tskd_tune.errors import InputError, TskdTuneError, reason
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
 from tskd_tune.experiment.teacher import is_ready, teacher_key, trains_a_teacher
@@ -254,7 +255,9 @@ def _paces(arms: Mapping[str, Experiment], deadline: float, clock: Clock) -> dic
 def _pace(experiment: Experiment, budget: float, clock: Clock) -> Pace:
     watch = Stopwatch(task_of(experiment), experiment.training.execution(), clock)
     teacher = teacher_network(experiment, watch.facts()) if experiment.needs_teacher else None
-    return pace(experiment, assemble(experiment, watch, teacher, _some_targets(watch)), watch, budget)
+    trainer = assemble(experiment, watch, teacher, _some_targets(watch))
+    with _stepping(f"distiller '{experiment.distiller.name}'"):
+        return pace(experiment, trainer, watch, budget)
 
 
 def _without_teacher(experiments: Iterable[Experiment]) -> list[Experiment]:
@@ -269,7 +272,21 @@ def _teacher_seconds(experiment: Experiment, budget: float, clock: Clock) -> flo
     plain = experiment.teacher_experiment()
     watch = Stopwatch(task_of(plain), plain.training.execution(), clock)
     trainer = assemble_teacher(experiment, watch, _some_targets(watch))
-    return seconds(plain, pace(plain, trainer, watch, budget))
+    with _stepping("teacher's training"):
+        return seconds(plain, pace(plain, trainer, watch, budget))
+
+
+@contextmanager
+def _stepping(what: str) -> Iterator[None]:
+    """Make a sentence of what a component raises in a step of training, whoever wrote it."""
+    try:
+        yield
+    except TskdTuneError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"a step of training with the {what} fails ({reason(error)}); correct it or its options"
+        ) from error
 
 
 def _sizes(experiments: Iterable[Experiment]) -> dict[str, Sizes]:

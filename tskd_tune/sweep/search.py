@@ -30,6 +30,8 @@ LARGEST_POPULATION, GENERATIONS = 50, 4
 # So many draws in a row without a new experiment end a random search for another.
 MOST_MISSES = 10_000
 
+Trials = Annotated[int, Field(ge=1, le=100_000)]
+
 SEARCHERS: Registry[tuple[Any, int]] = Registry("searchers", tuple[Any, int])
 """Factories of ``(ray.tune.search.Searcher, number of trials)``.
 
@@ -60,7 +62,7 @@ def random(
     goals: Goals,
     journal: Path | None,
     *,
-    trials: PositiveInt,
+    trials: Trials,
     seed: NonNegativeInt = 0,
 ) -> tuple[Any, int]:
     """Independent draws, no experiment twice; more trials go on where fewer ended.
@@ -94,7 +96,7 @@ def optuna(
     goals: Goals,
     journal: Path | None,
     *,
-    trials: PositiveInt,
+    trials: Trials,
     sampler: Sampler = "tpe",
     startup_trials: PositiveInt | None = None,
     population: Annotated[int, Field(ge=2)] | None = None,
