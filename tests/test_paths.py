@@ -39,7 +39,16 @@ def test_a_local_address_is_a_path(text: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["s3://bucket/x", "gs://bucket", "s3:/bucket/x", "https://x.org/a.pth", "file://host/x", "any+thing://x"]
+    "text",
+    [
+        "s3://bucket/x",
+        "gs://bucket",
+        "s3:/bucket/x",
+        "https://x.org/a.pth",
+        "file://host/x",
+        "any+thing://x",
+        "foo:/bar",
+    ],
 )
 def test_other_addresses_are_refused_with_the_remedy(text: str):
     with pytest.raises(ValueError, match=r"is an address, not a folder .*; give a path .*all machines share"):

@@ -16,10 +16,8 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095
-# `Path` makes one slash out of two, so that what went through one is recognized by the schemes that people use.
-_SCHEME = re.compile(
-    r"^(?:[A-Za-z][A-Za-z0-9+.-]+://|(?:file|s3a?|gs|gcs|az|abfss?|adl|hdfs|https?|ftp|dbfs|memory):/)"
-)
+# `Path` makes one slash out of two, so one is enough; one letter is a drive.
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
 class Written(str):
@@ -71,6 +69,17 @@ def whole_path(given: str | Path) -> Path:
     return Path(whole(str(given)))
 
 
+def local_path(given: str | Path) -> Path:
+    """Return the path that an argument of the command line means, relative where it is.
+
+    Raises:
+        ValueError: it is no path of a file system, such as the address of an object storage.
+    """
+    path = _without_scheme(str(given))
+    _refuse_impossible(path)
+    return Path(path)
+
+
 def _without_dots(path: str) -> str:
     """Return a path without ``..``, unless a link on the way gives them another meaning."""
     shorter = os.path.normpath(path)
@@ -85,7 +94,8 @@ def _without_scheme(text: str) -> str:
     if local is not None and not local[1].startswith("//"):
         return local[1]
     raise ValueError(
-        f"{text} is an address, not a folder of a file system, and object storage is not supported yet; give a path"
+        f"{scheme[1]}://{text[scheme.end() :]} is an address, not a folder of a file system; object storage is not"
+        " supported yet; give a path"
         " (on a cluster: of a folder that all machines share)"
     )
 

@@ -21,6 +21,7 @@ from tskd_tune.reports.tables import duration
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.estimate import Estimate
+from tskd_tune.sweep.machine import refuse_here
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.tasks.summary import DataSummary
 
@@ -88,6 +89,7 @@ def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Findings
     if problems:
         raise InputError("\n".join(problems))
     refuse(Place(**sweep.wandb.plain()))
+    refuse_here(sweep)
     points, count = estimate.candidates(sweep)
     arms = {point.label: sweep.experiment_at(point) for point in points}
     about = summaries(arms.values()), verify_data(arms.values()) if data else None

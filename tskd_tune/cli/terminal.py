@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console, RenderableType
 
 from tskd_tune.errors import InputError, TskdTuneError, sentences
+from tskd_tune.paths import local_path
 from tskd_tune.signals import Ended, as_interrupts
 
 P = ParamSpec("P")
@@ -67,6 +68,7 @@ def in_words(command: Callable[P, R]) -> Callable[P, R]:
             warnings.showwarning = _Warner()
             try:
                 with as_interrupts():
+                    _make_local(options)
                     return command(*arguments, **options)
             except (typer.Exit, typer.Abort, BrokenPipeError):
                 raise
@@ -79,6 +81,17 @@ def in_words(command: Callable[P, R]) -> Callable[P, R]:
     return told
 
 
+def _make_local(options: dict[str, Any]) -> None:
+    """Take ``file:///a`` for the path that it is, wherever a path is given; refuse the addresses of other storage."""
+    for name, value in options.items():
+        if isinstance(value, Path) or (name == "run" and isinstance(value, str)):
+            try:
+                options[name] = type(value)(local_path(value))
+            except ValueError as error:
+                where = f"--{name}" if name in ("storage", "points") else name.upper()
+                raise InputError(f"{where}: {error}") from error
+
+
 def interrupted(folder: Path) -> typer.Exit:
     """Say how an interrupted run goes on; return what ends the command."""
     if (folder / "state.json").exists():
@@ -88,6 +101,27 @@ def interrupted(folder: Path) -> typer.Exit:
     return typer.Exit(Ended.code())
 
 
+def _of_system(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    text = error.strerror or str(error) or type(error).__name__
+    return f"{where}the operating system says: {text}; look at the disk, the permissions and the limits of this user"
+
+
+def _of_import(error: ImportError) -> str:
+    name = f" ({error.name})" if error.name else ""
+    return f"a package that is needed cannot be imported{name}: {error}; install it again"
+
+
+# What the user's machine, and no fault of this program, can be the cause of -> how it is said.
+CAUSES: tuple[tuple[type[Exception], Callable[[Any], str]], ...] = (
+    (OSError, _of_system),
+    (MemoryError, lambda error: "there is not enough memory; free memory, or lower task.batch_size or the data's size"),
+    (ImportError, _of_import),
+    (RecursionError, lambda error: "something that was given is nested too deeply; nest it less"),
+    (UnicodeError, lambda error: f"a text or a name holds what is no character ({error}); correct it"),
+)
+
+
 def _told(error: Exception) -> int:
     if isinstance(error, ValidationError):
         complain("\n".join(sentences(error)))
@@ -95,6 +129,10 @@ def _told(error: Exception) -> int:
     if isinstance(error, TskdTuneError):
         complain(str(error))
         return WRONG if isinstance(error, InputError) else FAILED
+    told = next((told(error) for kind, told in CAUSES if isinstance(error, kind)), None)
+    if told is not None:
+        complain(told)
+        return FAILED
     typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     complain("this is a bug in tskd-tune, not in what you gave; please report it with the lines above")
     return FAILED

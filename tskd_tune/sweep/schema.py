@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -27,6 +29,7 @@ from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.experiment.verification import parts_of, verify
+from tskd_tune.paths import whole_path
 from tskd_tune.places import Places
 from tskd_tune.records.origin import Origin
 from tskd_tune.registry import Component, Options
@@ -42,13 +45,21 @@ if TYPE_CHECKING:
     from tskd_tune.records.results import RunFolder
 
 STORAGE = Path("runs")
+# Ray's schedulers that exploit and explore: population-based training under its names.
+POPULATIONS = re.compile(r"^(pbt|pb2|pbt_replay|population.?based.*)$|PopulationBased|\bPB2\b", re.IGNORECASE)
+
+
+def _one_gpu(gpu: float) -> float:
+    if gpu > 1:
+        raise ValueError(f"a training uses one GPU, got {gpu:g}; give 1, or a fraction such as 0.5 to share one")
+    return gpu
 
 
 class Resources(Options):
     """What one trial takes, and how many run at once."""
 
     cpu: PositiveInt = Field(1, description="CPU cores, and threads, of a trial")
-    gpu: NonNegativeFloat | None = Field(
+    gpu: Annotated[NonNegativeFloat, AfterValidator(_one_gpu)] | None = Field(
         None,
         description="GPUs of a trial, a fraction shares one; null: 1 where there are any when the sweep starts, or 0",
     )
@@ -142,6 +153,17 @@ class Sweep(Options):
     _places: Places = PrivateAttr(default_factory=Places)
     _origin: Origin = PrivateAttr(default_factory=Origin)
 
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _refuse_populations(cls, value: Any) -> Any:
+        name = value.get("name") if isinstance(value, dict) else value
+        if isinstance(name, str) and POPULATIONS.search(name):
+            raise ValueError(
+                f"'{name}' changes options in the middle of a training and copies weights between trials, so that a"
+                " trial is no longer one experiment with one plan of reviews; use asha or fifo, or search with optuna"
+            )
+        return value
+
     @field_validator("experiment")
     @classmethod
     def _locate(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -229,7 +251,11 @@ class Sweep(Options):
         from tskd_tune.sweep.run import start
 
         name = name or f"sweep-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-        return start(self, name, Path(storage), listener, track=track, origin=self.origin)
+        try:
+            where = whole_path(storage)
+        except ValueError as error:
+            raise InputError(f"storage: {error}") from error
+        return start(self, name, where, listener, track=track, origin=self.origin)
 
     @property
     def origin(self) -> Origin:

@@ -1,0 +1,61 @@
+"""What a command says when something ends it, and which paths it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tskd_tune.cli.commands import app
+from tskd_tune.cli.terminal import in_words
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "/x"), "/x: the operating system says: Permission denied"),
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (MemoryError(), "not enough memory"),
+        (ModuleNotFoundError("No module named 'ray.tune'", name="ray.tune"), "cannot be imported (ray.tune)"),
+        (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
+        (UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed"), "holds what is no character"),
+    ],
+)
+def test_what_a_machine_can_cause_is_no_bug(error: Exception, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as ended:
+        in_words(fail)()
+    said = capsys.readouterr().err
+    assert ended.value.exit_code == 1 and told in said and len(said.splitlines()) == 1
+
+
+def test_what_nothing_else_can_cause_is_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        in_words(lambda: {}["none"])()  # type: ignore[misc]
+    assert "this is a bug in tskd-tune" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["runs", "--storage", "s3://bucket/x"], "--storage: s3://bucket/x is an address"),
+        (["sweep", "sweep.yaml", "--storage", "gs://b"], "--storage: gs://b is an address"),
+        (["report", "s3://bucket/run"], "RUN: s3://bucket/run is an address"),
+        (["check", "https://host/sweep.yaml"], "FILE: https://host/sweep.yaml is an address"),
+    ],
+)
+def test_an_address_is_refused_wherever_a_path_is_given(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2 and told in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_a_local_address_is_the_path(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["runs", "--storage", f"file://{tmp_path}"])
+    assert done.exit_code == 0 and "file:" not in done.stdout
