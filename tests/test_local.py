@@ -295,3 +295,42 @@ def test_a_taken_name_and_a_sweep_are_refused(unbroken: RunFolder, tmp_path: Pat
 )
 def test_a_training_goes_by_what_it_trains(over: dict[str, Any], label: str) -> None:
     assert local.label(experiment(**over)) == label
+
+
+def test_a_training_that_breaks_has_a_row_with_its_reason_and_a_resume_mends_it(
+    unbroken: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Session.epoch
+
+    def epoch(self: Session) -> dict[str, Any] | None:
+        if len(self.trainer.history) == 4:
+            raise MemoryError
+        return whole(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "epoch", epoch)
+        with pytest.raises(RunError, match="seed 1: MemoryError.*when the cause is mended: tskd-tune resume"):
+            start("broken", tmp_path)
+    folder = RunFolder.open(tmp_path / "broken")
+    (row,) = folder.rows()
+    assert (row.status, row.broke, row.epochs, row.run, row.arm) == ("failed", True, 4, "0", "resnet8, review")
+    assert "in epoch" in (folder.path / (row.error or "")).read_text()
+    assert "MemoryError" in (folder.path / "report.html").read_text()
+    (folder.path / ".rows.jsonl.0123.part").write_text("half")
+    local.resume(RunFolder.open(tmp_path / "broken"), ignore, track=False)
+    (row,) = folder.rows()
+    assert (row.status, row.broke, row.epochs) == ("done", False, 7)
+    assert not folder.error_path("0", 1).exists() and not list(folder.path.glob(".*.part"))
+    first, second = tensors(unbroken), tensors(folder)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_training_that_cannot_be_built_has_a_row_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(local, "Session", broken)
+    with pytest.raises(RunError, match="RuntimeError: no such kernel"):
+        start("unbuilt", tmp_path)
+    (row,) = RunFolder.open(tmp_path / "unbuilt").rows()
+    assert (row.broke, row.epochs, row.epochs_planned) == (True, 0, 7)

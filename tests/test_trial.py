@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 from ray.tune import Checkpoint
 
+from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.results import Row
+from tskd_tune.records.session import Session
 from tskd_tune.sweep.teachers import key_of
 from tskd_tune.training.teachers import TeacherCache
-from tskd_tune.trial import STUDENT, WORST, Shipped, SweepTrial
+from tskd_tune.trial import STUDENT, WORST, BrokenTrialError, Shipped, SweepTrial
 
 Tiny = Callable[..., Experiment]
 
@@ -212,3 +215,91 @@ def test_silent_reviews_are_said_in_the_row(tiny: Tiny) -> None:
             result = one.step()
         sentences = Row.model_validate(result["rows"][0]).warnings
         assert any("stayed under 1 %" in sentence for sentence in sentences) == silent
+
+
+# Trials that break
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException, seed: int = 2) -> None:
+    """Let the second epoch of a seed raise."""
+    whole = Session.epoch
+
+    def epoch(self: Session) -> dict[str, Any] | None:
+        if self.experiment.seed == seed and len(self.trainer.history) == 1:
+            raise error
+        return whole(self)
+
+    monkeypatch.setattr(Session, "epoch", epoch)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit("boom"), InputError("task: boom")])
+def test_an_exception_of_a_component_ends_the_trial_with_a_row_a_seed(
+    error: BaseException, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trial(tiny(review=None), [1, 2])
+    breaking(monkeypatch, error)
+    assert not one.step()["done"]
+    one.save_checkpoint(str(tmp_path))
+    result = one.step()
+    assert result["done"] and result["broke"] and result["records"] == [] and "boom" in result["errors"]
+    first, second = (Row.model_validate(row) for row in result["rows"])
+    assert all(row.status == "failed" and row.broke for row in (first, second))
+    assert (second.reason or "").endswith("boom") and first.reason == f"seed 2 of its trial broke: {second.reason}"
+    assert second.epochs == 1
+    # The state of the broken epoch is never kept.
+    (tmp_path / "broken").mkdir()
+    one.save_checkpoint(str(tmp_path / "broken"))
+    assert not list((tmp_path / "broken").glob("state-*"))
+    assert result["val_top1"] == WORST["max"]
+
+
+def test_what_may_pass_is_raised_for_another_try_in_a_new_process(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = trial(tiny(review=None), [1, 2])
+    breaking(monkeypatch, MemoryError())
+    one.step()
+    with pytest.raises(BrokenTrialError) as caught:
+        one.step()
+    told = pickle.loads(pickle.dumps(caught.value))
+    assert (told.seed, told.reason) == (2, "MemoryError: the process found no more memory")
+    assert "Traceback" in told.text
+
+
+def test_a_trial_that_cannot_be_built_tells_it_in_its_first_step(tiny: Tiny) -> None:
+    given = config(tiny(review=None), [1, 2])
+    lost = {**given, "experiment": given["experiment"] | {"distiller": {"name": "nowhere_to_be_found:Lost"}}}
+    one = trial(tiny(review=None), [1])
+    assert one.reset_config(lost)
+    one.load_checkpoint("nowhere")
+    result = one.step()
+    assert result["done"] and result["broke"]
+    rows = [Row.model_validate(row) for row in result["rows"]]
+    assert [(row.seed, row.epochs, row.broke) for row in rows] == [(1, 0, True), (2, 0, True)]
+    assert "nowhere_to_be_found" in (rows[0].reason or "")
+    assert one.reset_config(config(tiny(review=None), [1])) and one.step()["epoch"] == 0
+
+
+def test_a_new_process_takes_up_the_newest_whole_checkpoint_and_says_what_was_damaged(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    folder = tmp_path / "00003"
+    one = trial(tiny(review=None), [1])
+    for number in range(3):
+        last = one.step()
+        (folder / f"checkpoint_{number:06d}").mkdir(parents=True)
+        one.save_checkpoint(str(folder / f"checkpoint_{number:06d}"))
+    (folder / "checkpoint_000003").mkdir()
+    (folder / "checkpoint_000003" / "broke.txt").write_text("a trial that broke keeps no state")
+    shipped = Shipped("sweep", None, "val_top1", "max", {}, trials=tmp_path)
+    again = trial(tiny(review=None), [1], shipped)
+    result = again.step()
+    assert (result["epoch"], result["notes"], again.iteration) == (3, [], 3)
+    torn = folder / "checkpoint_000002" / "state-seed1.pt"
+    torn.write_bytes(torn.read_bytes()[:200])
+    result = trial(tiny(review=None), [1], shipped).step()
+    assert (result["epoch"], result["val_loss"]) == (2, last["val_loss"])
+    (note,) = result["notes"]
+    assert "checkpoint_000002 is damaged" in note and "goes on after 2 epochs" in note
+    for path in folder.glob("checkpoint_*/state-seed1.pt"):
+        path.write_bytes(b"")
+    result = trial(tiny(review=None), [1], shipped).step()
+    assert result["epoch"] == 0 and "starts anew" in result["notes"][0]

@@ -3,6 +3,7 @@
 TskdTuneError
 +-- InputError        what the user gave is wrong, found before training        (exit code 2)
 +-- RunError          something failed during a run                             (exit code 1)
+    +-- UnwritableError a file of the run could not be written or read
     +-- DivergedError the loss of a training is no longer a finite number
 """
 
@@ -47,8 +48,12 @@ class RunError(TskdTuneError, RuntimeError):
     """Something failed while a run was under way."""
 
 
+class UnwritableError(RunError):
+    """The disk is full, or a folder is gone or not writable: nothing can be kept, and a resume goes on."""
+
+
 class DivergedError(RunError):
-    """The loss is NaN or infinite: this training ends here, others go on."""
+    """The loss is NaN or infinite, or the review has no gradient: a result. This training ends here, others go on."""
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from tskd_tune.errors import RunError
+from tskd_tune.errors import UnwritableError
 
 REMEDIES = {
     errno.ENOSPC: "free some space there",
@@ -20,11 +20,11 @@ REMEDIES = {
 }
 
 
-def disk_error(action: str, path: Path, error: OSError) -> RunError:
+def disk_error(action: str, path: Path, error: OSError) -> UnwritableError:
     """Make the sentence for a failed ``action`` (``written``, ``read``) on ``path``, with errno's own text."""
     text = error.strerror or str(error)
     remedy = REMEDIES.get(error.errno or 0, "look at the disk")
-    return RunError(f"{path}: could not be {action} ({text}); {remedy} and run `tskd-tune resume`")
+    return UnwritableError(f"{path}: could not be {action} ({text}); {remedy} and run `tskd-tune resume`")
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:

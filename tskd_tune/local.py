@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tskd_tune import documents
-from tskd_tune.errors import InputError, RunError
+from tskd_tune.errors import InputError, RunError, UnwritableError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.data import verify_data
@@ -20,9 +20,10 @@ from tskd_tune.experiment.schema import AUTO
 from tskd_tune.experiment.teacher import check_weights, obtain, teacher_key
 from tskd_tune.experiment.verification import verify
 from tskd_tune.outside import short_name
+from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
 from tskd_tune.records.news import Listener, News, data_news, row_news, teacher_news, teaching_news
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.records.results import Begun, Row, RunFolder
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Place, WandbTracker
@@ -134,18 +135,56 @@ def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track
     listener = noted(folder.path, listener)
     trains = experiment.teacher is not None and experiment.teacher.weights == AUTO and experiment.needs_teacher
     key = teacher_key(experiment) if trains else None
-    teacher = obtain(experiment, TeacherCache(), lambda record: listener(teaching_news(experiment, key, record)))
-    if teacher is not None:
-        listener(teacher_news(teacher))
-    session = _session(experiment, teacher, folder, track)
-    try:
-        row = _train(session, folder, listener)
-    finally:
-        session.close()
+    folder.begin(_begun(experiment))
+    row = _accounted(experiment, key, folder, listener, track)
+    folder.add_row(row)
+    listener(row_news(row))
     write_report(folder)
     if row.status == "failed":
-        raise RunError(f"{folder.path}: {row.reason}")
+        again = f"; when the cause is mended: tskd-tune resume {folder.path}" if row.broke else ""
+        raise RunError(f"{folder.path}: {row.arm}, seed {row.seed}: {row.reason}{again}")
     return folder
+
+
+def _begun(experiment: Experiment) -> Begun:
+    return Begun(
+        run=RUN,
+        arm=label(experiment),
+        seeds=[experiment.seed],
+        epochs=experiment.training.epochs,
+        experiment=experiment.plain(),
+    )
+
+
+def _accounted(experiment: Experiment, key: str | None, folder: RunFolder, listener: Listener, track: bool) -> Row:
+    """Train, and return the row; whatever the teacher, a component or the machine raises breaks the training."""
+    session: Session | None = None
+    try:
+        teacher = obtain(experiment, TeacherCache(), lambda record: listener(teaching_news(experiment, key, record)))
+        if teacher is not None:
+            listener(teacher_news(teacher))
+        session = _session(experiment, teacher, folder, track)
+        _train(session, folder, listener)
+        folder.error_path(RUN, experiment.seed).unlink(missing_ok=True)
+        session.close()  # before its row, which says what became of the tracking
+        return session.row()
+    except UnwritableError:
+        raise  # nor could a row be written
+    except (Exception, SystemExit) as error:
+        broke = breakage(error)
+        return folder.keep_error(_broken(experiment, session, folder, broke), broke.text)
+    finally:
+        if session is not None:
+            session.close()
+
+
+def _broken(experiment: Experiment, session: Session | None, folder: RunFolder, broke: Breakage) -> Row:
+    if session is not None:
+        session.break_off(broke.reason)
+        session.close()
+        return session.row()
+    history, arm = folder.history(RUN), label(experiment)
+    return broken_row(experiment.plain(), experiment.seed, history, broke.reason, run=RUN, arm=arm, point={})
 
 
 def _session(experiment: Experiment, teacher: TeacherFile | None, folder: RunFolder, track: bool) -> Session:
@@ -153,18 +192,18 @@ def _session(experiment: Experiment, teacher: TeacherFile | None, folder: RunFol
     tracker = WandbTracker(folder.path, sweep=folder.name, run=RUN, seed=experiment.seed, arm=arm) if track else None
     session = Session(experiment, teacher, Identity(RUN, arm), tracker)
     saved = folder.trial_path(RUN) / CHECKPOINT
-    if saved.exists():
-        try:
-            state = checkpoint.load(saved)
-        except RunError as error:
-            problem = str(error).partition("; ")[0]
-            warnings.warn(f"{problem}; the training begins anew, as a seed gives the same one again", stacklevel=2)
-        else:
-            session.load_state_dict(state)
-    return session
+    if not saved.exists():
+        return session
+    try:
+        session.load_state_dict(checkpoint.load(saved))
+        return session
+    except Exception as error:  # whatever a damaged file makes of itself
+        problem = reason_of(error).partition("; ")[0]
+        warnings.warn(f"{problem}; the training begins anew, as a seed gives the same one again", stacklevel=2)
+        return Session(experiment, teacher, Identity(RUN, arm), tracker)
 
 
-def _train(session: Session, folder: RunFolder, listener: Listener) -> Row:
+def _train(session: Session, folder: RunFolder, listener: Listener) -> None:
     session.begin()
     while not session.finished:
         record = session.epoch()
@@ -174,11 +213,6 @@ def _train(session: Session, folder: RunFolder, listener: Listener) -> Row:
             listener(_of_student(session.experiment, record))
     if session.failure is None:
         session.write_student(folder.student_path(RUN, session.experiment.seed))
-    session.close()  # before its row, which says what became of the tracking
-    row = session.row()
-    folder.add_row(row)
-    listener(row_news(row))
-    return row
 
 
 def _of_student(experiment: Experiment, record: Record) -> News:

@@ -2,13 +2,17 @@
 
 In an exact grid a trial has one seed. Under a searcher or a scheduler it has all of them, so that means are
 judged and not single trainings.
+
+An exception of a component ends the trial with a row that says so, without another try: a training is exact, so the
+same exception would come again. What may pass (short memory, a lost file system, a GPU's error) is raised for Ray Tune,
+which tries again in a new process, as it does after a worker was killed.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +26,8 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.files import write_whole
+from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
+from tskd_tune.records.results import Row
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.records.tracking import Connection, Place, WandbTracker
 from tskd_tune.training import checkpoint
@@ -69,6 +75,7 @@ class Shipped:
         place: where W&B runs go.
         key: what tells this sweep's W&B runs from those of any other.
         connection: what one look at W&B's server found.
+        trials: the folder of the trials' folders, where an earlier process may have left checkpoints; None for none.
     """
 
     sweep: str
@@ -79,12 +86,24 @@ class Shipped:
     place: Place = field(default_factory=Place)
     key: str | None = None
     connection: Connection | None = None
+    trials: Path | None = None
+
+
+class BrokenTrialError(RunError):
+    """What breaks a trial for Ray Tune, which sends it to the driver: the seed, the reason and the whole error."""
+
+    def __init__(self, seed: int, reason: str, text: str) -> None:
+        """Keep what the driver writes down."""
+        super().__init__(seed, reason, text)
+        self.seed, self.reason, self.text = seed, reason, text
 
 
 class SweepTrial(tune.Trainable):
     """Trains a point of the search space, once a seed."""
 
     sessions: list[Session]
+    _broken: tuple[int, Breakage] | None
+    _taken_up: list[str]
 
     def setup(self, config: dict[str, Any], shipped: Shipped | None = None) -> None:
         """Build the trainings of a config; what the sweep ships comes by `ray.tune.with_parameters`."""
@@ -106,30 +125,83 @@ class SweepTrial(tune.Trainable):
 
         Returns:
             ``records`` (a history line a seed), ``rows`` (each training's account as it stands), the means of
-            what was measured, ``epoch``, ``epochs``, ``done``, and ``failed`` with the reason of a divergence.
+            what was measured, ``epoch``, ``epochs``, ``done``, and ``failed`` with the reason of a divergence. Where
+            the trial broke also ``broke``, and under ``errors`` the whole error. ``notes`` are sentences for the user.
+
+        Raises:
+            BrokenTrialError: it broke by what may pass; Ray Tune tries again.
         """
+        if self._broken is None:
+            try:
+                return self._epoch()
+            except (Exception, SystemExit) as error:
+                self._broken = (self._at, breakage(error))
+        return self._account_of_breakage(*self._broken)
+
+    def _epoch(self) -> dict[str, Any]:
         self._begin()
-        records = [record for session in self.sessions if (record := _next_record(session)) is not None]
+        records = [record for session in self.sessions if (record := self._next_record(session)) is not None]
         failures = [session.failure for session in self.sessions if session.failure]
         done = bool(failures) or all(session.finished for session in self.sessions)
         if done:  # so that the rows say what became of the tracking
             for session in self.sessions:
                 session.close()
         stopped = "another seed of its trial failed" if failures else None
-        rows = [session.row(stopped) for session in self.sessions]
-        result: dict[str, Any] = {
+        result = {
+            **self._told([session.row(stopped) for session in self.sessions], self._taken_up),
             "epoch": max(len(session.trainer.history) for session in self.sessions) - 1,
             "epochs": self.sessions[0].experiment.training.epochs,
             "records": records,
-            "rows": [row.plain() for row in rows],
             "done": done,
         }
         if failures:
             return {**result, "failed": failures[0], self.shipped.metric: WORST[self.shipped.mode]}
-        return {**result, **_means(records)}
+        return {**result, **means(records)}
+
+    def _account_of_breakage(self, seed: int, broke: Breakage) -> dict[str, Any]:
+        """Report a row for every seed of a trial that broke, or let Ray Tune try again."""
+        if broke.passing:
+            raise BrokenTrialError(seed, broke.reason, broke.text)
+        reasons = {each: broken_reason(each, seed, broke.reason) for each in self._given.seeds}
+        rows = [self._broken_row(each, reason) for each, reason in reasons.items()]
+        return {
+            **self._told(rows, self._taken_up),
+            "epoch": max(row.epochs for row in rows) - 1,
+            "epochs": rows[0].epochs_planned,
+            "records": [],
+            "done": True,
+            "failed": broke.reason,
+            "broke": True,
+            "errors": broke.text,
+            self.shipped.metric: WORST[self.shipped.mode],
+        }
+
+    def _broken_row(self, seed: int, reason: str) -> Row:
+        for session in self.sessions:
+            if session.experiment.seed == seed:
+                session.break_off(reason)
+                session.close()
+                return session.row()
+        given = self._given
+        return broken_row(given.experiment, seed, [], reason, run=given.run, arm=given.arm, point=given.point)
+
+    def _told(self, rows: list[Row], notes: list[str]) -> dict[str, Any]:
+        self._taken_up = []
+        return {"rows": [row.plain() for row in rows], "notes": notes}
+
+    def _next_record(self, session: Session) -> dict[str, Any] | None:
+        """Train an epoch; a training that was restored at its end repeats its last record instead."""
+        self._at = session.experiment.seed
+        return session.trainer.history[-1] if session.finished else session.epoch()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save every training, and the students of finished ones in the field's layout."""
+        """Save every training, and the students of finished ones in the field's layout.
+
+        The state of a broken epoch is not saved, so that a resume goes on from the last whole one.
+        """
+        if self._broken is not None:
+            (Path(checkpoint_dir) / "broke.txt").write_text(self._broken[1].text, encoding="utf-8")
+            return
         for session in self.sessions:
             seed = session.experiment.seed
             checkpoint.save(session.state_dict(), Path(checkpoint_dir) / STATE.format(seed=seed))
@@ -142,12 +214,13 @@ class SweepTrial(tune.Trainable):
         Raises:
             RunError: the checkpoint is not whole; then nothing was loaded.
         """
+        if self._broken is not None:
+            return
         paths = [Path(checkpoint_dir) / STATE.format(seed=session.experiment.seed) for session in self.sessions]
         states = [checkpoint.load(path) for path in paths]
         for session, state in zip(self.sessions, states, strict=True):
             session.load_state_dict(state)
-        # Tune counts on from what it noted, which is behind where a newer checkpoint was found.
-        self._iteration = max(len(session.trainer.history) for session in self.sessions)
+        self._count()
 
     def restore(self, checkpoint_path: Any) -> None:
         """Go back to a checkpoint, or to the newest whole one beside it if it is gone or damaged.
@@ -156,14 +229,14 @@ class SweepTrial(tune.Trainable):
         twice, so going on from any checkpoint ends where the unbroken run ends; without any the trial starts anew.
         """
         named = Path(getattr(checkpoint_path, "checkpoint", checkpoint_path).path)
+        if self._broken is not None:
+            return
         if named.exists():
-            with suppress(RunError):
+            with suppress(Exception):  # whatever a damaged file makes of itself
                 super().restore(checkpoint_path)
                 return
-        for other in sorted(named.parent.glob("checkpoint_*"), reverse=True):
-            with suppress(RunError):
-                self.load_checkpoint(other)
-                return
+            self._build()
+        self._take_up(named.parent)
 
     def cleanup(self) -> None:
         """End the tracking of every training."""
@@ -174,15 +247,51 @@ class SweepTrial(tune.Trainable):
     def _open(self, config: dict[str, Any]) -> None:
         self.sessions = []
         self._begun = False
-        given = TrialConfig(**config)
-        self.sessions = [self._session(given, seed) for seed in given.seeds]
+        self._broken = None
+        self._taken_up = []
+        self._given = given = TrialConfig(**config)
+        self._at = given.seeds[0]
+        try:
+            self._build()
+            if self.shipped.trials is not None:
+                self._take_up(self.shipped.trials / given.run)
+        except (Exception, SystemExit) as error:  # `step` tells it, since Tune has no ear for it here
+            self._broken = (self._at, breakage(error))
+
+    def _build(self) -> None:
+        self.sessions = []
+        for seed in self._given.seeds:
+            self._at = seed
+            self.sessions.append(self._session(self._given, seed))
+
+    def _take_up(self, folder: Path) -> None:
+        """Go on from the newest whole checkpoint of an earlier process, if there is one."""
+        damaged: list[str] = []
+        for path in sorted(folder.glob("checkpoint_*"), reverse=True):
+            if not list(path.glob("state-seed*.pt")):
+                continue  # left by a trial that broke
+            try:
+                self.load_checkpoint(path)
+                break
+            except Exception as error:  # whatever a damaged file makes of itself
+                damaged.append(f"{path.name} is damaged ({reason_of(error)})")
+                self._build()
+        if damaged:
+            epochs = max(len(session.trainer.history) for session in self.sessions)
+            on = f"it goes on after {epochs} epochs" if epochs else "it starts anew"
+            self._taken_up = [f"{folder}: {'; '.join(damaged)}; {on}"]
 
     def _begin(self) -> None:
         """Start the trackers at the first step, when a resume has loaded its state."""
         if not self._begun:
+            self._count()
             for session in self.sessions:
                 session.begin()
             self._begun = True
+
+    def _count(self) -> None:
+        """Let Tune count on from the epochs that were trained; its own number is behind, or none in a new process."""
+        self._iteration = max(len(session.trainer.history) for session in self.sessions)
 
     def _session(self, given: TrialConfig, seed: int) -> Session:
         experiment = Experiment.read({**given.experiment, "seed": seed})
@@ -219,12 +328,12 @@ def _holds(path: Path, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content
 
 
-def _next_record(session: Session) -> dict[str, Any] | None:
-    """Train an epoch; a training that was restored at its end repeats its last record instead."""
-    return session.trainer.history[-1] if session.finished else session.epoch()
+def broken_reason(seed: int, broke: int, reason: str) -> str:
+    """Return why a seed broke: by itself, or with the seed of its trial that broke."""
+    return reason if seed == broke else f"seed {broke} of its trial broke: {reason}"
 
 
-def _means(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the means over the seeds of every number that was measured."""
-    numbers = [name for name, value in records[0].items() if isinstance(value, float)]
-    return {name: fmean(record[name] for record in records) for name in numbers if all(name in r for r in records)}
+def means(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the means over the seeds of every number that was measured for each."""
+    names = [name for name in records[0] if all(isinstance(record.get(name), float) for record in records)]
+    return {name: fmean(record[name] for record in records) for name in names}

@@ -84,7 +84,7 @@ def test_a_run_is_followed_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
         shown.finished("kd", 1, 3, 4, metrics={"test_top1": 71.25, "val_top1": 70.0, "loss": 0.5})
         shown.epoch("at", 1, 0)
         shown.finished("at", 1, 0, 4, metrics={}, reason="the loss is not finite")
-        shown.failed("gone", "a worker was lost")
+        shown.failed("gone", 2, -1, 4, "a worker was lost")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "teacher resnet56: 1 of 2 epochs"
     assert lines[1] == "teacher resnet56: 861,620 parameters, test top-1 72.34 % (trained here)"
@@ -92,7 +92,7 @@ def test_a_run_is_followed_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "kd, seed 1: finished, test top-1 (%) 71.25, val top-1 (%) 70.00 (1 of 2)" in lines
     assert "at, seed 1: ended after epoch 0: the loss is not finite (2 of 2)" in lines
     assert "training: 5 of 5 epochs, 2 of 2 trainings finished, 1 ended early, about 0.0 s left" in lines
-    assert "gone: failed, a worker was lost" in lines
+    assert "gone, seed 2: broke: a worker was lost" in lines
 
 
 def test_a_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,13 +102,13 @@ def test_a_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     with Progress(1, 2) as shown:
         shown.teacher("[bold]", 0, 1)
         shown.epoch("kd", 1, 0)
-        shown.failed("kd", "[reason]")
+        shown.failed("kd", 1, 1, 2, "[reason]")
         shown.epoch("kd", 1, 1)
         shown.finished("kd", 1, 1, 2, metrics={})
     drawn = file.getvalue()
     assert "teacher [bold]" in drawn and "2/2" in drawn
-    assert "kd: failed, [reason]" in drawn
-    assert "1 of 1 trainings finished, 1 ended early" in drawn
+    assert "kd, seed 1: broke: [reason]" in drawn
+    assert "1 of 1 trainings finished, 1 broke" in drawn
     assert "kd, seed 1: finished" not in drawn, "what ended well is in the bar"
 
 

@@ -21,7 +21,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records import teaching
 from tskd_tune.records.news import Listener, News
-from tskd_tune.records.results import Cost, Row, RunFolder
+from tskd_tune.records.results import Begun, Cost, Row, RunFolder
 from tskd_tune.sweep.schema import Sweep
 
 SEARCH = {"name": "optuna", "trials": 5}
@@ -161,13 +161,12 @@ def test_a_list_that_is_torn_says_nothing(folder: RunFolder, content: str) -> No
     assert standing(folder).trials == before.trials
 
 
-def test_a_trial_that_broke_for_good_has_its_reason(folder: RunFolder) -> None:
-    crashed(folder, "00002", 4)
-    snapshot(folder, (2, "kd", [2], 6, "RUNNING"))
-    assert trial(standing(folder), "00002").state == "running", "it goes on from its checkpoint"
-    snapshot(folder, (2, "kd", [2], 6, "ERROR"), name="2027")
+def test_a_trial_that_broke_has_its_reason_and_the_file_with_its_error(folder: RunFolder) -> None:
+    broke = a_row("00002", "kd", None, 2, status="failed", broke=True, reason="RuntimeError: out of memory", epochs=2)
+    folder.add_row(folder.keep_error(broke, "Traceback"))
     found = standing(folder)
-    assert trial(found, "00002").line() == "00002: kd, seed 2 failed, 2 of 6 epochs: RuntimeError: out of memory"
+    line = "00002: kd, seed 2 broke, 2 of 6 epochs: RuntimeError: out of memory"
+    assert trial(found, "00002").line() == f"{line} (the whole error: trials/00002/error-seed2.txt)"
     assert found.plain()["failures"] == [
         {
             "run": "00002",
@@ -177,32 +176,31 @@ def test_a_trial_that_broke_for_good_has_its_reason(folder: RunFolder) -> None:
             "epochs": 2,
             "planned": 6,
             "reason": "RuntimeError: out of memory",
+            "broke": True,
+            "error": "trials/00002/error-seed2.txt",
         }
     ]
-    assert found.epochs_left == 6, "what broke trains no more"
+    assert found.epochs_left == 4 + 6, "a resume trains what broke to its end"
+    assert found.plain()["trials"]["broke"] == 1 and not found.finished
+    assert "1 broke" in status.short(found)
+    folder.add_row(a_row("00003", "kd", 50.0))
+    assert not standing(folder).finished
+
+
+def test_a_trial_that_broke_in_a_run_of_an_older_version_has_no_row_but_tunes_word(folder: RunFolder) -> None:
+    crashed(folder, "00002", 4)
+    snapshot(folder, (2, "kd", [2], 6, "RUNNING"))
+    assert trial(standing(folder), "00002").state == "running", "it goes on from its checkpoint"
+    snapshot(folder, (2, "kd", [2], 6, "ERROR"), name="2027")
+    line = "00002: kd, seed 2 broke, 2 of 6 epochs: RuntimeError: out of memory"
+    assert trial(standing(folder), "00002").line() == line
     (folder.trial_path("00002") / "error.txt").unlink()
     assert trial(standing(folder), "00002").reason == "a worker was lost"
 
 
-def test_without_tunes_list_crashes_are_counted(folder: RunFolder) -> None:
-    """Three crashes are allowed by default, and a history that goes on shows that a trial lives."""
-    path = crashed(folder, "00002", 3)
-    os.utime(folder.history_path("00002"), (1, 1))
-    assert trial(standing(folder), "00002").state == "running"
-    crashed(folder, "00002", 4)
-    assert trial(standing(folder), "00002").state == "failed"
-    os.utime(path, (0, 0))
-    assert trial(standing(folder), "00002").state == "running"
-
-
-def test_a_reason_of_pages_is_cut(folder: RunFolder) -> None:
-    path = crashed(folder, "00002", 4, "x" * 5000)
-    snapshot(folder, (2, "kd", [2], 6, "ERROR"))
-    reason = trial(standing(folder), "00002").reason
-    assert reason is not None and len(reason) < 320 + len(str(path)) and reason.endswith(f"..., see {path}")
-
-
-# The best so far
+def test_a_trial_that_only_began_is_told_with_its_arm(folder: RunFolder) -> None:
+    folder.begin(Begun(run="00003", arm="dkd", seeds=[3], epochs=9))
+    assert trial(standing(folder), "00003").line() == "00003: dkd, seed 3 running, 0 of 9 epochs"
 
 
 def test_the_best_is_by_the_validation_mean_with_its_interval(folder: RunFolder) -> None:
@@ -457,7 +455,15 @@ def test_the_command_says_it_in_words(folder: RunFolder, capsys: pytest.CaptureF
 def test_the_command_gives_one_json_object(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     status.status(str(folder.path), Path("runs"), as_json=True)
     found = json.loads(capsys.readouterr().out)
-    assert found["trials"] == {"expected": 4, "waiting": 1, "running": 1, "done": 2, "failed": 0, "stopped": 0}
+    assert found["trials"] == {
+        "expected": 4,
+        "waiting": 1,
+        "running": 1,
+        "done": 2,
+        "failed": 0,
+        "stopped": 0,
+        "broke": 0,
+    }
     assert found["epochs"] == {"trained": 14, "left": 10}
     assert found["best"]["arm"] == "at" and found["best"]["found"]["mean"] == 70.0
     assert found["seconds"]["left_roughly"] == pytest.approx(100.0) and found["seconds"]["left_is_at_most"] is False

@@ -210,17 +210,32 @@ class TestRows:
     @pytest.mark.parametrize(
         ("line", "sentence"),
         [
-            ("{", "rows.jsonl:1: is not a line of JSON"),
+            ("{", "rows.jsonl:1: is not a JSON object"),
+            ("[1, 2]", "rows.jsonl:1: is not a JSON object"),
+            ("  ", "rows.jsonl:1: is a blank line"),
+            (b"\xff\x00\xfe", "rows.jsonl:1: is not a JSON object"),
+            ("[" * 5000, "rows.jsonl:1: is not a JSON object"),
             ('{"format": 7}', "rows.jsonl:1: has format 7"),
             ('{"format": 1}', "rows.jsonl:1: is not a row: run: is required but missing"),
         ],
     )
-    def test_a_broken_row_is_a_sentence(self, folder, line, sentence):
+    def test_an_odd_line_is_a_sentence_and_hides_nothing_else(self, folder, line, sentence):
         folder.write_rows([a_row("t0", 1)])
-        folder.rows_path.write_text(line + "\n" + folder.rows_path.read_text())
-        with pytest.raises(RunError) as caught:
-            folder.rows()
-        assert sentence in str(caught.value)
+        odd = line if isinstance(line, bytes) else line.encode()
+        folder.rows_path.write_bytes(odd + b"\n" + folder.rows_path.read_bytes())
+        with pytest.warns(UserWarning):
+            assert [row.key for row in folder.rows()] == [("t0", 1)]
+        (damage,) = folder.damage()
+        assert sentence in damage and "left out" in damage
+        with pytest.warns(UserWarning):
+            folder.add_row(a_row("t0", 2))
+        assert odd + b"\n" in folder.rows_path.read_bytes(), "what is damaged is never dropped"
+        with pytest.warns(UserWarning):
+            assert [row.key for row in folder.rows()] == [("t0", 1), ("t0", 2)]
+
+    def test_a_doubled_row_counts_once_as_it_was_last(self, folder):
+        folder.write_rows([a_row("t0", 1), a_row("t0", 2), a_row("t0", 1).model_copy(update={"epochs": 3})])
+        assert [(row.key, row.epochs) for row in folder.rows()] == [(("t0", 1), 3), (("t0", 2), a_row("t0", 2).epochs)]
 
     def test_processes_take_turns(self, folder):
         spawn = multiprocessing.get_context("fork")

@@ -66,7 +66,9 @@ class TestSummary:
                 "epochs": 2,
                 "epochs_planned": 10,
                 "reason": "the loss is NaN",
+                "broke": False,
                 "seeds": [9],
+                "errors": [],
             }
         ]
 
@@ -136,7 +138,7 @@ class TestSummary:
     def test_lambda_is_the_mean_where_each_seed_found_its_own(self, a_run):
         rows = [a_row(seed=seed, review={"k": 3}, lambda_=weight) for seed, weight in ((1, 10.0), (2, 14.0))]
         (arm,) = tables.summary(a_run(*rows))["arms"]
-        assert arm["lambda"] == {"n": 2, "mean": 12.0, "sd": pytest.approx(math.sqrt(8.0))}
+        assert arm["lambda"] == {"n": 2, "of": 2, "mean": 12.0, "sd": pytest.approx(math.sqrt(8.0))}
 
     def test_points_that_share_a_label_are_told_apart(self, a_run):
         rows = [a_row("t0", point={"k": 3}), a_row("t1", point={"k": 6}), a_row("t2", arm="kd")]
@@ -337,8 +339,8 @@ class TestTables:
             "| 64.00 ± 0.00 (2 seeds) | 0 | — | 10.0 s | 1.00 |  |"
         )
         assert table[3] == (
-            "| tskd\\|&lt;b&gt;\\_x\\_ | 63.00 (one seed, no spread) | — | 60.00 (one seed, no spread) | — | — | 2 | 1 "
-            "| 15.0 s | 1.50 | 2 failed |"
+            "| tskd\\|&lt;b&gt;\\_x\\_ | 63.00 (one of 3 seeds, no spread) | — | 60.00 (one of 3 seeds, no spread) | — "
+            "| — | 2 | 1 | 15.0 s | 1.50 | 2 failed |"
         )
         assert table[5].startswith("- No difference spreads over seeds, so the smallest difference")
         assert table[6].startswith("- One seed: no spread and no interval can be given (tskd")
@@ -363,12 +365,12 @@ class TestTables:
         assert text == "# first\n\n0 of 18 runs finished.\n\nNo run has finished yet.\n"
 
     def test_rich(self, a_run):
-        console = Console(width=220, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+        console = Console(width=260, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
         console.print(tables.rich_table(tables.summary(a_run(*self.rows(), expected=6))))
         text = console.export_text()
         assert "first: 5 of 6 runs finished, 2 failed" in text
         assert "tskd|<b>_x_" in text
-        assert "63.00 (one seed, no spread)" in text
+        assert "63.00 (one of 3 seeds, no spread)" in text
         assert "2 failed" in text
 
     def test_the_words_of_significance_stay_out(self, a_run):

@@ -159,6 +159,7 @@ class Progress:
         self._trainings = trainings
         self._finished = finished
         self._early = 0
+        self._broke = 0
         self._pace = Pace(epochs, done, clock)
         terminal = console()
         self._screen: Screen = BarScreen(terminal) if terminal.is_terminal else LineScreen()
@@ -194,7 +195,7 @@ class Progress:
         self._screen.note(f"warning: {line}")
 
     def look(self, decision: str) -> None:
-        """Hear what a declared look decided."""
+        """Hear what a declared look decided, or another sentence for the user."""
         self._screen.note(decision)
 
     def epoch(self, run: str, seed: int | None, epoch: int) -> None:
@@ -221,14 +222,16 @@ class Progress:
         self._screen.tell(f"{arm}, seed {seed}: {end} {count}", failed=reason is not None)
         self._advance()
 
-    def failed(self, arm: str, reason: str | None) -> None:
-        """Hear that a trial broke and will not be tried again."""
-        self._early += 1
-        self._screen.tell(f"{arm}: failed, {reason}", failed=True)
+    def failed(self, arm: str, seed: int | None, epoch: int, epochs: int, reason: str | None) -> None:
+        """Hear that a training broke after its ``epoch``; only a resume tries it again."""
+        self._broke += 1
+        self._pace.skip(epochs - 1 - epoch)
+        self._screen.tell(f"{arm}, seed {seed}: broke: {reason}", failed=True)
         self._advance()
 
     def _advance(self) -> None:
         early = f", {self._early} ended early" if self._early else ""
+        early += f", {self._broke} broke" if self._broke else ""
         left = self._pace.left()
         ahead = "" if left is None else f", about {duration(left)} left"
         note = f"{self._finished} of {self._trainings} trainings finished{early}{ahead}"

@@ -82,8 +82,7 @@ def resume(run: str, storage: Path, *, track: bool) -> None:
         RunError: something failed.
     """
     folder = RunFolder.open(run, storage)
-    rows = folder.rows()
-    if folder.state.expected is not None and len(rows) >= folder.state.expected:
+    if folder.state.expected is not None and _ended(folder) >= folder.state.expected:
         _say_finished(folder)
         return
     if folder.state.kind == "train":
@@ -111,7 +110,7 @@ def extend(
     )
     after = extended(Sweep.read(folder.document()), addition)
     count, trainings = point_count(after), point_count(after) * len(after.all_seeds())
-    finished, done = len(folder.rows()), sum(len(folder.history(run)) for run in folder.trials())
+    finished, done = _ended(folder), sum(len(folder.history(run)) for run in folder.trials())
     say(f"{folder.name}: {count} points x {len(after.all_seeds())} seeds = {trainings} runs, {finished} are finished")
 
     def work(progress: Progress) -> RunFolder:
@@ -153,7 +152,7 @@ def confirm(
     _say_data(given.experiment_at(point) for point in given.space().grid())
     if PAPER not in arms:
         say("the paper's setting is left out: it is a winner itself, or its first review would come too late")
-    expected, rows = folder.state.expected, len(folder.rows())
+    expected, rows = folder.state.expected, _ended(folder)
     if expected is not None and rows < expected:
         warn([f"{folder.name} has {rows} of its {expected} runs: its winner may still change"])
 
@@ -201,7 +200,7 @@ def _resume_training(folder: RunFolder, track: bool) -> None:
 
 def _resume_sweep(folder: RunFolder, track: bool) -> None:
     given = Sweep.read(folder.document())
-    finished, done = len(folder.rows()), sum(len(folder.history(run)) for run in folder.trials())
+    finished, done = _ended(folder), sum(len(folder.history(run)) for run in folder.trials())
     trainings = folder.state.expected or point_count(given) * len(given.all_seeds())
     say(f"{folder.name}: going on after {finished} of {trainings} trainings")
 
@@ -250,6 +249,11 @@ def show_results(folder: RunFolder) -> None:
         say(f"W&B runs are kept offline; send them with: tskd-tune sync {folder.path}")
 
 
+def _ended(folder: RunFolder) -> int:
+    """Return how many trainings have ended; those that broke have not."""
+    return sum(row.ended for row in folder.rows())
+
+
 def _say_finished(folder: RunFolder) -> None:
     if not (folder.path / "report.html").exists():
         write_report(folder)
@@ -267,12 +271,12 @@ def _hear(progress: Progress, news: News) -> None:
         progress.epoch(news.run or news.arm, news.seed, news.epoch)
     elif news.what == "finished":
         progress.finished(news.arm, news.seed, news.epoch, news.epochs, metrics=news.metrics or {}, reason=news.reason)
-    elif news.what in ("look", "machines"):
+    elif news.what in ("look", "note", "machines"):
         progress.look(news.reason or "")
     elif news.what == "data":
         progress.warn(news.reason or "")
     else:
-        progress.failed(news.arm, news.reason)
+        progress.failed(news.arm, news.seed, news.epoch, news.epochs, news.reason)
 
 
 def _name(file: Path, given: str | None) -> str:

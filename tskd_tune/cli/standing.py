@@ -11,14 +11,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal
 
 from tskd_tune.cli.life import life
+from tskd_tune.errors import TskdTuneError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records import teaching
-from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.records.breakage import shortened
+from tskd_tune.records.files import read_text
+from tskd_tune.records.results import Begun, Row, RunFolder, damaged_document
 from tskd_tune.records.teaching import Teaching
 from tskd_tune.reports import statistics, tables
 from tskd_tune.reports.scale import cut, is_beyond
@@ -28,7 +30,6 @@ from tskd_tune.sweep.snapshot import Listed, listed
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 STATES: Final[tuple[State, ...]] = ("waiting", "running", "done", "failed", "stopped")
 History = Sequence[Mapping[str, Any]]
-LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Trial:
         epochs: epochs trained, those of its seeds together.
         planned: the epochs that its seeds are to train together; None where no file tells yet.
         reason: why it failed or was stopped.
+        broke: whether it failed because it broke, so that a resume trains it again.
+        error: the file with the whole error, relative to the run's folder.
     """
 
     run: str
@@ -53,6 +56,8 @@ class Trial:
     epochs: int
     planned: int | None
     reason: str | None = None
+    broke: bool = False
+    error: str | None = None
 
     def line(self, word: str | None = None) -> str:
         """Return a line for people; ``word`` stands for the state."""
@@ -60,7 +65,9 @@ class Trial:
         who = ", ".join(part for part in (self.arm, seeds) if part)
         of = "" if self.planned is None else f" of {self.planned}"
         reason = f": {self.reason}" if self.reason else ""
-        return f"{self.run}: {who} {word or self.state}, {self.epochs}{of} epochs{reason}"
+        how = "broke" if self.broke else word or self.state
+        more = f" (the whole error: {self.error})" if self.error else ""
+        return f"{self.run}: {who} {how}, {self.epochs}{of} epochs{reason}{more}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ class Standing:
         sittings: how many processes did so, one after the other.
         silent: seconds since its last record.
         left: a rough guess of the seconds left; None where nothing tells.
-        damage: a sentence for each line of its rows that is torn.
+        damage: a sentence for each of its lines and files that is damaged and left out.
     """
 
     run: str
@@ -125,6 +132,11 @@ class Standing:
     left: float | None
     damage: Sequence[str]
 
+    @property
+    def broke(self) -> int:
+        """The number of trials that broke."""
+        return sum(trial.broke for trial in self.trials)
+
     def counts(self) -> dict[State, int | None]:
         """Return the number of trials in each state; those waiting are None where nobody knows how many there are."""
         states = [trial.state for trial in self.trials]
@@ -141,8 +153,8 @@ class Standing:
 
     @property
     def finished(self) -> bool:
-        """Whether every trial has ended, well or not."""
-        ended = sum(trial.state in ("done", "failed", "stopped") for trial in self.trials)
+        """Whether every trial has ended, well or not; one that broke has not, as a resume trains it again."""
+        ended = sum(trial.state in ("done", "failed", "stopped") and not trial.broke for trial in self.trials)
         return self.expected is not None and ended >= self.expected
 
     @property
@@ -158,7 +170,7 @@ class Standing:
             "finished": self.finished,
             "running": self.running,
             "teachers": [teacher.plain() for teacher in self.teachers],
-            "trials": {"expected": self.expected, **self.counts()},
+            "trials": {"expected": self.expected, **self.counts(), "broke": self.broke},
             "epochs": {"trained": self.epochs, "left": self.epochs_left},
             "best": None if self.best is None else asdict(self.best),
             "front": list(self.front),
@@ -207,7 +219,7 @@ def standing(folder: RunFolder, now: datetime | None = None) -> Standing:
         sittings=lived.times.sittings,
         silent=max(0.0, (now - lived.times.last).total_seconds()),
         left=_left(epochs_left, trials, histories),
-        damage=folder.damage(),
+        damage=[*design.damage, *folder.damage()],
     )
 
 
@@ -215,30 +227,36 @@ def standing(folder: RunFolder, now: datetime | None = None) -> Standing:
 class _Design:
     """What the resolved document says: seeds and epochs of a trial, the metric, and whether a scheduler stops trials.
 
-    ``epochs`` is None where points differ in length.
+    ``epochs`` is None where points differ in length, and where the document is damaged, as ``damage`` says.
     """
 
-    seeds: int
-    epochs: int | None
-    max_failures: int
-    searched: bool
-    metric: str
-    mode: str
-    objectives: bool
-    at_most: bool
+    seeds: int = 1
+    epochs: int | None = None
+    searched: bool = False
+    metric: str = "val_top1"
+    mode: str = "max"
+    objectives: bool = False
+    at_most: bool = False
+    damage: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: RunFolder) -> _Design:
+        try:
+            return cls._of(folder)
+        except TskdTuneError as error:
+            return cls(damage=(damaged_document(folder, error),))
+
+    @classmethod
+    def _of(cls, folder: RunFolder) -> _Design:
         document = folder.document()
         if folder.state.kind == "train":
-            return cls(1, Experiment.read(document).training.epochs, 0, False, "val_top1", "max", False, False)
+            return cls(epochs=Experiment.read(document).training.epochs)
         sweep = Sweep.read(document)
         lengths = {sweep.experiment_at(point).training.epochs for point in sweep.space().corners()}
         search = sweep.search
         return cls(
             seeds=len(sweep.all_seeds()) if sweep.is_judged else 1,
             epochs=lengths.pop() if len(lengths) == 1 else None,
-            max_failures=sweep.max_failures,
             searched=search.name != "grid",
             metric=search.metric,
             mode=search.mode,
@@ -263,11 +281,14 @@ def _front(folder: RunFolder) -> list[str]:
 
 def _trials(folder: RunFolder, design: _Design, rows: Sequence[Row], histories: Mapping[str, History]) -> list[Trial]:
     hints = listed(folder.path / "trials") if folder.state.kind == "sweep" else {}
+    begun = folder.begun()
     ended: dict[str, list[Row]] = {}
     for row in rows:
         ended.setdefault(row.run, []).append(row)
     return [
-        _ended(run, ended[run]) if run in ended else _open(folder, design, run, histories.get(run, ()), hints.get(run))
+        _ended(run, ended[run])
+        if run in ended
+        else _open(folder, design, run, histories.get(run, ()), (begun.get(run), hints.get(run)))
         for run in sorted(histories.keys() | ended.keys() | hints.keys())
     ]
 
@@ -283,47 +304,48 @@ def _ended(run: str, rows: Sequence[Row]) -> Trial:
         epochs=sum(row.epochs for row in rows),
         planned=sum(row.epochs_planned for row in rows),
         reason=worst.reason,
+        broke=any(row.broke for row in rows),
+        error=worst.error,
     )
 
 
-def _open(folder: RunFolder, design: _Design, run: str, history: History, hint: Listed | None) -> Trial:
-    """Account for a trial without a row: it waits, runs, or broke for good, which only Tune's files tell."""
+def _open(
+    folder: RunFolder, design: _Design, run: str, history: History, told: tuple[Begun | None, Listed | None]
+) -> Trial:
+    """Account for a trial without a row: it waits or runs, and Tune may list it as an error that no row tells."""
+    begun, hint = told
     lengths: dict[int, int] = {line["seed"]: line["epoch"] + 1 for line in history}
-    seeds = hint.seeds if hint else tuple(sorted(lengths))
-    length = (hint.epochs if hint else None) or design.epochs
-    reason = _breakage(folder, design, run, hint)
-    begun = bool(history) or (hint is not None and hint.status == "RUNNING")
+    known = begun or hint
+    seeds = tuple(known.seeds) if known else tuple(sorted(lengths))
+    length = (known.epochs if known else None) or design.epochs
+    lost = hint is not None and hint.status == "ERROR"
     return Trial(
         run=run,
-        state="failed" if reason else "running" if begun else "waiting",
-        arm=hint.arm if hint else None,
+        state="failed" if lost else "running" if history or begun or _runs(hint) else "waiting",
+        arm=known.arm if known else None,
         seeds=seeds,
         epochs=sum(lengths.values()),
         planned=None if length is None else length * max(len(seeds), design.seeds),
-        reason=reason,
+        reason=_ray_error(folder, run) if lost else None,
+        broke=lost,
     )
 
 
-def _breakage(folder: RunFolder, design: _Design, run: str, hint: Listed | None) -> str | None:
-    """Return what broke a trial for good: Tune lists it as an error, or it crashed oftener than it may."""
+def _runs(hint: Listed | None) -> bool:
+    return hint is not None and hint.status == "RUNNING"
+
+
+def _ray_error(folder: RunFolder, run: str) -> str:
+    """Return why a trial broke in a run of an older version, which wrote no row of it."""
     path = folder.trial_path(run) / "error.txt"
-    if (hint is not None and hint.status != "ERROR") or not path.exists():
-        return None if hint is None or hint.status != "ERROR" else "a worker was lost"
-    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    crashes = sum(line.startswith("Failure # ") for line in lines)
-    if hint is None and (crashes <= design.max_failures or _later(folder.history_path(run), path)):
-        return None
-    reason = lines[-1] if lines else "a worker was lost"
-    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}..., see {path}"
-
-
-def _later(path: Path, other: Path) -> bool:
-    return path.exists() and path.stat().st_mtime > other.stat().st_mtime
+    lines = read_text(path).split("\n") if path.exists() else []
+    told = [line.strip() for line in lines if line.strip()]
+    return shortened(told[-1]) if told else "a worker was lost"
 
 
 def _epochs_left(trials: Sequence[Trial], waiting: int, design: _Design) -> int | None:
     """Return the epochs that are still to train; those of trials that wait are as many as others have on average."""
-    running = [trial for trial in trials if trial.state == "running"]
+    running = [trial for trial in trials if trial.state == "running" or trial.broke]
     known = [trial.planned for trial in trials if trial.planned is not None]
     if any(trial.planned is None for trial in running):
         return None

@@ -122,7 +122,10 @@ def _tell_changes(path: Path, every: float) -> None:
 
 def _counts(found: Standing) -> str:
     """Return ``4 trials: 1 waiting, 1 running, 2 done``; states that no trial is in are left out."""
-    counts = [f"{count} {_word(found, state)}" for state, count in found.counts().items() if count]
+    states = found.counts()
+    states["failed"] = (states["failed"] or 0) - found.broke
+    counts = [f"{count} {_word(found, state)}" for state, count in states.items() if count]
+    counts += [f"{found.broke} broke"] if found.broke else []
     known = len(found.trials) if found.expected is None else found.expected
     what = "trial" if found.kind == "sweep" else "training"
     trials = f"{known} {what if known == 1 else f'{what}s'}"
@@ -161,6 +164,8 @@ def _time(found: Standing, path: Path) -> str:
         spent += f" in {found.sittings} sittings, the time between them not counted"
     if found.finished:
         return f"{spent}; ended"
+    if found.running is False and found.broke:
+        return f"{spent}; what broke is trained again by: tskd-tune resume {path}"
     if found.running is False:
         return (
             f"{spent}, {_left(found)}; interrupted: no process trains this run now; go on with: tskd-tune resume {path}"

@@ -19,12 +19,12 @@ class News:
     Attributes:
         what: ``teacher``: an epoch of a teacher's training; ``waiting``: another run trains this teacher now, and this
             run waits; ``ready``: a teacher, trained or verified; ``epoch``: an epoch of a student's training;
-            ``finished``: a training has its row; ``failed``: a trial broke and will not be tried again; ``look``: a
-            declared look was taken, and decided to go on or to stop; ``data``: something is odd about the data;
-            ``machines``: the cluster has none that is large enough yet.
+            ``finished``: a training has its row; ``failed``: a training broke, and only a resume tries it again;
+            ``note``: a sentence on a trial; ``look``: a declared look was taken, and decided to go on or to stop;
+            ``data``: something is odd about the data; ``machines``: the cluster has none that is large enough yet.
         arm: the arm, or the teacher's name; empty for a look, for data and for machines.
         run: the trial; of a teacher its key, if it has one.
-        seed: the training's seed; None for a teacher or a whole trial.
+        seed: the training's seed; None for a teacher.
         epoch: the epoch that was trained.
         epochs: how many there are.
         metrics: what the epoch or the row shows; of a teacher its ``parameters`` and ``test_top1``.
@@ -32,7 +32,7 @@ class News:
             data what is odd; of machines what is waited for.
     """
 
-    what: Literal["teacher", "waiting", "ready", "epoch", "finished", "failed", "look", "data", "machines"]
+    what: Literal["teacher", "waiting", "ready", "epoch", "finished", "failed", "note", "look", "data", "machines"]
     arm: str
     run: str | None = None
     seed: int | None = None
@@ -66,6 +66,8 @@ def data_news(oddity: str) -> News:
 
 
 def row_news(row: Row) -> News:
-    """Tell that a training has its row."""
+    """Tell that a training has its row, whether it ended or broke."""
     last = row.epochs - 1
+    if row.broke:
+        return News("failed", row.arm, row.run, row.seed, last, row.epochs_planned, row.metrics, row.reason)
     return News("finished", row.arm, row.run, row.seed, last, row.epochs_planned, row.metrics, row.reason)

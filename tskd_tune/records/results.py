@@ -20,9 +20,19 @@ from filelock import FileLock, Timeout
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tskd_tune import documents
-from tskd_tune.errors import InputError, RunError, sentences
+from tskd_tune.errors import InputError, RunError, TskdTuneError, sentences
 from tskd_tune.files import disk_error, write_whole
-from tskd_tune.records.files import append_lines, json_line, parsed_line, read_text
+from tskd_tune.records.files import (
+    Lines,
+    append_lines,
+    history_line,
+    json_line,
+    look_line,
+    parsed_line,
+    read_lines,
+    read_text,
+    remove_parts,
+)
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.pedigree import commit, versions
@@ -30,6 +40,9 @@ from tskd_tune.records.sittings import sitting, stamp
 
 FORMAT: Final = 1
 STORAGE = Path("runs")
+# In the folder of a trial: what it is to train.
+BEGUN: Final = "trial.json"
+MOST_MISTAKES = 3
 BEST_TEST_MARK: Final = "chosen on the test set: only for comparison with papers that do so"
 
 Kind = Literal["sweep", "train"]
@@ -126,6 +139,8 @@ class Row(Record):
         arm: the point's label.
         point: hole -> sampled value.
         reason: why it failed or was stopped; None for one that is done.
+        broke: whether it failed because it broke, so that a resume trains it again; a divergence is a result and stays.
+        error: the file with the whole error of a training that broke, relative to the run's folder.
         epochs: epochs trained, of ``epochs_planned``.
         metrics: those of the last epoch, accuracies in percent; null where the number was not finite.
         lambda_: the weight of the review; None without one.
@@ -141,6 +156,8 @@ class Row(Record):
     seed: int
     status: Status
     reason: str | None = None
+    broke: bool = False
+    error: str | None = None
     epochs: int
     epochs_planned: int
     plan: PlanRecord = PlanRecord()
@@ -164,6 +181,29 @@ class Row(Record):
     def key(self) -> tuple[str, int]:
         """What tells one row from another: its trial and its seed."""
         return self.run, self.seed
+
+    @property
+    def ended(self) -> bool:
+        """Whether its training has ended: it is done, was stopped or diverged, and did not break."""
+        return not self.broke
+
+
+class Begun(Record):
+    """What a trial is to train, as written when it begins: so that one that leaves nothing else is known.
+
+    Attributes:
+        experiment: the resolved experiment as plain data, without its seed.
+        started: when it first began, as ISO 8601.
+    """
+
+    format: Literal[1] = FORMAT
+    run: str
+    arm: str
+    point: dict[str, Any] = {}
+    seeds: list[int]
+    epochs: int | None = None
+    experiment: dict[str, Any] = {}
+    started: str = ""
 
 
 class State(Record):
@@ -297,7 +337,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove a run in which nothing was trained; one that has anything stays as it is."""
-        if not self.trials() and not self._read_rows()[0]:
+        if not self.trials() and not self._rows().records:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def expect(self, rows: int) -> None:
@@ -312,7 +352,7 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes from training this run until the end of the block.
+        """Keep other processes from training this run until the end of the block; what a kill left half is removed.
 
         Raises:
             InputError: another process trains it.
@@ -327,6 +367,7 @@ class RunFolder:
                 " is), or end it"
             ) from error
         try:
+            remove_parts(self.path)
             with sitting(self.path):
                 yield
         finally:
@@ -338,19 +379,23 @@ class RunFolder:
         return self.path / "run.lock"
 
     def rows(self) -> list[Row]:
-        """Return the rows; a torn last line is left out with a warning.
+        """Return the rows, each training once; a line that is no row is left out with a warning.
 
         Raises:
-            RunError: a line before the last is no row, or another version wrote it.
+            RunError: the file may not be read.
         """
-        rows, damage = self._read_rows()
-        for sentence in damage:
-            warnings.warn(sentence, stacklevel=2)
-        return rows
+        return list(_by_key(self._warned_rows().records).values())
 
     def damage(self) -> list[str]:
-        """Return a sentence for each torn line that `rows` leaves out."""
-        return self._read_rows()[1]
+        """Return a sentence for each line of the rows, the histories and the looks that is left out."""
+        histories = [read_lines(self.history_path(run), history_line) for run in self.trials()]
+        # A torn last epoch is what a crash leaves, or what a process is just writing: it is trained again.
+        epochs = [
+            told for lines in histories for line, told in zip(lines.odd, lines.damage, strict=True) if not line.torn
+        ]
+        broken = [problem for run in self.trials() if (problem := self._begun(run)[1])]
+        looks = read_lines(self.path / "looks.jsonl", look_line).damage
+        return [*self._rows().damage, *epochs, *looks, *broken]
 
     def write_rows(self, rows: Iterable[Row]) -> None:
         """Replace all rows at once.
@@ -363,18 +408,60 @@ class RunFolder:
     def add_row(self, row: Row) -> None:
         """Add a row, or put it in the place of the one with the same trial and seed; processes take turns.
 
+        A line that is no row stays where it is; only a torn last line is cut off.
+
         Raises:
             RunError: the disk is full, the folder is gone, or another process holds the lock for a minute.
         """
         lock = self.path / "rows.lock"
         try:
             with FileLock(lock, timeout=60):
-                rows = {old.key: old for old in self.rows()} | {row.key: row}
-                self.write_rows(rows.values())
+                old = self._warned_rows()
+                kept = {**_by_key(old.records), row.key: row}.values()
+                odd = [line.raw + b"\n" for line in old.odd if not line.torn]
+                write_whole(self.rows_path, b"".join([*odd, *(json_line(each.plain()).encode() for each in kept)]))
         except Timeout as error:
             raise RunError(f"{lock}: another process holds it for a minute; end it and resume the run") from error
         except OSError as error:
             raise disk_error("written", self.rows_path, error) from error
+
+    def begin(self, begun: Begun) -> None:
+        """Write what a trial is to train; the time of its first beginning stays.
+
+        Raises:
+            RunError: the disk is full, or the folder is gone.
+        """
+        first = self._begun(begun.run)[0]
+        begun = begun.model_copy(update={"started": first.started if first else now()})
+        path = self.trial_path(begun.run) / BEGUN
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error("written", path, error) from error
+        write_whole(path, json_line(begun.plain()))
+
+    def begun(self) -> dict[str, Begun]:
+        """Return what each trial that began is to train, by its id; trials of an older version left no such file."""
+        found = {run: self._begun(run)[0] for run in self.trials()}
+        return {run: begun for run, begun in found.items() if begun is not None}
+
+    def error_path(self, run: str, seed: int) -> Path:
+        """Return where the whole error of a training that broke is kept."""
+        return self.trial_path(run) / f"error-seed{seed}.txt"
+
+    def keep_error(self, row: Row, text: str) -> Row:
+        """Write the whole error of a training that broke, and return its row with the name of the file.
+
+        Raises:
+            RunError: the disk is full, or the folder is gone.
+        """
+        path = self.error_path(row.run, row.seed)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error("written", path, error) from error
+        write_whole(path, text if text.endswith("\n") else f"{text}\n")
+        return row.model_copy(update={"error": path.relative_to(self.path).as_posix()})
 
     def trials(self) -> list[str]:
         """Return the ids of the trials that left something, sorted."""
@@ -404,37 +491,55 @@ class RunFolder:
     def history(self, run: str) -> list[dict[str, Any]]:
         """Return a trial's history by seed and epoch; an epoch that was run twice counts as it was last.
 
-        Torn lines, which a crash leaves and a resume repeats, are left out.
+        Lines that are no epoch are left out; `damage` has a sentence for each.
 
         Raises:
             RunError: the history may not be read.
         """
-        path = self.history_path(run)
-        lines = map(parsed_line, read_text(path).splitlines()) if path.exists() else []
-        last = {(line["seed"], line["epoch"]): line for line in lines if line and {"seed", "epoch"} <= line.keys()}
+        lines = read_lines(self.history_path(run), history_line).records
+        last = {(line["seed"], line["epoch"]): line for line in lines}
         return [last[key] for key in sorted(last)]
 
-    def _read_rows(self) -> tuple[list[Row], list[str]]:
-        if not self.rows_path.exists():
-            return [], []
-        text = read_text(self.rows_path)
-        lines = text.splitlines()
-        torn = bool(lines) and not text.endswith("\n") and parsed_line(lines[-1]) is None
-        rows = [self._row(number, line) for number, line in enumerate(lines[: -1 if torn else None], start=1)]
-        damage = f"{self.rows_path}:{len(lines)}: the last line is torn and left out; `tskd-tune resume` makes it anew"
-        return rows, [damage] if torn else []
+    def _rows(self) -> Lines[Row]:
+        return read_lines(self.rows_path, _row)
 
-    def _row(self, number: int, line: str) -> Row:
-        where = f"{self.rows_path}:{number}"
-        record = parsed_line(line)
-        if record is None:
-            raise RunError(f"{where}: is not a line of JSON; delete the line and run `tskd-tune resume`")
-        if record.get("format") != FORMAT:
-            raise RunError(f"{where}: has format {record.get('format')!r}, this version reads {FORMAT}")
+    def _warned_rows(self) -> Lines[Row]:
+        found = self._rows()
+        for sentence in found.damage:
+            warnings.warn(sentence, stacklevel=3)
+        return found
+
+    def _begun(self, run: str) -> tuple[Begun | None, str]:
+        """Return what a trial is to train, and a sentence where its file is damaged."""
+        path = self.trial_path(run) / BEGUN
+        if not path.exists():
+            return None, ""
         try:
-            return Row.model_validate(record)
+            return Begun.model_validate(parsed_line(read_text(path))), ""
         except ValidationError as error:
-            raise RunError(f"{where}: is not a row: {'; '.join(sentences(error))}") from error
+            return None, f"{path}: is damaged ({sentences(error)[0]}) and left out; `tskd-tune resume` writes it anew"
+
+
+def _by_key(rows: Iterable[Row]) -> dict[tuple[str, int], Row]:
+    """Return the last row of each training."""
+    return {row.key: row for row in rows}
+
+
+def _row(record: dict[str, Any]) -> Row:
+    if record.get("format") != FORMAT:
+        raise ValueError(f"has format {record.get('format')!r}, but this version reads {FORMAT}")
+    try:
+        return Row.model_validate(record)
+    except ValidationError as error:
+        raise ValueError(f"is not a row: {'; '.join(sentences(error)[:MOST_MISTAKES])}") from error
+
+
+def damaged_document(folder: RunFolder, error: TskdTuneError) -> str:
+    """Say that a run's ``sweep.yaml`` cannot be read, and what that means for whoever only looks at the run."""
+    name = folder.path / "sweep.yaml"
+    what = " ".join(str(error).split())
+    where = "" if what.startswith(str(name)) else f"{name}: "
+    return f"{where}{what}. What only this file knows is left out; restore the file before `tskd-tune resume`"
 
 
 def _fresh_id(name: str) -> str:

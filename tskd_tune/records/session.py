@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tskd_tune.errors import RunError
+from tskd_tune.errors import DivergedError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import TeacherFile, build
 from tskd_tune.method.plan import ReviewPlan
@@ -44,6 +44,7 @@ class Session:
 
     Attributes:
         failure: why the training ended early, or None.
+        broke: whether it broke, so that a resume trains it again; a divergence is a result.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Session:
         self.experiment = experiment
         self.identity = identity
         self.failure: str | None = None
+        self.broke = False
         self._teacher = teacher
         self._tracker = tracker
         self._closed = False
@@ -67,12 +69,18 @@ class Session:
         if self._tracker is not None:
             self._tracker.start({**self.experiment.plain(), "deviations": self.experiment.deviations()})
 
+    def break_off(self, reason: str) -> None:
+        """End a training that broke; its state is that of a broken epoch, which nobody may keep."""
+        self.failure, self.broke = reason, True
+
     def epoch(self) -> dict[str, Any] | None:
-        """Train the next epoch and return its history line; None if it failed, as by a loss that is
-        not finite, and `failure` says how."""
+        """Train the next epoch and return its history line; None if its loss is not finite, as `failure` says.
+
+        Whatever else is raised broke the training.
+        """
         try:
             record = self.trainer.epoch()
-        except RunError as error:
+        except DivergedError as error:
             self.failure = str(error)
             return None
         if self._tracker is not None:
@@ -103,6 +111,7 @@ class Session:
             point=dict(self.identity.point),
             seed=self.experiment.seed,
             status=status,
+            broke=self.broke,
             reason=self.failure or (stopped if status == "stopped" else None),
             epochs=len(history),
             epochs_planned=self.experiment.training.epochs,

@@ -174,7 +174,7 @@ def _seeds(portion: Sequence[int]) -> str:
 
 
 def _unfinished(arms: Sequence[Trained], expected: int | None) -> str:
-    finished = sum(len(arm.rows) for arm in arms)
+    finished = sum(row.ended for arm in arms for row in arm.rows)
     if expected is None or finished >= expected:
         return ""
     return f"{finished} of {expected} runs have ended: nothing here is final."
@@ -211,7 +211,7 @@ class _Looks:
     @classmethod
     def read(cls, document: Mapping[str, Any], arms: Sequence[Trained], pairs: Pairs, expected: int | None) -> _Looks:
         seeds = document.get("seeds") or [document.get("experiment", {}).get("seed", 1)]
-        ended = {arm.label: {row.seed for row in arm.rows} for arm in arms}
+        ended = {arm.label: {row.seed for row in arm.rows if row.ended} for arm in arms}
         # An arm without any row is known only by the number of rows that the whole sweep will have.
         missing = any(name not in ended for pair in pairs for name in pair)
         missing |= expected is not None and expected // len(seeds) > len(arms)

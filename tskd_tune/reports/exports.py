@@ -142,7 +142,8 @@ def as_csv(found: Summary, rows: Sequence[Row], what: str) -> str:
         return csv_text([_arm(arm, found["headline"]) for arm in found["arms"]])
     if what == "verdicts":
         return csv_text([_finding(finding) for finding in (found["family"] or {"findings": []})["findings"]])
-    return csv_text([_run(row) for row in sorted(rows, key=lambda row: row.key)])
+    ended = [_run(row) for row in sorted(rows, key=lambda row: row.key)]
+    return csv_text([*ended, *map(_unfinished, found["unfinished"])])
 
 
 def csv_text(records: Sequence[Record]) -> str:
@@ -162,6 +163,7 @@ def _arm(arm: Mapping[str, Any], headline: str) -> Record:
         "trials": " ".join(arm["runs"]),
         **{f"point.{hole}": value for hole, value in arm["point"].items()},
         "headline": headline,
+        "of": arm["of"],
         "seeds": " ".join(map(str, statistic["seeds"])),
         **_numbers("", statistic),
         **_ends("interval", statistic["interval"]),
@@ -173,6 +175,7 @@ def _arm(arm: Mapping[str, Any], headline: str) -> Record:
         **_numbers("validation_selected_", arm["validation_selected"]),
         **_numbers("best_test_", arm["best_test"]),
         "failed": arm["failed"],
+        "broke": arm["broke"],
         "stopped": arm["stopped"],
         "reviews": arm["reviews"],
         **_numbers("lambda_", arm["lambda"]),
@@ -204,6 +207,11 @@ def _finding(finding: Mapping[str, Any]) -> Record:
     }
 
 
+def _unfinished(training: Mapping[str, Any]) -> Record:
+    facts = {name: training[name] for name in ("arm", "seed", "epochs", "epochs_planned")}
+    return {"trial": training["run"], **facts, "status": "unfinished"}
+
+
 def _run(row: Row) -> Record:
     best_test, best_validation = row.best_test, row.best_validation
     return {
@@ -212,6 +220,8 @@ def _run(row: Row) -> Record:
         "seed": row.seed,
         "status": row.status,
         "reason": row.reason,
+        "broke": row.broke,
+        "error": row.error,
         "epochs": row.epochs,
         "epochs_planned": row.epochs_planned,
         **{f"point.{hole}": value for hole, value in row.point.items()},

@@ -340,7 +340,7 @@ def _run_line(row: Row, versions: Sequence[Any]) -> list[str]:
         row.run,
         row.arm,
         str(row.seed),
-        row.status,
+        "broke" if row.broke else row.status,
         f"{row.epochs} of {row.epochs_planned}",
         tables.value_text(accuracy, ".2f"),
         tables.value_text(row.metrics.get("val_top1"), ".2f"),

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.errors import InputError
-from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.records.results import Row, RunFolder, damaged_document
 from tskd_tune.reports import statistics as seeds
 from tskd_tune.reports.comparison import Comparison, Trained, compare
 from tskd_tune.reports.grouping import alike
@@ -23,6 +24,8 @@ from tskd_tune.reports.scale import is_beyond
 from tskd_tune.reports.teachers import worse_teachers
 
 Summary = dict[str, Any]
+# What is read of the resolved document, and its types.
+_KINDS = {"search": dict, "compare": dict, "experiment": dict, "seeds": list}
 LAST_EPOCH = ("test_top1", "val_top1")
 
 
@@ -46,30 +49,36 @@ def summary(run: RunFolder) -> Summary:
 
     Where nothing is compared ``family`` is None, and ``family_reason`` says why; else that is empty.
 
+    A training that broke has a row and is among ``failed`` (``broke``: a resume trains it again); one that was begun
+    and has no row is among ``unfinished``. Wherever a mean stands, ``n`` seeds are in it ``of`` so many. What is
+    damaged is left out, as ``damage`` says.
+
     Raises:
         RunError: the rows cannot be read.
-        InputError: ``sweep.yaml`` is gone, or its ``compare`` was edited into what cannot be judged.
+        InputError: the ``compare`` of ``sweep.yaml`` was edited into what cannot be judged.
     """
     rows = sorted(run.rows(), key=lambda row: row.key)
-    document = run.document()
+    document, damaged = _document(run)
     search = _search(document)
     headline = search["metric"] if search else _headline(rows)
-    points = _points(rows, bool(search))
-    arms = [_arm(group, headline) for group in points]
+    points, open_trainings = _points(rows, bool(search)), unfinished(run, rows)
+    counts = _counts(rows, run.state.expected, len(open_trainings))
+    declared = 0 if counts["finished"] == run.state.expected else len(document.get("seeds") or [1])
+    arms = [_arm(group, headline, max(declared, len(group))) for group in points]
     _tell_apart(arms)
     trained = [_trained(arm, group) for arm, group in zip(arms, points, strict=True)]
     for arm, its in zip(arms, trained, strict=True):
         found = seeds.arm(its.values(headline), name=its.label).plain()
         arm["statistics"] = found | {"beyond": is_beyond(headline, found["interval"])}
     baselines, weak = _compare_costs(arms), worse_teachers(arms, points)
-    compared = _compared(run, document, trained, headline)
+    compared = Comparison(None, damaged) if damaged else _compared(run, document, trained, headline)
     return {
         "run": run.name,
         "kind": run.state.kind,
         "created": run.state.created,
         "confirms": run.state.confirms,
         "head": head(run, rows, len(arms)),
-        "runs": _counts(rows, run.state.expected),
+        "runs": counts,
         "search": search,
         "headline": headline,
         "family": compared.family,
@@ -77,17 +86,48 @@ def summary(run: RunFolder) -> Summary:
         "baselines": baselines,
         "arms": _ranked(arms, search) if search else arms,
         "pareto": fronts(search, rows, arms, headline),
-        "importance": importance(run, document, len(rows)) if search else None,
+        "importance": importance(run, document, counts["finished"]) if search else None,
         "failed": _endings(rows, "failed"),
         "stopped": _endings(rows, "stopped"),
+        "unfinished": open_trainings,
         "teachers": _distinct(row.teacher.plain() for row in rows if row.teacher),
         "methods": _methods(rows),
         "settings": _settings(arms),
         "warnings": [*_warnings(rows), *weak],
         "versions": _distinct(row.versions for row in rows),
         "commits": _distinct(row.commit for row in rows),
-        "damage": run.damage(),
+        "damage": [*filter(None, [damaged]), *run.damage()],
     }
+
+
+def _document(run: RunFolder) -> tuple[dict[str, Any], str]:
+    """Return the resolved document, or an empty one and a sentence where it is damaged."""
+    try:
+        document = run.document()
+        for key, kind in _KINDS.items():
+            if not isinstance(document.get(key), kind | None):
+                raise InputError(f"{run.path / 'sweep.yaml'}: {key} is {document[key]!r}, which no sweep has")
+    except InputError as error:
+        return {}, damaged_document(run, error)
+    return document, ""
+
+
+def unfinished(run: RunFolder, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the trainings that were begun and have no row: they run now, or were cut off.
+
+    Each has ``run``, ``arm`` (None where an older version wrote no file that tells), ``seed``, ``epochs`` trained and
+    ``epochs_planned`` (None where nothing tells).
+    """
+    ended, begun = {row.key for row in rows}, run.begun()
+    found = []
+    for trial in run.trials():
+        trained = Counter(line["seed"] for line in run.history(trial))
+        known = begun.get(trial)
+        for seed in known.seeds if known else sorted(trained):
+            if (trial, seed) not in ended:
+                facts = {"arm": known.arm if known else None, "epochs_planned": known.epochs if known else None}
+                found.append({"run": trial, "seed": seed, "epochs": trained[seed], **facts})
+    return found
 
 
 def _points(rows: Sequence[Row], searched: bool) -> list[list[Row]]:
@@ -132,11 +172,11 @@ def _compared(run: RunFolder, document: Mapping[str, Any], arms: Sequence[Traine
     return compare(arms, document, headline, run.state.expected)
 
 
-def _arm(rows: list[Row], headline: str) -> dict[str, Any]:
-    """Summarize the rows of one trial: the seeds of one point."""
+def _arm(rows: list[Row], headline: str, of: int) -> dict[str, Any]:
+    """Summarize the rows of one trial: the seeds of one point, of which there are to be so many."""
     first, done = rows[0], [row for row in rows if row.status == "done"]
-    metrics = {name: statistic(row.metrics.get(name) for row in done) for name in _measured(done)}
-    empty = statistic([])
+    metrics = {name: statistic((row.metrics.get(name) for row in done), of) for name in _measured(done)}
+    empty = statistic([], of)
     return {
         "arm": first.arm,
         "run": first.run,
@@ -145,9 +185,9 @@ def _arm(rows: list[Row], headline: str) -> dict[str, Any]:
         "seeds": [row.seed for row in rows],
         **metrics.get(headline, empty),
         "metrics": metrics,
-        "best_validation": statistic(row.best_validation.val_top1 for row in done if row.best_validation),
-        "validation_selected": statistic(row.best_validation.test_top1 for row in done if row.best_validation),
-        "best_test": statistic(row.best_test.test_top1 for row in done if row.best_test),
+        "best_validation": statistic((row.best_validation.val_top1 for row in done if row.best_validation), of),
+        "validation_selected": statistic((row.best_validation.test_top1 for row in done if row.best_validation), of),
+        "best_test": statistic((row.best_test.test_top1 for row in done if row.best_test), of),
         "reviews": sum(epoch < max(row.epochs for row in rows) for epoch in first.plan.review),
         "plan": first.plan.plain(),
         "epochs": [row.epochs for row in rows],
@@ -161,6 +201,7 @@ def _arm(rows: list[Row], headline: str) -> dict[str, Any]:
         "preset": first.preset,
         "deviations": first.deviations,
         "failed": sum(row.status == "failed" for row in rows),
+        "broke": sum(row.broke for row in rows),
         "stopped": sum(row.status == "stopped" for row in rows),
         "stopped_at": _stopped_at([row for row in rows if row.status == "stopped"], headline),
     }
@@ -181,11 +222,15 @@ def _measured(rows: Sequence[Row]) -> list[str]:
     return [name for name in LAST_EPOCH if name in names] + sorted(names.difference(LAST_EPOCH))
 
 
-def statistic(values: Iterable[float | None]) -> dict[str, Any]:
-    """Return ``n``, ``mean`` and sample ``sd`` of the values that are known; None where there are too few."""
+def statistic(values: Iterable[float | None], of: int | None = None) -> dict[str, Any]:
+    """Return ``n``, ``mean`` and sample ``sd`` of the values that are known; None where there are too few.
+
+    Beside them stands ``of``, how many values there are to be: by default those that are known.
+    """
     known = [value for value in values if value is not None]
     return {
         "n": len(known),
+        "of": len(known) if of is None else max(of, len(known)),
         "mean": statistics.fmean(known) if known else None,
         "sd": statistics.stdev(known) if len(known) > 1 else None,
     }
@@ -227,24 +272,40 @@ def _ranked(arms: list[dict[str, Any]], search: Mapping[str, str]) -> list[dict[
     return sorted(arms, key=rank)
 
 
-def _counts(rows: Sequence[Row], expected: int | None) -> dict[str, Any]:
-    states = [row.status for row in rows]
-    counted = {status: states.count(status) for status in ("done", "failed", "stopped")}
-    return {"expected": expected, "finished": len(rows), **counted}
+def _counts(rows: Sequence[Row], expected: int | None, begun: int) -> dict[str, Any]:
+    """Count the trainings: those that ended, and those that broke, are ``unfinished`` or were not begun."""
+    ended = [row.status for row in rows if row.ended]
+    counted = {status: ended.count(status) for status in ("done", "failed", "stopped")}
+    return {
+        "expected": expected,
+        "finished": len(ended),
+        **counted,
+        "broke": len(rows) - len(ended),
+        "unfinished": begun,
+        "not_begun": None if expected is None else max(0, expected - len(rows) - begun),
+    }
 
 
 def _endings(rows: Sequence[Row], status: str) -> list[dict[str, Any]]:
     """Group the runs that ended with a status: the seeds of a trial that ended alike stand together."""
 
-    def key(row: Row) -> tuple[str, str, int, int, str]:
-        return row.run, row.arm, row.epochs, row.epochs_planned, row.reason or "no reason was given"
+    names = ("run", "arm", "epochs", "epochs_planned", "reason", "broke")
 
-    found: dict[Any, list[int]] = {}
+    def key(row: Row) -> tuple[Any, ...]:
+        return row.run, row.arm, row.epochs, row.epochs_planned, row.reason or "no reason was given", row.broke
+
+    found: dict[Any, list[Row]] = {}
     for row in rows:
         if row.status == status:
-            found.setdefault(key(row), []).append(row.seed)
-    names = ("run", "arm", "epochs", "epochs_planned", "reason")
-    return [{**dict(zip(names, facts, strict=True)), "seeds": seeds} for facts, seeds in found.items()]
+            found.setdefault(key(row), []).append(row)
+    return [
+        {
+            **dict(zip(names, facts, strict=True)),
+            "seeds": [row.seed for row in of],
+            "errors": [row.error for row in of if row.error],
+        }
+        for facts, of in found.items()
+    ]
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:

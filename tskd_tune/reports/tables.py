@@ -131,7 +131,8 @@ def _hole_column(hole: str, title: str) -> Column:
 
 def ended_early(arm: Mapping[str, Any]) -> str:
     """Return how many seeds of an arm failed or were stopped, and how far those came; empty if none."""
-    told = [f"{arm['failed']} failed"] if arm["failed"] else []
+    diverged = arm["failed"] - arm["broke"]
+    told = [f"{count} {how}" for count, how in ((diverged, "failed"), (arm["broke"], "broke")) if count]
     if arm["stopped_at"]:
         at, value = arm["stopped_at"]["epochs"], arm["stopped_at"]["mean"]
         told.append(f"{arm['stopped']} stopped after {at} epochs" + (f" at {value:.2f}" if value is not None else ""))
@@ -179,12 +180,16 @@ def _lacking_intervals(found: Summary) -> list[str]:
 
 
 def progress(found: Summary) -> str:
-    """Return ``12 of 18 runs finished``, with how many of them failed or were stopped."""
+    """Return ``12 of 18 runs finished``, how many of them failed or were stopped, and what became of the others."""
     runs = found["runs"]
     of = f" of {runs['expected']}" if runs["expected"] is not None else ""
     told = [f"{runs[what]} {what}" for what in ("failed", "stopped") if runs[what]]
     plural = "run" if (runs["expected"] or runs["finished"]) == 1 else "runs"
-    return f"{runs['finished']}{of} {plural} finished" + (f", {' and '.join(told)}" if told else "")
+    others = [f"{runs[what]} {what}" for what in ("broke", "unfinished") if runs[what]]
+    if others and runs["not_begun"]:
+        others.append(f"{runs['not_begun']} not begun")
+    ended = f"{runs['finished']}{of} {plural} finished" + (f", {' and '.join(told)}" if told else "")
+    return "; ".join([ended, ", ".join(others)]) if others else ended
 
 
 def purpose(found: Summary) -> list[str]:
@@ -218,13 +223,36 @@ def _ratio_line(baselines: Sequence[Mapping[str, str]]) -> str:
 
 
 def ending_lines(found: Summary) -> list[str]:
-    """Return a sentence for every run that failed or was stopped, with its reason."""
+    """Return a sentence for every run that failed, broke, was stopped or is unfinished, with its reason."""
+    failed = [end for end in found["failed"] if not end["broke"]]
+    broke = [end for end in found["failed"] if end["broke"]]
     return [
+        *(_ending(end, "failed") for end in failed),
+        *(f"{_ending(end, 'broke')}{_whole_error(end)}" for end in broke),
+        *(_ending(end, "was stopped") for end in found["stopped"]),
+        *map(_unfinished, found["unfinished"]),
+    ]
+
+
+def _ending(end: Mapping[str, Any], word: str) -> str:
+    return (
         f"{end['arm']}, {_seeds(end['seeds'])} (trial {end['run']}) {word} after {end['epochs']} of "
         f"{end['epochs_planned']} epochs: {end['reason']}"
-        for word, ends in (("failed", found["failed"]), ("was stopped", found["stopped"]))
-        for end in ends
-    ]
+    )
+
+
+def _whole_error(end: Mapping[str, Any]) -> str:
+    errors = f"; the whole error: {', '.join(end['errors'])}" if end["errors"] else ""
+    return f" (`tskd-tune resume` trains it again{errors})"
+
+
+def _unfinished(training: Mapping[str, Any]) -> str:
+    arm = f"{training['arm']}, seed" if training["arm"] else "seed"
+    of = f" of {training['epochs_planned']}" if training["epochs_planned"] else ""
+    return (
+        f"{arm} {training['seed']} (trial {training['run']}) is unfinished after {training['epochs']}{of} epochs: it"
+        " runs now, or was cut off and goes on with `tskd-tune resume`"
+    )
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -261,7 +289,7 @@ def markdown(found: Summary) -> str:
         ("Over the pairs of teacher and student", pooled_lines(found)),
         ("Pareto front", pareto.lines(found)),
         ("Parameter importance", importance.lines(found)),
-        ("Failed and stopped", ending_lines(found)),
+        ("Failed, stopped and unfinished", ending_lines(found)),
         ("Warnings", warning_lines(found)),
         ("Methods", method_lines(found)),
         ("Presets and deviations", setting_lines(found)),

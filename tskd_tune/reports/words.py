@@ -11,12 +11,17 @@ MISSING = "—"
 
 
 def spread(statistic: Mapping[str, Any], digits: int = 2) -> str:
-    """Return ``71.20 ± 0.31 (5 seeds)``, or ``71.20 (one seed, no spread)``, or a dash."""
+    """Return ``71.20 ± 0.31 (5 seeds)``, ``(3 of 5 seeds)`` where some are missing, or ``71.20 (one seed, no spread)``.
+
+    Where nothing was measured it is a dash.
+    """
     if statistic["mean"] is None:
         return MISSING
+    n, of = statistic["n"], statistic.get("of", statistic["n"])
     if statistic["sd"] is None:
-        return f"{statistic['mean']:.{digits}f} (one seed, no spread)"
-    return f"{statistic['mean']:.{digits}f} ± {statistic['sd']:.{digits}f} ({statistic['n']} seeds)"
+        return f"{statistic['mean']:.{digits}f} (one{f' of {of} seeds' if of > n else ' seed'}, no spread)"
+    seeds = f"{n} of {of}" if of > n else n
+    return f"{statistic['mean']:.{digits}f} ± {statistic['sd']:.{digits}f} ({seeds} seeds)"
 
 
 def duration(seconds: float | None) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
+
+from ray._private import worker as private
 
 from tskd_tune.errors import InputError
 from tskd_tune.paths import whole
@@ -15,6 +18,8 @@ QUIET = {
     # Every checkpoint of a short epoch forces a snapshot, which is what a resume wants.
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # What breaks a trial stands in its row and its file, in our words; Tune would write each traceback on the terminal.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # A trial that takes no GPU sees none, so that it trains where its resources say.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
@@ -37,6 +42,7 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    private.print_to_stdstream = _unheard
     for name in FOLDERS:
         if os.environ.get(name):
             try:
@@ -45,6 +51,11 @@ def prepare() -> None:
                 raise InputError(f"{name}: {error}") from error
     if os.environ.get("PYTHONPATH"):
         os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
+
+
+def _unheard(data: Any, ignore_prefix: bool = False) -> None:
+    """Keep what Ray writes of a dead worker from the terminal: the training's row and its file have it in our words."""
+    logging.getLogger("ray").debug("%s", data)
 
 
 def for_cluster() -> dict[str, str]:

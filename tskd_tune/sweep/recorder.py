@@ -1,7 +1,8 @@
 """The driver's pen: what trials report becomes histories, rows and students, and news for whoever watches.
 
 Only the driver writes them, so that a worker that was cut off and goes on by itself overwrites nothing; an epoch
-that was trained twice is written twice and counted once.
+that was trained twice is written twice and counted once. A training that breaks for good has a row as well, whoever
+ended it: its component, whose exception the trial reports, or the death of its process, which only Ray tells.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ray import tune
+from ray.exceptions import OutOfMemoryError, RayActorError
 
 from tskd_tune.errors import RunError
+from tskd_tune.records.breakage import broken_row, of_seed, reason_of, shortened
 from tskd_tune.records.news import Listener, News, row_news
-from tskd_tune.records.results import Row, RunFolder
-from tskd_tune.trial import STUDENT, TrialConfig
+from tskd_tune.records.results import Begun, Row, RunFolder
+from tskd_tune.trial import STUDENT, BrokenTrialError, TrialConfig, broken_reason
 
 logger = logging.getLogger(__name__)
 
@@ -48,32 +51,65 @@ class Recorder(tune.Callback):
         finally:
             cls._live = None
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Write what the trial is to train, before there is anything else of it."""
+        self._here().folder.begin(_begun(TrialConfig(**trial.config)))
+
+    def on_checkpoint(
+        self, iteration: int, trials: list[Any], trial: Any, checkpoint: tune.Checkpoint, **info: Any
+    ) -> None:
+        """Remove the checkpoints of an earlier process, now that there is a newer one; Tune numbers its own from 0."""
+        newest = Path(checkpoint.path)
+        for other in newest.parent.glob("checkpoint_*"):
+            if other.name > newest.name:
+                shutil.rmtree(other, ignore_errors=True)
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Append the epoch to the trial's history."""
         live = self._here()
         given = TrialConfig(**trial.config)
-        live.folder.append_history(given.run, result["records"])
+        for sentence in result.get("notes", []):
+            live.listener(News("note", given.arm, given.run, reason=sentence))
+        if result["records"]:
+            live.folder.append_history(given.run, result["records"])
         for record in result["records"]:
             seed, epoch, epochs = record["seed"], record["epoch"], result["epochs"]
             live.listener(News("epoch", given.arm, given.run, seed, epoch, epochs, metrics=record))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the rows of a trial that is over, and keep its students."""
-        live = self._here()
         for plain in trial.last_result.get("rows", []):
             row = Row.model_validate(plain)
             if row.status == "stopped" and row.reason is None:
                 row = row.model_copy(update={"reason": f"the scheduler stopped it after epoch {row.epochs - 1}"})
             self._keep_student(trial, row)
-            live.folder.add_row(row)
-            live.listener(row_news(row))
+            self._add(row, trial.last_result.get("errors", ""))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tell that a trial broke for good; its history stays, and `resume` tries it again."""
-        given = TrialConfig(**trial.config)
-        self._here().listener(News("failed", given.arm, given.run, reason=_reason(trial)))
+        """Write a row for every seed of a trial that broke for good; `resume` tries them again."""
+        given, death = TrialConfig(**trial.config), _death(trial)
+        reported = {row["seed"]: Row.model_validate(row) for row in (trial.last_result or {}).get("rows", [])}
+        history = self._here().folder.history(given.run)
+        for seed in given.seeds:
+            reason = death.reason if death.seed is None else broken_reason(seed, death.seed, death.reason)
+            if seed in reported:
+                broke = {"status": "failed", "reason": reason, "broke": True}
+                row = reported[seed].model_copy(update=broke)
+            else:
+                of = of_seed(history, seed)
+                row = broken_row(given.experiment, seed, of, reason, run=given.run, arm=given.arm, point=given.point)
+            self._add(row, death.text)
+
+    def _add(self, row: Row, error: str) -> None:
+        live = self._here()
+        if row.broke:
+            row = live.folder.keep_error(row, error)
+        else:
+            live.folder.error_path(row.run, row.seed).unlink(missing_ok=True)
+        live.folder.add_row(row)
+        live.listener(row_news(row))
 
     def _keep_student(self, trial: Any, row: Row) -> None:
         if row.status != "done" or trial.checkpoint is None:
@@ -101,8 +137,49 @@ def _copy(source: Path, target: Path) -> None:
         raise RunError(f"{target}: the student cannot be kept ({error.strerror}); free space and resume") from error
 
 
-def _reason(trial: Any) -> str:
-    """Return the last line of what broke a trial, which names the error."""
-    error = trial.get_pickled_error() if hasattr(trial, "get_pickled_error") else None
-    lines = [line for line in str(error or "a worker was lost").strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "unknown"
+def _begun(given: TrialConfig) -> Begun:
+    epochs = (given.experiment.get("training") or {}).get("epochs")
+    return Begun(
+        run=given.run,
+        arm=given.arm,
+        point=given.point,
+        seeds=given.seeds,
+        epochs=epochs,
+        experiment=given.experiment,
+    )
+
+
+@dataclass(frozen=True)
+class _Death:
+    """What ended a trial for Ray: the seed that broke it, if one did, the reason in one line, and the whole error."""
+
+    seed: int | None
+    reason: str
+    text: str
+
+
+def _death(trial: Any) -> _Death:
+    """Find out what ended a trial: an error of a training, or the loss of its process, in Ray's words."""
+    error = trial.get_pickled_error()
+    cause = getattr(error, "cause", None)
+    text = str(error or trial.get_error() or "")
+    if isinstance(cause, BrokenTrialError):
+        return _Death(cause.seed, cause.reason, cause.text)
+    if isinstance(error, RayActorError | OutOfMemoryError):
+        return _Death(None, _loss(text), text)
+    if isinstance(cause, BaseException):
+        return _Death(None, reason_of(cause), text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _Death(None, shortened(lines[-1]) if lines else "the worker process was lost", text)
+
+
+def _loss(text: str) -> str:
+    """Say how a worker process was lost, as far as Ray knows."""
+    if "low on memory" in text:
+        return "Ray ended the worker process because the machine ran out of memory; lower resources.concurrent"
+    if "node" in text and "worker process has died" not in text:
+        return "the machine of the worker process was lost"
+    return (
+        "the worker process died without a message: it was killed (signal 9, often because the machine ran out of"
+        " memory), or the code ended it"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import ExitStack
 from functools import partial
 from itertools import count
@@ -16,7 +16,8 @@ from ray.tune.error import TuneError
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import verify_data
-from tskd_tune.records.news import Listener, data_news
+from tskd_tune.records.breakage import reason_of
+from tskd_tune.records.news import Listener, News, data_news
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.teaching import noted
@@ -25,13 +26,15 @@ from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.reports.importance import JOURNAL
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.extension import Addition, extended
+from tskd_tune.sweep.known import known_trials, numbers
 from tskd_tune.sweep.looks import look_news, stages, take
 from tskd_tune.sweep.ray_session import session
 from tskd_tune.sweep.recorder import Recorder
 from tskd_tune.sweep.resources import capacity, needed, refuse_unfit
+from tskd_tune.sweep.saved import SAVED, saved_state
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.searchers import ListedPoints
-from tskd_tune.sweep.snapshot import listed
+from tskd_tune.sweep.snapshot import newest
 from tskd_tune.sweep.space import Point
 from tskd_tune.sweep.teachers import distinct, key_of, prepare
 from tskd_tune.trial import Shipped, SweepTrial, TrialConfig
@@ -147,12 +150,12 @@ def _sweep_folder(folder: RunFolder) -> RunFolder:
 def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
     with session(folder.path):
         refuse_unfit(sweep, listener)
-        broken = _trained(sweep, folder, listener, track=track)
-    return _reported(folder, broken)
+        cut_off = _trained(sweep, folder, listener, track=track)
+    return _reported(folder, cut_off)
 
 
-def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> list[BaseException]:
-    """Train what is missing, and return what broke trials for good."""
+def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> bool:
+    """Train what is missing, and tell whether it was cut off."""
     listener = noted(folder.path, listener)
     with Recorder.recording(folder, listener):
         shipped = Shipped(
@@ -164,15 +167,18 @@ def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool
             place=_place(sweep),
             key=run_key(folder.path, folder.name),
             connection=_connection() if track else None,
+            trials=folder.path / TRIALS,
         )
         trainable = tune.with_resources(tune.with_parameters(SweepTrial, shipped=shipped), needed(sweep))
         ends = _ends_of_search if sweep.is_judged else _ends_of_grid
         return ends(sweep, folder, trainable, listener)
 
 
-def _reported(folder: RunFolder, broken: Sequence[BaseException]) -> RunFolder:
+def _reported(folder: RunFolder, cut_off: bool) -> RunFolder:
     write_report(folder)
-    _raise_what_is_missing(folder, broken)
+    if cut_off:
+        raise KeyboardInterrupt
+    _raise_what_is_missing(folder)
     return folder
 
 
@@ -188,80 +194,94 @@ def _connection() -> Connection:
     return found
 
 
-def _ends_of_search(sweep: Sweep, folder: RunFolder, trainable: Any, listener: Listener) -> list[BaseException]:
-    """Train what a searcher or a scheduler judges, and return what broke trials for good."""
-    restored = _restored(folder, trainable)
-    if restored is None:
-        describe = partial(_config, sweep.plain(), sweep.all_seeds())
-        searcher = sweep.searcher_for(sweep.space(), describe, folder.path / JOURNAL)
-        restored = _tuner(sweep, folder, trainable, *searcher)
-    return list(_fitted(restored, folder).errors)
+def _ends_of_search(sweep: Sweep, folder: RunFolder, trainable: Any, listener: Listener) -> bool:
+    """Train what a searcher or a scheduler judges, and tell whether it was cut off.
 
-
-def _ends_of_grid(sweep: Sweep, folder: RunFolder, trainable: Any, listener: Listener) -> list[BaseException]:
-    """Train what has no row yet, one portion of seeds after the other, and return what broke trials for good.
-
-    What Tune knows of is taken up first. All else that is missing, because it was added or never begun, goes to a new
-    tuner in the same folder, whose newer state then stands for the run.
+    A run whose trials broke, or of which Tune's own files are damaged, is taken up from its own records: the searcher
+    is told anew what has ended, and what has not is first in line.
     """
+    known = known_trials(folder, sweep.all_seeds())
+    describe = partial(_config, sweep.plain(), sweep.all_seeds())
+    searcher, trials = sweep.searcher_for(sweep.space(), describe, folder.path / JOURNAL)
+    left = trials - sum(trial.end is not None for trial in known.values())
+    if not left:
+        return False
+    broke = any(row.broke for row in folder.rows())
+    restored = None if broke else _restored(folder, trainable, known.keys(), listener)
+    if restored is not None:
+        return _cut_off(_fitted(restored, folder))
+    searcher.take_up(known)
+    return _cut_off(_fitted(_tuner(sweep, folder, trainable, searcher, left), folder))
+
+
+def _restored(folder: RunFolder, trainable: Any, known: Set[int], listener: Listener) -> tune.Tuner | None:
+    """Return the tuner of an earlier process; None where there was none, it knew less, or its files are damaged."""
+    trials = folder.path / TRIALS
+    if not any(trials.glob("*.pkl")) and not any(trials.glob("experiment_state-*.json")):
+        return None
+    try:
+        there = newest(trials)
+        if there is None:
+            raise RunError("Ray Tune's list of trials is gone")
+        if known - {trial["config"]["number"] for trial in there}:
+            return None  # its process took up the run from its records, as this one does
+        saved_state(max(trials.glob(SAVED), default=trials / SAVED))
+        return tune.Tuner.restore(str(trials), trainable, resume_unfinished=True, resume_errored=True)
+    except Exception as error:  # whatever a damaged pickle makes of itself
+        told = f"{trials}: Ray Tune's files are damaged ({reason_of(error)}); the search goes on from the run's rows"
+        listener(News("note", "", reason=told))
+        return None
+
+
+def _ends_of_grid(sweep: Sweep, folder: RunFolder, trainable: Any, listener: Listener) -> bool:
+    """Train what has not ended, one portion of seeds after the other, and tell whether it was cut off."""
     folder.expect(_expected(sweep))
-    broken: list[BaseException] = []
-    restored = _restored(folder, trainable)
-    if restored is not None and _cut_off(_fitted(restored, folder), broken):
-        return broken
     for at, seeds in zip(sweep.compare.looks or [0], stages(sweep), strict=True):
         missing = _missing(sweep, folder, seeds)
         if missing:
             tuner = _tuner(sweep, folder, trainable, ListedPoints(missing), len(missing))
-            if _cut_off(_fitted(tuner, folder), broken) or _missing(sweep, folder, seeds):
+            if _cut_off(_fitted(tuner, folder)):
+                return True
+            if _missing(sweep, folder, seeds):  # they broke; a look waits for the resume that trains them again
                 break
         if not at:
             continue
-        if broken:  # the look waits for them: a resume tries them again
-            break
         look = take(folder, at)
         listener(look_news(look))
         if look["stop"]:
             folder.expect(at * len(sweep.space().grid()))
             break
-    return broken
-
-
-def _restored(folder: RunFolder, trainable: Any) -> tune.Tuner | None:
-    """Return the tuner of an earlier process, if there was one."""
-    trials = str(folder.path / TRIALS)
-    if not tune.Tuner.can_restore(trials):
-        return None
-    return tune.Tuner.restore(trials, trainable, resume_unfinished=True, resume_errored=True)
+    return False
 
 
 def _fitted(tuner: tune.Tuner, folder: RunFolder) -> Any:
     try:
         return tuner.fit()
     except TuneError as error:
-        raise RunError(f"{folder.path}: the sweep broke off ({_last_line(error)}); resume it") from error
+        raise RunError(f"{folder.path}: the sweep broke off ({reason_of(error)}); resume it") from error
 
 
-def _cut_off(results: Any, broken: list[BaseException]) -> bool:
-    """Note what broke trials for good, and tell whether the tuner was cut off before the others ended."""
-    broken += results.errors
+def _cut_off(results: Any) -> bool:
+    """Tell whether a tuner was cut off before all of its trials ended."""
     return bool(results.num_terminated + results.num_errors < len(results))
 
 
 def _missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the configs of the trainings that are to be made, a trial a seed of a point.
+    """Return the configs of the trainings that have not ended, a trial a seed of a point.
 
-    They go seed by seed, so that the arms can be compared early, and are numbered after the trials that left something.
-    What has a row is not among them, nor what broke for good in Tune's present list, which a resume tries again.
+    They go seed by seed, so that the arms can be compared early. One that began keeps its number, and so its folder
+    with its checkpoints; the others are numbered after the trials that left something.
     """
-    broke = [trial for trial in listed(folder.path / TRIALS).values() if trial.status == "ERROR"]
-    there = {(row.arm, row.seed) for row in folder.rows()} | {
-        (trial.arm, seed) for trial in broke for seed in trial.seeds
-    }
+    ended = {(row.arm, row.seed) for row in folder.rows() if row.ended}
+    began = numbers(folder)
     free = count(1 + max((int(run) for run in folder.trials() if run.isdecimal()), default=-1))
     plain, points = sweep.plain(), sweep.space().grid()
-    wanted = [(seed, point) for seed in seeds for point in points if (point.label, seed) not in there]
-    return [{**_config(plain, [seed], point), "number": next(free)} for seed, point in wanted]
+    wanted = [(seed, point) for seed in seeds for point in points if (point.label, seed) not in ended]
+    return [
+        {**_config(plain, [seed], point), "number": number}
+        for seed, point in wanted
+        for number in [began[point.label, seed] if (point.label, seed) in began else next(free)]
+    ]
 
 
 def _tuner(sweep: Sweep, folder: RunFolder, trainable: Any, searcher: Any, trials: int) -> tune.Tuner:
@@ -310,21 +330,15 @@ def _teachers(sweep: Sweep) -> dict[str, Experiment]:
     return distinct(sweep.experiment_at(point) for point in sweep.space().corners())
 
 
-def _raise_what_is_missing(folder: RunFolder, broken: Sequence[BaseException]) -> None:
+def _raise_what_is_missing(folder: RunFolder) -> None:
     """Raise what kept a run from being whole, after everything that it found was written."""
     rows = folder.rows()
     failed = [row for row in rows if row.status == "failed"]
-    reasons = [f"{row.arm}, seed {row.seed}: {row.reason}" for row in failed]
-    reasons += [_last_line(error) for error in broken]
-    if reasons:
-        raise RunError(
-            f"{folder.path}: {len(reasons)} failed; `tskd-tune report {folder.path}` shows them:\n" + "\n".join(reasons)
-        )
+    if failed:
+        broke = sum(row.broke for row in failed)
+        again = f" {broke} of them broke and can be trained again: tskd-tune resume {folder.path}" if broke else ""
+        told = [f"{row.arm}, seed {row.seed}: {row.reason}" for row in failed]
+        head = f"{folder.path}: {len(failed)} failed; `tskd-tune report {folder.path}` shows them.{again}"
+        raise RunError("\n".join([head, *told]))
     if folder.state.expected is not None and len(rows) < folder.state.expected:
         raise KeyboardInterrupt
-
-
-def _last_line(error: BaseException) -> str:
-    """Return the last line of an error's text, which in Ray's tracebacks names the cause."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__

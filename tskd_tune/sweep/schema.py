@@ -149,7 +149,9 @@ class Sweep(Options):
         description="further arms of a grid, each a whole experiment by its label; a run writes its controls out here",
     )
     wandb: Wandb = Field(default_factory=Wandb, description="where W&B runs and Reports go")
-    max_failures: NonNegativeInt = Field(3, description="how often a trial goes on from its checkpoint after a crash")
+    max_failures: NonNegativeInt = Field(
+        3, description="how often a trial goes on from its checkpoint after its process died or ran out of memory"
+    )
     _places: Places = PrivateAttr(default_factory=Places)
     _origin: Origin = PrivateAttr(default_factory=Origin)
 

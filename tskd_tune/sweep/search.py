@@ -9,6 +9,7 @@ import math
 import random as randomness
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -125,8 +126,17 @@ def optuna(
         raise InputError(
             f"search.start: lists {len(starts)} points, but there are {trials} trials; raise search.trials"
         )
-    study_sampler = _optuna_sampler(sampler, startup_trials, _population(population, trials), seed)
-    found = OptunaSearcher(space, describe, goals, sampler=study_sampler, trials=trials, journal=journal, starts=starts)
+    seeded = partial(_resampled, sampler, startup_trials, _population(population, trials), seed)
+    found = OptunaSearcher(
+        space,
+        describe,
+        goals,
+        sampler=seeded(0),
+        resampled=seeded,
+        trials=trials,
+        journal=journal,
+        starts=starts,
+    )
     return found, trials
 
 
@@ -258,6 +268,11 @@ def _check_sampler(sampler: Sampler, startup_trials: int | None, population: int
 
 def _population(population: int | None, trials: int) -> int:
     return max(2, min(LARGEST_POPULATION, trials // GENERATIONS)) if population is None else population
+
+
+def _resampled(sampler: Sampler, startup_trials: int | None, population: int, seed: int, known: int) -> Any:
+    """Return the sampler of a search of which so many trials are known: from one seed it would draw them again."""
+    return _optuna_sampler(sampler, startup_trials, population, seed + known)
 
 
 def _optuna_sampler(sampler: Sampler, startup_trials: int | None, population: int, seed: int) -> Any:

@@ -7,30 +7,30 @@ killed may leave files of two moments. So what is restored is compared with Tune
 from __future__ import annotations
 
 import json
-import pickle
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import optuna
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search import Searcher
 
-from tskd_tune.errors import InputError, RunError
+from tskd_tune.errors import InputError
 from tskd_tune.reports.importance import STUDY
 from tskd_tune.reports.pareto import COSTS
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.divergence import DIVERGED, LearningStorage, kept
+from tskd_tune.sweep.known import Known
 from tskd_tune.sweep.mirror import Mirror
 from tskd_tune.sweep.objectives import Goals, value_of
+from tskd_tune.sweep.saved import Config, SavedSearcher
 from tskd_tune.sweep.search import uniformly
-from tskd_tune.sweep.snapshot import newest
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
+from tskd_tune.sweep.starts import point_of
 
 # How often a sampler is asked for a point that no trial has, before one is drawn.
 MOST_PROPOSALS = 10
@@ -40,61 +40,13 @@ MOST_LISTED, MOST_DRAWS = 1000, 200
 SAME_AS = "same_as"
 # The attribute of a trial that keeps the point that it was told to start from.
 START = "start"
-Config = dict[str, Any]
 # Searchers that earlier versions pickled have it by this name.
 _Mirror = Mirror
 # Tune takes this word in place of a config, though its own signature does not say so.
 FINISHED = cast(Config, Searcher.FINISHED)
 
 
-class _SavedSearcher(Searcher, ABC):
-    """A searcher whose state is the attributes that it lists, in one pickle."""
-
-    saved: ClassVar[tuple[str, ...]] = ()
-
-    def set_search_properties(self, metric: str | None, mode: str | None, config: Config, **spec: Any) -> bool:
-        """Accept a metric and a mode that are this searcher's own."""
-        return metric in (None, self.metric) and mode in (None, self.mode)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write the state to a file."""
-        state = {name: getattr(self, name) for name in self.saved}
-        Path(checkpoint_path).write_bytes(pickle.dumps(state))
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Read the state from a file; what lies beside it of Tune's own says which trials there are.
-
-        Raises:
-            RunError: the file is not whole.
-        """
-        path = Path(checkpoint_path)
-        try:
-            state = pickle.loads(path.read_bytes())
-        except (EOFError, pickle.UnpicklingError) as error:
-            raise RunError(
-                f"{path}: the searcher's state is not whole ({error}); remove this file to go on from an older one"
-            ) from error
-        for name, value in state.items():
-            setattr(self, name, value)
-        trials = newest(path.parent)
-        if trials is not None:
-            self._agree_with({trial["trial_id"]: trial["config"] for trial in trials})
-            # Tune trains again what it has not noted as ended, and after a resume what broke.
-            self._try_again([trial["trial_id"] for trial in trials if trial.get("status") != "TERMINATED"])
-        self._restored()
-
-    @abstractmethod
-    def _agree_with(self, trials: Mapping[str, Config]) -> None:
-        """Make the state agree with the trials that Tune has."""
-
-    def _try_again(self, trials: Sequence[str]) -> None:
-        """Expect these trials to be trained on, or again."""
-
-    def _restored(self) -> None:
-        """Take up again what is not part of the state."""
-
-
-class ListedPoints(_SavedSearcher):
+class ListedPoints(SavedSearcher):
     """Points that were all listed in advance, each suggested once, in order."""
 
     saved = ("_issued",)
@@ -119,13 +71,18 @@ class ListedPoints(_SavedSearcher):
     def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
         """Learn nothing: the list is the list."""
 
+    def take_up(self, known: Mapping[int, Known]) -> None:
+        """Leave out what has ended."""
+        ended = {number for number, trial in known.items() if trial.end is not None}
+        self._configs = [config for config in self._configs if config["number"] not in ended]
+
     def _agree_with(self, trials: Mapping[str, Config]) -> None:
         places = {_text(config): place for place, config in enumerate(self._configs)}
         found = {trial_id: self._issued.get(trial_id, places.get(_text(config))) for trial_id, config in trials.items()}
         self._issued = {trial_id: place for trial_id, place in found.items() if place is not None}
 
 
-class OptunaSearcher(_SavedSearcher):
+class OptunaSearcher(SavedSearcher):
     """An Optuna study in memory, pickled with the searcher and mirrored to a file for optuna-dashboard.
 
     Tune's own searcher for Optuna tells a stopped trial as complete, so that low budgets pass for full ones, leaves
@@ -134,8 +91,8 @@ class OptunaSearcher(_SavedSearcher):
     No experiment is trained twice: a sampler that proposes one again is told what is known of it, and asked anew.
     """
 
-    saved = ("_study", "_running", "_reported", "_finished", "_taken", "_echoes")
-    # The highest number that Tune's list has, of which the study may not know.
+    saved = ("_study", "_running", "_reported", "_finished", "_taken", "_echoes", "_again")
+    # The highest number that a trial has, of which the study may not know.
     _highest = -1
 
     def __init__(
@@ -148,6 +105,7 @@ class OptunaSearcher(_SavedSearcher):
         trials: int,
         journal: Path | None,
         starts: Sequence[Mapping[str, Any]] = (),
+        resampled: Callable[[int], BaseSampler] | None = None,
     ) -> None:
         """Search ``space`` with ``trials`` trials.
 
@@ -159,16 +117,16 @@ class OptunaSearcher(_SavedSearcher):
             trials: how many points to suggest.
             journal: the file of the mirror; None for none.
             starts: what to try first, by hole; holes that are left out are drawn.
+            resampled: makes the sampler of a search that is told anew, of which so many trials are known.
         """
         super().__init__(*_lead(goals))
         self._space, self._describe, self._trials, self._goals = space, describe, trials, dict(goals)
         # Optuna tells of every study that is made, on the terminal that shows the sweep's progress.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        directions = [StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE for mode in goals.values()]
-        storage = LearningStorage(ranks_stopped=isinstance(sampler, TPESampler))
-        self._study = optuna.create_study(study_name=STUDY, sampler=sampler, directions=directions, storage=storage)
-        for values in starts:
-            self._study.enqueue_trial(dict(values), user_attrs={START: dict(values)})
+        self._starts, self._resampled = [dict(values) for values in starts], resampled
+        self._study = self._new_study(sampler)
+        for values in self._starts:
+            self._study.enqueue_trial(values, user_attrs={START: values})
         self._mirror = None if journal is None else Mirror(journal, list(goals))
         self._running: dict[str, Trial] = {}
         self._reported: dict[str, int] = {}
@@ -176,10 +134,12 @@ class OptunaSearcher(_SavedSearcher):
         # Identity of an experiment -> the trial that trains it; trial -> proposals of the same while it trained.
         self._taken: dict[str, str] = {}
         self._echoes: dict[str, list[Trial]] = {}
+        # What an earlier process began, and is first in line: its trial, its config and its number.
+        self._again: list[tuple[Trial, Config, int]] = []
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state of a pickle, also of one that was written before points were told apart."""
-        self.__dict__.update({"_taken": {}, "_echoes": {}} | state)
+        self.__dict__.update({"_taken": {}, "_echoes": {}, "_again": []} | state)
 
     @property
     def study(self) -> Study:
@@ -188,6 +148,11 @@ class OptunaSearcher(_SavedSearcher):
 
     def suggest(self, trial_id: str) -> Config | None:
         """Draw a point from the study that no trial has, or return that all were drawn."""
+        if self._mirror is not None and self._again:
+            self._mirror.open(self._study.directions, self._trained())
+        if self._again:
+            trial, config, number = self._again.pop(0)
+            return self._issued(trial, trial_id, config, number)
         if len(self._running) + len(self._finished) >= self._trials:
             return FINISHED
         if self._mirror is not None:
@@ -195,12 +160,52 @@ class OptunaSearcher(_SavedSearcher):
         number = 1 + max([self._highest, *(trial.user_attrs.get("number", -1) for trial in kept(self._study))])
         trial, point, config = self._untrained()
         trial.set_user_attr("label", point.label)
+        return self._issued(trial, trial_id, config, number)
+
+    def _issued(self, trial: Trial, trial_id: str, config: Config, number: int) -> Config:
         # The mirror numbers trials as they finish; this is the number that names the trial's folder.
         trial.set_user_attr("number", number)
         trial.set_user_attr("trial", trial_id)
         self._running[trial_id] = trial
         self._taken[_identity(config)] = trial_id
         return {**config, "number": number}
+
+    def take_up(self, known: Mapping[int, Known]) -> None:
+        """Tell a new study what has ended, trial by trial, and put what has not ended first in line."""
+        if not known:
+            return
+        mirror, self._mirror = self._mirror, None
+        sampler = self._resampled or (lambda known: self._study.sampler)
+        self._study = self._new_study(sampler(0))
+        if not isinstance(self._study.sampler, QMCSampler | NSGAIISampler):  # those two count what they are asked for
+            self._study.sampler = RandomSampler(seed=0)
+        for number in sorted(known):
+            self._retell(number, known[number])
+        for number, values in enumerate(self._starts):
+            if number not in known:
+                self._study.enqueue_trial(values, user_attrs={START: values})
+        self._study.sampler = sampler(len(known))
+        self._highest, self._mirror = max(known), mirror
+
+    def _retell(self, number: int, known: Known) -> None:
+        self._study.enqueue_trial(point_of(self._space, known.point, f"trial {number:05d}"))
+        trial, point = self._ask()
+        trial.set_user_attr("label", point.label)
+        trial_id, config = f"known-{number:05d}", self._describe(point)
+        self._issued(trial, trial_id, config, number)
+        if known.end is None:
+            del self._running[trial_id]
+            self._again.append((trial, config, number))
+            return
+        for result in known.results:
+            self.on_trial_result(trial_id, result)
+        self.on_trial_complete(trial_id, known.end)
+
+    def _new_study(self, sampler: BaseSampler) -> Study:
+        minimized, maximized = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
+        directions = [minimized if mode == "min" else maximized for mode in self._goals.values()]
+        storage = LearningStorage(ranks_stopped=isinstance(sampler, TPESampler))
+        return optuna.create_study(study_name=STUDY, sampler=sampler, directions=directions, storage=storage)
 
     def on_trial_result(self, trial_id: str, result: Config) -> None:
         """Keep the metric of an epoch; an epoch that was already told, or has no finite metric, is passed over.
@@ -360,7 +365,9 @@ def _failure(result: Mapping[str, Any], error: bool, values: Mapping[str, float 
 
 
 def _has_diverged(result: Mapping[str, Any], values: Mapping[str, float | None]) -> bool:
-    """Tell a trial whose numbers are not finite from one that measured nothing."""
+    """Tell a trial whose numbers are not finite from one that measured nothing, or broke."""
+    if result.get("broke"):
+        return False
     return bool(result.get("failed")) or any(value is None and name in result for name, value in values.items())
 
 

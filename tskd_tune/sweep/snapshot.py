@@ -1,7 +1,7 @@
-"""Ray Tune's own list of a sweep's trials, read without Ray: what a trial is to train and whether it broke for good.
+"""Ray Tune's own list of a sweep's trials, read without Ray: what a trial is to train and whether it runs.
 
-Tune writes the list every ten seconds or so. Whoever watches a sweep takes it for a hint: a list that is missing, torn
-or of another form says nothing, and rows and histories stand above it.
+Tune writes the list every ten seconds or so. It is a hint for runs of older versions, and on what waits: a list that is
+missing, torn or of another form says nothing, and the run's own records stand above it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Listed:
     Attributes:
         run: its name, that of its folder.
         arm: the label of its point.
+        point: hole -> sampled value.
         seeds: the seeds that it trains.
         epochs: the epochs of each of them; None where the list does not tell.
         status: ``PENDING``, ``RUNNING``, ``TERMINATED`` or ``ERROR``, as Tune has it.
@@ -28,6 +29,7 @@ class Listed:
 
     run: str
     arm: str
+    point: Mapping[str, Any]
     seeds: tuple[int, ...]
     epochs: int | None
     status: str
@@ -35,7 +37,7 @@ class Listed:
 
 def listed(folder: Path) -> dict[str, Listed]:
     """Return the trials of the newest list in Tune's folder, by their names; none where no list can be read."""
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         found = [_listed(state["config"], str(state["status"])) for state in newest(folder) or ()]
         return {trial.run: trial for trial in found}
     return {}
@@ -56,4 +58,4 @@ def newest(folder: Path) -> list[dict[str, Any]] | None:
 def _listed(config: Mapping[str, Any], status: str) -> Listed:
     epochs = (config["experiment"].get("training") or {}).get("epochs")
     seeds = tuple(int(seed) for seed in config["seeds"])
-    return Listed(f"{config['number']:05d}", str(config["arm"]), seeds, epochs, status)
+    return Listed(f"{config['number']:05d}", str(config["arm"]), config.get("point") or {}, seeds, epochs, status)

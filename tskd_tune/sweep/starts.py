@@ -32,7 +32,7 @@ def starting_points(space: SearchSpace, start: Start | None) -> list[Values]:
         return []
     if start == "paper":
         return [_of_the_paper(space)]
-    return [_given(space, point, f"search.start: point {place}") for place, point in enumerate(start)]
+    return [point_of(space, point, f"search.start: point {place}") for place, point in enumerate(start)]
 
 
 def _of_the_paper(space: SearchSpace) -> Values:
@@ -118,7 +118,17 @@ def _fits(content: Any, wanted: Any) -> bool:
     return _same(content, wanted.get("name") if named else wanted)
 
 
-def _given(space: SearchSpace, point: Mapping[str, Any], where: str) -> Values:
+def point_of(space: SearchSpace, point: Mapping[str, Any], where: str) -> Values:
+    """Return a point, which need not fill every hole, as a searcher names its values.
+
+    Args:
+        space: the space.
+        point: hole -> value, or label of a branch.
+        where: what an error begins with.
+
+    Raises:
+        InputError: a domain does not hold the value, or there is no such hole.
+    """
     names = [hole.name for hole in space.holes()]
     for name in point:
         if name not in names:

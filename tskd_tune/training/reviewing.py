@@ -10,7 +10,7 @@ import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
-from tskd_tune.errors import RunError
+from tskd_tune.errors import DivergedError, RunError
 from tskd_tune.method.memory import Memory
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.method.review import ReviewLoss
@@ -38,12 +38,12 @@ class Strength:
         """Return this strength with lambda settled from the norms of the two gradients on the student.
 
         Raises:
-            RunError: the review has no gradient on the student, so that no lambda gives it a share.
+            DivergedError: the review has no gradient on the student, so that no lambda gives it a share.
         """
         if self.value is not None or self.gradient_share is None:
             return self
         if not review_norm > 0:
-            raise RunError(
+            raise DivergedError(
                 "review.lambda: auto cannot be settled, the review loss has no gradient on the student;"
                 " attach the target or the sequence, or give lambda a number"
             )

@@ -1,0 +1,89 @@
+"""What an earlier process of a run has left of its trials, read from the run's own records.
+
+Ray Tune's files are not read: they are pickled, lag behind, and may be damaged. Rows say what has ended, ``trial.json``
+what a trial was to train, and its checkpoints lie in its folder, where the trial takes them up itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.sweep.snapshot import listed
+from tskd_tune.trial import means
+
+
+@dataclass(frozen=True)
+class Known:
+    """A trial that began.
+
+    Attributes:
+        point: hole -> sampled value.
+        results: what it reported, an epoch each, as means over its seeds.
+        end: its last result, with its rows; None where it has not ended, so that it is to be trained (on).
+    """
+
+    point: Mapping[str, Any]
+    results: Sequence[dict[str, Any]] = field(default_factory=list)
+    end: dict[str, Any] | None = None
+
+
+def known_trials(folder: RunFolder, seeds: Sequence[int]) -> dict[int, Known]:
+    """Return the trials of a search that began, by their numbers.
+
+    Args:
+        folder: the run's folder.
+        seeds: the seeds of each trial.
+    """
+    points = {run: trial.point for run, trial in listed(folder.path / "trials").items()}
+    points |= {run: begun.point for run, begun in folder.begun().items()}
+    rows: dict[str, list[Row]] = {}
+    for row in folder.rows():
+        rows.setdefault(row.run, []).append(row)
+    points |= {run: of[0].point for run, of in rows.items()}
+    return {
+        int(run): _known(folder, run, point, rows.get(run, []), seeds)
+        for run, point in points.items()
+        if run.isdecimal()
+    }
+
+
+def numbers(folder: RunFolder) -> dict[tuple[str, int], int]:
+    """Return the number of the trial that began to train a seed of an arm, whose folder it goes on in."""
+    found: dict[tuple[str, int], str] = {}
+    for run, trial in listed(folder.path / "trials").items():
+        found |= {(trial.arm, seed): run for seed in trial.seeds}
+    for run, begun in folder.begun().items():
+        found |= {(begun.arm, seed): run for seed in begun.seeds}
+    found |= {(row.arm, row.seed): row.run for row in folder.rows()}
+    return {training: int(run) for training, run in found.items() if run.isdecimal()}
+
+
+def _known(folder: RunFolder, run: str, point: Mapping[str, Any], rows: Sequence[Row], seeds: Sequence[int]) -> Known:
+    ended = [row for row in rows if row.ended]
+    if {row.seed for row in ended} < set(seeds):
+        return Known(point)
+    return Known(point, _results(folder.history(run), ended), _end(ended))
+
+
+def _results(history: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the means of each epoch that every seed of a trial has."""
+    epochs: dict[int, list[Mapping[str, Any]]] = {}
+    for line in history:
+        epochs.setdefault(line["epoch"], []).append(line)
+    whole = {epoch: lines for epoch, lines in epochs.items() if len(lines) == len(rows)}
+    return [{"epoch": epoch, **means(lines)} for epoch, lines in sorted(whole.items())]
+
+
+def _end(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return a trial's last result out of its rows, as the trial reported it."""
+    failed = next((row.reason for row in rows if row.status == "failed"), None)
+    return {
+        **means([row.metrics for row in rows]),
+        "epoch": max(row.epochs for row in rows) - 1,
+        "epochs": rows[0].epochs_planned,
+        "rows": [row.plain() for row in rows],
+        **({"failed": failed or "failed"} if any(row.status == "failed" for row in rows) else {}),
+    }
