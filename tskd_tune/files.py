@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 from tskd_tune.errors import UnwritableError
 
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+SIGNS_OF_A_FULL_DISK: Final = (*(os.strerror(number) for number in FULL), "Local disk is full", "OutOfDiskError")
 REMEDIES = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some of the quota there",
@@ -48,6 +53,30 @@ def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     finally:
         with suppress(OSError):  # it was renamed, or never made
             part.unlink()
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether a full disk, or a used-up quota, is what an error or one of its causes comes from.
+
+    Errors of Ray's workers arrive as text, so that the text counts too.
+    """
+    seen: list[BaseException] = []
+    while error not in seen:
+        seen.append(error)
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__ or error.__context__ or error
+    return any(sign in str(one) for one in seen for sign in SIGNS_OF_A_FULL_DISK)
+
+
+def fullest(paths: Iterable[Path]) -> Path:
+    """Return the path on the disk with the least space left; what is not there yet goes by the folder above."""
+
+    def space_left(path: Path) -> int:
+        there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+        return shutil.disk_usage(there).free
+
+    return min(paths, key=space_left)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -245,7 +245,7 @@ def test_a_server_that_refuses_leaves_offline_files_under_an_id_of_their_own(tmp
     tracker.finish({})
     assert [named["id"] for named in asked] == ["first-t0-seed1", "first-t0-seed1-offline"]
     assert run.lines == [{"loss": 1.0, "epoch": 0}]
-    assert "the server refused the run (out of order)" in tracker.warning
+    assert "the server refused it (out of order)" in tracker.warning
 
 
 def test_the_environment_decides_mode_and_project(tmp_path, fake, monkeypatch):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,20 @@ from tskd_tune.cli.terminal import interrupted, say, show, warn
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries
+from tskd_tune.files import fullest, is_full
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.news import News
 from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import RunFolder
+from tskd_tune.records.wandb_leftovers import cleared
 from tskd_tune.reports import importance, pareto, tables
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.confirmation import PAPER, confirmation
 from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.seeds import seeds_in
+from tskd_tune.training.teachers import cache_folder
 
 Work = Callable[[Progress], RunFolder]
 
@@ -222,16 +227,37 @@ def _say_data(experiments: Iterable[Experiment]) -> None:
 
 def _work(work: Work, progress: Progress, path: Path) -> None:
     """Do the work under its progress; show what was found, also where something failed or was interrupted."""
+    with cleared(), _said_of_a_full_disk(path):
+        try:
+            with progress:
+                folder = work(progress)
+        except KeyboardInterrupt:
+            raise interrupted(path) from None
+        except RunError:
+            if (path / "rows.jsonl").exists():
+                show_results(RunFolder.open(path))
+            raise
+        show_results(folder)
+
+
+@contextmanager
+def _said_of_a_full_disk(path: Path) -> Iterator[None]:
+    """Let what a full disk breaks, wherever it was met, end with the sentence that says so."""
     try:
-        with progress:
-            folder = work(progress)
-    except KeyboardInterrupt:
-        raise interrupted(path) from None
-    except RunError:
-        if (path / "rows.jsonl").exists():
-            show_results(RunFolder.open(path))
-        raise
-    show_results(folder)
+        yield
+    except Exception as error:
+        if not is_full(error):
+            raise
+        full = fullest([path, cache_folder(), Path(tempfile.gettempdir())])
+        begun = (path / "state.json").exists()
+        again = f"tskd-tune resume {path}" if begun else "the same command again"
+        said = str(error) if isinstance(error, RunError) else _last_line(error)
+        raise RunError(f"{said}\nthe disk of {full} is full: free space there, then: {again}") from error
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'without a word'}"
 
 
 def show_results(folder: RunFolder) -> None:

@@ -236,7 +236,7 @@ class WandbTracker:
                 return
             except Exception as error:
                 # The service keeps the id of a run that the server refused, so the offline one needs its own.
-                self._say(_kept_offline(f"the server refused the run ({_first_line(error)}), so it"))
+                self._say(_kept_offline(f"the server refused it ({_first_line(error)}); the run"))
                 self.identity["id"] += "-offline"
         elif connection.offline:
             self._say(_kept_offline(connection.offline))
@@ -330,9 +330,11 @@ def _why_offline(known: Any, patience: float) -> str | None:
     if known.mode in ("offline", "dryrun"):
         return ""
     if not has_key(known):
-        return "WANDB_MODE asks for a server but there is no key (`wandb login`); it" if _asked_for_server() else ""
+        return (
+            "WANDB_MODE asks for a server but there is no key (`wandb login`); the run" if _asked_for_server() else ""
+        )
     away = why_away(known.base_url, patience)
-    return f"{away}; it" if away else None
+    return f"{away}; the run" if away else None
 
 
 def why_away(url: str, patience: float) -> str | None:
