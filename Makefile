@@ -1,9 +1,10 @@
-# make demo | install | test | test-all | lint | clean: needs make and Python 3.11 or later, the rest is put in here.
+# make demo | install | test | test-all | test-lowest | lint | clean: needs make and Python 3.11 or later, the rest is put in here.
 
 PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 UV ?= $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .uv/bin/uv)
 INSTALLED := .venv/.installed
+LOWEST := .lowest/.installed
 
 # Downloads are kept in the user's cache, or in this folder where there is no home that can be written to.
 ifeq ($(shell test -n "$$XDG_CACHE_HOME" || { test -d "$$HOME" && test -w "$$HOME"; } && echo yes),)
@@ -16,7 +17,7 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 NEED_PYTHON = @test -n "$(PYTHON)" || { \
 	echo "No Python 3.11 or later on the PATH: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; }
 
-.PHONY: demo install test test-all lint clean
+.PHONY: demo install test test-all test-lowest lint clean
 
 demo: $(INSTALLED)
 	.venv/bin/tskd-tune sweep digits
@@ -29,19 +30,30 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	.venv/bin/pytest
 
+# The fast tests on the lowest versions that pyproject.toml allows. Parity tests need torchdistill, which asks for more.
+test-lowest: $(LOWEST)
+	.lowest/bin/pytest -m "not slow" --ignore-glob="*/test_parity_*.py"
+
 lint: $(INSTALLED)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
 clean:
-	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .lowest .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml | $(UV)
 	$(NEED_PYTHON)
 	@echo "Installing tskd-tune into .venv, with PyTorch and Ray: about 6 GB unpacked, minutes the first time."
 	$(UV) venv --allow-existing --python "$(PYTHON)" .venv
 	$(UV) pip install --python .venv --group dev --editable .
+	@touch $@
+
+$(LOWEST): pyproject.toml | $(UV)
+	$(NEED_PYTHON)
+	@echo "Installing the lowest versions that tskd-tune allows into .lowest."
+	$(UV) venv --allow-existing --python "$(PYTHON)" .lowest
+	$(UV) pip install --python .lowest --resolution lowest-direct --group test --editable .
 	@touch $@
 
 .uv/bin/uv:

@@ -82,6 +82,7 @@ def test_what_the_makefile_runs():
     assert "tskd-tune sweep digits" in make("demo").stdout
     assert 'pytest -m "not slow"' in make("test").stdout
     assert [line for line in make("test-all").stdout.splitlines() if "pytest" in line] == [".venv/bin/pytest"]
+    assert '.lowest/bin/pytest -m "not slow"' in make("test-lowest").stdout
     lint = make("lint").stdout
     assert all(word in lint for word in ("ruff check", "ruff format --check", "mypy"))
 
@@ -94,6 +95,14 @@ def test_everything_is_installed_into_the_clone_after_a_word_on_its_size():
     ]
     assert steps == sorted(steps)
     assert "--group dev --editable ." in lines[steps[-1]]
+
+
+def test_the_lowest_versions_that_are_allowed_are_installed_beside(pyproject: dict[str, Any]):
+    lines = make("test-lowest", "UV=.uv/bin/uv", "PYTHON=python3.11").stdout.splitlines()
+    [installs] = [line for line in lines if "pip install --python .lowest" in line]
+    assert "--resolution lowest-direct --group test" in installs
+    # It asks for a later torch than the package does, and would raise the lowest one.
+    assert not any("torchdistill" in str(one) for one in pyproject["dependency-groups"]["test"])
 
 
 def test_downloads_stay_in_the_clone_where_there_is_no_home(tmp_path: Path):
@@ -113,7 +122,7 @@ def test_without_a_python_the_sentence_says_what_to_do(tmp_path: Path):
     assert "No Python 3.11 or later on the PATH" in ended.stderr and "make PYTHON=" in ended.stderr
 
 
-@pytest.mark.parametrize(("failing", "status"), [("nothing", 0), ("test", 1), ("slow", 1), ("lint", 1)])
+@pytest.mark.parametrize(("failing", "status"), [("nothing", 0), ("test", 1), ("slow", 1), ("lowest", 1), ("lint", 1)])
 def test_ci_fails_if_any_step_does_and_tells_of_all(failing: str, status: int, tmp_path: Path):
     for folder in (".ci", ".venv/bin", "bin"):
         (tmp_path / folder).mkdir(parents=True)
@@ -125,5 +134,5 @@ def test_ci_fails_if_any_step_does_and_tells_of_all(failing: str, status: int, t
     ended = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, env=path, check=False)
     summary = ended.stdout.partition("==> Summary")[2]
     assert ended.returncode == status
-    assert summary.count("3 passed") == 3
+    assert summary.count("3 passed") == 4
     assert summary.count("FAILED") == status
