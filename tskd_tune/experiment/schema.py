@@ -39,7 +39,7 @@ from tskd_tune.training.optim import Recipe, scaled_milestones
 from tskd_tune.training.reviewing import ExtractorTraining, Strength
 from tskd_tune.training.trainer import Schedule, TestReading, Trainer
 
-MOST_EPOCHS, MOST_THREADS = 100_000, 1024
+MOST_EPOCHS, MOST_THREADS = 100_000, 256
 # What the weights of a teacher may be, beside the path of a checkpoint.
 AUTO, UNTRAINED = "auto", "untrained"
 WEIGHTS = PathOption(lambda weights: weights not in (AUTO, UNTRAINED) and not is_published(weights))
