@@ -47,7 +47,7 @@ def storage(tmp_path: Path, tiny_document: dict[str, Any]) -> Path:
 def test_every_run_is_listed_and_a_damaged_one_is_a_sentence(storage: Path) -> None:
     found, damaged = inventory.inventory(storage)
     entries = {entry.run: entry for entry in found}
-    assert entries.keys() == {"ended", "broken off", "old"}
+    assert entries.keys() == {"ended", "broken off", "old", "gone"}, "what can be read of a damaged one is listed"
     ended = entries["ended"]
     assert (ended.state, ended.trials, ended.done, ended.failed) == ("finished", 2, 1, 1)
     assert (ended.asks, ended.best) == ("Does reviewing help?", "kd, val_top1 61.50")
@@ -66,11 +66,11 @@ def test_a_run_under_way_is_running(storage: Path) -> None:
 def test_the_command_shows_them_and_says_what_is_damaged(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inventory.runs(storage)
     told = capsys.readouterr().out
-    assert "3 runs" in told and "Does reviewing help?" in told and "1 of 2" in told
+    assert "4 runs" in told and "Does reviewing help?" in told and "1 of 2" in told
     assert told.count("warning: ") == 2
     inventory.runs(storage, as_json=True)
     plain = json.loads(capsys.readouterr().out)
-    assert len(plain["runs"]) == 3 and plain["damaged"].keys() == {"torn", "gone"}
+    assert len(plain["runs"]) == 4 and plain["damaged"].keys() == {"torn", "gone"}
 
 
 def test_an_empty_folder_and_none_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tskd_tune.cli.standing import standing
+from tskd_tune.cli.standing import Standing, standing
 from tskd_tune.cli.terminal import put_json, say, show, warn
 from tskd_tune.errors import InputError, TskdTuneError
 from tskd_tune.records.results import RunFolder
@@ -67,7 +67,9 @@ def runs(storage: Path, *, as_json: bool = False) -> None:
 
 
 def inventory(storage: Path) -> tuple[list[Entry], dict[str, str]]:
-    """Return the runs in a folder by their age, and a sentence for each that cannot be read, by its name.
+    """Return the runs in a folder by their age, and a sentence for each that is damaged, by its name.
+
+    A run of which something can be read is among the runs all the same.
 
     Raises:
         InputError: there is no such folder.
@@ -79,14 +81,17 @@ def inventory(storage: Path) -> tuple[list[Entry], dict[str, str]]:
         if path.name.startswith("."):  # one that is just being made
             continue
         try:
-            found.append(_entry(RunFolder.open(path.absolute())))
+            folder = RunFolder.open(path.absolute())
+            known = standing(folder)
+            found.append(_entry(folder, known))
+            if known.damage:
+                damaged[path.name] = "; ".join(known.damage)
         except TskdTuneError as error:
             damaged[path.name] = " ".join(str(error).split())
     return sorted(found, key=lambda entry: (entry.created, entry.run)), damaged
 
 
-def _entry(folder: RunFolder) -> Entry:
-    found = standing(folder)
+def _entry(folder: RunFolder, found: Standing) -> Entry:
     counts = found.counts()
     best = found.best
     return Entry(
