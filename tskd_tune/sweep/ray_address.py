@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tskd_tune.errors import InputError
@@ -100,7 +101,16 @@ def _found() -> RayAddress:
             f"{VARIABLE}=auto: no cluster runs on this machine{reason}; start one with `ray start --head`, or unset"
             f" {VARIABLE} to run on this machine alone"
         )
+    _use_token()
     return _read(address, "auto")
+
+
+def _use_token() -> None:
+    """Give a cluster that was found here the token that this user has, as Ray does; older versions know no tokens."""
+    with suppress(ImportError, AttributeError):
+        from ray._private.authentication import authentication_token_setup as tokens
+
+        tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _refuse_others(address: RayAddress) -> None:
