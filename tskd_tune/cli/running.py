@@ -251,13 +251,10 @@ def _said_of_a_full_disk(path: Path) -> Iterator[None]:
         full = fullest([path, cache_folder(), Path(tempfile.gettempdir())])
         begun = (path / "state.json").exists()
         again = f"tskd-tune resume {path}" if begun else "the same command again"
-        said = str(error) if isinstance(error, RunError) else _last_line(error)
+        # A traceback of Ray's says no more than the last sentence does.
+        told = isinstance(error, RunError) and "Traceback" not in str(error)
+        said = str(error) if told else f"{path}: the run broke off"
         raise RunError(f"{said}\nthe disk of {full} is full: free space there, then: {again}") from error
-
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[-1].strip() if lines else 'without a word'}"
 
 
 def show_results(folder: RunFolder) -> None:
