@@ -28,6 +28,7 @@ from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.known import known_trials, numbers
 from tskd_tune.sweep.looks import look_news, stages, take
+from tskd_tune.sweep.ray_address import named_cluster
 from tskd_tune.sweep.ray_session import session
 from tskd_tune.sweep.recorder import Recorder
 from tskd_tune.sweep.resources import capacity, needed, refuse_unfit
@@ -69,6 +70,7 @@ def start(
         RunError: something failed; what was finished is kept, and the run can be resumed.
         KeyboardInterrupt: the sweep was interrupted, and can be resumed.
     """
+    named_cluster()  # at once where nothing answers there
     problems = sweep.check()
     if problems:
         raise InputError("\n".join(problems))
