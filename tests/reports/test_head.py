@@ -172,3 +172,12 @@ def test_a_teacher_that_learned_beside_its_student_is_measured_at_the_end(tmp_pa
     assert "learned beside its student ended at a mean test top-1 of 60.00 %" in warning["sentence"]
     (tmp_path / "better").mkdir()
     assert warned(tmp_path / "better", a_row(metrics={**metrics, "test_teacher_top1": 71.0})) == []
+
+
+def test_a_training_that_broke_at_its_beginning_adds_no_task_and_no_device(tmp_path):
+    rows = arms_of(60.0, 50.0, None)
+    unknown = Cost(seconds=0.0, train_seconds=0.0, device="not known", threads=1)
+    broke = {"status": "failed", "broke": True, "reason": "boom", "epochs": 0, "metrics": {}, "cost": unknown}
+    found = tables.summary(a_folder(tmp_path, *rows, a_row("t2", 1, experiment=experiment(), **broke)))
+    assert len(found["head"]["tasks"]) == 1 and found["head"]["tasks"][0]["classes"] == 10
+    assert found["head"]["devices"] == ["cpu, 1 thread"]

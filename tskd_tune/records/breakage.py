@@ -17,7 +17,7 @@ import torch
 
 from tskd_tune.errors import TskdTuneError
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.results import Cost, PlanRecord, Row, now
+from tskd_tune.records.results import UNKNOWN, Cost, PlanRecord, Row, now
 
 LONGEST_REASON = 300
 # The address that an object prints of itself differs in every process and says nothing.
@@ -112,7 +112,7 @@ def broken_row(
         cost=Cost(
             seconds=trained + sum(_number(line, "eval_seconds") for line in history),
             train_seconds=trained,
-            device="not known",
+            device=UNKNOWN,
             threads=int((experiment.get("training") or {}).get("threads") or 1),
         ),
         started=started or now(),

@@ -43,6 +43,8 @@ STORAGE = Path("runs")
 # In the folder of a trial: what it is to train.
 BEGUN: Final = "trial.json"
 MOST_MISTAKES = 3
+# The device of a training that left no account.
+UNKNOWN: Final = "not known"
 BEST_TEST_MARK: Final = "chosen on the test set: only for comparison with papers that do so"
 
 Kind = Literal["sweep", "train"]

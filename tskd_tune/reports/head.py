@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.records.results import UNKNOWN, Row, RunFolder
 from tskd_tune.reports.words import count, runs_of
 
 MOST_NAMED = 6
@@ -22,13 +22,20 @@ def head(run: RunFolder, rows: Sequence[Row], arms: int) -> Head:
     return {
         "question": run.origin.question,
         "file": run.origin.file,
-        "tasks": _distinct(_task(row) for row in rows),
+        "tasks": _tasks(rows),
         "students": _distinct(row.experiment["student"]["name"] for row in rows if row.experiment.get("student")),
         "epochs": sorted({row.epochs_planned for row in rows}),
         "arms": arms,
         "seeds": sorted({row.seed for row in rows}),
-        "devices": _distinct(_device(row) for row in rows),
+        "devices": _distinct(_device(row) for row in rows if row.cost.device != UNKNOWN),
     }
+
+
+def _tasks(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return each task, with its data where a row has it: one that broke at its beginning has none."""
+    found = _distinct(_task(row) for row in rows)
+    known = {task["name"] for task in found if len(task) > 1}
+    return [task for task in found if len(task) > 1 or task["name"] not in known]
 
 
 def _task(row: Row) -> dict[str, Any]:
