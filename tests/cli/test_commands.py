@@ -347,7 +347,7 @@ def test_an_interrupt_says_how_to_go_on(
         result = run("train", file, "--name", "cut", "--no-wandb", code=130)
     assert f"tskd-tune resume {tmp_path / 'runs' / 'cut'}" in result.stderr
     told = run("status", "cut").stdout
-    assert "1 training: 1 begun, 3 of 4 epochs trained" in told and "0: seed 1 begun, 3 of 4 epochs" in told
+    assert "1 training: 1 begun, 3 of 4 epochs trained" in told and "0: resnet8, review, seed 1 begun, 3 of 4 epochs" in told
     assert "left; interrupted: no process trains this run now; go on with: tskd-tune resume" in told
     assert "1 of 1 run finished" in run("resume", "cut", "--no-wandb").stdout
 
@@ -442,7 +442,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         for epoch in range(4):
             listener(News("epoch", "review=none", "00000", 1, epoch, 4))
         listener(News("finished", "review=none", "00000", 1, 3, 4, {"test_top1": 75.0}))
-        listener(News("failed", "review=tskd", "00001", reason="a worker was lost"))
+        listener(News("failed", "review=tskd", "00001", 4, -1, 2, reason="a worker was lost"))
         return folder
 
     def start(
@@ -482,7 +482,7 @@ def test_a_sweep_is_started_followed_and_shown(swept: list[Any], run: Callable[.
     assert "teacher resnet8: 77,652 parameters, test top-1 50.00 % (a.pth)" in text
     assert "training: 4 of 16 epochs" in text
     assert "review=none, seed 1: finished, test top-1 (%) 75.00 (1 of 4)" in text
-    assert "review=tskd: failed, a worker was lost" in text
+    assert "review=tskd, seed 4: broke: a worker was lost" in text
     assert "0 of 4 runs finished" in text
 
 

@@ -407,7 +407,7 @@ def _range(word: str, content: Any, name: str, condition: Conditions) -> Hole:
         raise InputError(f"{name}: '{word}' needs low < high, got {shown(content)}")
     if step <= 0:
         raise InputError(f"{name}: 'int' needs a step from 1 up, got {shown(content)}")
-    if step > high - low:
+    if word == "int" and step > high - low:
         raise InputError(
             f"{name}: the step {step} is wider than the range from {low} to {high}, which leaves one value; lower the"
             " step"
