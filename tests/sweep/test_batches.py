@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.errors import RunError
 from tskd_tune.records.news import News
 from tskd_tune.records.results import Cost, Row, RunFolder
 from tskd_tune.sweep import looks, run
 from tskd_tune.sweep.schema import Sweep
-from tskd_tune.sweep.snapshot import Listed
 
 Training = tuple[str, str, int]
 
@@ -21,11 +19,10 @@ Training = tuple[str, str, int]
 class Results(list[Any]):
     """Ray's grid of results, as far as it is asked."""
 
-    def __init__(self, configs: list[dict[str, Any]], errors: list[Exception], num_terminated: int) -> None:
+    def __init__(self, configs: list[dict[str, Any]], *, done: int, broken: int) -> None:
         super().__init__(configs)
-        self.errors = errors
-        self.num_errors = len(errors)
-        self.num_terminated = num_terminated
+        self.num_errors = broken
+        self.num_terminated = done
 
 
 class Tune:
@@ -34,7 +31,6 @@ class Tune:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.batches: list[list[Training]] = []
-        self.known: list[dict[str, Any]] = []
         self.breaks: set[tuple[str, int]] = set()
         self.capacity = 100
 
@@ -43,34 +39,23 @@ class Tune:
         assert len(configs) == trials
         return SimpleNamespace(fit=lambda: self.fit(configs))
 
-    def restored(self, folder: RunFolder, trainable: Any) -> Any:
-        return SimpleNamespace(fit=lambda: self.fit(self.known)) if self.known else None
-
     def fit(self, configs: list[dict[str, Any]]) -> Any:
-        self.known = configs
-        there = {row.key for row in self.folder.rows()}
-        new = [config for config in configs if (f"{config['number']:05d}", config["seeds"][0]) not in there]
-        now, self.capacity = new[: self.capacity], max(0, self.capacity - len(new))
-        good = [config for config in now if (config["arm"], config["seeds"][0]) not in self.breaks]
-        if new:
-            self.batches.append([(f"{c['number']:05d}", c["arm"], c["seeds"][0]) for c in good])
-        for config in good:
+        now, self.capacity = configs[: self.capacity], max(0, self.capacity - len(configs))
+        broken = [config for config in now if (config["arm"], config["seeds"][0]) in self.breaks]
+        self.batches.append([(f"{c['number']:05d}", c["arm"], c["seeds"][0]) for c in now])
+        for config in now:
             self.folder.trial_path(f"{config['number']:05d}").mkdir(parents=True, exist_ok=True)
-            self.folder.add_row(a_row(config))
-        errors: list[Exception] = [RunError("the worker died")] * (len(now) - len(good))
-        return Results(configs, errors, len(configs) - len(new) + len(good))
-
-    def listed(self, path: Path) -> dict[str, Listed]:
-        broken = [c for c in self.known if (c["arm"], c["seeds"][0]) in self.breaks]
-        return {str(c["number"]): Listed("", c["arm"], tuple(c["seeds"]), 6, "ERROR") for c in broken}
+            self.folder.add_row(a_row(config, broke=config in broken))
+        return Results(configs, done=len(now) - len(broken), broken=len(broken))
 
 
-def a_row(config: dict[str, Any]) -> Row:
+def a_row(config: dict[str, Any], *, broke: bool) -> Row:
     return Row(
         run=f"{config['number']:05d}",
         arm=config["arm"],
         seed=config["seeds"][0],
-        status="done",
+        status="failed" if broke else "done",
+        broke=broke,
         epochs=6,
         epochs_planned=6,
         cost=Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
@@ -92,12 +77,11 @@ def fake(tmp_path: Path, sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
     folder = RunFolder.create(tmp_path, "run", "sweep", Sweep.read(sweep).plain(), expected=4)
     tune = Tune(folder)
     monkeypatch.setattr(run, "_tuner", tune.tuner)
-    monkeypatch.setattr(run, "_restored", tune.restored)
-    monkeypatch.setattr(run, "listed", tune.listed)
     return tune
 
 
-def train(fake: Tune, document: dict[str, Any], heard: list[News] | None = None) -> list[BaseException]:
+def train(fake: Tune, document: dict[str, Any], heard: list[News] | None = None) -> bool:
+    """Train what is missing; return whether the sweep was cut off."""
     listener = (lambda news: None) if heard is None else heard.append
     return run._ends_of_grid(Sweep.read(document), fake.folder, None, listener)
 
@@ -106,8 +90,8 @@ FIRST = [("00000", "plain", 1), ("00001", "tskd", 1), ("00002", "plain", 2), ("0
 
 
 def test_a_grid_is_trained_seed_by_seed_at_once_and_never_again(fake: Tune, sweep: dict[str, Any]) -> None:
-    assert train(fake, sweep) == [] and fake.batches == [FIRST]
-    assert train(fake, sweep) == [] and fake.batches == [FIRST]
+    assert not train(fake, sweep) and fake.batches == [FIRST]
+    assert not train(fake, sweep) and fake.batches == [FIRST]
 
 
 def test_what_was_added_is_trained_under_new_numbers(fake: Tune, sweep: dict[str, Any]) -> None:
@@ -122,20 +106,21 @@ def test_what_was_added_is_trained_under_new_numbers(fake: Tune, sweep: dict[str
 
 def test_a_sweep_that_was_cut_off_stops_there_and_goes_on(fake: Tune, sweep: dict[str, Any]) -> None:
     fake.capacity = 3
-    assert train(fake, sweep) == [] and len(fake.folder.rows()) == 3
+    assert train(fake, sweep) and len(fake.folder.rows()) == 3
     fake.capacity = 100
     train(fake, {**sweep, "seeds": [1, 2, 3]})
-    assert fake.batches == [FIRST[:3], FIRST[3:], [("00004", "plain", 3), ("00005", "tskd", 3)]]
-    fake.known = []  # killed before Tune wrote its first list
+    assert fake.batches == [FIRST[:3], [("00003", "tskd", 2), ("00004", "plain", 3), ("00005", "tskd", 3)]]
     train(fake, {**sweep, "seeds": [1, 2, 3, 4]})
-    assert fake.batches[3] == [("00006", "plain", 4), ("00007", "tskd", 4)]
+    assert fake.batches[2] == [("00006", "plain", 4), ("00007", "tskd", 4)]
 
 
-def test_a_trial_that_broke_for_good_does_not_keep_others_from_training(fake: Tune, sweep: dict[str, Any]) -> None:
+def test_what_broke_keeps_no_other_from_training_and_is_trained_again(fake: Tune, sweep: dict[str, Any]) -> None:
     fake.breaks = {("tskd", 1)}
-    assert [str(error) for error in train(fake, sweep)] == ["the worker died"]
+    assert not train(fake, sweep) and len(fake.folder.rows()) == 4
+    fake.breaks = set()
     train(fake, {**sweep, "seeds": [1, 2, 3]})
-    assert ("plain", 3) in {(row.arm, row.seed) for row in fake.folder.rows()}
+    assert fake.batches[1] == [("00001", "tskd", 1), ("00004", "plain", 3), ("00005", "tskd", 3)]
+    assert all(row.ended for row in fake.folder.rows())
 
 
 def test_looks_are_taken_between_portions_of_seeds_and_end_the_sweep(
@@ -162,5 +147,5 @@ def test_looks_are_taken_between_portions_of_seeds_and_end_the_sweep(
 def test_a_look_waits_for_what_broke(fake: Tune, sweep: dict[str, Any]) -> None:
     fake.breaks = {("tskd", 1)}
     looking = {**sweep, "seeds": list(range(1, 9)), "compare": {"looks": [5, 8]}}
-    assert len(train(fake, looking)) == 1
-    assert looks.taken(fake.folder) == {} and len(fake.folder.rows()) == 9
+    assert not train(fake, looking)
+    assert looks.taken(fake.folder) == {} and len(fake.folder.rows()) == 10

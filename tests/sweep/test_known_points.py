@@ -7,13 +7,13 @@ from typing import Any
 
 import optuna
 import pytest
-import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from tskd_tune.errors import InputError
+from tskd_tune.parsing import parse
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.search import SEARCHERS
 from tskd_tune.sweep.space import Point, SearchSpace
@@ -33,7 +33,7 @@ def resolve(point: Point) -> dict[str, Any]:
 
 
 def search(text: str = RANGE, goals: dict[str, str] | None = None, journal: Path | None = None, **options: Any) -> Any:
-    space = SearchSpace(yaml.safe_load(text))
+    space = SearchSpace(parse(text, "the test").data)
     return SEARCHERS.build("optuna", space, resolve, goals or {"val_top1": "max"}, journal, **options)[0]
 
 
@@ -222,7 +222,7 @@ def test_what_is_known_is_known_after_a_resume(tmp_path: Path):
 
 
 def test_a_random_search_draws_no_experiment_twice():
-    space = SearchSpace(yaml.safe_load(TWINS))
+    space = SearchSpace(parse(TWINS, "the test").data)
     listed, _ = SEARCHERS.build("random", space, resolve, {"val_top1": "max"}, None, trials=DISTINCT)
     experiments = [json.dumps(listed.suggest(f"t{place}")["experiment"], sort_keys=True) for place in range(DISTINCT)]
     assert len(set(experiments)) == DISTINCT
