@@ -9,7 +9,8 @@ import pytest
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError
-from tskd_tune.shipped import file_of, question, spaces
+from tskd_tune.records.origin import Origin
+from tskd_tune.shipped import file_of, spaces
 from tskd_tune.sweep.schema import Sweep
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,7 @@ def test_all_files_of_the_folder_are_known():
 
 @pytest.mark.parametrize("name", spaces())
 def test_every_one_asks_a_question_in_a_sentence(name: str):
-    asked = question(spaces()[name])
+    asked = Origin.of(spaces()[name]).sentence
     assert asked[-1] in "?."
     assert "\n" not in asked
     assert len(asked.split()) > 5

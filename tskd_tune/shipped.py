@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,21 +10,11 @@ from tskd_tune.errors import InputError, did_you_mean
 HERE = Path(__file__).parent
 # In a wheel they lie in the package, in a clone beside it.
 SPACES = next((place for place in (HERE / "search_spaces", HERE.parent / "search_spaces") if place.is_dir()), HERE)
-_SENTENCE = re.compile(r".*?[.?](?=\s|$)")
 
 
 def spaces() -> dict[str, Path]:
     """Return name -> file of every search space that comes with the package."""
     return {path.stem: path for path in sorted(SPACES.glob("*.yaml"))}
-
-
-def question(path: Path) -> str:
-    """Return what a search space asks: the first sentence of the comment that the file begins with."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comment = next((number for number, line in enumerate(lines) if not line.startswith("# ")), len(lines))
-    text = " ".join(line.removeprefix("# ") for line in lines[:comment])
-    sentence = _SENTENCE.match(text)
-    return sentence[0] if sentence else text
 
 
 def file_of(given: Path) -> Path:

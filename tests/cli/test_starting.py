@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tskd_tune.cli import app
-from tskd_tune.shipped import question, spaces
+from tskd_tune.records.origin import Origin
+from tskd_tune.shipped import spaces
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +27,8 @@ def run(*arguments: str, code: int = 0) -> str:
 
 def test_without_a_name_all_are_listed_with_their_questions():
     shown = run("init")
-    assert all(name in shown and question(path) in shown for name, path in spaces().items())
-    assert json.loads(run("init", "--json")) == {name: question(path) for name, path in spaces().items()}
+    assert all(name in shown and Origin.of(path).sentence in shown for name, path in spaces().items())
+    assert json.loads(run("init", "--json")) == {name: Origin.of(path).sentence for name, path in spaces().items()}
 
 
 @pytest.mark.parametrize("name", ["digits", "digits.yaml"])

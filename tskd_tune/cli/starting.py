@@ -10,7 +10,8 @@ from rich.text import Text
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.files import write_whole
-from tskd_tune.shipped import question, spaces
+from tskd_tune.records.origin import Origin
+from tskd_tune.shipped import spaces
 
 
 def init(name: str | None, *, as_json: bool) -> None:
@@ -32,14 +33,14 @@ def init(name: str | None, *, as_json: bool) -> None:
         raise InputError(f"init: {copy} is in this folder already; rename it, or run init in another folder")
     write_whole(copy, chosen.read_bytes())
     if as_json:
-        put_json({"name": chosen.stem, "file": str(copy.absolute()), "question": question(chosen)})
+        put_json({"name": chosen.stem, "file": str(copy.absolute()), "question": Origin.of(chosen).sentence})
     else:
-        say(f"{copy}: {question(chosen)}")
+        say(f"{copy}: {Origin.of(chosen).sentence}")
         say(f"check it with `tskd-tune check {copy}`, run it with `tskd-tune sweep {copy}`")
 
 
 def _list(*, as_json: bool) -> None:
-    asked = {name: question(path) for name, path in spaces().items()}
+    asked = {name: Origin.of(path).sentence for name, path in spaces().items()}
     if as_json:
         put_json(asked)
         return

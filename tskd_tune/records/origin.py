@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tskd_tune.shipped import file_of
 
 LONGEST_QUESTION = 400
 # Comments for machines and lawyers, which ask nothing.
+_SENTENCE = re.compile(r".*?[.?](?=\s|$)")
 NO_QUESTION = ("copyright", "spdx-", "license", "yaml-language-server", "vim:", "-*-", "!/")
 
 
@@ -19,6 +21,13 @@ class Origin:
 
     file: str | None = None
     question: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The first sentence of the question; empty where none is known."""
+        text = self.question or ""
+        found = _SENTENCE.match(text)
+        return found[0] if found else text
 
     @classmethod
     def of(cls, path: Path) -> Origin:

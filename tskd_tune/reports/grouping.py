@@ -1,4 +1,4 @@
-"""Gathers what shares a task and a student, since nothing else is compared."""
+"""Gathers what is alike: nothing is compared but what shares a task and a student."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def alike(items: Iterable[T], setting: Callable[[T], Any]) -> list[list[T]]:
         else:
             same.append(item)
     return groups
+
+
+def distinct(items: Iterable[T]) -> list[T]:
+    """Return the items without those that equal an earlier one."""
+    return [group[0] for group in alike(items, lambda item: item)]

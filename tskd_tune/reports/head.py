@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tskd_tune.records.results import UNKNOWN, Row, RunFolder
+from tskd_tune.reports.grouping import distinct
 from tskd_tune.reports.words import count, runs_of
 
 MOST_NAMED = 6
@@ -23,17 +24,17 @@ def head(run: RunFolder, rows: Sequence[Row], arms: int) -> Head:
         "question": run.origin.question,
         "file": run.origin.file,
         "tasks": _tasks(rows),
-        "students": _distinct(row.experiment["student"]["name"] for row in rows if row.experiment.get("student")),
+        "students": distinct(row.experiment["student"]["name"] for row in rows if row.experiment.get("student")),
         "epochs": sorted({row.epochs_planned for row in rows}),
         "arms": arms,
         "seeds": sorted({row.seed for row in rows}),
-        "devices": _distinct(_device(row) for row in rows if row.cost.device != UNKNOWN),
+        "devices": distinct(_device(row) for row in rows if row.cost.device != UNKNOWN),
     }
 
 
 def _tasks(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return each task, with its data where a row has it: one that broke at its beginning has none."""
-    found = _distinct(_task(row) for row in rows)
+    found = distinct(_task(row) for row in rows)
     known = {task["name"] for task in found if len(task) > 1}
     return [task for task in found if len(task) > 1 or task["name"] not in known]
 
@@ -45,14 +46,6 @@ def _task(row: Row) -> dict[str, Any]:
 
 def _device(row: Row) -> str:
     return f"{row.cost.device}, {count(row.cost.threads, 'thread')}"
-
-
-def _distinct(values: Iterable[Any]) -> list[Any]:
-    found: list[Any] = []
-    for value in values:
-        if value not in found:
-            found.append(value)
-    return found
 
 
 # Words

@@ -16,7 +16,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.records.results import Row, RunFolder, damaged_document
 from tskd_tune.reports import statistics as seeds
 from tskd_tune.reports.comparison import Comparison, Trained, compare
-from tskd_tune.reports.grouping import alike
+from tskd_tune.reports.grouping import alike, distinct
 from tskd_tune.reports.head import head
 from tskd_tune.reports.importance import importance
 from tskd_tune.reports.pareto import fronts
@@ -90,12 +90,12 @@ def summary(run: RunFolder) -> Summary:
         "failed": _endings(rows, "failed"),
         "stopped": _endings(rows, "stopped"),
         "unfinished": open_trainings,
-        "teachers": _distinct(row.teacher.plain() for row in rows if row.teacher),
+        "teachers": distinct(row.teacher.plain() for row in rows if row.teacher),
         "methods": _methods(rows),
         "settings": _settings(arms),
         "warnings": [*_warnings(rows), *weak],
-        "versions": _distinct(row.versions for row in rows),
-        "commits": _distinct(row.commit for row in rows),
+        "versions": distinct(row.versions for row in rows),
+        "commits": distinct(row.commit for row in rows),
         "damage": [*filter(None, [damaged]), *run.damage()],
     }
 
@@ -308,17 +308,9 @@ def _endings(rows: Sequence[Row], status: str) -> list[dict[str, Any]]:
     ]
 
 
-def _distinct(values: Iterable[Any]) -> list[Any]:
-    found: list[Any] = []
-    for value in values:
-        if value not in found:
-            found.append(value)
-    return found
-
-
 def _methods(rows: Sequence[Row]) -> list[dict[str, str]]:
     """Name the source of every distiller that trained, and of every part of a combination."""
-    names = _distinct(name for row in rows for name in _distiller_names(row.experiment.get("distiller")))
+    names = distinct(name for row in rows for name in _distiller_names(row.experiment.get("distiller")))
     return [{"name": name, "source": source} for name in names if (source := _source_of(name))]
 
 
@@ -338,7 +330,7 @@ def _source_of(name: str) -> str | None:
 
 def _settings(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Group the arms that share a preset and its deviations."""
-    keys = _distinct((arm["preset"], arm["deviations"]) for arm in arms)
+    keys = distinct((arm["preset"], arm["deviations"]) for arm in arms)
     return [
         {
             "preset": preset,
@@ -350,8 +342,8 @@ def _settings(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _warnings(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    sentences = _distinct(sentence for row in rows for sentence in row.warnings)
+    sentences = distinct(sentence for row in rows for sentence in row.warnings)
     return [
-        {"sentence": sentence, "arms": _distinct(row.arm for row in rows if sentence in row.warnings)}
+        {"sentence": sentence, "arms": distinct(row.arm for row in rows if sentence in row.warnings)}
         for sentence in sentences
     ]
