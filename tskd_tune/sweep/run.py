@@ -86,8 +86,8 @@ def start(
                 refuse_unfit(sweep, listener)
                 folder = RunFolder.create(path.parent, name, "sweep", sweep.plain(), **facts)
                 until_reported.enter_context(folder.alone())
-                broken = _trained(sweep, folder, listener, track=track)
-            return _reported(folder, broken)
+                cut_off = _trained(sweep, folder, listener, track=track)
+            return _reported(folder, cut_off)
     except InputError:
         if folder is not None:
             folder.discard()  # found before anything was trained; the name is free again
