@@ -142,7 +142,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("HOME", str(folder))
         wandb.teardown()
         for arm, seed in (("none", 1), ("tskd", 1), ("tskd", 2)):
-            tracker = WandbTracker(folder, sweep="first", run=arm, seed=seed, arm=arm, deadline=300.0)
+            tracker = WandbTracker(folder, sweep="first", key="first", run=arm, seed=seed, arm=arm, deadline=300.0)
             tracker.start({"student": {"name": "resnet20"}})
             for epoch in range(3):
                 tracker.log(epoch, {"phase": "general", "loss": 2.0 - epoch, "val_top1": 10.0 + seed + epoch})
