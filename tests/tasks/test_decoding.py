@@ -110,8 +110,24 @@ def test_trials_that_start_together_decode_once(images: Path, monkeypatch: pytes
 def test_a_corrupt_image_is_named(images: Path) -> None:
     (images / "2.png").write_bytes(b"not an image")
     with pytest.raises(
-        InputError, match=r"1 of 4 images cannot be read; mend or remove:\n .*images/2.png: it is not an image"
+        InputError, match=r"1 of 4 images cannot be read; mend or remove:\n .*images/2.png: it is a text file that"
     ):
+        decoded(files(images), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("content", "title"),
+    [
+        (b"\xef\xbb\xbf<!DOCTYPE html>", "it is a web page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied', "it is a web page"),
+        (b'{"error": "not found"}', "it is a text file that begins with"),
+        (b"\x1f\x8b" + bytes(30), "it is a gzip archive, not an image"),
+        (b"\0\0\0\x18ftypheic" + bytes(30), "it is a HEIC, AVIF or MP4 file"),
+    ],
+)
+def test_what_is_no_image_is_named_as_what_it_is(images: Path, content: bytes, title: str) -> None:
+    (images / "2.png").write_bytes(content)
+    with pytest.raises(InputError, match=rf"images/2.png: {title}"):
         decoded(files(images), SIZE)
 
 

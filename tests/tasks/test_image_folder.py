@@ -121,7 +121,10 @@ def test_a_part_of_the_classes_and_of_their_images(tmp_path: Path) -> None:
     [
         ({"classes": 4}, "task.classes: 4 were asked for but .* has 3"),
         ({"per_class": 6}, "task.per_class: class 'ant' has 5 training images but 6"),
-        ({"validation": 14}, "task.validation: class 'ant' has 5 images, but 14 images in all take 5"),
+        (
+            {"validation": 14},
+            "task.validation: class 'ant' has 5 images, but needs 6: 5 of the 14 that task.validation takes",
+        ),
         ({"test_fraction": 0.5}, "task.test_fraction: .* has a test part of its own, 0.5 does not apply"),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_single_folder_of_classes(tmp_path: Path, folders: list[str], classes:
         ([*both("train"), "test"], r"test holds 6 images and no class folders, so that the classes .* are unknown"),
         (both("test", "val"), "has val/, test/ but no train/"),
         (both("Train"), "has Train/ but neither test/ nor val/"),
-        (both("set/train", "set/test"), r"has 1 class folders.*; set/ holds test/, train/: give .*set"),
+        (both("set/train", "set/test"), r"has 1 class folder,.*; set/ holds test/, train/: give .*set"),
         (["images/cat", "images/dog"], r"images/ holds cat/, dog/: give .*images"),
         (both("train/images", "test/images"), r"images/ holds cat/, dog/: move them up into train/"),
         (["train/cat", "train/dog", "test/cat"], "hold different classes .'dog' is only in one, 1 in all"),
@@ -157,3 +157,33 @@ def test_links_to_nothing_are_counted_in_one_message(tmp_path: Path) -> None:
 def test_classes_beyond_those_asked_for_are_named(tmp_path: Path) -> None:
     parts = split_folder(lay(tmp_path, "ant", "bee", "cat"), Selection(0, 0, 2, None, None))
     assert [(left.why, left.examples) for left in parts.left_out] == [("beyond task.classes", ("cat",))]
+
+
+@pytest.mark.parametrize(
+    "names", [("train_set", "test_set"), ("Training Set", "Test Set"), ("seg-train", "seg-test"), ("train ", "test ")]
+)
+def test_folders_named_like_parts_are_not_taken_for_classes(tmp_path: Path, names: tuple[str, str]) -> None:
+    lay(tmp_path, *both(*names))
+    with pytest.raises(InputError, match="named like parts and hold folders of their own; rename them to train/"):
+        split_folder(tmp_path, PLAIN)
+
+
+def test_classes_named_like_parts_stay_classes(tmp_path: Path) -> None:
+    assert split_folder(lay(tmp_path, "train_station", "test_tube"), PLAIN).classes == ["test_tube", "train_station"]
+
+
+def test_a_file_and_loose_images_are_told_from_a_missing_folder(tmp_path: Path) -> None:
+    lay(tmp_path / "flat", ".")
+    with pytest.raises(InputError, match="has 0 class folders, at least 2 are needed; 6 images in no class folder"):
+        split_folder(tmp_path / "flat", PLAIN)
+    with pytest.raises(InputError, match=r"0.png is a file; give a folder"):
+        split_folder(tmp_path / "flat" / "0.png", PLAIN)
+
+
+@pytest.mark.parametrize("each", [1, 3])
+def test_a_single_folder_too_small_for_a_test_set(tmp_path: Path, each: int) -> None:
+    lay(tmp_path, "cat", "dog", each=each)
+    with pytest.raises(
+        InputError, match=r"test_fraction: 0.2 of \d images is \d test images?, but .* at least 0.|at least 1"
+    ):
+        split_folder(tmp_path, PLAIN)

@@ -46,7 +46,7 @@ def test_shares_are_within_one_of_the_proportion(counts: list[int], share: float
 
 
 def test_a_class_with_too_few_images_is_named() -> None:
-    with pytest.raises(InputError, match=r"task.validation: class 'class1' has 1 images.*take 1 of it.*2 in all"):
+    with pytest.raises(InputError, match=r"task.validation: class 'class1' has 1 image, but needs 2: 1 of the"):
         shares([9, 1], 5)
     assert shares([9, 1], 5, spare=0) == [4, 1]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tskd_tune.errors import InputError, RunError
+from tskd_tune.first_bytes import kind_of
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
 from tskd_tune.tasks.pictures import UNREADABLE, as_seen
 from tskd_tune.tasks.threads import mapped
@@ -26,6 +27,7 @@ DECODING_VERSION = 2
 
 MOST_NAMED = 10
 POINTER = b"version https://git-lfs"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 WEB_PAGES = (b"<!doctype html", b"<html")
 
 
@@ -154,8 +156,18 @@ def _reason(path: str, error: Exception) -> str:
         return f"it cannot be opened ({unopened.strerror})"
     what = _other_than_image(head)
     if what is None and isinstance(error, UnidentifiedImageError):
-        return "it is not an image that Pillow knows"
+        return _unknown(path, head)
     return what or f"it is damaged, too large or of a kind that is not read ({error})"
+
+
+def _unknown(path: str, head: bytes) -> str:
+    """Say what a file is that Pillow takes for no image, as far as its first bytes tell."""
+    if head[4:8] == b"ftyp":
+        return "it is a HEIC, AVIF or MP4 file, which is not read; convert it to PNG or JPEG"
+    kind = kind_of(Path(path))
+    if kind is None or kind.title.startswith("an image"):
+        return "it is not an image that Pillow knows"
+    return f"it is {kind.title}, not an image"
 
 
 def _other_than_image(head: bytes) -> str | None:
@@ -164,6 +176,9 @@ def _other_than_image(head: bytes) -> str | None:
         "it is empty": not head,
         "it holds zeros: it was not written or copied to its end": not head.strip(b"\0"),
         "it is a Git LFS pointer and not the image; fetch the image with `git lfs pull`": head.startswith(POINTER),
-        "it is a web page and not an image; its download failed": head.lstrip().lower().startswith(WEB_PAGES),
+        "it is a web page and not an image; its download failed": head.removeprefix(BYTE_ORDER_MARK)
+        .lstrip()
+        .lower()
+        .startswith(WEB_PAGES),
     }
     return next((what for what, holds in known.items() if holds), None)

@@ -19,6 +19,7 @@ from tskd_tune.tasks.images import IMAGENET, Augmentation
 from tskd_tune.tasks.layouts import class_names, layout_of
 from tskd_tune.tasks.listing import Lister
 from tskd_tune.tasks.splits import TEST_SEED
+from tskd_tune.tasks.words import counted
 
 Constants = Literal["measured", "imagenet"]
 
@@ -103,8 +104,7 @@ def split_folder(folder: Path, selection: Selection) -> FileParts:
     if "test" in layout:
         test = listed(layout["test"], names, remedy=REMEDY, lister=lister)
     else:
-        fraction = selection.test_fraction or DEFAULT_TEST_FRACTION
-        total = round(len(pool) * fraction)
+        total = _test_images(len(pool), selection.test_fraction or DEFAULT_TEST_FRACTION, len(names))
         test, pool = held_out(pool, total, seed=TEST_SEED, names=names, option="test_fraction")
     used = _first_of_each(pool, selection.per_class, names)
     for file in _rest(pool, used):
@@ -117,6 +117,17 @@ def split_folder(folder: Path, selection: Selection) -> FileParts:
         )
     origins = _origins(layout, selection)
     return FileParts(folder, names, training, validation, test, origins=origins, left_out=lister.left.all())
+
+
+def _test_images(images: int, fraction: float, classes: int) -> int:
+    """Return how many images of a single folder become the test set; at least one of each class is needed."""
+    total = round(images * fraction)
+    if total < classes:
+        raise InputError(
+            f"task.test_fraction: {fraction:g} of {counted(images, 'image')} is {counted(total, 'test image')}, but the"
+            f" test set needs one of each of the {classes} classes; add images, or give at least {classes / images:.2g}"
+        )
+    return total
 
 
 def _chosen(folder: Path, layout: Mapping[str, Path], first: int | None, lister: Lister) -> list[str]:
@@ -168,7 +179,7 @@ def _first_of_each(files: list[ImageFile], count: int | None, names: Sequence[st
     for name, group in zip(names, members, strict=True):
         if len(group) < count:
             raise InputError(
-                f"task.per_class: class '{name}' has {len(group)} training images but {count} were asked for; "
-                "give a lower number"
+                f"task.per_class: class '{name}' has {counted(len(group), 'training image')} but {count} were asked"
+                " for; give a lower number"
             )
     return [file for group in members for file in group[:count]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,11 +26,14 @@ def layout_of(folder: Path, lister: Lister) -> dict[str, Path]:
     Raises:
         InputError: there is no folder, or several readings are possible.
     """
+    if folder.is_file():
+        raise InputError(f"task.root: {shown(str(folder))} is a file; {GIVE}")
     if not folder.is_dir():
         raise InputError(f"task.root: there is no folder {shown(str(folder))}; {GIVE}")
     names = lister.folders(str(folder))
     parts = _parts(folder, names)
     if not parts:
+        _refuse_likely_parts(folder, names, lister)
         return {"training": folder}
     others = [name for name in names if name not in parts.values() and lister.holds_images(str(folder / name))]
     if others and all(_is_class(folder / name, lister) for name in parts.values()):
@@ -37,7 +41,7 @@ def layout_of(folder: Path, lister: Lister) -> dict[str, Path]:
     if others:
         raise InputError(
             f"task.root: {shown(str(folder))} holds {_folders(parts.values())} for parts, and beside that images in"
-            f" {_folders(others)}; move one or the other elsewhere"
+            f" {_folders(others)}; move one or the other elsewhere, or rename what is a part to train/, val/ or test/"
         )
     for name in names:
         if name not in parts.values():
@@ -58,6 +62,18 @@ def _parts(folder: Path, names: Sequence[str]) -> dict[str, str]:
         if called:
             found[part] = called[0]
     return found
+
+
+def _refuse_likely_parts(folder: Path, names: Sequence[str], lister: Lister) -> None:
+    """Refuse folders such as ``train_set/`` and ``Test Images/`` that hold class folders: they would become classes."""
+    words = {word for known in NAMES.values() for word in known}
+    likely = [name for name in names if words & set(re.findall("[a-z]+", name.lower()))]
+    likely = [name for name in likely if not lister.images(str(folder / name)) and lister.folders(str(folder / name))]
+    if len(likely) > 1:
+        raise InputError(
+            f"task.root: {shown(str(folder))} holds {_folders(likely)}, which are named like parts and hold folders of"
+            " their own; rename them to train/, val/ and test/, or give the folder of one of them"
+        )
 
 
 def _is_class(folder: Path, lister: Lister) -> bool:
@@ -112,7 +128,7 @@ def class_names(folder: Path, layout: Mapping[str, Path], lister: Lister) -> lis
             )
     if len(names) < 2:
         raise InputError(
-            f"task.root: {shown(str(folder))} has {len(names)} class folders, at least 2 are needed;"
+            f"task.root: {shown(str(folder))} has {counted(len(names), 'class folder')}, at least 2 are needed;"
             f" {_advice(layout, names, lister)}"
         )
     return names
@@ -139,7 +155,8 @@ def _advice(layout: Mapping[str, Path], names: Sequence[str], lister: Lister) ->
             if len(layout) == 1:
                 return f"{what}: give {shown(str(inner))}"
             return f"{what}: move them up into {layout['training'].name}/, and in the other parts too"
-    return GIVE
+    loose = len(lister.images(str(layout["training"])))
+    return f"{counted(loose, 'image')} in no class folder; {GIVE}" if loose else GIVE
 
 
 def _folders(names: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from tskd_tune.errors import InputError
+from tskd_tune.tasks.words import counted
 
 TEST_SEED = 0
 """What splits off a test part where a data set has none of its own: constant, so that results stay comparable."""
@@ -52,10 +53,11 @@ def quotas(counts: Sequence[int], total: int, *, option: str, names: Sequence[st
     short = np.flatnonzero(have < shares + spare)
     if short.size:
         first = int(short[0])
-        left = f" and {spare} must be left for training" if spare else ""
+        left = f", and {spare} for training" if spare else ""
         raise InputError(
-            f"task.{option}: class '{names[first]}' has {have[first]} images, but {total} images in all take "
-            f"{shares[first]} of it{left}, {shares[first] + spare} in all; give a lower number or more images"
+            f"task.{option}: class '{names[first]}' has {counted(int(have[first]), 'image')}, but needs"
+            f" {shares[first] + spare}: {shares[first]} of the {total} that task.{option} takes{left}; add images of"
+            f" this class, or lower task.{option}"
         )
     return shares
 
