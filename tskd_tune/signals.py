@@ -25,6 +25,11 @@ class Ended:
         """Return the exit code of a process that a signal ended: 128 and the number."""
         return 128 + cls.number
 
+    @classmethod
+    def by_system(cls) -> bool:
+        """Tell whether a system ended the command; it may have ended what the command started at the same time."""
+        return cls.number != signal.SIGINT
+
 
 @contextmanager
 def as_interrupts() -> Iterator[None]:

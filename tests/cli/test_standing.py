@@ -22,6 +22,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.records import teaching
 from tskd_tune.records.news import Listener, News
 from tskd_tune.records.results import Begun, Cost, Row, RunFolder
+from tskd_tune.reports import tables
 from tskd_tune.sweep.schema import Sweep
 
 SEARCH = {"name": "optuna", "trials": 5}
@@ -356,6 +357,20 @@ def test_the_training_of_a_teacher_is_shown_with_its_time_left(folder: RunFolder
     assert [(one.state, one.test_top1) for one in found.teachers] == [("ready", 91.5)] * 2
     assert not any(line.startswith("teacher") for line in status.lines(folder, found))
     assert [one["epochs"] for one in found.plain()["teachers"]] == [3, 0]
+
+
+def test_a_teacher_that_broke_is_named_with_its_reason_until_it_is_trained_again(folder: RunFolder) -> None:
+    hear = taught(folder)
+    hear(News("teacher", "resnet20", "k1", epoch=0, epochs=60, metrics={"seconds": 1.5}))
+    hear(News("broken", "resnet20", "k1", epochs=60, reason="RuntimeError: boom"))
+    sentence = "teacher resnet20 broke after 1 of 60 epochs: RuntimeError: boom"
+    found = standing(folder)
+    assert [(one.state, one.reason) for one in found.teachers] == [("broken", "RuntimeError: boom")]
+    assert any(line.startswith(sentence) for line in status.lines(folder, found))
+    assert any(line.startswith(sentence) for line in tables.ending_lines(tables.summary(folder)))
+    hear(News("teacher", "resnet20", "k1", epoch=1, epochs=60, metrics={"seconds": 1.5}))
+    assert [(one.state, one.reason) for one in standing(folder).teachers] == [("training", None)]
+    assert not any(line.startswith("teacher") for line in tables.ending_lines(tables.summary(folder)))
 
 
 def test_a_torn_line_of_a_teacher_is_left_out(folder: RunFolder) -> None:

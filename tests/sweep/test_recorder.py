@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Checkpoint
 
+from tskd_tune.errors import RunError
 from tskd_tune.records.news import News
 from tskd_tune.records.results import RunFolder
 from tskd_tune.sweep.recorder import Recorder
@@ -98,6 +101,27 @@ def test_an_error_that_ray_carries_is_told_in_the_words_of_the_code(
     assert folder.error_path("00003", 2).read_text() == "Traceback of the user's code\n"
     Recorder().on_trial_error(0, [], Trial(config(tiny_document, [1, 2]), raised(ZeroDivisionError("by 0"))))
     assert {row.reason for row in folder.rows()} == {"ZeroDivisionError: by 0"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_ends_the_sweep_and_is_not_tried_again(
+    folder: RunFolder, tiny_document: dict[str, Any], number: int
+) -> None:
+    full = raised(OSError(number, os.strerror(number)))
+    full = RayTaskError("save", f"a long traceback, OSError: {os.strerror(number)}", full).as_instanceof_cause()
+    trial = Trial(config(tiny_document, [1]), full)
+    with pytest.raises(RunError, match="No space left"):
+        Recorder().on_trial_recover(0, [], trial)
+    assert [row.broke and row.seed for row in folder.rows()] == [1]
+    done = Trial(config(tiny_document, [2]), last_result={"rows": [], "errors": os.strerror(number)})
+    with pytest.raises(RunError, match="No space left"):
+        Recorder().on_trial_complete(0, [], done)
+
+
+def test_what_may_pass_is_tried_again_without_a_row(folder: RunFolder, tiny_document: dict[str, Any]) -> None:
+    passing = raised(BrokenTrialError(1, "MemoryError: none left", "Traceback of the user's code"))
+    Recorder().on_trial_recover(0, [], Trial(config(tiny_document, [1]), passing))
+    assert folder.rows() == []
 
 
 def test_older_checkpoints_go_when_there_is_a_newer_one(

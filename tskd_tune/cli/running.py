@@ -298,7 +298,7 @@ def _hear(progress: Progress, news: News) -> None:
         progress.look(news.reason or "")
     elif news.what == "data":
         progress.warn(news.reason or "")
-    else:
+    elif news.what == "failed":  # a teacher that broke is what the command's last sentence is about
         progress.failed(news.arm, news.seed, news.epoch, news.epochs, news.reason)
 
 

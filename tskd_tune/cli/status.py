@@ -70,6 +70,8 @@ def teaching_line(teacher: Teaching) -> str:
     """Return ``teacher resnet20: 12 of 60 epochs, roughly 30.0 s left``; the trainings begin after it."""
     if teacher.state == "waiting":
         return f"teacher {teacher.name}: another run trains the same teacher now; this run waits for it"
+    if teacher.state == "broken":
+        return tables.broken_teacher_line(teacher.plain())
     left = "" if teacher.left is None else f", roughly {tables.duration(teacher.left)} left"
     return f"teacher {teacher.name}: {teacher.epochs} of {teacher.planned} epochs{left}; the trainings begin after it"
 

@@ -11,6 +11,10 @@ from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.outside import short_name
 from tskd_tune.records.results import Row
 
+What = Literal[
+    "teacher", "waiting", "ready", "broken", "epoch", "finished", "failed", "note", "look", "data", "machines"
+]
+
 
 @dataclass(frozen=True)
 class News:
@@ -18,7 +22,8 @@ class News:
 
     Attributes:
         what: ``teacher``: an epoch of a teacher's training; ``waiting``: another run trains this teacher now, and this
-            run waits; ``ready``: a teacher, trained or verified; ``epoch``: an epoch of a student's training;
+            run waits; ``ready``: a teacher, trained or verified; ``broken``: a teacher's training broke;
+            ``epoch``: an epoch of a student's training;
             ``finished``: a training has its row; ``failed``: a training broke, and only a resume tries it again;
             ``note``: a sentence on a trial; ``look``: a declared look was taken, and decided to go on or to stop;
             ``data``: something is odd about the data; ``machines``: the cluster has none that is large enough yet.
@@ -32,7 +37,7 @@ class News:
             data what is odd; of machines what is waited for.
     """
 
-    what: Literal["teacher", "waiting", "ready", "epoch", "finished", "failed", "note", "look", "data", "machines"]
+    what: What
     arm: str
     run: str | None = None
     seed: int | None = None
@@ -52,6 +57,13 @@ def teaching_news(experiment: Experiment, key: str | None, record: Mapping[str, 
     if record is None:
         return News("waiting", name, key, epochs=epochs)
     return News("teacher", name, key, epoch=record["epoch"], epochs=epochs, metrics=record)
+
+
+def broken_teacher_news(experiment: Experiment, key: str | None, reason: str) -> News:
+    """Tell why the training of an experiment's teacher broke, in one line."""
+    assert experiment.teacher is not None
+    name, epochs = short_name(experiment.teacher.name), experiment.teacher.training.epochs
+    return News("broken", name, key, epochs=epochs, reason=reason)
 
 
 def teacher_news(teacher: TeacherFile) -> News:

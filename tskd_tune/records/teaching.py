@@ -17,7 +17,9 @@ from tskd_tune.records.sittings import stamp
 
 FILE: Final = "teachers.jsonl"
 # The news that concern a teacher, as their lines name them.
-CONCERNS: Final[Mapping[str, str]] = {"teacher": "epoch", "waiting": "waiting", "ready": "ready"}
+CONCERNS: Final[Mapping[str, str]] = {"teacher": "epoch", "waiting": "waiting", "ready": "ready", "broken": "broken"}
+
+State = Literal["waiting", "training", "ready", "broken"]
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,20 @@ class Teaching:
 
     Attributes:
         name: the teacher's network.
-        state: ``waiting`` for another run that trains the same teacher, ``training`` or ``ready``.
+        state: ``waiting`` for another run that trains the same teacher, ``training``, ``ready`` or ``broken``.
         epochs: epochs trained, of ``planned``; both 0 for a teacher that was there already.
         left: seconds left at the mean cost of the epochs so far; None where nothing tells.
         test_top1: of a ready teacher, in percent, if it was measured.
+        reason: why its training broke, in one line.
     """
 
     name: str
-    state: Literal["waiting", "training", "ready"]
+    state: State
     epochs: int
     planned: int
     left: float | None
     test_top1: float | None
+    reason: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return the facts as plain data."""
@@ -79,7 +83,7 @@ def _teaching(told: Sequence[Mapping[str, Any]]) -> Teaching:
     trained = {line["epoch"]: line for line in told if line["what"] == "epoch"}
     seconds = [line["seconds"] + (line.get("eval_seconds") or 0.0) for line in trained.values() if line.get("seconds")]
     epochs, planned = max(trained, default=-1) + 1, int(last.get("epochs") or 0)
-    state: Literal["waiting", "training", "ready"] = "training" if last["what"] == "epoch" else last["what"]
+    state: State = "training" if last["what"] == "epoch" else last["what"]
     return Teaching(
         name=last["teacher"],
         state=state,
@@ -87,6 +91,7 @@ def _teaching(told: Sequence[Mapping[str, Any]]) -> Teaching:
         planned=planned,
         left=(planned - epochs) * fmean(seconds) if seconds and state == "training" else None,
         test_top1=last.get("test_top1"),
+        reason=last.get("reason") if state == "broken" else None,
     )
 
 
@@ -94,5 +99,6 @@ def _line(news: News) -> dict[str, Any]:
     shown = news.metrics or {}
     figures = {name: shown[name] for name in ("seconds", "eval_seconds", "val_top1", "test_top1") if name in shown}
     epoch = {"epoch": news.epoch} if news.what == "teacher" else {}
+    reason = {"reason": news.reason} if news.what == "broken" else {}
     what = {"what": CONCERNS[news.what], "teacher": news.arm, "key": news.run}
-    return {**what, **epoch, "epochs": news.epochs, **figures, "time": stamp()}
+    return {**what, **epoch, "epochs": news.epochs, **figures, **reason, "time": stamp()}

@@ -14,6 +14,7 @@ from typing import Any
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.errors import InputError
 from tskd_tune.records.results import Row, RunFolder, damaged_document
+from tskd_tune.records.teaching import lines, teachings
 from tskd_tune.reports import statistics as seeds
 from tskd_tune.reports.comparison import Comparison, Trained, compare
 from tskd_tune.reports.grouping import alike, distinct
@@ -91,6 +92,7 @@ def summary(run: RunFolder) -> Summary:
         "stopped": _endings(rows, "stopped"),
         "unfinished": open_trainings,
         "teachers": distinct(row.teacher.plain() for row in rows if row.teacher),
+        "broken_teachers": [one.plain() for one in teachings(lines(run.path)) if one.state == "broken"],
         "methods": _methods(rows),
         "settings": _settings(arms),
         "warnings": [*_warnings(rows), *weak],

@@ -223,15 +223,24 @@ def _ratio_line(baselines: Sequence[Mapping[str, str]]) -> str:
 
 
 def ending_lines(found: Summary) -> list[str]:
-    """Return a sentence for every run that failed, broke, was stopped or is unfinished, with its reason."""
+    """Return a sentence with the reason for each teacher that broke, and each run that did not end as planned."""
     failed = [end for end in found["failed"] if not end["broke"]]
     broke = [end for end in found["failed"] if end["broke"]]
     return [
+        *map(broken_teacher_line, found["broken_teachers"]),
         *(_ending(end, "failed") for end in failed),
         *(f"{_ending(end, 'broke')}{_whole_error(end)}" for end in broke),
         *(_ending(end, "was stopped") for end in found["stopped"]),
         *map(_unfinished, found["unfinished"]),
     ]
+
+
+def broken_teacher_line(teacher: Mapping[str, Any]) -> str:
+    """Return a sentence on a teacher whose training broke, from its `Teaching` as plain data."""
+    return (
+        f"teacher {teacher['name']} broke after {teacher['epochs']} of {teacher['planned']} epochs: {teacher['reason']}"
+        " (`tskd-tune resume` trains the teacher again)"
+    )
 
 
 def _ending(end: Mapping[str, Any], word: str) -> str:

@@ -42,6 +42,7 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.execution.experiment_state").addFilter(_without_traceback)
     private.print_to_stdstream = _unheard
     for name in FOLDERS:
         if os.environ.get(name):
@@ -56,6 +57,13 @@ def prepare() -> None:
 def _unheard(data: Any, ignore_prefix: bool = False) -> None:
     """Keep what Ray writes of a dead worker from the terminal: the training's row and its file have it in our words."""
     logging.getLogger("ray").debug("%s", data)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Let Tune say in one line that it cannot save its state, as where a disk is full; rows are kept without it."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}{record.exc_info[1]}", None, None
+    return True
 
 
 def for_cluster() -> dict[str, str]:

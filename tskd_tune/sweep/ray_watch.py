@@ -15,7 +15,7 @@ import psutil
 import ray
 
 from tskd_tune.errors import RunError
-from tskd_tune.signals import handled
+from tskd_tune.signals import Ended, handled
 from tskd_tune.sweep.ray_address import RayAddress
 
 POLL_SECONDS, CLUSTER_POLL_SECONDS = 1.0, 5.0
@@ -67,6 +67,8 @@ class Watch:
             lost = self._lost is not None
         self._over.set()
         self._handled.__exit__(None, None, None)
+        if lost and Ended.by_system():
+            raise KeyboardInterrupt from None
         if lost:
             raise RunError(self._sentence()) from None
 
@@ -103,7 +105,7 @@ class Watch:
             return
         os.write(2, f"error: {self._sentence()}\n".encode())
         self._kill()
-        os._exit(1)
+        os._exit(Ended.code() if Ended.by_system() else 1)
 
     def _kill(self) -> None:
         for process in self.processes:
@@ -116,6 +118,8 @@ class Watch:
             if (self._run / "state.json").exists()
             else "nothing was started, run the command again"
         )
+        if Ended.by_system():
+            return f"{self._run}: interrupted; {kept}"
         return f"{self._run}: Ray's {self._lost} is gone (killed, or out of memory), so the sweep ended; {kept}"
 
 

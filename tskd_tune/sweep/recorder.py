@@ -7,7 +7,9 @@ ended it: its component, whose exception the trial reports, or the death of its 
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +18,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 
 from tskd_tune.errors import RunError
+from tskd_tune.files import is_full
 from tskd_tune.records.breakage import broken_row, of_seed, reason_of, shortened
 from tskd_tune.records.news import Listener, News, row_news
 from tskd_tune.records.results import Begun, Row, RunFolder
@@ -86,6 +89,12 @@ class Recorder(tune.Callback):
                 row = row.model_copy(update={"reason": f"the scheduler stopped it after epoch {row.epochs - 1}"})
             self._keep_student(trial, row)
             self._add(row, trial.last_result.get("errors", ""))
+        _end_where_full(trial.last_result.get("errors", ""))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Let a full disk end the sweep, where another try would meet it again."""
+        if is_full(RunError(_death(trial).text)):
+            self.on_trial_error(iteration, trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write a row for every seed of a trial that broke for good; `resume` tries them again."""
@@ -101,6 +110,7 @@ class Recorder(tune.Callback):
                 of = of_seed(history, seed)
                 row = broken_row(given.experiment, seed, of, reason, run=given.run, arm=given.arm, point=given.point)
             self._add(row, death.text)
+        _end_where_full(death.text)
 
     def _add(self, row: Row, error: str) -> None:
         live = self._here()
@@ -124,6 +134,16 @@ class Recorder(tune.Callback):
         if self._live is None:
             raise RunError("a trial reported while no run is being recorded")
         return self._live
+
+
+def _end_where_full(error: str) -> None:
+    """End the sweep where a full disk broke a trial; all others would break in turn.
+
+    Raises:
+        RunError: it did.
+    """
+    if is_full(RunError(error)):
+        raise RunError(os.strerror(errno.ENOSPC))
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -165,12 +185,20 @@ def _death(trial: Any) -> _Death:
     text = str(error or trial.get_error() or "")
     if isinstance(cause, BrokenTrialError):
         return _Death(cause.seed, cause.reason, cause.text)
-    if isinstance(error, RayActorError | OutOfMemoryError):
-        return _Death(None, _loss(text), text)
-    if isinstance(cause, BaseException):
-        return _Death(None, reason_of(cause), text)
+    if isinstance(error, RayError):
+        return _Death(None, reason_of_loss(error), text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return _Death(None, shortened(lines[-1]) if lines else "the worker process was lost", text)
+
+
+def reason_of_loss(error: RayError) -> str:
+    """Return in one line what ended a worker: the error that its code raised, or the loss of its process."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        return reason_of(cause)
+    if isinstance(error, RayActorError | OutOfMemoryError | WorkerCrashedError | NodeDiedError):
+        return _loss(str(error))
+    return reason_of(error)
 
 
 def _loss(text: str) -> str:

@@ -18,7 +18,9 @@ from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.schema import AUTO, UNTRAINED
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
 from tskd_tune.files import write_whole
-from tskd_tune.records.news import Listener, teacher_news, teaching_news
+from tskd_tune.outside import short_name
+from tskd_tune.records.news import Listener, broken_teacher_news, teacher_news, teaching_news
+from tskd_tune.sweep.recorder import reason_of_loss
 from tskd_tune.training.teachers import TeacherCache
 
 Content = tuple[TeacherFile, bytes]
@@ -79,8 +81,13 @@ def _remotely(key: str, experiment: Experiment, resources: Mapping[str, float], 
             if last is None or isinstance(last, dict):
                 listener(teaching_news(experiment, key, last))
     except ray.exceptions.RayError as error:
-        cause = str(error).strip().splitlines()[-1]
-        raise RunError(f"teacher {experiment.teacher.name}: its training failed ({cause}); resume the run") from error
+        reason = reason_of_loss(error)
+        listener(broken_teacher_news(experiment, key, reason))
+        name = short_name(experiment.teacher.name)
+        raise RunError(
+            f"teacher {name}: its training broke, so no student was trained: {reason}; mend the cause, then resume the"
+            " run"
+        ) from error
     teacher, content = last
     assert teacher.key is not None
     path = TeacherCache().path(teacher.key)
