@@ -11,6 +11,7 @@ import pathlib
 import pickle
 import re
 import types
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def read(path: Path) -> Any:
         raise UnreadableError(f"is {kind.title}", kind.remedy)
     _compare_checksums(path)
     try:
-        with torch.serialization.safe_globals(HARMLESS):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
+            warnings.simplefilter("ignore")  # torch's own words are about its reader, and advise what runs code
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refusal(error) from error

@@ -4,7 +4,9 @@ import argparse
 import errno
 import os
 import pathlib
+import pickle
 import re
+import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -255,6 +257,36 @@ def test_values_that_are_not_finite(tmp_path, value):
     assert refusal(path) == f"teacher: {path}: fc.bias has values that are not finite; give another checkpoint"
 
 
+UNUSABLE = {
+    "has a shape and no values": lambda weight: weight.to("meta"),
+    "is quantized or sparse": lambda weight: weight.to_sparse(),
+    "is of torch.int8, but the network needs floating-point numbers": lambda weight: weight.to(torch.int8),
+    "is of torch.complex64, but": lambda weight: weight.to(torch.complex64),
+}
+
+
+@pytest.mark.parametrize("problem", UNUSABLE)
+def test_tensors_whose_values_are_no_weights(tmp_path, problem):
+    state = network().state_dict()
+    path = saved(tmp_path / "net.pth", {**state, "fc.weight": UNUSABLE[problem](state["fc.weight"])})
+    assert refusal(path).startswith(f"teacher: {path}: fc.weight {problem}")
+
+
+def test_numpy_arrays_are_named_and_other_keys_hide_no_state(tmp_path):
+    state = network().state_dict()
+    arrays = saved(tmp_path / "arrays.pth", {"model": {key: value.numpy() for key, value in state.items()}})
+    assert "holds numpy arrays and no tensors; convert each by torch.from_numpy" in refusal(arrays)
+    load_into(network(1), saved(tmp_path / "keys.pth", {"model": state, 3: "three"}), name="resnet8")
+
+
+def test_what_pickle_wrote_is_refused_without_the_words_of_torch(tmp_path):
+    path = tmp_path / "net.pkl"
+    path.write_bytes(pickle.dumps({"epoch": 3}, protocol=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "is damaged or not a checkpoint" in refusal(path)
+
+
 def test_a_missing_file_and_a_folder(tmp_path):
     path = tmp_path / "none.pth"
     remedy = "give a checkpoint's path"
@@ -311,8 +343,8 @@ def test_code_in_a_file_is_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("payload", "problem"),
     [
-        (torch.ones(3), "holds a Tensor, not a checkpoint"),
-        ([1, 2], "holds a list, not a checkpoint"),
+        (torch.ones(3), "holds one Tensor, not a mapping of names to tensors"),
+        ([1, 2], "holds one list, not a mapping of names to tensors"),
         ({}, "holds no tensors of a network"),
         ({"model": {}}, "holds no tensors of a network, only the keys model"),
         ({"epoch": 3, "lr": 0.1}, "holds no tensors of a network, only the keys epoch, lr"),

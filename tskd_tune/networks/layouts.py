@@ -51,8 +51,9 @@ def states(payload: Any) -> list[Held]:
 
 
 def _states(payload: Any, key: str, facts: Mapping[str, Any], depth: int) -> Iterator[Held]:
-    if not isinstance(payload, Mapping) or not all(isinstance(name, str) for name in payload) or not depth:
+    if not isinstance(payload, Mapping) or not depth:
         return
+    payload = {name: value for name, value in payload.items() if isinstance(name, str)}
     for name in [*(name for name in WRAPPERS if name in payload), *(n for n in payload if n not in WRAPPERS)]:
         beside = {other: value for other, value in payload.items() if other != name}
         inner = f"{key}.{name}" if key else name

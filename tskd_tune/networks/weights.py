@@ -92,9 +92,10 @@ def load_into(network: Network, path: Path, *, name: str, where: str = "teacher"
     file = _fitting_file(found, own, label)
     if file is None:
         raise InputError(f"{label}: {_misfit(found, own, title)}")
-    broken = [key for key, tensor in file.state.items() if not bool(tensor.isfinite().all())]
-    if broken:
-        raise InputError(f"{where}: {path}: {broken[0]} has values that are not finite; give another checkpoint")
+    for key, tensor in file.state.items():
+        problem = _unusable(tensor, own.get(key))
+        if problem is not None:
+            raise InputError(f"{label}: {key} {problem}")
     # Counters that the file lacks keep the network's own values.
     network.load_state_dict({**own, **{key: file.state[key] for key in own if key in file.state}})
     count = sum(parameter.numel() for parameter in network.parameters())
@@ -142,7 +143,10 @@ def _loaded(path: Path, label: str) -> Any:
 
 def _nothing(payload: Any) -> str:
     if not isinstance(payload, Mapping):
-        return f"holds a {type(payload).__name__}, not a checkpoint"
+        return f"holds one {type(payload).__name__}, not a mapping of names to tensors"
+    inner = [one for value in payload.values() for one in (value.values() if isinstance(value, Mapping) else [value])]
+    if any(isinstance(one, np.ndarray) and one.ndim for one in inner):
+        return "holds numpy arrays and no tensors; convert each by torch.from_numpy, and save again"
     keys = _few([str(key) for key in payload])
     return "holds no tensors of a network" + (f", only the keys {keys}" if keys else "")
 
@@ -179,6 +183,22 @@ def _misfit(found: list[tuple[Held, Spelled]], own: Mapping[str, Tensor], title:
     keys = [held.key for held, _ in found if held.key]
     places = f"tensors lie under the keys {_few(keys)}; " if len(keys) > 1 else ""
     return f"{begins}{problems}; {places}{_hint(state, own, title)}"
+
+
+def _unusable(given: Tensor, own: Tensor | None) -> str | None:
+    """Say why the values of a tensor cannot be those of a network's; None if they can."""
+    if given.is_meta:
+        return "has a shape and no values (the meta device); save the network from the device that it was trained on"
+    if given.is_quantized or given.layout is not torch.strided:
+        return "is quantized or sparse; save it as tensor.dequantize() or tensor.to_dense()"
+    if own is not None and own.is_floating_point() and not given.is_floating_point():
+        return (
+            f"is of {given.dtype}, but the network needs floating-point numbers; give the weights before quantization"
+        )
+    # Of the narrowest types torch tells nothing.
+    if given.is_floating_point() and not bool(given.float().isfinite().all()):
+        return "has values that are not finite; give another checkpoint"
+    return None
 
 
 def _accuracy(facts: Mapping[str, Any]) -> float | None:
