@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 LONGEST_VALUE = 100
 _KEY = re.compile(r"^[a-z_]+(?:\.[a-z_]+)*: ")
-_SHOULD = re.compile(r"^(?:input )?should")
+_SHOULD = re.compile(r"^(?:\w+ )?should")
 # What Pydantic wants, in the words of YAML.
 _WANTED = {
     "model_type": "must be a mapping (key: value)",

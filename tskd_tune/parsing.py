@@ -86,6 +86,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+# How the problem begins that YAML's reader names -> how it is said.
+_PROBLEMS = {
+    "found character '\\t'": "a tab stands here, where YAML takes only spaces",
+    "but found another document": "a second document begins here, after '---', but a file holds one",
+    "expected the node content, but found '<stream end>'": "the text ends where a value must follow",
+}
 _TOO_DEEP = f"more than {MOST_DEPTH} lists and mappings stand in one another"
 
 
@@ -126,12 +132,18 @@ def parse(text: str, where: str) -> Parsed:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise InputError(f"{where}{place}: {error.problem}; correct the YAML there") from error
+        raise InputError(f"{where}{place}: {_in_words(error.problem)}; correct the YAML there") from error
     except yaml.YAMLError as error:
         raise InputError(f"{where}: {' '.join(str(error).split())}; remove what is not text") from error
     finally:
         if loader is not None:
             loader.dispose()
+
+
+def _in_words(problem: str | None) -> str:
+    """Say in plain words what YAML's reader found."""
+    text = str(problem)
+    return next((words for start, words in _PROBLEMS.items() if text.startswith(start)), text)
 
 
 def dump(document: Mapping[str, Any]) -> str:

@@ -149,7 +149,12 @@ def test_an_odd_line_hides_nothing_else(folder: RunFolder, where: Callable[[RunF
 
 @pytest.mark.parametrize(
     "text",
-    ["experiment: [", "- a list", "", "experiment: {task: nowhere}\nseeds: [1]\n", "{search: 3}", "\x00\x01", None],
+    ["experiment: [", "- a list", "", "experiment: {task: nowhere}\nseeds: [1]\n", "{search: 3}", "\x00\x01", None]
+    + [
+        f"compare: {part}"
+        for part in ("{margin: x}", "{margin: .nan}", "{pairs: [[a]]}", "{controls: [a]}", "{looks: 5}")
+    ]
+    + ["search: {name: [optuna]}", "search: {name: optuna, metric: 3}"],
 )
 def test_a_damaged_sweep_yaml_hides_nothing_else(folder: RunFolder, text: str | None) -> None:
     path = folder.path / "sweep.yaml"

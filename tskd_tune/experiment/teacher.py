@@ -18,6 +18,7 @@ from tskd_tune.method.memory import Frozen
 from tskd_tune.networks.pretrained import identity, is_published, load_published
 from tskd_tune.networks.weights import load_into, read_state, write_state
 from tskd_tune.outside import code_digest, short_name
+from tskd_tune.tasks.words import shown
 from tskd_tune.teaching import Need, method_needs
 from tskd_tune.training import checkpoint
 from tskd_tune.training.replay import snapshot_epochs
@@ -193,6 +194,8 @@ def check_weights(experiment: Experiment) -> None:
         return
     path = Path(teacher.weights)
     if not path.exists():
-        raise InputError(f"teacher.weights: there is no file {path}; give the path of a checkpoint, or auto")
+        raise InputError(
+            f"teacher.weights: there is no file {shown(str(path))}; give the path of a checkpoint, or auto"
+        )
     load_into(network, path, name=teacher.name)
     trajectory(experiment, path)

@@ -567,7 +567,7 @@ def _find(path: Path, storage: Path) -> Path:
     if not found:
         known = sorted(state.parent.name for state in storage.glob("*/state.json"))
         there = f"{storage} holds: {', '.join(known)}" if known else f"{storage} holds no run"
-        raise InputError(f"there is no run '{path}'; {there}")
+        raise InputError(f"there is no run {str(path)!r}; {there}")
     return (runs or found)[0]
 
 

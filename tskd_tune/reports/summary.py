@@ -17,6 +17,7 @@ from tskd_tune.records.results import Row, RunFolder, damaged_document
 from tskd_tune.records.teaching import lines, teachings
 from tskd_tune.reports import statistics as seeds
 from tskd_tune.reports.comparison import Comparison, Trained, compare
+from tskd_tune.reports.declared import require_form
 from tskd_tune.reports.grouping import alike, distinct
 from tskd_tune.reports.head import head
 from tskd_tune.reports.importance import importance
@@ -25,8 +26,6 @@ from tskd_tune.reports.scale import is_beyond
 from tskd_tune.reports.teachers import worse_teachers
 
 Summary = dict[str, Any]
-# What is read of the resolved document, and its types.
-_KINDS = {"search": dict, "compare": dict, "experiment": dict, "seeds": list}
 LAST_EPOCH = ("test_top1", "val_top1")
 
 
@@ -106,9 +105,7 @@ def _document(run: RunFolder) -> tuple[dict[str, Any], str]:
     """Return the resolved document, or an empty one and a sentence where it is damaged."""
     try:
         document = run.document()
-        for key, kind in _KINDS.items():
-            if not isinstance(document.get(key), kind | None):
-                raise InputError(f"{run.path / 'sweep.yaml'}: {key} is {document[key]!r}, which no sweep has")
+        require_form(document, run.path / "sweep.yaml")
     except InputError as error:
         return {}, damaged_document(run, error)
     return document, ""
