@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal
 
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
+
 from tskd_tune.records.files import append_lines, parsed_line, read_text
 from tskd_tune.records.news import Listener, News
 from tskd_tune.records.sittings import stamp
@@ -20,6 +22,22 @@ FILE: Final = "teachers.jsonl"
 CONCERNS: Final[Mapping[str, str]] = {"teacher": "epoch", "waiting": "waiting", "ready": "ready", "broken": "broken"}
 
 State = Literal["waiting", "training", "ready", "broken"]
+
+
+class _Written(BaseModel):
+    """What is read of a line; a file that was damaged or edited can hold anything."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+    what: Literal["waiting", "epoch", "ready"]
+    teacher: str
+    key: str | None
+    time: str
+    epoch: NonNegativeInt | None = None
+    epochs: NonNegativeInt | None = None
+    seconds: NonNegativeFloat | None = None
+    eval_seconds: NonNegativeFloat | None = None
+    test_top1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,14 +78,22 @@ def noted(folder: Path, listener: Listener) -> Listener:
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's folder, in the order in which they were written; torn ones are left out.
+    """Return the lines of a run's folder, in the order in which they were written; torn and damaged ones are left out.
 
     Raises:
         RunError: the file may not be read.
     """
     path = folder / FILE
     found = map(parsed_line, read_text(path).splitlines()) if path.exists() else []
-    return [line for line in found if line and {"what", "teacher", "key", "time"} <= line.keys()]
+    return [line for line in found if line and _is_sound(line)]
+
+
+def _is_sound(line: Mapping[str, Any]) -> bool:
+    try:
+        checked = _Written.model_validate(line)
+    except ValidationError:
+        return False
+    return checked.what != "epoch" or checked.epoch is not None
 
 
 def teachings(told: Sequence[Mapping[str, Any]]) -> list[Teaching]:
