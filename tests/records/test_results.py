@@ -291,3 +291,19 @@ class TestHistory:
         assert folder.student_path("t0", 3) == folder.path / "trials" / "t0" / "student-seed3.pth"
         mode = stat.S_IMODE(folder.path.stat().st_mode)
         assert mode & stat.S_IRWXU == stat.S_IRWXU
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "it holds no JSON object"),
+        ("[1]", "it holds no JSON object"),
+        ("\0\1", "it holds no JSON object"),
+        ('{"format": "x"}', "format: "),
+        ('{"format": null}', "format: "),
+    ],
+)
+def test_a_damaged_state_is_told_from_another_version(tmp_path, text, sentence):
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(InputError, match=rf"state.json: is damaged: {sentence}.*copy the file back from another copy"):
+        RunFolder.open(tmp_path)

@@ -575,14 +575,20 @@ def _text_of(path: Path) -> str | None:
     return read_text(path) if path.exists() else None
 
 
+STATE_REMEDY = "copy the file back from another copy of the run; rows.jsonl beside it still holds what was measured"
+
+
 def _state_of(path: Path, text: str) -> State:
     record = parsed_line(text)
-    if record is not None and record.get("format") != FORMAT:
+    if record is None:
+        raise InputError(f"{path}/state.json: is damaged: it holds no JSON object; {STATE_REMEDY}")
+    form = record.get("format")
+    if isinstance(form, int) and form != FORMAT:
         raise InputError(
-            f"{path}: the run has format {record.get('format')!r}, this version reads {FORMAT}; "
+            f"{path}: the run has format {form}, this version reads {FORMAT}; "
             "open it with the version of tskd-tune that made it"
         )
     try:
         return State.model_validate(record)
     except ValidationError as error:
-        raise InputError(f"{path}/state.json: is damaged: {'; '.join(sentences(error))}; restore it") from error
+        raise InputError(f"{path}/state.json: is damaged: {'; '.join(sentences(error))}; {STATE_REMEDY}") from error
