@@ -77,7 +77,9 @@ def reason(error: BaseException) -> str:
     said = str(error).strip().partition("\n")[0]
     # A mistake in the syntax names its own line, and was found by Python's machinery, not by another's code.
     frames = [] if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in frames if not frame.filename.startswith("<")]
+    # W&B puts a function of its own in the place of `sys.exit`.
+    outer = ("exit",) if isinstance(error, SystemExit) else ()
+    frames = [frame for frame in frames if not frame.filename.startswith("<") and frame.name not in outer]
     where = f", {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}: {said[:300]}{where}" if said else f"{type(error).__name__}{where}"
 

@@ -135,7 +135,7 @@ BROKEN = {
     "html": (b"\n<!DOCTYPE html><p>404</p>", "a web page and not an image"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     "zeros": (b"\0" * 4000, "holds zeros"),
-    "text": (b"hello", "not an image that Pillow knows"),
+    "text": (b"hello", "a text file that begins with 'hello', not an image"),
     "bomb": (b"P6 60000 60000 255\n" + b"x" * 100, "too large.*exceeds limit"),
     "half": (WHOLE, "not an image that Pillow knows|damaged"),
 }

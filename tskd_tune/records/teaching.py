@@ -29,7 +29,7 @@ class _Written(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
-    what: Literal["waiting", "epoch", "ready"]
+    what: Literal["waiting", "epoch", "ready", "broken"]
     teacher: str
     key: str | None
     time: str
@@ -38,6 +38,7 @@ class _Written(BaseModel):
     seconds: NonNegativeFloat | None = None
     eval_seconds: NonNegativeFloat | None = None
     test_top1: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
