@@ -10,7 +10,7 @@ from tskd_tune.distillers.at import AT
 from tskd_tune.distillers.base import DISTILLERS, Need
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.presets import PRESETS
+from tskd_tune.experiment.presets import PRESETS, SNAPSHOTS, WIDE, remaining
 from tskd_tune.experiment.verification import verify
 from tskd_tune.networks.cifar_resnet import CifarResNet
 from tskd_tune.registry import Entry
@@ -61,21 +61,28 @@ def test_official_is_the_authors_code_of_the_pair() -> None:
     assert mixed.review is not None and mixed.review.extractor.options()["hidden"] == [64, 64, 32]
     assert (resnet.training.lr, vgg.training.lr, mixed.training.lr) == (0.1, 0.1, 0.02)
     for pair in (resnet, vgg, mixed):
-        assert pair.deviations() == []
+        assert pair.deviations() == [SNAPSHOTS]
         assert Experiment.read(pair.plain()) == pair
     own = {"taps": {"teacher_point": "official"}, "extractor": {"initialization": "separate"}}
     assert read(preset="official", student="vgg8", teacher="vgg13", review=own).deviations() == [
         "review.extractor.initialization: separate (preset: joint)",
         "review.taps.teacher_point: official (preset: post)",
+        SNAPSHOTS,
     ]
     synthetic = {"name": "synthetic", "size": 32}
     verify(read(preset="official", task=synthetic, student="vgg8", teacher="vgg13"))
 
 
+def test_official_says_what_still_differs_from_the_authors_code() -> None:
+    assert read(preset="official", student="wrn_40_1", teacher="wrn_40_2").deviations() == [SNAPSHOTS, WIDE]
+    assert read(preset="official", review=None).deviations() == ["review: null (preset: on)"]
+    assert read(preset="paper", student="wrn_40_1", teacher="wrn_40_2").deviations() == []
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_whole_buildable_and_no_deviation_from_itself(preset: str) -> None:
     experiment = read(preset=preset)
-    assert experiment.deviations() == []
+    assert experiment.deviations() == remaining(preset, "resnet56")
     assert Experiment.read(experiment.plain()) == experiment
     synthetic = {"name": "synthetic", "size": 32}
     verify(read(preset=preset, task=synthetic, student="resnet8", teacher="resnet14"))
@@ -207,7 +214,7 @@ def test_a_preset_brings_no_task_and_no_teacher() -> None:
     with pytest.raises(InputError, match="task: is required but missing"):
         Experiment.read({"preset": "official", "student": "resnet20", "teacher": "resnet56"})
     digits = read(preset="official", task="digits")
-    assert digits.task.name == "digits" and digits.deviations() == []
+    assert digits.task.name == "digits" and digits.deviations() == [SNAPSHOTS]
 
 
 def test_a_distiller_that_reads_batch_norms_is_refused_where_the_teacher_has_none(

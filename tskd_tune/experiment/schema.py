@@ -20,7 +20,7 @@ from pydantic import (
 from tskd_tune import documents
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.errors import InputError, sentences, shown
-from tskd_tune.experiment.presets import Preset, deviations, filling
+from tskd_tune.experiment.presets import Preset, deviations, filling, remaining
 from tskd_tune.experiment.published import with_published
 from tskd_tune.method.extractors import EXTRACTORS
 from tskd_tune.method.memory import Memory
@@ -435,14 +435,18 @@ class Experiment(Options):
         return Schedule(self.training.epochs, self.seed, self.evaluation.test)
 
     def deviations(self) -> list[str]:
-        """List where this experiment differs from the preset that it names, one line an option."""
+        """List where this experiment differs from the preset that it names, one line an option.
+
+        Under ``official`` the list ends with what still differs from the authors' code.
+        """
         teacher = self.teacher or self.student
         same = {"task": _least(self.task), "student": _least(self.student), "teacher": _least(teacher)}
         reference = Experiment.model_validate({**same, "preset": self.preset}).plain()
         given = self.plain()
         if given["teacher"] is None:
             del given["teacher"], reference["teacher"]
-        return deviations(given, reference)
+        stays = [] if self.review is None else remaining(self.preset, teacher.name)
+        return [*deviations(given, reference), *stays]
 
     def warnings(self) -> list[str]:
         """Return what a user should know of the plan before training."""
