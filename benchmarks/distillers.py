@@ -53,7 +53,7 @@ class Setting:
             }
         )
         task = task_of(experiment)
-        task.load(experiment.training.execution().device)
+        task.load(experiment.training.compute().device)
         teacher = teacher_network(experiment, task.facts())
         return assemble(experiment, Shortened(task, self.steps), teacher, task.targets)
 
@@ -121,7 +121,7 @@ def _peak_bytes(setting: Setting, name: str) -> int:
     _forget_peak()  # that of the making of the images
     for _ in range(2):
         trainer.epoch()
-    on_gpu = trainer.execution.peak_memory()
+    on_gpu = trainer.compute.peak_memory()
     return on_gpu if on_gpu is not None else _peak_resident() - before
 
 

@@ -18,7 +18,6 @@ FLOORS = [
     ["experiment"],
     ["records"],
     ["reports"],
-    ["trial"],
     ["sweep"],
     ["local"],
     ["cli"],

@@ -14,7 +14,7 @@ from tskd_tune import documents, local
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
-from tskd_tune.records.news import Listener, News
+from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.session import Session
 from tskd_tune.training.teachers import CACHE_VARIABLE
@@ -31,7 +31,7 @@ DOCUMENT: dict[str, Any] = {
 STEPS = 2
 
 
-def ignore(news: News) -> None:
+def ignore(event: Event) -> None:
     """Hear nothing."""
 
 
@@ -135,9 +135,9 @@ def test_a_training_that_is_cut_off_ends_with_the_same_student(
         cut(patch)
         with pytest.raises(KeyboardInterrupt):
             start("cut", tmp_path)
-    heard: list[News] = []
+    heard: list[Event] = []
     folder = local.resume(RunFolder.open(tmp_path / "cut"), heard.append, track=False)
-    assert [news.epoch for news in heard if news.what == "epoch"] == list(range(kept, 7))
+    assert [event.epoch for event in heard if event.what == "epoch"] == list(range(kept, 7))
     whole, again = tensors(unbroken), tensors(folder)
     assert whole.keys() == again.keys()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
@@ -153,9 +153,9 @@ def test_a_damaged_checkpoint_begins_the_training_anew_with_a_sentence(
     whole = start("whole", tmp_path)
     epochs: list[int] = []
 
-    def break_off(news: News) -> None:
-        epochs.append(news.epoch)
-        if news.what == "epoch" and news.epoch == 3:
+    def break_off(event: Event) -> None:
+        epochs.append(event.epoch)
+        if event.what == "epoch" and event.epoch == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -177,8 +177,8 @@ def test_a_teacher_that_is_cut_off_is_trained_again(
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     heard: list[tuple[str, str, int, int]] = []
 
-    def break_off(news: News) -> None:
-        heard.append((news.what, news.arm, news.epoch, news.epochs))
+    def break_off(event: Event) -> None:
+        heard.append((event.what, event.arm, event.epoch, event.epochs))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -189,10 +189,10 @@ def test_a_teacher_that_is_cut_off_is_trained_again(
 
 
 def test_a_listener_hears_the_teacher_every_epoch_and_the_row(tmp_path: Path) -> None:
-    heard: list[News] = []
+    heard: list[Event] = []
     start("heard", tmp_path, heard.append)
-    assert [news.what for news in heard if news.what != "teacher"] == ["ready", *["epoch"] * 7, "finished"]
-    ready = next(news for news in heard if news.what == "ready")
+    assert [event.what for event in heard if event.what != "teacher"] == ["ready", *["epoch"] * 7, "finished"]
+    ready = next(event for event in heard if event.what == "ready")
     assert ready.arm == "resnet8" and ready.reason == "auto"
     assert ready.metrics is not None and ready.metrics["parameters"] == 77_652 and ready.metrics["test_top1"] >= 0
     assert (heard[-1].run, heard[-1].seed, heard[-1].epoch) == ("0", 1, 6)

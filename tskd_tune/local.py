@@ -21,7 +21,7 @@ from tskd_tune.experiment.teacher import check_weights, obtain, teacher_key
 from tskd_tune.experiment.verification import verify
 from tskd_tune.outside import short_name
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
-from tskd_tune.records.news import Listener, News, data_news, row_news, teacher_news, teaching_news
+from tskd_tune.records.events import Event, Listener, data_event, row_event, teacher_event, teaching_event
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import Begun, Row, RunFolder
 from tskd_tune.records.session import Identity, Session
@@ -121,7 +121,7 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
 def _read_data(experiment: Experiment, listener: Listener) -> None:
     """Read all data before anything is trained, and tell what is odd about it."""
     for oddity in verify_data([experiment]):
-        listener(data_news(oddity))
+        listener(data_event(oddity))
 
 
 def label(experiment: Experiment) -> str:
@@ -138,7 +138,7 @@ def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track
     folder.begin(_begun(experiment))
     row = _accounted(experiment, key, folder, listener, track)
     folder.add_row(row)
-    listener(row_news(row))
+    listener(row_event(row))
     write_report(folder)
     if row.status == "failed":
         again = f"; when the cause is mended: tskd-tune resume {folder.path}" if row.broke else ""
@@ -160,9 +160,9 @@ def _accounted(experiment: Experiment, key: str | None, folder: RunFolder, liste
     """Train, and return the row; whatever the teacher, a component or the machine raises breaks the training."""
     session: Session | None = None
     try:
-        teacher = obtain(experiment, TeacherCache(), lambda record: listener(teaching_news(experiment, key, record)))
+        teacher = obtain(experiment, TeacherCache(), lambda record: listener(teaching_event(experiment, key, record)))
         if teacher is not None:
-            listener(teacher_news(teacher))
+            listener(teacher_event(teacher))
         session = _session(experiment, teacher, folder, track)
         _train(session, folder, listener)
         folder.error_path(RUN, experiment.seed).unlink(missing_ok=True)
@@ -215,6 +215,6 @@ def _train(session: Session, folder: RunFolder, listener: Listener) -> None:
         session.write_student(folder.student_path(RUN, session.experiment.seed))
 
 
-def _of_student(experiment: Experiment, record: Record) -> News:
+def _of_student(experiment: Experiment, record: Record) -> Event:
     epochs = experiment.training.epochs
-    return News("epoch", label(experiment), RUN, experiment.seed, record["epoch"], epochs, metrics=record)
+    return Event("epoch", label(experiment), RUN, experiment.seed, record["epoch"], epochs, metrics=record)

@@ -22,7 +22,7 @@ from tskd_tune.cli import app
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
-from tskd_tune.records.news import News
+from tskd_tune.records.events import Event
 from tskd_tune.records.results import Cost, Row, RunFolder
 from tskd_tune.sweep import estimate, stopwatch
 from tskd_tune.sweep.extension import Addition
@@ -438,12 +438,12 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     given: list[Any] = []
 
     def work(folder: RunFolder, listener: Callable[[Any], None]) -> RunFolder:
-        listener(News("teacher", "resnet8", epoch=0, epochs=1))
-        listener(News("ready", "resnet8", metrics={"parameters": 77652, "test_top1": 50.0}, reason="a.pth"))
+        listener(Event("teacher", "resnet8", epoch=0, epochs=1))
+        listener(Event("ready", "resnet8", metrics={"parameters": 77652, "test_top1": 50.0}, reason="a.pth"))
         for epoch in range(4):
-            listener(News("epoch", "review=none", "00000", 1, epoch, 4))
-        listener(News("finished", "review=none", "00000", 1, 3, 4, {"test_top1": 75.0}))
-        listener(News("failed", "review=tskd", "00001", 4, -1, 2, reason="a worker was lost"))
+            listener(Event("epoch", "review=none", "00000", 1, epoch, 4))
+        listener(Event("finished", "review=none", "00000", 1, 3, 4, {"test_top1": 75.0}))
+        listener(Event("failed", "review=tskd", "00001", 4, -1, 2, reason="a worker was lost"))
         return folder
 
     def start(
@@ -465,7 +465,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def extend(folder: RunFolder, addition: Addition, listener: Any, *, track: bool) -> RunFolder:
         given.append((folder.name, addition.seeds, addition.controls, addition.points, track))
-        listener(News("look", "", reason="Look 1 of 2: go on"))
+        listener(Event("look", "", reason="Look 1 of 2: go on"))
         return work(folder, listener)
 
     stand_in = SimpleNamespace(start=start, resume=resume, extend=extend)

@@ -44,7 +44,7 @@ def epochs_with_test(experiment: Experiment) -> list[int]:
 
 
 def threads(experiment: Experiment) -> int:
-    experiment.training.execution()
+    experiment.training.compute()
     return torch.get_num_threads()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.cli.standing import standing
+from tskd_tune.cli.run_status import standing
 from tskd_tune.records.results import Begun, Cost, Row, RunFolder
 from tskd_tune.reports import exports, paper, tables
 from tskd_tune.reports.page import write_report

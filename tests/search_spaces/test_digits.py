@@ -19,7 +19,7 @@ FILE = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
 @pytest.mark.slow
 def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray: None, tmp_path: Path) -> None:
     sweep = Sweep.load(FILE)
-    folder = start(sweep, "digits", tmp_path, lambda news: None)
+    folder = start(sweep, "digits", tmp_path, lambda event: None)
     kept = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
     assert of_sweep(sweep, budget=0.0).disk_bytes == pytest.approx(kept, rel=0.25), "the teacher is in the cache by now"
     found = tables.summary(folder)

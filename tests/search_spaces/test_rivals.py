@@ -29,7 +29,7 @@ def test_no_distiller_is_left_out() -> None:
 @pytest.mark.slow
 def test_every_rival_runs_alone_and_beside_a_review(a_ray: None, tmp_path: Path) -> None:
     sweep = Sweep.load(FOLDER / "rivals_digits.yaml", ["seeds=[1]", "experiment.training.epochs=3"])
-    folder: RunFolder = start(sweep, "rivals", tmp_path, lambda news: None, track=False)
+    folder: RunFolder = start(sweep, "rivals", tmp_path, lambda event: None, track=False)
     rows = folder.rows()
     assert len(rows) == len(sweep.space().grid()) == 40
     assert {row.status for row in rows} == {"done"} and {row.epochs for row in rows} == {3}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.records.news import News
+from tskd_tune.records.events import Event
 from tskd_tune.records.results import Cost, Row, RunFolder
-from tskd_tune.sweep import looks, run
+from tskd_tune.sweep import interim, run
 from tskd_tune.sweep.schema import Sweep
 
 Training = tuple[str, str, int]
@@ -80,9 +80,9 @@ def fake(tmp_path: Path, sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
     return tune
 
 
-def train(fake: Tune, document: dict[str, Any], heard: list[News] | None = None) -> bool:
+def train(fake: Tune, document: dict[str, Any], heard: list[Event] | None = None) -> bool:
     """Train what is missing; return whether the sweep was cut off."""
-    listener = (lambda news: None) if heard is None else heard.append
+    listener = (lambda event: None) if heard is None else heard.append
     return run._ends_of_grid(Sweep.read(document), fake.folder, None, listener)
 
 
@@ -133,12 +133,12 @@ def test_looks_are_taken_between_portions_of_seeds_and_end_the_sweep(
         judged.append(at)
         return {"at": at, "stop": at == 6, "sentence": f"at {at}"}
 
-    monkeypatch.setattr(looks, "_judged", judge)
-    heard: list[News] = []
+    monkeypatch.setattr(interim, "_judged", judge)
+    heard: list[Event] = []
     looking = {**sweep, "seeds": list(range(1, 9)), "compare": {"looks": [5, 6, 8]}}
     train(fake, looking, heard)
     assert judged == [5, 6] and [len(batch) for batch in fake.batches] == [10, 2]
-    assert [(news.what, news.reason) for news in heard] == [("look", "at 5"), ("look", "at 6")]
+    assert [(event.what, event.reason) for event in heard] == [("look", "at 5"), ("look", "at 6")]
     assert RunFolder.open(fake.folder.path).state.expected == 12
     train(fake, looking)
     assert judged == [5, 6] and len(fake.folder.rows()) == 12 and fake.folder.state.expected == 12
@@ -148,4 +148,4 @@ def test_a_look_waits_for_what_broke(fake: Tune, sweep: dict[str, Any]) -> None:
     fake.breaks = {("tskd", 1)}
     looking = {**sweep, "seeds": list(range(1, 9)), "compare": {"looks": [5, 8]}}
     assert not train(fake, looking)
-    assert looks.taken(fake.folder) == {} and len(fake.folder.rows()) == 10
+    assert interim.taken(fake.folder) == {} and len(fake.folder.rows()) == 10

@@ -298,7 +298,7 @@ ARMS_ON_DISK: list[dict[str, Any]] = [
 def test_the_bytes_of_an_arm_are_those_of_its_files(over: dict[str, Any], tiny: Read, tmp_path: Path) -> None:
     """No part is forgotten: momentum, snapshots, extractors with their Adam, memory banks, a teacher that learns."""
     experiment = tiny(**over)
-    folder = local.start(experiment, "run", tmp_path, lambda news: None, track=False)
+    folder = local.start(experiment, "run", tmp_path, lambda event: None, track=False)
     trial = folder.trial_path("0")
     kept = estimate._sizes([experiment])[estimate.kind(experiment)]
     assert kept.state == pytest.approx((trial / "checkpoint.pt").stat().st_size, rel=0.1)

@@ -10,9 +10,9 @@ from filelock import FileLock
 
 from tskd_tune.errors import InputError
 from tskd_tune.records.results import RunFolder
-from tskd_tune.sweep import looks
+from tskd_tune.sweep import interim
 from tskd_tune.sweep.extension import Addition, extended
-from tskd_tune.sweep.looks import stages
+from tskd_tune.sweep.interim import stages
 from tskd_tune.sweep.schema import Sweep
 
 
@@ -124,11 +124,11 @@ def test_a_look_is_judged_once_and_kept(tmp_path: Path, monkeypatch: pytest.Monk
     folder = RunFolder.create(tmp_path, "run", "sweep", {})
     look = {"at": 5, "number": 1, "declared": [5, 10], "stop": True, "sentence": "Look 1 of 2", "complete": 5}
     found = {"family": {"look": look, "findings": [{"sentence": "a is above b"}]}, "family_reason": ""}
-    monkeypatch.setattr(looks, "summary", lambda run: found)
-    first = looks.take(folder, 5)
+    monkeypatch.setattr(interim, "summary", lambda run: found)
+    first = interim.take(folder, 5)
     assert (first["stop"], first["verdicts"], first["sentence"]) == (True, ["a is above b"], "Look 1 of 2")
     found["family"] = None  # what was decided stands, whatever the rows say by now
-    assert looks.take(folder, 5) == first == looks.taken(RunFolder.open(folder.path))[5]
+    assert interim.take(folder, 5) == first == interim.taken(RunFolder.open(folder.path))[5]
     found["family_reason"] = "One arm: there is nothing to compare it with."
-    assert not looks.take(folder, 10)["stop"]
-    assert "nothing to compare it with. Going on." in looks.taken(folder)[10]["sentence"]
+    assert not interim.take(folder, 10)["stop"]
+    assert "nothing to compare it with. Going on." in interim.taken(folder)[10]["sentence"]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.news import News
+from tskd_tune.records.events import Event
 from tskd_tune.records.results import RunFolder
-from tskd_tune.sweep import looks, run
+from tskd_tune.sweep import interim, run
 from tskd_tune.sweep.extension import Addition
 from tskd_tune.sweep.schema import Sweep
 
@@ -24,7 +24,7 @@ def quick(tiny: dict[str, Any], **over: Any) -> dict[str, Any]:
     return {"experiment": experiment, "seeds": [1, 2], "search": {"name": "grid"}, **over}
 
 
-def silent(news: News) -> None:
+def silent(event: Event) -> None:
     pass
 
 
@@ -76,21 +76,21 @@ def test_a_sweep_looks_as_declared_and_stops(
     a_ray: None, tiny_document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[int] = []
-    heard: list[News] = []
+    heard: list[Event] = []
 
     def judge(folder: RunFolder, at: int) -> dict[str, Any]:
         judged.append(at)
         assert len(folder.rows()) == 2 * at, "a look waits for all runs of its seeds"
         return {"at": at, "stop": at == 6, "sentence": f"at {at}"}
 
-    monkeypatch.setattr(looks, "_judged", judge)
+    monkeypatch.setattr(interim, "_judged", judge)
     sweep = Sweep.read(quick(tiny_document, seeds=list(range(1, 9)), compare={"looks": [5, 6, 8]}))
     folder = run.start(sweep, "looks", tmp_path, heard.append, track=False)
     assert judged == [5, 6] and len(folder.rows()) == 12 and {row.seed for row in folder.rows()} == set(range(1, 7))
-    assert [news.reason for news in heard if news.what == "look"] == ["at 5", "at 6"]
+    assert [event.reason for event in heard if event.what == "look"] == ["at 5", "at 6"]
     assert RunFolder.open(folder.path).state.expected == 12
     run.resume(RunFolder.open(folder.path), silent, track=False)
     assert judged == [5, 6] and len(folder.rows()) == 12 and RunFolder.open(folder.path).state.expected == 12
-    assert [look["stop"] for look in looks.taken(folder).values()] == [False, True]
+    assert [look["stop"] for look in interim.taken(folder).values()] == [False, True]
     with pytest.raises(InputError, match="a look that was not paid for"):
         run.extend(folder, Addition([9]), silent)

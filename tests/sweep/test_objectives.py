@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.cli.standing import standing
+from tskd_tune.cli.run_status import standing
 from tskd_tune.errors import InputError
-from tskd_tune.records.news import News
+from tskd_tune.records.events import Event
 from tskd_tune.records.results import RunFolder
 from tskd_tune.reports import tables
 from tskd_tune.sweep.objectives import value_of
@@ -110,8 +110,8 @@ def test_a_search_for_two_objectives_whole(a_ray: None, tiny_document: dict[str,
     """It is looked at while it runs, and ends with a front that its rows and its study agree on."""
     looks: list[dict[str, Any]] = []
 
-    def look(news: News) -> None:
-        if news.what == "epoch":
+    def look(event: Event) -> None:
+        if event.what == "epoch":
             looks.append(standing(RunFolder.open(tmp_path / "two")).plain())
 
     given = sweep(tiny_document, objectives=TWO, sampler="nsga2", start=[{"review.lambda": 7.0}])

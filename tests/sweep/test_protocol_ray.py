@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.records.news import News
+from tskd_tune.records.events import Event
 from tskd_tune.records.results import RunFolder
 from tskd_tune.reports import tables
 from tskd_tune.reports.page import write_report
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 FRESH = [11, 12, 13, 14, 15]
 
 
-def silent(news: News) -> None:
+def silent(event: Event) -> None:
     pass
 
 

@@ -75,7 +75,7 @@ def test_an_address_that_cannot_be_joined_is_a_sentence_and_leaves_no_folder(
     monkeypatch.setenv("RAY_ADDRESS", address)
     sweep = Sweep.read({"experiment": tiny_document, "search": {"name": "grid"}})
     with pytest.raises(InputError, match=told):
-        start(sweep, "first", tmp_path, lambda news: None)
+        start(sweep, "first", tmp_path, lambda event: None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -126,7 +126,7 @@ def test_a_ray_that_does_not_start_leaves_neither_a_run_nor_a_file(
     monkeypatch.setattr(ray_session.ray, "init", fail)
     sweep = Sweep.read({"experiment": tiny_document, "search": {"name": "grid"}})
     with pytest.raises(RunError, match="Ray did not start: the machine was too slow"):
-        start(sweep, "first", tmp_path, lambda news: None)
+        start(sweep, "first", tmp_path, lambda event: None)
     assert list(tmp_path.iterdir()) == [] and not fake_ray[0].exists()
 
 

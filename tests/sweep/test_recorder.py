@@ -14,10 +14,10 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Checkpoint
 
 from tskd_tune.errors import RunError
-from tskd_tune.records.news import News
+from tskd_tune.records.events import Event
 from tskd_tune.records.results import RunFolder
 from tskd_tune.sweep.recorder import Recorder
-from tskd_tune.trial import BrokenTrialError
+from tskd_tune.sweep.trainable import BrokenTrialError
 
 
 @dataclass
@@ -37,12 +37,12 @@ class Trial:
 
 
 @pytest.fixture
-def heard() -> list[News]:
+def heard() -> list[Event]:
     return []
 
 
 @pytest.fixture
-def folder(tmp_path: Path, heard: list[News]) -> Iterator[RunFolder]:
+def folder(tmp_path: Path, heard: list[Event]) -> Iterator[RunFolder]:
     found = RunFolder.create(tmp_path, "run", "sweep", {"seeds": [1, 2]}, expected=2)
     with Recorder.recording(found, heard.append):
         yield found
@@ -77,7 +77,7 @@ def test_a_trial_that_begins_says_what_it_is_to_train(folder: RunFolder, tiny_do
 
 
 def test_a_lost_worker_leaves_a_row_a_seed_with_the_epochs_of_its_history(
-    folder: RunFolder, heard: list[News], tiny_document: dict[str, Any]
+    folder: RunFolder, heard: list[Event], tiny_document: dict[str, Any]
 ) -> None:
     folder.append_history("00003", [{"seed": 1, "epoch": 0, "seconds": 2.0, "val_top1": 30.0}])
     text = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"
@@ -88,7 +88,10 @@ def test_a_lost_worker_leaves_a_row_a_seed_with_the_epochs_of_its_history(
     for row in (first, second):
         assert row.broke and "the worker process died without a message" in (row.reason or "")
         assert "SYSTEM_ERROR" in (folder.path / (row.error or "")).read_text()
-    assert [(news.what, news.arm, news.seed) for news in heard] == [("failed", "an arm", 1), ("failed", "an arm", 2)]
+    assert [(event.what, event.arm, event.seed) for event in heard] == [
+        ("failed", "an arm", 1),
+        ("failed", "an arm", 2),
+    ]
 
 
 def test_an_error_that_ray_carries_is_told_in_the_words_of_the_code(

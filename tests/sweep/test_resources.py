@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.news import News
+from tskd_tune.records.events import Event
 from tskd_tune.sweep import resources as room
 from tskd_tune.sweep import run, teachers
 from tskd_tune.sweep.schema import Sweep
@@ -50,7 +50,7 @@ def test_more_than_the_machine_has_is_refused_unless_a_cluster_is_named(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(room, "cluster", lambda: {"CPU": 2.0})
     with pytest.raises(InputError, match=r"resources.gpu: a trial asks for 1, but this machine has 0; lower"):
-        room.refuse_unfit(sweep(tiny_document, gpu=1.0), lambda news: None)
+        room.refuse_unfit(sweep(tiny_document, gpu=1.0), lambda event: None)
 
 
 def test_what_is_refused_once_the_cluster_is_known_leaves_its_name_free(
@@ -65,7 +65,7 @@ def test_what_is_refused_once_the_cluster_is_known_leaves_its_name_free(
             patch.setattr(run, "refuse_unfit", lambda *given: None)
             patch.setattr(run, name, refuse)
             with pytest.raises(InputError, match="too many"):
-                run.start(sweep(tiny_document), "first", tmp_path, lambda news: None)
+                run.start(sweep(tiny_document), "first", tmp_path, lambda event: None)
         assert list(tmp_path.iterdir()) == []
 
 
@@ -82,19 +82,19 @@ def test_what_no_machine_of_a_cluster_has_is_refused_with_the_largest(
     tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machines(monkeypatch, {"CPU": 16.0}, {"CPU": 4.0, "GPU": 1.0})
-    room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=4), lambda news: None)
+    room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=4), lambda event: None)
     told = r"a trial asks for cpu 8, gpu 1, but no machine of the cluster has that; the largest has cpu 4, gpu 1; lower"
     with pytest.raises(InputError, match=told):
-        room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=8), lambda news: None)
+        room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=8), lambda event: None)
 
 
 def test_an_autoscaler_is_waited_for_where_it_has_such_machines(
     tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machines(monkeypatch, {"CPU": 0.0}, planned=({"CPU": 8.0, "GPU": 1.0},))
-    heard: list[News] = []
+    heard: list[Event] = []
     room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=8), heard.append)
-    assert [news.what for news in heard] == ["machines"] and "autoscaler adds one" in str(heard[0].reason)
+    assert [event.what for event in heard] == ["machines"] and "autoscaler adds one" in str(heard[0].reason)
     with pytest.raises(InputError, match=r"the largest has cpu 8, gpu 1"):
         room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=9), heard.append)
 

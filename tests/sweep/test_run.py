@@ -18,7 +18,7 @@ import yaml
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.networks.weights import read_state
-from tskd_tune.records.news import News
+from tskd_tune.records.events import Event
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.sweep.run import resume, start
 from tskd_tune.sweep.schema import Sweep
@@ -28,7 +28,7 @@ TSKD_TUNE = [sys.executable, "-c", "from tskd_tune.cli import main; main()"]
 GRID = {"grid": {"plain": None, "tskd": {"k": 2, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 2}}}}
 
 
-def silent(news: News) -> None:
+def silent(event: Event) -> None:
     pass
 
 
@@ -44,7 +44,7 @@ def rows_of(folder: RunFolder) -> dict[tuple[str, int], Row]:
 def test_a_grid_of_two_by_two_trains_every_point_once_a_seed(
     a_ray: None, tiny_document: dict[str, Any], tmp_path: Path
 ) -> None:
-    heard: list[News] = []
+    heard: list[Event] = []
     folder = start(Sweep.read(document(tiny_document)), "grid", tmp_path, heard.append, track=False)
     rows = rows_of(folder)
     assert len(rows) == 8 == len(folder.rows()) and {row.status for row in rows.values()} == {"done"}
@@ -66,8 +66,8 @@ def test_a_grid_of_two_by_two_trains_every_point_once_a_seed(
     history = [line for line in folder.history(row.run) if line["seed"] == 2]
     assert [line["epoch"] for line in history] == list(range(6)) and history[2]["review_loss"] > 0
 
-    assert sum(news.what == "epoch" for news in heard) == 8 * 6
-    assert sum(news.what == "finished" for news in heard) == 8
+    assert sum(event.what == "epoch" for event in heard) == 8 * 6
+    assert sum(event.what == "finished" for event in heard) == 8
     assert (folder.path / "report.html").exists() and (folder.path / "report.md").exists()
     before = folder.rows_path.read_text()
     resume(folder, silent, track=False)
@@ -124,8 +124,8 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
     sweep = Sweep.read({"experiment": experiment, "seeds": [1], "search": {"name": "grid"}})
     killed: list[int] = []
 
-    def kill_once(news: News) -> None:
-        if news.what == "epoch" and news.epoch == 5 and not killed:
+    def kill_once(event: Event) -> None:
+        if event.what == "epoch" and event.epoch == 5 and not killed:
             workers = [p for p in psutil.process_iter(["cmdline"]) if "SweepTrial" in " ".join(p.info["cmdline"] or [])]
             mine = [worker for worker in workers if worker.pid in descendants()]
             assert mine

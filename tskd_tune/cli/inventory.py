@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tskd_tune.cli.standing import Standing, standing
+from tskd_tune.cli.run_status import RunStatus, run_status
 from tskd_tune.cli.terminal import put_json, say, show, warn
 from tskd_tune.errors import InputError, TskdTuneError
 from tskd_tune.records.results import RunFolder
@@ -82,7 +82,7 @@ def inventory(storage: Path) -> tuple[list[Entry], dict[str, str]]:
             continue
         try:
             folder = RunFolder.open(path.absolute())
-            known = standing(folder)
+            known = run_status(folder)
             found.append(_entry(folder, known))
             if known.damage:
                 damaged[path.name] = "; ".join(known.damage)
@@ -91,7 +91,7 @@ def inventory(storage: Path) -> tuple[list[Entry], dict[str, str]]:
     return sorted(found, key=lambda entry: (entry.created, entry.run)), damaged
 
 
-def _entry(folder: RunFolder, found: Standing) -> Entry:
+def _entry(folder: RunFolder, found: RunStatus) -> Entry:
     counts = found.counts()
     best = found.best
     return Entry(

@@ -16,8 +16,8 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries
 from tskd_tune.files import fullest, is_full
+from tskd_tune.records.events import Event
 from tskd_tune.records.names import refuse_name
-from tskd_tune.records.news import News
 from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import RunFolder
@@ -51,7 +51,7 @@ def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
 
     def work(progress: Progress) -> RunFolder:
         origin = Origin.of(file)
-        return local.start(experiment, name, storage, lambda news: _hear(progress, news), track=track, origin=origin)
+        return local.start(experiment, name, storage, lambda event: _hear(progress, event), track=track, origin=origin)
 
     _work(work, Progress(1, experiment.training.epochs), storage.absolute() / name)
 
@@ -74,7 +74,7 @@ def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweep.run import start
 
-        return start(given, name, storage, lambda news: _hear(progress, news), track=track, origin=given.origin)
+        return start(given, name, storage, lambda event: _hear(progress, event), track=track, origin=given.origin)
 
     _work(work, Progress(points * seeds, epoch_count(given)), storage.absolute() / name)
 
@@ -121,7 +121,7 @@ def extend(
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweep.run import extend as go_on
 
-        return go_on(folder, addition, lambda news: _hear(progress, news), track=track)
+        return go_on(folder, addition, lambda event: _hear(progress, event), track=track)
 
     _work(work, Progress(trainings, epoch_count(after), finished=finished, done=done), folder.path)
 
@@ -165,7 +165,7 @@ def confirm(
         from tskd_tune.sweep.run import start
 
         asked: Any = {"confirms": folder.name, "origin": folder.origin}
-        return start(given, name, storage, lambda news: _hear(progress, news), track=track, **asked)
+        return start(given, name, storage, lambda event: _hear(progress, event), track=track, **asked)
 
     _work(work, Progress(trainings, epoch_count(given)), storage.absolute() / name)
 
@@ -198,7 +198,7 @@ def _resume_training(folder: RunFolder, track: bool) -> None:
     say(f"{folder.name}: going on after {done} of {experiment.training.epochs} epochs")
 
     def work(progress: Progress) -> RunFolder:
-        return local.resume(folder, lambda news: _hear(progress, news), track=track)
+        return local.resume(folder, lambda event: _hear(progress, event), track=track)
 
     _work(work, Progress(1, experiment.training.epochs, done=done), folder.path)
 
@@ -212,7 +212,7 @@ def _resume_sweep(folder: RunFolder, track: bool) -> None:
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweep.run import resume as go_on
 
-        return go_on(folder, lambda news: _hear(progress, news), track=track)
+        return go_on(folder, lambda event: _hear(progress, event), track=track)
 
     _work(work, Progress(trainings, epoch_count(given), finished=finished, done=done), folder.path)
 
@@ -283,23 +283,25 @@ def _say_finished(folder: RunFolder) -> None:
     say(f"{folder.path} is finished, nothing is left to train: {tables.progress(tables.summary(folder))}")
 
 
-def _hear(progress: Progress, news: News) -> None:
-    if news.what == "teacher":
-        progress.teacher(news.arm, news.epoch, news.epochs)
-    elif news.what == "waiting":
-        progress.waiting(news.arm)
-    elif news.what == "ready":
-        progress.ready(news.arm, news.metrics or {}, news.reason or "")
-    elif news.what == "epoch":
-        progress.epoch(news.run or news.arm, news.seed, news.epoch)
-    elif news.what == "finished":
-        progress.finished(news.arm, news.seed, news.epoch, news.epochs, metrics=news.metrics or {}, reason=news.reason)
-    elif news.what in ("look", "note", "machines"):
-        progress.look(news.reason or "")
-    elif news.what == "data":
-        progress.warn(news.reason or "")
-    elif news.what == "failed":  # a teacher that broke is what the command's last sentence is about
-        progress.failed(news.arm, news.seed, news.epoch, news.epochs, news.reason)
+def _hear(progress: Progress, event: Event) -> None:
+    if event.what == "teacher":
+        progress.teacher(event.arm, event.epoch, event.epochs)
+    elif event.what == "waiting":
+        progress.waiting(event.arm)
+    elif event.what == "ready":
+        progress.ready(event.arm, event.metrics or {}, event.reason or "")
+    elif event.what == "epoch":
+        progress.epoch(event.run or event.arm, event.seed, event.epoch)
+    elif event.what == "finished":
+        progress.finished(
+            event.arm, event.seed, event.epoch, event.epochs, metrics=event.metrics or {}, reason=event.reason
+        )
+    elif event.what in ("look", "note", "machines"):
+        progress.look(event.reason or "")
+    elif event.what == "data":
+        progress.warn(event.reason or "")
+    elif event.what == "failed":  # a teacher that broke is what the command's last sentence is about
+        progress.failed(event.arm, event.seed, event.epoch, event.epochs, event.reason)
 
 
 def _name(file: Path, given: str | None) -> str:

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from tskd_tune.cli.standing import Standing, State, standing
+from tskd_tune.cli.run_status import RunStatus, State, run_status
 from tskd_tune.cli.terminal import console, put_json, say
 from tskd_tune.errors import InputError
 from tskd_tune.records.results import RunFolder
@@ -41,13 +41,13 @@ def status(run: str, storage: Path, *, as_json: bool = False, watch: float | Non
     if watch is not None:
         _watch(folder.path, watch)
     elif as_json:
-        put_json(standing(folder).plain())
+        put_json(run_status(folder).plain())
     else:
-        for line in lines(folder, standing(folder)):
+        for line in lines(folder, run_status(folder)):
             say(line)
 
 
-def lines(folder: RunFolder, found: Standing) -> list[str]:
+def lines(folder: RunFolder, found: RunStatus) -> list[str]:
     """Return what the command says of a run."""
     open_trials = [f"  {trial.line(_word(found, trial.state))}" for trial in found.trials if trial.state != "done"]
     teachers = [teaching_line(teacher) for teacher in found.teachers if teacher.state != "ready"]
@@ -61,7 +61,7 @@ def lines(folder: RunFolder, found: Standing) -> list[str]:
     ]
 
 
-def short(found: Standing) -> str:
+def short(found: RunStatus) -> str:
     """Return ``4 trials: 1 waiting, 1 running, 2 done, 14 of 24 epochs trained``."""
     return f"{_counts(found)}, {_epochs(found)}"
 
@@ -96,7 +96,7 @@ def _watch(path: Path, every: float) -> None:
 def _drawn(live: Live, path: Path) -> bool:
     """Draw a run's status, and tell whether the run has ended."""
     folder = RunFolder.open(path)
-    found = standing(folder)
+    found = run_status(folder)
     live.update(Group(*map(Text, lines(folder, found))), refresh=True)
     return found.ended
 
@@ -106,7 +106,7 @@ def _tell_changes(path: Path, every: float) -> None:
     told = ""
     while True:
         folder = RunFolder.open(path)
-        found = standing(folder)
+        found = run_status(folder)
         if found.ended:
             break
         teachers = [teaching_line(teacher) for teacher in found.teachers if teacher.state != "ready"]
@@ -122,7 +122,7 @@ def _tell_changes(path: Path, every: float) -> None:
 # Words
 
 
-def _counts(found: Standing) -> str:
+def _counts(found: RunStatus) -> str:
     """Return ``4 trials: 1 waiting, 1 running, 2 done``; states that no trial is in are left out."""
     states = found.counts()
     states["failed"] = (states["failed"] or 0) - found.broke
@@ -134,18 +134,18 @@ def _counts(found: Standing) -> str:
     return f"{trials}: {', '.join(counts)}" if counts else f"{trials}, none has begun"
 
 
-def _word(found: Standing, state: State) -> str:
+def _word(found: RunStatus, state: State) -> str:
     """Return a state in words: a trial under way does not run where no process trains it."""
     return "begun" if state == "running" and found.running is False else state
 
 
-def _epochs(found: Standing) -> str:
+def _epochs(found: RunStatus) -> str:
     if found.epochs_left is None:
         return f"{found.epochs} epochs trained"
     return f"{found.epochs} of {found.epochs + found.epochs_left} epochs trained"
 
 
-def _best(found: Standing) -> list[str]:
+def _best(found: RunStatus) -> list[str]:
     if found.front:
         return [f"Pareto front so far: {'; '.join(found.front)}"]
     if found.best is None:
@@ -160,7 +160,7 @@ def _best(found: Standing) -> list[str]:
     return [f"best so far{of}: {found.best.line()}{caution}"]
 
 
-def _time(found: Standing, path: Path) -> str:
+def _time(found: RunStatus, path: Path) -> str:
     spent = f"{tables.duration(found.elapsed)} of work"
     if found.sittings > 1:
         spent += f" in {found.sittings} sittings, the time between them not counted"
@@ -175,14 +175,14 @@ def _time(found: Standing, path: Path) -> str:
     return f"{spent}, {_left(found)}{_silence(found, path)}"
 
 
-def _left(found: Standing) -> str:
+def _left(found: RunStatus) -> str:
     if found.left is None:
         return "too early to tell how long it takes"
     about = "at most roughly" if found.at_most else "roughly"
     return f"{about} {tables.duration(found.left)} left"
 
 
-def _silence(found: Standing, path: Path) -> str:
+def _silence(found: RunStatus, path: Path) -> str:
     if found.silent <= SILENCE:
         return ""
     resume = "" if found.running else f"; if no process trains it: tskd-tune resume {path}"

@@ -65,9 +65,9 @@ def build(experiment: Experiment, teacher: TeacherFile | None) -> Trainer:
     Raises:
         InputError: data, weights or options do not fit together.
     """
-    execution = experiment.training.execution()
+    compute = experiment.training.compute()
     task = task_of(experiment)
-    task.load(execution.device)
+    task.load(compute.device)
     network = None
     past: Sequence[State] = ()
     if teacher is not None:
@@ -85,7 +85,7 @@ def build_teacher(experiment: Experiment) -> Trainer:
         InputError: data or options do not fit together.
     """
     task = task_of(experiment)
-    task.load(experiment.training.execution().device)
+    task.load(experiment.training.compute().device)
     return assemble_teacher(experiment, task, task.targets)
 
 
@@ -128,7 +128,7 @@ def assemble(
         review,
         recipe=experiment.training.recipe(),
         schedule=experiment.schedule(),
-        execution=experiment.training.execution(),
+        compute=experiment.training.compute(),
         replay=Replay(teacher, past, experiment.training.epochs) if teacher is not None and past else None,
     )
 
@@ -145,7 +145,7 @@ def assemble_teacher(experiment: Experiment, task: Task, targets: Tensor) -> Tra
         None,
         recipe=plain.training.recipe(),
         schedule=plain.schedule(),
-        execution=plain.training.execution(),
+        compute=plain.training.compute(),
     )
 
 
@@ -246,7 +246,7 @@ def _replacement(experiment: Experiment, review: Review, facts: TaskFacts) -> Ca
     """Return what stands in for the snapshots in the control arm whose memories never learned anything."""
     if review.sequence_order != "random_memory":
         return None
-    device = experiment.training.execution().device
+    device = experiment.training.compute().device
 
     def untrained(number: int) -> nn.Module:
         with initialization(experiment.seed, "random_memory", number):

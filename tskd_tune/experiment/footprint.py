@@ -55,7 +55,7 @@ def refuse_absurd(experiment: Experiment, task: Task) -> None:
     Raises:
         InputError: with what needs most, and the memory that there is.
     """
-    memory, facts = memory_of(experiment.training.execution().device), task.facts()
+    memory, facts = memory_of(experiment.training.compute().device), task.facts()
     images = sum(facts.samples) * (facts.channels * facts.size**2 + OF_SAMPLE)
     shares = [Share("task", f"{sum(facts.samples)} images of {facts.size} x {facts.size} pixels take", images)]
     _refuse_beyond(shares, memory)

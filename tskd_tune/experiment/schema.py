@@ -34,7 +34,7 @@ from tskd_tune.paths import PathOption
 from tskd_tune.registry import Component, Derived, Group, Options
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import TEACHER_METHODS, method_needs
-from tskd_tune.training.execution import DeviceName, Execution, Precision
+from tskd_tune.training.compute import Compute, DeviceName, Precision
 from tskd_tune.training.optim import Recipe, scaled_milestones
 from tskd_tune.training.reviewing import ExtractorTraining, Strength
 from tskd_tune.training.trainer import Schedule, TestReading, Trainer
@@ -134,9 +134,9 @@ class Training(Descent):
         None, description="CPU threads; null: in a sweep resources.cpu, otherwise what torch takes"
     )
 
-    def execution(self) -> Execution:
+    def compute(self) -> Compute:
         """Choose the device and set the threads."""
-        return Execution.choose(self.device, self.precision, self.channels_last, self.threads)
+        return Compute.choose(self.device, self.precision, self.channels_last, self.threads)
 
 
 class TeacherTraining(Descent):

@@ -164,12 +164,12 @@ def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> float | No
             warnings.warn(f"{memo}: the kept accuracy is damaged; the teacher is measured anew", stacklevel=2)
         else:
             return kept
-    execution = experiment.training.execution()
+    compute = experiment.training.compute()
     task = task_of(experiment)
-    task.load(execution.device)
-    execution.place(teacher)
-    with torch.no_grad(), execution.autocast():
-        metrics = task.evaluate(lambda images: teacher(execution.arrange(images)), "test")
+    task.load(compute.device)
+    compute.place(teacher)
+    with torch.no_grad(), compute.autocast():
+        metrics = task.evaluate(lambda images: teacher(compute.arrange(images)), "test")
     checkpoint.save({"test_top1": metrics.get("top1")}, memo)
     return metrics.get("top1")
 

@@ -93,8 +93,8 @@ def _refuse_small_batches(experiment: Experiment, task: Task, trainer: Trainer, 
 def _step(experiment: Experiment, trainer: Trainer, facts: TaskFacts, size: int) -> None:
     """Take one step on random images, on a trainer that is thrown away."""
     with torch.random.fork_rng():
-        images = torch.randn(size, facts.channels, facts.size, facts.size).to(trainer.execution.device)
-        indices = torch.arange(size, device=trainer.execution.device)
+        images = torch.randn(size, facts.channels, facts.size, facts.size).to(trainer.compute.device)
+        indices = torch.arange(size, device=trainer.compute.device)
         trainer.student.train()
         trainer.distiller.train()
         trainer.distiller.begin_epoch(0, generator(experiment.seed, "distiller", 0))

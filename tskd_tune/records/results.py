@@ -35,7 +35,7 @@ from tskd_tune.records.files import (
 )
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.pedigree import commit, versions
+from tskd_tune.records.provenance import commit, versions
 from tskd_tune.records.sittings import sitting, stamp
 
 FORMAT: Final = 1

@@ -154,12 +154,12 @@ class Session:
     def _cost(self, history: Sequence[Mapping[str, Any]]) -> Cost:
         trained = sum(record["seconds"] for record in history)
         evaluated = sum(record["eval_seconds"] for record in history)
-        execution = self.trainer.execution
+        compute = self.trainer.compute
         return Cost(
             seconds=trained + evaluated,
             train_seconds=trained,
-            peak_memory_bytes=execution.peak_memory(),
-            device=execution.name(),
+            peak_memory_bytes=compute.peak_memory(),
+            device=compute.name(),
             threads=torch.get_num_threads(),
         )
 

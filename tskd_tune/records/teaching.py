@@ -13,12 +13,12 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
+from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.files import append_lines, parsed_line, read_text
-from tskd_tune.records.news import Listener, News
 from tskd_tune.records.sittings import stamp
 
 FILE: Final = "teachers.jsonl"
-# The news that concern a teacher, as their lines name them.
+# The events that concern a teacher, as their lines name them.
 CONCERNS: Final[Mapping[str, str]] = {"teacher": "epoch", "waiting": "waiting", "ready": "ready", "broken": "broken"}
 
 State = Literal["waiting", "training", "ready", "broken"]
@@ -68,12 +68,12 @@ class Teaching:
 
 
 def noted(folder: Path, listener: Listener) -> Listener:
-    """Return a listener that writes down what concerns a teacher, in the run's ``folder``, before it passes news on."""
+    """Return a listener that writes events about teachers to the run's ``folder`` before it passes each event on."""
 
-    def hear(news: News) -> None:
-        if news.what in CONCERNS:
-            append_lines(folder / FILE, [_line(news)])
-        listener(news)
+    def hear(event: Event) -> None:
+        if event.what in CONCERNS:
+            append_lines(folder / FILE, [_line(event)])
+        listener(event)
 
     return hear
 
@@ -122,10 +122,10 @@ def _teaching(told: Sequence[Mapping[str, Any]]) -> Teaching:
     )
 
 
-def _line(news: News) -> dict[str, Any]:
-    shown = news.metrics or {}
+def _line(event: Event) -> dict[str, Any]:
+    shown = event.metrics or {}
     figures = {name: shown[name] for name in ("seconds", "eval_seconds", "val_top1", "test_top1") if name in shown}
-    epoch = {"epoch": news.epoch} if news.what == "teacher" else {}
-    reason = {"reason": news.reason} if news.what == "broken" else {}
-    what = {"what": CONCERNS[news.what], "teacher": news.arm, "key": news.run}
-    return {**what, **epoch, "epochs": news.epochs, **figures, **reason, "time": stamp()}
+    epoch = {"epoch": event.epoch} if event.what == "teacher" else {}
+    reason = {"reason": event.reason} if event.what == "broken" else {}
+    what = {"what": CONCERNS[event.what], "teacher": event.arm, "key": event.run}
+    return {**what, **epoch, "epochs": event.epochs, **figures, **reason, "time": stamp()}

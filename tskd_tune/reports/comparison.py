@@ -15,7 +15,7 @@ from typing import Any
 from tskd_tune.records.results import Row
 from tskd_tune.reports import sequential, verdicts
 from tskd_tune.reports.grouping import alike
-from tskd_tune.reports.pooled import pooled
+from tskd_tune.reports.meta_analysis import pooled
 from tskd_tune.reports.statistics import MARGIN, Contrast
 
 # Between the parts of a point's label, of which the first often names a pair of teacher and student.

@@ -253,7 +253,7 @@ def _paces(arms: Mapping[str, Experiment], deadline: float, clock: Clock) -> dic
 
 
 def _pace(experiment: Experiment, budget: float, clock: Clock) -> Pace:
-    watch = Stopwatch(task_of(experiment), experiment.training.execution(), clock)
+    watch = Stopwatch(task_of(experiment), experiment.training.compute(), clock)
     teacher = teacher_network(experiment, watch.facts()) if experiment.needs_teacher else None
     trainer = assemble(experiment, watch, teacher, _some_targets(watch))
     with _stepping(f"distiller '{experiment.distiller.name}'"):
@@ -270,7 +270,7 @@ def _without_teacher(experiments: Iterable[Experiment]) -> list[Experiment]:
 def _teacher_seconds(experiment: Experiment, budget: float, clock: Clock) -> float:
     """Time the steps of the training of an experiment's teacher, and return its seconds."""
     plain = experiment.teacher_experiment()
-    watch = Stopwatch(task_of(plain), plain.training.execution(), clock)
+    watch = Stopwatch(task_of(plain), plain.training.compute(), clock)
     trainer = assemble_teacher(experiment, watch, _some_targets(watch))
     with _stepping("teacher's training"):
         return seconds(plain, pace(plain, trainer, watch, budget))

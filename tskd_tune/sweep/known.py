@@ -12,7 +12,7 @@ from typing import Any
 
 from tskd_tune.records.results import Row, RunFolder
 from tskd_tune.sweep.snapshot import listed
-from tskd_tune.trial import means
+from tskd_tune.sweep.trainable import means
 
 
 @dataclass(frozen=True)

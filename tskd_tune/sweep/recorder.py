@@ -1,4 +1,4 @@
-"""The driver's pen: what trials report becomes histories, rows and students, and news for whoever watches.
+"""The driver's pen: what trials report becomes histories, rows and students, and events for whoever watches.
 
 Only the driver writes them, so that a worker that was cut off and goes on by itself overwrites nothing; an epoch
 that was trained twice is written twice and counted once. A training that breaks for good has a row as well, whoever
@@ -23,9 +23,9 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayEr
 from tskd_tune.errors import RunError
 from tskd_tune.files import is_full
 from tskd_tune.records.breakage import broken_row, of_seed, reason_of, shortened
-from tskd_tune.records.news import Listener, News, row_news
+from tskd_tune.records.events import Event, Listener, row_event
 from tskd_tune.records.results import Begun, Row, RunFolder
-from tskd_tune.trial import STUDENT, BrokenTrialError, TrialConfig, broken_reason
+from tskd_tune.sweep.trainable import STUDENT, BrokenTrialError, TrialConfig, broken_reason
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +74,12 @@ class Recorder(tune.Callback):
         live = self._here()
         given = TrialConfig(**trial.config)
         for sentence in result.get("notes", []):
-            live.listener(News("note", given.arm, given.run, reason=sentence))
+            live.listener(Event("note", given.arm, given.run, reason=sentence))
         if result["records"]:
             live.folder.append_history(given.run, result["records"])
         for record in result["records"]:
             seed, epoch, epochs = record["seed"], record["epoch"], result["epochs"]
-            live.listener(News("epoch", given.arm, given.run, seed, epoch, epochs, metrics=record))
+            live.listener(Event("epoch", given.arm, given.run, seed, epoch, epochs, metrics=record))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the rows of a trial that is over, and keep its students."""
@@ -119,7 +119,7 @@ class Recorder(tune.Callback):
         else:
             live.folder.error_path(row.run, row.seed).unlink(missing_ok=True)
         live.folder.add_row(row)
-        live.listener(row_news(row))
+        live.listener(row_event(row))
 
     def _keep_student(self, trial: Any, row: Row) -> None:
         if row.status != "done" or trial.checkpoint is None:

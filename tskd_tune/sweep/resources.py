@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.news import Listener, News
+from tskd_tune.records.events import Event, Listener
 from tskd_tune.sweep.ray_address import VARIABLE
 from tskd_tune.sweep.schema import Sweep
 
@@ -59,7 +59,7 @@ def _refuse_too_large(sweep: Sweep, listener: Listener) -> None:
         planned = _planned()
         if _fits(wanted, planned):
             listener(
-                News("machines", "", reason=f"no machine has {_text(wanted)} yet; the cluster's autoscaler adds one")
+                Event("machines", "", reason=f"no machine has {_text(wanted)} yet; the cluster's autoscaler adds one")
             )
             return
         if planned or time.monotonic() > until:

@@ -17,7 +17,7 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import verify_data
 from tskd_tune.records.breakage import reason_of
-from tskd_tune.records.news import Listener, News, data_news
+from tskd_tune.records.events import Event, Listener, data_event
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.teaching import noted
@@ -26,8 +26,8 @@ from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.reports.importance import JOURNAL
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.extension import Addition, extended
+from tskd_tune.sweep.interim import look_event, stages, take
 from tskd_tune.sweep.known import known_trials, numbers
-from tskd_tune.sweep.looks import look_news, stages, take
 from tskd_tune.sweep.ray_address import named_cluster
 from tskd_tune.sweep.ray_session import session
 from tskd_tune.sweep.recorder import Recorder
@@ -38,7 +38,7 @@ from tskd_tune.sweep.searchers import ListedPoints
 from tskd_tune.sweep.snapshot import newest
 from tskd_tune.sweep.space import Point
 from tskd_tune.sweep.teachers import distinct, key_of, prepare
-from tskd_tune.trial import Shipped, SweepTrial, TrialConfig
+from tskd_tune.sweep.trainable import Shipped, SweepTrial, TrialConfig
 
 # The name of Ray Tune's experiment, and so of the folder of the trials in a run's folder.
 TRIALS = "trials"
@@ -139,7 +139,7 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
 def _read_data(sweep: Sweep, listener: Listener) -> None:
     """Read all data before anything is trained, and tell what is odd about it."""
     for oddity in verify_data(sweep.experiment_at(point) for point in sweep.space().corners()):
-        listener(data_news(oddity))
+        listener(data_event(oddity))
 
 
 def _sweep_folder(folder: RunFolder) -> RunFolder:
@@ -231,7 +231,7 @@ def _restored(folder: RunFolder, trainable: Any, known: Set[int], listener: List
         return tune.Tuner.restore(str(trials), trainable, resume_unfinished=True, resume_errored=True)
     except Exception as error:  # whatever a damaged pickle makes of itself
         told = f"{trials}: Ray Tune's files are damaged ({reason_of(error)}); the search goes on from the run's rows"
-        listener(News("note", "", reason=told))
+        listener(Event("note", "", reason=told))
         return None
 
 
@@ -249,7 +249,7 @@ def _ends_of_grid(sweep: Sweep, folder: RunFolder, trainable: Any, listener: Lis
         if not at:
             continue
         look = take(folder, at)
-        listener(look_news(look))
+        listener(look_event(look))
         if look["stop"]:
             folder.expect(at * len(sweep.space().grid()))
             break

@@ -41,7 +41,7 @@ from tskd_tune.sweep.seeds import Seeds
 from tskd_tune.sweep.space import Point, SearchSpace
 
 if TYPE_CHECKING:
-    from tskd_tune.records.news import Listener
+    from tskd_tune.records.events import Listener
     from tskd_tune.records.results import RunFolder
 
 STORAGE = Path("runs")
@@ -246,7 +246,7 @@ class Sweep(Options):
         name: str | None = None,
         *,
         storage: str | Path = STORAGE,
-        listener: Listener = lambda news: None,
+        listener: Listener = lambda event: None,
         track: bool = True,
     ) -> RunFolder:
         """Check and run the sweep, by default under the name of the moment; see `tskd_tune.sweep.run.start`."""

@@ -21,7 +21,7 @@ from tskd_tune.registry import Registry
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.objectives import Goals
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
-from tskd_tune.sweep.starts import Start, starting_points
+from tskd_tune.sweep.starting_points import Start, starting_points
 
 Sampler = Literal["tpe", "gp", "nsga2", "qmc", "random"]
 SAMPLERS_THAT_START_AT_RANDOM = ("tpe", "gp")

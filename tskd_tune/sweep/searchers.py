@@ -30,7 +30,7 @@ from tskd_tune.sweep.objectives import Goals, value_of
 from tskd_tune.sweep.saved import Config, SavedSearcher
 from tskd_tune.sweep.search import uniformly
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
-from tskd_tune.sweep.starts import point_of
+from tskd_tune.sweep.starting_points import point_of
 
 # How often a sampler is asked for a point that no trial has, before one is drawn.
 MOST_PROPOSALS = 10

@@ -19,7 +19,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.output import Batch, Output
 from tskd_tune.tasks.base import Part, Task, TaskFacts
-from tskd_tune.training.execution import Execution
+from tskd_tune.training.compute import Compute
 from tskd_tune.training.trainer import Trainer
 
 MOST_STEPS = 6
@@ -79,16 +79,16 @@ def _general_epoch(experiment: Experiment) -> int:
 class Stopwatch(Task):
     """Stands in for a task: random images of its shape, and the time between one batch and the next."""
 
-    def __init__(self, task: Task, execution: Execution, clock: Clock) -> None:
+    def __init__(self, task: Task, compute: Compute, clock: Clock) -> None:
         self._task = task
-        self._execution = execution
+        self._compute = compute
         self._clock = clock
         self._budget = 0.0
         self._steps: list[float] = []
         facts = task.facts()
         size = -(-facts.samples[0] // task.train_steps())
-        images = torch.randn(size, facts.channels, facts.size, facts.size).to(execution.device)
-        indices = torch.arange(size, device=execution.device)
+        images = torch.randn(size, facts.channels, facts.size, facts.size).to(compute.device)
+        indices = torch.arange(size, device=compute.device)
         self._batch = Batch(images, indices % facts.classes, indices)
 
     def time(self, trainer: Trainer, epoch: int, budget: float) -> float:
@@ -103,10 +103,10 @@ class Stopwatch(Task):
     def time_evaluation(self, network: nn.Module) -> float:
         """Return the seconds of evaluating an image, after a first batch that warms up."""
         network.eval()
-        with torch.no_grad(), self._execution.autocast():
+        with torch.no_grad(), self._compute.autocast():
             for _ in range(2):
                 before = self._now()
-                network(self._execution.arrange(self._batch.images))
+                network(self._compute.arrange(self._batch.images))
         return (self._now() - before) / len(self._batch.images)
 
     def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:
@@ -148,5 +148,5 @@ class Stopwatch(Task):
         return self._task.criterion(student, batch)
 
     def _now(self) -> float:
-        self._execution.synchronize()
+        self._compute.synchronize()
         return self._clock()

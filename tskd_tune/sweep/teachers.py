@@ -19,7 +19,7 @@ from tskd_tune.experiment.schema import AUTO, UNTRAINED
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
 from tskd_tune.files import write_whole
 from tskd_tune.outside import short_name
-from tskd_tune.records.news import Listener, broken_teacher_news, teacher_news, teaching_news
+from tskd_tune.records.events import Listener, broken_teacher_event, teacher_event, teaching_event
 from tskd_tune.sweep.recorder import reason_of_loss
 from tskd_tune.training.teachers import TeacherCache
 
@@ -64,7 +64,7 @@ def prepare(
             teachers[key] = _with_content(found)
         else:
             teachers[key] = _remotely(key, experiment, resources, listener)
-        listener(teacher_news(teachers[key][0]))
+        listener(teacher_event(teachers[key][0]))
     return teachers
 
 
@@ -79,10 +79,10 @@ def _remotely(key: str, experiment: Experiment, resources: Mapping[str, float], 
         for reference in task.remote(document):
             last = ray.get(reference)
             if last is None or isinstance(last, dict):
-                listener(teaching_news(experiment, key, last))
+                listener(teaching_event(experiment, key, last))
     except ray.exceptions.RayError as error:
         reason = reason_of_loss(error)
-        listener(broken_teacher_news(experiment, key, reason))
+        listener(broken_teacher_event(experiment, key, reason))
         name = short_name(experiment.teacher.name)
         raise RunError(
             f"teacher {name}: its training broke, so no student was trained: {reason}; mend the cause, then resume the"
@@ -116,18 +116,18 @@ def _train(document: dict[str, Any]) -> Iterator[dict[str, Any] | Content | None
     import threading
 
     experiment = Experiment.read(document)
-    news: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def work() -> None:
         try:
-            found = obtain(experiment, TeacherCache(), news.put)
-            news.put(_with_content(found))
+            found = obtain(experiment, TeacherCache(), events.put)
+            events.put(_with_content(found))
         except BaseException as error:  # handed over to the generator below, which raises it
-            news.put(error)
+            events.put(error)
 
     threading.Thread(target=work, daemon=True).start()
     while True:
-        item = news.get()
+        item = events.get()
         if isinstance(item, BaseException):
             raise item
         yield item

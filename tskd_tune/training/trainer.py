@@ -23,7 +23,7 @@ from tskd_tune.networks.base import Network
 from tskd_tune.output import Batch, Output
 from tskd_tune.tasks.base import Part, Task
 from tskd_tune.teaching.base import TeacherMethod
-from tskd_tune.training.execution import Execution
+from tskd_tune.training.compute import Compute
 from tskd_tune.training.gradients import gradient_figures, student_gradients
 from tskd_tune.training.optim import Recipe
 from tskd_tune.training.replay import Replay
@@ -65,7 +65,7 @@ class Trainer:
         *,
         recipe: Recipe,
         schedule: Schedule,
-        execution: Execution,
+        compute: Compute,
         replay: Replay | None = None,
     ) -> None:
         """Compose a training.
@@ -78,18 +78,18 @@ class Trainer:
             review: the reviews, if any.
             recipe: the optimizer's.
             schedule: the training's length, its seed and when the test part is read.
-            execution: where and how precisely it is computed.
+            compute: where and how precisely it is computed.
             replay: which of its snapshots a frozen teacher is in an epoch; None: always the same.
         """
         self.task = task
-        self.execution = execution
-        self.student = execution.place(student)
-        self.teacher = None if teacher is None else execution.place(teacher)
-        self.distiller = execution.place(distiller)
+        self.compute = compute
+        self.student = compute.place(student)
+        self.teacher = None if teacher is None else compute.place(teacher)
+        self.distiller = compute.place(distiller)
         self.review = review
         self.replay = replay
         if review is not None:
-            execution.place(review.loss)
+            compute.place(review.loss)
         self.recipe = recipe
         self.schedule = schedule
         self.optimizers = self._optimizers()
@@ -113,8 +113,8 @@ class Trainer:
             RunError: lambda cannot be settled, or a file vanished.
         """
         epoch = self.next_epoch
-        numbers = drawing(self.schedule.seed, NETWORK_STREAM, epoch, device=self.execution.device)
-        with numbers, self.execution.deterministic():
+        numbers = drawing(self.schedule.seed, NETWORK_STREAM, epoch, device=self.compute.device)
+        with numbers, self.compute.deterministic():
             record = self._whole_epoch(epoch)
         self.history.append(record)
         return record
@@ -127,7 +127,7 @@ class Trainer:
         """
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        with self.execution.autocast():
+        with self.compute.autocast():
             losses, output, taught = self._losses(batch, review)
         shown: Record = {}
         if review:
@@ -176,7 +176,7 @@ class Trainer:
         self._begin(epoch)
         early_copy = self._early_copy(epoch)
         record = self._train(epoch)
-        self.execution.synchronize()
+        self.compute.synchronize()
         trained = time.perf_counter()
         if self.review is not None and self.review.plan.memorizes(epoch):
             self.review.memory.memorize(self.student if early_copy is None else early_copy)
@@ -227,7 +227,7 @@ class Trainer:
         shown: Record = {}
         for number, batch in enumerate(self.task.train_batches(order, augmentation)):
             # Anew at each step, so an arm whose losses draw numbers too leaves the student's numbers as they are.
-            draw_anew(self.schedule.seed, NETWORK_STREAM, epoch, number, device=self.execution.device)
+            draw_anew(self.schedule.seed, NETWORK_STREAM, epoch, number, device=self.compute.device)
             losses, of_first = self.step(batch, epoch, number, review=number < reviewed_steps)
             shown |= of_first
             for name, loss in losses.items():
@@ -247,7 +247,7 @@ class Trainer:
         return self.review.plan.review_steps(self.task.train_steps())
 
     def _losses(self, batch: Batch, review: bool) -> tuple[dict[str, Tensor], Output, Output | None]:
-        images = self.execution.arrange(batch.images)
+        images = self.compute.arrange(batch.images)
         output: Output = self.student(images)
         losses = {"task": self.distiller.task_weight * self.task.criterion(output, batch)}
         taught: Output | None = None
@@ -259,8 +259,8 @@ class Trainer:
 
     def _review(self, output: Output, taught: Output, batch: Batch) -> ReviewTerms:
         review = self._reviewing()
-        with self.execution.autocast():
-            memories = review.memory.recall(self.execution.arrange(batch.images))
+        with self.compute.autocast():
+            memories = review.memory.recall(self.compute.arrange(batch.images))
         terms: ReviewTerms = review.loss(output, taught, memories, self._shuffle)
         return terms
 
@@ -294,8 +294,8 @@ class Trainer:
 
     def _metrics(self, network: nn.Module, part: Part) -> Mapping[str, float]:
         network.eval()
-        with torch.no_grad(), self.execution.autocast():
-            return self.task.evaluate(lambda images: network(self.execution.arrange(images)), part)
+        with torch.no_grad(), self.compute.autocast():
+            return self.task.evaluate(lambda images: network(self.compute.arrange(images)), part)
 
     def _teacher_is_online(self) -> bool:
         """Tell whether the teacher is trained beside the student, in some epochs at least."""

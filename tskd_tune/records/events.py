@@ -17,7 +17,7 @@ What = Literal[
 
 
 @dataclass(frozen=True)
-class News:
+class Event:
     """Something that happened in a run.
 
     Attributes:
@@ -47,39 +47,39 @@ class News:
     reason: str | None = None
 
 
-Listener = Callable[[News], None]
+Listener = Callable[[Event], None]
 
 
-def teaching_news(experiment: Experiment, key: str | None, record: Mapping[str, Any] | None) -> News:
+def teaching_event(experiment: Experiment, key: str | None, record: Mapping[str, Any] | None) -> Event:
     """Tell of an epoch of the training of an experiment's teacher; without a record another run trains it now."""
     assert experiment.teacher is not None
     name, epochs = short_name(experiment.teacher.name), experiment.teacher.training.epochs
     if record is None:
-        return News("waiting", name, key, epochs=epochs)
-    return News("teacher", name, key, epoch=record["epoch"], epochs=epochs, metrics=record)
+        return Event("waiting", name, key, epochs=epochs)
+    return Event("teacher", name, key, epoch=record["epoch"], epochs=epochs, metrics=record)
 
 
-def broken_teacher_news(experiment: Experiment, key: str | None, reason: str) -> News:
+def broken_teacher_event(experiment: Experiment, key: str | None, reason: str) -> Event:
     """Tell why the training of an experiment's teacher broke, in one line."""
     assert experiment.teacher is not None
     name, epochs = short_name(experiment.teacher.name), experiment.teacher.training.epochs
-    return News("broken", name, key, epochs=epochs, reason=reason)
+    return Event("broken", name, key, epochs=epochs, reason=reason)
 
 
-def teacher_news(teacher: TeacherFile) -> News:
+def teacher_event(teacher: TeacherFile) -> Event:
     """Tell what a teacher is, once it was trained or verified."""
     facts = {"parameters": teacher.parameters, "test_top1": teacher.test_top1}
-    return News("ready", teacher.name, teacher.key, metrics=facts, reason=teacher.source)
+    return Event("ready", teacher.name, teacher.key, metrics=facts, reason=teacher.source)
 
 
-def data_news(oddity: str) -> News:
+def data_event(oddity: str) -> Event:
     """Tell what is odd about the data."""
-    return News("data", "", reason=oddity)
+    return Event("data", "", reason=oddity)
 
 
-def row_news(row: Row) -> News:
+def row_event(row: Row) -> Event:
     """Tell that a training has its row, whether it ended or broke."""
     last = row.epochs - 1
     if row.broke:
-        return News("failed", row.arm, row.run, row.seed, last, row.epochs_planned, row.metrics, row.reason)
-    return News("finished", row.arm, row.run, row.seed, last, row.epochs_planned, row.metrics, row.reason)
+        return Event("failed", row.arm, row.run, row.seed, last, row.epochs_planned, row.metrics, row.reason)
+    return Event("finished", row.arm, row.run, row.seed, last, row.epochs_planned, row.metrics, row.reason)

@@ -18,7 +18,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Execution:
+class Compute:
     """How tensors are computed: exact in float32, rounded differently by channels_last, changed by bfloat16."""
 
     device: torch.device
@@ -26,7 +26,7 @@ class Execution:
     channels_last: bool = False
 
     @classmethod
-    def choose(cls, device: DeviceName, precision: Precision, channels_last: bool, threads: int | None) -> Execution:
+    def choose(cls, device: DeviceName, precision: Precision, channels_last: bool, threads: int | None) -> Compute:
         """Resolve ``auto`` to the GPU where there is one, and set the number of CPU threads where it is given.
 
         Raises:

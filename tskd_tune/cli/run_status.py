@@ -38,7 +38,7 @@ class Trial:
 
     Attributes:
         run: its id.
-        state: ``running`` where it has neither ended nor broken; whether a process still runs it, `Standing.silent`
+        state: ``running`` where it has neither ended nor broken; whether a process still runs it, `RunStatus.silent`
             hints at.
         arm: the label of its point; None where no file tells yet.
         seeds: its seeds, as far as they are known.
@@ -95,7 +95,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunStatus:
     """How far a run is.
 
     Attributes:
@@ -187,7 +187,7 @@ class Standing:
         }
 
 
-def standing(folder: RunFolder, now: datetime | None = None) -> Standing:
+def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
     """Read how far a run is.
 
     Raises:
@@ -204,7 +204,7 @@ def standing(folder: RunFolder, now: datetime | None = None) -> Standing:
     epochs_left = _epochs_left(trials, waiting, design) if expected is not None else None
     told = teaching.lines(folder.path)
     lived = life(folder, rows, histories, told, now)
-    return Standing(
+    return RunStatus(
         run=folder.name,
         kind=folder.state.kind,
         trials=trials,

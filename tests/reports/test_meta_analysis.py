@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tskd_tune.reports.pooled import pooled
+from tskd_tune.reports.meta_analysis import pooled
 from tskd_tune.reports.statistics import contrast
 
 CE = [70.1, 70.4, 69.8, 70.0, 70.3]

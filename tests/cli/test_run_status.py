@@ -16,11 +16,11 @@ import pytest
 import typer
 
 from tskd_tune.cli import status
-from tskd_tune.cli.standing import Standing, Trial, standing
+from tskd_tune.cli.run_status import RunStatus, Trial, run_status
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records import teaching
-from tskd_tune.records.news import Listener, News
+from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.results import Begun, Cost, Row, RunFolder
 from tskd_tune.reports import tables
 from tskd_tune.sweep.schema import Sweep
@@ -79,7 +79,7 @@ def crashed(folder: RunFolder, run: str, times: int, words: str = "RuntimeError:
     return path
 
 
-def trial(found: Standing, run: str) -> Trial:
+def trial(found: RunStatus, run: str) -> Trial:
     return next(each for each in found.trials if each.run == run)
 
 
@@ -87,12 +87,12 @@ def trial(found: Standing, run: str) -> Trial:
 
 
 def test_trials_are_counted_by_state(folder: RunFolder) -> None:
-    found = standing(folder)
+    found = run_status(folder)
     assert found.counts() == {"waiting": 1, "running": 1, "done": 2, "failed": 0, "stopped": 0}
     assert (found.expected, found.epochs, found.epochs_left, found.finished) == (4, 14, 4 + 6, False)
     folder.add_row(a_row("00002", "kd", None, 2, status="failed", reason="the loss is NaN", epochs=3))
     folder.add_row(a_row("00003", "at", 1.0, 2, status="stopped", reason="the scheduler stopped it", epochs=2))
-    found = standing(folder)
+    found = run_status(folder)
     assert found.counts() == {"waiting": 0, "running": 0, "done": 2, "failed": 1, "stopped": 1}
     assert (found.epochs, found.epochs_left, found.finished) == (17, 0, True)
 
@@ -104,13 +104,13 @@ def test_a_judged_trial_carries_its_seeds_and_is_counted_once(tmp_path: Path, ti
     for seed in (1, 2):
         folder.add_row(a_row("00000", "lambda=1", 60.0, seed))
         folder.append_history("00001", [{"seed": seed, "epoch": 0, "seconds": 3.0}])
-    found = standing(folder)
+    found = run_status(folder)
     assert found.counts() == {"waiting": 3, "running": 1, "done": 1, "failed": 0, "stopped": 0}
     assert found.epochs_left == 2 * 5 + 3 * 2 * 6
     # The seeds of a trial train one after the other: only one trial runs, so nothing is shared.
     assert found.left == pytest.approx(found.epochs_left * 3.0)
     assert found.at_most
-    assert not standing(a_folder(tmp_path, document, 10, "fifo", search=SEARCH, seeds=[1, 2])).at_most
+    assert not run_status(a_folder(tmp_path, document, 10, "fifo", search=SEARCH, seeds=[1, 2])).at_most
 
 
 def test_a_trial_failed_if_one_of_its_seeds_did(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
@@ -118,13 +118,13 @@ def test_a_trial_failed_if_one_of_its_seeds_did(tmp_path: Path, tiny_document: d
     folder = a_folder(tmp_path, {**tiny_document, "review": review}, 10, search=SEARCH, seeds=[1, 2])
     folder.add_row(a_row("00000", "x", None, 1, status="stopped", reason="another seed of its trial failed", epochs=2))
     folder.add_row(a_row("00000", "x", None, 2, status="failed", reason="the loss is not finite", epochs=1))
-    (found,) = standing(folder).trials
+    (found,) = run_status(folder).trials
     assert (found.state, found.reason) == ("failed", "the loss is not finite")
     assert found.line() == "00000: x, seeds 1, 2 failed, 3 of 12 epochs: the loss is not finite"
 
 
 def test_trials_are_told_with_their_epochs(folder: RunFolder) -> None:
-    assert [each.line() for each in standing(folder).trials] == [
+    assert [each.line() for each in run_status(folder).trials] == [
         "00000: kd, seed 1 done, 6 of 6 epochs",
         "00001: at, seed 1 done, 6 of 6 epochs",
         "00002: seed 2 running, 2 of 6 epochs",
@@ -140,7 +140,7 @@ def test_tunes_list_names_the_arms_and_lengths_of_trials_under_way(
     document = {**tiny_document, "training": {**tiny_document["training"], "epochs": {"choice": [6, 9]}}}
     folder = a_folder(tmp_path, document, 8)
     folder.append_history("00001", [{"seed": 1, "epoch": 3, "seconds": 1.0}])
-    found = standing(folder)
+    found = run_status(folder)
     assert (trial(found, "00001").planned, found.epochs_left, found.left) == (None, None, None)
     assert trial(found, "00001").line() == "00001: seed 1 running, 4 epochs"
 
@@ -148,7 +148,7 @@ def test_tunes_list_names_the_arms_and_lengths_of_trials_under_way(
     snapshot(
         folder, (1, "epochs=9", [1], 9, "RUNNING"), (2, "epochs=6", [2], 6, "RUNNING"), (3, "x", [2], 6, "PENDING")
     )
-    found = standing(folder)
+    found = run_status(folder)
     assert trial(found, "00001").line() == "00001: epochs=9, seed 1 running, 4 of 9 epochs"
     assert (trial(found, "00002").state, trial(found, "00003").state) == ("running", "waiting")
     assert found.counts()["waiting"] == 1 + 5
@@ -157,15 +157,15 @@ def test_tunes_list_names_the_arms_and_lengths_of_trials_under_way(
 
 @pytest.mark.parametrize("content", ["", '{"trial_data": [["{", ', "[]", '{"trial_data": [["{}", "{}"]]}', "\xff\xfe"])
 def test_a_list_that_is_torn_says_nothing(folder: RunFolder, content: str) -> None:
-    before = standing(folder)
+    before = run_status(folder)
     (folder.path / "trials" / "experiment_state-2026.json").write_bytes(content.encode("latin-1"))
-    assert standing(folder).trials == before.trials
+    assert run_status(folder).trials == before.trials
 
 
 def test_a_trial_that_broke_has_its_reason_and_the_file_with_its_error(folder: RunFolder) -> None:
     broke = a_row("00002", "kd", None, 2, status="failed", broke=True, reason="RuntimeError: out of memory", epochs=2)
     folder.add_row(folder.keep_error(broke, "Traceback"))
-    found = standing(folder)
+    found = run_status(folder)
     line = "00002: kd, seed 2 broke, 2 of 6 epochs: RuntimeError: out of memory"
     assert trial(found, "00002").line() == f"{line} (the whole error: trials/00002/error-seed2.txt)"
     assert found.plain()["failures"] == [
@@ -185,34 +185,34 @@ def test_a_trial_that_broke_has_its_reason_and_the_file_with_its_error(folder: R
     assert found.plain()["trials"]["broke"] == 1 and not found.finished
     assert "1 broke" in status.short(found)
     folder.add_row(a_row("00003", "kd", 50.0))
-    assert not standing(folder).finished
+    assert not run_status(folder).finished
 
 
 def test_a_trial_that_broke_in_a_run_of_an_older_version_has_no_row_but_tunes_word(folder: RunFolder) -> None:
     crashed(folder, "00002", 4)
     snapshot(folder, (2, "kd", [2], 6, "RUNNING"))
-    assert trial(standing(folder), "00002").state == "running", "it goes on from its checkpoint"
+    assert trial(run_status(folder), "00002").state == "running", "it goes on from its checkpoint"
     snapshot(folder, (2, "kd", [2], 6, "ERROR"), name="2027")
     line = "00002: kd, seed 2 broke, 2 of 6 epochs: RuntimeError: out of memory"
-    assert trial(standing(folder), "00002").line() == line
+    assert trial(run_status(folder), "00002").line() == line
     (folder.trial_path("00002") / "error.txt").unlink()
-    assert trial(standing(folder), "00002").reason == "a worker was lost"
+    assert trial(run_status(folder), "00002").reason == "a worker was lost"
 
 
 def test_a_trial_that_only_began_is_told_with_its_arm(folder: RunFolder) -> None:
     folder.begin(Begun(run="00003", arm="dkd", seeds=[3], epochs=9))
-    assert trial(standing(folder), "00003").line() == "00003: dkd, seed 3 running, 0 of 9 epochs"
+    assert trial(run_status(folder), "00003").line() == "00003: dkd, seed 3 running, 0 of 9 epochs"
 
 
 def test_the_best_is_by_the_validation_mean_with_its_interval(folder: RunFolder) -> None:
-    best = standing(folder).best
+    best = run_status(folder).best
     assert best is not None and (best.arm, best.among) == ("at", 2)
     assert best.line() == "at, val top-1 (%) 70.00 (one seed: no spread and no interval can be given)"
     values = [60.0, 75.5, 81.0]
     for seed, value in enumerate(values[1:], start=2):
         folder.add_row(a_row(f"0001{seed}", "kd", value, seed))
     mean, half = statistics.fmean(values), T_2 * statistics.stdev(values) / math.sqrt(3)
-    best = standing(folder).best
+    best = run_status(folder).best
     assert best is not None and best.arm == "kd" and best.found.interval is not None
     assert (best.found.interval.low, best.found.interval.high) == pytest.approx((mean - half, mean + half), rel=1e-6)
     assert (
@@ -223,7 +223,7 @@ def test_the_best_is_by_the_validation_mean_with_its_interval(folder: RunFolder)
 def test_failed_and_stopped_seeds_are_no_part_of_the_best(folder: RunFolder) -> None:
     folder.add_row(a_row("00004", "lucky", 99.0, 1, status="stopped", reason="x", epochs=1))
     folder.add_row(a_row("00005", "broken", 98.0, 1, status="failed", reason="x", epochs=1))
-    best = standing(folder).best
+    best = run_status(folder).best
     assert best is not None and best.arm == "at"
 
 
@@ -233,7 +233,7 @@ def test_the_searched_metric_and_its_mode_choose_the_best(tmp_path: Path, tiny_d
     folder = a_folder(tmp_path, {**tiny_document, "review": review}, 5, search=search, seeds=[1])
     for place, loss in enumerate((2.0, 0.5, 1.0)):
         folder.add_row(a_row(f"0000{place}", f"arm{place}", 50.0, metrics={"val_top1": 90.0 + place, "val_loss": loss}))
-    best = standing(folder).best
+    best = run_status(folder).best
     assert best is not None and (best.arm, best.metric, best.found.mean) == ("arm1", "val_loss", 0.5)
 
 
@@ -244,7 +244,7 @@ def test_no_best_is_named_by_the_test_part(
     status.status(str(folder.path), Path("runs"))
     assert "no best is" not in capsys.readouterr().out, "nothing is done yet"
     folder.add_row(a_row("00000", "kd", None))
-    assert standing(folder).best is None
+    assert run_status(folder).best is None
     status.status(str(folder.path), Path("runs"))
     assert "no best is named: the validation part was not measured" in capsys.readouterr().out
 
@@ -253,10 +253,10 @@ def test_no_best_is_named_by_the_test_part(
 
 
 def test_the_time_left_is_the_epochs_left_at_the_mean_cost(folder: RunFolder) -> None:
-    found = standing(folder)
+    found = run_status(folder)
     assert found.left == pytest.approx((4 + 6) * 10.0)
     folder.append_history("00003", [{"seed": 3, "epoch": 0, "seconds": 10.0}])
-    assert standing(folder).left == pytest.approx((4 + 5) * 10.0 / 2), "two are under way at once"
+    assert run_status(folder).left == pytest.approx((4 + 5) * 10.0 / 2), "two are under way at once"
 
 
 def at(second: float) -> str:
@@ -289,7 +289,7 @@ def dated(folder: RunFolder, *sittings: tuple[float, float | None], lines: Seque
 def test_the_time_worked_is_that_of_all_sittings_without_what_lies_between(folder: RunFolder) -> None:
     """The first was killed 40 s after it began, the second ended, the third was killed before it trained."""
     run = dated(folder, (0, None), (3600, 3630), (7200, None), lines=[20, 40, 3610])
-    found = standing(run, CREATED + timedelta(seconds=7205))
+    found = run_status(run, CREATED + timedelta(seconds=7205))
     assert (found.elapsed, found.sittings) == (40 + 30, 3)
     assert (found.running, found.ended, found.finished) == (None, False, False), "no lock tells that it was trained"
     assert found.silent == 5
@@ -301,7 +301,7 @@ def test_a_copy_has_the_times_of_its_original(folder: RunFolder, tmp_path: Path)
     for path in copied.rglob("*"):
         os.utime(path, (0, 0))
     later = CREATED + timedelta(days=1)
-    one, other = standing(run, later), standing(RunFolder.open(copied), later)
+    one, other = run_status(run, later), run_status(RunFolder.open(copied), later)
     assert (other.elapsed, other.silent) == (one.elapsed, one.silent) == (100, 24 * 3600 - 100)
 
 
@@ -310,21 +310,21 @@ def test_a_run_of_an_older_version_lasted_until_its_last_record(folder: RunFolde
     run = dated(folder)
     (run.path / "sittings.jsonl").unlink()
     run.history_path("00002").write_text(json.dumps({"seed": 2, "epoch": 0, "seconds": 8.0, "eval_seconds": 2.0}))
-    assert standing(run).elapsed == 10
+    assert run_status(run).elapsed == 10
     run.add_row(a_row("00000", "kd", 60.0, started=at(0), finished=at(70)))
-    found = standing(run, CREATED + timedelta(seconds=80))
+    found = run_status(run, CREATED + timedelta(seconds=80))
     assert (found.elapsed, found.sittings, found.silent, found.running) == (70, 1, 10, None)
     (run.path / "sittings.jsonl").write_text(json.dumps({"begun": at(500)}) + "\n" + json.dumps({"ended": at(505)}))
-    assert (standing(run).elapsed, standing(run).sittings) == (70 + 5, 2), "resumed by this version"
+    assert (run_status(run).elapsed, run_status(run).sittings) == (70 + 5, 2), "resumed by this version"
 
 
 def test_a_run_that_holds_its_lock_is_running_and_one_that_lost_it_was_interrupted(folder: RunFolder) -> None:
     with folder.alone():
-        found = standing(folder)
+        found = run_status(folder)
         assert found.running and not found.ended
         with pytest.raises(InputError, match="another process trains this run"), folder.alone():
             pass
-    found = standing(folder)
+    found = run_status(folder)
     assert found.running is False and found.ended and not found.finished
     assert "interrupted" in status.lines(folder, found)[-1] and str(folder.path) in status.lines(folder, found)[-1]
 
@@ -333,16 +333,16 @@ def test_a_run_that_holds_its_lock_is_running_and_one_that_lost_it_was_interrupt
 
 
 def taught(folder: RunFolder) -> Listener:
-    return teaching.noted(folder.path, lambda news: None)
+    return teaching.noted(folder.path, lambda event: None)
 
 
 def test_the_training_of_a_teacher_is_shown_with_its_time_left(folder: RunFolder) -> None:
     hear = taught(folder)
     for epoch in range(3):
-        hear(News("teacher", "resnet20", "k1", epoch=epoch, epochs=60, metrics={"seconds": 1.5, "eval_seconds": 0.5}))
-    hear(News("waiting", "vgg8", "k2", epochs=30))
-    hear(News("epoch", "kd", "00002", 2, 5, 6))
-    found = standing(folder)
+        hear(Event("teacher", "resnet20", "k1", epoch=epoch, epochs=60, metrics={"seconds": 1.5, "eval_seconds": 0.5}))
+    hear(Event("waiting", "vgg8", "k2", epochs=30))
+    hear(Event("epoch", "kd", "00002", 2, 5, 6))
+    found = run_status(folder)
     assert [(one.state, one.epochs, one.planned, one.left) for one in found.teachers] == [
         ("training", 3, 60, 57 * 2.0),
         ("waiting", 0, 30, None),
@@ -352,8 +352,8 @@ def test_the_training_of_a_teacher_is_shown_with_its_time_left(folder: RunFolder
         "teacher vgg8: another run trains the same teacher now; this run waits for it",
     ]
     for name, key in (("resnet20", "k1"), ("vgg8", "k2")):
-        hear(News("ready", name, key, metrics={"parameters": 5, "test_top1": 91.5}))
-    found = standing(folder)
+        hear(Event("ready", name, key, metrics={"parameters": 5, "test_top1": 91.5}))
+    found = run_status(folder)
     assert [(one.state, one.test_top1) for one in found.teachers] == [("ready", 91.5)] * 2
     assert not any(line.startswith("teacher") for line in status.lines(folder, found))
     assert [one["epochs"] for one in found.plain()["teachers"]] == [3, 0]
@@ -361,23 +361,23 @@ def test_the_training_of_a_teacher_is_shown_with_its_time_left(folder: RunFolder
 
 def test_a_teacher_that_broke_is_named_with_its_reason_until_it_is_trained_again(folder: RunFolder) -> None:
     hear = taught(folder)
-    hear(News("teacher", "resnet20", "k1", epoch=0, epochs=60, metrics={"seconds": 1.5}))
-    hear(News("broken", "resnet20", "k1", epochs=60, reason="RuntimeError: boom"))
+    hear(Event("teacher", "resnet20", "k1", epoch=0, epochs=60, metrics={"seconds": 1.5}))
+    hear(Event("broken", "resnet20", "k1", epochs=60, reason="RuntimeError: boom"))
     sentence = "teacher resnet20 broke after 1 of 60 epochs: RuntimeError: boom"
-    found = standing(folder)
+    found = run_status(folder)
     assert [(one.state, one.reason) for one in found.teachers] == [("broken", "RuntimeError: boom")]
     assert any(line.startswith(sentence) for line in status.lines(folder, found))
     assert any(line.startswith(sentence) for line in tables.ending_lines(tables.summary(folder)))
-    hear(News("teacher", "resnet20", "k1", epoch=1, epochs=60, metrics={"seconds": 1.5}))
-    assert [(one.state, one.reason) for one in standing(folder).teachers] == [("training", None)]
+    hear(Event("teacher", "resnet20", "k1", epoch=1, epochs=60, metrics={"seconds": 1.5}))
+    assert [(one.state, one.reason) for one in run_status(folder).teachers] == [("training", None)]
     assert not any(line.startswith("teacher") for line in tables.ending_lines(tables.summary(folder)))
 
 
 def test_a_torn_line_of_a_teacher_is_left_out(folder: RunFolder) -> None:
-    taught(folder)(News("teacher", "resnet20", "k1", epoch=0, epochs=60, metrics={"seconds": 1.5}))
+    taught(folder)(Event("teacher", "resnet20", "k1", epoch=0, epochs=60, metrics={"seconds": 1.5}))
     with (folder.path / teaching.FILE).open("a") as file:
         file.write('{"what": "epoch", "teacher": "resn')
-    (found,) = standing(folder).teachers
+    (found,) = run_status(folder).teachers
     assert (found.epochs, found.left) == (1, 59 * 1.5)
 
 
@@ -422,7 +422,7 @@ def test_watching_gives_no_json(folder: RunFolder) -> None:
 
 def test_nothing_is_guessed_before_anything_was_trained(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
     plain = Experiment.read(tiny_document).plain()
-    found = standing(RunFolder.create(tmp_path, "t", "train", plain, expected=1))
+    found = run_status(RunFolder.create(tmp_path, "t", "train", plain, expected=1))
     assert (found.left, found.best, list(found.trials), list(found.teachers)) == (None, None, [], [])
     assert found.counts()["waiting"] == 1 and not found.finished
 
@@ -437,14 +437,14 @@ def contents(folder: RunFolder) -> dict[str, tuple[int, bytes]]:
 
 @pytest.mark.filterwarnings("error")
 def test_looking_changes_nothing_and_takes_half_written_lines(folder: RunFolder) -> None:
-    whole = standing(folder)
+    whole = run_status(folder)
     with folder.history_path("00002").open("ab") as file:
         file.write('{"seed": 2, "epoch": 2, "arm": "é'.encode()[:-1])
     with folder.rows_path.open("ab") as file:
         file.write(b'{"format": 1, "run": "00002"')
     (folder.path / "rows.lock").write_text("")
     before = contents(folder)
-    found = standing(folder)
+    found = run_status(folder)
     assert found.trials == whole.trials and found.left == whole.left
     assert len(found.damage) == 1 and "torn" in found.damage[0]
     assert contents(folder) == before

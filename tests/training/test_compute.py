@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tskd_tune.training.execution import Execution
+from tskd_tune.training.compute import Compute
 
 
 @pytest.mark.parametrize("before", [(False, True), (False, False), (True, True)])
@@ -14,7 +14,7 @@ def test_cudnn_is_deterministic_inside_and_as_before_outside(before: tuple[bool,
     found = cudnn.deterministic, cudnn.benchmark
     cudnn.deterministic, cudnn.benchmark = before
     try:
-        with pytest.raises(MemoryError), Execution(torch.device("cpu")).deterministic():
+        with pytest.raises(MemoryError), Compute(torch.device("cpu")).deterministic():
             assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
             raise MemoryError
         assert (cudnn.deterministic, cudnn.benchmark) == before

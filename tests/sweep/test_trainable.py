@@ -17,8 +17,8 @@ from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.results import Row
 from tskd_tune.records.session import Session
 from tskd_tune.sweep.teachers import key_of
+from tskd_tune.sweep.trainable import STUDENT, WORST, BrokenTrialError, Shipped, SweepTrial
 from tskd_tune.training.teachers import TeacherCache
-from tskd_tune.trial import STUDENT, WORST, BrokenTrialError, Shipped, SweepTrial
 
 Tiny = Callable[..., Experiment]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from tskd_tune.files import write_whole
+from tskd_tune.records.events import Event
 from tskd_tune.records.files import json_line, parsed_line, read_text
-from tskd_tune.records.news import News
 from tskd_tune.records.results import RunFolder, now
 from tskd_tune.reports.summary import summary
 from tskd_tune.sweep.schema import Sweep
@@ -53,9 +53,9 @@ def take(folder: RunFolder, at: int) -> Look:
     return known[at]
 
 
-def look_news(look: Look) -> News:
+def look_event(look: Look) -> Event:
     """Tell what a look decided."""
-    return News("look", "", reason=look["sentence"])
+    return Event("look", "", reason=look["sentence"])
 
 
 def _judged(folder: RunFolder, at: int) -> Look:

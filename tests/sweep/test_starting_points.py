@@ -11,7 +11,7 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.space import SearchSpace
-from tskd_tune.sweep.starts import starting_points
+from tskd_tune.sweep.starting_points import starting_points
 
 ROOT = Path(__file__).parents[2]
 
