@@ -16,9 +16,9 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
-from tskd_tune.output import Batch, Output
 from tskd_tune.tasks.base import Part, Task, TaskFacts
 from tskd_tune.training.trainer import Trainer
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 FLOORS = [
     ["errors", "docstrings", "paths", "signals"],
     ["places", "parsing", "kinds", "shipped", "first_bytes", "outside"],
-    ["registry", "output", "documents", "files", "saved"],
+    ["registry", "contracts", "documents", "files", "saved"],
     ["method"],
     ["networks", "tasks", "distillers", "teaching"],
     ["training"],

@@ -20,7 +20,7 @@ LOSSES = """
 from collections.abc import Mapping
 from torch import Tensor
 from tskd_tune.distillers import Distiller, Need
-from tskd_tune.output import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Output, Probe
 import {helper}
 
 class Hint(Distiller):

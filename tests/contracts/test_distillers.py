@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tskd_tune import networks
+from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers import DISTILLERS, Distiller, Need
 from tskd_tune.experiment import Experiment
-from tskd_tune.output import Batch, Output, Probe
 from tskd_tune.training.trainer import Trainer
 
 Tiny = Callable[..., Experiment]

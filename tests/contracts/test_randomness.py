@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune import documents
+from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers import DISTILLERS, Distiller, Need
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import build_teacher
 from tskd_tune.networks import NETWORKS
-from tskd_tune.output import Batch, Output, Probe
 from tskd_tune.registry import Entry
 from tskd_tune.teaching import TEACHER_METHODS
 from tskd_tune.training.trainer import Trainer

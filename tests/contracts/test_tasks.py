@@ -17,8 +17,8 @@ import torchvision
 from PIL import Image
 from torch import Tensor
 
+from tskd_tune.contracts import Output
 from tskd_tune.errors import RunError
-from tskd_tune.output import Output
 from tskd_tune.tasks import TASKS, Task, build, cifar, cinic10
 from tskd_tune.tasks.classification import Classification
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tskd_tune import networks
-from tskd_tune.output import Batch, Output
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.teaching import TEACHER_METHODS, Need, Setting, TeacherMethod, method_needs
 
 CLASSES, SAMPLES, EPOCHS = 5, 12, 3

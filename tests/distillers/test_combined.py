@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tskd_tune import distillers, networks
+from tskd_tune.contracts import Batch, Probe
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.output import Batch, Probe
 from tskd_tune.registry import Component
 
 PARTS = {"kd": {"name": "kd", "temperature": 2.0}, "attention": {"name": "at", "weight": 10.0}}

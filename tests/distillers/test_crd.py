@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output, Probe, Shapes
 from tskd_tune.distillers import crd as module
 from tskd_tune.distillers.crd import CRD
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.output import Batch, Output, Probe, Shapes
 from tskd_tune.training.trainer import Trainer
 
 SAMPLES, CLASSES, STUDENT, TEACHER = 12, 3, 4, 6

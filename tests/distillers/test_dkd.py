@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output, Probe, Shapes
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe, Shapes
 
 CLASSES, SAMPLES = 5, 12
 TARGETS = torch.arange(SAMPLES) % CLASSES

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers, networks
+from tskd_tune.contracts import Batch, Output, Probe, Shapes
 from tskd_tune.distillers import Distiller
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe, Shapes
 
 CLASSES, BATCH, T = 5, 6, 3.0
 STUDENT = {"stem": (4, 8, 8), "stage1": (3, 8, 8), "stage2": (4, 4, 4)}

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.distillers.ka import Mode, adjusted
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output
 
 CLASSES, SAMPLES = 5, 12
 both_modes = pytest.mark.parametrize("mode", ["probability_shift", "label_smoothing"])

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output, Probe, Shapes
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe, Shapes
 
 BATCH = Batch(torch.zeros(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1]), torch.arange(5))
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output, Probe, Shapes
 from tskd_tune.distillers.logit_standardization import standardized
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe, Shapes
 
 CLASSES, SAMPLES = 5, 6
 BATCH = Batch(torch.zeros(SAMPLES, 1, 2, 2), torch.arange(SAMPLES) % CLASSES, torch.arange(SAMPLES))

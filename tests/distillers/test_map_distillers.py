@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tskd_tune import distillers, networks
+from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.experiment import Experiment
-from tskd_tune.output import Batch, Output, Probe
 
 SIZE, CLASSES = 16, 4
 every_one = pytest.mark.parametrize("name", ["fitnet", "ofd", "review_kd", "sad", "vid"])

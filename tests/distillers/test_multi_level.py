@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.output import Batch, Output
+from tskd_tune.contracts import Batch, Output
 
 CLASSES = 5
 Rows = list[list[float]]

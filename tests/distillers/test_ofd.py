@@ -11,9 +11,9 @@ from scipy import integrate, stats
 from torch import Tensor
 
 from tskd_tune import distillers, networks
+from tskd_tune.contracts import Batch, BatchNormStatistics, Output, Probe, Shapes
 from tskd_tune.distillers.ofd import expected_negatives
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, BatchNormStatistics, Output, Probe, Shapes
 
 BATCH = Batch(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 2]), torch.arange(3))
 STAGES = ("stage1", "stage2")

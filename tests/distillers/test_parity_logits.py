@@ -11,8 +11,8 @@ from torch.nn import functional
 from torchdistill.losses.mid_level import KDLoss, LogitStdKDLoss, SKDInstanceLoss
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.distillers import Distiller
-from tskd_tune.output import Batch, Output
 
 CLASSES, SAMPLES = 10, 16
 TARGETS = torch.arange(SAMPLES) % CLASSES

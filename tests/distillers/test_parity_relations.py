@@ -11,8 +11,8 @@ from torchdistill.losses import mid_level
 from torchdistill.losses.mid_level import CRDLoss, PKTLoss, RKDLoss, SPKDLoss
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output, Probe, Shapes
 from tskd_tune.distillers.crd import CRD
-from tskd_tune.output import Batch, Output, Probe, Shapes
 
 B, STUDENT, TEACHER = 6, 5, 8
 # Their alias table, which is built and not used where the negatives are given, works for powers of two only.

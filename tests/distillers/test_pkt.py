@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.distillers.pkt import EPSILON
-from tskd_tune.output import Batch, Output
 
 BATCH = Batch(torch.zeros(6, 1, 1, 1), torch.zeros(6, dtype=torch.long), torch.arange(6))
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output, Probe, Shapes
 from tskd_tune.distillers.review_kd import hierarchical_context_loss
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe, Shapes
 
 BATCH = Batch(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 2]), torch.arange(3))
 STAGES = ("stage1", "stage2")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.output import Batch, Output
+from tskd_tune.contracts import Batch, Output
 
 BATCH = Batch(torch.zeros(5, 1, 1, 1), torch.zeros(5, dtype=torch.long), torch.arange(5))
 

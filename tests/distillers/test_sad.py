@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output, Probe, Shapes
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe, Shapes
 
 BATCH = Batch(torch.zeros(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1]), torch.arange(5))
 Layout = tuple[tuple[int, int], ...]

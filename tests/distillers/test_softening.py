@@ -9,8 +9,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output, exact
 from tskd_tune.distillers.softening import divergences, kl_divergences, log_softened
-from tskd_tune.output import Batch, Output, exact
 
 LOGIT_DISTILLERS = ["kd", "ka", "dtd", "dkd", "logit_standardization", "multi_level"]
 

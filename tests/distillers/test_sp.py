@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
+from tskd_tune.contracts import Batch, Output, Probe, Shapes
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe, Shapes
 
 BATCH = Batch(torch.zeros(4, 1, 1, 1), torch.zeros(4, dtype=torch.long), torch.arange(4))
 

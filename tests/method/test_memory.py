@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from tskd_tune.contracts import Output
 from tskd_tune.errors import RunError
 from tskd_tune.method.memory import Frozen, Memory
-from tskd_tune.output import Output
 
 
 class Net(nn.Module):

@@ -12,6 +12,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from tskd_tune.contracts import Output, Shapes
 from tskd_tune.method.conv_lstm import ConvLSTM
 from tskd_tune.method.extractors import EXTRACTORS, Conv3d, ConvGRU, ExtractorSite, build_extractors
 from tskd_tune.method.memory import Memory
@@ -20,7 +21,6 @@ from tskd_tune.method.review import ReviewLoss
 from tskd_tune.method.sequences import KnowledgeSequence, Target
 from tskd_tune.method.taps import Taps
 from tskd_tune.method.transforms import Attention
-from tskd_tune.output import Output, Shapes
 from tskd_tune.registry import Group
 
 torch.set_num_threads(1)

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tskd_tune.contracts import Output, Shapes
 from tskd_tune.errors import InputError
 from tskd_tune.method.extractors import EXTRACTORS, build_extractors
 from tskd_tune.method.review import ReviewLoss
 from tskd_tune.method.sequences import KnowledgeSequence, Target
 from tskd_tune.method.taps import Taps
 from tskd_tune.method.transforms import Attention
-from tskd_tune.output import Output, Shapes
 
 torch.set_num_threads(1)
 SIZES = {"stem": 8, "stage1": 8, "stage2": 4}

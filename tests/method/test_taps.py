@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tskd_tune.contracts import Output, Shapes
 from tskd_tune.errors import InputError
 from tskd_tune.method.taps import Taps
-from tskd_tune.output import Output, Shapes
 
 SIZES = {"stem": 8, "stage1": 8, "stage2": 4, "stage3": 2}
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.errors import InputError, RunError
-from tskd_tune.output import Batch, Output
 from tskd_tune.tasks.base import TaskFacts
 from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune import networks
+from tskd_tune.contracts import Batch, Shapes
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Shapes
 from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod
 from tskd_tune.teaching.sftn import Branch
 

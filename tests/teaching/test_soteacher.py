@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Batch, Output, Shapes
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Shapes
 from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod
 
 CLASSES, SAMPLES, EPOCHS = 4, 10, 8

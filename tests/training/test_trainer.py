@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import DivergedError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
 from tskd_tune.method.memory import Frozen
-from tskd_tune.output import Batch, Output, Probe
 from tskd_tune.registry import Entry
 from tskd_tune.training.streams import generator
 from tskd_tune.training.trainer import Trainer

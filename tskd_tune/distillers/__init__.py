@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tskd_tune.contracts import Probe
 from tskd_tune.distillers import (  # noqa: F401 (each import registers its distiller)
     at,
     combined,
@@ -24,7 +25,6 @@ from tskd_tune.distillers import (  # noqa: F401 (each import registers its dist
     vid,
 )
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need, needs_of
-from tskd_tune.output import Probe
 
 __all__ = ["DISTILLERS", "Distiller", "Need", "build", "needs_of"]
 

@@ -8,10 +8,10 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import shared_stages, with_larger_pooled
 from tskd_tune.method.transforms import Attention
-from tskd_tune.output import Batch, Output, Probe
 
 
 @DISTILLERS.register("at", source="Zagoruyko and Komodakis 2017, arXiv 1612.03928; weights as in RepDistiller")

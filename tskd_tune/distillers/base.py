@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.output import Batch, Output
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.registry import Component, Registry
 
 

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, StringConstraints
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need, needs_of
-from tskd_tune.output import Batch, Output, Probe
 from tskd_tune.registry import Component
 
 Parts = Annotated[

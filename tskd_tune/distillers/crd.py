@@ -11,10 +11,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.negatives import Negatives
 from tskd_tune.errors import RunError
-from tskd_tune.output import Batch, Output, Probe, exact
 
 # A product with the whole bank beats gathering each anchor's own rows of it up to banks of about fifty times as many
 # samples as an anchor is compared with: on one CPU thread it is 20 times as fast at a ratio of 3, 2 at 49, 0.6 at 98.

@@ -10,9 +10,9 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import kl_divergences, log_softened, refuse_two_classes
-from tskd_tune.output import Batch, Output, Probe
 
 
 @DISTILLERS.register("dkd", source="Zhao et al. 2022, arXiv 2203.08679; weights and warm-up as in mdistiller")

@@ -10,11 +10,11 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.ka import Mode, Share, adjusted, correct_of
 from tskd_tune.distillers.softening import kl_divergences, log_softened
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe, exact
 
 GAMMA = 1.0
 

@@ -10,11 +10,11 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe, Shapes, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import divergences
 from tskd_tune.distillers.stages import shared_stages
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe, Shapes, exact
 
 Guided = Literal["none", "linear", "bottleneck"]
 

@@ -8,10 +8,10 @@ from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import require_stage
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe, exact
 
 MapShape = tuple[int, ...]
 

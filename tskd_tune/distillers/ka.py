@@ -10,10 +10,10 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
+from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import kl_divergences, log_softened
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, Probe
 
 CORRECT = 0.99
 

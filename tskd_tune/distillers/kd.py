@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
+from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import divergences
-from tskd_tune.output import Batch, Output, Probe
 
 
 @DISTILLERS.register("kd", source="Hinton, Vinyals and Dean 2015, arXiv 1503.02531; weights as in RepDistiller")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import divergences, refuse_two_classes
-from tskd_tune.output import Batch, Output, Probe, exact
 
 EPSILON = 1e-7
 

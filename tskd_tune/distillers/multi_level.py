@@ -9,9 +9,9 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import kl_divergences, log_softened
-from tskd_tune.output import Batch, Output, Probe, exact
 
 Temperatures = Annotated[list[PositiveFloat], Field(min_length=1)]
 TEMPERATURES = [2.0, 3.0, 4.0, 5.0, 6.0]

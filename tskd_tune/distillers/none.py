@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers.base import DISTILLERS, Distiller
-from tskd_tune.output import Batch, Output, Probe
 
 
 @DISTILLERS.register("none", source="the plain training that every distillation is compared with")

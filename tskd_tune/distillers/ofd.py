@@ -9,11 +9,11 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Batch, BatchNormStatistics, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import require_preactivations, shared_stages
 from tskd_tune.errors import InputError
 from tskd_tune.method.taps import pooled
-from tskd_tune.output import Batch, BatchNormStatistics, Output, Probe, exact
 
 # A channel with less than this probability below zero gets a margin of three deviations instead.
 RARE = 1e-3

@@ -8,8 +8,8 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
-from tskd_tune.output import Batch, Output, Probe, exact
 
 # RepDistiller's, added to norms and to probabilities.
 EPSILON = 1e-7

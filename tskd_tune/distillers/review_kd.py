@@ -9,10 +9,10 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import require_preactivations, shared_stages
 from tskd_tune.method.taps import Size, pooled
-from tskd_tune.output import Batch, Output, Probe, exact
 
 CONTEXTS = (4, 2, 1)
 

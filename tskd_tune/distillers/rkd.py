@@ -10,8 +10,8 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
-from tskd_tune.output import Batch, Output, Probe, exact
 
 
 @DISTILLERS.register("rkd", source="Park et al. 2019, arXiv 1904.05068; form and weights of RepDistiller")

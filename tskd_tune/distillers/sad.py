@@ -11,11 +11,11 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import divergences
 from tskd_tune.distillers.stages import own_stages
 from tskd_tune.method.taps import Size, pooled
-from tskd_tune.output import Batch, Output, Probe, exact
 
 
 class StageAttention(nn.Module):

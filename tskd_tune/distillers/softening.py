@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from tskd_tune.contracts import Probe, exact
 from tskd_tune.errors import InputError
-from tskd_tune.output import Probe, exact
 
 
 def log_softened(logits: Tensor, temperature: float | Tensor) -> Tensor:

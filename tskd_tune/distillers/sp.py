@@ -9,9 +9,9 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import own_stages
-from tskd_tune.output import Batch, Output, Probe, exact
 
 
 @DISTILLERS.register("sp", source="Tung and Mori 2019, arXiv 1907.09682; the stage and weight of RepDistiller")

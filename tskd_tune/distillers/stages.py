@@ -7,9 +7,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from tskd_tune.contracts import Output, Probe, Shapes
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.method.taps import pooled
-from tskd_tune.output import Output, Probe, Shapes
 
 STEM = "stem"
 Who = Literal["student", "teacher"]

@@ -11,9 +11,9 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tskd_tune.contracts import Batch, Output, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import shared_stages, with_larger_pooled
-from tskd_tune.output import Batch, Output, Probe, exact
 
 LEAST_VARIANCE = 1e-5
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Probe
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import InputError
@@ -28,7 +29,6 @@ from tskd_tune.networks import NETWORKS
 from tskd_tune.networks.base import Network
 from tskd_tune.networks.resolution import Downsample
 from tskd_tune.networks.weights import load_into
-from tskd_tune.output import Probe
 from tskd_tune.registry import Component
 from tskd_tune.tasks import TASKS
 from tskd_tune.tasks.base import Task, TaskFacts

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tskd_tune.contracts import Batch
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.assembly import probe_of, review_loss, student_network, teacher_network
 from tskd_tune.experiment.schema import Experiment
-from tskd_tune.output import Batch
 from tskd_tune.tasks.base import Task
 
 # A parameter, its gradient and its momentum.

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from tskd_tune.contracts import Batch
 from tskd_tune.distillers import needs_of
 from tskd_tune.distillers.base import Need
 from tskd_tune.errors import InputError, TskdTuneError, reason
@@ -14,7 +15,6 @@ from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, t
 from tskd_tune.experiment.footprint import batch_of, refuse_absurd
 from tskd_tune.experiment.schema import AUTO, Experiment
 from tskd_tune.networks.base import Network
-from tskd_tune.output import Batch
 from tskd_tune.tasks.base import Task, TaskFacts
 from tskd_tune.teaching import method_needs
 from tskd_tune.training.streams import generator

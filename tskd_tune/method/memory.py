@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tskd_tune.contracts import Output
 from tskd_tune.errors import RunError
-from tskd_tune.output import Output
 
 BatchNormMode = Literal["eval", "train"]
 

@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Output
 from tskd_tune.errors import InputError
 from tskd_tune.method.extractors import Extractor
 from tskd_tune.method.sequences import KnowledgeSequence, Target
 from tskd_tune.method.taps import Taps
 from tskd_tune.method.transforms import Transform
-from tskd_tune.output import Output
 
 
 @dataclass(frozen=True)

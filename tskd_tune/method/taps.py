@@ -8,8 +8,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from tskd_tune.contracts import Output, Shapes
 from tskd_tune.errors import InputError, did_you_mean
-from tskd_tune.output import Output, Shapes
 
 Size = tuple[int, int]
 _OFFICIAL = ("stem", "stage1", "stage2")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from tskd_tune.output import exact
+from tskd_tune.contracts import exact
 from tskd_tune.registry import Registry
 
 EPSILON = 1e-12

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from tskd_tune.contracts import BatchNormStatistics, Output, Shapes
 from tskd_tune.errors import InputError, did_you_mean
-from tskd_tune.output import BatchNormStatistics, Output, Shapes
 from tskd_tune.registry import Registry
 
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from tskd_tune.contracts import BatchNormStatistics, Output
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.initialization import initialize
-from tskd_tune.output import BatchNormStatistics, Output
 
 STEM = 32
 LAST = 1280

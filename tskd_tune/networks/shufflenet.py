@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tskd_tune.contracts import BatchNormStatistics
 from tskd_tune.networks.base import NETWORKS, statistics
 from tskd_tune.networks.staged import Staged
-from tskd_tune.output import BatchNormStatistics
 
 GROUPS = 3
 STEM = 24

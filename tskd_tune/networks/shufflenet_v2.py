@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tskd_tune.contracts import BatchNormStatistics, Output
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.shufflenet import shuffled
-from tskd_tune.output import BatchNormStatistics, Output
 
 STEM = 24
 WIDTHS = (STEM, 116, 232, 464)

@@ -9,8 +9,8 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Output
 from tskd_tune.networks.base import Network, behind
-from tskd_tune.output import Output
 
 STEM = "stem"
 

@@ -12,10 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from tskd_tune.contracts import BatchNormStatistics, Output
 from tskd_tune.errors import InputError
 from tskd_tune.networks.base import NETWORKS
 from tskd_tune.networks.wrapped import Wrapped, watched
-from tskd_tune.output import BatchNormStatistics, Output
 
 CLASSIFIER = "classifier"
 # A first level that is larger than this fraction of the image is a stem.

@@ -10,10 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tskd_tune.contracts import BatchNormStatistics, Output
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.networks.base import NETWORKS, statistics
 from tskd_tune.networks.wrapped import Wrapped, watched
-from tskd_tune.output import BatchNormStatistics, Output
 
 CLASSIFIER = "classifier"
 STAGES = ("stage1", "stage2", "stage3", "stage4")

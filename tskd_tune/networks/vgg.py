@@ -9,9 +9,9 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tskd_tune.contracts import BatchNormStatistics, Output
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.initialization import initialize
-from tskd_tune.output import BatchNormStatistics, Output
 
 WIDTHS = (64, 128, 256, 512, 512)
 STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")

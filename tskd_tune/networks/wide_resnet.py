@@ -9,8 +9,8 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tskd_tune.contracts import BatchNormStatistics, Output
 from tskd_tune.networks.base import NETWORKS, Network, behind, statistics
-from tskd_tune.output import BatchNormStatistics, Output
 
 STEM = 16
 STAGES = ("stem", "stage1", "stage2", "stage3")

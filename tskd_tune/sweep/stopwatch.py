@@ -14,10 +14,10 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.errors import DivergedError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
-from tskd_tune.output import Batch, Output
 from tskd_tune.tasks.base import Part, Task, TaskFacts
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.trainer import Trainer

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tskd_tune.output import Batch, Output
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.registry import Registry
 from tskd_tune.tasks.summary import DataSummary
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tskd_tune.contracts import Batch, Output, exact
 from tskd_tune.errors import InputError, RunError
-from tskd_tune.output import Batch, Output, exact
 from tskd_tune.tasks.base import Part, Task, TaskFacts, summary_of
 from tskd_tune.tasks.images import Augmentation, Normalization, ResidentImages, batch_count
 from tskd_tune.tasks.summary import DataSummary

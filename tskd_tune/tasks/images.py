@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tskd_tune.contracts import Batch
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch
 
 CPU_EVALUATION_VALUES = 2**18
 """Pixel values in a batch of an evaluation on a CPU: 85 color images of 32 x 32, which its caches still hold."""

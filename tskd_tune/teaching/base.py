@@ -10,7 +10,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.output import Batch, Output, Shapes
+from tskd_tune.contracts import Batch, Output, Shapes
 from tskd_tune.registry import Component, Registry
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tskd_tune.output import Batch, Output
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.teaching.base import TEACHER_METHODS, Setting, TeacherMethod
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from tskd_tune.contracts import Batch, Output, exact
 from tskd_tune.errors import InputError
-from tskd_tune.output import Batch, Output, exact
 from tskd_tune.teaching.base import TEACHER_METHODS, Need, Setting, TeacherMethod
 
 
