@@ -67,7 +67,7 @@ def test_every_room_has_its_floor():
         ("errors", "from tskd_tune import registry"),
         ("experiment", "def f():\n    import tskd_tune.sweep.run"),
         ("sweep", "from ..cli import main"),
-        ("trial", "from tskd_tune.somewhere import new"),
+        ("sweep", "from tskd_tune.somewhere import new"),
     ],
 )
 def test_a_climb_is_seen(room: str, line: str):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.cli.run_status import standing
+from tskd_tune.cli.run_status import run_status
 from tskd_tune.records.results import Begun, Cost, Row, RunFolder
 from tskd_tune.reports import exports, paper, tables
 from tskd_tune.reports.page import write_report
@@ -76,7 +76,7 @@ def everything(folder: RunFolder) -> dict[str, str]:
             "latex": exports.latex(found),
             "page": html.unescape(re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)),
             "markdown": markdown,
-            "status": json.dumps(standing(folder).plain(), ensure_ascii=False),
+            "status": json.dumps(run_status(folder).plain(), ensure_ascii=False),
         }
         paper.beside(folder, found, "table6")
     return shown

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.cli.run_status import standing
+from tskd_tune.cli.run_status import run_status
 from tskd_tune.errors import InputError
 from tskd_tune.records.events import Event
 from tskd_tune.records.results import RunFolder
@@ -112,7 +112,7 @@ def test_a_search_for_two_objectives_whole(a_ray: None, tiny_document: dict[str,
 
     def look(event: Event) -> None:
         if event.what == "epoch":
-            looks.append(standing(RunFolder.open(tmp_path / "two")).plain())
+            looks.append(run_status(RunFolder.open(tmp_path / "two")).plain())
 
     given = sweep(tiny_document, objectives=TWO, sampler="nsga2", start=[{"review.lambda": 7.0}])
     folder = start(given, "two", tmp_path, look, track=False)
@@ -124,7 +124,7 @@ def test_a_search_for_two_objectives_whole(a_ray: None, tiny_document: dict[str,
     assert trained == sorted(trained) and trained[-1] >= 4 * 2 * 6 - 1
     assert all(sum(look["trials"][state] for state in ("waiting", "running", "done")) == 4 for look in looks)
     assert looks[0]["trials"]["done"] == 0 and any(look["trials"]["running"] for look in looks)
-    last = standing(folder).plain()
+    last = run_status(folder).plain()
     assert last["finished"] and {each["state"] for each in last["each"]} == {"done"}
 
     found = tables.summary(folder)
