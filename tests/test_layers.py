@@ -75,4 +75,6 @@ def test_a_climb_is_seen(room: str, line: str):
 
 
 def test_what_goes_down_is_let_through():
-    assert climbs("distillers", "from tskd_tune.method.transforms import Attention\nfrom tskd_tune import output") == []
+    assert (
+        climbs("distillers", "from tskd_tune.method.transforms import Attention\nfrom tskd_tune import contracts") == []
+    )
