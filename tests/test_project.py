@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import tskd_tune
 from tskd_tune.documents import PACKAGED
@@ -67,6 +68,37 @@ def test_the_license_is_the_one_that_is_declared(pyproject: dict[str, Any]):
     assert (project["license"], project["license-files"]) == ("Apache-2.0", ["LICENSE"])
     text = (ROOT / "LICENSE").read_text()
     assert "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_citation_names_this_project_and_version(pyproject: dict[str, Any]):
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = pyproject["project"]
+    assert citation["title"] == project["name"]
+    assert citation["version"] == tskd_tune.__version__
+    assert citation["license"] == project["license"]
+    assert citation["authors"] == project["authors"]
+    assert citation["abstract"].removesuffix(".") == project["description"]
+    assert citation["keywords"] == project["keywords"]
+
+
+def test_the_hooks_before_a_commit_are_the_linters_of_ci():
+    [local] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert local["repo"] == "local"  # nothing is downloaded
+    linters = [line for line in make("lint").stdout.splitlines() if re.search(r"/(ruff|mypy)\b", line)]
+    assert [hook["entry"] for hook in local["hooks"]] == linters
+
+
+def test_the_workflow_runs_what_ci_runs():
+    [job] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+
+
+@pytest.mark.parametrize("template", ["bug", "method"])
+def test_who_files_an_issue_is_asked_for_the_state_of_the_run(template: str):
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{template}.yml").read_text())
+    fields = {field["id"]: field for field in form["body"]}
+    assert "state.json" in fields["state"]["attributes"]["description"]
+    assert fields["state"].get("validations", {}).get("required", False) == (template == "bug")
 
 
 def test_the_packaged_experiments_and_the_search_spaces_are_part_of_the_wheel(pyproject: dict[str, Any]):
