@@ -19,7 +19,8 @@ from torch import Tensor
 from tskd_tune.contracts import Batch, Output
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
-from tskd_tune.tasks.base import Part, Task, TaskFacts
+from tskd_tune.metrics import Part
+from tskd_tune.tasks.base import Task, TaskFacts
 from tskd_tune.training.trainer import Trainer
 
 PLAIN = "none"

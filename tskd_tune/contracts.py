@@ -1,10 +1,9 @@
-"""What networks, tasks and distillers exchange: metrics, batches, and what a network computes from a batch."""
+"""What networks, tasks and distillers exchange: batches, and what a network computes from a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,25 +12,6 @@ from torch import Tensor
 def exact(values: Tensor) -> Tensor:
     """Return the values in float32 at least: what a loss is computed in, also under autocast."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number by which a task measures a network.
-
-    Attributes:
-        name: as in rows and histories, where the part stands before it: ``top1`` gives ``val_top1`` and ``test_top1``.
-        title: as tables and charts name it, such as ``top-1``.
-        unit: what the number and differences of it are in, such as ``%``; empty where it has none.
-        mode: whether more (``max``) or less (``min``) is better.
-        digits: decimals that are shown.
-    """
-
-    name: str
-    title: str
-    unit: str
-    mode: Literal["max", "min"]
-    digits: int = 2
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,16 @@ def test_the_facts_are_what_is_loaded(name: str, data: Path) -> None:
     assert epoch(task)[0].shape[1:] == (facts.channels, facts.size, facts.size)
 
 
+def test_the_metrics_that_are_declared_are_those_that_are_measured(name: str, data: Path) -> None:
+    task = made(name, data)
+    names = [metric.name for metric in task.facts().metrics]
+    assert task.facts().headline.name == "top1"
+    logits = torch.zeros(1, task.facts().classes)
+    found = task.evaluate(lambda images: Output(logits.expand(len(images), -1), {}, {}, images), "test")
+    assert list(found) == names
+    assert ("top5" in names) == (task.facts().classes > 5)
+
+
 def test_a_constructor_reads_nothing(name: str, data: Path) -> None:
     where = {"root": "/nowhere/at/all"} if "root" in TASKS.options(name).model_fields else {}
     task = build(name, **{**CASES[name].options, **where})

@@ -18,7 +18,8 @@ from tskd_tune.contracts import Batch, Output
 from tskd_tune.errors import DivergedError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
-from tskd_tune.tasks.base import Part, Task, TaskFacts
+from tskd_tune.metrics import Part
+from tskd_tune.tasks.base import Task, TaskFacts
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.trainer import Trainer
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tskd_tune.metrics import Metric, Part
 from tskd_tune.tasks import cifar, cinic10, digits, image_folder, synthetic, tiny_imagenet
-from tskd_tune.tasks.base import TASKS, Part, Task, TaskFacts
+from tskd_tune.tasks.base import TASKS, Task, TaskFacts
 
 __all__ = [
     "TASKS",
+    "Metric",
     "Part",
     "Task",
     "TaskFacts",

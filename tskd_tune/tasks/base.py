@@ -5,16 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from tskd_tune.contracts import Batch, Output
+from tskd_tune.errors import InputError
+from tskd_tune.metrics import Metric, Part
 from tskd_tune.registry import Registry
 from tskd_tune.tasks.summary import DataSummary
-
-Part = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,25 @@ class TaskFacts:
         channels: the channels of an image.
         size: the height and width of an image, in pixels.
         samples: training, validation and test images.
+        metrics: what the task measures, the headline first; a source of images leaves them out, and the task adds them.
     """
 
     classes: int
     channels: int
     size: int
     samples: tuple[int, int, int]
+    metrics: tuple[Metric, ...] = ()
+
+    @property
+    def headline(self) -> Metric:
+        """The metric by which networks are compared: the first.
+
+        Raises:
+            InputError: the task declares no metric.
+        """
+        if not self.metrics:
+            raise InputError("task: it declares no metric, so nothing can be compared; name one in facts().metrics")
+        return self.metrics[0]
 
 
 class Task(ABC):
@@ -93,7 +105,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
-        """Return the metrics of a part, ``{"top1": percent, "top5": percent, "loss": mean}`` for classification."""
+        """Return the value of each metric of a part, by the metric's name."""
 
 
 def summary_of(facts: TaskFacts, source: str = "images", names: Sequence[str] | None = None) -> DataSummary:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -15,9 +15,14 @@ from torch import Tensor
 
 from tskd_tune.contracts import Batch, Output, exact
 from tskd_tune.errors import InputError, RunError
-from tskd_tune.tasks.base import Part, Task, TaskFacts, summary_of
+from tskd_tune.metrics import PERCENT, Metric, Part
+from tskd_tune.tasks.base import Task, TaskFacts, summary_of
 from tskd_tune.tasks.images import Augmentation, Normalization, ResidentImages, batch_count
 from tskd_tune.tasks.summary import DataSummary
+
+TOP1 = Metric("top1", "top-1", PERCENT, "max")
+TOP5 = Metric("top5", "top-5", PERCENT, "max")
+LOSS = Metric("loss", "loss", "", "min", digits=4)
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,9 @@ class Classification(Task):
         self._oddities: tuple[str, ...] | None = None
 
     def facts(self) -> TaskFacts:
-        """Look at the data without loading it."""
-        return self._source.facts()
+        """Look at the data without loading it; top-5 is measured where there are more than five classes."""
+        facts = self._source.facts()
+        return replace(facts, metrics=(TOP1, TOP5, LOSS) if facts.classes > 5 else (TOP1, LOSS))
 
     def summary(self) -> DataSummary:
         """Tell what the data is taken for."""
@@ -156,10 +162,8 @@ class Classification(Task):
             raise InputError(f"task: there is no {part} part to evaluate; set task.{part} above 0")
         sums = torch.stack([self._sums(forward(b.images).logits, b.targets) for b in images.evaluation_batches()])
         top1, top5, loss = (sums.sum(0) / len(images)).tolist()
-        metrics = {"top1": 100 * top1, "top5": 100 * top5, "loss": loss}
-        if self.facts().classes <= 5:
-            del metrics["top5"]
-        return metrics
+        values = {TOP1.name: 100 * top1, TOP5.name: 100 * top5, LOSS.name: loss}
+        return {metric.name: values[metric.name] for metric in self.facts().metrics}
 
     @staticmethod
     def _sums(logits: Tensor, targets: Tensor) -> Tensor:

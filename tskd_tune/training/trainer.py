@@ -20,8 +20,9 @@ from tskd_tune.contracts import Batch, Output
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import DivergedError
 from tskd_tune.method.review import ReviewTerms
+from tskd_tune.metrics import Part
 from tskd_tune.networks.base import Network
-from tskd_tune.tasks.base import Part, Task
+from tskd_tune.tasks.base import Task
 from tskd_tune.teaching.base import TeacherMethod
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.gradients import gradient_figures, student_gradients
