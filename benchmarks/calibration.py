@@ -19,12 +19,11 @@ from rich.table import Table as Shown
 from tskd_tune import documents
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.results import Row
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.reports.comparison import Trained, compare
-from tskd_tune.training.teachers import TeacherCache
+from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
 A, AGAIN = "a", "a again"
 METRIC = "test_top1"

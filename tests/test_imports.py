@@ -29,8 +29,9 @@ import json
 import torch
 torch.set_num_threads(1)
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
 
-trainer = Experiment.read(
+experiment = Experiment.read(
     {
         "task": {"name": "synthetic", "batch_size": 8, "size": 8, "train": 8, "validation": 0, "test": 8},
         "teacher": {"name": "resnet8", "training": {"epochs": 1, "lr": 0.01}},
@@ -38,7 +39,8 @@ trainer = Experiment.read(
         "review": {"k": 1, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 1}},
         "training": {"epochs": 2, "lr": 0.01, "device": "cpu"},
     }
-).build()
+)
+trainer = build_trainer(experiment)
 records = [trainer.epoch() for _ in range(2)]
 print(json.dumps([[record["phase"], record["loss"]] for record in records]))
 """

@@ -13,10 +13,9 @@ from pathlib import Path
 from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError, UnwritableError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.data import verify_data
 from tskd_tune.experiment.locations import located
-from tskd_tune.experiment.schema import AUTO
+from tskd_tune.experiment.networks import AUTO
 from tskd_tune.experiment.teacher import check_weights, obtain, teacher_key
 from tskd_tune.experiment.verification import verify
 from tskd_tune.outside import short_name
@@ -31,7 +30,7 @@ from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.reports.page import write_report
 from tskd_tune.sweep.space import SearchSpace
 from tskd_tune.training import checkpoint
-from tskd_tune.training.teachers import TeacherCache
+from tskd_tune.training.teachers import TeacherCache, TeacherFile
 from tskd_tune.training.trainer import Record
 
 # The only trial of a run that trains one experiment.

@@ -12,6 +12,7 @@ from tskd_tune import networks
 from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers import DISTILLERS, Distiller, Need
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.training.trainer import Trainer
 
 Tiny = Callable[..., Experiment]
@@ -79,7 +80,7 @@ def test_it_is_described(name: str) -> None:
 def training(tiny: Tiny, name: str, **over: Any) -> Trainer:
     weights = "untrained" if Need.TRAINABLE_TEACHER in DISTILLERS.entry(name).factory.needs else "auto"
     options = {"name": name, **REQUIRED.get(name, {})}
-    return tiny(distiller=options, teacher={"weights": weights}, **over).build()
+    return build_trainer(tiny(distiller=options, teacher={"weights": weights}, **over))
 
 
 def tensors(state: Any) -> list[torch.Tensor]:

@@ -16,6 +16,7 @@ import torch
 from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import teacher_key
 from tskd_tune.training.trainer import Trainer
 
@@ -24,7 +25,7 @@ Seen = Callable[[Experiment], Any]
 
 
 def trained(experiment: Experiment) -> Trainer:
-    trainer = experiment.build()
+    trainer = build_trainer(experiment)
     while not trainer.finished:
         trainer.epoch()
     return trainer
@@ -49,12 +50,12 @@ def threads(experiment: Experiment) -> int:
 
 
 def layout(experiment: Experiment) -> bool:
-    student = experiment.build().student
+    student = build_trainer(experiment).student
     return student.state_dict()["layer1.0.conv1.weight"].is_contiguous(memory_format=torch.channels_last)
 
 
 def extractor_count(experiment: Experiment) -> int:
-    review = experiment.build().review
+    review = build_trainer(experiment).review
     assert review is not None
     return len(review.loss.extractors)
 
@@ -161,4 +162,4 @@ def test_no_option_is_left_out(tiny: Tiny) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to be had")
 def test_a_gpu_that_is_not_there_is_refused(tiny: Tiny) -> None:
     with pytest.raises(InputError, match="'cuda' was asked for but this machine shows no GPU"):
-        tiny(review=None, training={"device": "cuda"}).build()
+        build_trainer(tiny(review=None, training={"device": "cuda"}))

@@ -17,6 +17,7 @@ from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers import DISTILLERS, Distiller, Need
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import build_teacher
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.networks import NETWORKS
 from tskd_tune.registry import Entry
 from tskd_tune.teaching import TEACHER_METHODS
@@ -124,7 +125,7 @@ def test_networks_that_draw_numbers_train_to_the_same_bits(tiny: Tiny, kind: str
     drawing = experiment(tiny, student=DRAWING[kind], task={"size": 32}, review=None)
 
     def make(*, still: bool = False) -> Trainer:
-        trainer = drawing.build()
+        trainer = build_trainer(drawing)
         _drop_paths(trainer.student)
         for part in trainer.student.modules():
             if _chance(part):
@@ -196,7 +197,7 @@ def noisy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_component_that_draws_from_global_generators_is_fixed_by_the_seed(tiny: Tiny, noisy: str) -> None:
     see_one_training(experiment(tiny, distiller=noisy).build)
-    first, other = (experiment(tiny, distiller=noisy, seed=seed).build() for seed in (1, 2))
+    first, other = (build_trainer(experiment(tiny, distiller=noisy, seed=seed)) for seed in (1, 2))
     assert not torch.equal(first.distiller.first, other.distiller.first)
     first.epoch()
     drawn = first.distiller.drawn.clone()
@@ -212,7 +213,7 @@ def test_arms_with_dropout_stay_paired_beside_losses_that_draw_numbers(tiny: Tin
         {"review": {"lambda": 0.0}},
         {"review": None, "evaluation": {"test": "every_epoch"}},
     ]
-    trainers = [experiment(tiny, **documents.merge(DROPOUT, arm)).build() for arm in arms]
+    trainers = [build_trainer(experiment(tiny, **documents.merge(DROPOUT, arm))) for arm in arms]
     for trainer in trainers:
         while not trainer.finished:
             trainer.epoch()
@@ -229,7 +230,7 @@ def test_epochs_of_a_seed_and_seeds_of_an_epoch_draw_other_numbers(tiny: Tiny) -
             drawn.append(torch.random.get_rng_state())
 
     for seed in (1, 2):
-        trainer = experiment(tiny, student=DRAWING["torchvision dropout"], review=None, seed=seed).build()
+        trainer = build_trainer(experiment(tiny, student=DRAWING["torchvision dropout"], review=None, seed=seed))
         trainer.student.register_forward_hook(look)
         trainer.epoch(), trainer.epoch()
     assert len(drawn) == 2 * 2 * 2
@@ -239,7 +240,7 @@ def test_epochs_of_a_seed_and_seeds_of_an_epoch_draw_other_numbers(tiny: Tiny) -
 def test_global_generators_are_left_as_they_were(tiny: Tiny) -> None:
     torch.manual_seed(3), np.random.seed(3), random.seed(3)
     before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-    trainer = experiment(tiny, distiller="crd", **DROPOUT).build()
+    trainer = build_trainer(experiment(tiny, distiller="crd", **DROPOUT))
     trainer.epoch(), trainer.epoch()
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
@@ -247,7 +248,7 @@ def test_global_generators_are_left_as_they_were(tiny: Tiny) -> None:
 
 
 def test_global_generators_are_left_as_they_were_by_a_training_that_breaks(tiny: Tiny) -> None:
-    trainer = experiment(tiny, review=None).build()
+    trainer = build_trainer(experiment(tiny, review=None))
 
     def breaks(*_: Any) -> None:
         torch.rand(1)

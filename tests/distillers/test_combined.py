@@ -12,6 +12,7 @@ from tskd_tune.contracts import Batch, Probe
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.registry import Component
 
 PARTS = {"kd": {"name": "kd", "temperature": 2.0}, "attention": {"name": "at", "weight": 10.0}}
@@ -50,7 +51,7 @@ def test_an_experiment_with_parts_keeps_their_options_and_asks_for_a_teacher(tin
     experiment = tiny(distiller={"name": "combined", "parts": PARTS})
     assert experiment.plain()["distiller"]["parts"]["attention"] == {"name": "at", "power": 2, "weight": 10.0}
     assert Experiment.read(experiment.plain()) == experiment
-    record = experiment.build().epoch()
+    record = build_trainer(experiment).epoch()
     assert record["loss_kd"] > 0 and record["loss_attention"] > 0
 
 

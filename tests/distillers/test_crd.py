@@ -18,6 +18,7 @@ from tskd_tune.distillers import crd as module
 from tskd_tune.distillers.crd import CRD
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.training.trainer import Trainer
 
 SAMPLES, CLASSES, STUDENT, TEACHER = 12, 3, 4, 6
@@ -272,7 +273,7 @@ def experiment_of(tiny: Callable[..., Experiment], negatives: int) -> Experiment
 
 
 def trained(experiment: Experiment, epochs: int) -> Trainer:
-    trainer = experiment.build()
+    trainer = build_trainer(experiment)
     for _ in range(epochs):
         trainer.epoch()
     return trainer
@@ -296,7 +297,7 @@ def test_a_resume_ends_bit_for_bit_where_an_unbroken_training_ends(
 ) -> None:
     experiment = experiment_of(tiny, negatives)
     unbroken = trained(experiment, 4)
-    resumed = experiment.build()
+    resumed = build_trainer(experiment)
     resumed.load_state_dict(through_a_file(trained(experiment, cut).state_dict()))
     while not resumed.finished:
         resumed.epoch()
@@ -309,7 +310,7 @@ def test_a_resume_ends_bit_for_bit_where_an_unbroken_training_ends(
 
 def test_its_projections_are_trained_and_its_banks_are_in_the_checkpoint(tiny: Callable[..., Experiment]) -> None:
     experiment = experiment_of(tiny, 8)
-    fresh, trainer = experiment.build(), trained(experiment, 1)
+    fresh, trainer = build_trainer(experiment), trained(experiment, 1)
     trained_parameters = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
     assert {id(parameter) for parameter in trainer.distiller.parameters()} <= trained_parameters
     before, after = fresh.state_dict()["distiller"], trainer.state_dict()["distiller"]

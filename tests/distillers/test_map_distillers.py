@@ -12,6 +12,7 @@ from tskd_tune import distillers, networks
 from tskd_tune.contracts import Batch, Output, Probe
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
 
 SIZE, CLASSES = 16, 4
 every_one = pytest.mark.parametrize("name", ["fitnet", "ofd", "review_kd", "sad", "vid"])
@@ -114,7 +115,7 @@ def test_losses_stay_exact_under_autocast(name: str) -> None:
 
 @every_one
 def test_it_takes_part_in_a_training(name: str, tiny: Callable[..., Experiment]) -> None:
-    trainer = tiny(distiller={"name": name}, review=None).build()
+    trainer = build_trainer(tiny(distiller={"name": name}, review=None))
     before = {key: value.clone() for key, value in trainer.distiller.state_dict().items()}
     records = [trainer.epoch(), trainer.epoch()]
     assert records[1][f"loss_{name}"] > 0

@@ -13,6 +13,7 @@ import torch
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import build
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import check_weights, is_ready, obtain, teacher_key
 from tskd_tune.networks.weights import read_state, write_state
 from tskd_tune.training import checkpoint, teachers
@@ -103,7 +104,7 @@ def test_the_teacher_that_trains_the_student_is_the_one_in_the_file(tiny: Tiny) 
 
 
 def test_a_finished_student_is_a_teacher_by_its_path_and_is_measured_once(tiny: Tiny, tmp_path: Path) -> None:
-    student = tiny(review=None, student="resnet14", training={"epochs": 2}).build()
+    student = build_trainer(tiny(review=None, student="resnet14", training={"epochs": 2}))
     accuracy = [student.epoch() for _ in range(2)][-1]["test_top1"]
     path = tmp_path / "student.pth"
     write_state(path, student.student, facts={"name": "resnet14"})
@@ -123,7 +124,7 @@ def test_given_weights_that_are_missing_or_of_another_network_are_refused(tiny: 
     with pytest.raises(InputError, match="there is no file .*gone.pth; give the path of a checkpoint, or auto"):
         check_weights(tiny(teacher={"weights": str(tmp_path / "gone.pth")}))
     path = tmp_path / "student.pth"
-    write_state(path, tiny(review=None).build().student, facts={})
+    write_state(path, build_trainer(tiny(review=None)).student, facts={})
     with pytest.raises(InputError, match="resnet8"):
         check_weights(tiny(teacher={"weights": str(path)}))
     (tmp_path / "broken.pth").write_bytes(b"broken")

@@ -13,6 +13,7 @@ from torch import Tensor
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import build_teacher, task_of
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
 from tskd_tune.experiment.verification import verify
 from tskd_tune.networks.weights import read_state
@@ -226,7 +227,7 @@ def test_a_student_that_cannot_be_entered_is_found_on_the_laptop(tiny: Tiny, mon
 
 def test_a_low_resolution_student_sees_less_in_training_and_evaluation_and_its_teacher_sees_all(tiny: Tiny) -> None:
     experiment = tiny(student={"resolution": 4}, distiller="kd")
-    trainer = experiment.build()
+    trainer = build_trainer(experiment)
     sizes: dict[str, set[int]] = {"student": set(), "teacher": set(), "memory": set()}
     watched = {"student": trainer.student.conv1, "teacher": trainer.teacher.network.conv1}
     for who, layer in watched.items():
@@ -238,11 +239,11 @@ def test_a_low_resolution_student_sees_less_in_training_and_evaluation_and_its_t
     trainer.student.eval()
     assert trainer.student(images).features["stage1"].shape[-1] == 4
     assert [snapshot(images).features["stage1"].shape[-1] for snapshot in trainer.review.memory._snapshots] == [4, 4]
-    assert trainer.student.state_dict().keys() == tiny(review=None).build().student.state_dict().keys()
+    assert trainer.student.state_dict().keys() == build_trainer(tiny(review=None)).student.state_dict().keys()
 
 
 def test_the_control_arm_of_random_memories_sees_as_little(tiny: Tiny) -> None:
-    trainer = tiny(student={"resolution": 4}, review={"sequence_order": "random_memory"}).build()
+    trainer = build_trainer(tiny(student={"resolution": 4}, review={"sequence_order": "random_memory"}))
     for _ in range(3):
         trainer.epoch()
     found = trainer.review.memory.recall(torch.randn(2, 3, 8, 8))
@@ -251,8 +252,8 @@ def test_the_control_arm_of_random_memories_sees_as_little(tiny: Tiny) -> None:
 
 def test_a_low_resolution_student_starts_as_its_like_and_resumes_exactly(tiny: Tiny) -> None:
     experiment = tiny(student={"resolution": 4})
-    whole, first, second = experiment.build(), experiment.build(), experiment.build()
-    assert equal(whole.student.state_dict(), tiny().build().student.state_dict())
+    whole, first, second = build_trainer(experiment), build_trainer(experiment), build_trainer(experiment)
+    assert equal(whole.student.state_dict(), build_trainer(tiny()).student.state_dict())
     for _ in range(6):
         whole.epoch()
     for _ in range(4):
@@ -260,7 +261,7 @@ def test_a_low_resolution_student_starts_as_its_like_and_resumes_exactly(tiny: T
     second.load_state_dict(first.state_dict())
     second.epoch(), second.epoch()
     assert equal(whole.student.state_dict(), second.student.state_dict())
-    assert not equal(whole.student.state_dict(), tiny().build().student.state_dict())
+    assert not equal(whole.student.state_dict(), build_trainer(tiny()).student.state_dict())
 
 
 def test_more_pixels_than_there_are_is_refused(tiny: Tiny) -> None:

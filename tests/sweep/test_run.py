@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from tskd_tune.errors import InputError, RunError
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event
 from tskd_tune.records.results import Row, RunFolder
@@ -57,7 +58,7 @@ def test_a_grid_of_two_by_two_trains_every_point_once_a_seed(
     row = rows["review=tskd, lr=0.05", 2]
     from tskd_tune.experiment import Experiment
 
-    alone = Experiment.read(row.experiment).build()
+    alone = build_trainer(Experiment.read(row.experiment))
     while not alone.finished:
         last = alone.epoch()
     assert row.metrics["test_loss"] == last["test_loss"]
@@ -173,7 +174,7 @@ def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], 
     from tskd_tune.experiment import Experiment
 
     row = next(row for row in rows if row.seed == 1)
-    alone = Experiment.read(row.experiment).build()
+    alone = build_trainer(Experiment.read(row.experiment))
     while not alone.finished:
         last = alone.epoch()
     assert row.metrics["test_loss"] == last["test_loss"]

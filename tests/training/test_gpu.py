@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tskd_tune import documents
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -35,7 +36,7 @@ every_case = pytest.mark.parametrize("case", CASES)
 
 
 def make(tiny: Tiny, case: str, **over: Any) -> Trainer:
-    return tiny(**documents.merge(GPU, documents.merge(CASES[case], over))).build()
+    return build_trainer(tiny(**documents.merge(GPU, documents.merge(CASES[case], over))))
 
 
 def tensors(state: Any) -> list[Tensor]:

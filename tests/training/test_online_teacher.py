@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.method.memory import Frozen
 from tskd_tune.training.streams import generator
 from tskd_tune.training.trainer import Trainer
@@ -25,7 +26,7 @@ def ekd(**options: Any) -> dict[str, Any]:
 
 
 def trained(experiment: Experiment, epochs: int) -> Trainer:
-    trainer = experiment.build()
+    trainer = build_trainer(experiment)
     for _ in range(epochs):
         trainer.epoch()
     return trainer
@@ -65,7 +66,7 @@ def first_batch(trainer: Trainer, epoch: int) -> Any:
 
 
 def test_it_learns_with_its_guided_modules_and_runs_once_a_batch(tiny: Tiny) -> None:
-    trainer = tiny(**ONLINE).build()
+    trainer = build_trainer(tiny(**ONLINE))
     assert trainer.teacher is not None and not isinstance(trainer.teacher, Frozen)
     runs: list[bool] = []
     trainer.teacher.register_forward_hook(lambda module, *_: runs.append(module.training))
@@ -78,9 +79,9 @@ def test_it_learns_with_its_guided_modules_and_runs_once_a_batch(tiny: Tiny) -> 
 
 
 def test_it_begins_with_the_initialization_of_the_seed_and_the_student_with_its_own(tiny: Tiny) -> None:
-    first, again, other = (tiny(**ONLINE, seed=seed).build() for seed in (1, 1, 2))
+    first, again, other = (build_trainer(tiny(**ONLINE, seed=seed)) for seed in (1, 1, 2))
     assert same(state(first.teacher), state(again.teacher)) and not same(state(first.teacher), state(other.teacher))
-    assert same(state(first.student), state(tiny(review=None).build().student))
+    assert same(state(first.student), state(build_trainer(tiny(review=None)).student))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_it_begins_with_the_initialization_of_the_seed_and_the_student_with_its_
 @pytest.mark.parametrize("cut", [2, 4])
 def test_a_resume_is_exact_student_teacher_and_guided_modules(tiny: Tiny, over: dict[str, Any], cut: int) -> None:
     experiment = tiny(**over)
-    unbroken, first, second = trained(experiment, 6), trained(experiment, cut), experiment.build()
+    unbroken, first, second = trained(experiment, 6), trained(experiment, cut), build_trainer(experiment)
     second.load_state_dict(through_a_file(first.state_dict()))
     while not second.finished:
         second.epoch()
@@ -100,8 +101,8 @@ def test_a_resume_is_exact_student_teacher_and_guided_modules(tiny: Tiny, over: 
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_after_the_epoch_that_is_set_the_teacher_neither_learns_nor_moves(tiny: Tiny, stopped: bool) -> None:
-    trainer = tiny(**ekd(freeze_teacher_after=2, stop_gradient=stopped)).build()
-    free = tiny(**ekd(stop_gradient=stopped)).build()
+    trainer = build_trainer(tiny(**ekd(freeze_teacher_after=2, stop_gradient=stopped)))
+    free = build_trainer(tiny(**ekd(stop_gradient=stopped)))
     for epoch in range(6):
         before = state(trainer.teacher) | state(trainer.distiller.teacher_guides)
         record = trainer.epoch()
@@ -144,7 +145,7 @@ def test_a_review_beside_it_reads_the_learning_teacher_and_does_not_train_it(tin
     assert given and all(gradient is None for gradient in given)
     pulled = torch.autograd.grad(loss, list(trainer.student.parameters()), allow_unused=True)
     assert any(gradient is not None and gradient.any() for gradient in pulled)
-    other = tiny(**REVIEWED, seed=2).build().teacher
+    other = build_trainer(tiny(**REVIEWED, seed=2)).teacher
     assert other is not None and trainer.review.loss(output, other(batch.images), memories).loss != loss
 
 
@@ -180,7 +181,7 @@ def test_it_learns_in_bfloat16_too(tiny: Tiny, stopped: bool) -> None:
 
 def test_a_given_teacher_goes_on_learning(tiny: Tiny) -> None:
     online = {**ONLINE, "teacher": {"weights": "auto"}}
-    trainer, frozen = tiny(**online).build(), tiny(review=None, distiller="kd").build()
+    trainer, frozen = build_trainer(tiny(**online)), build_trainer(tiny(review=None, distiller="kd"))
     assert isinstance(frozen.teacher, Frozen)
     begun = state(trainer.teacher)
     assert same(begun, state(frozen.teacher.network))

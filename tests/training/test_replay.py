@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import build
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import check_weights, obtain
 from tskd_tune.networks.weights import read_state, write_state
 from tskd_tune.training import teachers
@@ -116,7 +117,7 @@ def test_a_resume_is_exact(tiny: Tiny, norm: str) -> None:
     setting = replayed()
     setting["teacher"]["batch_norm"] = norm
     experiment = tiny(**setting, distiller="kd")
-    whole, first, second = experiment.build(), experiment.build(), experiment.build()
+    whole, first, second = build_trainer(experiment), build_trainer(experiment), build_trainer(experiment)
     for _ in range(6):
         whole.epoch()
     for _ in range(3):
@@ -137,7 +138,7 @@ def test_a_resume_is_exact(tiny: Tiny, norm: str) -> None:
 def test_a_teacher_that_evolves_teaches_otherwise_than_the_one_that_it_becomes(tiny: Tiny) -> None:
     students = []
     for setting in (replayed(), {"teacher": {"training": {"epochs": 5}}}):
-        trainer = tiny(**setting, review=None, distiller="kd", training={"epochs": 3}).build()
+        trainer = build_trainer(tiny(**setting, review=None, distiller="kd", training={"epochs": 3}))
         for _ in range(3):
             trainer.epoch()
         students.append(trainer)

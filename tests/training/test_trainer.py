@@ -17,6 +17,7 @@ from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import DivergedError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.method.memory import Frozen
 from tskd_tune.registry import Entry
 from tskd_tune.training.streams import generator
@@ -26,7 +27,7 @@ Tiny = Callable[..., Experiment]
 
 
 def trained(experiment: Experiment, epochs: int | None = None) -> Trainer:
-    trainer = experiment.build()
+    trainer = build_trainer(experiment)
     for _ in range(experiment.training.epochs if epochs is None else epochs):
         trainer.epoch()
     return trainer
@@ -96,7 +97,7 @@ def test_lambda_zero_trains_bit_for_bit_as_without_a_review(tiny: Tiny) -> None:
 
 def test_arms_of_a_seed_share_initialization_order_and_augmentation(tiny: Tiny) -> None:
     arms = [tiny(review=None), tiny(distiller="kd"), tiny(review={"k": 3, "extractor": {"name": "conv_gru"}})]
-    trainers = [experiment.build() for experiment in arms]
+    trainers = [build_trainer(experiment) for experiment in arms]
     for other in trainers[1:]:
         assert torch.equal(weights(trainers[0]), weights(other))
     first_batches = [
@@ -104,7 +105,7 @@ def test_arms_of_a_seed_share_initialization_order_and_augmentation(tiny: Tiny) 
         for trainer in trainers
     ]
     assert all(torch.equal(first_batches[0].images, batch.images) for batch in first_batches)
-    assert not torch.equal(weights(trainers[0]), weights(tiny(review=None, seed=2).build()))
+    assert not torch.equal(weights(trainers[0]), weights(build_trainer(tiny(review=None, seed=2))))
 
 
 def test_two_runs_of_a_seed_give_the_same_bits(tiny: Tiny) -> None:
@@ -118,7 +119,7 @@ def test_a_resume_ends_bit_for_bit_where_the_unbroken_run_ends(tiny: Tiny, epoch
     experiment = tiny(distiller="kd", review={"lambda": {"auto": 0.1}})
     whole = trained(experiment)
     first = trained(experiment, epochs)
-    second = experiment.build()
+    second = build_trainer(experiment)
     second.load_state_dict(through_a_file(first.state_dict()))
     while not second.finished:
         second.epoch()
@@ -144,7 +145,7 @@ RESUMED_OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("over", RESUMED_OPTIONS.values(), ids=RESUMED_OPTIONS.keys())
 def test_a_resume_is_exact_under_every_option_that_keeps_state(tiny: Tiny, over: dict[str, Any]) -> None:
     experiment = tiny(**over)
-    whole, first, second = trained(experiment), trained(experiment, 4), experiment.build()
+    whole, first, second = trained(experiment), trained(experiment, 4), build_trainer(experiment)
     second.load_state_dict(through_a_file(first.state_dict()))
     second.epoch()
     second.epoch()
@@ -152,7 +153,7 @@ def test_a_resume_is_exact_under_every_option_that_keeps_state(tiny: Tiny, over:
 
 
 def test_networks_that_nobody_asks_for_do_not_run(tiny: Tiny) -> None:
-    trainer = tiny().build()
+    trainer = build_trainer(tiny())
     assert trainer.teacher is not None
     teacher, student = count_runs(trainer.teacher), count_runs(trainer.student)
     teacher_runs = []
@@ -168,7 +169,7 @@ def test_networks_that_nobody_asks_for_do_not_run(tiny: Tiny) -> None:
 
 
 def test_a_distiller_asks_the_teacher_once_a_batch_also_beside_a_review(tiny: Tiny) -> None:
-    trainer = tiny(distiller="kd").build()
+    trainer = build_trainer(tiny(distiller="kd"))
     assert trainer.teacher is not None
     runs = count_runs(trainer.teacher)
     trainer.epoch(), trainer.epoch(), trainer.epoch()
@@ -176,7 +177,7 @@ def test_a_distiller_asks_the_teacher_once_a_batch_also_beside_a_review(tiny: Ti
 
 
 def test_part_of_a_review_epoch_may_review(tiny: Tiny) -> None:
-    trainer = tiny(review={"plan": {"review_fraction": 0.3}}).build()
+    trainer = build_trainer(tiny(review={"plan": {"review_fraction": 0.3}}))
     assert trainer.teacher is not None
     runs = count_runs(trainer.teacher)
     for _ in range(3):
@@ -185,7 +186,7 @@ def test_part_of_a_review_epoch_may_review(tiny: Tiny) -> None:
 
 
 def test_teacher_and_memories_never_change_nor_take_gradients(tiny: Tiny) -> None:
-    trainer = tiny(distiller="at").build()
+    trainer = build_trainer(tiny(distiller="at"))
     assert trainer.teacher is not None and trainer.review is not None
     before = {key: value.clone() for key, value in trainer.teacher.state_dict().items()}
     for _ in range(2):
@@ -207,7 +208,7 @@ def test_a_teacher_that_stays_as_its_file_has_it_is_not_saved_with_every_epoch(t
 
 
 def test_under_official_moving_statistics_move_and_are_part_of_the_checkpoint(tiny: Tiny) -> None:
-    trainer = tiny(teacher={"batch_norm": "train"}, review={"memory": {"batch_norm": "train"}}).build()
+    trainer = build_trainer(tiny(teacher={"batch_norm": "train"}, review={"memory": {"batch_norm": "train"}}))
     assert trainer.teacher is not None and trainer.review is not None
     trainer.epoch(), trainer.epoch()
     before = through_a_file(trainer.state_dict())
@@ -221,7 +222,7 @@ def test_under_official_moving_statistics_move_and_are_part_of_the_checkpoint(ti
 
 
 def test_a_snapshot_is_taken_at_the_end_or_the_start_of_its_epoch(tiny: Tiny) -> None:
-    late, early = tiny().build(), tiny(review={"plan": {"moment": "epoch_start"}}).build()
+    late, early = build_trainer(tiny()), build_trainer(tiny(review={"plan": {"moment": "epoch_start"}}))
     initial = late.student.state_dict()["conv1.weight"].clone()
     late.epoch(), early.epoch()
     assert late.review is not None and early.review is not None
@@ -309,7 +310,7 @@ def extractors(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def test_extractors_learn_in_reviews_and_rest_between_them(tiny: Tiny) -> None:
-    trainer = tiny().build()
+    trainer = build_trainer(tiny())
     states = [extractors(trainer)]
     for _ in range(6):
         trainer.epoch()
@@ -319,7 +320,7 @@ def test_extractors_learn_in_reviews_and_rest_between_them(tiny: Tiny) -> None:
 
 
 def test_extractors_may_decay_between_reviews(tiny: Tiny) -> None:
-    trainer = tiny(review={"extractor": {"training": {"decay_when_frozen": True}}}).build()
+    trainer = build_trainer(tiny(review={"extractor": {"training": {"decay_when_frozen": True}}}))
     states = [extractors(trainer)]
     for _ in range(4):
         trainer.epoch()
@@ -366,7 +367,7 @@ def test_warmup_steps_train_the_extractor_alone(tiny: Tiny) -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_a_sentence(tiny: Tiny) -> None:
-    trainer = tiny(review=None, training={"lr": 1e20}).build()
+    trainer = build_trainer(tiny(review=None, training={"lr": 1e20}))
     with pytest.raises(DivergedError, match=r"epoch \d: the loss is not finite .*lower training.lr"):
         while not trainer.finished:
             trainer.epoch()
@@ -407,7 +408,7 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("everything")
 class TestTheDistillersInterface:
     def trainer(self, tiny: Tiny, **options: Any) -> Trainer:
-        return tiny(distiller={"name": "everything", **options}, review=None).build()
+        return build_trainer(tiny(distiller={"name": "everything", **options}, review=None))
 
     def test_it_is_built_from_what_the_dry_forward_found(self, tiny: Tiny) -> None:
         probe = self.trainer(tiny).distiller.probe

@@ -12,7 +12,8 @@ from tskd_tune.cli.options import REQUIRED, Option, options_of
 from tskd_tune.cli.terminal import console, put_json, say, show
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.errors import InputError, did_you_mean
-from tskd_tune.experiment.schema import Extractor, Student, Teacher
+from tskd_tune.experiment.networks import Student, Teacher
+from tskd_tune.experiment.review import Extractor
 from tskd_tune.method.extractors import EXTRACTORS
 from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.networks import NETWORKS

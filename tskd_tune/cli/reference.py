@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from tskd_tune.cli.listing import OWN, REGISTRIES, SLOTS, explained
 from tskd_tune.cli.options import Option, options_of
 from tskd_tune.cli.terminal import say
-from tskd_tune.experiment import schema as experiment
+from tskd_tune.experiment import descent, review
+from tskd_tune.experiment.schema import Evaluation, Experiment
 from tskd_tune.registry import Entry, Registry
 from tskd_tune.sweep import schema as sweep
 from tskd_tune.sweep.controls import Controls
@@ -24,17 +25,17 @@ GROUPS: Mapping[str, type[BaseModel]] = {
     "compare": sweep.Compare,
     "controls": Controls,
     "wandb": sweep.Wandb,
-    "An experiment": experiment.Experiment,
-    "training": experiment.Training,
-    "evaluation": experiment.Evaluation,
-    "teacher.training": experiment.TeacherTraining,
-    "review": experiment.Review,
-    "review.lambda": experiment.AutoLambda,
-    "review.plan": experiment.PLAN.model,
-    "review.target": experiment.TARGET.model,
-    "review.memory": experiment.MEMORY.model,
-    "review.taps": experiment.TAPS.model,
-    "review.extractor.training": experiment.EXTRACTOR_TRAINING.model,
+    "An experiment": Experiment,
+    "training": descent.Training,
+    "evaluation": Evaluation,
+    "teacher.training": descent.TeacherTraining,
+    "review": review.Review,
+    "review.lambda": review.AutoLambda,
+    "review.plan": review.PLAN.model,
+    "review.target": review.TARGET.model,
+    "review.memory": review.MEMORY.model,
+    "review.taps": review.TAPS.model,
+    "review.extractor.training": review.EXTRACTOR_TRAINING.model,
 }
 
 

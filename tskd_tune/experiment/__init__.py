@@ -1,5 +1,7 @@
 """One run, from its options to its trainer; it needs neither ray, optuna nor wandb."""
 
-from tskd_tune.experiment.schema import Experiment, Review, TeacherTraining, Training
+from tskd_tune.experiment.descent import TeacherTraining, Training
+from tskd_tune.experiment.review import Review
+from tskd_tune.experiment.schema import Experiment
 
 __all__ = ["Experiment", "Review", "TeacherTraining", "Training"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from tskd_tune.contracts import Probe
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import InputError
-from tskd_tune.experiment.schema import Experiment, Review
+from tskd_tune.experiment.review import Review
+from tskd_tune.experiment.schema import Experiment
 from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite, build_extractors
 from tskd_tune.method.memory import Frozen, Memory
 from tskd_tune.method.review import ReviewLoss
@@ -36,27 +36,8 @@ from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod
 from tskd_tune.training.replay import Replay, State, read_trajectory
 from tskd_tune.training.reviewing import ExtractorTraining, Reviewing
 from tskd_tune.training.streams import initialization
+from tskd_tune.training.teachers import TeacherFile
 from tskd_tune.training.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class TeacherFile:
-    """A teacher that was trained or verified, and what its run's row says of it.
-
-    Attributes:
-        source: ``auto``, ``untrained``, or the path or the name of published weights that was given.
-        path: its file; None for an untrained teacher, which has none.
-        key: the digest of the recipe or of the file; None without one.
-        test_top1: its accuracy on the test part, in percent, before the student is trained; None where the task has no
-            top-1, or the teacher was never trained.
-    """
-
-    name: str
-    source: str
-    path: Path | None
-    key: str | None
-    parameters: int
-    test_top1: float | None
 
 
 def build(experiment: Experiment, teacher: TeacherFile | None) -> Trainer:

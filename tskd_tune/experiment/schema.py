@@ -2,292 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tskd_tune import documents
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.errors import InputError, sentences, shown
+from tskd_tune.experiment.descent import Training
+from tskd_tune.experiment.networks import AUTO, UNTRAINED, Student, Teacher
 from tskd_tune.experiment.presets import Preset, deviations, filling, remaining
 from tskd_tune.experiment.published import with_published
-from tskd_tune.method.extractors import EXTRACTORS
-from tskd_tune.method.memory import Memory
+from tskd_tune.experiment.review import Review, read_taps
 from tskd_tune.method.plan import ReviewPlan
-from tskd_tune.method.sequences import KnowledgeSequence, Target
-from tskd_tune.method.taps import Taps
-from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.networks import NETWORKS
-from tskd_tune.networks.pretrained import is_published
-from tskd_tune.paths import PathOption
-from tskd_tune.registry import Component, Derived, Group, Options
+from tskd_tune.registry import Component, Options
 from tskd_tune.tasks import TASKS
-from tskd_tune.teaching import TEACHER_METHODS, method_needs
-from tskd_tune.training.compute import Compute, DeviceName, Precision
-from tskd_tune.training.optim import Recipe, scaled_milestones
-from tskd_tune.training.reviewing import ExtractorTraining, Strength
-from tskd_tune.training.trainer import Schedule, TestReading, Trainer
-
-MOST_EPOCHS, MOST_THREADS = 100_000, 256
-# What the weights of a teacher may be, beside the path of a checkpoint.
-AUTO, UNTRAINED = "auto", "untrained"
-WEIGHTS = PathOption(lambda weights: weights not in (AUTO, UNTRAINED) and not is_published(weights))
-PLAN, TARGET, TAPS, MEMORY = Group(ReviewPlan), Group(Target), Group(Taps), Group(Memory)
-EXTRACTOR_TRAINING = Group(ExtractorTraining)
-if TYPE_CHECKING:
-
-    class SequenceOptions(Derived):
-        """What the derived model below has, for the type checker."""
-
-        sequence_order: str = "forward"
-
-else:  # the options of the knowledge sequence stand directly under `review`
-    SequenceOptions = Group(KnowledgeSequence).model
-
-
-class Descent(Options):
-    """Stochastic gradient descent with drops of the learning rate."""
-
-    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = Field(240, description="epochs of training")
-    lr: PositiveFloat = Field(0.1, description="the first learning rate")
-    milestones: list[NonNegativeInt] | None = Field(
-        None,
-        description="epochs, from 0, at which the learning rate drops; null: the paper's 150, 180, 210 of 240, scaled",
-    )
-    milestone_convention: Literal["at", "after"] = Field(
-        "at", description="a milestone is the first epoch at the lower rate, or the last at the higher"
-    )
-    gamma: Annotated[float, Field(gt=0, le=1000)] = Field(
-        0.1, description="factor of the learning rate at each milestone"
-    )
-    momentum: NonNegativeFloat = Field(0.9, description="momentum of the gradient descent; 0: none")
-    nesterov: bool = Field(False, description="Nesterov's momentum in place of the plain one")
-    weight_decay: NonNegativeFloat = Field(
-        5e-4, description="share of every weight that is added to its gradient (L2 penalty)"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _scale_milestones(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("milestones") is None:
-            epochs = value.get("epochs", cls.model_fields["epochs"].default)
-            if isinstance(epochs, int) and epochs > 0:
-                return {**value, "milestones": scaled_milestones(epochs)}
-        return value
-
-    @model_validator(mode="after")
-    def _check_nesterov(self) -> Descent:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError(
-                "nesterov: true needs a momentum above 0, got momentum 0; set nesterov: false, or momentum"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_milestones(self) -> Descent:
-        drops = self.milestones or []
-        if drops != sorted(set(drops)):
-            raise ValueError(f"milestones: must rise, got {drops}")
-        if drops and drops[-1] >= self.epochs:
-            raise ValueError(
-                f"milestones: {drops[-1]} is never reached in {self.epochs} epochs (0 to {self.epochs - 1});"
-                " leave milestones out to scale them, or train longer"
-            )
-        return self
-
-    def recipe(self) -> Recipe:
-        """Return the optimizer's recipe."""
-        return Recipe(
-            lr=self.lr,
-            milestones=self.milestones or [],
-            gamma=self.gamma,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-            convention=self.milestone_convention,
-        )
-
-
-class Training(Descent):
-    """How the student is trained, and where."""
-
-    device: DeviceName = Field("auto", description="where the training computes; auto: on the GPU where there is one")
-    precision: Precision = Field(
-        "float32", description="number format of the networks' activations; bfloat16 is faster and changes results"
-    )
-    channels_last: bool = Field(
-        False,
-        description="keep images with their channels last in memory, which is faster on a GPU and rounds differently",
-    )
-    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = Field(
-        None, description="CPU threads; null: in a sweep resources.cpu, otherwise what torch takes"
-    )
-
-    def compute(self) -> Compute:
-        """Choose the device and set the threads."""
-        return Compute.choose(self.device, self.precision, self.channels_last, self.threads)
-
-
-class TeacherTraining(Descent):
-    """How the teacher is trained where its weights are ``auto``: its own recipe, method and seed."""
-
-    method: Annotated[Component, TEACHER_METHODS.slot()] = Field(
-        default_factory=TEACHER_METHODS.default("plain"),
-        description="losses that the teacher has beside its task's while it is trained",
-    )
-    seed: NonNegativeInt = Field(
-        0, description="seed of the teacher's training; all seeds of a sweep share the teacher"
-    )
-
-
-class Teacher(Component):
-    """A network with its weights: trained once and kept (``auto``), read from a checkpoint, or not trained at all."""
-
-    weights: Annotated[str, WEIGHTS] = Field(
-        AUTO,
-        description="auto: the teacher is trained once and kept; the path of a checkpoint; published weights by name"
-        " (torchvision:IMAGENET1K_V1, timm:default); untrained: it begins to learn with its student",
-    )
-    training: TeacherTraining = Field(
-        default_factory=TeacherTraining, description="how the teacher is trained where its weights are auto"
-    )
-    batch_norm: Literal["eval", "train"] = Field(
-        "eval",
-        description="batch norms of a frozen teacher: eval: their running statistics; train: those of the batch, as"
-        " in the authors' code",
-    )
-    replay: Annotated[int, Field(ge=2)] | None = Field(
-        None,
-        description="number of snapshots of the teacher's own training that teach one after the other while the student"
-        " trains; null: the trained teacher teaches all the time",
-    )
-
-
-class Student(Component):
-    """A network to be trained."""
-
-    resolution: PositiveInt | None = Field(
-        None,
-        description="height and width, in pixels, to which images are averaged down for the student only; null: none",
-    )
-
-
-class Extractor(Component):
-    """An extractor of the knowledge sequence, and how it is trained."""
-
-    share: bool = Field(False, description="true: one extractor for all taps; false: one per tap")
-    training: Annotated[Derived, EXTRACTOR_TRAINING] = Field(
-        default_factory=EXTRACTOR_TRAINING.model, description="who optimizes the extractors, and when"
-    )
-
-
-class AutoLambda(Options):
-    """Lambda found at the first review: its gradient becomes this share of that of all other losses together."""
-
-    auto: PositiveFloat = Field(
-        description="norm of the review's gradient as a share of that of all other losses, such as 0.1"
-    )
-
-
-def _read_lambda(value: Any) -> Any:
-    if isinstance(value, dict):
-        return AutoLambda.model_validate(value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (isinstance(value, AutoLambda) or (is_number and value >= 0)):
-        raise ValueError(f"must be a number from 0 up or {{auto: share}}, got {value!r}")
-    return value
-
-
-def _read_taps(value: Any) -> Any:
-    return {"layers": value} if isinstance(value, (str, list)) else value
-
-
-TAPS_READER = BeforeValidator(_read_taps, json_schema_input_type=Annotated[Derived, TAPS] | str | list[str])
-
-
-class Review(SequenceOptions):
-    """The memorize-review mode of TSKD; the defaults are the paper's."""
-
-    k: PositiveInt = Field(3, description="number of snapshots that a review compares with today's student")
-    delta: PositiveInt = Field(5, description="epochs from one snapshot to the next")
-    lambda_: Annotated[NonNegativeFloat | AutoLambda, BeforeValidator(_read_lambda)] = Field(
-        1.0,
-        description="weight of the review loss (equation 9); {auto: 0.1} sets it once, so that the review's gradient"
-        " is 10 % of the gradient of the other losses",
-    )
-    lambda_warmup: NonNegativeInt = Field(
-        0, description="epochs over which lambda rises to its full value by equal steps; 0: none"
-    )
-    plan: Annotated[Derived, PLAN] = Field(
-        default_factory=PLAN.model, description="which epochs memorize and which review"
-    )
-    transform: Annotated[Component, TRANSFORMS.slot()] = Field(
-        default_factory=TRANSFORMS.default("attention"),
-        description="what makes a map of the features of a stage (equation 10)",
-    )
-    extractor: Annotated[Extractor, EXTRACTORS.slot(Extractor)] = Field(
-        default_factory=EXTRACTORS.default("conv_lstm", Extractor),
-        description="what predicts the target from the knowledge sequence (equation 6)",
-    )
-    target: Annotated[Derived, TARGET] = Field(
-        default_factory=TARGET.model, description="what the prediction is compared with (equation 7)"
-    )
-    memory: Annotated[Derived, MEMORY] = Field(
-        default_factory=MEMORY.model, description="how the last k snapshots of the student are kept"
-    )
-    taps: Annotated[Derived, TAPS, TAPS_READER] = Field(
-        default_factory=TAPS.model,
-        description="where student and teacher are compared: a mapping, or its layers alone (stages, or a list)",
-    )
-    reduction: Literal["mean", "sum"] = Field(
-        "mean", description="squared errors: their mean over pixels and batch, or sum over pixels and mean over batch"
-    )
-    tap_reduction: Literal["sum", "mean"] = Field("sum", description="the losses of the taps are added or averaged")
-
-    @model_validator(mode="after")
-    def _check_extractor_training(self) -> Review:
-        settings = self.extractor.training.options()
-        default = EXTRACTOR_TRAINING.model().options()
-        idle = [name for name in ("lr", "weight_decay") if settings[name] != default[name]]
-        if settings["optimizer"] == "shared" and idle:
-            raise ValueError(
-                f"extractor.training.{idle[0]}: does not apply to the shared optimizer; set optimizer: own, or leave it"
-                " out"
-            )
-        return self
-
-    def knowledge_sequence(self) -> KnowledgeSequence:
-        """Return the sequence that the extractors read.
-
-        Raises:
-            InputError: an option does not apply to this kind of sequence.
-        """
-        return KnowledgeSequence(**self.options())
-
-    def strength(self) -> Strength:
-        """Return the weight of the review, given or to be found."""
-        if isinstance(self.lambda_, AutoLambda):
-            return Strength(None, self.lambda_.auto, self.lambda_warmup)
-        return Strength(self.lambda_, None, self.lambda_warmup)
-
-    def review_plan(self, epochs: int) -> ReviewPlan:
-        """Plan the epochs of a training.
-
-        Raises:
-            InputError: no review falls within the training.
-        """
-        return ReviewPlan(epochs, self.k, self.delta, **self.plan.options())
+from tskd_tune.teaching import method_needs
+from tskd_tune.training.trainer import Schedule, TestReading
 
 
 class Evaluation(Options):
@@ -453,18 +185,6 @@ class Experiment(Options):
         plan = self.plan()
         return [] if plan is None else plan.warnings(self.training.milestones or [])
 
-    def build(self) -> Trainer:
-        """Build the trainer, with the teacher from the user's cache, trained first if need be.
-
-        Raises:
-            InputError: data, weights or options do not fit together.
-        """
-        from tskd_tune.experiment.assembly import build
-        from tskd_tune.experiment.teacher import obtain
-        from tskd_tune.training.teachers import TeacherCache
-
-        return build(self, obtain(self, TeacherCache(), progress=lambda record: None))
-
     def teacher_experiment(self) -> Experiment:
         """Return the training that makes this experiment's teacher, but for the losses of its method."""
         assert self.teacher is not None
@@ -506,6 +226,6 @@ def _spell_out(value: dict[str, Any]) -> dict[str, Any]:
             if isinstance(review.get(key), str):
                 review[key] = {"name": review[key]}
         if "taps" in review:
-            review["taps"] = _read_taps(review["taps"])
+            review["taps"] = read_taps(review["taps"])
         spelled["review"] = review
     return spelled

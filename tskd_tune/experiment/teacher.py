@@ -12,8 +12,9 @@ import torch
 from filelock import FileLock
 
 from tskd_tune.errors import InputError, RunError
-from tskd_tune.experiment.assembly import TeacherFile, build_teacher, task_of, teacher_network, trajectory
-from tskd_tune.experiment.schema import AUTO, UNTRAINED, Experiment, Student
+from tskd_tune.experiment.assembly import build_teacher, task_of, teacher_network, trajectory
+from tskd_tune.experiment.networks import AUTO, UNTRAINED, Student
+from tskd_tune.experiment.schema import Experiment
 from tskd_tune.method.memory import Frozen
 from tskd_tune.networks.pretrained import identity, is_published, load_published
 from tskd_tune.networks.weights import load_into, read_state, write_state
@@ -22,7 +23,7 @@ from tskd_tune.tasks.words import shown
 from tskd_tune.teaching import Need, method_needs
 from tskd_tune.training import checkpoint
 from tskd_tune.training.replay import snapshot_epochs
-from tskd_tune.training.teachers import Check, Progress, TeacherCache, digest, parameter_count
+from tskd_tune.training.teachers import Check, Progress, TeacherCache, TeacherFile, digest, parameter_count
 
 # Options of a student that its network does not have, and a teacher therefore neither.
 OF_STUDENTS = frozenset(Student.model_fields) - {"name"}

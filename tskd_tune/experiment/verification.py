@@ -13,7 +13,8 @@ from tskd_tune.distillers.base import Need
 from tskd_tune.errors import InputError, TskdTuneError, reason
 from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
 from tskd_tune.experiment.footprint import batch_of, refuse_absurd
-from tskd_tune.experiment.schema import AUTO, Experiment
+from tskd_tune.experiment.networks import AUTO
+from tskd_tune.experiment.schema import Experiment
 from tskd_tune.networks.base import Network
 from tskd_tune.tasks.base import Task, TaskFacts
 from tskd_tune.teaching import method_needs

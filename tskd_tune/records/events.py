@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.outside import short_name
 from tskd_tune.records.results import Row
+from tskd_tune.training.teachers import TeacherFile
 
 What = Literal[
     "teacher", "waiting", "ready", "broken", "epoch", "finished", "failed", "note", "look", "data", "machines"

@@ -11,7 +11,7 @@ import torch
 
 from tskd_tune.errors import DivergedError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import TeacherFile, build
+from tskd_tune.experiment.assembly import build
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.networks.weights import write_state
 from tskd_tune.records.results import (
@@ -28,6 +28,7 @@ from tskd_tune.records.results import (
 from tskd_tune.records.tracking import Tracker
 from tskd_tune.tasks.base import TaskFacts
 from tskd_tune.training.reviewing import SILENT_SHARE
+from tskd_tune.training.teachers import TeacherFile
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ import ray
 from tskd_tune import documents
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import TeacherFile
-from tskd_tune.experiment.schema import AUTO, UNTRAINED
+from tskd_tune.experiment.networks import AUTO, UNTRAINED
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
 from tskd_tune.files import write_whole
 from tskd_tune.outside import short_name
 from tskd_tune.records.events import Listener, broken_teacher_event, teacher_event, teaching_event
 from tskd_tune.sweep.recorder import reason_of_loss
-from tskd_tune.training.teachers import TeacherCache
+from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
 Content = tuple[TeacherFile, bytes]
 # More threads than this help a small network little.

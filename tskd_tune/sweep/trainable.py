@@ -23,7 +23,6 @@ from ray import tune
 
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import TeacherFile
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.files import write_whole
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
@@ -31,7 +30,7 @@ from tskd_tune.records.results import Row
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.records.tracking import Connection, Place, WandbTracker
 from tskd_tune.training import checkpoint
-from tskd_tune.training.teachers import TeacherCache
+from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
 # What a diverged trial reports to the searcher and the scheduler in place of a metric: worse than any other.
 WORST = {"max": -1e9, "min": 1e9}

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,26 @@ SAVE_SECONDS = 30.0
 # None: another process trains the teacher, and this one waits.
 Progress = Callable[[Record | None], None]
 Check = Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class TeacherFile:
+    """A teacher that was trained or verified, and what its run's row says of it.
+
+    Attributes:
+        source: ``auto``, ``untrained``, or the path or the name of published weights that was given.
+        path: its file; None for an untrained teacher, which has none.
+        key: the digest of the recipe or of the file; None without one.
+        test_top1: its accuracy on the test part, in percent, before the student is trained; None where the task has no
+            top-1, or the teacher was never trained.
+    """
+
+    name: str
+    source: str
+    path: Path | None
+    key: str | None
+    parameters: int
+    test_top1: float | None
 
 
 def cache_folder() -> Path:

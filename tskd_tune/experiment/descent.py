@@ -1,0 +1,109 @@
+"""How networks are trained: the options under ``training`` and ``teacher.training``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
+
+from tskd_tune.registry import Component, Options
+from tskd_tune.teaching import TEACHER_METHODS
+from tskd_tune.training.compute import Compute, DeviceName, Precision
+from tskd_tune.training.optim import Recipe, scaled_milestones
+
+MOST_EPOCHS, MOST_THREADS = 100_000, 256
+
+
+class Descent(Options):
+    """Stochastic gradient descent with drops of the learning rate."""
+
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = Field(240, description="epochs of training")
+    lr: PositiveFloat = Field(0.1, description="the first learning rate")
+    milestones: list[NonNegativeInt] | None = Field(
+        None,
+        description="epochs, from 0, at which the learning rate drops; null: the paper's 150, 180, 210 of 240, scaled",
+    )
+    milestone_convention: Literal["at", "after"] = Field(
+        "at", description="a milestone is the first epoch at the lower rate, or the last at the higher"
+    )
+    gamma: Annotated[float, Field(gt=0, le=1000)] = Field(
+        0.1, description="factor of the learning rate at each milestone"
+    )
+    momentum: NonNegativeFloat = Field(0.9, description="momentum of the gradient descent; 0: none")
+    nesterov: bool = Field(False, description="Nesterov's momentum in place of the plain one")
+    weight_decay: NonNegativeFloat = Field(
+        5e-4, description="share of every weight that is added to its gradient (L2 penalty)"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scale_milestones(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("milestones") is None:
+            epochs = value.get("epochs", cls.model_fields["epochs"].default)
+            if isinstance(epochs, int) and epochs > 0:
+                return {**value, "milestones": scaled_milestones(epochs)}
+        return value
+
+    @model_validator(mode="after")
+    def _check_nesterov(self) -> Descent:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError(
+                "nesterov: true needs a momentum above 0, got momentum 0; set nesterov: false, or momentum"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_milestones(self) -> Descent:
+        drops = self.milestones or []
+        if drops != sorted(set(drops)):
+            raise ValueError(f"milestones: must rise, got {drops}")
+        if drops and drops[-1] >= self.epochs:
+            raise ValueError(
+                f"milestones: {drops[-1]} is never reached in {self.epochs} epochs (0 to {self.epochs - 1});"
+                " leave milestones out to scale them, or train longer"
+            )
+        return self
+
+    def recipe(self) -> Recipe:
+        """Return the optimizer's recipe."""
+        return Recipe(
+            lr=self.lr,
+            milestones=self.milestones or [],
+            gamma=self.gamma,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+            convention=self.milestone_convention,
+        )
+
+
+class Training(Descent):
+    """How the student is trained, and where."""
+
+    device: DeviceName = Field("auto", description="where the training computes; auto: on the GPU where there is one")
+    precision: Precision = Field(
+        "float32", description="number format of the networks' activations; bfloat16 is faster and changes results"
+    )
+    channels_last: bool = Field(
+        False,
+        description="keep images with their channels last in memory, which is faster on a GPU and rounds differently",
+    )
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = Field(
+        None, description="CPU threads; null: in a sweep resources.cpu, otherwise what torch takes"
+    )
+
+    def compute(self) -> Compute:
+        """Choose the device and set the threads."""
+        return Compute.choose(self.device, self.precision, self.channels_last, self.threads)
+
+
+class TeacherTraining(Descent):
+    """How the teacher is trained where its weights are ``auto``: its own recipe, method and seed."""
+
+    method: Annotated[Component, TEACHER_METHODS.slot()] = Field(
+        default_factory=TEACHER_METHODS.default("plain"),
+        description="losses that the teacher has beside its task's while it is trained",
+    )
+    seed: NonNegativeInt = Field(
+        0, description="seed of the teacher's training; all seeds of a sweep share the teacher"
+    )

@@ -1,0 +1,48 @@
+"""The options of the two networks: ``teacher`` and ``student``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from tskd_tune.experiment.descent import TeacherTraining
+from tskd_tune.networks.pretrained import is_published
+from tskd_tune.paths import PathOption
+from tskd_tune.registry import Component
+
+# What the weights of a teacher may be, beside the path of a checkpoint.
+AUTO, UNTRAINED = "auto", "untrained"
+WEIGHTS = PathOption(lambda weights: weights not in (AUTO, UNTRAINED) and not is_published(weights))
+
+
+class Teacher(Component):
+    """A network with its weights: trained once and kept (``auto``), read from a checkpoint, or not trained at all."""
+
+    weights: Annotated[str, WEIGHTS] = Field(
+        AUTO,
+        description="auto: the teacher is trained once and kept; the path of a checkpoint; published weights by name"
+        " (torchvision:IMAGENET1K_V1, timm:default); untrained: it begins to learn with its student",
+    )
+    training: TeacherTraining = Field(
+        default_factory=TeacherTraining, description="how the teacher is trained where its weights are auto"
+    )
+    batch_norm: Literal["eval", "train"] = Field(
+        "eval",
+        description="batch norms of a frozen teacher: eval: their running statistics; train: those of the batch, as"
+        " in the authors' code",
+    )
+    replay: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="number of snapshots of the teacher's own training that teach one after the other while the student"
+        " trains; null: the trained teacher teaches all the time",
+    )
+
+
+class Student(Component):
+    """A network to be trained."""
+
+    resolution: PositiveInt | None = Field(
+        None,
+        description="height and width, in pixels, to which images are averaged down for the student only; null: none",
+    )

@@ -1,0 +1,18 @@
+"""An experiment made ready to train: its teacher obtained, its data loaded, its parts composed."""
+
+from __future__ import annotations
+
+from tskd_tune.experiment.assembly import build
+from tskd_tune.experiment.schema import Experiment
+from tskd_tune.experiment.teacher import obtain
+from tskd_tune.training.teachers import TeacherCache
+from tskd_tune.training.trainer import Trainer
+
+
+def build_trainer(experiment: Experiment) -> Trainer:
+    """Build the trainer of an experiment; its teacher is read from the user's cache, or trained first.
+
+    Raises:
+        InputError: data, weights or options do not fit together.
+    """
+    return build(experiment, obtain(experiment, TeacherCache(), progress=lambda record: None))
