@@ -14,6 +14,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import teacher_key
 from tskd_tune.outside import code_digest, load, short_name, whole_name
 from tskd_tune.paths import Written
+from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.schema import Sweep
 
 LOSSES = """
@@ -159,7 +160,7 @@ def test_a_sweep_keeps_whole_names_and_the_labels_that_were_written(
     monkeypatch.chdir(tmp_path)
     sweep = Sweep.load("a/sweep.yaml")
     assert [point.label for point in sweep.space().grid()] == ["distiller=none", "distiller=own_losses:Hint"]
-    assert sweep.check() == []
+    assert check(sweep) == []
     again = Sweep.read(sweep.plain())
     (_, hint) = again.space().grid()
     assert again.experiment_at(hint).distiller.name == f"{folder}/own_losses:Hint"

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tskd_tune.cli import app
+from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.schema import Sweep
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -39,7 +40,7 @@ def test_its_sweep_has_six_arms(folder: Path):
 
 def test_its_components_are_found_beside_their_yaml(folder: Path):
     sweep = Sweep.load("mine/my_parts.yaml")
-    assert sweep.check() == []
+    assert check(sweep) == []
     assert [point.label for point in sweep.space().grid()] == ["distiller=none", "distiller=my_parts:Hint"]
     shown = CliRunner().invoke(app, ["list", "distillers", "mine/my_parts:Hint"])
     assert "weight: weight of the gaps (number from 0; default: 1)" in shown.output

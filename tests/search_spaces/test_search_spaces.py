@@ -7,6 +7,7 @@ import pytest
 from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
+from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.space import Point
 
@@ -214,7 +215,7 @@ def test_an_image_folder_is_asked_for_and_reviewed_three_times_in_ten_epochs():
     assert counts == {"baseline": 0, "kd": 0, "at_review": 3, "tskd_increment": 3, "tskd_feature_map": 3}
     assert load("image_folder").seeds == [1, 2, 3]
     bare = Sweep.load(FOLDER / "image_folder.yaml")
-    assert any("task.root: is required but missing" in problem for problem in bare.check())
+    assert any("task.root: is required but missing" in problem for problem in check(bare))
     for experiment in arms("image_folder").values():
         assert experiment.teacher is not None
         assert experiment.teacher.training.epochs == 30 > experiment.training.epochs == 10

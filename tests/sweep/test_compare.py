@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tskd_tune.errors import InputError
+from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.schema import Compare, Sweep
 
 SWEEP = {
@@ -30,14 +31,14 @@ def test_a_sweep_without_it_has_the_defaults_and_keeps_them():
 def test_an_arm_with_a_seed_of_its_own_is_refused_as_it_would_not_be_trained_with_it():
     arms = {"a": {"seed": 5}, "a again": {"seed": 11}}
     sweep = Sweep.read({**SWEEP, "experiment": {**SWEEP["experiment"], "choice": arms}})
-    assert "seed: an arm cannot have a seed of its own" in "\n".join(sweep.check())
+    assert "seed: an arm cannot have a seed of its own" in "\n".join(check(sweep))
 
 
 @pytest.mark.parametrize(
     "compare", [{"baseline": "ce"}, {"pairs": [["kd", "ce"]], "margin": 0.1}, {"looks": [5, 6]}, {}]
 )
 def test_what_can_be_compared_is_no_problem(compare):
-    assert Sweep.read(SWEEP | {"compare": compare}).check() == []
+    assert check(Sweep.read(SWEEP | {"compare": compare})) == []
 
 
 @pytest.mark.parametrize(
@@ -60,11 +61,11 @@ def test_what_cannot_be_meant_is_refused_when_read(compare, sentence):
 
 
 def test_an_arm_that_is_not_there_is_refused_before_training():
-    (problem,) = Sweep.read(SWEEP | {"compare": {"baseline": "kl"}}).check()
+    (problem,) = check(Sweep.read(SWEEP | {"compare": {"baseline": "kl"}}))
     assert problem.startswith("compare: no arm is called 'kl'; did you mean") or "known: ce, kd" in problem
 
 
 def test_a_search_compares_nothing():
     search = {"search": {"name": "random", "trials": 2}, "compare": {"looks": [5]}}
-    (problem,) = Sweep.read(SWEEP | search).check()
+    (problem,) = check(Sweep.read(SWEEP | search))
     assert "are ranked, not compared" in problem

@@ -11,6 +11,7 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.results import Cost, Row, RunFolder
+from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.confirmation import _merged, confirmation
 
 SEEDS = [1, 2]
@@ -59,7 +60,7 @@ def search(document: dict[str, Any], tmp_path: Path) -> RunFolder:
 
 def arms(folder: RunFolder, **options: Any) -> dict[str, Experiment]:
     sweep = confirmation(folder, [101, 102], **options)
-    assert sweep.check() == []
+    assert check(sweep) == []
     return {point.label: sweep.experiment_at(point) for point in sweep.space().grid()}
 
 

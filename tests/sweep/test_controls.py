@@ -8,6 +8,7 @@ import pytest
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError
+from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.controls import CONTROLS, Name
 from tskd_tune.sweep.schema import Sweep
 
@@ -71,7 +72,7 @@ def test_matched_budgets_review_as_often(tiny_document: dict[str, Any]) -> None:
 def test_controls_of_a_named_arm(tiny_document: dict[str, Any]) -> None:
     given = sweep(tiny_document, controls={"of": "tskd", "arms": ["zeros"]})
     assert labels(given) == ["plain", "tskd", "control_zeros"]
-    assert given.check() == []
+    assert check(given) == []
     with pytest.raises(InputError, match=r"controls.of: there is no arm 'tsk'; did you mean 'tskd'\?"):
         sweep(tiny_document, controls={"of": "tsk"})
     with pytest.raises(InputError, match="controls.of: the arm 'plain' has no review to control"):
@@ -115,7 +116,7 @@ def test_a_matched_budget_that_is_an_arm_already_is_compared_by_that_arms_name(t
     choice = {**given.experiment["choice"], "four": {"review": {"k": 4}}}
     resolved = Sweep.read({**given.plain(), "experiment": {**given.experiment, "choice": choice}}).resolved()
     assert resolved.compare.controls["control_matched_budget_k2_delta4"] == "four"
-    assert resolved.check() == []
+    assert check(resolved) == []
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_arms_are_whole_experiments_of_a_grid(tiny_document: dict[str, Any]) -> 
     assert labels(found)[-1] == "mine" and found.space().size() == 3
     assert [point.label for point in found.space().corners()] == labels(found)
     wrong = sweep(tiny_document, arms={"mine": {**arm, "student": {"name": "resnet9"}}})
-    assert wrong.check()[0].startswith("point 'mine': ")
+    assert check(wrong)[0].startswith("point 'mine': ")
     with pytest.raises(InputError, match="arms.mine: 'review.k' is a choice"):
         sweep(tiny_document, arms={"mine": {**arm, "review": {"k": {"choice": [1, 2]}}}})
     with pytest.raises(InputError, match="arms.tskd: an arm of the space goes by this name"):

@@ -11,6 +11,7 @@ from filelock import FileLock
 from tskd_tune.errors import InputError
 from tskd_tune.records.results import RunFolder
 from tskd_tune.sweep import interim
+from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.interim import stages
 from tskd_tune.sweep.schema import Sweep
@@ -112,12 +113,12 @@ def test_seeds_are_trained_look_by_look(tiny_document: dict[str, Any]) -> None:
 
 def test_looks_that_cannot_be_taken_are_found_by_check(tiny_document: dict[str, Any]) -> None:
     looking = sweep(tiny_document, seeds=list(range(6)), compare={"looks": [5]})
-    assert looking.check() == [
+    assert check(looking) == [
         "compare.looks: the sweep ends with its last look, at 5 seeds, but 6 are declared; add a look or drop seeds"
     ]
     judged = sweep(tiny_document, seeds=list(range(5)), compare={"looks": [5]}, scheduler={"name": "asha"})
-    assert judged.check()[0].startswith("compare.looks: the scheduler 'asha' judges all seeds of a trial at once")
-    assert sweep(tiny_document, seeds=list(range(6)), compare={"looks": [5, 6]}).check() == []
+    assert check(judged)[0].startswith("compare.looks: the scheduler 'asha' judges all seeds of a trial at once")
+    assert check(sweep(tiny_document, seeds=list(range(6)), compare={"looks": [5, 6]})) == []
 
 
 def test_a_look_is_judged_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

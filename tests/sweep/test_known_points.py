@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 
 from tskd_tune.errors import InputError
 from tskd_tune.parsing import parse
+from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.search import SEARCHERS
 from tskd_tune.sweep.space import Point, SearchSpace
@@ -250,5 +251,5 @@ SWEEP = {
     ],
 )
 def test_check_refuses_more_trials_than_experiments(name: str, trials: int, problem: str | None):
-    problems = Sweep.read({**SWEEP, "search": {"name": name, "trials": trials}}).check()
+    problems = check(Sweep.read({**SWEEP, "search": {"name": name, "trials": trials}}))
     assert [found[: len(problem or "")] for found in problems] == ([] if problem is None else [problem])

@@ -9,6 +9,7 @@ import pytest
 
 from tskd_tune.errors import InputError
 from tskd_tune.sweep import machine
+from tskd_tune.sweep.run import run
 from tskd_tune.sweep.schema import Sweep
 
 
@@ -54,4 +55,4 @@ def test_population_based_training_is_refused_with_the_reason(tiny_document: dic
 
 def test_python_refuses_an_address_as_storage(tiny_document: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"storage: s3://bucket/x is an address"):
-        sweep(tiny_document).run("first", storage="s3://bucket/x")
+        run(sweep(tiny_document), "first", storage="s3://bucket/x")

@@ -13,6 +13,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.records.events import Event
 from tskd_tune.records.results import RunFolder
 from tskd_tune.reports import tables
+from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.objectives import value_of
 from tskd_tune.sweep.run import start
 from tskd_tune.sweep.schema import Sweep
@@ -76,16 +77,16 @@ def test_what_cannot_be_searched_for_is_refused(
 
 
 def test_a_scheduler_judges_one_metric(tiny_document: dict[str, Any]) -> None:
-    assert sweep(tiny_document, objectives=TWO, sampler="nsga2").check() == []
-    (problem,) = sweep(tiny_document, "asha", objectives=TWO).check()
+    assert check(sweep(tiny_document, objectives=TWO, sampler="nsga2")) == []
+    (problem,) = check(sweep(tiny_document, "asha", objectives=TWO))
     assert problem.startswith("scheduler: 'asha' judges one metric, but search.objectives has 2 (val_top1, seconds)")
-    assert sweep(tiny_document, "asha").check() == []
+    assert check(sweep(tiny_document, "asha")) == []
 
 
 def test_a_check_finds_what_the_searcher_would_refuse(tiny_document: dict[str, Any]) -> None:
-    (problem,) = sweep(tiny_document, sampler="nsga2", startup_trials=2).check()
+    (problem,) = check(sweep(tiny_document, sampler="nsga2", startup_trials=2))
     assert "search.startup_trials" in problem
-    (problem,) = sweep(tiny_document, start=[{"review.lamda": 1.0}]).check()
+    (problem,) = check(sweep(tiny_document, start=[{"review.lamda": 1.0}]))
     assert "nothing is searched by the name 'review.lamda'; did you mean 'review.lambda'" in problem
 
 

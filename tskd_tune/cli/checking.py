@@ -19,6 +19,7 @@ from tskd_tune.records.tracking import Place
 from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.reports.tables import duration
 from tskd_tune.sweep import estimate
+from tskd_tune.sweep.checking import refuse as refuse_mistakes
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.estimate import Estimate
 from tskd_tune.sweep.machine import refuse_here
@@ -85,9 +86,7 @@ def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Findings
         about = summaries(arms.values()), verify_data(arms.values()) if data else None
         return Findings("experiment", 1, [experiment.seed], arms, estimate.of_experiment(experiment), [], *about)
     sweep = Sweep.load(file, settings)
-    problems = sweep.check()
-    if problems:
-        raise InputError("\n".join(problems))
+    refuse_mistakes(sweep)
     refuse(Place(**sweep.wandb.plain()))
     refuse_here(sweep)
     points, count = estimate.candidates(sweep)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tskd_tune.errors import InputError
+from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.schema import Sweep
 
@@ -64,7 +65,7 @@ def _further(sweep: Sweep, other: Sweep) -> dict[str, dict[str, Any]]:
     """Return the points of another sweep that are new, as whole experiments by their labels."""
     if other.search.name != "grid":
         raise InputError(f"--points: a grid's points can be added, but the search there is '{other.search.name}'")
-    if problems := other.check():
+    if problems := check(other):
         raise InputError("\n".join(f"--points: {problem}" for problem in problems))
     trained = {identity(sweep.experiment_at(point).plain()): point.label for point in sweep.space().grid()}
     found: dict[str, dict[str, Any]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence, Set
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -16,15 +17,17 @@ from ray.tune.error import TuneError
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import verify_data
+from tskd_tune.paths import whole_path
 from tskd_tune.records.breakage import reason_of
 from tskd_tune.records.events import Event, Listener, data_event
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.results import STORAGE, RunFolder
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Connection, Place, run_key
-from tskd_tune.records.wandb_rules import refuse
+from tskd_tune.records.wandb_rules import refuse as refuse_names
 from tskd_tune.reports.importance import JOURNAL
 from tskd_tune.reports.page import write_report
+from tskd_tune.sweep.checking import refuse
 from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.interim import look_event, stages, take
 from tskd_tune.sweep.known import known_trials, numbers
@@ -42,6 +45,31 @@ from tskd_tune.sweep.trainable import Shipped, SweepTrial, TrialConfig
 
 # The name of Ray Tune's experiment, and so of the folder of the trials in a run's folder.
 TRIALS = "trials"
+
+
+def run(
+    sweep: Sweep,
+    name: str | None = None,
+    *,
+    storage: str | Path = STORAGE,
+    listener: Listener = lambda event: None,
+    track: bool = True,
+) -> RunFolder:
+    """Check and run a sweep under a name, by default the current time; `start` has the errors.
+
+    Args:
+        sweep: what to run.
+        name: the name of the run's folder; None for ``sweep-<time>``.
+        storage: the folder that runs are kept in.
+        listener: is called with every event.
+        track: whether trials keep W&B runs.
+    """
+    try:
+        where = whole_path(storage)
+    except ValueError as error:
+        raise InputError(f"storage: {error}") from error
+    name = name or f"sweep-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    return start(sweep, name, where, listener, track=track, origin=sweep.origin)
 
 
 def start(
@@ -71,10 +99,8 @@ def start(
         KeyboardInterrupt: the sweep was interrupted, and can be resumed.
     """
     named_cluster()  # at once where nothing answers there
-    problems = sweep.check()
-    if problems:
-        raise InputError("\n".join(problems))
-    refuse(_place(sweep), track=track)
+    refuse(sweep)
+    refuse_names(_place(sweep), track=track)
     sweep = sweep.resolved()
     _read_data(sweep, listener)
     facts: Any = {"expected": _expected(sweep), "confirms": confirms, "origin": origin}
@@ -104,7 +130,7 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
     folder = _sweep_folder(folder)
     with folder.alone():
         sweep = Sweep.read(folder.document())
-        refuse(_place(sweep), track=track)
+        refuse_names(_place(sweep), track=track)
         _read_data(sweep, listener)
         return _run(sweep, folder, listener, track=track)
 
@@ -125,10 +151,8 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
     folder = _sweep_folder(folder)
     with folder.alone():
         sweep = extended(Sweep.read(folder.document()), addition)
-        problems = sweep.check()
-        if problems:
-            raise InputError("\n".join(problems))
-        refuse(_place(sweep), track=track)
+        refuse(sweep)
+        refuse_names(_place(sweep), track=track)
         _read_data(sweep, listener)
         # A crash between the two leaves a run that is not whole, which `resume` puts in order.
         folder.expect(_expected(sweep))

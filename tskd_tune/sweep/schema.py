@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -23,28 +22,18 @@ from pydantic import (
 )
 
 from tskd_tune import documents
-from tskd_tune.errors import InputError, did_you_mean, sentences
+from tskd_tune.errors import InputError, sentences
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.locations import located
-from tskd_tune.experiment.teacher import check_weights
-from tskd_tune.experiment.verification import parts_of, verify
-from tskd_tune.paths import whole_path
 from tskd_tune.places import Places
 from tskd_tune.records.origin import Origin
 from tskd_tune.registry import Component, Options
 from tskd_tune.sweep.controls import ControlsOption, Derived, derive
-from tskd_tune.sweep.distinct import too_few
 from tskd_tune.sweep.objectives import Search
 from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
 from tskd_tune.sweep.seeds import Seeds
 from tskd_tune.sweep.space import Point, SearchSpace
 
-if TYPE_CHECKING:
-    from tskd_tune.records.events import Listener
-    from tskd_tune.records.results import RunFolder
-
-STORAGE = Path("runs")
 # Ray's schedulers that exploit and explore: population-based training under its names.
 POPULATIONS = re.compile(r"^(pbt|pb2|pbt_replay|population.?based.*)$|PopulationBased|\bPB2\b", re.IGNORECASE)
 
@@ -241,23 +230,10 @@ class Sweep(Options):
         sweep.space()
         return sweep
 
-    def run(
-        self,
-        name: str | None = None,
-        *,
-        storage: str | Path = STORAGE,
-        listener: Listener = lambda event: None,
-        track: bool = True,
-    ) -> RunFolder:
-        """Check and run the sweep, by default under the name of the moment; see `tskd_tune.sweep.run.start`."""
-        from tskd_tune.sweep.run import start
-
-        name = name or f"sweep-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-        try:
-            where = whole_path(storage)
-        except ValueError as error:
-            raise InputError(f"storage: {error}") from error
-        return start(self, name, where, listener, track=track, origin=self.origin)
+    @property
+    def places(self) -> Places:
+        """Where each value of the YAML stands; empty for a sweep that was given as plain data."""
+        return self._places
 
     @property
     def origin(self) -> Origin:
@@ -315,100 +291,6 @@ class Sweep(Options):
         if training is None or (isinstance(training, Mapping) and training.get("threads") is None):
             document["training"] = {**(training or {}), "threads": self.resources.cpu}
         return Experiment.read(document)
-
-    def check(self) -> list[str]:
-        """Try every branch and the corners of every range, without training; return what is wrong, line by line."""
-        with self._places.named():
-            space = self.space()
-            space.refuse("grid" if self.search.name == "grid" else "search")
-        known: dict[str, InputError | None] = {}
-        problems = space.check(lambda document: self._try(Point({}, document, ""), known), self._places)
-        return problems or [
-            self._places.name(problem) for problem in self._check_compare(space) or self._check_search(space)
-        ]
-
-    def _try(self, point: Point, known: dict[str, InputError | None]) -> None:
-        """Refuse a point; what differs only by rates and factors from one that was tried is not built again."""
-        if "seed" in point.experiment:
-            raise InputError(
-                "seed: an arm cannot have a seed of its own, as arms are compared seed by seed; list all under seeds"
-            )
-        experiment = self.experiment_at(point)
-        parts = parts_of(experiment)
-        if parts not in known:
-            known[parts] = self._misfit(experiment)
-        if (misfit := known[parts]) is not None:
-            raise misfit
-
-    def _misfit(self, experiment: Experiment) -> InputError | None:
-        """Return what is wrong with the parts of an experiment."""
-        try:
-            self._try_parts(experiment)
-        except InputError as error:
-            return error
-        return None
-
-    def _try_parts(self, experiment: Experiment) -> None:
-        verify(experiment)
-        check_weights(experiment)
-        if self.is_judged and task_of(experiment).facts().samples[1] == 0:
-            raise InputError(
-                "task.validation: is 0, but a searcher or a scheduler judges by the validation part;"
-                " set task.validation to a number of training images"
-            )
-
-    def _check_compare(self, space: SearchSpace) -> list[str]:
-        """Refuse what cannot be compared: the trials of a search, and labels that no point has, or several."""
-        names = [name for pair in self.compare.pairs or [] for name in pair]
-        names += [] if self.compare.baseline is None else [self.compare.baseline]
-        names += [name for pair in self.compare.controls.items() for name in pair]
-        if self.search.name != "grid":
-            found = "compare: the trials of a search are ranked, not compared; remove it, or use search: {name: grid}"
-            return [found] if names or self.compare.looks else []
-        if self.compare.looks and (problem := self._looks_problem(self.compare.looks[-1])):
-            return [problem]
-        labels = [point.label for point in space.grid()] if names else []
-        problems = [
-            f"compare: no arm is called '{name}'{did_you_mean(name, labels)}"
-            for name in dict.fromkeys(names)
-            if name not in labels
-        ]
-        shared = [name for name in dict.fromkeys(names) if labels.count(name) > 1]
-        return problems + [
-            f"compare: several arms are called '{name}'; give them labels of their own" for name in shared
-        ]
-
-    def _looks_problem(self, last: int) -> str | None:
-        """Say why seeds cannot be trained look by look, if they cannot."""
-        if self.is_judged:
-            return (
-                f"compare.looks: the scheduler '{self.scheduler.name}' judges all seeds of a trial at once; use"
-                " fifo, or leave the looks out"
-            )
-        declared = len(self.all_seeds())
-        if last == declared:
-            return None
-        return (
-            f"compare.looks: the sweep ends with its last look, at {last} seeds, but {declared} are declared; add a"
-            " look or drop seeds"
-        )
-
-    def _check_search(self, space: SearchSpace) -> list[str]:
-        """Let searcher and scheduler refuse what they cannot do, as judging before the latest first review."""
-        if not self.is_judged:
-            return []
-        problems = [] if self.search.name == "grid" else self._too_few(space)
-        for make in (self.scheduler_for,) if problems else (self.searcher_for, self.scheduler_for):
-            try:
-                make(space)
-            except InputError as error:
-                problems.append(str(error))
-        return problems
-
-    def _too_few(self, space: SearchSpace) -> list[str]:
-        trials = self.search.options()["trials"]
-        few = too_few(space, trials, lambda point: self.experiment_at(point).plain())
-        return [few] if few else []
 
     def searcher_for(
         self, space: SearchSpace, describe: Callable[[Point], dict[str, Any]] | None = None, journal: Path | None = None

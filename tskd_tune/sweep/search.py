@@ -19,8 +19,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from tskd_tune.errors import InputError
 from tskd_tune.registry import Registry
 from tskd_tune.sweep.controls import identity
+from tskd_tune.sweep.draws import uniformly
 from tskd_tune.sweep.objectives import Goals
-from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
+from tskd_tune.sweep.space import Point, SearchSpace
 from tskd_tune.sweep.starting_points import Start, starting_points
 
 Sampler = Literal["tpe", "gp", "nsga2", "qmc", "random"]
@@ -228,23 +229,6 @@ def _listed(configs: list[dict[str, Any]], goals: Goals) -> tuple[Any, int]:
     from tskd_tune.sweep.searchers import ListedPoints
 
     return ListedPoints(configs, goals), len(configs)
-
-
-def uniformly(source: randomness.Random) -> Pick:
-    """Return what draws each domain evenly, a `loguniform` in its logarithm."""
-
-    def pick(hole: Hole) -> Any:
-        if not hole.is_range:
-            return source.choice(hole.labels)
-        if hole.kind == "int":
-            return source.randrange(int(hole.low), int(hole.high) + 1, hole.step)
-        if hole.kind == "uniform":
-            return source.uniform(hole.low, hole.high)
-        # Rounding in the exponential may step over an end.
-        drawn = math.exp(source.uniform(math.log(hole.low), math.log(hole.high)))
-        return min(max(drawn, hole.low), hole.high)
-
-    return pick
 
 
 def _refuse_too_many(space: SearchSpace, trials: int) -> None:

@@ -24,11 +24,11 @@ from tskd_tune.reports.importance import STUDY
 from tskd_tune.reports.pareto import COSTS
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.divergence import DIVERGED, LearningStorage, kept
+from tskd_tune.sweep.draws import uniformly
 from tskd_tune.sweep.known import Known
 from tskd_tune.sweep.mirror import Mirror
 from tskd_tune.sweep.objectives import Goals, value_of
 from tskd_tune.sweep.saved import Config, SavedSearcher
-from tskd_tune.sweep.search import uniformly
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
 from tskd_tune.sweep.starting_points import point_of
 
