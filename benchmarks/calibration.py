@@ -22,7 +22,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.results import Row
 from tskd_tune.records.session import Identity, Session
-from tskd_tune.reports.comparison import Trained, compare
+from tskd_tune.reports.findings.comparison import Trained, compare
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
 A, AGAIN = "a", "a again"

@@ -25,6 +25,8 @@ FLOORS = [
     ["__main__"],
 ]
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor}
+# The rooms of the reports, each of which imports only those before it.
+REPORTS = ["judge", "findings", "forms", "page"]
 
 
 def room_of(path: Path) -> str:
@@ -120,6 +122,31 @@ def test_a_circle_is_seen(line: str):
     known = {"room", "room.high", "room.low"}
     graph = {"room.low": {"room.high"}, "room.high": set(imported_modules(line, known))}
     assert set(circle(graph)) == {"room.low", "room.high"}
+
+
+def climbs_in_reports(room: str, source: str) -> list[str]:
+    """Return the rooms above this one that a file of the reports imports, by every form of import."""
+    above = REPORTS[REPORTS.index(room) + 1 :]
+    return [other for other in above if f"tskd_tune.reports.{other}" in source or f"reports import {other}" in source]
+
+
+IN_REPORTS = [path for room in REPORTS for path in sorted((PACKAGE / "reports" / room).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", IN_REPORTS, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_go_down_within_the_reports(path: Path):
+    assert climbs_in_reports(path.relative_to(PACKAGE).parts[1], path.read_text()) == []
+
+
+def test_every_file_of_the_reports_is_in_a_room():
+    assert {path.name for path in (PACKAGE / "reports").glob("*.py")} == {"__init__.py"}
+    assert {path.name for path in (PACKAGE / "reports").iterdir() if path.is_dir()} - {"__pycache__"} == set(REPORTS)
+
+
+@pytest.mark.parametrize("line", ["from tskd_tune.reports.page import charts", "from tskd_tune.reports import forms"])
+def test_a_climb_within_the_reports_is_seen(line: str):
+    assert climbs_in_reports("judge", line)
+    assert not climbs_in_reports("page", line)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from tskd_tune.records.session import Identity, Session
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Place, WandbTracker
 from tskd_tune.records.wandb_rules import refuse
-from tskd_tune.reports.page import write_report
+from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep.space import SearchSpace
 from tskd_tune.training import checkpoint
 from tskd_tune.training.teachers import TeacherCache, TeacherFile

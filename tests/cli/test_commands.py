@@ -404,7 +404,7 @@ def test_a_report_that_cannot_be_written_is_a_sentence(
     def refuse(*given: Any, **named: Any) -> None:
         raise RunError("report.md: could not be written (Read-only file system)")
 
-    monkeypatch.setattr("tskd_tune.reports.page.write_whole", refuse)
+    monkeypatch.setattr("tskd_tune.reports.page.report.write_whole", refuse)
     assert "error: report.md: could not be written" in run("report", str(finished.path), code=1).stderr
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from tskd_tune.cli.run_status import run_status
 from tskd_tune.records.results import Begun, Cost, Row, RunFolder
-from tskd_tune.reports import exports, paper, tables
-from tskd_tune.reports.page import write_report
+from tskd_tune.reports.forms import exports, paper, tables
+from tskd_tune.reports.page.report import write_report
 
 DOCUMENT = {"experiment": {"task": "digits", "student": "resnet8", "review": None}, "seeds": [1, 2, 3]}
 ODD = [

@@ -8,9 +8,10 @@ import io
 import pytest
 
 from tskd_tune.records.results import Cost, Row, RunFolder
-from tskd_tune.reports import effects, exports, tables
-from tskd_tune.reports.page import html
-from tskd_tune.reports.scale import MARK, NOTE, cut
+from tskd_tune.reports.findings import effects
+from tskd_tune.reports.findings.scale import MARK, NOTE, cut
+from tskd_tune.reports.forms import exports, tables
+from tskd_tune.reports.page.report import html
 
 NEAR_THE_TOP = [90.0, 99.0, 99.5]
 

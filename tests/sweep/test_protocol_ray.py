@@ -9,8 +9,8 @@ import pytest
 
 from tskd_tune.records.events import Event
 from tskd_tune.records.results import RunFolder
-from tskd_tune.reports import tables
-from tskd_tune.reports.page import write_report
+from tskd_tune.reports.forms import tables
+from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep import run
 from tskd_tune.sweep.confirmation import confirmation
 from tskd_tune.sweep.schema import Sweep

@@ -17,7 +17,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries, verify_data
 from tskd_tune.records.tracking import Place
 from tskd_tune.records.wandb_rules import refuse
-from tskd_tune.reports.tables import duration
+from tskd_tune.reports.forms.tables import duration
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.checking import refuse as refuse_mistakes
 from tskd_tune.sweep.controls import identity

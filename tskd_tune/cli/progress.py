@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from tskd_tune.cli.terminal import console, say
-from tskd_tune.reports.tables import duration, metric_title
+from tskd_tune.reports.forms.tables import duration, metric_title
 
 # Before so many epochs a rate is a guess.
 FEWEST_EPOCHS = 3

@@ -22,8 +22,9 @@ from tskd_tune.records.breakage import shortened
 from tskd_tune.records.files import read_text
 from tskd_tune.records.results import Begun, Row, RunFolder, damaged_document
 from tskd_tune.records.teaching import Teaching
-from tskd_tune.reports import statistics, tables
-from tskd_tune.reports.scale import cut, is_beyond
+from tskd_tune.reports.findings.scale import cut, is_beyond
+from tskd_tune.reports.forms import tables
+from tskd_tune.reports.judge import statistics
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.snapshot import Listed, listed
 

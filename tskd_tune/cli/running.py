@@ -22,8 +22,9 @@ from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.wandb_leftovers import cleared
-from tskd_tune.reports import importance, pareto, tables
-from tskd_tune.reports.page import write_report
+from tskd_tune.reports.findings import importance, pareto
+from tskd_tune.reports.forms import tables
+from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep.confirmation import PAPER, confirmation
 from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.schema import Sweep

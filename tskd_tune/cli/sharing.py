@@ -52,7 +52,7 @@ def publish(run: str, storage: Path, *, as_json: bool) -> None:
         InputError: there is no such run.
         RunError: its records cannot be read, or the server is away or refuses.
     """
-    from tskd_tune.reports import wandb_report
+    from tskd_tune.reports.forms import wandb_report
 
     folder = RunFolder.open(run, storage)
     done = wandb_report.publish(folder)

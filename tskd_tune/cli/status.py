@@ -15,7 +15,7 @@ from tskd_tune.cli.terminal import console, put_json, say
 from tskd_tune.errors import InputError
 from tskd_tune.records.results import RunFolder
 from tskd_tune.records.teaching import Teaching
-from tskd_tune.reports import tables
+from tskd_tune.reports.forms import tables
 from tskd_tune.signals import Ended
 
 # After so much silence something is likely to hang.

@@ -1,1 +1,1 @@
-"""Tables and the page of a run; they only read records."""
+"""Reports in four rooms, each of which imports only those before it: judge, findings, forms, page."""

@@ -1,8 +1,8 @@
 """Looks at a sweep before all of its seeds are trained, as its file declared them: go on, or stop.
 
-The seeds of a look are trained in every arm, then the family is judged (`tskd_tune.reports.summary`, which pays for
-the looks), and what was decided is written to ``looks.jsonl`` in the run's folder. A resume abides by what stands
-there.
+The seeds of a look are trained in every arm, then the family is judged (`tskd_tune.reports.findings.summary`, which
+pays for the looks), and what was decided is written to ``looks.jsonl`` in the run's folder. A resume abides by what
+stands there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tskd_tune.files import write_whole
 from tskd_tune.records.events import Event
 from tskd_tune.records.files import json_line, parsed_line, read_text
 from tskd_tune.records.results import RunFolder, now
-from tskd_tune.reports.summary import summary
+from tskd_tune.reports.findings.summary import summary
 from tskd_tune.sweep.schema import Sweep
 
 LOOKS = "looks.jsonl"

@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from tskd_tune.reports.importance import STUDY
+from tskd_tune.reports.findings.importance import STUDY
 
 LOG = logging.getLogger(__name__)
 

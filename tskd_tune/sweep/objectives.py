@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tskd_tune.registry import Component
-from tskd_tune.reports.pareto import COSTS, cost
+from tskd_tune.reports.findings.pareto import COSTS, cost
 
 Mode = Literal["max", "min"]
 Goals = Mapping[str, str]

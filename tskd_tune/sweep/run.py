@@ -25,8 +25,8 @@ from tskd_tune.records.results import STORAGE, RunFolder
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Connection, Place, run_key
 from tskd_tune.records.wandb_rules import refuse as refuse_names
-from tskd_tune.reports.importance import JOURNAL
-from tskd_tune.reports.page import write_report
+from tskd_tune.reports.findings.importance import JOURNAL
+from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep.checking import refuse
 from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.interim import look_event, stages, take

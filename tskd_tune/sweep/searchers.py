@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search import Searcher
 
 from tskd_tune.errors import InputError
-from tskd_tune.reports.importance import STUDY
-from tskd_tune.reports.pareto import COSTS
+from tskd_tune.reports.findings.importance import STUDY
+from tskd_tune.reports.findings.pareto import COSTS
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.divergence import DIVERGED, LearningStorage, kept
 from tskd_tune.sweep.draws import uniformly

@@ -1,0 +1,101 @@
+"""LaTeX and CSV: what they hold, and that no name can break them."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from tskd_tune.records.results import BestTest, Cost, Row, RunFolder
+from tskd_tune.reports.forms import exports, tables
+
+EVIL = '50 % & a_b, "q" #1 {x} \\y ~z ^ <b> $m$ --set'
+BASE = [70.1, 70.4, 69.8, 70.0, 70.3]
+BETTER = [71.0, 71.5, 70.9, 70.8, 71.4]
+
+
+def a_row(arm, seed, test, **changes):
+    facts = {
+        "status": "done",
+        "epochs": 4,
+        "epochs_planned": 4,
+        "metrics": {"test_top1": test},
+        "best_test": BestTest(epoch=2, test_top1=75.0),
+        "cost": Cost(seconds=1 / 3, train_seconds=0.25, device="cpu", threads=1),
+        "preset": "paper",
+        "started": "2026-01-01T00:00:00+00:00",
+        "finished": "2026-01-01T00:10:00+00:00",
+        "experiment": {"review": None},
+        "point": {"arm": arm},
+    }
+    return Row(run=f"{arm != 'ce'}{seed}", seed=seed, arm=arm, **(facts | changes))
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder.create(tmp_path, "first", "sweep", {"search": {"name": "grid"}})
+    rows = [a_row(arm, seed, value) for arm, of in (("ce", BASE), (EVIL, BETTER)) for seed, value in enumerate(of, 1)]
+    folder.write_rows([*rows, a_row("ce", 6, 1.0, status="failed", reason="NaN,\nlower it")])
+    return folder
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("a_b & 5 %", r"a\_b \& 5 \%"),
+        ("\\{}", r"\textbackslash{}\{\}"),
+        ("$x^2$ ~ #1", r"\$x\textasciicircum{}2\$ \textasciitilde{} \#1"),
+        ("a\n  b", "a b"),
+        ("60.00 ± 1.00 †", r"60.00 $\pm$ 1.00 $\dagger$"),
+        ("--set", "-{}-{}set"),
+        ("<b> |", r"\textless{}b\textgreater{} \textbar{}"),
+    ],
+)
+def test_latex_prints_text_as_it_is(text, latex):
+    assert exports.escaped(text) == latex
+
+
+def test_latex_holds_verdicts_and_arms(run):
+    text = exports.latex(tables.summary(run))
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
+    assert text.index("resolved") < text.index("70.12 $\\pm$ 0.24 (5 of 6 seeds)")
+    assert EVIL not in text and exports.escaped(EVIL) in text
+    assert "This design can see differences of" in text
+    for line in text.splitlines():
+        if line.endswith(r"\\"):
+            assert line.replace(r"\&", "").count("&") in (6, 7, 8)
+
+
+def test_an_arm_is_a_line_with_every_digit(run):
+    ce, evil = read(exports.as_csv(tables.summary(run), run.rows(), "arms"))
+    assert (ce["arm"], evil["arm"]) == ("ce", EVIL)
+    assert float(ce["mean"]) == pytest.approx(sum(BASE) / 5, abs=1e-12)
+    assert (ce["seeds"], ce["n"], ce["failed"], ce["best_test_mean"]) == ("1 2 3 4 5", "5", "1", "75.0")
+    assert float(ce["interval_low"]) < float(ce["mean"]) < float(ce["interval_high"])
+    assert float(ce["cost_seconds"]) == 1 / 3
+
+
+def test_a_contrast_is_a_line(run):
+    (line,) = read(exports.as_csv(tables.summary(run), run.rows(), "verdicts"))
+    assert (line["arm"], line["baseline"], line["verdict"], line["n"]) == (EVIL, "ce", "resolved", "5")
+    assert float(line["difference"]) == pytest.approx(sum(BETTER) / 5 - sum(BASE) / 5, abs=1e-12)
+    assert line["sentence"].startswith("'50 % & a_b")
+
+
+def test_a_run_is_a_line_and_a_failed_one_too(run):
+    lines = read(exports.as_csv(tables.summary(run), run.rows(), "runs"))
+    assert len(lines) == 11
+    (failed,) = [line for line in lines if line["status"] == "failed"]
+    assert failed["reason"] == "NaN,\nlower it" and failed["seed"] == "6"
+
+
+def test_nothing_compared_is_no_line(tmp_path):
+    folder = RunFolder.create(tmp_path, "one", "sweep", {"search": {"name": "grid"}})
+    folder.write_rows([a_row("ce", 1, 70.0)])
+    assert exports.as_csv(tables.summary(folder), folder.rows(), "verdicts") == ""
+    assert exports.latex(tables.summary(folder)).count(r"\begin{tabular}") == 1

@@ -1,0 +1,159 @@
+"""The paper's tables: every search space of theirs finds its cells, and nothing else does."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import pytest
+
+from tskd_tune.errors import InputError
+from tskd_tune.records.results import BestTest, Cost, Row, RunFolder, TeacherRecord
+from tskd_tune.reports.forms import paper, tables
+from tskd_tune.sweep.schema import Sweep
+
+SPACES = Path(__file__).parents[3] / "search_spaces"
+
+
+def a_row(arm, experiment, test=70.0, seed=1, **changes):
+    facts = {
+        "status": "done",
+        "epochs": 240,
+        "epochs_planned": 240,
+        "metrics": {"test_top1": test},
+        "best_test": BestTest(epoch=200, test_top1=test + 0.5),
+        "cost": Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
+        "preset": "paper",
+        "teacher": TeacherRecord(name=experiment["teacher"]["name"], source="auto", test_top1=72.4),
+        "started": "2026-01-01T00:00:00+00:00",
+        "finished": "2026-01-01T00:10:00+00:00",
+        "experiment": experiment,
+        "run": arm,
+    }
+    return Row(seed=seed, arm=arm, **(facts | changes))
+
+
+def rows_of(space, *settings):
+    sweep = Sweep.load(SPACES / f"{space}.yaml", settings)
+    points = enumerate(sweep.space().grid())
+    return [a_row(point.label, sweep.experiment_at(point).plain(), run=f"{place:05d}") for place, point in points]
+
+
+@pytest.fixture
+def beside(tmp_path):
+    def make(name, rows):
+        folder = RunFolder.create(tmp_path, "first", "sweep", {"search": {"name": "grid"}})
+        folder.write_rows(rows)
+        return paper.beside(folder, tables.summary(folder), name)
+
+    return make
+
+
+def test_a_run_without_the_papers_networks_is_told_so(beside):
+    experiment = {"task": {"name": "digits"}, "teacher": {"name": "resnet14"}, "student": {"name": "resnet8"}}
+    table = beside("table6", [a_row("tskd", experiment)])
+    assert table["alone"].startswith("No arm of this run has the networks and the method of a cell: it has resnet14 → ")
+    assert f"- {table['alone']}" in paper.markdown(table).replace("\\_", "_")
+
+
+def placed(table):
+    return {
+        (cell["column"].split(" → ")[-1], cell["row"]): [ours["arm"] for ours in cell["ours"]]
+        for cell in table["cells"]
+        if cell["ours"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("space", "name", "expected"),
+    [
+        ("table6_delta", "table6", {"delta 5": ["k3_delta5"], "delta 10": ["k3_delta10"], "delta 15": ["k3_delta15"]}),
+        ("table7_k", "table7", {"k 3": ["k3_delta5"], "k 6": ["k6_delta5"], "k 9": ["k9_delta5"]}),
+        (
+            "table5_sequence",
+            "table5",
+            {
+                "increments": ["increment_lambda_1", "increment"],
+                "feature maps": ["feature_map_lambda_1", "feature_map"],
+            },
+        ),
+    ],
+)
+def test_the_arms_of_a_papers_table_stand_at_their_cells_and_the_controls_at_none(beside, space, name, expected):
+    table = beside(name, rows_of(space))
+    assert placed(table) == {("resnet20", row): arms for row, arms in expected.items()}
+    assert table["alone"] == ""
+
+
+def test_table_1_has_its_methods_for_every_pair(beside):
+    found = placed(beside("table1", rows_of("table1_cifar100")))
+    named = {"KD": "kd", "FitNet": "fitnet", "PKT": "pkt", "RKD": "rkd", "CRD": "crd", "AT": "at", "VID": "vid"}
+    named |= {"OFD": "ofd", "student": "ce"}
+    for pair in ("resnet56_resnet20", "resnet110_resnet32", "wrn_40_2_wrn_16_2"):
+        student = pair.removeprefix("resnet56_").removeprefix("resnet110_").removeprefix("wrn_40_2_")
+        for title, arm in named.items():
+            assert found[student, title] == [f"{pair}, {arm}"]
+        assert found[student, "TSKD"] == [f"{pair}, tskd_lambda_1", f"{pair}, tskd"]
+    assert len(found) == 55 and found["resnet20", "teacher"] == ["teacher resnet56"]
+
+
+def test_other_data_less_of_it_and_fewer_epochs_are_said(beside):
+    rows = rows_of("table6_delta")[:3]
+    other = rows[1].model_copy(
+        update={"experiment": rows[1].experiment | {"task": {"name": "digits", "validation": 100}}}
+    )
+    short = rows[2].model_copy(update={"epochs_planned": 24})
+    table = beside("table6", [rows[0], other, short])
+    five, ten, _ = table["cells"]
+    assert five["ours"][0]["mind"] == [
+        "other data (digits): not comparable",
+        "100 training images held out for validation",
+    ]
+    assert not five["ours"][0]["comparable"]
+    assert ten["ours"][0]["mind"] == ["24 epochs instead of 240"] and ten["ours"][0]["comparable"]
+
+
+def test_a_cell_has_our_spread_and_the_papers_mark(beside):
+    experiment = rows_of("table6_delta")[1].experiment
+    values = [71.0, 71.5, 72.0]
+    rows = [a_row("mine", experiment, value, seed) for seed, value in enumerate(values)]
+    failed = a_row("mine", experiment, 1.0, 9, status="failed", reason="NaN", epochs=3)
+    table = beside("table6", [*rows, failed])
+    (ours,) = table["cells"][0]["ours"]
+    assert (ours["n"], ours["mean"]) == (3, pytest.approx(71.5))
+    assert ours["interval"]["high"] == pytest.approx(71.5 + 4.302652729911275 * 0.5 / math.sqrt(3))
+    assert ours["mind"] == ["1 seed failed"]
+    text = paper.markdown(table)
+    assert "‡ paper, 3 runs, no spread (arXiv 2307.00811v1)" in text
+    assert (
+        "| delta 5 | 71.76 | 71.50 ± 0.50 (3 of 4 seeds) | 70.26 to 72.74 | 72.00 ± 0.50 (3 of 4 seeds) | mine |"
+        in text
+    )
+    assert "12, 6 or 4 reviews" in text and "chosen on the test set" in text
+    line = next(csv.DictReader(io.StringIO(paper.as_csv(table))))
+    assert (line["paper"], line["n"], line["arm"]) == ("71.76", "3", "mine")
+    assert r"$\ddagger$" in paper.latex(table) and "—" not in paper.latex(table)
+    assert paper.rich_table(table).row_count == 3
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "table5", "table6", "table7"])
+def test_every_table_is_whole_and_has_its_footnotes(beside, name):
+    table = beside(name, [])
+    data = paper.paper_tables()[paper.named(name)]
+    assert all(len(row["values"]) == len(data["columns"]) for row in data["rows"])
+    assert len(table["cells"]) == len(data["rows"]) * len(data["columns"])
+    assert table["footnotes"] and paper.markdown(table).count("Paper: ") == len(table["footnotes"])
+
+
+def test_cells_that_others_quote():
+    tables_of = paper.paper_tables()
+    assert [row["values"] for row in tables_of["table6_interval"]["rows"]] == [[71.76], [71.28], [71.19]]
+    assert tables_of["table1_cifar100"]["rows"][-1]["values"] == [71.76, 75.73, 75.61, 74.49, 73.55]
+    assert [row["values"] for row in tables_of["table7_memories"]["rows"]] == [[71.76], [71.81], [71.78]]
+
+
+def test_an_unknown_table_names_the_known_ones():
+    with pytest.raises(InputError, match=r"there is no table 'tabel6'; did you mean 'table6'\? known: table1, table2"):
+        paper.named("tabel6")

@@ -1,0 +1,273 @@
+"""O'Brien and Fleming's boundaries against the literature and SciPy, and the looks that use them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from tskd_tune.errors import InputError
+from tskd_tune.reports.judge.sequential import look, obrien_fleming, repeated_p
+from tskd_tune.reports.judge.verdicts import family
+
+LOOKS = (5, 10, 18)
+SEEDS = range(1, 19)
+
+
+def crossing(looks, barriers):
+    """The chance that z at any look is beyond its barrier, by SciPy's multivariate normal."""
+    correlation = [[math.sqrt(min(a, b) / max(a, b)) for b in looks] for a in looks]
+    ends = np.asarray(barriers)
+    stay = stats.multivariate_normal.cdf(ends, cov=correlation, lower_limit=-ends, abseps=1e-7, maxpts=1_000_000)
+    return 1 - stay
+
+
+def arms(shift, sd=0.2, seed=0, n=18):
+    random = np.random.default_rng(seed)
+    shared, noise = random.normal(70, 0.2, n), random.normal(0, sd, (2, n))
+    return {
+        "tskd": {s + 1: float(shared[s] + shift + noise[0, s]) for s in range(n)},
+        "kd": {s + 1: float(shared[s] + noise[1, s]) for s in range(n)},
+    }
+
+
+def taken(values, at, **options):
+    return look(values, [("tskd", "kd")], seeds=SEEDS, looks=LOOKS, at=at, **options)
+
+
+class TestBoundaries:
+    @pytest.mark.parametrize(
+        ("looks", "published"),
+        [
+            # O'Brien and Fleming's design at 0.05, two-sided, as in Jennison and Turnbull 2000, table 2.3.
+            ((10, 20), (2.797, 1.977)),
+            ((6, 12, 18), (3.471, 2.454, 2.004)),
+            ((5, 10, 15, 20), (4.049, 2.863, 2.337, 2.024)),
+            ((5, 10, 15, 20, 25), (4.562, 3.226, 2.634, 2.281, 2.040)),
+        ],
+    )
+    def test_equal_looks_as_published(self, looks, published):
+        found = obrien_fleming(looks)
+        # The tables print the constant to three digits; early boundaries are multiples of it.
+        assert found.z == pytest.approx(published, abs=0.0015)
+        assert found.spent[-1] == pytest.approx(0.05, abs=1e-10)
+
+    @pytest.mark.parametrize("looks", [LOOKS, (5, 30), (6, 7, 8, 40), (500, 1000, 1001)])
+    @pytest.mark.parametrize("alpha", [0.05, 0.01])
+    def test_unequal_looks_spend_alpha_by_scipys_multivariate_normal(self, looks, alpha):
+        found = obrien_fleming(looks, alpha=alpha)
+        for taken_looks in range(1, len(looks) + 1):
+            spent = crossing(looks[:taken_looks], found.z[:taken_looks])
+            # The integral of scipy 1.15 is off by 2.3e-6 where two looks nearly coincide.
+            assert found.spent[taken_looks - 1] == pytest.approx(spent, abs=5e-6)
+        assert found.spent[-1] == pytest.approx(alpha, abs=1e-10)
+
+    def test_they_fall_with_the_root_of_the_seeds_and_nominal_levels_are_their_tails(self):
+        found = obrien_fleming(LOOKS)
+        assert [z * math.sqrt(n) for z, n in zip(found.z, LOOKS, strict=True)] == pytest.approx(
+            [found.z[-1] * math.sqrt(18)] * 3
+        )
+        assert found.nominal == pytest.approx([2 * stats.norm.sf(z) for z in found.z], rel=1e-9)
+        assert found.spent[0] == pytest.approx(found.nominal[0], rel=1e-9)
+
+    def test_one_look_is_the_ordinary_test(self):
+        found = obrien_fleming([18])
+        assert (found.z[0], found.nominal[0], found.spent) == (
+            pytest.approx(1.959964, abs=1e-6),
+            pytest.approx(0.05),
+            (pytest.approx(0.05),),
+        )
+
+    @pytest.mark.parametrize("looks", [range(5, 41), range(100, 301)])
+    def test_many_looks_are_resolved_too(self, looks):
+        found = obrien_fleming(looks)
+        assert found.spent[-1] == pytest.approx(0.05, abs=1e-10)
+        paths = np.cumsum(np.random.default_rng(0).normal(size=(20_000, looks[-1])), axis=1)[:, looks[0] - 1 :]
+        crossed = (np.abs(paths) >= np.array(found.z) * np.sqrt(np.array(looks))).any(axis=1).sum()
+        ends = stats.binomtest(int(crossed), 20_000).proportion_ci(0.95)
+        assert ends.low <= 0.05 <= ends.high
+
+    @pytest.mark.parametrize("looks", [[], [4, 10], [5, 5], [10, 5]])
+    def test_looks_that_are_none_are_refused(self, looks):
+        with pytest.raises(InputError, match="looks: must be ascending numbers of seeds from 5 on, such as"):
+            obrien_fleming(looks)
+
+    def test_an_alpha_that_is_none_is_refused(self):
+        with pytest.raises(InputError, match="alpha: a level lies between 0 and 1, got 1"):
+            obrien_fleming(LOOKS, alpha=1)
+
+
+class TestRepeatedP:
+    @pytest.mark.parametrize("alpha", [0.2, 0.05, 0.004])
+    def test_at_the_boundary_it_is_the_overall_level(self, alpha):
+        for at, nominal in zip(LOOKS, obrien_fleming(LOOKS, alpha=alpha).nominal, strict=True):
+            assert repeated_p(nominal, at, LOOKS) == pytest.approx(alpha, rel=1e-8)
+
+    def test_one_sided_by_scipys_multivariate_normal(self):
+        at = [stats.norm.isf(0.02) * math.sqrt(10 / n) for n in LOOKS]
+        correlation = [[math.sqrt(min(a, b) / max(a, b)) for b in LOOKS] for a in LOOKS]
+        exact = 1 - stats.multivariate_normal.cdf(at, cov=correlation, abseps=1e-7, maxpts=1_000_000)
+        assert repeated_p(0.02, 10, LOOKS, two_sided=False) == pytest.approx(exact, abs=2e-6)
+
+    def test_one_look_changes_nothing(self):
+        assert repeated_p(0.03, 9, [9]) == pytest.approx(0.03)
+        assert repeated_p(0.7, 9, [9], two_sided=False) == pytest.approx(0.7)
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.floats(0, 1), st.floats(0, 1), st.sampled_from(LOOKS), st.booleans())
+    def test_it_is_a_probability_that_rises_with_p_and_is_never_below_it(self, p, q, at, two_sided):
+        low, high = (repeated_p(value, at, LOOKS, two_sided=two_sided) for value in sorted((p, q)))
+        assert 0 <= low <= high + 1e-12 <= 1 + 1e-12
+        assert low >= min(p, q) * (1 - 1e-9) - 1e-12
+
+    def test_the_ends(self):
+        assert repeated_p(0.0, 5, LOOKS) == 0.0
+        assert repeated_p(1.0, 10, LOOKS) == repeated_p(1.0, 10, LOOKS, two_sided=False) == pytest.approx(1.0)
+        assert 0 < repeated_p(1e-300, 10, LOOKS) < 1e-150
+
+    @pytest.mark.parametrize(("p", "at", "sentence"), [(math.nan, 5, "p: a probability"), (0.5, 7, "at: no look was")])
+    def test_what_is_none_is_refused(self, p, at, sentence):
+        with pytest.raises(InputError, match=sentence):
+            repeated_p(p, at, LOOKS)
+
+
+class TestLook:
+    def test_a_large_difference_stops_at_the_first_look(self):
+        found = taken(arms(2.0, sd=0.05), 5)
+        (finding,) = found.family.findings
+        assert (found.stop, found.next_seeds, finding.verdict) == (True, (), "resolved")
+        assert finding.contrast.t_p < obrien_fleming(LOOKS).nominal[0]
+        assert found.sentence.startswith("Look 1 of 3, at 5 of 18 seeds: stop: every contrast has its verdict.")
+
+    def test_the_first_look_asks_for_far_more_than_the_fixed_design(self):
+        values = arms(0.5, sd=0.2, seed=3)
+        first = {name: {seed: found[seed] for seed in range(1, 6)} for name, found in values.items()}
+        assert family(first, [("tskd", "kd")]).findings[0].verdict == "resolved"
+        found = taken(values, 5)
+        assert (found.stop, found.family.findings[0].verdict) == (False, "undecided")
+        assert found.next_seeds == (6, 7, 8, 9, 10)
+        assert "go on to 10 seeds: 1 of 1 contrasts without a decision" in found.sentence
+
+    def test_the_evidence_is_the_smallest_repeated_p_so_far(self):
+        values = arms(0.3, seed=1)
+        by_look = [
+            family({name: {s: found[s] for s in range(1, n + 1)} for name, found in values.items()}, [("tskd", "kd")])
+            for n in LOOKS
+        ]
+        p_values = [repeated_p(one.findings[0].contrast.t_p, n, LOOKS) for one, n in zip(by_look, LOOKS, strict=True)]
+        tost = [
+            repeated_p(one.findings[0].contrast.tost_p, n, LOOKS, two_sided=False)
+            for one, n in zip(by_look, LOOKS, strict=True)
+        ]
+        for number, n in enumerate(LOOKS, 1):
+            (finding,) = taken(values, n).family.findings
+            assert finding.evidence.p == min(p_values[:number])
+            assert finding.evidence.tost_p == min(tost[:number])
+            assert finding.contrast == by_look[number - 1].findings[0].contrast
+
+    def test_what_was_resolved_stays_resolved(self):
+        values = arms(2.0, sd=0.05)
+        values["tskd"] |= {seed: values["kd"][seed] + 9.0 * (-1) ** seed for seed in range(6, 19)}
+        assert taken(values, 5).family.findings[0].verdict == "resolved"
+        assert taken(values, 18).family.findings[0].verdict == "resolved"
+        assert family(values, [("tskd", "kd")]).findings[0].holm_p > 0.05
+
+    def test_the_seeds_of_a_design_without_looks_are_not_named_where_they_are_there_already(self):
+        (finding,) = taken(arms(0.5, sd=0.13, seed=3), 5).family.findings
+        assert (finding.verdict, finding.contrast.n) == ("undecided", 5)
+        assert finding.seeds_to_resolve <= 5
+        assert "a difference of this size needs" not in finding.sentence
+
+    def test_equivalence_is_adjusted_one_sided(self):
+        values = arms(0.0, sd=0.08, seed=2)
+        found = taken(values, 10)
+        (finding,) = found.family.findings
+        assert (found.stop, finding.verdict) == (True, "equivalent")
+        assert finding.contrast.tost_p < finding.evidence.tost_p <= 0.05
+        assert "(TOST, adjusted for 3 looks: p = " in finding.sentence
+        assert taken(values, 10, margin=0.02).family.findings[0].verdict == "undecided"
+
+    def test_the_interval_is_at_the_level_of_the_boundary(self):
+        found = taken(arms(0.3), 10)
+        (finding,) = found.family.findings
+        nominal = found.boundaries.nominal[1]
+        differences = [arms(0.3)["tskd"][seed] - arms(0.3)["kd"][seed] for seed in range(1, 11)]
+        expected = stats.t.interval(1 - nominal, 9, np.mean(differences), stats.sem(differences))
+        interval = finding.evidence.interval
+        assert (interval.low, interval.high) == pytest.approx(expected, rel=1e-9)
+        assert "99.23 % interval" in finding.sentence
+
+    def test_the_last_look_stops_whatever_it_finds(self):
+        found = taken(arms(0.2, sd=0.6, seed=5), 18)
+        assert (found.stop, found.family.findings[0].verdict, found.next_seeds) == (True, "undecided", ())
+        assert "stop: this is the last look, 1 of 1 contrasts without a decision" in found.sentence
+        assert found.alpha_spent == pytest.approx(0.05)
+
+    def test_alpha_is_spent_look_by_look(self):
+        values = arms(0.0)
+        spent = [taken(values, at).alpha_spent for at in LOOKS]
+        assert spent == list(obrien_fleming(LOOKS).spent)
+        assert spent[0] < 0.001 < spent[1] < 0.01 < spent[2]
+
+    def test_later_seeds_are_not_read_and_the_declared_order_counts(self):
+        values = arms(0.3)
+        spoiled = {name: dict(found) for name, found in values.items()}
+        spoiled["tskd"] |= dict.fromkeys(range(11, 19), 0.0)
+        assert taken(spoiled, 10) == taken(values, 10)
+        backwards = look(values, [("tskd", "kd")], seeds=SEEDS[::-1], looks=LOOKS, at=5)
+        assert backwards.family.findings[0].contrast.seeds == (14, 15, 16, 17, 18)
+        assert backwards.next_seeds == (13, 12, 11, 10, 9)
+
+    def test_it_goes_on_until_every_contrast_is_decided(self):
+        values = arms(2.0, sd=0.05) | {"at": arms(0.15, sd=0.3, seed=9)["tskd"]}
+        pairs = [("tskd", "kd"), ("at", "kd")]
+        found = look(values, pairs, seeds=SEEDS, looks=LOOKS, at=5)
+        assert [finding.verdict for finding in found.family.findings] == ["resolved", "undecided"]
+        assert not found.stop
+        assert "1 of 2 contrasts without a decision" in found.sentence
+        alone = look(values, pairs[:1], seeds=SEEDS, looks=LOOKS, at=5).family.findings[0]
+        assert found.family.findings[0].holm_p == pytest.approx(2 * alone.holm_p)
+
+    def test_a_failed_seed_is_missing_and_named(self):
+        values = arms(0.3)
+        del values["tskd"][3]
+        first, second = taken(values, 5), taken(values, 10)
+        assert first.family.findings[0].verdict is None
+        assert not first.stop
+        assert second.family.findings[0].contrast.n == 9
+        assert "seed 3 only in 'kd', not counted" in second.family.findings[0].sentence
+
+    def test_arms_that_share_no_seed_have_no_test(self):
+        values = {"tskd": dict.fromkeys(range(1, 10), 70.0) | {1: 70.5}, "kd": dict.fromkeys(range(10, 19), 60.0)}
+        (finding,) = taken(values, 18).family.findings
+        assert (finding.verdict, finding.evidence.p) == ("undecided", None)
+        assert finding.sentence.endswith("Undecided: this is a look, so unpaired arms have no test.")
+
+    def test_identical_arms_stop_as_equivalent(self):
+        values = arms(0.0)
+        found = taken({"tskd": values["kd"], "kd": values["kd"]}, 10)
+        assert (found.stop, found.family.findings[0].verdict) == (True, "equivalent")
+        assert "Check that what tells the arms apart reaches the training" in found.family.findings[0].sentence
+
+    def test_plain_data_carry_the_verdict(self):
+        plain = json.loads(json.dumps(taken(arms(0.3), 10).plain(), allow_nan=False))
+        assert plain["family"]["findings"][0]["verdict"] in ("resolved", "equivalent", "undecided")
+        assert plain["boundaries"]["looks"] == [5, 10, 18]
+        assert json.loads(json.dumps(obrien_fleming(LOOKS).plain()))["z"][0] == pytest.approx(3.7675, abs=1e-4)
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ({"at": 7}, "at: no look was declared at 7 seeds; declared: 5, 10 and 18"),
+            ({"looks": (5, 20)}, "looks: the last is at 20 seeds but 18 are declared"),
+            ({"seeds": [1] * 18}, "seeds: each must be given once"),
+        ],
+    )
+    def test_what_was_not_declared_is_refused(self, options, sentence):
+        with pytest.raises(InputError, match=sentence):
+            look(arms(0.3), [("tskd", "kd")], **({"seeds": SEEDS, "looks": LOOKS, "at": 5} | options))

@@ -1,0 +1,255 @@
+"""Which arms of a run are compared with which, and what came of it: the family that a sweep declares, or the default.
+
+The default family is every arm against the first one without a review of its task and student, and each arm that has
+controls against these; families of several tasks or students are one table, and so one family. A method that stands in
+several is summed up over them besides. Seeds are paired; a seed that did not end well counts in no contrast, and is
+said. Where the sweep declares looks, the verdicts are those of the last look whose seeds have all ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tskd_tune.records.results import Row
+from tskd_tune.reports.findings.grouping import alike
+from tskd_tune.reports.judge import sequential, verdicts
+from tskd_tune.reports.judge.meta_analysis import pooled
+from tskd_tune.reports.judge.statistics import MARGIN, Contrast
+
+# Between the parts of a point's label, of which the first often names a pair of teacher and student.
+SEPARATOR = ", "
+ENDED = {"failed": "failed", "stopped": "stopped early", "done": "gave no finite value"}
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One arm: its label, the task and student that it shares with others, and its rows, at most one a seed."""
+
+    label: str
+    setting: Mapping[str, Any]
+    reviewed: bool
+    rows: Sequence[Row]
+
+    def values(self, metric: str) -> dict[int, float]:
+        """Return seed -> last epoch's value, of the seeds that are done and have a finite one."""
+        done = [row for row in self.rows if row.status == "done"]
+        return {row.seed: value for row in done if (value := row.metrics.get(metric)) is not None}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A family as plain data, or None and the sentence that says why nothing is compared."""
+
+    family: dict[str, Any] | None
+    reason: str = ""
+
+
+def compare(arms: Sequence[Trained], document: Mapping[str, Any], metric: str, expected: int | None) -> Comparison:
+    """Judge the arms of a sweep over a grid as its file declares, or by default.
+
+    Args:
+        arms: the arms with at least one row, labels apart.
+        document: the resolved sweep as plain data; what it says under ``compare``, ``seeds`` and ``experiment.seed``.
+        metric: what is compared, in points.
+        expected: the number of rows of the finished run, if known.
+
+    Raises:
+        InputError: the sweep was edited by hand into a family that cannot be judged.
+    """
+    declared = document.get("compare") or {}
+    if len(arms) < 2:
+        return Comparison(None, "One arm: there is nothing to compare it with." if arms else "No run has finished yet.")
+    if declared.get("baseline") not in {None, *(arm.label for arm in arms)}:
+        return Comparison(None, f"The declared baseline '{declared['baseline']}' has no finished run yet.")
+    pairs, how = _pairs(arms, declared)
+    if not pairs:
+        return Comparison(None, "No two arms share a task and a student; declare what to compare under compare.pairs.")
+    values: dict[str, dict[int, float]] = {name: {} for pair in pairs for name in pair} | {
+        arm.label: arm.values(metric) for arm in arms
+    }
+    margin = declared.get("margin") or MARGIN
+    notes = [f"{how} {_unfinished(arms, expected)}".strip(), *_unpaid(document), *_not_counted(arms, pairs, metric)]
+    if not declared.get("looks"):
+        found = verdicts.family(values, pairs, margin=margin)
+        over = pooled(_members([finding.contrast for finding in found.findings], arms))
+        plain = {**found.plain(), "pooled": [one.plain() for one in over]}
+        told = [*notes, *verdicts.without_verdict(found)]
+        return Comparison({**plain, "declared": how, "notes": told, "look": None})
+    state = _Looks.read(document, arms, pairs, expected)
+    if state.taken is None:
+        return Comparison(None, state.before())
+    look = sequential.look(values, pairs, seeds=state.seeds, looks=state.looks, at=state.taken, margin=margin)
+    told = [look.sentence, *state.since(look), *notes, *verdicts.without_verdict(look.family)]
+    # What is pooled pays for no look, so that nothing is.
+    plain = {**look.family.plain(), "pooled": []}
+    return Comparison({**plain, "declared": how, "notes": told, "look": state.plain(look)})
+
+
+def _pairs(arms: Sequence[Trained], declared: Mapping[str, Any]) -> tuple[Pairs, str]:
+    """Return (arm, baseline) for each contrast, and a sentence on who chose them."""
+    if declared.get("pairs"):
+        return [(arm, baseline) for arm, baseline in declared["pairs"]], "The contrasts are those of the sweep file."
+    named, controls = declared.get("baseline"), declared.get("controls") or {}
+    pairs, baselines = [], []
+    for group in alike(arms, _setting):
+        compared = [arm for arm in group if arm.label not in controls]
+        base = next((arm for arm in compared if arm.label == named), None) or _first_plain(compared or group)
+        found = [(arm.label, base.label) for arm in compared if arm is not base]
+        pairs += found
+        baselines += [base] if found else []
+    there = {arm.label for arm in arms}
+    ladder = [(arm, control) for control, arm in controls.items() if {arm, control} <= there]
+    return [*pairs, *ladder], " ".join(filter(None, [_said_of(baselines, named), _said_of_controls(ladder)]))
+
+
+def _setting(arm: Trained) -> Mapping[str, Any]:
+    return arm.setting
+
+
+def _first_plain(group: Sequence[Trained]) -> Trained:
+    return next((arm for arm in group if not arm.reviewed), group[0])
+
+
+def _said_of_controls(ladder: Pairs) -> str:
+    controlled = list(dict.fromkeys(f"'{arm}'" for arm, _ in ladder))
+    verb, whose = ("is", "its") if len(controlled) == 1 else ("are", "their")
+    return f"{', '.join(controlled)} {verb} compared with {whose} controls." if ladder else ""
+
+
+def _said_of(baselines: Sequence[Trained], named: str | None) -> str:
+    if not baselines:
+        return ""
+    names = ", ".join(f"'{base.label}'" for base in baselines)
+    if [base.label for base in baselines] == [named]:
+        return f"Every arm is compared with {names}, as the sweep file says."
+    within = " of its task and student" if len(baselines) > 1 else ""
+    what = "the first arm" if any(base.reviewed for base in baselines) else "the first arm without a review"
+    return f"Every arm is compared with {what}{within}: {names}."
+
+
+# One method in several groups
+
+
+def _members(contrasts: Sequence[Contrast], arms: Sequence[Trained]) -> dict[str, list[Contrast]]:
+    """Gather the contrasts of one method and one baseline in several groups, by what their labels say in each."""
+    methods = {name: method for group in alike(arms, _setting) for name, method in _methods(group).items()}
+    settings = {arm.label: arm.setting for arm in arms}
+    found: dict[str, list[Contrast]] = {}
+    for item in contrasts:
+        if item.arm in settings and settings[item.arm] == settings.get(item.baseline):
+            found.setdefault(f"'{methods[item.arm]}' against '{methods[item.baseline]}'", []).append(item)
+    return found
+
+
+def _methods(group: Sequence[Trained]) -> dict[str, str]:
+    """Return each label without the parts that all labels of its group share, which name the group."""
+    parts = {arm.label: arm.label.split(SEPARATOR) for arm in group}
+    shared = set.intersection(*map(set, parts.values()))
+    return {
+        label: SEPARATOR.join(part for part in found if part not in shared) or label for label, found in parts.items()
+    }
+
+
+# What does not count, and what is still missing
+
+
+def _unpaid(document: Mapping[str, Any]) -> list[str]:
+    """Say which seeds were added when there were enough for verdicts: whoever adds where one is open, looks twice."""
+    seeds, portions = document.get("seeds") or [], (document.get("compare") or {}).get("added") or []
+    counts = [len(seeds) - sum(map(len, portions[place:])) for place in range(len(portions))]
+    return [
+        f"{_seeds(portion)} added when there were {count}, enough to read verdicts: the p values do not pay for that"
+        " look. Looks that are paid for are declared before the run, by compare.looks."
+        for portion, count in zip(portions, counts, strict=True)
+        if count >= verdicts.LEAST_SEEDS
+    ]
+
+
+def _seeds(portion: Sequence[int]) -> str:
+    return f"Seeds {', '.join(map(str, portion))} were" if len(portion) > 1 else f"Seed {portion[0]} was"
+
+
+def _unfinished(arms: Sequence[Trained], expected: int | None) -> str:
+    finished = sum(row.ended for arm in arms for row in arm.rows)
+    if expected is None or finished >= expected:
+        return ""
+    return f"{finished} of {expected} runs have ended: nothing here is final."
+
+
+def _not_counted(arms: Sequence[Trained], pairs: Pairs, metric: str) -> list[str]:
+    """Return a sentence for each arm of the family that has seeds without a value."""
+    names = {name for pair in pairs for name in pair}
+    return [sentence for arm in arms if arm.label in names and (sentence := _lost(arm, metric))]
+
+
+def _lost(arm: Trained, metric: str) -> str:
+    """Say which seeds of an arm have no value, and why; empty where all have one."""
+    known = arm.values(metric)
+    lost: dict[str, list[str]] = {}
+    for row in sorted(arm.rows, key=lambda row: row.seed):
+        if row.seed not in known:
+            lost.setdefault(row.status, []).append(str(row.seed))
+    said = [f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)} {ENDED[how]}" for how, seeds in lost.items()]
+    return f"'{arm.label}': {' and '.join(said)}; not counted in any comparison." if said else ""
+
+
+# Looks
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """The declared looks and seeds, and how many of the first seeds have ended in every arm."""
+
+    looks: list[int]
+    seeds: list[int]
+    complete: int
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any], arms: Sequence[Trained], pairs: Pairs, expected: int | None) -> _Looks:
+        seeds = document.get("seeds") or [document.get("experiment", {}).get("seed", 1)]
+        ended = {arm.label: {row.seed for row in arm.rows if row.ended} for arm in arms}
+        # An arm without any row is known only by the number of rows that the whole sweep will have.
+        missing = any(name not in ended for pair in pairs for name in pair)
+        missing |= expected is not None and expected // len(seeds) > len(arms)
+        in_all = [not missing and all(seed in found for found in ended.values()) for seed in seeds]
+        return cls(document["compare"]["looks"], seeds, [*in_all, False].index(False))
+
+    @property
+    def taken(self) -> int | None:
+        return max((at for at in self.looks if at <= self.complete), default=None)
+
+    @property
+    def next(self) -> int | None:
+        return min((at for at in self.looks if at > self.complete), default=None)
+
+    def before(self) -> str:
+        """Say that no look has been taken yet."""
+        so_far = f"The first declared look is at {self.looks[0]} seeds, and {self.complete} have ended in every arm"
+        return f"{so_far}: nothing is compared before."
+
+    def since(self, look: sequential.Look) -> list[str]:
+        """Say what has ended since a look, if anything."""
+        if self.complete <= look.at:
+            return []
+        so_far = f"{self.complete} seeds have ended in every arm"
+        if look.stop:
+            return [f"{so_far}; those after the look's are not read."]
+        return [f"Between looks: {so_far}, the next look is at {self.next}; until then the new ones are not read."]
+
+    def plain(self, look: sequential.Look) -> dict[str, Any]:
+        """Return the state of the looks as plain data."""
+        return {
+            "declared": self.looks,
+            "at": look.at,
+            "number": look.number,
+            "complete": self.complete,
+            "next": None if look.stop else self.next,
+            "stop": look.stop,
+            "next_seeds": list(look.next_seeds),
+            "alpha_spent": look.alpha_spent,
+            "sentence": look.sentence,
+        }

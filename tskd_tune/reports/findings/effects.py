@@ -1,0 +1,264 @@
+"""What arms say beside their means: k and delta, what was searched, the sequence, and the method's failure.
+
+Pure functions of a summary, of the resolved experiments behind it and of histories; nothing here is a verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tskd_tune.reports.findings.scale import cut
+
+LEAST_REVIEWS = 3
+FALLEN = 0.5
+FLAT = 0.9
+WIDE = 20
+
+Line = Mapping[str, Any]
+Arm = Mapping[str, Any]
+Experiments = Mapping[str, Mapping[str, Any]]
+
+
+# k and delta
+
+
+@dataclass(frozen=True)
+class Point:
+    """An arm's place among those that differ from it only in k and delta.
+
+    ``mean`` is of the headline over ``n`` seeds, ``interval`` its 95 % interval; None where it has none. ``reviews`` is
+    how many epochs of a run reviewed.
+    """
+
+    arm: str
+    k: int
+    delta: int
+    reviews: int
+    n: int
+    mean: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Response:
+    """Arms that differ only in k and delta, by k and then delta."""
+
+    points: tuple[Point, ...]
+
+    @property
+    def varied(self) -> list[Literal["k", "delta"]]:
+        """What takes more than one value."""
+        names: tuple[Literal["k", "delta"], ...] = ("k", "delta")
+        return [name for name in names if len({getattr(point, name) for point in self.points}) > 1]
+
+    def lines(self, along: Literal["k", "delta"]) -> dict[int, list[Point]]:
+        """Return the points at each value of the other one of k and delta, in the order of ``along``."""
+        other = "delta" if along == "k" else "k"
+        values = sorted({getattr(point, other) for point in self.points})
+        return {
+            value: sorted(
+                (point for point in self.points if getattr(point, other) == value),
+                key=lambda point: int(getattr(point, along)),
+            )
+            for value in values
+        }
+
+    def matched(self) -> dict[int, list[Point]]:
+        """Return number of reviews -> the points that review as often with another k and another delta."""
+        found: dict[int, list[Point]] = {}
+        for point in self.points:
+            found.setdefault(point.reviews, []).append(point)
+        return {
+            reviews: points
+            for reviews, points in sorted(found.items())
+            if len({point.k for point in points}) > 1 and len({point.delta for point in points}) > 1
+        }
+
+
+def responses(arms: Sequence[Arm], experiments: Experiments) -> list[Response]:
+    """Gather the arms that differ only in k and delta; groups of a single point are left out.
+
+    Args:
+        arms: those of a summary.
+        experiments: trial -> its resolved experiment.
+    """
+    groups: dict[str, list[Point]] = {}
+    for arm in arms:
+        experiment = experiments[arm["run"]]
+        if experiment.get("review") and arm["mean"] is not None:
+            groups.setdefault(_all_but(experiment, "k", "delta"), []).append(_point(arm, experiment["review"]))
+    made = [Response(tuple(sorted(points, key=lambda point: (point.k, point.delta)))) for points in groups.values()]
+    return [response for response in made if response.varied]
+
+
+def _point(arm: Arm, review: Mapping[str, Any]) -> Point:
+    return Point(arm["arm"], review["k"], review["delta"], arm["reviews"], arm["n"], arm["mean"], interval(arm))
+
+
+def interval(arm: Arm) -> tuple[float, float] | None:
+    """Return the 95 % interval of an arm's headline, cut at the ends of the scale of a percentage.
+
+    None where it has none, or the summary knows of none.
+    """
+    known = arm.get("statistics") or {}
+    found = known.get("interval")
+    if not found:
+        return None
+    return cut(found["low"], found["high"]) if known.get("beyond") else (found["low"], found["high"])
+
+
+def _all_but(experiment: Mapping[str, Any], *options: str) -> str:
+    """Return what an experiment is, apart from its seed and some options of its review."""
+    review = {name: value for name, value in (experiment.get("review") or {}).items() if name not in options}
+    rest = {name: value for name, value in experiment.items() if name != "seed"}
+    return json.dumps(rest | {"review": review}, sort_keys=True)
+
+
+# What a search has tried
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One searched parameter and the headline of every trial that has it, a mean over seeds."""
+
+    parameter: str
+    arms: tuple[str, ...]
+    values: tuple[Any, ...]
+    means: tuple[float, ...]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers, and not labels."""
+        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether its values are positive and spread over more than an order of magnitude."""
+        return self.is_number and 0 < WIDE * min(self.values) < max(self.values)
+
+
+def slices(arms: Sequence[Arm]) -> list[Slice]:
+    """Return what each searched parameter made of the headline, for those that took two values or more."""
+    known = [arm for arm in arms if arm["mean"] is not None]
+    found = []
+    for parameter in sorted({name for arm in known for name in arm["point"]}):
+        having = [arm for arm in known if parameter in arm["point"]]
+        labels, values, means = zip(
+            *((arm["arm"], arm["point"][parameter], arm["mean"]) for arm in having), strict=True
+        )
+        if len(set(values)) > 1:
+            found.append(Slice(parameter, labels, values, means))
+    return found
+
+
+# Sequences
+
+
+@dataclass(frozen=True)
+class SequencePair:
+    """Two arms that differ only in the sequence that they review, by their places among the arms."""
+
+    increment: int
+    feature_map: int
+
+
+def sequence_pairs(arms: Sequence[Arm], experiments: Experiments) -> list[SequencePair]:
+    """Pair each arm that reviews increments with the one that differs from it only by reviewing feature maps."""
+    found: dict[tuple[str, str], int] = {}
+    for index, arm in enumerate(arms):
+        experiment = experiments[arm["run"]]
+        if experiment.get("review"):
+            found.setdefault((_all_but(experiment, "sequence"), experiment["review"].get("sequence", "")), index)
+    return [
+        SequencePair(index, found[rest, "feature_map"])
+        for (rest, sequence), index in found.items()
+        if sequence == "increment" and (rest, "feature_map") in found
+    ]
+
+
+# The failure signature
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How an arm's L_ST and its gap to the teacher went from the first third of its reviews to the last.
+
+    ``loss`` and ``gap`` are the mean over the last third of the reviews over that of the first, the median over seeds.
+    ``shown`` counts the seeds, of ``seeds``, that show the failure by themselves.
+    """
+
+    arm: str
+    seeds: int
+    reviews: int
+    loss: float
+    gap: float
+    shown: int
+
+    @property
+    def failed(self) -> bool:
+        """Whether L_ST fell to half or less while the gap kept nine tenths or more."""
+        return _failed(self.loss, self.gap)
+
+    @property
+    def sentence(self) -> str:
+        """What was seen, in words."""
+        third = max(1, self.reviews // 3)
+        part = "the first review to the last" if third == 1 else f"the first {third} reviews to the last {third}"
+        seeds = "one seed" if self.seeds == 1 else f"median of {self.seeds} seeds"
+        seen = (
+            f"'{self.arm}': from {part} of {self.reviews}, L_ST went to {_percent(self.loss)} of what it was "
+            f"and the gap to the teacher to {_percent(self.gap)} ({seeds})."
+        )
+        if not self.failed:
+            return f"{seen} {self._partly()}"
+        of = "in the only seed" if self.seeds == 1 else f"in {self.shown} of {self.seeds} seeds"
+        return f"{seen} This is the method's failure signature ({of})."
+
+    def _partly(self) -> str:
+        some = f", though {self.shown} of {self.seeds} seeds show it" if self.shown else ""
+        return f"No failure signature{some}."
+
+
+def signature(arm: str, seeds: Sequence[Sequence[Line]]) -> Signature | None:
+    """Look for a falling L_ST over a flat gap in an arm's review epochs, seed by seed.
+
+    L_ST is a squared distance and the gap an absolute one: were the prediction zero, a gap at 90 % would put L_ST at
+    about 81 %. An L_ST at half or less above such a gap is the extractor's doing alone.
+
+    Args:
+        arm: the arm's label.
+        seeds: the history of each seed, by epoch; only the seeds with the most reviews count.
+
+    Returns:
+        None where no seed measured both in three review epochs.
+    """
+    measured = [seed for lines in seeds if (seed := _measured(lines)) and seed[0][0] > 0 and seed[0][1] > 0]
+    reviews = max(map(len, measured), default=0)
+    if reviews < LEAST_REVIEWS:
+        return None
+    ratios = [(_ratio([loss for loss, _ in seed]), _ratio([gap for _, gap in seed])) for seed in measured]
+    whole = [ratio for ratio, seed in zip(ratios, measured, strict=True) if len(seed) == reviews]
+    loss, gap = (statistics.median(column) for column in zip(*whole, strict=True))
+    return Signature(arm, len(whole), reviews, loss, gap, sum(_failed(*ratio) for ratio in whole))
+
+
+def _measured(lines: Sequence[Line]) -> list[tuple[float, float]]:
+    pairs = [(line.get("review_loss"), line.get("teacher_gap")) for line in lines]
+    return [(loss, gap) for loss, gap in pairs if loss is not None and gap is not None]
+
+
+def _ratio(values: Sequence[float]) -> float:
+    third = max(1, len(values) // 3)
+    return statistics.fmean(values[-third:]) / statistics.fmean(values[:third])
+
+
+def _failed(loss: float, gap: float) -> bool:
+    return loss <= FALLEN and gap >= FLAT
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:.3g} %"

@@ -1,0 +1,79 @@
+"""The head of a report in sentences, and how the settings of the arms differ from the preset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tskd_tune.reports.judge.words import count, runs_of
+
+MOST_NAMED = 6
+
+
+def head_lines(found: Mapping[str, Any]) -> list[str]:
+    """Return the head of a summary in sentences: the question first, the device last."""
+    it = found["head"]
+    question = [it["question"]] if it["question"] else []
+    tasks = [task_line(task) for task in it["tasks"] if task["name"]]
+    return [*question, *tasks, *map(teacher_line, found["teachers"]), *_student_line(it), *_device_line(it)]
+
+
+def task_line(task: Mapping[str, Any]) -> str:
+    """Return a sentence on a task: its classes and images."""
+    if "samples" not in task:
+        return f"Task {task['name']}."
+    training, validation, test = task["samples"]
+    parts = [f"{number:,} {part}" for part, number in (("validation", validation), ("test", test)) if number]
+    images = " and ".join([", ".join([f"{training:,} training", *parts[:-1]]), *parts[-1:]])
+    colors = "gray" if task["channels"] == 1 else "color" if task["channels"] == 3 else f"{task['channels']}-channel"
+    size = f"{task['size']} x {task['size']} pixels"
+    return f"Task {task['name']}: {count(task['classes'], 'class', 'classes')}; {images} images, {colors}, {size}."
+
+
+def teacher_line(teacher: Mapping[str, Any]) -> str:
+    """Return a sentence on a teacher: its accuracy, where it came from and its size."""
+    origin = f"trained here, key {teacher['key']}" if teacher["source"] == "auto" else teacher["source"]
+    size = f", {teacher['parameters'] / 1e6:.2f} M parameters" if teacher["parameters"] else ""
+    accuracy = (
+        f"test top-1 {teacher['test_top1']:.2f} %" if teacher["test_top1"] is not None else "accuracy not measured"
+    )
+    return f"Teacher {teacher['name']}: {accuracy} ({origin}{size})."
+
+
+def _student_line(it: Mapping[str, Any]) -> list[str]:
+    if not it["seeds"]:
+        return []
+    students = f"Student{'' if len(it['students']) == 1 else 's'} {_few(it['students'])}: " if it["students"] else ""
+    epochs = (
+        f"{it['epochs'][0]} to {it['epochs'][-1]} epochs" if len(it["epochs"]) > 1 else count(it["epochs"][0], "epoch")
+    )
+    seeds = f"{count(len(it['seeds']), 'seed')} ({runs_of(it['seeds'])})"
+    return [f"{students}{epochs}; {count(it['arms'], 'arm')}, {seeds}."]
+
+
+def _device_line(it: Mapping[str, Any]) -> list[str]:
+    return [f"Trained on {_few(it['devices'], '; ')}."] if it["devices"] else []
+
+
+def _few(names: Sequence[str], between: str = ", ") -> str:
+    rest = len(names) - MOST_NAMED
+    return between.join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def setting_lines(found: Mapping[str, Any]) -> list[str]:
+    """Return what differs from the preset: first what all arms share, then a sentence for each group of arms."""
+    settings = found["settings"]
+    presets = {item["preset"] for item in settings}
+    shared = _shared([item["deviations"] for item in settings]) if len(settings) > 1 and len(presets) == 1 else []
+    common = [f"every arm: preset {settings[0]['preset']}; {'; '.join(shared)}"] if shared else []
+    return [*common, *(_setting_line(item, shared) for item in settings)]
+
+
+def _setting_line(item: Mapping[str, Any], shared: Sequence[str]) -> str:
+    own = [line for line in item["deviations"] if line not in shared]
+    preset = "" if shared else f"preset {item['preset']}; "
+    return f"{'; '.join(item['arms'])}: {preset}{'; '.join(own) or ('nothing else' if shared else 'no deviation')}"
+
+
+def _shared(deviations: Sequence[Sequence[str]]) -> list[str]:
+    return [line for line in deviations[0] if all(line in other for other in deviations)]

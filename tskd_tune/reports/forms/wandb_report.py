@@ -1,0 +1,320 @@
+"""The report of a run as a W&B Report: run sets by arm, their curves, the table of arms and the verdicts.
+
+Run sets name their runs by id, since W&B's filters cannot compare a label such as ``k=3``: they read its ``=``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import wandb
+import wandb_workspaces.reports.v2 as wr
+from wandb_workspaces import expr
+
+from tskd_tune.errors import RunError
+from tskd_tune.files import write_whole
+from tskd_tune.records.offline import offline_runs
+from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.records.tracking import Place, account, has_key, run_id, why_away
+from tskd_tune.reports.findings import effects
+from tskd_tune.reports.forms import tables
+from tskd_tune.reports.forms.words import MOST_ARMS
+
+FORMAT: Final = 1
+FILE: Final = "wandb-report.json"
+# A report's title may not be longer.
+TITLE_LENGTH: Final = 128
+PANEL: Final = {"w": 8, "h": 7}
+# Panels side by side: a report's grid has 24 columns.
+COLUMNS: Final = 3
+ACCURACIES: Final = ("val_top1", "test_top1")
+# What a history may hold besides: key, title, whether its axis is logarithmic.
+FOLLOWED: Final = (
+    ("loss", "Loss", False),
+    ("review_loss", "Review loss, before λ", True),
+    ("teacher_gap", "Gap to the teacher", False),
+    ("grad_norm_review", "Norm of the review's gradient", True),
+    ("grad_cosine_review", "Cosine of the review's gradient and the task's", False),
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a report went: its spec's file, its address online, or the reason why it has none."""
+
+    path: Path
+    url: str | None = None
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one arm: its label in the table, its rows, and the ids that W&B knows them by."""
+
+    name: str
+    rows: Sequence[Row]
+    ids: Sequence[str]
+
+    @property
+    def experiment(self) -> Mapping[str, Any]:
+        """The experiment, the same for all rows but for the seed."""
+        return self.rows[0].experiment
+
+    @property
+    def review(self) -> Mapping[str, Any]:
+        """The options of its review; empty without one."""
+        return self.experiment.get("review") or {}
+
+
+def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) -> Published:
+    """Write a report's spec beside the run, and save the report online where there is a key.
+
+    Saved again, a report is updated in its place. Entity, project and server are those of W&B's own variables, else
+    the first two are the sweep's.
+
+    Args:
+        run: a run with rows.
+        patience: seconds that the server may take to answer at all.
+        deadline: seconds that saving may take.
+
+    Raises:
+        RunError: the records cannot be read, the folder cannot be written, or the server is away or refuses.
+    """
+    known, path, place = account(), run.path / FILE, Place.of(run.document())
+    project, entity = place.project_in(known), place.entity_in(known)
+    before = _before(path, known.base_url, entity, project)
+    found = tables.summary(run)
+    _write(path, run, build(run, found, project=project), {"server": known.base_url, "entity": entity} | before)
+    if known.mode in ("offline", "dryrun", "disabled"):
+        return Published(path, why_not=f"WANDB_MODE is {known.mode}")
+    if not has_key(known):
+        return Published(path, why_not=f"there is no key for {known.base_url}")
+    away = why_away(known.base_url, patience)
+    if away:
+        raise RunError(f"{away}; the report's spec is in {path}, publish it with: {_command(run)}")
+    report = _within(deadline, lambda: _saved(run, found, entity, project, before), path, _command(run))
+    saved = {"server": known.base_url, "entity": report.entity, "id": report.id, "url": report.url}
+    _write(path, run, report, saved)
+    return Published(path, report.url)
+
+
+def build(run: RunFolder, found: tables.Summary, *, project: str, entity: str = "") -> wr.Report:
+    """Return the report of a run whose summary is at hand; the same records give the same spec.
+
+    Without an entity the run sets are of the project that the report is saved in, and no server is asked.
+    """
+    where = {"entity": entity, "project": project} if entity else {}
+    arms = _arms(run, found)
+    blocks = list(_blocks(run, found, arms, where))
+    _name(blocks, run.name)
+    title = f"{run.name}: {found['kind']}"[:TITLE_LENGTH]
+    return wr.Report(project=project, entity=entity, title=title, description=tables.progress(found), blocks=blocks)
+
+
+def spec(report: wr.Report) -> dict[str, Any]:
+    """Return a report's spec, the object that W&B keeps, as plain data."""
+    plain: dict[str, Any] = json.loads(report._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
+    return plain
+
+
+# The parts of a report
+
+
+def _arms(run: RunFolder, found: tables.Summary) -> list[Arm]:
+    rows = sorted(run.rows(), key=lambda row: row.key)
+    kept = {one.id for one in offline_runs(run.path)}
+    arms = []
+    for arm in found["arms"]:
+        own = [row for row in rows if row.run in arm["runs"]]
+        arms.append(Arm(arm["arm"], own, [name for row in own for name in _ids(run, row, kept)]))
+    return arms
+
+
+def _ids(run: RunFolder, row: Row, kept: set[str]) -> list[str]:
+    """Return the ids of a row's W&B run: a second one where the server once refused it."""
+    name = run_id(run.state.id or run.name, row.run, row.seed)
+    return [name, f"{name}-offline"] if f"{name}-offline" in kept else [name]
+
+
+def _blocks(run: RunFolder, found: tables.Summary, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
+    text = tables.markdown(found)
+    if tables.head_lines(found):
+        yield wr.UnorderedList(tables.head_lines(found))
+    yield from (wr.H2("Verdicts"), wr.UnorderedList(tables.verdict_lines(found)))
+    yield from (wr.H2("Arms"), wr.P(f"{tables.progress(found)}."))
+    if arms:
+        yield from (wr.MarkdownBlock(_table(found, text)), wr.UnorderedList(tables.under_table(found)))
+        yield from _curves(run, arms, where)
+        yield from _sequences(run, found, arms, where)
+        yield from _responses(found, arms, where)
+    yield wr.H2("The whole report in words", collapsed_blocks=[wr.MarkdownBlock(text)])
+
+
+def _table(found: tables.Summary, text: str) -> str:
+    """Return the table of arms out of the report in Markdown."""
+    first = tables.columns(found)[0].title
+    return next(part for part in text.split("\n\n") if part.startswith(f"| {first} |"))
+
+
+def _curves(run: RunFolder, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
+    shown = arms[:MOST_ARMS]
+    panels = _followed(run, shown)
+    if not panels:
+        return
+    yield wr.H2("Curves")
+    rest = len(arms) - len(shown)
+    yield wr.P(
+        "Mean over the seeds of an arm by epoch, the band from the worst to the best of them."
+        + (f" The first {len(shown)} arms of the table; {rest} more are not drawn." if rest else "")
+    )
+    yield wr.PanelGrid(runsets=[_runset(arm.name, arm.ids, where) for arm in shown], panels=panels)
+
+
+def _followed(run: RunFolder, arms: Sequence[Arm]) -> list[Any]:
+    """Return a panel for everything that the histories of these arms followed."""
+    trials = dict.fromkeys(row.run for arm in arms for row in arm.rows)
+    keys = {key for trial in trials for line in run.history(trial) for key in line}
+    wanted = [(key, tables.metric_title(key), False) for key in ACCURACIES] + list(FOLLOWED)
+    return _laid_out([_line(key, title, log) for key, title, log in wanted if key in keys])
+
+
+def _sequences(run: RunFolder, found: tables.Summary, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
+    """Compare feature maps with increments, in the arms that differ in nothing else."""
+    pairs = _pairs(found, arms)
+    panels = _followed(run, [arm for pair in pairs for arm in pair])
+    if not pairs or not panels:
+        return
+    yield wr.H2("Feature maps against increments")
+    yield wr.P("Arms that differ in nothing but the sequence that a review reads.")
+    yield wr.PanelGrid(
+        runsets=[_runset(f"{arm.review['sequence']}: {arm.name}", arm.ids, where) for pair in pairs for arm in pair],
+        panels=panels,
+    )
+
+
+def _pairs(found: tables.Summary, arms: Sequence[Arm]) -> list[list[Arm]]:
+    experiments = {row.run: row.experiment for arm in arms for row in arm.rows}
+    pairs = effects.sequence_pairs(found["arms"], experiments)[: MOST_ARMS // 2]
+    return [[arms[pair.increment], arms[pair.feature_map]] for pair in pairs]
+
+
+def _responses(found: tables.Summary, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
+    """Draw the headline over k and delta, where arms differ in them."""
+    reviewing = [arm for arm in arms if arm.review]
+    varied = [name for name in ("k", "delta") if len({arm.review.get(name) for arm in reviewing}) > 1]
+    if not varied:
+        return
+    headline, title = wr.SummaryMetric(found["headline"]), tables.metric_title(found["headline"])
+    scatters = [
+        wr.ScatterPlot(title=f"{title} over {name}", x=wr.Config(f"review.{name}"), y=headline) for name in varied
+    ]
+    columns = [
+        *(wr.ParallelCoordinatesPlotColumn(wr.Config(f"review.{name}"), display_name=name) for name in ("k", "delta")),
+        wr.ParallelCoordinatesPlotColumn(headline, display_name=title),
+    ]
+    parallel = wr.ParallelCoordinatesPlot(title=f"k, delta and {title}", columns=columns)
+    yield wr.H2(" and ".join(varied))
+    yield wr.P("They also set the number of reviews: compare points that review equally often (see the table).")
+    ids = [name for arm in reviewing for name in arm.ids]
+    runset = _runset("arms with a review", ids, where, grouped=False)
+    yield wr.PanelGrid(runsets=[runset], panels=_laid_out([*scatters, parallel]))
+
+
+def _runset(name: str, ids: Sequence[str], where: Mapping[str, str], *, grouped: bool = True) -> Any:
+    """Return the set of runs with these ids, as one line a group: `WandbTracker` groups by arm."""
+    chosen = expr.And(expr.Metric("ID").isin(list(ids)))
+    return wr.Runset(name=name, filters=chosen, groupby=["Group"] if grouped else [], **where)
+
+
+def _line(key: str, title: str, log: bool) -> Any:
+    return wr.LinePlot(
+        title=title, x="epoch", y=[key], log_y=log or None, groupby_aggfunc="mean", groupby_rangefunc="minmax"
+    )
+
+
+def _laid_out(panels: Sequence[Any]) -> list[Any]:
+    for place, panel in enumerate(panels):
+        row, column = divmod(place, COLUMNS)
+        panel.layout = wr.Layout(x=column * PANEL["w"], y=row * PANEL["h"], **PANEL)
+    return list(panels)
+
+
+def _name(blocks: Sequence[Any], run: str) -> None:
+    """Give run sets and panels, which W&B names at random, names that only depend on their places."""
+    for number, grid in enumerate(block for block in blocks if isinstance(block, wr.PanelGrid)):
+        for kind, things in (("set", grid.runsets), ("panel", grid.panels)):
+            for place, thing in enumerate(things):
+                thing._id = hashlib.sha256(f"{run} {number} {kind} {place}".encode()).hexdigest()[:12]
+
+
+# Saving
+
+
+def _before(path: Path, server: str, entity: str | None, project: str) -> dict[str, Any]:
+    """Return id, address and entity of the report as it was saved before, if it was, to the same place."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        old = json.loads(path.read_text("utf-8"))
+        same = (old["server"], old["project"]) == (server, project) and entity in (None, old["entity"])
+        if same and old["id"]:
+            return {name: old[name] for name in ("id", "url", "entity")}
+    return {}
+
+
+def _write(path: Path, run: RunFolder, report: wr.Report, place: Mapping[str, Any]) -> None:
+    facts = {
+        "format": FORMAT,
+        "run": run.name,
+        "server": place["server"],
+        "entity": place["entity"],
+        "project": report.project,
+        "id": place.get("id"),
+        "url": place.get("url"),
+        "title": report.title,
+        "description": report.description,
+        "spec": spec(report),
+    }
+    write_whole(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+
+def _saved(
+    run: RunFolder, found: tables.Summary, entity: str | None, project: str, before: Mapping[str, Any]
+) -> wr.Report:
+    where = str(entity or before.get("entity") or wandb.Api().default_entity)
+    report = build(run, found, project=project, entity=where)
+    report.id = before.get("id", "")
+    return report.save()
+
+
+def _command(run: RunFolder) -> str:
+    return f"tskd-tune report {run.path} --wandb"
+
+
+def _within(deadline: float, save: Any, path: Path, command: str) -> wr.Report:
+    """Save on a thread of its own, since W&B's client would try for ever.
+
+    Raises:
+        RunError: it failed, or the deadline passed.
+    """
+    ended: list[Any] = []
+
+    def work() -> None:
+        try:
+            ended.append(save())
+        except (Exception, SystemExit) as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work, name="wandb report", daemon=True)
+    thread.start()
+    thread.join(deadline)
+    outcome = ended[0] if ended else TimeoutError(f"it did not answer within {deadline:g} s")
+    if isinstance(outcome, BaseException):
+        hint = f"upload the runs with `tskd-tune sync` first, and if the report was deleted online, delete {path}"
+        raise RunError(f"W&B did not take the report ({outcome}); {hint}; then run: {command}")
+    return outcome

@@ -1,0 +1,281 @@
+"""Looks at a table before all of its seeds are run: declared beforehand, and paid for.
+
+The looks are numbers of seeds, such as 5, 10 and 18. O'Brien and Fleming's boundaries ask for much at the early looks
+and leave the last one nearly the full 0.05: on the scale of Brownian motion, which a mean of differences follows, they
+are one constant barrier, found here by exact numerical integration. They were made for a known variance; a t test's p
+is held against the normal tail of its boundary (Pocock's significance-level approach), which for looks at 5, 10 and 18
+seeds gives an overall level of 0.0512 instead of 0.05 (four million simulations).
+
+Each p is turned into a repeated p: the overall level at which this look would just have stopped. The smallest over the
+looks so far is a valid p of its own, so that Holm over the family holds at every look. TOST gets the same, one-sided.
+
+Sources: O'Brien and Fleming 1979; Pocock 1977; Lan and DeMets 1983 (the alpha spent); Armitage, McPherson and Rowe 1969
+(the integration); Jennison and Turnbull 2000, chapter 9 (repeated p values and intervals); Ye, Li, Liu and Yao 2013
+(Holm with looks).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy import optimize, special
+
+from tskd_tune.errors import InputError
+from tskd_tune.reports.judge import power
+from tskd_tune.reports.judge.statistics import MARGIN, Contrast, Values
+from tskd_tune.reports.judge.verdicts import LEAST_SEEDS, Evidence, Family, contrasts, judge
+
+# A path of Brownian motion up to time 1 is farther from zero with probability below 1e-18.
+FARTHEST = 9.0
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """The two-sided boundaries of declared looks.
+
+    ``looks`` are numbers of seeds. At each, ``z`` is what the test statistic must exceed, ``nominal`` the two-sided p
+    that it amounts to, and ``spent`` the chance that a difference of nothing has crossed by then, at last ``alpha``.
+    """
+
+    looks: tuple[int, ...]
+    alpha: float
+    z: tuple[float, ...]
+    nominal: tuple[float, ...]
+    spent: tuple[float, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the boundaries as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found: the family judged by repeated p values, and whether to stop.
+
+    ``stop`` is true where every contrast is resolved or equivalent, or where this is the last look. ``next_seeds`` are
+    those to run before the next one; empty where ``stop`` is true. ``alpha_spent`` is what the looks so far have spent.
+    The findings' intervals are repeated ones, at the level of this look's boundary: they hold at all looks at once.
+    """
+
+    at: int
+    number: int
+    boundaries: Boundaries
+    alpha_spent: float
+    family: Family
+    stop: bool
+    next_seeds: tuple[int, ...]
+    sentence: str
+
+    def plain(self) -> dict[str, Any]:
+        """Return the look as plain data."""
+        return asdict(self) | {"family": self.family.plain()}
+
+
+def obrien_fleming(looks: Sequence[int], *, alpha: float = power.ALPHA) -> Boundaries:
+    """Return the boundaries of looks at these numbers of seeds.
+
+    Raises:
+        InputError: the looks do not ascend or the first is below five seeds, or alpha is no level.
+    """
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha: a level lies between 0 and 1, got {alpha}")
+    return _boundaries(_checked(looks), alpha)
+
+
+def repeated_p(p: float, at: int, looks: Sequence[int], *, two_sided: bool = True) -> float:
+    """Return the overall level at which a look with this p would just have stopped.
+
+    Args:
+        p: the p of the data up to this look, two-sided or one-sided.
+        at: the look, in seeds.
+        looks: all looks that were declared.
+        two_sided: whether p, and so the boundary, is.
+
+    Raises:
+        InputError: p is no probability, the looks are wrong, or ``at`` is none of them.
+    """
+    if not 0 <= p <= 1:
+        raise InputError(f"p: a probability lies between 0 and 1, got {p}")
+    declared = _checked(looks)
+    time = declared[_index(at, declared)] / declared[-1]
+    z = -float(special.ndtri(p / 2 if two_sided else p))
+    return min(1.0, _crossing(_times(declared), z * math.sqrt(time), two_sided=two_sided)[-1])
+
+
+def look(
+    arms: Mapping[str, Values],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    seeds: Sequence[int],
+    looks: Sequence[int],
+    at: int,
+    margin: float = MARGIN,
+) -> Look:
+    """Judge a family at one of its declared looks, by the first ``at`` of its seeds, and say whether to stop.
+
+    A look is taken when all runs of those seeds have ended. A seed that failed is missing from its contrasts, whose
+    number of seeds says so; the boundaries stay as they were declared. Arms that share no seed get no test.
+
+    Args:
+        arms: name -> seed -> value, in points; later seeds than this look's are not read.
+        pairs: the family as it was declared: (arm, baseline) for each contrast.
+        seeds: all declared seeds, in the order in which they are run.
+        looks: the declared looks, in seeds; the last is at most the number of seeds.
+        at: the look to take.
+        margin: differences within plus or minus this many points count as none.
+
+    Raises:
+        InputError: the looks, the seeds, a name or a value is wrong.
+    """
+    boundaries = obrien_fleming(looks)
+    index = _index(at, boundaries.looks)
+    _check_seeds(seeds, boundaries.looks)
+    history = [
+        contrasts({name: _first(values, seeds[:taken]) for name, values in arms.items()}, pairs, margin=margin)
+        for taken in boundaries.looks[: index + 1]
+    ]
+    evidence = [_evidence(path, boundaries) for path in zip(*history, strict=True)]
+    found = judge(history[-1], evidence)
+    decided = all(finding.verdict in ("resolved", "equivalent") for finding in found.findings)
+    last = index + 1 == len(boundaries.looks)
+    return Look(
+        at=at,
+        number=index + 1,
+        boundaries=boundaries,
+        alpha_spent=boundaries.spent[index],
+        family=found,
+        stop=decided or last,
+        next_seeds=() if decided or last else tuple(seeds[at : boundaries.looks[index + 1]]),
+        sentence=_said(found, boundaries, index, decided),
+    )
+
+
+def _evidence(path: Sequence[Contrast], boundaries: Boundaries) -> Evidence:
+    """Return the smallest repeated p values of a contrast over its looks so far, and its repeated interval."""
+    tested = [(item, at) for item, at in zip(path, boundaries.looks, strict=False) if _testable(item)]
+    looks = boundaries.looks
+    p_values = [repeated_p(item.p, at, looks) for item, at in tested if item.p is not None]
+    tost = [repeated_p(item.tost_p, at, looks, two_sided=False) for item, at in tested if item.tost_p is not None]
+    level = 1 - boundaries.nominal[len(path) - 1]
+    adjusted = f", adjusted for {len(looks)} looks" if len(looks) > 1 else ""
+    return Evidence(min(p_values, default=None), min(tost, default=None), path[-1].interval_at(level), adjusted)
+
+
+def _testable(item: Contrast) -> bool:
+    return item.paired and item.n >= LEAST_SEEDS
+
+
+def _first(values: Values, seeds: Sequence[int]) -> dict[int, float]:
+    return {seed: values[seed] for seed in seeds if seed in values}
+
+
+# Boundaries
+
+
+@lru_cache(maxsize=256)
+def _boundaries(looks: tuple[int, ...], alpha: float) -> Boundaries:
+    times = _times(looks)
+    # One look alone would need the lower end; splitting alpha over the looks overshoots with the upper.
+    low, high = (-float(special.ndtri(alpha / parts / 2)) for parts in (1, len(looks)))
+    barrier = high
+    if len(looks) > 1:
+        barrier = optimize.brentq(lambda at: _crossing(times, at)[-1] - alpha, low, high, xtol=1e-12)
+    z = tuple(float(barrier / math.sqrt(time)) for time in times)
+    nominal = tuple(2 * float(special.ndtr(-value)) for value in z)
+    return Boundaries(looks, alpha, z, nominal, _crossing(times, barrier))
+
+
+def _crossing(times: Sequence[float], barrier: float, *, two_sided: bool = True) -> tuple[float, ...]:
+    """Return the chance, by each time, that Brownian motion was seen at or beyond a barrier, or beyond its mirror.
+
+    The density of the paths that have not crossed is carried from look to look on the nodes of a quadrature, and what
+    crosses at each look is added up, so that small chances keep their digits.
+    """
+    low, high = -min(barrier, FARTHEST) if two_sided else -FARTHEST, min(barrier, FARTHEST)
+    if high <= low:
+        return (1.0,) * len(times)
+    steps = [math.sqrt(after - before) for before, after in zip((0.0, *times), times, strict=False)]
+    nodes, weights = power.legendre(_nodes(high - low, min(steps)))
+    at = low + (high - low) * (nodes + 1) / 2
+    shares = weights * (high - low) / 2
+
+    def beyond(start: np.ndarray, step: float) -> np.ndarray:
+        above: np.ndarray = special.ndtr((start - barrier) / step)
+        below: np.ndarray = special.ndtr((-barrier - start) / step)
+        return above + below if two_sided else above
+
+    crossed = [float(beyond(np.zeros(1), steps[0])[0])]
+    density = _normal(at, steps[0])
+    for index, step in enumerate(steps[1:], 2):
+        crossed.append(crossed[-1] + float(shares @ (density * beyond(at, step))))
+        if index < len(steps):
+            density = _normal(at[:, None] - at[None, :], step) @ (shares * density)
+    return tuple(crossed)
+
+
+def _normal(at: np.ndarray, sd: float) -> np.ndarray:
+    density: np.ndarray = np.exp(-0.5 * (at / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
+    return density
+
+
+def _nodes(width: float, narrowest: float) -> int:
+    """Return how many nodes resolve the narrowest step: a power of two, so that few quadratures are made."""
+    return int(max(64, 2 ** math.ceil(math.log2(3 * width / narrowest))))
+
+
+def _times(looks: Sequence[int]) -> tuple[float, ...]:
+    return tuple(at / looks[-1] for at in looks)
+
+
+def _checked(looks: Sequence[int]) -> tuple[int, ...]:
+    ascending = all(before < after for before, after in itertools.pairwise(looks))
+    if not looks or looks[0] < LEAST_SEEDS or not ascending:
+        raise InputError(
+            f"looks: must be ascending numbers of seeds from {LEAST_SEEDS} on, such as [5, 10, 18], got {list(looks)}"
+        )
+    return tuple(looks)
+
+
+def _check_seeds(seeds: Sequence[int], looks: Sequence[int]) -> None:
+    if len(set(seeds)) != len(seeds):
+        raise InputError(f"seeds: each must be given once, got {list(seeds)}")
+    if len(seeds) < looks[-1]:
+        raise InputError(
+            f"looks: the last is at {looks[-1]} seeds but {len(seeds)} are declared; add seeds or lower it"
+        )
+
+
+def _index(at: int, looks: Sequence[int]) -> int:
+    if at not in looks:
+        raise InputError(f"at: no look was declared at {at} seeds; declared: {_listed(looks)}")
+    return looks.index(at)
+
+
+# Words
+
+
+def _said(found: Family, boundaries: Boundaries, index: int, decided: bool) -> str:
+    looks = boundaries.looks
+    open_ = sum(finding.verdict not in ("resolved", "equivalent") for finding in found.findings)
+    of = f"{open_} of {len(found.findings)} contrasts"
+    if decided:
+        what = "stop: every contrast has its verdict"
+    elif index + 1 == len(looks):
+        what = f"stop: this is the last look, {of} without a decision"
+    else:
+        what = f"go on to {looks[index + 1]} seeds: {of} without a decision"
+    return (
+        f"Look {index + 1} of {len(looks)}, at {looks[index]} of {looks[-1]} seeds: {what}. "
+        f"A single contrast is resolved here at p <= {boundaries.nominal[index]:.2g}; "
+        f"{boundaries.spent[index]:.2g} of the overall alpha of {boundaries.alpha:g} is spent."
+    )
+
+
+def _listed(looks: Sequence[int]) -> str:
+    return " and ".join(filter(None, [", ".join(map(str, looks[:-1])), str(looks[-1])]))

@@ -1,0 +1,252 @@
+"""The figures of histories: accuracy over epochs, increments against feature maps, and what the reviews showed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from tskd_tune.reports.findings.scale import is_percentage
+from tskd_tune.reports.page import figures
+
+FAINT = 0.01
+# The share of the epochs after which a view opens, the room above and below its means, and that behind the
+# last epoch, as shares of the ranges.
+OPENS, ROOM, EDGE = 0.5, 0.15, 0.02
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The histories of one arm: label, one list of lines a seed, by epoch."""
+
+    arm: str
+    seeds: Sequence[Sequence[Line]]
+
+    def values(self, key: str) -> dict[int, list[float]]:
+        """Return epoch -> the values of a metric over seeds, where it was measured."""
+        found: dict[int, list[float]] = {}
+        for lines in self.seeds:
+            for line in lines:
+                if line.get(key) is not None:
+                    found.setdefault(line["epoch"], []).append(line[key])
+        return dict(sorted(found.items()))
+
+    def ratio(self) -> dict[int, list[float]]:
+        """Return epoch -> the norm of the review's gradient over that of all other losses, by seed."""
+        found: dict[int, list[float]] = {}
+        for lines in self.seeds:
+            for line in lines:
+                review, others = line.get("grad_norm_review"), line.get("grad_norm_others")
+                if review is not None and others:
+                    found.setdefault(line["epoch"], []).append(review / others)
+        return dict(sorted(found.items()))
+
+    def review_epochs(self) -> list[int]:
+        """Return the epochs that reviewed, in any seed."""
+        return sorted({line["epoch"] for lines in self.seeds for line in lines if "review" in line.get("phase", "")})
+
+
+def curves(arm: str, history: Sequence[Line]) -> Curves:
+    """Split the history of a trial by seed."""
+    seeds = sorted({line["seed"] for line in history})
+    return Curves(arm, [[line for line in history if line["seed"] == seed] for seed in seeds])
+
+
+def accuracy_metric(arms: Sequence[Curves]) -> str | None:
+    """Return what to draw: validation accuracy, else test accuracy; None where neither was followed over epochs."""
+    return next((key for key in ("val_top1", "test_top1") if any(len(arm.values(key)) > 1 for arm in arms)), None)
+
+
+def accuracy(arms: Sequence[Curves], metric: str) -> go.Figure:
+    """Draw the mean over seeds by epoch with its 95 % interval from three seeds on, review epochs marked.
+
+    The view opens on the last half of the training, where arms differ, and on the means.
+    """
+    figure = figures.blank(f"{_words(metric)} (%)", 420)
+    for index, arm in enumerate(arms):
+        figures.add_band(figure, arm.values(metric), index, percentage=is_percentage(metric))
+    for index, arm in enumerate(arms):
+        values = arm.values(metric)
+        if values:
+            figures.add_mean(figure, values, index, arm.arm)
+            reviewed = {epoch: values[epoch] for epoch in arm.review_epochs() if epoch in values}
+            _add_reviews(figure, reviewed, index, arm.arm)
+    _open_late(figure, [arm.values(metric) for arm in arms])
+    return figures.with_legend(figure, len(arms))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms that differ in the sequence alone: their histories, and their common place in the colors."""
+
+    increment: Curves
+    feature_map: Curves
+
+    def differences(self, metric: str) -> dict[int, list[float]]:
+        """Return epoch -> increment less feature map, for each seed that measured both."""
+        theirs = _by_seed(self.feature_map, metric)
+        found: dict[int, list[float]] = {}
+        for key, value in _by_seed(self.increment, metric).items():
+            if key in theirs:
+                found.setdefault(key[1], []).append(value - theirs[key])
+        return dict(sorted(found.items()))
+
+
+def _by_seed(arm: Curves, metric: str) -> dict[tuple[int, int], float]:
+    return {
+        (line["seed"], line["epoch"]): line[metric]
+        for lines in arm.seeds
+        for line in lines
+        if line.get(metric) is not None
+    }
+
+
+def sequences(pairs: Sequence[Pair], metric: str) -> go.Figure:
+    """Draw increments (solid) and feature maps (dashed) of each pair in one color, with intervals."""
+    figure = figures.blank(f"{_words(metric)} (%)", 340)
+    drawn = [(index, arm, dash) for index, pair in enumerate(pairs) for arm, dash in _dashed(pair)]
+    for index, arm, _ in drawn:
+        figures.add_band(figure, arm.values(metric), index, percentage=is_percentage(metric))
+    for index, arm, dash in drawn:
+        values = arm.values(metric)
+        if values:
+            figures.add_mean(figure, values, index, arm.arm, dash=dash)
+    _open_late(figure, [arm.values(metric) for _, arm, _ in drawn])
+    return figures.with_legend(figure, len(drawn))
+
+
+def _dashed(pair: Pair) -> list[tuple[Curves, str]]:
+    return [(pair.increment, "solid"), (pair.feature_map, "dash")]
+
+
+def sequence_differences(pairs: Sequence[Pair], metric: str, margin: float | None) -> go.Figure:
+    """Draw increment less feature map by epoch, paired by seed, with its 95 % interval and the margin's band."""
+    figure = figures.blank("difference (points)", 340)
+    if margin:
+        figure.add_hrect(y0=-margin, y1=margin, fillcolor=figures.GRID, line_width=0, layer="below")
+    figure.add_hline(y=0, line={"color": figures.GRAY, "width": 1})
+    for index, pair in enumerate(pairs):
+        values = pair.differences(metric)
+        if values:
+            figures.add_band(figure, values, index)
+            figures.add_mean(figure, values, index, pair.increment.arm)
+    _open_late(figure, [pair.differences(metric) for pair in pairs])
+    return figures.with_legend(figure, len(pairs))
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """One measure of the reviews: its title, what it means and its figure."""
+
+    name: str
+    title: str
+    caption: str
+    figure: go.Figure
+
+
+MEASURES = (
+    ("review_loss", "Review loss", "L_ST before λ, at the first batch of each review; logarithmic.", True),
+    ("teacher_gap", "Gap to the teacher", "Mean absolute increment: how far the maps are from the teacher's.", False),
+    (
+        "ratio",
+        "Gradient of the review",
+        "Its norm on the student over that of all other losses; logarithmic, the dotted line is 1 %.",
+        True,
+    ),
+    ("grad_cosine_review", "Agreement with the task", "Cosine of the review's gradient and the task's.", False),
+)
+
+
+def telemetry(arms: Sequence[Curves]) -> list[Telemetry]:
+    """Draw what the reviews showed, by review epoch: mean over seeds; measures that nobody has are left out."""
+    return [
+        Telemetry(key, title, caption, _measure(key, [(arm, _values(arm, key)) for arm in arms], logarithmic))
+        for key, title, caption, logarithmic in MEASURES
+        if any(_values(arm, key) for arm in arms)
+    ]
+
+
+def gaps(arms: Sequence[Curves]) -> go.Figure | None:
+    """Draw L_ST (solid) and the gap to the teacher (dotted) of each arm over its reviews, relative to the first one.
+
+    The axis is logarithmic, so that a fall by half looks the same in both. None where no arm
+    measured both in two reviews.
+    """
+    figure = figures.blank("relative to the first review", 340)
+    for index, arm in enumerate(arms):
+        loss, gap = (relative(arm.values(key)) for key in ("review_loss", "teacher_gap"))
+        if len(loss) > 1 and gap:
+            for values, dash, what in ((loss, "solid", "L_ST"), (gap, "dot", "gap")):
+                figures.add_mean(figure, values, index, f"{arm.arm}: {what}", mode="lines+markers", dash=dash)
+    if not figure.data:
+        return None
+    figure.update_yaxes(type="log", exponentformat="power")
+    figure.add_hline(y=1, line={"color": figures.GRAY, "dash": "dot", "width": 1})
+    figure.update_layout(showlegend=False)
+    return figure
+
+
+def relative(values: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
+    """Return each epoch's mean over that of the first; empty where the first is zero."""
+    means = {epoch: statistics.fmean(found) for epoch, found in values.items()}
+    first = next(iter(means.values()), 0.0)
+    return {epoch: [mean / first] for epoch, mean in means.items()} if first else {}
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ").replace("top", "top-")
+
+
+def _values(arm: Curves, key: str) -> dict[int, list[float]]:
+    return arm.ratio() if key == "ratio" else arm.values(key)
+
+
+def _open_late(figure: go.Figure, arms: Sequence[Mapping[int, Sequence[float]]]) -> None:
+    """Let the view open on the means of the last half of the epochs, with some room; it cuts bands that are wider."""
+    first = OPENS * max((max(values) for values in arms if values), default=0)
+    late = {
+        (place, epoch): statistics.fmean(found)
+        for place, values in enumerate(arms)
+        for epoch, found in values.items()
+        if epoch >= first
+    }
+    if not late:
+        return
+    lowest, highest = min(late.values()), max(late.values())
+    room = ROOM * (highest - lowest) or 1.0
+    last = max(epoch for _, epoch in late)
+    figure.update_yaxes(range=[lowest - room, highest + room])
+    figure.update_xaxes(range=[first, last + EDGE * (last - first)], rangemode="normal")
+
+
+def _measure(key: str, arms: Sequence[tuple[Curves, dict[int, list[float]]]], logarithmic: bool) -> go.Figure:
+    figure = figures.blank(None, 260)
+    for index, (arm, values) in enumerate(arms):
+        if values:
+            figures.add_mean(figure, values, index, arm.arm, mode="lines+markers")
+    if logarithmic:
+        figure.update_yaxes(type="log", exponentformat="power")
+    if key == "ratio":
+        figure.add_hline(y=FAINT, line={"color": figures.GRAY, "dash": "dot", "width": 1})
+    figure.update_layout(showlegend=False)
+    return figure
+
+
+def _add_reviews(figure: go.Figure, values: Mapping[int, Sequence[float]], index: int, arm: str) -> None:
+    if not values:
+        return
+    figure.add_scatter(
+        x=list(values),
+        y=[statistics.fmean(found) for found in values.values()],
+        name=f"{figures.text(arm)}, review",
+        legendgroup=str(index),
+        showlegend=False,
+        mode="markers",
+        marker={"color": figures.color(index), "size": 9, "symbol": "diamond"},
+        hoverinfo="skip",
+    )

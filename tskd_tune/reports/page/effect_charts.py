@@ -1,0 +1,195 @@
+"""The figures of arms and trials: the headline against k, delta, cost and what was searched, and what matters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import plotly.graph_objects as go
+
+from tskd_tune.reports.findings.effects import Point, Response, Slice
+from tskd_tune.reports.page import figures
+
+BY_K_OR_DELTA: Mapping[str, str] = {"k": "k", "delta": "δ"}
+
+
+def response(found: Response, along: Literal["k", "delta"], title: str) -> go.Figure:
+    """Draw the headline along k or delta, a line for each value of the other, with 95 % intervals from three seeds on.
+
+    The number at a point counts its reviews; dotted lines join points that review as often.
+    """
+    other = "delta" if along == "k" else "k"
+    figure = figures.blank(title, 320)
+    for points in found.matched().values():
+        _add_matched(figure, sorted(points, key=lambda point: int(getattr(point, along))), along)
+    for index, (value, points) in enumerate(found.lines(along).items()):
+        _add_line(figure, points, along, index, f"{BY_K_OR_DELTA[other]} = {value}")
+    values = sorted({getattr(point, along) for point in found.points})
+    room = 0.12 * (values[-1] - values[0])
+    figure.update_xaxes(
+        title={"text": BY_K_OR_DELTA[along]},
+        tickmode="array",
+        tickvals=values,
+        rangemode="normal",
+        range=[values[0] - room, values[-1] + room],
+    )
+    figure.update_layout(hovermode="closest")
+    return figures.with_legend(figure, len(found.lines(along)))
+
+
+def _add_matched(figure: go.Figure, points: Sequence[Point], along: str) -> None:
+    figure.add_scatter(
+        x=[getattr(point, along) for point in points],
+        y=[point.mean for point in points],
+        mode="lines",
+        line={"color": figures.GRAY, "width": 1.5, "dash": "dot"},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _add_line(figure: go.Figure, points: Sequence[Point], along: str, index: int, name: str) -> None:
+    figure.add_scatter(
+        x=[getattr(point, along) for point in points],
+        y=[point.mean for point in points],
+        error_y=_errors(
+            [point.mean for point in points],
+            [point.interval if point.n >= figures.LEAST_BAND else None for point in points],
+        ),
+        name=name,
+        mode="lines+markers+text",
+        text=[str(point.reviews) for point in points],
+        textposition="top right",
+        line={"color": figures.color(index), "width": 2},
+        marker={"color": figures.color(index), "size": 8},
+        customdata=[[figures.text(point.arm), point.reviews, point.n] for point in points],
+        hovertemplate="%{customdata[0]}<br>%{y:.2f}, %{customdata[1]} reviews, %{customdata[2]} seeds<extra></extra>",
+    )
+
+
+def _errors(means: Sequence[float], intervals: Sequence[tuple[float, float] | None]) -> dict[str, Any]:
+    """Return plotly's error bars; a point without an interval has bars of no length."""
+    ends = [found or (mean, mean) for mean, found in zip(means, intervals, strict=True)]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - mean for mean, (_, high) in zip(means, ends, strict=True)],
+        "arrayminus": [mean - low for mean, (low, _) in zip(means, ends, strict=True)],
+        "thickness": 1.2,
+        "width": 4,
+    }
+
+
+@dataclass(frozen=True)
+class Costed:
+    """A point beside its cost: its label, both values, the first one's interval, and its number on the front.
+
+    ``cost`` is in seconds or bytes, or in the unit of a metric.
+    """
+
+    arm: str
+    cost: float
+    value: float
+    interval: tuple[float, float] | None
+    front: int | None
+
+
+def costs(points: Sequence[Costed], title: str, cost: str, *, joined: bool = True) -> go.Figure:
+    """Draw a metric against a cost; what is on the Pareto front is numbered, and joined where two objectives make it.
+
+    Args:
+        points: at least one.
+        title: the metric's.
+        cost: ``seconds``, ``memory``, or the title of what else stands along.
+        joined: whether the front is a line in this plane.
+    """
+    figure = figures.blank(title, 380)
+    axis, size = _cost_axis(cost, max(point.cost for point in points))
+    front = sorted((point for point in points if point.front), key=lambda point: point.front or 0)
+    rest = [point for point in points if not point.front]
+    for group, color, mode, name in (
+        (rest, figures.GRAY, "markers", "beaten"),
+        (front, figures.COLORS[0], "lines+markers+text" if joined else "markers+text", "Pareto front"),
+    ):
+        if group:
+            _add_costs(figure, group, size, {"color": color, "mode": mode, "name": name})
+    wide = 0 < 10 * min(point.cost for point in points) < max(point.cost for point in points)
+    figure.update_xaxes(title={"text": axis}, rangemode="normal", type="log" if wide else "linear")
+    figure.update_layout(hovermode="closest")
+    return figures.with_legend(figure, 2)
+
+
+def _add_costs(figure: go.Figure, points: Sequence[Costed], size: float, look: Mapping[str, str]) -> None:
+    figure.add_scatter(
+        x=[point.cost / size for point in points],
+        y=[point.value for point in points],
+        error_y=_errors([point.value for point in points], [point.interval for point in points]),
+        name=look["name"],
+        mode=look["mode"],
+        text=[str(point.front or "") for point in points],
+        textposition="top left",
+        line={"color": look["color"], "width": 1.5, "shape": "hv"},
+        marker={"color": look["color"], "size": 8},
+        customdata=[figures.text(point.arm) for point in points],
+        hovertemplate="%{customdata}<br>%{y:.2f} at %{x:.3g}<extra></extra>",
+    )
+
+
+def _cost_axis(cost: str, largest: float) -> tuple[str, float]:
+    """Return the title of the axis of a cost with its unit, and the size of the unit."""
+    if cost == "memory":
+        return "peak memory (MiB)", 2.0**20
+    if cost != "seconds":
+        return cost, 1.0
+    unit, size = ("h", 3600.0) if largest >= 3600 else ("min", 60.0) if largest >= 60 else ("s", 1.0)
+    return f"training of a seed ({unit})", size
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How much each parameter matters: two measures of each, as shares that sum to 1."""
+
+    parameters: Sequence[str]
+    fanova: Sequence[float]
+    ped_anova: Sequence[float]
+
+
+def shares(found: Shares) -> go.Figure:
+    """Draw the shares of each parameter as two bars, the largest on top."""
+    figure = figures.blank("", 80 + 40 * len(found.parameters))
+    names = [figures.text(name) for name in found.parameters]
+    for values, color, name in (
+        (found.fanova, figures.COLORS[0], "of the variance (fANOVA)"),
+        (found.ped_anova, figures.COLORS[1], "of what sets the best apart (PED-ANOVA)"),
+    ):
+        figure.add_bar(
+            x=[100 * value for value in values],
+            y=names,
+            orientation="h",
+            name=name,
+            marker={"color": color},
+            hovertemplate="%{y}: %{x:.0f} %<extra></extra>",
+        )
+    figure.update_xaxes(title={"text": "share (%)"}, range=[0, 100], rangemode="normal")
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_layout(barmode="group", hovermode="closest")
+    return figures.with_legend(figure, 2)
+
+
+def sliced(found: Slice, title: str) -> go.Figure:
+    """Draw the headline of every trial against one parameter."""
+    figure = figures.blank(title, 260)
+    figure.add_scatter(
+        x=list(found.values),
+        y=list(found.means),
+        mode="markers",
+        marker={"color": figures.COLORS[0], "size": 8, "opacity": 0.7},
+        customdata=[figures.text(arm) for arm in found.arms],
+        hovertemplate="%{customdata}<br>%{y:.2f}<extra></extra>",
+        showlegend=False,
+    )
+    kind = "category" if not found.is_number else "log" if found.is_wide else "linear"
+    figure.update_xaxes(title={"text": figures.text(found.parameter)}, type=kind, rangemode="normal")
+    figure.update_layout(hovermode="closest")
+    return figure
