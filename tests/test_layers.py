@@ -91,7 +91,6 @@ def circle(graph: Mapping[str, Collection[str]]) -> list[str]:
 
 # Circles that still have to be dissolved: module -> an import of that module that closes a circle.
 CLOSING = {
-    "tskd_tune.sweep.schema": {"tskd_tune.sweep.run"},
     "tskd_tune.sweep.searchers": {"tskd_tune.sweep.search"},
 }
 
