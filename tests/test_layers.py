@@ -89,22 +89,9 @@ def circle(graph: Mapping[str, Collection[str]]) -> list[str]:
     return []
 
 
-# Circles that still have to be dissolved: module -> an import of that module that closes a circle.
-CLOSING = {
-    "tskd_tune.sweep.searchers": {"tskd_tune.sweep.search"},
-}
-
-
 def test_no_modules_import_one_another_in_a_circle():
     graph = {name: set(imported_modules(path.read_text(), MODULES)) - {name} for name, path in MODULES.items()}
-    for module, closing in CLOSING.items():
-        graph[module] -= closing
     assert circle(graph) == []
-
-
-@pytest.mark.parametrize("module", sorted(CLOSING))
-def test_an_exception_still_stands(module: str):
-    assert set(imported_modules(MODULES[module].read_text(), MODULES)) >= CLOSING[module]
 
 
 @pytest.mark.parametrize(
