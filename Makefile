@@ -1,4 +1,4 @@
-# make demo | install | test | test-all | test-lowest | lint | clean: needs make and Python 3.11 or later, the rest is put in here.
+# make demo | install | test | test-all | test-lowest | coverage | lint | docs | clean: needs make and Python 3.11 or later, the rest is put in here.
 
 PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 NEED_PYTHON = @test -n "$(PYTHON)" || { \
 	echo "No Python 3.11 or later on the PATH: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; }
 
-.PHONY: demo install test test-all test-lowest lint clean
+.PHONY: demo install test test-all test-lowest coverage lint docs clean
 
 demo: $(INSTALLED)
 	.venv/bin/tskd-tune sweep digits
@@ -34,13 +34,22 @@ test-all: $(INSTALLED)
 test-lowest: $(LOWEST)
 	.lowest/bin/pytest -m "not slow" --ignore-glob="*/test_parity_*.py"
 
+# The fast tests, with the lines that they run; fails below the floor that pyproject.toml sets.
+coverage: $(INSTALLED)
+	.venv/bin/pytest -m "not slow" --cov --cov-report=term
+
 lint: $(INSTALLED)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
+# A warning is an error, so a broken link or reference fails.
+docs: $(INSTALLED)
+	.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html
+	@echo "The site is docs/_build/html/index.html"
+
 clean:
-	rm -rf .venv .lowest .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf docs/_build .coverage .venv .lowest .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml | $(UV)
 	$(NEED_PYTHON)

@@ -117,6 +117,12 @@ def test_what_the_makefile_runs():
     assert '.lowest/bin/pytest -m "not slow"' in make("test-lowest").stdout
     lint = make("lint").stdout
     assert all(word in lint for word in ("ruff check", "ruff format --check", "mypy"))
+    assert 'pytest -m "not slow" --cov' in make("coverage").stdout
+    assert "sphinx-build --quiet --fail-on-warning" in make("docs").stdout
+
+
+def test_coverage_has_a_floor(pyproject: dict[str, Any]):
+    assert pyproject["tool"]["coverage"]["report"]["fail_under"] >= 80
 
 
 def test_everything_is_installed_into_the_clone_after_a_word_on_its_size():
@@ -154,8 +160,9 @@ def test_without_a_python_the_sentence_says_what_to_do(tmp_path: Path):
     assert "No Python 3.11 or later on the PATH" in ended.stderr and "make PYTHON=" in ended.stderr
 
 
-@pytest.mark.parametrize(("failing", "status"), [("nothing", 0), ("test", 1), ("slow", 1), ("lowest", 1), ("lint", 1)])
-def test_ci_fails_if_any_step_does_and_tells_of_all(failing: str, status: int, tmp_path: Path):
+@pytest.mark.parametrize("failing", ["nothing", "coverage", "slow", "lowest", "lint", "docs"])
+def test_ci_fails_if_any_step_does_and_tells_of_all(failing: str, tmp_path: Path):
+    status = int(failing != "nothing")
     for folder in (".ci", ".venv/bin", "bin"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
@@ -166,5 +173,5 @@ def test_ci_fails_if_any_step_does_and_tells_of_all(failing: str, status: int, t
     ended = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, env=path, check=False)
     summary = ended.stdout.partition("==> Summary")[2]
     assert ended.returncode == status
-    assert summary.count("3 passed") == 4
+    assert summary.count("3 passed") == 5
     assert summary.count("FAILED") == status

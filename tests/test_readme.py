@@ -1,4 +1,4 @@
-"""The README's files are what it says: they are read, checked and run, from another folder than theirs."""
+"""The files that the README and the guide show are read, checked and run, from another folder than theirs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from tskd_tune.cli import app
 from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.schema import Sweep
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-FILES = dict(re.findall(r"^```(?:python|yaml)\n# (\w+\.(?:py|yaml))\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+FILES = dict(re.findall(r"^```(?:python|yaml)\n# (\w+\.(?:py|yaml))\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with the README's files; commands run beside it."""
+    """Return a folder with these files; commands run beside it."""
     made = tmp_path / "mine"
     made.mkdir()
     for name, content in FILES.items():
@@ -30,12 +32,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-def test_the_readme_has_these_files():
-    assert sorted(FILES) == ["my_parts.py", "my_parts.yaml", "my_sweep.yaml"]
+def test_the_pages_show_these_files():
+    assert sorted(FILES) == ["my_parts.py", "my_parts.yaml", "my_search.yaml", "my_sweep.yaml"]
 
 
 def test_its_sweep_has_six_arms(folder: Path):
     assert len(Sweep.load(folder / "my_sweep.yaml").space().grid()) == 6
+
+
+def test_its_search_has_four_search_parameters(folder: Path):
+    holes = Sweep.load(folder / "my_search.yaml").space().holes()
+    assert [hole.name for hole in holes] == ["review.k", "review.delta", "review.lambda", "review.sequence"]
 
 
 def test_its_components_are_found_beside_their_yaml(folder: Path):

@@ -1,0 +1,32 @@
+"""The site that `make docs` builds: MyST for the pages, autodoc for the API. The build needs no network."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import tskd_tune  # noqa: E402
+
+project = "tskd-tune"
+author = "The tskd-tune authors"
+copyright = author
+release = version = tskd_tune.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"tskd-tune {release}"
+html_show_sphinx = False
+templates_path: list[str] = []
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.xref_ambiguous"]
+
+autodoc_default_options = {"members": True, "show-inheritance": True, "member-order": "bysource"}
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+default_role = "code"  # a docstring writes `name` for a name of the code
+napoleon_numpy_docstring = False
