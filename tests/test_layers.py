@@ -20,6 +20,7 @@ FLOORS = [
     ["records"],
     ["reports"],
     ["sweep"],
+    ["single"],
     ["local"],
     ["cli"],
     ["__main__"],

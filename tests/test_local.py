@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from tskd_tune import documents, local
+from tskd_tune import documents, local, single
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
@@ -255,7 +255,7 @@ def write(path: Path, document: dict[str, Any]) -> Path:
 def test_a_file_is_read_with_settings_and_extends(tmp_path: Path) -> None:
     write(tmp_path / "base.yaml", DOCUMENT)
     file = write(tmp_path / "e.yaml", {"extends": "base.yaml", "seed": 5})
-    read = local.read(file, ["review.k=1"])
+    read = single.read(file, ["review.k=1"])
     assert (read.seed, read.review and read.review.k, read.student.name) == (5, 1, "resnet8")
 
 
@@ -272,7 +272,7 @@ def test_a_file_is_read_with_settings_and_extends(tmp_path: Path) -> None:
 )
 def test_what_is_no_single_experiment_is_refused(document: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=sentence):
-        local.read(write(tmp_path / "e.yaml", document))
+        single.read(write(tmp_path / "e.yaml", document))
 
 
 def test_nothing_is_made_where_the_parts_do_not_fit(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_taken_name_and_a_sweep_are_refused(unbroken: RunFolder, tmp_path: Pat
     [({}, "resnet8, review"), ({"review": None}, "resnet8"), ({"distiller": {"name": "kd"}}, "resnet8, kd, review")],
 )
 def test_a_training_goes_by_what_it_trains(over: dict[str, Any], label: str) -> None:
-    assert local.label(experiment(**over)) == label
+    assert single.label(experiment(**over)) == label
 
 
 def test_a_training_that_breaks_has_a_row_with_its_reason_and_a_resume_mends_it(

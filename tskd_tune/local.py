@@ -7,18 +7,13 @@ off anywhere goes on at the end of its last whole epoch, and ends with the same 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 
-from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError, UnwritableError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import verify_data
-from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.networks import AUTO
-from tskd_tune.experiment.teacher import check_weights, obtain, teacher_key
-from tskd_tune.experiment.verification import verify
-from tskd_tune.outside import short_name
+from tskd_tune.experiment.teacher import obtain, teacher_key
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
 from tskd_tune.records.events import Event, Listener, data_event, row_event, teacher_event, teaching_event
 from tskd_tune.records.origin import Origin
@@ -28,7 +23,7 @@ from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Place, WandbTracker
 from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.reports.page.report import write_report
-from tskd_tune.sweep.space import SearchSpace
+from tskd_tune.single import check, label
 from tskd_tune.training import checkpoint
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 from tskd_tune.training.trainer import Record
@@ -36,37 +31,6 @@ from tskd_tune.training.trainer import Record
 # The only trial of a run that trains one experiment.
 RUN = "0"
 CHECKPOINT = "checkpoint.pt"
-
-
-def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
-    """Read an experiment's YAML, with ``extends`` resolved and ``a.b=c`` settings applied.
-
-    Raises:
-        InputError: the file is a sweep or a search space, or with a sentence for every mistake.
-    """
-    document = documents.load(path)
-    if "experiment" in document.data:
-        raise InputError(f"{path}: is a sweep (it has an 'experiment' key); run it with `tskd-tune sweep {path}`")
-    document = document.with_settings(settings)
-    with document.places.named():
-        data = located(document.data)
-        holes = SearchSpace(data).holes()
-        if holes:
-            raise InputError(
-                f"{holes[0].name}: is left open ({holes[0].kind}), so the file is a search space; put it under"
-                " 'experiment:' of a sweep, or fill it with --set"
-            )
-        return Experiment.read(data)
-
-
-def check(experiment: Experiment) -> None:
-    """Refuse, before anything is trained or written, an experiment whose parts do not fit together.
-
-    Raises:
-        InputError: data or weights are missing, or a part does not fit another.
-    """
-    verify(experiment)
-    check_weights(experiment)
 
 
 def start(
@@ -121,13 +85,6 @@ def _read_data(experiment: Experiment, listener: Listener) -> None:
     """Read all data before anything is trained, and tell what is odd about it."""
     for oddity in verify_data([experiment]):
         listener(data_event(oddity))
-
-
-def label(experiment: Experiment) -> str:
-    """Return what a single training goes by in tables: ``resnet20, kd, review``."""
-    distiller = [] if experiment.distiller.name == "none" else [short_name(experiment.distiller.name)]
-    review = ["review"] if experiment.review is not None else []
-    return ", ".join([short_name(experiment.student.name), *distiller, *review])
 
 
 def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:

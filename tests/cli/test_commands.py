@@ -17,7 +17,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from tskd_tune import documents, local
+from tskd_tune import documents, local, single
 from tskd_tune.cli import app
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
@@ -85,7 +85,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, teacher_cache: Path) -> I
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(teacher_cache))
         file = write(storage / "short.yaml", SHORT)
-        yield local.start(local.read(Path(file)), "done", storage, lambda trained: None, track=False)
+        yield local.start(single.read(Path(file)), "done", storage, lambda trained: None, track=False)
 
 
 # The frame
@@ -145,7 +145,7 @@ def test_wrong_usage_ends_with_2(run: Callable[..., Any]) -> None:
 
 
 def test_a_bug_shows_its_traceback_and_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tskd_tune.cli.planning.timeline", lambda *given: 1 / 0)
+    monkeypatch.setattr("tskd_tune.cli.course.timeline", lambda *given: 1 / 0)
     result = CliRunner().invoke(app, ["plan", "--epochs", "9", "--k", "1", "--delta", "1"])
     assert result.exit_code == 1
     assert "ZeroDivisionError" in result.stderr and "error: this is a bug in tskd-tune" in result.stderr
@@ -157,7 +157,7 @@ def test_an_interrupt_before_anything_ends_with_130(
     def interrupt(*given: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local, "read", interrupt)
+    monkeypatch.setattr(single, "read", interrupt)
     assert "nothing was started" in run("train", write(tmp_path / "e.yaml", SHORT), code=130).stderr
 
 
@@ -199,7 +199,7 @@ def test_a_plan_takes_settings_and_files(run: Callable[..., Any], tmp_path: Path
         (["plan", "--k", "3"], "error: plan: --epochs, --delta is missing"),
         (["plan", "some.yaml", "--k", "3"], "error: plan: was given FILE and --k"),
         (["plan", "--epochs", "9", "--k", "3", "--delta", "5"], "error: review: the first review is epoch 15"),
-        (["plan", "--epochs", "9", "--k", "0", "--delta", "5"], "error: review.k: must be greater than 0"),
+        (["plan", "--epochs", "9", "--k", "0", "--delta", "5"], "error: --k: must be at least 1, got 0"),
         (["plan", "missing.yaml"], "error: missing.yaml: cannot be read"),
     ],
 )

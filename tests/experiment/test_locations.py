@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tskd_tune import local
+from tskd_tune import single
 from tskd_tune.documents import dump, extended, read
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.locations import located
@@ -128,7 +128,7 @@ def test_each_file_of_a_chain_counts_for_its_own_values_and_settings_for_the_cur
     given = Sweep.load("../mine/sweep.yaml", ["experiment.task.root=here", "experiment.teacher.weights=auto"])
     assert given.experiment["task"]["root"] == str(tmp_path / "base" / "here")
     assert given.experiment["teacher"]["weights"] == "auto"
-    alone = local.read(tmp_path / "base" / "experiment.yaml", ["teacher.weights=~/t"])
+    alone = single.read(tmp_path / "base" / "experiment.yaml", ["teacher.weights=~/t"])
     assert alone.task.plain()["root"] == str(tmp_path / "base" / "data")
     assert alone.teacher is not None and alone.teacher.weights == str(Path("~/t").expanduser())
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tskd_tune.training.optim import Recipe, scaled_milestones
+from tskd_tune.training.milestones import scaled_milestones
+from tskd_tune.training.optim import Recipe
 
 
 def recipe(convention: str = "at") -> Recipe:

@@ -9,15 +9,15 @@ from typing import Any
 
 import typer
 
-from tskd_tune import local
-from tskd_tune.cli.planning import facts, is_sweep
+from tskd_tune import single
+from tskd_tune.cli.arms import course_of, is_sweep
 from tskd_tune.cli.terminal import WRONG, complain, put_json, say, warn
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries, verify_data
 from tskd_tune.records.tracking import Place
 from tskd_tune.records.wandb_rules import refuse
-from tskd_tune.reports.forms.tables import duration
+from tskd_tune.reports.forms.words import duration
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.checking import refuse as refuse_mistakes
 from tskd_tune.sweep.controls import identity
@@ -79,10 +79,10 @@ def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Findings
         InputError: with a sentence for every mistake.
     """
     if not is_sweep(file):
-        experiment = local.read(file, settings)
-        local.check(experiment)
+        experiment = single.read(file, settings)
+        single.check(experiment)
         refuse(Place())
-        arms = {local.label(experiment): experiment}
+        arms = {single.label(experiment): experiment}
         about = summaries(arms.values()), verify_data(arms.values()) if data else None
         return Findings("experiment", 1, [experiment.seed], arms, estimate.of_experiment(experiment), [], *about)
     sweep = Sweep.load(file, settings)
@@ -97,7 +97,12 @@ def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Findings
 
 def _plain(found: Findings) -> dict[str, Any]:
     arms = [
-        {"arm": arm, **facts(experiment), "preset": experiment.preset, "deviations": experiment.deviations()}
+        {
+            "arm": arm,
+            **course_of(experiment).plain(),
+            "preset": experiment.preset,
+            "deviations": experiment.deviations(),
+        }
         for arm, experiment in found.arms.items()
     ]
     return {

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from tskd_tune.experiment import Experiment
-
-CELLS = {"general": ".", "memorize": "m", "review": "r", "memorize+review": "R"}
 STYLES = {".": "dim", "m": "cyan", "r": "bold yellow", "R": "bold magenta"}
 LEGEND = (
     ("m", "memorizes"),
@@ -21,28 +18,14 @@ GROUP = 10
 MARGIN = 7
 
 
-def drops(experiment: Experiment) -> list[int]:
-    """Return the epochs that are the first at a lower learning rate."""
-    recipe = experiment.training.recipe()
-    return [epoch for epoch in range(1, experiment.training.epochs) if recipe.rate(epoch) < recipe.rate(epoch - 1)]
-
-
-def phases(experiment: Experiment) -> str:
-    """Return a letter an epoch: `m`emorize, `r`eview, ``R`` for both, ``.`` for general."""
-    plan = experiment.plan()
-    if plan is None:
-        return CELLS["general"] * experiment.training.epochs
-    return "".join(CELLS[plan.phase(epoch)] for epoch in range(experiment.training.epochs))
-
-
-def timeline(experiment: Experiment, width: int) -> Text:
+def timeline(cells: str, lower: Sequence[int], width: int) -> Text:
     """Draw the epochs of a training in lines of whole tens, each after the number of its first epoch.
 
     Args:
-        experiment: what is trained.
+        cells: a letter per epoch, as `Course.phases` gives them.
+        lower: the epochs that are the first at a lower learning rate.
         width: columns of the terminal; a line has at least ten epochs.
     """
-    cells, lower = phases(experiment), drops(experiment)
     length = max(GROUP, (width - MARGIN) // GROUP * GROUP)
     text = Text()
     for first in range(0, len(cells), length):

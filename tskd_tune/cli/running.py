@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tskd_tune import documents, local
+from tskd_tune import documents, local, single
 from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.terminal import interrupted, say, show, warn
 from tskd_tune.errors import InputError, RunError
@@ -42,11 +42,11 @@ def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
         RunError: something failed.
     """
     name = _name(file, name)
-    experiment = local.read(file, settings)
+    experiment = single.read(file, settings)
     plan = experiment.plan()
     reviews = 0 if plan is None else len(plan.review_epochs)
     length = f"{experiment.training.epochs} epochs, {reviews} {'review' if reviews == 1 else 'reviews'}"
-    say(f"{name}: {local.label(experiment)}, seed {experiment.seed}, {length}")
+    say(f"{name}: {single.label(experiment)}, seed {experiment.seed}, {length}")
     _say_data([experiment])
     warn(experiment.warnings())
 

@@ -9,7 +9,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, mod
 from tskd_tune.registry import Component, Options
 from tskd_tune.teaching import TEACHER_METHODS
 from tskd_tune.training.compute import Compute, DeviceName, Precision
-from tskd_tune.training.optim import Recipe, scaled_milestones
+from tskd_tune.training.milestones import scaled_milestones
+from tskd_tune.training.optim import Recipe
 
 MOST_EPOCHS, MOST_THREADS = 100_000, 256
 

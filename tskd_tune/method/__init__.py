@@ -1,8 +1,4 @@
 """TSKD as mathematics: tensors in, tensors out; no files, no loop, no config.
 
-Importing the package registers the transforms and the extractors.
+This package imports none of its modules, so that the review plan can be drawn without torch.
 """
-
-from tskd_tune.method import conv_lstm as conv_lstm
-from tskd_tune.method import extractors as extractors
-from tskd_tune.method import transforms as transforms

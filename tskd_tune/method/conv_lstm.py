@@ -19,7 +19,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from tskd_tune.errors import InputError
-from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite, OddInt
+from tskd_tune.method.extractor import EXTRACTORS, Extractor, ExtractorSite, OddInt
 
 State = tuple[Tensor, Tensor]
 STRIDED_CHANNELS = 8

@@ -1,103 +1,26 @@
-"""What predicts the next increment from a knowledge sequence (TSKD, Eq. 6): the contract, and the ConvLSTM's rivals.
-
-The paper's own extractor is in `conv_lstm`. The rivals ask how much of its effect a simpler predictor has.
-"""
+"""The extractors: the paper's ConvLSTM, and simpler predictors that show how much of its effect they have too."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated
-
 import torch
-from pydantic import AfterValidator, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from tskd_tune.errors import InputError
-from tskd_tune.registry import Registry
+from tskd_tune.method.conv_lstm import ConvLSTM
+from tskd_tune.method.extractor import EXTRACTORS, Extractor, ExtractorSite, OddInt, build_extractors
 
-
-def _odd(size: int) -> int:
-    if size % 2 == 0:
-        raise ValueError(f"must be odd, so that the map keeps its size, got {size}")
-    return size
-
-
-OddInt = Annotated[PositiveInt, AfterValidator(_odd)]
-
-
-@dataclass(frozen=True)
-class ExtractorSite:
-    """Where an extractor stands.
-
-    Attributes:
-        steps: T, the length of the sequences that it reads.
-        height: of its maps, in pixels.
-        width: of its maps, in pixels.
-        tap: the index of its tap, from 0.
-        taps: how many taps have an extractor of their own; 1 for a shared one.
-    """
-
-    steps: int
-    height: int
-    width: int
-    tap: int
-    taps: int
-
-
-class Extractor(nn.Module, ABC):
-    """A predictor of one map from a sequence of maps.
-
-    A constructor takes one positional argument, the `ExtractorSite`, and its options as keyword-only arguments.
-    """
-
-    @abstractmethod
-    def forward(self, sequence: Tensor) -> Tensor:
-        """Map a sequence ``[T, B, 1, H, W]``, oldest first, to a prediction ``[B, 1, H, W]``."""
-
-
-EXTRACTORS: Registry[Extractor] = Registry("extractors", Extractor)
-
-
-def build_extractors(
-    make: Callable[[ExtractorSite], Extractor],
-    steps: int,
-    sizes: Sequence[tuple[int, int]],
-    *,
-    share: bool = False,
-) -> list[Extractor]:
-    """Make one extractor a tap, or one for all, and try each on a sequence of zeros.
-
-    Args:
-        make: builds the extractor of a site.
-        steps: T, the length of the sequences.
-        sizes: ``(H, W)`` of every tap.
-        share: whether one extractor, built for the first tap's size, serves all taps.
-
-    Raises:
-        InputError: an extractor does not keep the size of the maps of a tap that it serves.
-    """
-    if share:
-        shared = make(ExtractorSite(steps, *sizes[0], tap=0, taps=1))
-        for size in sizes:
-            _try(shared, steps, size)
-        return [shared]
-    extractors = [make(ExtractorSite(steps, *size, tap, len(sizes))) for tap, size in enumerate(sizes)]
-    for extractor, size in zip(extractors, sizes, strict=True):
-        _try(extractor, steps, size)
-    return extractors
-
-
-def _try(extractor: Extractor, steps: int, size: tuple[int, int]) -> None:
-    first = next(extractor.parameters(), torch.zeros(()))
-    with torch.no_grad():
-        found = extractor(torch.zeros(steps, 1, 1, *size, dtype=first.dtype, device=first.device))
-    if found.shape != (1, 1, *size):
-        raise InputError(
-            f"review.extractor: {type(extractor).__name__} turned a sequence {[steps, 1, 1, *size]} into "
-            f"{list(found.shape)}, but a prediction must be {[1, 1, *size]}; keep the size of the maps"
-        )
+__all__ = [
+    "EXTRACTORS",
+    "Conv3d",
+    "ConvGRU",
+    "ConvLSTM",
+    "Extractor",
+    "ExtractorSite",
+    "LastStep",
+    "Linear",
+    "OddInt",
+    "build_extractors",
+]
 
 
 @EXTRACTORS.register("conv_gru", source="Ballas et al. 2016, arXiv 1511.06432, Eq. 4-7")

@@ -9,14 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-# The paper's drops at epochs 150, 180 and 210 of 240, as shares of a training of any length.
-DROP_SHARES = (150 / 240, 180 / 240, 210 / 240)
-
-
-def scaled_milestones(epochs: int) -> list[int]:
-    """Return the paper's learning-rate drops, scaled to a training of ``epochs``; 240 gives 150, 180, 210."""
-    return sorted({round(share * epochs) for share in DROP_SHARES} - {0, epochs})
-
 
 @dataclass(frozen=True)
 class Recipe:

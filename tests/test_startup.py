@@ -1,0 +1,56 @@
+"""A command imports only what it needs, so that a look at a run answers at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# The slow ones to import, among what the package is built on.
+HEAVY = {"torch", "torchvision", "pandas", "statsmodels", "plotly", "ray", "optuna", "wandb"}
+CODE = f"""
+import json, sys
+from tskd_tune.cli import main
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print(json.dumps(sorted({HEAVY} & set(sys.modules))), file=sys.stderr)
+"""
+
+
+def imported(command: list[str], folder: Path) -> set[str]:
+    """Return what of the heavy packages a command has imported at its end."""
+    whole = [sys.executable, "-c", CODE, *command]
+    ended = subprocess.run(whole, capture_output=True, text=True, check=False, cwd=folder)
+    assert ended.returncode == 0, ended.stderr
+    found: list[str] = json.loads(ended.stderr.splitlines()[-1])
+    return set(found)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--help"],
+        ["--version"],
+        ["init"],
+        ["init", "digits"],
+        ["plan", "--epochs", "240", "--k", "3", "--delta", "5"],
+        ["plan", "--epochs", "240", "--k", "3", "--delta", "5", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_a_light_command_imports_nothing_heavy(command: list[str], tmp_path: Path) -> None:
+    assert imported(command, tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["list", "distillers"], ["check", "digits"], ["plan", "digits"]], ids=" ".join
+)
+def test_what_reads_options_imports_torch_and_nothing_else_that_is_heavy(command: list[str], tmp_path: Path) -> None:
+    found = imported(command, tmp_path)
+    assert "torch" in found
+    assert found <= {"torch", "torchvision"}

@@ -1,0 +1,99 @@
+"""What a training does epoch by epoch: the plan of its reviews, and where its learning rate drops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from tskd_tune.cli.drawing import timeline
+from tskd_tune.cli.terminal import console, say, show, warn
+from tskd_tune.errors import InputError
+from tskd_tune.method.plan import ReviewPlan
+from tskd_tune.training.milestones import scaled_milestones
+
+MOST_EPOCHS = 100_000
+# A drawing in a file shows a hundred epochs a line.
+PAGE_WIDTH = 107
+CELLS = {"general": ".", "memorize": "m", "review": "r", "memorize+review": "R"}
+
+
+class PlainCourse(TypedDict):
+    """A course as ``plan --json`` and ``check --json`` print it."""
+
+    epochs: int
+    milestones: Sequence[int]
+    k: int | None
+    delta: int | None
+    memorize: Sequence[int]
+    review: Sequence[int]
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a training does epoch by epoch.
+
+    Attributes:
+        epochs: the length of the training.
+        milestones: the milestones of the learning rate, as they are given.
+        drops: the epochs that are the first at a lower learning rate.
+        plan: the epochs that memorize and review; None without a review.
+    """
+
+    epochs: int
+    milestones: Sequence[int]
+    drops: Sequence[int]
+    plan: ReviewPlan | None
+
+    @classmethod
+    def of_numbers(cls, epochs: int, k: int, delta: int) -> Course:
+        """Return the course of a training with the paper's plan, and the paper's milestones scaled to the epochs.
+
+        Raises:
+            InputError: a number is out of its bounds, or no review falls within the training.
+        """
+        for name, value, most in (("--epochs", epochs, MOST_EPOCHS), ("--k", k, None), ("--delta", delta, None)):
+            if value < 1 or (most is not None and value > most):
+                bounds = "at least 1" if most is None else f"from 1 to {most:,}"
+                raise InputError(f"{name}: must be {bounds}, got {value}")
+        milestones = scaled_milestones(epochs)
+        return cls(epochs, milestones, milestones, ReviewPlan(epochs, k, delta))
+
+    def phases(self) -> str:
+        """Return a letter per epoch: `m`emorize, `r`eview, ``R`` for both, ``.`` for general."""
+        if self.plan is None:
+            return CELLS["general"] * self.epochs
+        return "".join(CELLS[self.plan.phase(epoch)] for epoch in range(self.epochs))
+
+    def warnings(self) -> list[str]:
+        """Return what makes the plan a weak experiment, a sentence each."""
+        return [] if self.plan is None else self.plan.warnings(self.milestones)
+
+    def plain(self) -> PlainCourse:
+        """Return the course as plain data."""
+        plan = self.plan
+        return {
+            "epochs": self.epochs,
+            "milestones": list(self.milestones),
+            "k": None if plan is None else plan.k,
+            "delta": None if plan is None else plan.delta,
+            "memorize": [] if plan is None else [*plan.memory_epochs],
+            "review": [] if plan is None else [*plan.review_epochs],
+            "warnings": self.warnings(),
+        }
+
+    def draw(self, title: str) -> None:
+        """Draw the epochs on the terminal, under a line that counts memories and reviews."""
+        before = f"{title}: " if title else ""
+        if self.plan is None:
+            say(f"{before}{self.epochs} epochs without a review")
+            return
+        memories, reviews = len(self.plan.memory_epochs), len(self.plan.review_epochs)
+        first, last = self.plan.review_epochs[0], self.plan.review_epochs[-1]
+        where = f"from epoch {first} to {last}" if reviews > 1 else f"at epoch {first}"
+        plural = "reviews" if reviews > 1 else "review"
+        say(f"{before}{self.epochs} epochs, {memories} memories, {reviews} {plural} {where}")
+        terminal = console()
+        show(timeline(self.phases(), self.drops, terminal.width if terminal.is_terminal else PAGE_WIDTH))
+        warn(self.warnings())

@@ -1,0 +1,53 @@
+"""The YAML of a single experiment: read, checked, and named in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tskd_tune import documents
+from tskd_tune.errors import InputError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.locations import located
+from tskd_tune.experiment.teacher import check_weights
+from tskd_tune.experiment.verification import verify
+from tskd_tune.outside import short_name
+from tskd_tune.sweep.space import SearchSpace
+
+
+def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
+    """Read an experiment's YAML, with ``extends`` resolved and ``a.b=c`` settings applied.
+
+    Raises:
+        InputError: the file is a sweep or a search space, or with a sentence for every mistake.
+    """
+    document = documents.load(path)
+    if "experiment" in document.data:
+        raise InputError(f"{path}: is a sweep (it has an 'experiment' key); run it with `tskd-tune sweep {path}`")
+    document = document.with_settings(settings)
+    with document.places.named():
+        data = located(document.data)
+        holes = SearchSpace(data).holes()
+        if holes:
+            raise InputError(
+                f"{holes[0].name}: is left open ({holes[0].kind}), so the file is a search space; put it under"
+                " 'experiment:' of a sweep, or fill it with --set"
+            )
+        return Experiment.read(data)
+
+
+def check(experiment: Experiment) -> None:
+    """Refuse, before anything is trained or written, an experiment whose parts do not fit together.
+
+    Raises:
+        InputError: data or weights are missing, or a part does not fit another.
+    """
+    verify(experiment)
+    check_weights(experiment)
+
+
+def label(experiment: Experiment) -> str:
+    """Return what a single training goes by in tables: ``resnet20, kd, review``."""
+    distiller = [] if experiment.distiller.name == "none" else [short_name(experiment.distiller.name)]
+    review = ["review"] if experiment.review is not None else []
+    return ", ".join([short_name(experiment.student.name), *distiller, *review])
