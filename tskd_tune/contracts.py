@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+
+# What a checkpoint holds, by name: tensors and plain values, as `torch.save` writes them to a file.
+Saved = dict[str, Any]
 
 
 def exact(values: Tensor) -> Tensor:
     """Return the values in float32 at least: what a loss is computed in, also under autocast."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def weighted(weight: Tensor, loss: Tensor) -> Tensor:
+    """Return ``weight * loss`` in the loss's dtype, rounded as ``float(weight) * loss`` would be.
+
+    A weight that changes from epoch to epoch is a buffer of no dimensions in float64. A captured graph reads the buffer
+    at every replay; a Python float would stay what it was when the graph was captured.
+    """
+    return weight.to(loss.dtype) * loss
+
+
+def varying(value: float) -> Tensor:
+    """Return a number of no dimensions, in float64, that is filled anew in place: the value of a buffer."""
+    return torch.tensor(value, dtype=torch.float64)
 
 
 @dataclass(frozen=True)

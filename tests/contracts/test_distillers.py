@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from tskd_tune import networks
 from tskd_tune.contracts import Batch, Output, Probe
@@ -24,13 +25,13 @@ REQUIRED: dict[str, dict[str, Any]] = {"combined": {"parts": {"kd": "kd", "hint"
 PAIRS = {"deeper": ("resnet14", 8), "wider": ("wrn_16_2", 8), "sharper": ("resnet8x4", 16)}
 
 
-def setting(name: str, pair: str = "deeper") -> tuple[Distiller, Output, Output, Batch]:
+def setting(name: str, pair: str = "deeper", **options: Any) -> tuple[Distiller, Output, Output, Batch]:
     torch.manual_seed(0)
     kind, size = PAIRS[pair]
     student, teacher = networks.build("resnet8", CLASSES), networks.build(kind, CLASSES)
     targets = torch.arange(SAMPLES) % CLASSES
     probe = Probe(student.probe(3, 8), teacher.probe(3, size), CLASSES, targets, teacher.stage_norms())
-    distiller = DISTILLERS.build(name, probe, **REQUIRED.get(name, {}))
+    distiller = DISTILLERS.build(name, probe, **(options or REQUIRED.get(name, {})))
     distiller.begin_epoch(1, torch.Generator().manual_seed(0))
     indices = torch.tensor([1, 4, 7, 9])
     batch = Batch(torch.randn(4, 3, 8, 8), targets[indices], indices)
@@ -69,6 +70,73 @@ def test_its_state_round_trips(name: str) -> None:
     again.begin_epoch(2, torch.Generator().manual_seed(1))
     first, second = distiller(student, teacher, batch), again(student, teacher, batch)
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def some(output: Output, which: slice) -> Output:
+    features, preactivations = (
+        {stage: map_[which] for stage, map_ in maps.items()} for maps in (output.features, output.preactivations)
+    )
+    return Output(output.logits[which], features, preactivations, output.embedding[which])
+
+
+@every_distiller
+def test_it_is_separable_if_it_says_so(name: str) -> None:
+    found = []
+    for which in (slice(0, 4), slice(0, 2), slice(2, 4)):
+        distiller, student, teacher, batch = setting(name)
+        part = Batch(batch.images[which], batch.targets[which], batch.indices[which])
+        found.append(distiller(some(student, which), some(teacher, which), part))
+    whole, *halves = found
+    means = {key: (halves[0][key] + halves[1][key]) / 2 for key in whole}
+    assert all(torch.allclose(whole[key], means[key], rtol=1e-5) for key in whole) == distiller.separable
+
+
+# Options with which what changes by epoch changes within few epochs.
+CHANGING: dict[str, dict[str, Any]] = {
+    "dkd": {"warmup": 4},
+    "review_kd": {"warmup": 4},
+    "ekd": {"freeze_teacher_after": 1},
+    "combined": {"parts": {"a": {"name": "dkd", "warmup": 4}, "b": {"name": "review_kd", "warmup": 4}}},
+}
+
+
+@every_distiller
+@pytest.mark.parametrize("last", [2, 5])
+def test_a_step_that_was_captured_stands_for_every_epoch_of_its_phase(name: str, last: int) -> None:
+    """Trace the operations of a step in epoch 0, as a graph on a GPU does, and run them in a later epoch."""
+    options = CHANGING.get(name, REQUIRED.get(name, {}))
+    traced, _, _, batch = setting(name, **options)
+    plain, student, teacher, _ = setting(name, **options)
+    if not plain.capturable or plain.phase(0) != plain.phase(last):
+        pytest.skip("steps of these epochs are captured apart, or not at all")
+    for one in (traced, plain):
+        one.eval()  # the statistics of batch norms would count the steps
+        one.begin_epoch(0, torch.Generator().manual_seed(0))
+
+    def step(indices: torch.Tensor) -> list[torch.Tensor]:
+        losses = traced(student.detached(), teacher.detached(), Batch(batch.images, batch.targets, indices))
+        return list(losses.values())
+
+    graph = make_fx(step)(batch.indices)
+    graph(batch.indices)
+    for _ in range(2):
+        plain(student.detached(), teacher.detached(), batch)
+    for one in (traced, plain):
+        one.begin_epoch(last, torch.Generator().manual_seed(1))
+    expected = plain(student.detached(), teacher.detached(), batch)
+    for found, wanted in zip(graph(batch.indices), expected.values(), strict=True):
+        assert torch.equal(found.detach(), wanted.detach())
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_a_loss_that_changes_with_the_epochs_changes_in_value_or_in_phase(name: str) -> None:
+    distiller, student, teacher, batch = setting(name, **CHANGING[name])
+    found = []
+    for epoch in (0, 4):
+        distiller.begin_epoch(epoch, torch.Generator().manual_seed(0))
+        found.append(distiller(student, teacher, batch))
+    assert found[0].keys() != found[1].keys() or any(found[0][key] != found[1][key] for key in found[0])
+    assert (found[0].keys() != found[1].keys()) == (distiller.phase(0) != distiller.phase(4))
 
 
 @every_distiller

@@ -93,6 +93,40 @@ def test_the_last_k_oldest_first():
     assert memory.memorized == 5
 
 
+def test_a_slot_is_allocated_once_and_shifts_by_copying():
+    memory = Memory(2)
+    places = []
+    for seed in range(5):
+        memory.memorize(net(seed))
+        places.append([parameter.data_ptr() for parameter in memory.parameters()])
+    assert places[1] == places[2] == places[4]
+
+
+def test_a_snapshot_may_be_taken_before_it_is_kept():
+    memory, student, x = Memory(1), net(), images()
+    for number in range(3):
+        before = Frozen(student)(x).logits
+        memory.prepare(student)
+        with torch.no_grad():
+            student.conv.weight.add_(1)
+        assert len(memory) == min(number, 1)
+        memory.memorize(student)
+        assert torch.equal(logits(memory.recall(x))[0], before)
+    memory.memorize(student)
+    assert torch.equal(logits(memory.recall(x))[0], Frozen(student)(x).logits), "a prepared copy is kept once"
+
+
+def test_a_prepared_snapshot_outlives_a_resume():
+    memory, student, x = Memory(1), net(), images()
+    memory.prepare(student)
+    resumed = Memory(1)
+    resumed.restore(memory.snapshot_state(), net(5))
+    for one in (memory, resumed):
+        one.memorize(net(9))
+    assert torch.equal(logits(resumed.recall(x))[0], logits(memory.recall(x))[0])
+    assert "pending" not in resumed.snapshot_state()
+
+
 def test_a_snapshot_outlives_the_student():
     memory, student, x = Memory(1), net(), images()
     memory.memorize(student)
@@ -168,7 +202,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
     memory.memorize(net(1))
     other = Memory(3)
     other.memorize(net(5))
-    kept = logits([other._snapshots[0](images())])[0]
+    kept = logits([other._slots[0](images())])[0]
     with pytest.raises(RunError, match="holds 2 snapshots of 7 memorized ones, which does not fit k = 3"):
         other.restore({**memory.snapshot_state(), "memorized": 7}, net())
     with pytest.raises(
@@ -176,4 +210,4 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
     ):
         other.restore(memory.snapshot_state(), net(channels=4))
     assert (len(other), other.memorized) == (1, 1)
-    assert torch.equal(other._snapshots[0](images()).logits, kept)
+    assert torch.equal(other._slots[0](images()).logits, kept)

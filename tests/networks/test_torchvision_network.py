@@ -195,4 +195,7 @@ def test_a_copy_has_its_own_taps():
     first, second = ours(images), copied(images)
     assert torch.equal(first.preactivations["stage2"], second.preactivations["stage2"])
     assert not torch.equal(first.preactivations["stage3"], second.preactivations["stage3"])
-    assert all(not part._forward_hooks for part in ours.modules())
+    hooks = [list(part._forward_hooks) for part in ours.modules()]
+    ours(images).logits.sum().backward()
+    assert hooks == [list(part._forward_hooks) for part in ours.modules()], "a forward adds and removes no hook"
+    copy.deepcopy(ours)  # which a tensor with a gradient, left in a tap, would prevent

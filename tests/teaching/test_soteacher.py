@@ -123,7 +123,7 @@ def test_the_weight_rises_to_its_own_by_the_last_epoch() -> None:
         found = []
         for epoch in range(EPOCHS):
             teacher.begin_epoch(epoch, torch.Generator())
-            found.append(teacher.weight)
+            found.append(float(teacher.weight))
         assert found == pytest.approx(weights), schedule
         assert found[-1] == pytest.approx(0.5)
 

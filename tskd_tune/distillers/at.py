@@ -19,6 +19,7 @@ class AT(Distiller):
     """Sum over the stages, the stem left out, of the mean squared difference of normalized attention maps."""
 
     needs = frozenset({Need.FEATURES})
+    separable = True
 
     def __init__(self, probe: Probe, *, power: PositiveInt = 2, weight: NonNegativeFloat = 1000.0) -> None:
         """Set the power that activations are raised to, and the loss's weight.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -36,11 +36,17 @@ class Distiller(nn.Module, ABC):
         needs: what it reads; with nothing in it the teacher does not run for its sake.
         task_weight: the weight of the task's own loss beside it (Hinton's 0.1, knowledge adjustment's 0).
         smallest_batch: the fewest images of a batch that it learns something from.
+        separable: whether each loss of a batch is the mean of the losses of its two halves, so that several devices can
+            each compute the loss of their share of a batch.
+        capturable: whether `forward` does the same operations in every step of a phase and never waits for the device,
+            so that one captured graph can stand for all these steps.
     """
 
     needs: frozenset[Need] = frozenset()
     task_weight: float = 1.0
     smallest_batch: int = 1
+    separable: bool = False
+    capturable: bool = True
 
     @classmethod
     def needs_with(cls, **options: Any) -> frozenset[Need]:
@@ -52,12 +58,26 @@ class Distiller(nn.Module, ABC):
         """Return the weighted losses, scalars by name; only a trainable teacher's tensors carry gradients."""
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
-        """Hear the number of the epoch before its first batch (warm-ups).
+        """Hear the number of the epoch before its first batch.
+
+        A number of the loss that changes from epoch to epoch, such as the weight in a warm-up, is a buffer that this
+        method fills in place; see `tskd_tune.contracts.weighted`.
 
         Args:
             epoch: counted from 0.
             random: the distiller's own stream of the epoch, on the CPU; what is drawn from it alone resumes exactly.
         """
+
+    def phase(self, epoch: int) -> Hashable:
+        """Return what tells epochs apart whose steps do different operations; it depends on the epoch alone."""
+        return None
+
+    def generators(self) -> Sequence[torch.Generator]:
+        """Return the generators, in a fixed order, from which `forward` draws beside torch's default generators.
+
+        They are seeded anew, in place, by `begin_epoch`. A checkpoint within an epoch saves their states.
+        """
+        return ()
 
     def trains_teacher(self, epoch: int) -> bool:
         """Tell whether the teacher learns in an epoch, counted from 0; in others it is as frozen as any."""

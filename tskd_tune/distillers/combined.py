@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -42,6 +42,8 @@ class Combined(Distiller):
         self.needs = self.needs_with(parts=parts)
         self.parts = nn.ModuleDict({label: DISTILLERS.make(part, probe) for label, part in parts.items()})
         self.smallest_batch = max(part.smallest_batch for part in self._parts())
+        self.separable = all(part.separable for part in self._parts())
+        self.capturable = all(part.capturable for part in self._parts())
         self.task_weight = min(part.task_weight for part in self._parts()) if task_weight is None else task_weight
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
@@ -58,6 +60,14 @@ class Combined(Distiller):
         """Tell every part; they draw from one stream, in their order."""
         for part in self._parts():
             part.begin_epoch(epoch, random)
+
+    def phase(self, epoch: int) -> Hashable:
+        """Return the phases of all parts."""
+        return tuple(part.phase(epoch) for part in self._parts())
+
+    def generators(self) -> Sequence[torch.Generator]:
+        """Return the generators of all parts."""
+        return [generator for part in self._parts() for generator in part.generators()]
 
     def trains_teacher(self, epoch: int) -> bool:
         """Tell whether a part trains the teacher in an epoch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -80,7 +80,13 @@ class CRD(Distiller):
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
         """Draw the seed of the epoch's negatives, which are drawn on the device of the banks."""
         seed = int(torch.randint(2**63 - 1, (), generator=random))
-        self._random = torch.Generator(self.student_bank.device).manual_seed(seed)
+        if self._random is None or self._random.device != self.student_bank.device:
+            self._random = torch.Generator(self.student_bank.device)
+        self._random.manual_seed(seed)
+
+    def generators(self) -> Sequence[torch.Generator]:
+        """Return the generator of the epoch's negatives."""
+        return () if self._random is None else (self._random,)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"crd": ...}`` from embeddings ``[B, D_s]`` and ``[B, D_t]``, and move the banks' entries.

@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Output, Probe, varying, weighted
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import kl_divergences, log_softened, refuse_two_classes
 
@@ -27,6 +27,8 @@ class DKD(Distiller):
     """
 
     needs = frozenset({Need.LOGITS})
+    separable = True
+    factor: Tensor
 
     def __init__(
         self,
@@ -58,11 +60,11 @@ class DKD(Distiller):
         self.temperature = temperature
         self.warmup = warmup
         self.task_weight = task_weight
-        self.share = self._share(0)
+        self.register_buffer("factor", varying(self._factor(0)), persistent=False)
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
-        """Set the epoch's share of the loss; mdistiller's epochs count from 1, these from 0."""
-        self.share = self._share(epoch)
+        """Set the loss's factor of the epoch; mdistiller counts epochs from 1, this distiller from 0."""
+        self.factor.fill_(self._factor(epoch))
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"dkd": ...}`` from logits ``[B, classes]`` and targets ``[B]``."""
@@ -71,10 +73,11 @@ class DKD(Distiller):
         target = kl_divergences(_target_and_rest(given, is_target), _target_and_rest(wanted, is_target))
         others = kl_divergences(_among_others(given, is_target), _among_others(wanted, is_target))
         gaps = self.alpha * target + self.beta * others
-        return {"dkd": self.share * self.temperature**2 * gaps.mean()}
+        return {"dkd": weighted(self.factor, gaps.mean())}
 
-    def _share(self, epoch: int) -> float:
-        return min((epoch + 1) / self.warmup, 1.0) if self.warmup else 1.0
+    def _factor(self, epoch: int) -> float:
+        share = min((epoch + 1) / self.warmup, 1.0) if self.warmup else 1.0
+        return share * self.temperature**2
 
 
 def _target_and_rest(log_probabilities: Tensor, is_target: Tensor) -> Tensor:

@@ -97,6 +97,10 @@ class EKD(Distiller):
         self.freeze_teacher_after = freeze_teacher_after
         self._teacher_learns = True
 
+    def phase(self, epoch: int) -> bool:
+        """Tell whether the teacher learns: only then there is a loss of its own."""
+        return self.trains_teacher(epoch)
+
     def trains_teacher(self, epoch: int) -> bool:
         """Tell whether the teacher learns in an epoch, counted from 0."""
         return self.freeze_teacher_after is None or epoch <= self.freeze_teacher_after

@@ -74,6 +74,7 @@ class KA(Distiller):
     """
 
     needs = frozenset({Need.LOGITS})
+    separable = True
 
     def __init__(
         self,

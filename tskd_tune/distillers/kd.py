@@ -17,6 +17,7 @@ class KD(Distiller):
     """Pull softened logits together: ``weight * T^2 * KL(softmax(t / T) || softmax(s / T))``, a mean over the batch."""
 
     needs = frozenset({Need.LOGITS})
+    separable = True
 
     def __init__(
         self,

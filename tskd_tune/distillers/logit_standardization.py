@@ -33,6 +33,7 @@ class LogitStandardization(Distiller):
     """
 
     needs = frozenset({Need.LOGITS})
+    separable = True
 
     def __init__(
         self,

@@ -14,6 +14,8 @@ from tskd_tune.distillers.base import DISTILLERS, Distiller
 class NoDistiller(Distiller):
     """Add nothing to the task's loss; the teacher does not run."""
 
+    separable = True
+
     def __init__(self, probe: Probe | None = None) -> None:
         """Take the probe that every distiller is given, and read nothing off it."""
         super().__init__()

@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Output, Probe, exact, varying, weighted
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import require_preactivations, shared_stages
 from tskd_tune.method.taps import Size, pooled
@@ -58,6 +58,7 @@ class ReviewKD(Distiller):
 
     needs = frozenset({Need.FEATURES, Need.PREACTIVATIONS, Need.EMBEDDING})
     smallest_batch = 2
+    factor: Tensor
 
     def __init__(
         self,
@@ -95,11 +96,11 @@ class ReviewKD(Distiller):
         )
         self.weight = weight
         self.warmup = warmup
-        self.share = self._share_at(0)
+        self.register_buffer("factor", varying(self._factor(0)), persistent=False)
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
         """Raise the weight, which is whole once the warm-up is over."""
-        self.share = self._share_at(epoch)
+        self.factor.fill_(self._factor(epoch))
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"review_kd": ...}`` from maps ``[B, C, H, W]`` and embeddings ``[B, D]``."""
@@ -109,10 +110,11 @@ class ReviewKD(Distiller):
         for fusion, ours, theirs in reversed(list(zip(self.fusions, given, wanted, strict=True))):
             guess, deeper = fusion(ours, deeper, (theirs.shape[-2], theirs.shape[-1]))
             losses.append(hierarchical_context_loss(guess, theirs))
-        return {"review_kd": self.share * self.weight * sum(losses[1:], losses[0])}
+        return {"review_kd": weighted(self.factor, sum(losses[1:], losses[0]))}
 
-    def _share_at(self, epoch: int) -> float:
-        return min(1.0, epoch / self.warmup) if self.warmup else 1.0
+    def _factor(self, epoch: int) -> float:
+        share = min(1.0, epoch / self.warmup) if self.warmup else 1.0
+        return share * self.weight
 
 
 def hierarchical_context_loss(given: Tensor, wanted: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ class VID(Distiller):
     """Sum over the stages, the stem left out, of the negative log-likelihood of the teacher's features."""
 
     needs = frozenset({Need.FEATURES})
+    separable = True
 
     def __init__(
         self,

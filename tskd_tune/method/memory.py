@@ -1,16 +1,17 @@
-"""The memory: the last k frozen students, and what they say of today's images (TSKD, Section 3.2 and Algorithm 1)."""
+"""The memory: the last k snapshots of the student, and their outputs on a batch (TSKD, Section 3.2, Algorithm 1)."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, pairwise
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tskd_tune.contracts import Output
+from tskd_tune.contracts import Output, Saved
 from tskd_tune.errors import RunError
 
 BatchNormMode = Literal["eval", "train"]
@@ -50,14 +51,16 @@ class Frozen(nn.Module):
 
 
 class Memory(nn.Module):
-    """The last k snapshots of a student.
+    """The last k snapshots of a student, in k slots; slot 0 holds the oldest.
 
-    It is no part of the student, and none of its parameters is trainable.
+    The memory is no part of the student, and none of its parameters is trainable. Each slot is allocated once. When all
+    are full, the memory copies every snapshot in place to the slot before, so the tensors that a captured graph reads
+    stay where they are.
 
     Args:
-        k: how many snapshots it holds.
-        replacement: for the control arm of random memories: gives the network that is kept instead of the i-th
-            memorized one, i counting from 0; on the device of the student.
+        k: how many snapshots the memory holds.
+        replacement: for the control with random memories: makes the network that is kept instead of the i-th memorized
+            one, i counting from 0, on the device of the student.
         batch_norm: mode of the snapshots' batch norms. ``eval``: their own running statistics; ``train``: the
             statistics of the batch, as in the authors' code.
     """
@@ -73,26 +76,40 @@ class Memory(nn.Module):
         self.k = k
         self._replacement = replacement
         self._batch_norm = batch_norm
-        self._snapshots = nn.ModuleList()
+        self._slots = nn.ModuleList()
+        self._pending: Frozen | None = None
+        self._is_pending = False
         self.memorized = 0
 
     def __len__(self) -> int:
         """Return how many snapshots are held."""
-        return len(self._snapshots)
+        return len(self._slots)
 
     @property
     def full(self) -> bool:
-        """Whether k snapshots are held, so that a review can read them."""
+        """Whether k snapshots are held, as a review needs."""
         return len(self) == self.k
 
+    def prepare(self, network: nn.Module) -> None:
+        """Copy the network as it is now; the next call of `memorize` keeps this copy."""
+        if self._pending is None:
+            self._pending = Frozen(network, batch_norm=self._batch_norm)
+        else:
+            _copy(network, self._pending.network)
+        self._is_pending = True
+
     def memorize(self, network: nn.Module) -> None:
-        """Keep a snapshot of the network as it is now; the oldest one leaves when k are held."""
-        kept = network if self._replacement is None else self._replacement(self.memorized)
-        self._keep(Frozen(kept, batch_norm=self._batch_norm))
+        """Keep a snapshot: of the network as it is now, or as it was when `prepare` was called.
+
+        When k snapshots are held, the oldest one leaves.
+        """
+        kept = self._pending.network if self._is_pending and self._pending is not None else network
+        self._keep(kept if self._replacement is None else self._replacement(self.memorized))
+        self._is_pending = False
         self.memorized += 1
 
     def recall(self, images: Tensor) -> list[Output]:
-        """Return what the k snapshots find in images ``[B, channels, H, W]``, oldest first, without gradient.
+        """Return the outputs of the k snapshots on images ``[B, channels, H, W]``, oldest first, without gradient.
 
         Raises:
             RunError: fewer than k snapshots are held.
@@ -102,14 +119,23 @@ class Memory(nn.Module):
                 f"review: the memory holds {len(self)} of {self.k} snapshots; memorize {self.k} epochs before the "
                 "first review"
             )
-        return [snapshot(images) for snapshot in self._snapshots]
+        return [slot(images) for slot in self._slots]
 
-    def snapshot_state(self) -> dict[str, Any]:
-        """Return what a resume needs as plain data: ``{memorized, snapshots: [state dict, ...]}``, oldest first."""
-        snapshots = [dict(snapshot.network.state_dict()) for snapshot in self._frozen()]
-        return {"memorized": self.memorized, "snapshots": snapshots}
+    def snapshot_state(self) -> Saved:
+        """Return what a resume needs.
 
-    def restore(self, state: Mapping[str, Any], template: nn.Module) -> None:
+        Returns:
+            ``memorized``, the number of snapshots that were ever taken; ``snapshots``, the state dicts of those that
+            are held, oldest first; and between `prepare` and `memorize` the state dict ``pending``. The tensors are the
+            memory's own, not copies.
+        """
+        snapshots = [dict(slot.network.state_dict()) for slot in self._frozen()]
+        state: Saved = {"memorized": self.memorized, "snapshots": snapshots}
+        if self._is_pending and self._pending is not None:
+            state["pending"] = dict(self._pending.network.state_dict())
+        return state
+
+    def restore(self, state: Saved, template: nn.Module) -> None:
         """Become the memory that `snapshot_state` described.
 
         Args:
@@ -126,7 +152,9 @@ class Memory(nn.Module):
                 f"not fit k = {self.k}; resume with the k that the run was started with"
             )
         restored = [self._restored(snapshot, template) for snapshot in snapshots]
-        self._snapshots = nn.ModuleList(restored)
+        pending = self._restored(state["pending"], template) if "pending" in state else None
+        self._slots = nn.ModuleList(restored)
+        self._is_pending, self._pending = pending is not None, pending
         self.memorized = memorized
 
     def _restored(self, snapshot: Mapping[str, Tensor], template: nn.Module) -> Frozen:
@@ -141,9 +169,24 @@ class Memory(nn.Module):
             ) from error
         return frozen
 
-    def _keep(self, snapshot: Frozen) -> None:
-        kept = [*self._frozen(), snapshot]
-        self._snapshots = nn.ModuleList(kept[-self.k :])
+    def _keep(self, network: nn.Module) -> None:
+        if not self.full:
+            self._slots.append(Frozen(network, batch_norm=self._batch_norm))
+            return
+        networks = [slot.network for slot in self._frozen()]
+        for older, newer in pairwise([*networks, network]):
+            _copy(newer, older)
 
     def _frozen(self) -> list[Frozen]:
-        return [snapshot for snapshot in self._snapshots if isinstance(snapshot, Frozen)]
+        return [slot for slot in self._slots if isinstance(slot, Frozen)]
+
+
+@torch.no_grad()
+def _copy(source: nn.Module, target: nn.Module) -> None:
+    """Copy the values of all parameters and buffers in place."""
+    for new, old in zip(_tensors(source), _tensors(target), strict=True):
+        old.copy_(new)
+
+
+def _tensors(network: nn.Module) -> Iterator[Tensor]:
+    return chain(network.parameters(), network.buffers())

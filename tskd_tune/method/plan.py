@@ -89,18 +89,6 @@ class ReviewPlan:
             return "memorize+review" if self.memorizes(epoch) else "review"
         return "memorize" if self.memorizes(epoch) else "general"
 
-    def memories_of(self, review_epoch: int) -> tuple[int, ...]:
-        """Return the k memory epochs that a review reads, oldest first.
-
-        Raises:
-            InputError: the epoch does not review.
-        """
-        if not self.reviews(review_epoch):
-            raise InputError(
-                f"review: epoch {review_epoch} reviews nothing; the review epochs are {_list(self.review_epochs)}"
-            )
-        return tuple(epoch for epoch in self.memory_epochs if epoch < review_epoch)[-self.k :]
-
     def review_steps(self, steps_per_epoch: int) -> int:
         """Return how many steps of a review epoch, from its first, carry the review loss; at least 1."""
         return max(1, round(self.review_fraction * steps_per_epoch))

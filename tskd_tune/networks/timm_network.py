@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tskd_tune.contracts import BatchNormStatistics, Output
 from tskd_tune.errors import InputError
 from tskd_tune.networks.base import NETWORKS
-from tskd_tune.networks.wrapped import Wrapped, watched
+from tskd_tune.networks.wrapped import Watch, Wrapped
 
 CLASSIFIER = "classifier"
 # A first level that is larger than this fraction of the image is a stem.
@@ -55,26 +55,24 @@ class TimmNetwork(Wrapped):
             InputError: timm is not installed, has no such model, or the model does not show what is asked for.
         """
         super().__init__(_created(model, num_classes=classes, in_chans=channels), model, classes, channels)
-        if not hasattr(self.model, "forward_intermediates") or not isinstance(self._classifier, nn.Module):
+        shows = hasattr(self.model, "forward_intermediates")
+        classifier: object = cast("Any", self.model).get_classifier() if shows else None
+        if not isinstance(classifier, nn.Module):
             raise InputError(
                 f"{self.title} does not show its stages beside one classifier, so it cannot be tapped; choose another"
                 " model of timm"
             )
         self._levels = _named_levels(cast("Any", self.model).feature_info, stages, self.title)
-
-    @property
-    def _classifier(self) -> nn.Module:
-        return cast("nn.Module", cast("Any", self.model).get_classifier())
+        self._watch = Watch({CLASSIFIER: classifier})
 
     def forward(self, images: Tensor) -> Output:
         """Map images ``[B, channels, H, W]`` to their output."""
         model: Any = self.model
         levels = list(self._levels.values())
         last, maps = model.forward_intermediates(images, indices=levels, output_fmt="NCHW")
-        with watched({CLASSIFIER: self._classifier}) as seen:
-            logits = model.forward_head(last)
+        logits = model.forward_head(last)
         # Some classifiers are 1x1 convolutions, which read [B, D, 1, 1].
-        embedding = seen[CLASSIFIER][0].flatten(1)
+        embedding = self._watch.take()[CLASSIFIER][0].flatten(1)
         return Output(logits, dict(zip(self._levels, maps, strict=True)), {}, embedding)
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tskd_tune.contracts import BatchNormStatistics, Output
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.networks.base import NETWORKS, statistics
-from tskd_tune.networks.wrapped import Wrapped, watched
+from tskd_tune.networks.wrapped import Watch, Wrapped
 
 CLASSIFIER = "classifier"
 STAGES = ("stage1", "stage2", "stage3", "stage4")
@@ -71,7 +71,9 @@ class TorchvisionNetwork(Wrapped):
         if channels != 3:
             _replace_first_convolution(self.model, channels)
         self._taps = find_taps(self.model)
-        self._classifier = [path for path, part in self.model.named_modules() if isinstance(part, nn.Linear)][-1]
+        classifier = [part for part in self.model.modules() if isinstance(part, nn.Linear)][-1]
+        watched = {stage: self.model.get_submodule(tap.module) for stage, tap in self._taps.items()}
+        self._watch = Watch(watched | {CLASSIFIER: classifier})
         for tap in self._taps.values():
             if tap.norm is not None:
                 # What the activation reads is tapped too.
@@ -79,9 +81,8 @@ class TorchvisionNetwork(Wrapped):
 
     def forward(self, images: Tensor) -> Output:
         """Map images ``[B, channels, H, W]`` to their output; the embedding is what the last linear layer reads."""
-        paths = {stage: tap.module for stage, tap in self._taps.items()} | {CLASSIFIER: self._classifier}
-        with watched({name: self.model.get_submodule(path) for name, path in paths.items()}) as seen:
-            logits = self.model(images)
+        logits = self.model(images)
+        seen = self._watch.take()
         features = {stage: seen[stage][1] for stage in self._taps}
         preactivations = {stage: seen[stage][0] for stage, tap in self._taps.items() if tap.norm is not None}
         return Output(logits, features, preactivations, embedding=seen[CLASSIFIER][0])

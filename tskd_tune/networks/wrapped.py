@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +19,7 @@ State = dict[str, Any]
 
 
 class Wrapped(Network):
-    """A model of another package with its stages tapped, which `watched` does from outside.
+    """A model of another package with its stages tapped, which a `Watch` does from outside.
 
     The state dict has the model's own names, without those of the wrapping, so that published checkpoints are read
     and exported ones are read by the package that the model is from.
@@ -99,29 +98,38 @@ class Wrapped(Network):
         self.model.load_state_dict(state)
 
 
-@contextmanager
-def watched(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Passage]]:
-    """Keep what modules read and return while the block runs; of a module that runs more than once, the last time.
+class Watch:
+    """Keeps the last input and output of some modules during a forward of their network.
 
-    Nothing stays behind, so that a network can be copied and watched again.
-
-    Yields:
-        name -> its first argument and its output, once it has run.
+    The hooks stay on the modules, so that a forward changes no module. A deep copy of the network and its watch, made
+    together, watches the copied modules.
     """
-    seen: dict[str, Passage] = {}
-    handles = [module.register_forward_hook(_keeper(seen, name)) for name, module in modules.items()]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        """Hook the modules, given by name."""
+        self._seen: dict[str, Passage] = {}
+        for name, module in modules.items():
+            module.register_forward_hook(_Keeper(self._seen, name))
+
+    def take(self) -> dict[str, Passage]:
+        """Return, by name, the first argument and the output of each module that ran, and forget them.
+
+        Of a module that ran more than once, the last run counts.
+        """
+        seen = dict(self._seen)
+        self._seen.clear()  # a tensor with a gradient could not be copied with the network
+        return seen
 
 
-def _keeper(seen: dict[str, Passage], name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen[name] = (inputs[0], output)
+class _Keeper:
+    """A forward hook, as an object: a deep copy of a function would still write where the original writes."""
 
-    return keep
+    def __init__(self, seen: dict[str, Passage], name: str) -> None:
+        self.seen = seen
+        self.name = name
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self.seen[self.name] = (inputs[0], output)
 
 
 def _strip(module: nn.Module, state: State, prefix: str, metadata: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,11 +57,15 @@ class TeacherMethod(nn.Module, ABC):
         needs: what it reads; with nothing in it, it is not called.
         task_weight: the weight of the task's own loss beside it.
         smallest_batch: the fewest images of a batch that it learns something from.
+        separable: see `tskd_tune.distillers.base.Distiller`.
+        capturable: see `tskd_tune.distillers.base.Distiller`.
     """
 
     needs: frozenset[Need] = frozenset()
     task_weight: float = 1.0
     smallest_batch: int = 1
+    separable: bool = False
+    capturable: bool = True
 
     @abstractmethod
     def forward(self, network: Output, above: Output | None, batch: Batch) -> Mapping[str, Tensor]:
@@ -80,6 +84,14 @@ class TeacherMethod(nn.Module, ABC):
             epoch: counted from 0.
             random: the method's own stream of the epoch, on the CPU; what is drawn from it alone resumes exactly.
         """
+
+    def phase(self, epoch: int) -> Hashable:
+        """Return what tells epochs apart whose steps do different operations; it depends on the epoch alone."""
+        return None
+
+    def generators(self) -> Sequence[torch.Generator]:
+        """Return the generators that `forward` draws from; see `tskd_tune.distillers.base.Distiller.generators`."""
+        return ()
 
 
 TEACHER_METHODS: Registry[TeacherMethod] = Registry("teacher_methods", TeacherMethod)

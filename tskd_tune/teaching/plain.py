@@ -14,6 +14,8 @@ from tskd_tune.teaching.base import TEACHER_METHODS, Setting, TeacherMethod
 class Plain(TeacherMethod):
     """No loss beside the task's."""
 
+    separable = True
+
     def __init__(self, setting: Setting) -> None:
         """Need nothing."""
         super().__init__()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from tskd_tune.contracts import Batch, Output, exact
+from tskd_tune.contracts import Batch, Output, exact, varying, weighted
 from tskd_tune.errors import InputError
 from tskd_tune.teaching.base import TEACHER_METHODS, Need, Setting, TeacherMethod
 
@@ -30,7 +30,10 @@ class SoTeacher(TeacherMethod):
     """
 
     needs = frozenset({Need.LOGITS, Need.INDICES, Need.LAYERS})
+    separable = True
     average: Tensor
+    weight: Tensor
+    new_share: Tensor
 
     def __init__(
         self,
@@ -59,28 +62,35 @@ class SoTeacher(TeacherMethod):
         self.consistency = consistency
         self._schedule = schedule
         self._epochs = setting.epochs
-        self._epoch = 0
+        self._compares = False
         self.register_buffer("average", torch.zeros(setting.samples, setting.classes))
+        self.register_buffer("weight", varying(self.weight_at(0)), persistent=False)
+        self.register_buffer("new_share", varying(1.0), persistent=False)
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
-        """Hear how many predictions the mean holds."""
-        self._epoch = epoch
+        """Set the weight of the consistency, and the share of a new prediction in the mean of all."""
+        self._compares = self.phase(epoch)
+        self.weight.fill_(self.weight_at(epoch))
+        self.new_share.fill_(1 / (epoch + 1))
+
+    def phase(self, epoch: int) -> bool:
+        """Tell whether there are past predictions to be consistent with: from epoch 1 on."""
+        return epoch > 0
 
     def forward(self, network: Output, above: Output | None, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``lipschitz`` and, from epoch 1 on, ``consistency``, and take the predictions into the mean."""
         found = exact(network.logits).softmax(dim=1)
         past = self.average[batch.indices]
         losses = {"lipschitz": self.lipschitz * torch.stack(list(self._bounds())).sum()}
-        if self._epoch > 0:
-            losses["consistency"] = self.weight * (found - past).square().sum(dim=1).mean()
-        share = 1 / (self._epoch + 1)
-        self.average[batch.indices] = ((1 - share) * past + share * found.detach()).to(self.average.dtype)
+        if self._compares:
+            losses["consistency"] = weighted(self.weight, (found - past).square().sum(dim=1).mean())
+        mean = weighted(1 - self.new_share, past) + weighted(self.new_share, found.detach())
+        self.average[batch.indices] = mean.to(self.average.dtype)
         return losses
 
-    @property
-    def weight(self) -> float:
-        """The weight of the consistency in this epoch."""
-        done = (self._epoch + 1) / self._epochs
+    def weight_at(self, epoch: int) -> float:
+        """Return the weight of the consistency in an epoch."""
+        done = (epoch + 1) / self._epochs
         shares = {"linear": done, "cosine": math.cos((1 - done) * math.pi / 2), "constant": 1.0}
         return self.consistency * shares[self._schedule]
 

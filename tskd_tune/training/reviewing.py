@@ -117,7 +117,11 @@ class Reviewing:
             self.loss.load_state_dict(self._fresh_extractors(epoch))
             for optimizer in optimizers:
                 for parameter in self.parameters():
-                    optimizer.state.pop(parameter, None)
+                    _forget(optimizer, parameter)
+
+    def snapshots_early(self, epoch: int) -> bool:
+        """Tell whether the epoch keeps the student as it is before the first step."""
+        return self.plan.moment == "epoch_start" and self.plan.memorizes(epoch)
 
     def keep_decaying(self, epoch: int) -> None:
         """Give the extractors zero gradients in a general epoch, where they shall decay between reviews."""
@@ -139,3 +143,10 @@ class Reviewing:
         self.loss.load_state_dict(state["loss"])
         self.memory.restore(state["memory"], template)
         self.strength = Strength(state["lambda"], self.strength.gradient_share, self.strength.warmup)
+
+
+def _forget(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> None:
+    """Set what an optimizer remembers of a parameter to zero, in place; SGD and Adam begin with zeros."""
+    for value in optimizer.state.get(parameter, {}).values():
+        if isinstance(value, Tensor):
+            value.zero_()

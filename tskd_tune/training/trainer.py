@@ -6,7 +6,6 @@ outputs, and a network that nobody asks for in an epoch does not run.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Mapping
@@ -175,12 +174,13 @@ class Trainer:
     def _whole_epoch(self, epoch: int) -> Record:
         started = time.perf_counter()
         self._begin(epoch)
-        early_copy = self._early_copy(epoch)
+        if self.review is not None and self.review.snapshots_early(epoch):
+            self.review.memory.prepare(self.student)
         record = self._train(epoch)
         self.compute.synchronize()
         trained = time.perf_counter()
         if self.review is not None and self.review.plan.memorizes(epoch):
-            self.review.memory.memorize(self.student if early_copy is None else early_copy)
+            self.review.memory.memorize(self.student)
         record |= self._evaluate(epoch)
         record["seconds"] = trained - started
         record["eval_seconds"] = time.perf_counter() - trained
@@ -212,12 +212,6 @@ class Trainer:
         if self.review is not None:
             self.review.begin_epoch(epoch, self.optimizers)
             self._shuffle = generator(self.schedule.seed, "sequence_order", epoch)
-
-    def _early_copy(self, epoch: int) -> nn.Module | None:
-        review = self.review
-        if review is None or review.plan.moment == "epoch_end" or not review.plan.memorizes(epoch):
-            return None
-        return copy.deepcopy(self.student)
 
     def _train(self, epoch: int) -> Record:
         reviewed_steps = self._reviewed_steps(epoch)
