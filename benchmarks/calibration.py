@@ -20,7 +20,7 @@ from tskd_tune import documents
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
-from tskd_tune.records.results import Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.reports.findings.comparison import Trained, compare
 from tskd_tune.training.teachers import TeacherCache, TeacherFile

@@ -17,7 +17,8 @@ from tskd_tune.experiment.teacher import obtain, teacher_key
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
 from tskd_tune.records.events import Event, Listener, data_event, row_event, teacher_event, teaching_event
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.results import Begun, Row, RunFolder
+from tskd_tune.records.results import Begun, RunFolder
+from tskd_tune.records.row import Row
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Place, WandbTracker

@@ -14,7 +14,7 @@ from benchmarks import calibration
 from benchmarks.__main__ import app
 from benchmarks.calibration import AGAIN, METRIC, A, Arm
 from tskd_tune.errors import RunError
-from tskd_tune.records.results import Cost, Row
+from tskd_tune.records.row import Cost, Row
 from tskd_tune.records.session import Identity
 from tskd_tune.training.teachers import CACHE_VARIABLE
 

@@ -21,7 +21,8 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records import teaching
 from tskd_tune.records.events import Event, Listener
-from tskd_tune.records.results import Begun, Cost, Row, RunFolder
+from tskd_tune.records.results import Begun, RunFolder
+from tskd_tune.records.row import Cost, Row
 from tskd_tune.reports.forms import tables
 from tskd_tune.sweep.schema import Sweep
 

@@ -7,11 +7,11 @@ import warnings
 
 import pytest
 from filelock import FileLock
-from pydantic import ValidationError
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.records import results
-from tskd_tune.records.results import BEST_TEST_MARK, FORMAT, BestTest, Cost, Row, RunFolder
+from tskd_tune.records.results import FORMAT, RunFolder
+from tskd_tune.records.row import Cost, Row
 from tskd_tune.records.sittings import moment
 
 
@@ -41,43 +41,6 @@ def add_rows(path, run, seeds):
     folder = RunFolder.open(path)
     for seed in seeds:
         folder.add_row(a_row(run, seed))
-
-
-class TestRow:
-    def test_round_trip_with_the_names_of_the_json(self):
-        row = a_row(lambda_=0.5, best_test=BestTest(epoch=3, test_top1=62.0), plan={"memorize": [0, 1], "review": [2]})
-        plain = json.loads(json.dumps(row.plain()))
-        assert plain["lambda"] == 0.5
-        assert "lambda_" not in plain
-        assert plain["best_test"]["marked"] == BEST_TEST_MARK
-        assert plain["format"] == FORMAT
-        assert Row.model_validate(plain) == row
-
-    def test_it_carries_its_pedigree_by_itself(self):
-        assert {"tskd-tune", "python", "torch"} <= a_row().versions.keys()
-
-    def test_a_diverged_metric_is_null(self):
-        row = a_row(metrics={"train_top1": float("nan"), "val_top1": 3.0}, lambda_=float("inf"))
-        assert row.metrics == {"train_top1": None, "val_top1": 3.0}
-        assert row.lambda_ is None
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"status": "finished"},
-            {"seed": "1"},
-            {"colour": "red"},
-            {"metrics": {"test_top1": "60"}},
-            {"best_test": {"epoch": 3, "test_top1": 62.0, "marked": "the headline"}},
-        ],
-    )
-    def test_it_is_strict(self, change):
-        with pytest.raises(ValidationError):
-            Row.model_validate(a_row().plain() | change)
-
-    def test_it_is_frozen(self):
-        with pytest.raises(ValidationError):
-            a_row().seed = 3
 
 
 class TestCreate:

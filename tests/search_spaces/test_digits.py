@@ -39,7 +39,7 @@ def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray:
     assert arms["tskd_paper_lambda"]["lambda"]["mean"] == 1.0 != arms["tskd_increment"]["lambda"]["mean"]
     rows = folder.rows()
     assert {row.seed for row in rows} == {1, 2, 3}
-    assert "test_top1" in rows[0].metrics and rows[0].best_test is None
+    assert "test_top1" in rows[0].metrics and rows[0].best_by("test") is None
 
     page = (folder.path / "report.html").read_text()
     assert "figure-accuracy" in page and "tskd_feature_map" in page

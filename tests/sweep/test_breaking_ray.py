@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import Row
 
 pytestmark = pytest.mark.slow
 TSKD_TUNE = [sys.executable, "-c", "from tskd_tune.cli import main; main()"]

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from tskd_tune.records.results import Begun, Cost, Row, RunFolder
+from tskd_tune.records.results import Begun, RunFolder
+from tskd_tune.records.row import Cost, Row
 from tskd_tune.sweep.known import known_trials, numbers
 from tskd_tune.sweep.search import SEARCHERS
 from tskd_tune.sweep.space import Point, SearchSpace

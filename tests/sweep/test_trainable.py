@@ -14,7 +14,7 @@ from ray.tune import Checkpoint
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
-from tskd_tune.records.results import Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session
 from tskd_tune.sweep.teachers import key_of
 from tskd_tune.sweep.trainable import STUDENT, WORST, BrokenTrialError, Shipped, SweepTrial

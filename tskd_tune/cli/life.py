@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from tskd_tune.records.results import Row, RunFolder
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import Row
 from tskd_tune.records.sittings import Times, is_held, marks, moment, sittings, times
 
 History = Sequence[Mapping[str, Any]]

@@ -20,7 +20,8 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.records import teaching
 from tskd_tune.records.breakage import shortened
 from tskd_tune.records.files import read_text
-from tskd_tune.records.results import Begun, Row, RunFolder, damaged_document
+from tskd_tune.records.results import Begun, RunFolder, damaged_document
+from tskd_tune.records.row import Row
 from tskd_tune.records.teaching import Teaching
 from tskd_tune.reports.findings.scale import cut, is_beyond
 from tskd_tune.reports.forms import tables

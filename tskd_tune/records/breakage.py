@@ -17,7 +17,8 @@ import torch
 
 from tskd_tune.errors import TskdTuneError
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.results import UNKNOWN, Cost, PlanRecord, Row, now
+from tskd_tune.records.results import now
+from tskd_tune.records.row import UNKNOWN, Cost, PlanRecord, Row, last_metrics
 
 LONGEST_REASON = 300
 # The address that an object prints of itself differs in every process and says nothing.
@@ -108,7 +109,7 @@ def broken_row(
         reason=reason,
         broke=True,
         epochs=len(history),
-        metrics={name: value for name, value in last.items() if name == "loss" or name.startswith(("val_", "test_"))},
+        metrics=last_metrics(last),
         cost=Cost(
             seconds=trained + sum(_number(line, "eval_seconds") for line in history),
             train_seconds=trained,

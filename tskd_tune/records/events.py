@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.outside import short_name
-from tskd_tune.records.results import Row
+from tskd_tune.records.row import Row
 from tskd_tune.training.teachers import TeacherFile
 
 What = Literal[

@@ -5,7 +5,6 @@ The layout is drawn in ``docs/architecture.md``; its version is `FORMAT`.
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import warnings
@@ -13,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError, TskdTuneError, sentences
@@ -36,158 +35,17 @@ from tskd_tune.records.files import (
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.provenance import commit, versions
+from tskd_tune.records.row import Record, Row
 from tskd_tune.records.sittings import sitting, stamp
+from tskd_tune.records.upgrade import upgrade
 
 FORMAT: Final = 1
 STORAGE = Path("runs")
 # In the folder of a trial: what it is to train.
 BEGUN: Final = "trial.json"
 MOST_MISTAKES = 3
-# The device of a training that left no account.
-UNKNOWN: Final = "not known"
-BEST_TEST_MARK: Final = "chosen on the test set: only for comparison with papers that do so"
 
 Kind = Literal["sweep", "train"]
-Status = Literal["done", "failed", "stopped"]
-
-
-def _finite_or_none(value: float | None) -> float | None:
-    return value if value is None or math.isfinite(value) else None
-
-
-Metric = Annotated[float | None, AfterValidator(_finite_or_none)]
-
-
-class Record(BaseModel):
-    """A frozen, strict group of facts; a trailing underscore is dropped in JSON."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-        alias_generator=lambda name: name.removesuffix("_"),
-    )
-
-    def plain(self) -> dict[str, Any]:
-        """Return the facts as plain data, with the names of the JSON."""
-        return self.model_dump(mode="json")
-
-
-class PlanRecord(Record):
-    """Which epochs memorized and which reviewed, as planned; both empty without a review."""
-
-    memorize: list[int] = []
-    review: list[int] = []
-
-
-class BestValidation(Record):
-    """The epoch with the best validation accuracy; accuracies in percent."""
-
-    epoch: int
-    val_top1: float
-    test_top1: float | None = None
-
-
-class BestTest(Record):
-    """The epoch with the best test accuracy, in percent; it carries its mark wherever it goes."""
-
-    epoch: int
-    test_top1: float
-    marked: Literal["chosen on the test set: only for comparison with papers that do so"] = BEST_TEST_MARK
-
-
-class DataRecord(Record):
-    """What a run was trained on: ``samples`` are training, validation and test images, ``size`` is in pixels."""
-
-    classes: int
-    channels: int
-    size: int
-    samples: list[int]
-
-
-class Cost(Record):
-    """What a training cost: wall seconds in all and in training steps, bytes at the peak, where it ran."""
-
-    seconds: float
-    train_seconds: float
-    peak_memory_bytes: int | None = None
-    device: str
-    threads: int
-
-
-class TeacherRecord(Record):
-    """The teacher of a run: ``source`` is ``auto`` (trained here, under the cache key) or the path of its weights.
-
-    Accuracies in percent, the seconds are those of its own training (None where it was given).
-    """
-
-    name: str
-    source: str
-    key: str | None = None
-    parameters: int | None = None
-    test_top1: float | None = None
-    val_top1: float | None = None
-    seconds: float | None = None
-
-
-class Row(Record):
-    """One finished run: one seed of one point of the space.
-
-    Attributes:
-        run: the trial's id.
-        arm: the point's label.
-        point: hole -> sampled value.
-        reason: why it failed or was stopped; None for one that is done.
-        broke: whether it failed because it broke, so that a resume trains it again; a divergence is a result and stays.
-        error: the file with the whole error of a training that broke, relative to the run's folder.
-        epochs: epochs trained, of ``epochs_planned``.
-        metrics: those of the last epoch, accuracies in percent; null where the number was not finite.
-        lambda_: the weight of the review; None without one.
-        deviations: what differs from ``preset``, a sentence each.
-        started: ISO 8601, as is ``finished``.
-        experiment: the resolved experiment as plain data.
-    """
-
-    format: Literal[1] = FORMAT
-    run: str
-    arm: str
-    point: dict[str, Any] = {}
-    seed: int
-    status: Status
-    reason: str | None = None
-    broke: bool = False
-    error: str | None = None
-    epochs: int
-    epochs_planned: int
-    plan: PlanRecord = PlanRecord()
-    metrics: dict[str, Metric] = {}
-    best_validation: BestValidation | None = None
-    best_test: BestTest | None = None
-    lambda_: Metric = None
-    cost: Cost
-    teacher: TeacherRecord | None = None
-    data: DataRecord | None = None
-    preset: str
-    deviations: list[str] = []
-    warnings: list[str] = []
-    versions: dict[str, str] = Field(default_factory=versions)
-    commit: str | None = Field(default_factory=commit)
-    started: str
-    finished: str
-    experiment: dict[str, Any]
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What tells one row from another: its trial and its seed."""
-        return self.run, self.seed
-
-    @property
-    def ended(self) -> bool:
-        """Whether its training has ended: it is done, was stopped or diverged, and did not break."""
-        return not self.broke
 
 
 class Begun(Record):
@@ -201,10 +59,10 @@ class Begun(Record):
     format: Literal[1] = FORMAT
     run: str
     arm: str
-    point: dict[str, Any] = {}
+    point: dict[str, Any] = Field(default_factory=dict)
     seeds: list[int]
     epochs: int | None = None
-    experiment: dict[str, Any] = {}
+    experiment: dict[str, Any] = Field(default_factory=dict)
     started: str = ""
 
 
@@ -528,10 +386,8 @@ def _by_key(rows: Iterable[Row]) -> dict[tuple[str, int], Row]:
 
 
 def _row(record: dict[str, Any]) -> Row:
-    if record.get("format") != FORMAT:
-        raise ValueError(f"has format {record.get('format')!r}, but this version reads {FORMAT}")
     try:
-        return Row.model_validate(record)
+        return Row.model_validate(upgrade(record))
     except ValidationError as error:
         raise ValueError(f"is not a row: {'; '.join(sentences(error)[:MOST_MISTAKES])}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +14,19 @@ from tskd_tune.errors import DivergedError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import build
 from tskd_tune.method.plan import ReviewPlan
+from tskd_tune.metrics import Metric, Part, measured
 from tskd_tune.networks.weights import write_state
-from tskd_tune.records.results import (
-    BestTest,
-    BestValidation,
+from tskd_tune.records.results import now
+from tskd_tune.records.row import (
+    Best,
     Cost,
     DataRecord,
     PlanRecord,
     Row,
     Status,
     TeacherRecord,
-    now,
+    last_metrics,
+    other_part,
 )
 from tskd_tune.records.tracking import Tracker
 from tskd_tune.tasks.base import TaskFacts
@@ -61,7 +64,7 @@ class Session:
         self._closed = False
         self._started = now()
         self.trainer = build(experiment, teacher)
-        self._data = _data_record(self.trainer.task.facts())
+        self._facts = self.trainer.task.facts()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
@@ -117,13 +120,13 @@ class Session:
             epochs=len(history),
             epochs_planned=self.experiment.training.epochs,
             plan=_plan_record(plan),
-            metrics=_last_metrics(history),
-            best_validation=_best_validation(history),
-            best_test=_best_test(history) if self.experiment.evaluation.test == "every_epoch" else None,
+            metrics=last_metrics(history[-1]) if history else {},
+            measures=[*self._facts.metrics],
+            best=self._best(history),
             lambda_=None if self.trainer.review is None else self.trainer.review.strength.value,
             cost=self._cost(history),
             teacher=self._teacher_record(),
-            data=self._data,
+            data=_data_record(self._facts),
             preset=self.experiment.preset,
             deviations=self.experiment.deviations(),
             warnings=[*self.experiment.warnings(), *_review_warnings(history), *self._tracker_warnings()],
@@ -135,7 +138,7 @@ class Session:
     def write_student(self, path: Path) -> None:
         """Write the student in the field's checkpoint layout, readable by ``weights:``."""
         history = self.trainer.history
-        accuracy = history[-1].get("test_top1") if history else None
+        accuracy = history[-1].get(measured("test", self._facts.headline)) if history else None
         facts = {"name": self.experiment.student.name, "epoch": len(history) - 1, "accuracy": accuracy}
         write_state(path, self.trainer.student, facts=facts)
 
@@ -173,37 +176,35 @@ class Session:
             source=teacher.source,
             key=teacher.key,
             parameters=teacher.parameters,
-            test_top1=teacher.test_top1,
+            metrics={} if teacher.test_top1 is None else {measured("test", self._facts.headline): teacher.test_top1},
         )
+
+    def _best(self, history: Sequence[Mapping[str, Any]]) -> list[Best]:
+        parts: list[Part] = (
+            ["validation", "test"] if self.experiment.evaluation.test == "every_epoch" else ["validation"]
+        )
+        return [best for part in parts for best in _best(history, part, self._facts.headline)]
 
 
 def _data_record(facts: TaskFacts) -> DataRecord:
-    return DataRecord(classes=facts.classes, channels=facts.channels, size=facts.size, samples=list(facts.samples))
+    shape: list[int | None] = [facts.channels, facts.size, facts.size]
+    return DataRecord(inputs=shape, outputs=facts.classes, samples=list(facts.samples))
 
 
 def _plan_record(plan: ReviewPlan | None) -> PlanRecord:
     return PlanRecord() if plan is None else PlanRecord(memorize=[*plan.memory_epochs], review=[*plan.review_epochs])
 
 
-def _last_metrics(history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    last = history[-1] if history else {}
-    return {name: value for name, value in last.items() if name == "loss" or name.startswith(("val_", "test_"))}
-
-
-def _best_validation(history: Sequence[Mapping[str, Any]]) -> BestValidation | None:
-    measured = [record for record in history if "val_top1" in record]
-    if not measured:
-        return None
-    best = max(measured, key=lambda record: record["val_top1"])
-    return BestValidation(epoch=best["epoch"], val_top1=best["val_top1"], test_top1=best.get("test_top1"))
-
-
-def _best_test(history: Sequence[Mapping[str, Any]]) -> BestTest | None:
-    measured = [record for record in history if "test_top1" in record]
-    if not measured:
-        return None
-    best = max(measured, key=lambda record: record["test_top1"])
-    return BestTest(epoch=best["epoch"], test_top1=best["test_top1"])
+def _best(history: Sequence[Mapping[str, Any]], part: Part, metric: Metric) -> list[Best]:
+    """Return the epoch at which a metric of a part was best; the first of several equal ones."""
+    name, other = measured(part, metric), other_part(part, metric.name)
+    lines = [line for line in history if line.get(name) is not None and math.isfinite(line[name])]
+    if not lines:
+        return []
+    best = metric.best(line[name] for line in lines)
+    line = next(line for line in lines if line[name] == best)
+    also = {other: line[other]} if part == "validation" and line.get(other) is not None else {}
+    return [Best.of(line["epoch"], part, metric.name, best, also)]
 
 
 def _review_warnings(history: Sequence[Mapping[str, Any]]) -> list[str]:

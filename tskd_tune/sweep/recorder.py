@@ -24,7 +24,8 @@ from tskd_tune.errors import RunError
 from tskd_tune.files import is_full
 from tskd_tune.records.breakage import broken_row, of_seed, reason_of, shortened
 from tskd_tune.records.events import Event, Listener, row_event
-from tskd_tune.records.results import Begun, Row, RunFolder
+from tskd_tune.records.results import Begun, RunFolder
+from tskd_tune.records.row import Row
 from tskd_tune.sweep.trainable import STUDENT, BrokenTrialError, TrialConfig, broken_reason
 
 logger = logging.getLogger(__name__)

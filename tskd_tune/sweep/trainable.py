@@ -26,7 +26,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.files import write_whole
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
-from tskd_tune.records.results import Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.records.tracking import Connection, Place, WandbTracker
 from tskd_tune.training import checkpoint

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.results import Cost, Row, RunFolder
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import Cost, Row
 from tskd_tune.reports.forms import tables
 from tskd_tune.reports.judge.sequential import obrien_fleming
 
@@ -231,7 +232,7 @@ class TestRunsThatAreNotWhole:
     def test_rows_of_another_version(self, a_run):
         run = a_run(an_arm("ce", BASE))
         run.rows_path.write_text(json.dumps(a_row("ce", 1, 70.0).plain() | {"format": 99}) + "\n")
-        with pytest.warns(UserWarning, match="has format 99, but this version reads 1"):
+        with pytest.warns(UserWarning, match="has format 99, but this version reads formats up to 2"):
             found = tables.summary(run)
         assert "has format 99" in found["damage"][0] and found["arms"] == []
 

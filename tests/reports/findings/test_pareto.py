@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.records.results import Cost, Row, RunFolder
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import Cost, Row
 from tskd_tune.reports.findings import pareto
 from tskd_tune.reports.forms import tables
 

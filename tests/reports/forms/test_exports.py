@@ -7,7 +7,8 @@ import io
 
 import pytest
 
-from tskd_tune.records.results import BestTest, Cost, Row, RunFolder
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import Best, Cost, Row
 from tskd_tune.reports.forms import exports, tables
 
 EVIL = '50 % & a_b, "q" #1 {x} \\y ~z ^ <b> $m$ --set'
@@ -21,7 +22,7 @@ def a_row(arm, seed, test, **changes):
         "epochs": 4,
         "epochs_planned": 4,
         "metrics": {"test_top1": test},
-        "best_test": BestTest(epoch=2, test_top1=75.0),
+        "best": [Best.of(2, "test", "top1", 75.0)],
         "cost": Cost(seconds=1 / 3, train_seconds=0.25, device="cpu", threads=1),
         "preset": "paper",
         "started": "2026-01-01T00:00:00+00:00",

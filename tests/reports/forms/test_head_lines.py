@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.results import Cost, DataRecord, Row, RunFolder, TeacherRecord
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import Cost, DataRecord, Row, TeacherRecord
 from tskd_tune.reports.forms import exports, tables
 from tskd_tune.reports.forms.head_lines import setting_lines, task_line
 from tskd_tune.reports.judge.words import runs_of
 from tskd_tune.reports.page.report import html
 
 QUESTION = "Does it help <b>?"
-DATA = DataRecord(classes=10, channels=1, size=8, samples=[1300, 300, 597])
+DATA = DataRecord(inputs=[1, 8, 8], outputs=10, samples=[1300, 300, 597])
 
 
 def a_row(run="t0", seed=1, arm="baseline", test=60.0, **changes):
@@ -25,7 +26,7 @@ def a_row(run="t0", seed=1, arm="baseline", test=60.0, **changes):
 
 
 def a_teacher(accuracy, name="resnet20", key="k1"):
-    return TeacherRecord(name=name, source="auto", key=key, parameters=272_186, test_top1=accuracy)
+    return TeacherRecord(name=name, source="auto", key=key, parameters=272_186, metrics={"test_top1": accuracy})
 
 
 def experiment(student="resnet8", teacher="resnet20", task="digits"):
@@ -98,7 +99,7 @@ def test_several_of_each_are_named(tmp_path):
     ],
 )
 def test_parts_that_are_not_there_are_not_named(samples, said):
-    task = {"name": "x", "classes": 1, "channels": 3, "size": 32, "samples": samples}
+    task = {"name": "x", "inputs": [3, 32, 32], "outputs": 1, "samples": samples}
     assert said in task_line(task) and "1 class;" in task_line(task) and "color" in task_line(task)
 
 
@@ -180,5 +181,5 @@ def test_a_training_that_broke_at_its_beginning_adds_no_task_and_no_device(tmp_p
     unknown = Cost(seconds=0.0, train_seconds=0.0, device="not known", threads=1)
     broke = {"status": "failed", "broke": True, "reason": "boom", "epochs": 0, "metrics": {}, "cost": unknown}
     found = tables.summary(a_folder(tmp_path, *rows, a_row("t2", 1, experiment=experiment(), **broke)))
-    assert len(found["head"]["tasks"]) == 1 and found["head"]["tasks"][0]["classes"] == 10
+    assert len(found["head"]["tasks"]) == 1 and found["head"]["tasks"][0]["outputs"] == 10
     assert found["head"]["devices"] == ["cpu, 1 thread"]

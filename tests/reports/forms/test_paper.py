@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.results import BestTest, Cost, Row, RunFolder, TeacherRecord
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import Best, Cost, Row, TeacherRecord
 from tskd_tune.reports.forms import paper, tables
 from tskd_tune.sweep.schema import Sweep
 
@@ -23,10 +24,10 @@ def a_row(arm, experiment, test=70.0, seed=1, **changes):
         "epochs": 240,
         "epochs_planned": 240,
         "metrics": {"test_top1": test},
-        "best_test": BestTest(epoch=200, test_top1=test + 0.5),
+        "best": [Best.of(200, "test", "top1", test + 0.5)],
         "cost": Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
         "preset": "paper",
-        "teacher": TeacherRecord(name=experiment["teacher"]["name"], source="auto", test_top1=72.4),
+        "teacher": TeacherRecord(name=experiment["teacher"]["name"], source="auto", metrics={"test_top1": 72.4}),
         "started": "2026-01-01T00:00:00+00:00",
         "finished": "2026-01-01T00:10:00+00:00",
         "experiment": experiment,

@@ -7,7 +7,8 @@ import random
 import pytest
 from rich.console import Console
 
-from tskd_tune.records.results import BestTest, BestValidation, Cost, PlanRecord, Row, RunFolder, TeacherRecord
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import Best, Cost, PlanRecord, Row, TeacherRecord
 from tskd_tune.reports.forms import tables
 
 
@@ -154,7 +155,8 @@ class TestSummary:
         ]
 
     def test_pedigree_is_collected_once(self, a_run):
-        teacher = TeacherRecord(name="resnet56", source="auto", key="abc", parameters=861770, test_top1=72.4)
+        measured = {"test_top1": 72.4}
+        teacher = TeacherRecord(name="resnet56", source="auto", key="abc", parameters=861770, metrics=measured)
         rows = [
             a_row("t0", teacher=teacher, warnings=["few reviews"]),
             a_row("t1", arm="tskd", teacher=teacher, warnings=["few reviews"], deviations=["k is 6"]),
@@ -283,8 +285,10 @@ class TestWords:
 class TestTables:
     def rows(self):
         best = {
-            "best_test": BestTest(epoch=3, test_top1=64.0),
-            "best_validation": BestValidation(epoch=2, val_top1=59.0, test_top1=61.5),
+            "best": [
+                Best.of(2, "validation", "top1", 59.0, {"test_top1": 61.5}),
+                Best.of(3, "test", "top1", 64.0),
+            ],
         }
         return [
             a_row("t0", 1, test=60.0, val=58.0, **best),
@@ -304,8 +308,8 @@ class TestTables:
 
     def test_an_epoch_that_only_some_seeds_know_the_test_accuracy_of_has_no_column(self, a_run):
         """Where the test part is read once, the best validation epoch is the last one by luck."""
-        lucky = BestValidation(epoch=9, val_top1=59.0, test_top1=61.5)
-        rows = [a_row("t0", 1, best_validation=lucky), a_row("t0", 2)]
+        lucky = Best.of(9, "validation", "top1", 59.0, {"test_top1": 61.5})
+        rows = [a_row("t0", 1, best=[lucky]), a_row("t0", 2)]
         assert "best validation epoch" not in tables.markdown(tables.summary(a_run(*rows)))
 
     def test_a_grid_that_never_read_the_test_part_is_compared_on_the_validation_part(self, a_run):

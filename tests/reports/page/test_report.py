@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from tskd_tune.errors import RunError
-from tskd_tune.records.results import Cost, PlanRecord, Row, RunFolder, TeacherRecord
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import Cost, PlanRecord, Row, TeacherRecord
 from tskd_tune.reports.forms import tables
 from tskd_tune.reports.judge import statistics, verdicts
 from tskd_tune.reports.page.report import html, write_report
@@ -50,7 +51,7 @@ def run(tmp_path):
         "lambda_": 1.0,
         "deviations": [f"k is 1 {EVIL}"],
         "warnings": [f"few reviews {EVIL}"],
-        "teacher": TeacherRecord(name=f"resnet56 {EVIL}", source="auto", key="k", test_top1=72.4),
+        "teacher": TeacherRecord(name=f"resnet56 {EVIL}", source="auto", key="k", metrics={"test_top1": 72.4}),
     }
     folder.write_rows(
         [

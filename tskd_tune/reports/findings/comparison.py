@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tskd_tune.records.results import Row
+from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.grouping import alike
 from tskd_tune.reports.judge import sequential, verdicts
 from tskd_tune.reports.judge.meta_analysis import pooled

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tskd_tune.records.results import UNKNOWN, Row, RunFolder
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import UNKNOWN, Row
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.judge.words import count
 
@@ -15,8 +16,8 @@ Head = dict[str, Any]
 def head(run: RunFolder, rows: Sequence[Row], arms: int) -> Head:
     """Return what was run as plain data, from the rows; what an older version did not record is None or missing.
 
-    Keys: ``question`` and ``file`` of the run's origin; ``tasks``, each with ``name``, ``classes``, ``samples``
-    (training, validation, test), ``size`` and ``channels``; ``students``, ``epochs``, ``arms``, ``seeds`` and
+    Keys: ``question`` and ``file`` of the run's origin; ``tasks``, each with ``name`` and the fields of
+    `records.row.DataRecord`; ``students``, ``epochs``, ``arms``, ``seeds`` and
     ``devices``.
     """
     return {

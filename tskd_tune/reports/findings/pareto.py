@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tskd_tune.records.results import Row
+from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.grouping import alike
 
 # What an objective may be beside a metric of the validation part, and how it is said.

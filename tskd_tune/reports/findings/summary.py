@@ -13,7 +13,9 @@ from typing import Any
 
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.errors import InputError
-from tskd_tune.records.results import Row, RunFolder, damaged_document
+from tskd_tune.metrics import measured
+from tskd_tune.records.results import RunFolder, damaged_document
+from tskd_tune.records.row import Row
 from tskd_tune.records.teaching import lines, teachings
 from tskd_tune.reports.findings.comparison import Comparison, Trained, compare
 from tskd_tune.reports.findings.declared import require_form
@@ -176,6 +178,7 @@ def _arm(rows: list[Row], headline: str, of: int) -> dict[str, Any]:
     first, done = rows[0], [row for row in rows if row.status == "done"]
     metrics = {name: statistic((row.metrics.get(name) for row in done), of) for name in _measured(done)}
     empty = statistic([], of)
+    by_validation = [best for row in done if (best := row.best_by("validation"))]
     return {
         "arm": first.arm,
         "run": first.run,
@@ -184,9 +187,9 @@ def _arm(rows: list[Row], headline: str, of: int) -> dict[str, Any]:
         "seeds": [row.seed for row in rows],
         **metrics.get(headline, empty),
         "metrics": metrics,
-        "best_validation": statistic((row.best_validation.val_top1 for row in done if row.best_validation), of),
-        "validation_selected": statistic((row.best_validation.test_top1 for row in done if row.best_validation), of),
-        "best_test": statistic((row.best_test.test_top1 for row in done if row.best_test), of),
+        "best_validation": statistic((best.value for best in by_validation), of),
+        "validation_selected": statistic((best.also.get(measured("test", best.metric)) for best in by_validation), of),
+        "best_test": statistic((best.value for row in done if (best := row.best_by("test"))), of),
         "reviews": sum(epoch < max(row.epochs for row in rows) for epoch in first.plan.review),
         "plan": first.plan.plain(),
         "epochs": [row.epochs for row in rows],

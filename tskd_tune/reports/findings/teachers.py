@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tskd_tune.records.results import Row, TeacherRecord
+from tskd_tune.records.row import Row, TeacherRecord
 
 Arm = Mapping[str, Any]
 METRIC, ONLINE = "test_top1", "test_teacher_top1"
@@ -35,7 +35,8 @@ def _identity(teacher: TeacherRecord | None) -> tuple[Any, ...]:
 def _of_teacher(
     teacher: TeacherRecord, places: Sequence[int], arms: Sequence[Arm], points: Sequence[Sequence[Row]]
 ) -> dict[str, Any] | None:
-    if teacher.test_top1 is None:
+    accuracy = teacher.metrics.get(METRIC)
+    if accuracy is None:
         return None
     settings = [arms[place]["setting"] for place in places]
     alone = [
@@ -44,13 +45,13 @@ def _of_teacher(
         if arms[place]["setting"] in settings and not any(row.teacher for row in rows)
     ]
     means = {arms[place]["arm"]: _mean(arms[place], METRIC) for place in sorted([*places, *alone])}
-    better = {arm: mean for arm, mean in means.items() if mean is not None and mean > teacher.test_top1}
+    better = {arm: mean for arm, mean in means.items() if mean is not None and mean > accuracy}
     if not better:
         return None
     alike = all(_network(points[place][0], "teacher") == _network(points[place][0], "student") for place in places)
     best = max(better, key=lambda arm: better[arm])
     sentence = (
-        f"teacher {teacher.name}: its test top-1 of {teacher.test_top1:.2f} % is below the mean of its student, which"
+        f"teacher {teacher.name}: its test top-1 of {accuracy:.2f} % is below the mean of its student, which"
         f" reaches {better[best]:.2f} % in '{best}'; {ALIKE if alike else WORSE}"
     )
     return {"sentence": sentence, "arms": list(better)}

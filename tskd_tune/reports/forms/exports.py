@@ -7,7 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tskd_tune.records.results import Row
+from tskd_tune.metrics import Part, measured
+from tskd_tune.records.row import Row
 from tskd_tune.reports.forms.tables import (
     Align,
     Summary,
@@ -212,8 +213,19 @@ def _unfinished(training: Mapping[str, Any]) -> Record:
     return {"trial": training["run"], **facts, "status": "unfinished"}
 
 
+def _best(row: Row, part: Part) -> Record:
+    """Return the best epoch by the headline on a part, and what was measured there."""
+    best, prefix = row.best_by(part), f"best_{part}_"
+    parts: list[Part] = ["validation", "test"] if part == "validation" else ["test"]
+    names = [measured(each, row.headline) for each in parts] if row.headline else []
+    values = {measured(part, best.metric): best.value, **best.also} if best else {}
+    return {
+        f"{prefix}epoch": best.epoch if best else None,
+        **{f"{prefix}{name}": values.get(name) for name in dict.fromkeys([*names, *values])},
+    }
+
+
 def _run(row: Row) -> Record:
-    best_test, best_validation = row.best_test, row.best_validation
     return {
         "trial": row.run,
         "arm": row.arm,
@@ -226,11 +238,8 @@ def _run(row: Row) -> Record:
         "epochs_planned": row.epochs_planned,
         **{f"point.{hole}": value for hole, value in row.point.items()},
         **row.metrics,
-        "best_validation_epoch": best_validation.epoch if best_validation else None,
-        "best_validation_val_top1": best_validation.val_top1 if best_validation else None,
-        "best_validation_test_top1": best_validation.test_top1 if best_validation else None,
-        "best_test_epoch": best_test.epoch if best_test else None,
-        "best_test_test_top1": best_test.test_top1 if best_test else None,
+        **_best(row, "validation"),
+        **_best(row, "test"),
         "lambda": row.lambda_,
         **row.cost.plain(),
         "preset": row.preset,

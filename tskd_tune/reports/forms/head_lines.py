@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tskd_tune.metrics import PREFIXES, Measured, metric_of
 from tskd_tune.reports.judge.words import count, runs_of
 
 MOST_NAMED = 6
@@ -25,19 +26,24 @@ def task_line(task: Mapping[str, Any]) -> str:
     training, validation, test = task["samples"]
     parts = [f"{number:,} {part}" for part, number in (("validation", validation), ("test", test)) if number]
     images = " and ".join([", ".join([f"{training:,} training", *parts[:-1]]), *parts[-1:]])
-    colors = "gray" if task["channels"] == 1 else "color" if task["channels"] == 3 else f"{task['channels']}-channel"
-    size = f"{task['size']} x {task['size']} pixels"
-    return f"Task {task['name']}: {count(task['classes'], 'class', 'classes')}; {images} images, {colors}, {size}."
+    channels, *shape = task["inputs"]
+    colors = "gray" if channels == 1 else "color" if channels == 3 else f"{channels}-channel"
+    size = f"{' x '.join('any' if length is None else str(length) for length in shape)} pixels"
+    return f"Task {task['name']}: {count(task['outputs'], 'class', 'classes')}; {images} images, {colors}, {size}."
 
 
 def teacher_line(teacher: Mapping[str, Any]) -> str:
     """Return a sentence on a teacher: its accuracy, where it came from and its size."""
     origin = f"trained here, key {teacher['key']}" if teacher["source"] == "auto" else teacher["source"]
     size = f", {teacher['parameters'] / 1e6:.2f} M parameters" if teacher["parameters"] else ""
-    accuracy = (
-        f"test top-1 {teacher['test_top1']:.2f} %" if teacher["test_top1"] is not None else "accuracy not measured"
-    )
-    return f"Teacher {teacher['name']}: {accuracy} ({origin}{size})."
+    measured = ", ".join(_value_line(name, value) for name, value in teacher["metrics"].items() if value is not None)
+    return f"Teacher {teacher['name']}: {measured or 'accuracy not measured'} ({origin}{size})."
+
+
+def _value_line(name: str, value: float) -> str:
+    """Return a measured value with its part and its metric: ``test loss 0.3012``."""
+    metric, found = metric_of(name, []), Measured.read(name)
+    return f"{f'{PREFIXES[found.part]} ' if found else ''}{metric.title} {metric.text(value)}"
 
 
 def _student_line(it: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError, did_you_mean
-from tskd_tune.records.results import BEST_TEST_MARK, RunFolder
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import BEST_TEST_MARK
 from tskd_tune.reports.findings.summary import Summary, statistic
 from tskd_tune.reports.forms.exports import csv_text, latex_table
 from tskd_tune.reports.forms.tables import Align, drawn, markdown_table
@@ -118,7 +119,7 @@ def _ours(
         return []
     in_column = [pair for pair in arms if _meets(pair[1], column["match"])]
     if row.get("teacher"):
-        return _teachers(in_column, found, table)
+        return _teachers(in_column, found, column["ours"], table)
     return [
         _measured(arm, experiment, found["headline"], column["ours"], table)
         for arm, experiment in in_column
@@ -142,7 +143,7 @@ def _measured(
 
 
 def _teachers(
-    arms: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], found: Summary, table: Mapping[str, Any]
+    arms: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], found: Summary, metric: str, table: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the teachers of a column's arms; each was trained once."""
     names = {experiment["teacher"]["name"] for _, experiment in arms}
@@ -150,7 +151,7 @@ def _teachers(
     return [
         {
             "arm": f"teacher {teacher['name']}",
-            **statistic([teacher["test_top1"]]),
+            **statistic([teacher["metrics"].get(metric)]),
             "interval": None,
             "best_test": statistic([]),
             "comparable": not data,

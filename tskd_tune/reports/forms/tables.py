@@ -9,7 +9,7 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
-from tskd_tune.records.results import BEST_TEST_MARK
+from tskd_tune.records.row import BEST_TEST_MARK
 from tskd_tune.reports.findings import importance, pareto, scale
 from tskd_tune.reports.findings.summary import LAST_EPOCH, Summary, statistic, summary
 from tskd_tune.reports.forms.head_lines import head_lines, setting_lines, teacher_line

@@ -1,0 +1,83 @@
+"""A run that a version with rows of format 1 wrote still opens, and shows the same numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+
+from tskd_tune.metrics import Metric
+from tskd_tune.records.results import RunFolder
+from tskd_tune.records.row import BEST_TEST_MARK, Best, DataRecord, Row
+from tskd_tune.records.upgrade import upgrade
+from tskd_tune.reports.findings import summary
+from tskd_tune.reports.forms import exports, tables
+
+OLD = Path(__file__).parent / "format_1"
+LINES = [json.loads(line) for line in (OLD / "run" / "rows.jsonl").read_text().splitlines()]
+# What a later version may word otherwise.
+WORDS = ("sentence", "note")
+
+
+def test_a_row_has_what_the_old_one_had():
+    row, old = Row.model_validate(upgrade(LINES[0])), LINES[0]
+    value, beside = old["best_validation"]["val_top1"], old["best_validation"]["test_top1"]
+    assert row.best == [
+        Best(epoch=2, part="validation", metric="top1", value=value, also={"test_top1": beside}),
+        Best(epoch=2, part="test", metric="top1", value=old["best_test"]["test_top1"], marked=BEST_TEST_MARK),
+    ]
+    assert row.measures == [
+        Metric("top1", "top-1", "%", "max"),
+        Metric("top5", "top-5", "%", "max"),
+        Metric("loss", "loss", "", "min", digits=4),
+    ]
+    assert row.data == DataRecord(inputs=[1, 8, 8], outputs=10, samples=[900, 300, 597])
+    assert row.teacher is None
+    taught = Row.model_validate(upgrade(LINES[1])).teacher
+    assert taught and taught.metrics == {"test_top1": LINES[1]["teacher"]["test_top1"]}
+    same = row.plain().keys() - {"format", "best", "measures", "data", "teacher"}
+    assert {name: row.plain()[name] for name in same} == {name: old[name] for name in same}
+
+
+def test_a_row_of_the_newest_format_stays_as_it_is():
+    plain = Row.model_validate(upgrade(LINES[0])).plain()
+    assert upgrade(plain) == plain
+
+
+@pytest.mark.parametrize("form", [None, 0, 3, "1", [1]])
+def test_an_unknown_format_is_refused(form):
+    with pytest.raises(ValueError, match="has format .* but this version reads formats up to 2"):
+        upgrade({**LINES[0], "format": form})
+
+
+@pytest.mark.parametrize("found", [7, {}, {"epoch": 1}, {"epoch": "x", "val_top1": 1.0}, {"val_top1": 1.0}])
+def test_a_damaged_row_is_refused_with_a_sentence(found):
+    with pytest.raises(ValueError):
+        Row.model_validate(upgrade({**LINES[0], "best_validation": found}))
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return [
+        {name: cell for name, cell in line.items() if name not in WORDS} for line in csv.DictReader(io.StringIO(text))
+    ]
+
+
+@pytest.mark.parametrize("what", exports.TABLES)
+def test_every_number_that_is_exported_is_the_old_one(what):
+    folder = RunFolder.open(OLD / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = summary.summary(folder)
+    assert found["damage"] == []
+    new, old = table(exports.as_csv(found, folder.rows(), what)), table((OLD / f"{what}.csv").read_text())
+    assert [{name: line[name] for name in old[0]} for line in new] == old
+
+
+def test_the_report_tells_of_data_and_teacher_as_before():
+    text = "\n".join(tables.head_lines(summary.summary(RunFolder.open(OLD / "run"))))
+    assert "10 classes; 900 training, 300 validation and 597 test images, gray, 8 x 8 pixels" in text
+    assert "test top-1 16.92 %" in text

@@ -1,0 +1,84 @@
+"""Records of older versions, rewritten as plain data into the newest format before they are validated.
+
+Only the newest format exists in the rest of the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from tskd_tune.metrics import Measured, undeclared
+from tskd_tune.records.row import ROW_FORMAT, Best
+
+Plain = dict[str, Any]
+
+
+def upgrade(record: Plain) -> Plain:
+    """Return a row in the newest format.
+
+    Args:
+        record: a row of any format, as plain data; one that is damaged stays damaged.
+
+    Raises:
+        ValueError: this version does not read the row's format.
+    """
+    form = record.get("format")
+    if form != ROW_FORMAT and not (isinstance(form, int) and form in STEPS):
+        raise ValueError(f"has format {form!r}, but this version reads formats up to {ROW_FORMAT}")
+    while record["format"] != ROW_FORMAT:
+        try:
+            record = STEPS[record["format"]](record)
+        except (LookupError, TypeError, StopIteration) as error:
+            raise ValueError(f"is not a row of format {form}") from error
+    return record
+
+
+def _from_1(record: Plain) -> Plain:
+    """Format 1 knew classification of square images only, whose tasks did not declare metrics."""
+    kept = {name: value for name, value in record.items() if name not in ("best_validation", "best_test")}
+    kept |= {"format": 2, "best": _best(record), "measures": _measures(record.get("metrics"))}
+    if isinstance(record.get("data"), dict):
+        kept["data"] = _data(record["data"])
+    if isinstance(record.get("teacher"), dict):
+        kept["teacher"] = _teacher(record["teacher"])
+    return kept
+
+
+def _best(record: Plain) -> list[Plain]:
+    found = []
+    for part, name in (("validation", "best_validation"), ("test", "best_test")):
+        old = record.get(name)
+        if old is not None:  # an older version wrote null where nothing was measured
+            found.append(_best_of(part, old))
+    return found
+
+
+def _best_of(part: str, old: Mapping[str, Any]) -> Plain:
+    """Rewrite ``{epoch, val_METRIC, test_METRIC}``."""
+    values = {name: read for name in old if (read := Measured.read(name)) is not None}
+    name, read = next((name, read) for name, read in values.items() if read.part == part)
+    also = {other: old[other] for other in values if other != name and old[other] is not None}
+    return Best.of(old["epoch"], read.part, read.metric, old[name], also).plain()
+
+
+def _measures(metrics: object) -> list[Plain]:
+    names = [read for name in metrics if (read := Measured.read(name))] if isinstance(metrics, Mapping) else []
+    found = {read.metric: undeclared(read.metric) for read in names}
+    # The order in which a classification declares its metrics: accuracies first, the loss last.
+    return [metric.plain() for metric in sorted(found.values(), key=lambda metric: metric.mode == "min")]
+
+
+def _data(old: Plain) -> Plain:
+    shape = [old.get("channels"), old.get("size"), old.get("size")]
+    return {"inputs": shape, "outputs": old.get("classes"), "samples": old.get("samples")}
+
+
+def _teacher(old: Plain) -> Plain:
+    """The validation accuracy and the seconds of a teacher were never written, though format 1 had room for them."""
+    measured = {name for name in old if Measured.read(name) is not None}
+    kept = {name: value for name, value in old.items() if name not in measured and name != "seconds"}
+    return kept | {"metrics": {name: old[name] for name in sorted(measured) if old[name] is not None}}
+
+
+STEPS: Final[Mapping[int, Callable[[Plain], Plain]]] = {1: _from_1}
