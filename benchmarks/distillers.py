@@ -6,7 +6,7 @@ import gc
 import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,11 +16,12 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
 from tskd_tune.metrics import Part
-from tskd_tune.tasks.base import Task, TaskFacts
+from tskd_tune.plain import Json
+from tskd_tune.tasks.base import Draw, Feed, Feeding, Source, Streams
 from tskd_tune.training.trainer import Trainer
 
 PLAIN = "none"
@@ -54,9 +55,9 @@ class Setting:
             }
         )
         task = task_of(experiment)
-        task.load(experiment.training.compute().device)
-        teacher = teacher_network(experiment, task.facts())
-        return assemble(experiment, Shortened(task, self.steps), teacher, task.targets)
+        short = replace(task, feeding=Shortened(task.feeding, self.steps))
+        feed = short.training(experiment.training.compute().device)
+        return assemble(experiment, short, teacher_network(experiment, task.facts()), feed.targets)
 
 
 @dataclass(frozen=True)
@@ -140,43 +141,50 @@ def _forget_peak() -> None:
         CLEAR.write_text(RESET_PEAK)
 
 
-class Shortened(Task):
-    """A task whose epochs end after so many steps, and are not evaluated."""
+@dataclass(frozen=True)
+class Shortened(Feeding):
+    """A feeding whose epochs end after so many steps, and whose evaluations show nothing."""
 
-    def __init__(self, task: Task, steps: int) -> None:
-        """Stand in for ``task``."""
-        self._task = task
-        self._steps = steps
+    whole: Feeding
+    shown: int
 
-    def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:
-        """Iterate over the first batches of an epoch."""
-        return islice(self._task.train_batches(order, augmentation), self._steps)
-
-    def train_steps(self) -> int:
+    def steps(self, samples: int) -> int:
         """Return the steps of a shortened epoch."""
-        return self._steps
+        return self.shown
 
-    def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
-        """Measure nothing."""
-        return {}
+    def training(self, source: Source, device: torch.device) -> Feed:
+        """Open the first batches of every epoch."""
+        return First(self.whole.training(source, device), self.shown)
 
-    def facts(self) -> TaskFacts:
-        """Say what the task says."""
-        return self._task.facts()
+    def evaluation(self, source: Source, part: Part, device: torch.device) -> Feed:
+        """Open nothing."""
+        return First(self.whole.evaluation(source, part, device), 0)
 
-    def load(self, device: torch.device) -> None:
-        """Load the task."""
-        self._task.load(device)
+    def identity(self) -> Mapping[str, Json]:
+        """Say what the whole feeding says."""
+        return self.whole.identity()
 
-    def fingerprint(self) -> str:
-        """Say what the task says."""
-        return self._task.fingerprint()
+
+@dataclass(frozen=True)
+class First(Feed):
+    """The first batches of another feed."""
+
+    feed: Feed
+    shown: int
 
     @property
     def targets(self) -> Tensor:
         """The class of every training sample ``[N]``."""
-        return self._task.targets
+        return self.feed.targets
 
-    def criterion(self, student: Output, batch: Batch) -> Tensor:
-        """Return the task's loss."""
-        return self._task.criterion(student, batch)
+    def steps(self) -> int:
+        """Return how many batches are shown."""
+        return self.shown
+
+    def draws(self, streams: Streams | None = None, start: int = 0) -> Iterator[Draw]:
+        """Return the first draws."""
+        return islice(self.feed.draws(streams, start), self.shown - start)
+
+    def batch(self, draw: Draw) -> Batch:
+        """Make the batch of a draw."""
+        return self.feed.batch(draw)

@@ -15,12 +15,12 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from tskd_tune.contracts import Output
-from tskd_tune.errors import RunError
+from tskd_tune.contracts import Batch, Output
 from tskd_tune.tasks import TASKS, Task, build, cifar, cinic10
-from tskd_tune.tasks.classification import Classification
+from tskd_tune.training.compute import Compute
+from tskd_tune.training.evaluation import evaluate
 
 CPU = torch.device("cpu")
 
@@ -190,19 +190,29 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def made(name: str, data: Path, **options: Any) -> Task:
     where = {"root": str(data / "folder")} if name == "image_folder" else {}
-    task = build(name, **{**where, **CASES[name].options, **options})
-    task.load(CPU)
-    return task
+    return build(name, **{**where, **CASES[name].options, **options})
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+@dataclass(frozen=True)
+class Seeds:
+    """Streams whose order and augmentation are seeded apart."""
+
+    order: int = 1
+    augmentation: int = 2
+
+    def generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed({"order": self.order, "augmentation": self.augmentation}[purpose])
+
+
+def batches_of(task: Task, seeds: Seeds | None, start: int = 0) -> list[Batch]:
+    feed = task.training(CPU)
+    return [feed.batch(draw) for draw in feed.draws(seeds, start)]
 
 
 def epoch(task: Task, order: int = 1, augmentation: int = 2) -> list[Tensor]:
     return [
         tensor
-        for batch in task.train_batches(seeded(order), seeded(augmentation))
+        for batch in batches_of(task, Seeds(order, augmentation))
         for tensor in (batch.images, batch.targets, batch.indices)
     ]
 
@@ -213,15 +223,28 @@ def equal(first: list[Tensor], second: list[Tensor]) -> bool:
 
 def evaluated(task: Task, part: str) -> Tensor:
     """Return all images of a part, in the order in which an evaluation shows them."""
-    seen: list[Tensor] = []
+    return torch.cat([batch.images for batch in shown(task, part)])
 
-    def forward(images: Tensor) -> Output:
-        seen.append(images)
-        logits = torch.zeros(len(images), task.facts().classes)
+
+def shown(task: Task, part: Any) -> list[Batch]:
+    feed = task.evaluation(part, CPU)
+    return [feed.batch(draw) for draw in feed.draws()]
+
+
+class Answers(nn.Module):
+    """A network that answers with the logits that a function makes of the images."""
+
+    def __init__(self, logits: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, images: Tensor) -> Output:
+        logits = self.logits(images)
         return Output(logits, {}, {}, logits)
 
-    task.evaluate(forward, part)  # type: ignore[arg-type]
-    return torch.cat(seen)
+
+def measured(task: Task, logits: Callable[[Tensor], Tensor], part: Any = "test") -> dict[str, float]:
+    return evaluate(Answers(logits), task.evaluation(part, CPU), task.meter(), Compute(CPU))
 
 
 def rows(images: Tensor) -> set[bytes]:
@@ -236,9 +259,10 @@ def test_every_task_has_a_case(name: str) -> None:
 def test_the_facts_are_what_is_loaded(name: str, data: Path) -> None:
     task = made(name, data)
     facts = task.facts()
-    assert task.targets.shape == (facts.samples[0],)
-    assert task.targets.dtype == torch.int64
-    assert sorted(set(task.targets.tolist())) == list(range(facts.classes))
+    targets = task.training(CPU).targets
+    assert targets.shape == (facts.samples[0],)
+    assert targets.dtype == torch.int64
+    assert sorted(set(targets.tolist())) == list(range(facts.classes))
     for part, samples in (("validation", facts.samples[1]), ("test", facts.samples[2])):
         assert evaluated(task, part).shape == (samples, facts.channels, facts.size, facts.size)
     assert epoch(task)[0].shape[1:] == (facts.channels, facts.size, facts.size)
@@ -248,32 +272,45 @@ def test_the_metrics_that_are_declared_are_those_that_are_measured(name: str, da
     task = made(name, data)
     names = [metric.name for metric in task.facts().metrics]
     assert task.facts().headline.name == "top1"
-    logits = torch.zeros(1, task.facts().classes)
-    found = task.evaluate(lambda images: Output(logits.expand(len(images), -1), {}, {}, images), "test")
-    assert list(found) == names
+    assert list(measured(task, lambda images: torch.zeros(len(images), task.facts().classes))) == names
     assert ("top5" in names) == (task.facts().classes > 5)
 
 
-def test_a_constructor_reads_nothing(name: str, data: Path) -> None:
+def test_a_constructor_reads_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where = {"root": "/nowhere/at/all"} if "root" in TASKS.options(name).model_fields else {}
-    task = build(name, **{**CASES[name].options, **where})
-    with pytest.raises(RunError, match="not loaded"):
-        task.targets
+    monkeypatch.setenv("TSKD_TUNE_DATA", "/nowhere/at/all")
+    build(name, **{**CASES[name].options, **where})
 
 
 def test_an_epoch_shows_every_sample_once_with_its_own_class(name: str, data: Path) -> None:
     task = made(name, data)
-    batches = list(task.train_batches(seeded(1), seeded(2)))
+    batches = batches_of(task, Seeds())
     indices = torch.cat([batch.indices for batch in batches])
     assert indices.sort().values.tolist() == list(range(task.facts().samples[0]))
-    assert torch.equal(torch.cat([batch.targets for batch in batches]), task.targets[indices])
-    assert len(batches) == task.train_steps()
+    assert torch.equal(torch.cat([batch.targets for batch in batches]), task.training(CPU).targets[indices])
+    assert len(batches) == task.steps() == task.training(CPU).steps()
     assert all(batch.images.dtype == torch.float32 for batch in batches)
     assert min(len(batch.images) for batch in batches) > 1
 
 
 def test_the_same_generators_give_the_same_bits(name: str, data: Path) -> None:
     assert equal(epoch(made(name, data)), epoch(made(name, data)))
+
+
+def test_an_epoch_can_begin_within_itself(name: str, data: Path) -> None:
+    task = made(name, data)
+    whole, rest = batches_of(task, Seeds()), batches_of(task, Seeds(), start=2)
+    assert len(rest) == len(whole) - 2 > 0
+    for mine, theirs in zip(rest, whole[2:], strict=True):
+        assert torch.equal(mine.images, theirs.images) and torch.equal(mine.indices, theirs.indices)
+
+
+def test_without_streams_every_sample_comes_in_order_as_it_is(name: str, data: Path) -> None:
+    task = made(name, data)
+    plain = batches_of(task, None)
+    assert torch.cat([batch.indices for batch in plain]).tolist() == list(range(task.facts().samples[0]))
+    bare = batches_of(made(name, data, padding=0, flip=False), None)
+    assert all(torch.equal(mine.images, theirs.images) for mine, theirs in zip(plain, bare, strict=True))
 
 
 def test_another_order_shows_the_same_images_in_another_order(name: str, data: Path) -> None:
@@ -315,32 +352,33 @@ def test_an_evaluation_of_one_answer_gives_the_share_of_its_class(name: str, dat
     task = made(name, data)
     classes = task.facts().classes
 
-    def always(label: int) -> Callable[[Tensor], Output]:
+    def always(label: int) -> Callable[[Tensor], Tensor]:
         logits = torch.nn.functional.one_hot(torch.tensor(label), classes).float()
-        return lambda images: Output(logits.expand(len(images), -1), {}, {}, images)
+        return lambda images: logits.expand(len(images), -1)
 
-    assert isinstance(task, Classification)
-    counts = torch.bincount(task._loaded(part).targets, minlength=classes)
+    counts = torch.bincount(task.evaluation(part, CPU).targets, minlength=classes)
     for label in (0, 1, classes - 1):
         share = 100 * int(counts[label]) / int(counts.sum())
-        assert task.evaluate(always(label), part)["top1"] == pytest.approx(share)
+        assert measured(task, always(label), part)["top1"] == pytest.approx(share)
 
 
 def test_an_evaluation_of_every_right_answer_is_perfect(name: str, data: Path) -> None:
     task = made(name, data)
-    assert isinstance(task, Classification)
     images, classes = evaluated(task, "test"), task.facts().classes
-    targets = task._loaded("test").targets.tolist()
+    targets = task.evaluation("test", CPU).targets.tolist()
     known = {image.numpy().tobytes(): target for image, target in zip(images, targets, strict=True)}
 
-    def remember(seen: Tensor) -> Output:
+    def remember(seen: Tensor) -> Tensor:
         labels = torch.tensor([known[image.numpy().tobytes()] for image in seen])
-        logits = torch.nn.functional.one_hot(labels, classes).float() * 50
-        return Output(logits, {}, {}, seen)
+        return torch.nn.functional.one_hot(labels, classes).float() * 50
 
-    metrics = task.evaluate(remember, "test")
+    metrics = measured(task, remember)
     assert metrics["top1"] == metrics["top5"] == 100
     assert metrics["loss"] < 1e-6
+
+
+def shown_targets(task: Task, part: Any) -> Tensor:
+    return torch.cat([batch.targets for batch in shown(task, part)])
 
 
 def observed(task: Task) -> list[Tensor]:
@@ -364,9 +402,8 @@ def test_the_fingerprint_changes_with_what_is_seen_but_for_the_batch_size(name: 
 
 def test_the_summary_is_what_is_loaded(name: str, data: Path) -> None:
     task = made(name, data)
-    assert isinstance(task, Classification)
     found = task.summary()
-    loaded = [task._loaded(part).targets for part in ("training", "validation", "test")]
+    loaded = [task.training(CPU).targets, *(shown_targets(task, part) for part in ("validation", "test"))]
     assert found.samples == tuple(len(targets) for targets in loaded)
     assert len(found.classes) == task.facts().classes
     if found.counts is not None:

@@ -13,6 +13,7 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.tasks import build
 from tskd_tune.tasks import cifar as module
 from tskd_tune.tasks.cifar import KNOWN, CifarImages, Known
+from tskd_tune.training.streams import EpochStreams
 
 CPU = torch.device("cpu")
 NOWHERE = "http://127.0.0.1:9/archive.tar.gz"
@@ -80,8 +81,8 @@ def test_the_real_sizes_are_known_without_files() -> None:
     assert build("cifar100", validation=5000).facts().samples == (45_000, 5000, 10_000)
     assert build("cifar10").facts().samples == (50_000, 0, 10_000)
     assert (build("cifar100").facts().classes, build("cifar10").facts().classes) == (100, 10)
-    assert build("cifar100", batch_size=128).train_steps() == 391
-    assert build("cifar100", batch_size=64).train_steps() == 782
+    assert build("cifar100", batch_size=128).steps() == 391
+    assert build("cifar100", batch_size=64).steps() == 782
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
@@ -138,8 +139,8 @@ def test_the_normalizations_are_those_of_the_field() -> None:
 def test_the_normalization_is_an_option_and_each_set_has_its_own(small: Path) -> None:
     def first(name: str, **options: str) -> torch.Tensor:
         task = build(name, root=str(small), padding=0, flip=False, **options)
-        task.load(CPU)
-        return next(task.train_batches(torch.Generator().manual_seed(1), torch.Generator())).images
+        feed = task.training(CPU)
+        return feed.batch(next(feed.draws(EpochStreams(1, 0)))).images
 
     for name, other in (("cifar10", "cifar100"), ("cifar100", "cifar10")):
         assert torch.equal(first(name), first(name, normalization=name))

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from tskd_tune.errors import InputError
 from tskd_tune.tasks import build, decoding
 from tskd_tune.tasks.cinic10 import CLASSES, NORMALIZATION, Selection, split_cinic10
+from tskd_tune.training.streams import EpochStreams
 
 CPU = torch.device("cpu")
 EACH = {"train": 5, "valid": 4, "test": 3}
@@ -51,12 +52,12 @@ def folders(names: list[str]) -> set[str]:
 
 def test_images_and_classes_are_as_torchvision_reads_the_folders(root: Path) -> None:
     task = build("cinic10", root=str(root), padding=0, flip=False)
-    task.load(CPU)
-    batches = list(task.train_batches(torch.Generator().manual_seed(1), torch.Generator()))
+    feed = task.training(CPU)
+    batches = [feed.batch(draw) for draw in feed.draws(EpochStreams(1, 0))]
     images = torch.cat([batch.images for batch in batches])[torch.cat([b.indices for b in batches]).argsort()]
     theirs = torchvision.datasets.ImageFolder(root / "train")
     assert theirs.classes == CLASSES
-    assert task.targets.tolist() == theirs.targets
+    assert feed.targets.tolist() == theirs.targets
     constants = (NORMALIZATION.mean, NORMALIZATION.std)
     for image, (picture, _) in zip(images, theirs, strict=True):
         pixels = torchvision.transforms.functional.to_tensor(picture)
@@ -114,10 +115,10 @@ def test_a_fraction_moves_the_training_part_alone(root: Path) -> None:
 
 
 def test_all_settings_share_one_decoding(root: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build("cinic10", root=str(root)).load(CPU)
+    build("cinic10", root=str(root)).training(CPU)
     monkeypatch.setattr(decoding, "_decode", None)
     for options in ({"valid_part": "unused"}, {"valid_part": "training", "validation": 10}, {"fraction": 0.4}):
-        build("cinic10", root=str(root), **options).load(CPU)
+        build("cinic10", root=str(root), **options).training(CPU)
     assert len(list((data / "decoded").glob("*.npy"))) == 1
 
 

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tskd_tune.contracts import Batch, Output
-from tskd_tune.errors import InputError, RunError
-from tskd_tune.tasks.base import TaskFacts
-from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
+from tskd_tune.errors import InputError
+from tskd_tune.tasks.base import Task, TaskFacts
+from tskd_tune.tasks.classification import Classification
+from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.resident import Resident
+from tskd_tune.training.compute import Compute
+from tskd_tune.training.evaluation import evaluate
 
 CPU = torch.device("cpu")
 
@@ -40,10 +44,21 @@ class Flat(ImageSource):
         return {"classes": self.classes, "samples": self.samples}
 
 
-def task(source: Flat | None = None, batch_size: int = 4, padding: int = 0, flip: bool = False) -> Classification:
-    made = Classification(source or Flat(), Augmentation(padding, flip), batch_size)
-    made.load(CPU)
-    return made
+def task(source: Flat | None = None, batch_size: int = 4, padding: int = 0, flip: bool = False) -> Task:
+    return Task(source or Flat(), Classification(), Resident(Augmentation(padding, flip), batch_size))
+
+
+class Answers(nn.Module):
+    def __init__(self, answer: Callable[[Tensor], Output]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images: Tensor) -> Output:
+        return self.answer(images)
+
+
+def measured(made: Task, answer: Callable[[Tensor], Output], part: Any = "test") -> dict[str, float]:
+    return evaluate(Answers(answer), made.evaluation(part, CPU), made.meter(), Compute(CPU))
 
 
 def output(logits: Tensor) -> Output:
@@ -57,7 +72,7 @@ def classes_of(images: Tensor) -> Tensor:
 def test_the_criterion_is_the_mean_cross_entropy_and_its_gradient() -> None:
     logits = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.2, -1.0]], dtype=torch.float64, requires_grad=True)
     targets = torch.tensor([2, 0])
-    loss = task().criterion(output(logits), Batch(torch.zeros(2), targets, targets))
+    loss = Classification().losses(output(logits), Batch(torch.zeros(2), targets, targets))["task"]
     shares = logits.detach().exp() / logits.detach().exp().sum(1, keepdim=True)
     expected = -(math.log(shares[0, 2]) + math.log(shares[1, 0])) / 2
     assert loss.item() == pytest.approx(expected, rel=1e-14)
@@ -69,7 +84,7 @@ def test_the_criterion_is_the_mean_cross_entropy_and_its_gradient() -> None:
 def test_the_criterion_of_half_precision_is_single_precision() -> None:
     targets = torch.tensor([1])
     logits = torch.tensor([[0.0, 9.0]], dtype=torch.bfloat16)
-    loss = task().criterion(output(logits), Batch(torch.zeros(1), targets, targets))
+    loss = Classification().losses(output(logits), Batch(torch.zeros(1), targets, targets))["task"]
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(math.log1p(math.exp(-9)), rel=1e-3)
 
@@ -86,7 +101,7 @@ def test_an_evaluation_counts_ranks() -> None:
             logits[row, label] = 1.0
         return output(logits)
 
-    metrics = task().evaluate(fifth_at_best, "test")
+    metrics = measured(task(), fifth_at_best, "test")
     assert metrics["top1"] == 0
     assert metrics["top5"] == 87.5
     part = [math.log(8 * 0 + 4 * math.exp(9) + math.e + 3) - 1] * 14 + [math.log(5 * math.exp(9) + math.e + 2) - 1] * 2
@@ -94,9 +109,9 @@ def test_an_evaluation_counts_ranks() -> None:
 
 
 def test_an_evaluation_weighs_every_image_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = task().evaluate(lambda images: output(images[:, 0, 0, :1] * torch.arange(8.0)), "test")
+    whole = measured(task(), lambda images: output(images[:, 0, 0, :1] * torch.arange(8.0)), "test")
     monkeypatch.setattr("tskd_tune.tasks.images.CPU_EVALUATION_VALUES", 16 * 5)
-    in_parts = task().evaluate(lambda images: output(images[:, 0, 0, :1] * torch.arange(8.0)), "test")
+    in_parts = measured(task(), lambda images: output(images[:, 0, 0, :1] * torch.arange(8.0)), "test")
     assert in_parts == pytest.approx(dict(whole), rel=1e-6)
 
 
@@ -108,38 +123,19 @@ def test_an_evaluation_asks_for_no_gradient() -> None:
         assert not logits.requires_grad
         return output(logits)
 
-    assert task().evaluate(forward, "test")["top1"] == 12.5
+    assert measured(task(), forward, "test")["top1"] == 12.5
 
 
 def test_top5_is_left_out_where_it_would_always_be_full() -> None:
     def forward(images: Tensor) -> Output:
         return output(torch.zeros(len(images), 5))
 
-    assert set(task(Flat(classes=5)).evaluate(forward, "test")) == {"top1", "loss"}
+    assert set(measured(task(Flat(classes=5)), forward, "test")) == {"top1", "loss"}
 
 
 def test_a_part_without_images_is_not_evaluated() -> None:
     with pytest.raises(InputError, match=r"no validation part to evaluate; set task.validation above 0"):
-        task().evaluate(output, "validation")
-
-
-def test_nothing_works_before_the_images_are_loaded() -> None:
-    fresh = Classification(Flat(), Augmentation(0, False), 4)
-    for use in (
-        lambda: fresh.targets,
-        lambda: fresh.evaluate(output, "test"),
-        lambda: fresh.train_batches(torch.Generator(), torch.Generator()),
-    ):
-        with pytest.raises(RunError, match="is not loaded; call load"):
-            use()
-    assert fresh.train_steps() == 3
-
-
-def test_loading_twice_reads_once() -> None:
-    source = Flat()
-    made = task(source)
-    made.load(CPU)
-    assert source.reads == 1
+        measured(task(), output, "validation")
 
 
 def test_a_training_part_is_not_padded_for_evaluation() -> None:
@@ -150,7 +146,7 @@ def test_a_training_part_is_not_padded_for_evaluation() -> None:
         seen.append(images)
         return output(torch.zeros(len(images), 8))
 
-    made.evaluate(forward, "validation")
+    measured(made, forward, "validation")
     assert torch.equal(classes_of(torch.cat(seen)), torch.arange(8))
     assert torch.cat(seen).shape == (8, 1, 4, 4)
 
@@ -164,7 +160,7 @@ def test_the_fingerprint_holds_data_and_augmentation_but_not_the_batch_size() ->
 
 def test_a_source_that_only_counts_has_a_summary_and_is_read_once_to_be_verified() -> None:
     source = Flat()
-    made = Classification(source, Augmentation(0, False), 4)
+    made = task(source)
     assert made.summary().lines() == [
         "data: images",
         "  8 classes: 0, 1, 2, 3, 4, 3 more",

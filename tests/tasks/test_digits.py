@@ -9,6 +9,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.tasks import build
 from tskd_tune.tasks import digits as module
 from tskd_tune.tasks.digits import COUNTS, DigitImages
+from tskd_tune.training.streams import EpochStreams
 
 CPU = torch.device("cpu")
 
@@ -81,8 +82,8 @@ def test_a_missing_scikit_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None
 def test_digits_are_not_mirrored_unless_asked() -> None:
     def images(**options: bool) -> torch.Tensor:
         task = build("digits", padding=0, **options)
-        task.load(CPU)
-        batches = list(task.train_batches(torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)))
+        feed = task.training(CPU)
+        batches = [feed.batch(draw) for draw in feed.draws(EpochStreams(1, 0))]
         indices = torch.cat([batch.indices for batch in batches])
         return torch.cat([batch.images for batch in batches])[indices.argsort()]
 

@@ -14,6 +14,7 @@ from tskd_tune.tasks import build, decoding
 from tskd_tune.tasks.image_files import FileImages
 from tskd_tune.tasks.image_folder import Selection, split_folder
 from tskd_tune.tasks.images import IMAGENET, Normalization
+from tskd_tune.training.streams import EpochStreams
 
 CPU = torch.device("cpu")
 REAL = os.environ.get("TSKD_TUNE_TIN100")
@@ -264,8 +265,8 @@ def test_real_images() -> None:
     assert REAL is not None
     task = build("image_folder", root=REAL, classes=20, per_class=100, validation=200)
     assert task.facts().samples == (1800, 200, 1000)
-    task.load(CPU)
-    batches = list(task.train_batches(torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)))
+    feed = task.training(CPU)
+    batches = [feed.batch(draw) for draw in feed.draws(EpochStreams(1, 0))]
     assert torch.bincount(torch.cat([batch.targets for batch in batches])).tolist() == [90] * 20
     assert batches[0].images.shape == (128, 3, 32, 32)
     assert abs(float(batches[0].images.std()) - 1) < 0.2

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as vision
 
+from tskd_tune.contracts import Batch
 from tskd_tune.errors import InputError
 from tskd_tune.tasks import images as module
-from tskd_tune.tasks.images import Augmentation, Crops, Normalization, ResidentImages, batch_bounds
+from tskd_tune.tasks.images import Augmentation, Crops, Normalization, batch_bounds
+from tskd_tune.tasks.resident import ResidentFeed, ResidentImages, ResidentParts, WholeImages
+from tskd_tune.training.streams import EpochStreams, generator
 
 CPU = torch.device("cpu")
 COLOR = Normalization((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
@@ -35,6 +38,22 @@ def resident(images: torch.Tensor, padding: int = 0, device: str | torch.device 
     return ResidentImages(images, targets, constants, padding=padding, device=torch.device(device))
 
 
+def cropped(kept: ResidentImages, indices: torch.Tensor, crops: Crops) -> torch.Tensor:
+    return kept.cut(kept.starts(crops)[indices].to(kept.device), crops.flips[indices].to(kept.device))
+
+
+def batches_of(kept: ResidentImages, augmentation: Augmentation, batch_size: int, seed: int = 1) -> list[Batch]:
+    feed = ResidentFeed(ResidentParts(kept, kept, kept), augmentation, batch_size)
+    return [feed.batch(draw) for draw in feed.draws(EpochStreams(seed, 0))]
+
+
+def whole(kept: ResidentImages) -> list[Batch]:
+    feed = WholeImages(ResidentParts(kept, kept, kept), "test")
+    batches = [feed.batch(draw) for draw in feed.draws()]
+    assert feed.steps() == len(batches)
+    return batches
+
+
 def torchvision_image(image: torch.Tensor, row: int, column: int, flip: bool, padding: int) -> torch.Tensor:
     """The reference: PIL all the way, as the field's loaders do."""
     height, width = image.shape[1:]
@@ -53,7 +72,7 @@ def test_every_crop_has_the_bits_of_torchvision(shape: tuple[int, int, int], pad
     images = random_images(40, *shape)
     crops = Augmentation(padding, flip=True).draw(40, seeded(1))
     order = torch.randperm(40, generator=seeded(2))
-    ours = resident(images, padding, device).cropped(order, crops).cpu()
+    ours = cropped(resident(images, padding, device), order, crops).cpu()
     for image, index in zip(ours, order.tolist(), strict=True):
         row, column = int(crops.rows[index]), int(crops.columns[index])
         theirs = torchvision_image(images[index], row, column, bool(crops.flips[index]), padding)
@@ -63,14 +82,14 @@ def test_every_crop_has_the_bits_of_torchvision(shape: tuple[int, int, int], pad
 @pytest.mark.parametrize("device", DEVICES)
 def test_every_byte_is_normalized_to_the_bits_of_torchvision(device: str) -> None:
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(1, 3, 1, 1)
-    batch = next(resident(images, device=device).evaluation_batches())
+    batch = whole(resident(images, device=device))[0]
     assert torch.equal(batch.images[0].cpu(), torchvision_image(images[0], 0, 0, False, 0))
 
 
 def test_padding_is_black_before_normalization() -> None:
     white = torch.full((1, 3, 4, 4), 255, dtype=torch.uint8)
     corner = Crops(torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
-    image = resident(white, 2).cropped(torch.tensor([0]), corner)[0]
+    image = cropped(resident(white, 2), torch.tensor([0]), corner)[0]
     for channel in range(3):
         black = -np.float32(COLOR.mean[channel]) / np.float32(COLOR.std[channel])
         assert image[channel, 0, 0].item() == black
@@ -81,39 +100,56 @@ def test_training_batches_are_the_crops_of_the_epoch() -> None:
     images = random_images(23, 3, 6, 6)
     kept = resident(images, 2)
     augmentation = Augmentation(2, flip=True)
-    crops = augmentation.draw(23, seeded(4))
-    order = torch.randperm(23, generator=seeded(3))
-    batches = list(kept.train_batches(seeded(3), seeded(4), augmentation, 8))
+    crops = augmentation.draw(23, generator(3, "augmentation", 0))
+    order = torch.randperm(23, generator=generator(3, "order", 0))
+    batches = batches_of(kept, augmentation, 8, seed=3)
     assert [len(batch.images) for batch in batches] == [8, 8, 7]
     assert torch.equal(torch.cat([batch.indices for batch in batches]), order)
     for batch in batches:
-        assert torch.equal(batch.images, kept.cropped(batch.indices, crops))
+        assert torch.equal(batch.images, cropped(kept, batch.indices, crops))
         assert torch.equal(batch.targets, batch.indices % 3)
         assert batch.images.dtype == torch.float32
         assert batch.images.is_contiguous()
 
 
-def test_the_crop_of_a_sample_depends_neither_on_the_order_nor_on_the_batch_size() -> None:
+def test_the_crop_of_a_sample_does_not_depend_on_the_batch_size() -> None:
     kept = resident(random_images(20, 3, 6, 6), 2)
 
-    def by_sample(order: int, batch_size: int) -> torch.Tensor:
-        batches = list(kept.train_batches(seeded(order), seeded(7), Augmentation(2, True), batch_size))
+    def by_sample(batch_size: int) -> torch.Tensor:
+        batches = batches_of(kept, Augmentation(2, True), batch_size)
         indices = torch.cat([batch.indices for batch in batches])
         return torch.cat([batch.images for batch in batches])[indices.argsort()]
 
-    assert torch.equal(by_sample(1, 4), by_sample(2, 7))
+    assert torch.equal(by_sample(4), by_sample(7))
 
 
 def test_everything_random_is_drawn_at_the_call() -> None:
+    class Asked:
+        def __init__(self) -> None:
+            self.made = {purpose: generator(1, purpose, 0) for purpose in ("order", "augmentation")}
+
+        def generator(self, purpose: str) -> torch.Generator:
+            return self.made[purpose]
+
+        def states(self) -> list[torch.Tensor]:
+            return [made.get_state() for made in self.made.values()]
+
+    asked, fresh = Asked(), Asked()
     kept = resident(random_images(6, 3, 4, 4), 1)
-    order, augmentation = seeded(1), seeded(2)
-    batches = kept.train_batches(order, augmentation, Augmentation(1, True), 2)
-    states = order.get_state(), augmentation.get_state()
-    assert not torch.equal(states[0], seeded(1).get_state())
-    assert not torch.equal(states[1], seeded(2).get_state())
-    list(batches)
-    assert torch.equal(order.get_state(), states[0])
-    assert torch.equal(augmentation.get_state(), states[1])
+    draws = ResidentFeed(ResidentParts(kept, kept, kept), Augmentation(1, True), 2).draws(asked)
+    states = asked.states()
+    assert not any(map(torch.equal, states, fresh.states()))
+    list(draws)
+    assert all(map(torch.equal, states, asked.states()))
+
+
+def test_draws_of_whole_batches_share_a_signature() -> None:
+    kept = resident(random_images(8, 3, 4, 4), 1)
+    feed = ResidentFeed(ResidentParts(kept, kept, kept), Augmentation(1, True), 3)
+    first, second, last = (draw.signature for draw in feed.draws(EpochStreams(1, 0)))
+    whole = {"indices": torch.int64, "starts": torch.int32, "flips": torch.int64}
+    assert first == second == tuple((name, (3,), kind) for name, kind in whole.items())
+    assert last == tuple((name, (2,), kind) for name, kind in whole.items())
 
 
 def test_crops_are_uniform_over_every_place_and_flips_are_fair() -> None:
@@ -156,7 +192,7 @@ def test_a_single_left_over_sample_joins_the_batch_before_it() -> None:
 def test_an_evaluation_shows_the_images_in_order_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CPU_EVALUATION_VALUES", 3 * 36 * 4)
     images = random_images(10, 3, 6, 6)
-    batches = list(resident(images, 2).evaluation_batches())
+    batches = whole(resident(images, 2))
     assert [len(batch.images) for batch in batches] == [4, 4, 2]
     assert torch.cat([batch.indices for batch in batches]).tolist() == list(range(10))
     assert torch.cat([batch.targets for batch in batches]).tolist() == [index % 3 for index in range(10)]
@@ -166,7 +202,7 @@ def test_an_evaluation_shows_the_images_in_order_as_they_are(monkeypatch: pytest
 
 def test_an_image_larger_than_an_evaluation_batch_comes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CPU_EVALUATION_VALUES", 10)
-    assert [len(batch.images) for batch in resident(random_images(2, 3, 6, 6)).evaluation_batches()] == [1, 1]
+    assert [len(batch.images) for batch in whole(resident(random_images(2, 3, 6, 6)))] == [1, 1]
 
 
 def test_normalization_is_measured_exactly() -> None:

@@ -109,9 +109,9 @@ def test_validation_images_and_a_fraction_come_out_of_train(root: Path) -> None:
 
 
 def test_a_fraction_finds_what_was_decoded_for_all(root: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build("tiny_imagenet", root=str(root)).load(CPU)
+    build("tiny_imagenet", root=str(root)).training(CPU)
     monkeypatch.setattr(decoding, "_decode", None)
-    build("tiny_imagenet", root=str(root), fraction=0.5, validation=3).load(CPU)
+    build("tiny_imagenet", root=str(root), fraction=0.5, validation=3).training(CPU)
     assert len(list((data / "decoded").glob("*.npy"))) == 1
 
 

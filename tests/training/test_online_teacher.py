@@ -13,7 +13,8 @@ from torch import Tensor
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.method.memory import Frozen
-from tskd_tune.training.streams import generator
+from tskd_tune.training.evaluation import evaluate
+from tskd_tune.training.streams import EpochStreams
 from tskd_tune.training.trainer import Trainer
 
 Tiny = Callable[..., Experiment]
@@ -62,7 +63,7 @@ def through_a_file(given: dict[str, Any]) -> dict[str, Any]:
 
 def first_batch(trainer: Trainer, epoch: int) -> Any:
     seed = trainer.schedule.seed
-    return next(trainer.task.train_batches(generator(seed, "order", epoch), generator(seed, "augmentation", epoch)))
+    return trainer.feed.batch(next(trainer.feed.draws(EpochStreams(seed, epoch))))
 
 
 def test_it_learns_with_its_guided_modules_and_runs_once_a_batch(tiny: Tiny) -> None:
@@ -163,7 +164,8 @@ def test_its_accuracy_is_its_own_in_eval_mode(tiny: Tiny) -> None:
     assert trainer.teacher is not None
     before = state(trainer.teacher)
     trainer.teacher.eval()
-    metrics = trainer.task.evaluate(trainer.teacher, "test")
+    feed = trainer.task.evaluation("test", trainer.compute.device)
+    metrics = evaluate(trainer.teacher, feed, trainer.task.meter(), trainer.compute)
     last = trainer.history[-1]
     assert last["test_teacher_top1"] == metrics["top1"] and last["test_teacher_loss"] == pytest.approx(metrics["loss"])
     assert last["test_teacher_loss"] != last["test_loss"]

@@ -20,7 +20,7 @@ from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.method.memory import Frozen
 from tskd_tune.registry import Entry
-from tskd_tune.training.streams import generator
+from tskd_tune.training.streams import EpochStreams
 from tskd_tune.training.trainer import Trainer
 
 Tiny = Callable[..., Experiment]
@@ -100,10 +100,7 @@ def test_arms_of_a_seed_share_initialization_order_and_augmentation(tiny: Tiny) 
     trainers = [build_trainer(experiment) for experiment in arms]
     for other in trainers[1:]:
         assert torch.equal(weights(trainers[0]), weights(other))
-    first_batches = [
-        next(trainer.task.train_batches(generator(1, "order", 0), generator(1, "augmentation", 0)))
-        for trainer in trainers
-    ]
+    first_batches = [trainer.feed.batch(next(trainer.feed.draws(EpochStreams(1, 0)))) for trainer in trainers]
     assert all(torch.equal(first_batches[0].images, batch.images) for batch in first_batches)
     assert not torch.equal(weights(trainers[0]), weights(build_trainer(tiny(review=None, seed=2))))
 
@@ -236,7 +233,7 @@ def test_a_snapshot_is_taken_at_the_end_or_the_start_of_its_epoch(tiny: Tiny) ->
 def first_review_batch(trainer: Trainer) -> Batch:
     epoch = trainer.next_epoch
     seed = trainer.schedule.seed
-    return next(trainer.task.train_batches(generator(seed, "order", epoch), generator(seed, "augmentation", epoch)))
+    return trainer.feed.batch(next(trainer.feed.draws(EpochStreams(seed, epoch))))
 
 
 def test_a_review_shows_what_its_first_batch_says_of_each_loss(tiny: Tiny) -> None:
@@ -469,7 +466,8 @@ def test_channels_last_changes_rounding_only_and_bfloat16_still_learns(tiny: Tin
 def test_every_option_of_the_trainer_reaches_it_without_data(tiny: Tiny) -> None:
     experiment = tiny(review=None)
     task = task_of(experiment)
-    task.load(torch.device("cpu"))
-    trainer = assemble(experiment, task, teacher_network(experiment, task.facts()), task.targets)
+    trainer = assemble(
+        experiment, task, teacher_network(experiment, task.facts()), task.training(torch.device("cpu")).targets
+    )
     assert trainer.schedule.epochs == 6 and trainer.recipe.lr == 0.05
     assert math.isclose(trainer.optimizers[0].param_groups[0]["weight_decay"], 5e-4)

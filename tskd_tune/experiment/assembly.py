@@ -48,7 +48,7 @@ def build(experiment: Experiment, teacher: TeacherFile | None) -> Trainer:
     """
     compute = experiment.training.compute()
     task = task_of(experiment)
-    task.load(compute.device)
+    feed = task.training(compute.device)
     network = None
     past: Sequence[State] = ()
     if teacher is not None:
@@ -56,7 +56,7 @@ def build(experiment: Experiment, teacher: TeacherFile | None) -> Trainer:
         if teacher.path is not None:
             load_into(network, teacher.path, name=teacher.name)
             past = trajectory(experiment, teacher.path)
-    return assemble(experiment, task, network, task.targets, past)
+    return assemble(experiment, task, network, feed.targets, past)
 
 
 def build_teacher(experiment: Experiment) -> Trainer:
@@ -66,8 +66,8 @@ def build_teacher(experiment: Experiment) -> Trainer:
         InputError: data or options do not fit together.
     """
     task = task_of(experiment)
-    task.load(experiment.training.compute().device)
-    return assemble_teacher(experiment, task, task.targets)
+    feed = task.training(experiment.training.compute().device)
+    return assemble_teacher(experiment, task, feed.targets)
 
 
 def trajectory(experiment: Experiment, path: Path) -> Sequence[State]:
@@ -131,7 +131,7 @@ def assemble_teacher(experiment: Experiment, task: Task, targets: Tensor) -> Tra
 
 
 def task_of(experiment: Experiment) -> Task:
-    """Return the experiment's task; within a process experiments with the same options share it, data and all."""
+    """Return the experiment's task; within a process experiments with the same options share the task."""
     return _shared_task(json.dumps(experiment.task.plain(), sort_keys=True))
 
 

@@ -94,7 +94,7 @@ def _size(count: int | None) -> str:
 
 def batch_of(task: Task) -> int:
     """Return how many images a batch of the training part has; the last one may have fewer, but never only one."""
-    return -(-task.facts().samples[0] // task.train_steps())
+    return -(-task.facts().samples[0] // task.steps())
 
 
 def _is_large(experiment: Experiment, task: Task) -> bool:

@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 
 from tskd_tune.errors import InputError, RunError
@@ -22,6 +21,7 @@ from tskd_tune.outside import code_digest, short_name
 from tskd_tune.tasks.words import shown
 from tskd_tune.teaching import Need, method_needs
 from tskd_tune.training import checkpoint
+from tskd_tune.training.evaluation import evaluate
 from tskd_tune.training.replay import snapshot_epochs
 from tskd_tune.training.teachers import Check, Progress, TeacherCache, TeacherFile, digest, parameter_count
 
@@ -167,10 +167,8 @@ def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> float | No
             return kept
     compute = experiment.training.compute()
     task = task_of(experiment)
-    task.load(compute.device)
     compute.place(teacher)
-    with torch.no_grad(), compute.autocast():
-        metrics = task.evaluate(lambda images: teacher(compute.arrange(images)), "test")
+    metrics = evaluate(teacher, task.evaluation("test", compute.device), task.meter(), compute)
     checkpoint.save({"test_top1": metrics.get("top1")}, memo)
     return metrics.get("top1")
 

@@ -254,8 +254,8 @@ def _paces(arms: Mapping[str, Experiment], deadline: float, clock: Clock) -> dic
 
 def _pace(experiment: Experiment, budget: float, clock: Clock) -> Pace:
     watch = Stopwatch(task_of(experiment), experiment.training.compute(), clock)
-    teacher = teacher_network(experiment, watch.facts()) if experiment.needs_teacher else None
-    trainer = assemble(experiment, watch, teacher, _some_targets(watch))
+    teacher = teacher_network(experiment, watch.task.facts()) if experiment.needs_teacher else None
+    trainer = assemble(experiment, watch.task, teacher, _some_targets(watch.task))
     with _stepping(f"distiller '{experiment.distiller.name}'"):
         return pace(experiment, trainer, watch, budget)
 
@@ -271,7 +271,7 @@ def _teacher_seconds(experiment: Experiment, budget: float, clock: Clock) -> flo
     """Time the steps of the training of an experiment's teacher, and return its seconds."""
     plain = experiment.teacher_experiment()
     watch = Stopwatch(task_of(plain), plain.training.compute(), clock)
-    trainer = assemble_teacher(experiment, watch, _some_targets(watch))
+    trainer = assemble_teacher(experiment, watch.task, _some_targets(watch.task))
     with _stepping("teacher's training"):
         return seconds(plain, pace(plain, trainer, watch, budget))
 

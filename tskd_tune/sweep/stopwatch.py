@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Output
-from tskd_tune.errors import DivergedError
+from tskd_tune.contracts import Batch
+from tskd_tune.errors import DivergedError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.metrics import Part
-from tskd_tune.tasks.base import Task, TaskFacts
+from tskd_tune.plain import Json
+from tskd_tune.tasks.base import Draw, Feed, Feeding, Source, Streams, Task
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.trainer import Trainer
 
@@ -57,9 +58,9 @@ def pace(experiment: Experiment, trainer: Trainer, watch: Stopwatch, budget: flo
 def seconds(experiment: Experiment, timed: Pace) -> float:
     """Add up the steps and evaluations of an experiment as its plan says, at the pace of itself or of one like it."""
     task, plan = task_of(experiment), experiment.plan()
-    steps, reviewed, review = experiment.training.epochs * task.train_steps(), 0, timed.general
+    steps, reviewed, review = experiment.training.epochs * task.steps(), 0, timed.general
     if plan is not None:
-        reviewed = len(plan.review_epochs) * plan.review_steps(task.train_steps())
+        reviewed = len(plan.review_epochs) * plan.review_steps(task.steps())
         # A step is a forward and a backward pass, about three forward ones; each of k snapshots adds one.
         review = timed.general * (1 + plan.k / 3) if timed.review is None else timed.review
     samples = task.facts().samples
@@ -77,17 +78,17 @@ def _general_epoch(experiment: Experiment) -> int:
     return next(epoch for epoch in range(experiment.training.epochs) if plan is None or not plan.reviews(epoch))
 
 
-class Stopwatch(Task):
-    """Stands in for a task: random images of its shape, and the time between one batch and the next."""
+class Stopwatch(Feed):
+    """Stands in for a training set: random images of its shape, and the time between one batch and the next."""
 
     def __init__(self, task: Task, compute: Compute, clock: Clock) -> None:
-        self._task = task
+        self.task = replace(task, feeding=Timed(self))
         self._compute = compute
         self._clock = clock
         self._budget = 0.0
-        self._steps: list[float] = []
+        self._times: list[float] = []
         facts = task.facts()
-        size = -(-facts.samples[0] // task.train_steps())
+        size = -(-facts.samples[0] // task.steps())
         images = torch.randn(size, facts.channels, facts.size, facts.size).to(compute.device)
         indices = torch.arange(size, device=compute.device)
         self._batch = Batch(images, indices % facts.classes, indices)
@@ -95,11 +96,11 @@ class Stopwatch(Task):
     def time(self, trainer: Trainer, epoch: int, budget: float) -> float:
         """Return the seconds of a step of this epoch, the median of some after a first one that warms up."""
         self._budget = budget
-        self._steps = []
+        self._times = []
         trainer.history = [{}] * epoch
         with suppress(DivergedError):  # the losses of random weights mean nothing, only the clock is read
             trainer.epoch()
-        return median(self._steps)
+        return median(self._times)
 
     def time_evaluation(self, network: nn.Module) -> float:
         """Return the seconds of evaluating an image, after a first batch that warms up."""
@@ -110,44 +111,73 @@ class Stopwatch(Task):
                 network(self._compute.arrange(self._batch.images))
         return (self._now() - before) / len(self._batch.images)
 
-    def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:
-        """Yield one batch again and again, and note when it is asked for."""
-        yield self._batch
-        began = before = self._now()
-        while len(self._steps) < MOST_STEPS and (not self._steps or before - began < self._budget):
-            yield self._batch
-            now = self._now()
-            self._steps.append(now - before)
-            before = now
-
-    def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
-        """Measure nothing: the evaluation is timed by itself."""
-        return {}
-
-    def facts(self) -> TaskFacts:
-        """Say what the task says."""
-        return self._task.facts()
-
-    def load(self, device: torch.device) -> None:
-        """Read nothing."""
-
-    def fingerprint(self) -> str:
-        """Say what the task says."""
-        return self._task.fingerprint()
-
     @property
     def targets(self) -> Tensor:
         """The classes of the batch ``[B]``."""
         return self._batch.targets
 
-    def train_steps(self) -> int:
-        """Say so many that all timed steps of a review epoch review, however few the task has."""
+    def steps(self) -> int:
+        """Return so many that all timed steps of a review epoch review, however few the task has."""
         return MANY_STEPS
 
-    def criterion(self, student: Output, batch: Batch) -> Tensor:
-        """Return the task's loss."""
-        return self._task.criterion(student, batch)
+    def draws(self, streams: Streams | None = None, start: int = 0) -> Iterator[Draw]:
+        """Yield one draw again and again, and note when it is asked for."""
+        yield Draw({})
+        began = before = self._now()
+        while len(self._times) < MOST_STEPS and (not self._times or before - began < self._budget):
+            yield Draw({})
+            now = self._now()
+            self._times.append(now - before)
+            before = now
+
+    def batch(self, draw: Draw) -> Batch:
+        """Return the one batch."""
+        return self._batch
 
     def _now(self) -> float:
         self._compute.synchronize()
         return self._clock()
+
+
+@dataclass(frozen=True)
+class Timed(Feeding):
+    """Feeds a training from a stopwatch, and its evaluations with nothing: they are timed by themselves."""
+
+    watch: Stopwatch
+
+    def steps(self, samples: int) -> int:
+        """Return the steps of the stopwatch."""
+        return self.watch.steps()
+
+    def training(self, source: Source, device: torch.device) -> Feed:
+        """Return the stopwatch."""
+        return self.watch
+
+    def evaluation(self, source: Source, part: Part, device: torch.device) -> Feed:
+        """Return a feed without samples."""
+        return Nothing()
+
+    def identity(self) -> Mapping[str, Json]:
+        """Return nothing, as no teacher is cached by it."""
+        return {}
+
+
+class Nothing(Feed):
+    """A feed without samples, of which nothing is measured."""
+
+    @property
+    def targets(self) -> Tensor:
+        """No classes."""
+        return torch.zeros(0, dtype=torch.int64)
+
+    def steps(self) -> int:
+        """Return 0."""
+        return 0
+
+    def draws(self, streams: Streams | None = None, start: int = 0) -> Iterator[Draw]:
+        """Return nothing."""
+        return iter(())
+
+    def batch(self, draw: Draw) -> Batch:
+        """Refuse, as there is no draw."""
+        raise RunError("a feed without samples has no batch")

@@ -1,10 +1,18 @@
-"""What every task is: a data set with its loss and its metric."""
+"""What a task is: data, what is learned from the data, and how the data reach the device.
+
+A `Source` knows where samples are and how they are split. An `Objective` turns what a network computes into losses and
+metrics. A `Feeding` opens `Feed`s, which give a training its batches. A `Task` composes the three.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
@@ -12,8 +20,15 @@ from torch import Tensor
 from tskd_tune.contracts import Batch, Output
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric, Part
+from tskd_tune.plain import Json
 from tskd_tune.registry import Registry
 from tskd_tune.tasks.summary import DataSummary
+
+ORDER, AUGMENTATION = "order", "augmentation"
+"""The purposes for which a feed asks for random numbers."""
+
+PLACES: dict[Part, int] = {"validation": 1, "test": 2}
+"""Where the sample count of each evaluated part stands in `TaskFacts.samples`."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +40,8 @@ class TaskFacts:
         channels: the channels of an image.
         size: the height and width of an image, in pixels.
         samples: training, validation and test images.
-        metrics: what the task measures, the headline first; a source of images leaves them out, and the task adds them.
+        metrics: what the task measures, the headline first; a source leaves them out, and the task adds those of its
+            objective.
     """
 
     classes: int
@@ -42,74 +58,228 @@ class TaskFacts:
             InputError: the task declares no metric.
         """
         if not self.metrics:
-            raise InputError("task: it declares no metric, so nothing can be compared; name one in facts().metrics")
+            raise InputError("task: the task declares no metric; return at least one from Objective.metrics")
         return self.metrics[0]
 
 
-class Task(ABC):
-    """A data set, split once by a fixed seed, with its loss and its metric.
-
-    A constructor takes options only and touches no file: ``facts`` looks, ``load`` reads.
-    """
+class Source(ABC):
+    """Where samples come from, and how they are split into a training, a validation and a test set by a fixed seed."""
 
     @abstractmethod
     def facts(self) -> TaskFacts:
-        """Look at the data without loading it.
+        """Look at the data without loading the samples.
 
         Raises:
-            InputError: the data is not there, or a class has too few images for the split.
+            InputError: the data are missing, or a class has too few images for the split.
         """
 
+    @abstractmethod
+    def identity(self) -> Mapping[str, Json]:
+        """Return plain data that differ where the samples, their split or their normalization differ.
+
+        Cached teachers are found by this identity.
+        """
+
+    def location(self) -> str:
+        """Return what tells two sources of one identity apart within a process, such as two copies of a folder."""
+        return ""
+
     def summary(self) -> DataSummary:
-        """Tell what the data is taken for, as `facts` found it.
+        """Return what the data are taken for: classes, sizes, and what is left out.
 
         Raises:
-            InputError: as `facts`.
+            InputError: see `facts`.
         """
         return summary_of(self.facts())
 
+    @abstractmethod
     def verify(self) -> Sequence[str]:
-        """Read all data once, before anything is trained, and return a sentence for all that is odd about it.
+        """Read all data once, before any training, and return one sentence for each oddity.
 
         Raises:
-            InputError: data is damaged; all of it is counted, and the first is named.
+            InputError: data are damaged; the message counts the damaged samples and names the first.
             RunError: a download failed, or a file vanished.
         """
-        self.load(torch.device("cpu"))
-        return ()
+
+
+class Meter(Protocol):
+    """Collects what a network computes from the batches of one part, and then computes the metrics."""
+
+    def update(self, output: Output, batch: Batch) -> None:
+        """Add one batch; nothing waits for the device."""
+
+    def compute(self) -> dict[str, float]:
+        """Return the value of each metric of the part, by the name of the metric."""
+
+
+class Objective(ABC):
+    """What is learned: the losses of a batch, and the metrics of a part."""
 
     @abstractmethod
-    def load(self, device: torch.device) -> None:
-        """Read the data (downloading it where the task says so) and keep it on the device. Repeated calls are free."""
+    def metrics(self, facts: TaskFacts) -> tuple[Metric, ...]:
+        """Return what is measured of a source with these facts, the headline first."""
 
     @abstractmethod
-    def fingerprint(self) -> str:
-        """Return a digest of the data, the split and the augmentation: what a cached teacher depends on."""
+    def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the losses of a batch by name: scalars, each the mean over the batch.
+
+        Histories show each as ``loss_<name>``. An objective with a single loss calls that loss ``task``.
+        """
+
+    @abstractmethod
+    def meter(self, facts: TaskFacts) -> Meter:
+        """Return a new meter of `metrics`."""
+
+    def identity(self) -> Mapping[str, Json]:
+        """Return plain data that differ where the losses differ; empty for an objective without options."""
+        return {}
+
+
+class Streams(Protocol):
+    """The random numbers of one epoch of one seed."""
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return the epoch's generator for a purpose, on the CPU."""
+
+
+@final
+@dataclass(frozen=True)
+class Draw:
+    """What was drawn for one batch, and lies on the device or in pinned memory before the batch is made.
+
+    Attributes:
+        tensors: small tensors by name (indices, offsets), or the bytes that workers decoded.
+    """
+
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def signature(self) -> tuple[tuple[str, tuple[int, ...], torch.dtype], ...]:
+        """Return name, shape and type of each tensor; draws of one signature can share a captured step."""
+        return tuple((name, tuple(tensor.shape), tensor.dtype) for name, tensor in self.tensors.items())
+
+
+class Feed(ABC):
+    """The batches of one part on one device."""
 
     @property
     @abstractmethod
     def targets(self) -> Tensor:
-        """The class of every training sample ``[N]``, in the order of the sample indices."""
+        """What each sample should give, in the order of the sample indices, on the device."""
 
     @abstractmethod
-    def train_batches(self, order: torch.Generator, augmentation: torch.Generator) -> Iterator[Batch]:
-        """Iterate over the shuffled, augmented training part once; both generators live on the CPU."""
-
-    @abstractmethod
-    def train_steps(self) -> int:
+    def steps(self) -> int:
         """Return the number of batches of one epoch."""
 
     @abstractmethod
-    def criterion(self, student: Output, batch: Batch) -> Tensor:
-        """Return the task's loss, the mean over the batch."""
+    def draws(self, streams: Streams | None = None, start: int = 0) -> Iterator[Draw]:
+        """Return the draws of one epoch, from a step on; everything random is drawn at the call.
+
+        Args:
+            streams: the source of order and augmentation; None: every sample in order, as it is.
+            start: the first step that is returned; a resume within an epoch begins there.
+        """
 
     @abstractmethod
-    def evaluate(self, forward: Callable[[Tensor], Output], part: Part) -> Mapping[str, float]:
-        """Return the value of each metric of a part, by the metric's name."""
+    def batch(self, draw: Draw) -> Batch:
+        """Make the batch of a draw, on the device."""
+
+
+class Feeding(ABC):
+    """How samples of a source reach the device: what is kept there, and the size of a batch."""
+
+    @abstractmethod
+    def steps(self, samples: int) -> int:
+        """Return the number of training batches that so many samples give."""
+
+    @abstractmethod
+    def training(self, source: Source, device: torch.device) -> Feed:
+        """Open the training set.
+
+        Raises:
+            InputError: the data cannot be read, or do not fit the feeding.
+            RunError: a download failed, or a file vanished.
+        """
+
+    @abstractmethod
+    def evaluation(self, source: Source, part: Part, device: torch.device) -> Feed:
+        """Open the validation or the test set, in order and without augmentation; raises as `training`."""
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, Json]:
+        """Return plain data that differ where the augmentation differs.
+
+        The batch size is not part of the identity: the batch size belongs to the recipe of a training, and cache keys
+        hold that recipe beside this identity.
+        """
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A data set with its objective and the way in which it is fed to the device.
+
+    Making a task touches no file: `facts` looks at the data, `training` and `evaluation` read them.
+    """
+
+    source: Source
+    objective: Objective
+    feeding: Feeding
+
+    def facts(self) -> TaskFacts:
+        """Look at the data without loading the samples.
+
+        Raises:
+            InputError: see `Source.facts`.
+        """
+        facts = self.source.facts()
+        return replace(facts, metrics=self.objective.metrics(facts))
+
+    def summary(self) -> DataSummary:
+        """Return what the data are taken for; see `Source.summary`."""
+        return self.source.summary()
+
+    def verify(self) -> Sequence[str]:
+        """Read all data, and return one sentence for each oddity; a second call is free. See `Source.verify`."""
+        return self._oddities
+
+    def steps(self) -> int:
+        """Return the number of training batches of one epoch."""
+        return self.feeding.steps(self.facts().samples[0])
+
+    def training(self, device: torch.device) -> Feed:
+        """Open the training set on a device; see `Feeding.training`."""
+        return self.feeding.training(self.source, device)
+
+    def evaluation(self, part: Part, device: torch.device) -> Feed:
+        """Open the validation or the test set on a device.
+
+        Raises:
+            InputError: the set has no samples; or see `Feeding.training`.
+        """
+        if self.facts().samples[PLACES[part]] == 0:
+            raise InputError(f"task: there is no {part} part to evaluate; set task.{part} above 0")
+        return self.feeding.evaluation(self.source, part, device)
+
+    def meter(self) -> Meter:
+        """Return a new meter of the task's metrics."""
+        return self.objective.meter(self.facts())
+
+    def fingerprint(self) -> str:
+        """Return a digest of data, split, augmentation and objective: what a cached teacher depends on."""
+        objective = dict(self.objective.identity())
+        # Left out where it is empty, so that teachers that were trained before objectives had options are found.
+        content = {"source": self.source.identity(), **self.feeding.identity()}
+        content |= {"objective": objective} if objective else {}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def _oddities(self) -> tuple[str, ...]:
+        return tuple(self.source.verify())
 
 
 def summary_of(facts: TaskFacts, source: str = "images", names: Sequence[str] | None = None) -> DataSummary:
-    """Return what facts alone tell of a data set; without names the classes go by their numbers."""
+    """Return what facts alone tell of a data set; without names the classes are called by their numbers."""
     return DataSummary(
         source=source,
         classes=tuple(names or map(str, range(facts.classes))),

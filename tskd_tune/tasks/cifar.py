@@ -13,10 +13,13 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import PathText
+from tskd_tune.plain import Json
 from tskd_tune.tasks.base import TASKS, Task, TaskFacts, summary_of
-from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
+from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder, require_writable
+from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import Fraction, fraction_counts, fraction_of, quotas, stratified
 from tskd_tune.tasks.summary import DataSummary
 from tskd_tune.tasks.words import first_few
@@ -97,7 +100,7 @@ def cifar10(
         root=root,
         download=download,
     )
-    return Classification(source, Augmentation(padding, flip), batch_size)
+    return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
 
 
 @TASKS.register("cifar100", source="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images")
@@ -138,7 +141,7 @@ def cifar100(
         root=root,
         download=download,
     )
-    return Classification(source, Augmentation(padding, flip), batch_size)
+    return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
 
 
 class CifarImages(ImageSource):
@@ -188,7 +191,7 @@ class CifarImages(ImageSource):
         used = left[fraction_of(targets[left], self._fraction, names=names)]
         return ImageParts(pool.at(used), pool.at(taken), test, NORMALIZATIONS[self._normalization])
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, Json]:
         """Return the name, the split and the normalization; torchvision's checksums vouch for the files."""
         # Left out where all is used, so that teachers that were trained before there were fractions are found.
         few = {} if self._fraction in (None, 1) else {"fraction": self._fraction}
@@ -199,6 +202,10 @@ class CifarImages(ImageSource):
             "normalization": self._normalization,
             **few,
         }
+
+    def location(self) -> str:
+        """Return the folder of the files."""
+        return str(self._folder())
 
     def _require_files(self) -> None:
         if (self._folder() / self._dataset().base_folder).is_dir():

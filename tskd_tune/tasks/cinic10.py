@@ -17,6 +17,7 @@ from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
 from tskd_tune.tasks.image_files import FileImages, FileParts, few, held_out, listed
 from tskd_tune.tasks.images import Augmentation, Normalization
 from tskd_tune.tasks.listing import Lister
+from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import Fraction
 
 Use = Literal["validation", "training", "unused"]
@@ -72,7 +73,7 @@ def cinic10(
         normalization=normalization,
         constants=None if normalization == "measured" else NORMALIZATION,
     )
-    return Classification(source, Augmentation(padding, flip), batch_size)
+    return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
 
 
 @dataclass(frozen=True)

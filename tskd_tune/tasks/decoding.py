@@ -50,9 +50,7 @@ def decoded(files: Sequence[ImageFile], size: int) -> NDArray[np.uint8]:
         InputError: files cannot be read; all are counted, and the first named.
         RunError: a file vanished, or the decoded images cannot be written or read.
     """
-    facts = [DECODING_VERSION, size, [(file.path, file.bytes, file.changed) for file in files]]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    kept = data_folder() / "decoded" / f"{digest}.npy"
+    kept = data_folder() / "decoded" / f"{digest_of(files, size)}.npy"
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(kept.with_suffix(".lock")):
@@ -64,6 +62,12 @@ def decoded(files: Sequence[ImageFile], size: int) -> NDArray[np.uint8]:
             f"{DATA_VARIABLE} to a folder that can be written"
         ) from error
     return _read(kept, (len(files), 3, size, size))
+
+
+def digest_of(files: Sequence[ImageFile], size: int) -> str:
+    """Return a digest of the paths, sizes and times of change of files, and of the size that they are scaled to."""
+    facts = [DECODING_VERSION, size, [(file.path, file.bytes, file.changed) for file in files]]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:

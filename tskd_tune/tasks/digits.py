@@ -12,9 +12,12 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
+from tskd_tune.plain import Json
 from tskd_tune.tasks.base import TASKS, Task, TaskFacts, summary_of
-from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
+from tskd_tune.tasks.classification import Classification
+from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import TEST_SEED, quotas, stratified
 from tskd_tune.tasks.summary import DataSummary
 
@@ -44,7 +47,9 @@ def digits(
         padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
         flip: mirror a random half of the training images, anew in every epoch, which makes some digits unreadable.
     """
-    return Classification(DigitImages(validation, split_seed, train), Augmentation(padding, flip), batch_size)
+    return Task(
+        DigitImages(validation, split_seed, train), Classification(), Resident(Augmentation(padding, flip), batch_size)
+    )
 
 
 class DigitImages(ImageSource):
@@ -84,7 +89,7 @@ class DigitImages(ImageSource):
             training, _ = _take(training, self._train, self._split_seed, "train", spare=0)
         return ImageParts(training, validation, test, Normalization.of(training.images))
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, Json]:
         """Return the name and what decides the split."""
         return {
             "data": "digits",

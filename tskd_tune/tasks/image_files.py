@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tskd_tune.errors import InputError
+from tskd_tune.plain import Json
 from tskd_tune.tasks.base import TaskFacts
-from tskd_tune.tasks.classification import ImageParts, ImageSource, Labeled
-from tskd_tune.tasks.decoding import DECODING_VERSION, ImageFile, decoded
+from tskd_tune.tasks.decoding import DECODING_VERSION, ImageFile, decoded, digest_of
 from tskd_tune.tasks.doubles import doubles
 from tskd_tune.tasks.folders import data_folder, require_writable
+from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Normalization
 from tskd_tune.tasks.listing import EXTENSIONS, Lister
 from tskd_tune.tasks.pictures import Oddity, brightest, dimensions, oddity
@@ -140,17 +140,21 @@ class FileImages(ImageSource):
         shared = doubles(self._parts.training, self._parts.validation, self._parts.test, self._parts.name_of)
         return [*shared, *self._on_frames(), *self._on_dark_images()]
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, Json]:
         """Return the names and sizes of the files of each part, so that a copy of the folder is the same data.
 
         The version of the decoding is left out where no file is decoded otherwise than before there were versions, so
         that the teachers of most folders are found.
         """
         names = {part: self._parts.named(part) for part in ("training", "validation", "test")}
-        found = {"data": names, "size": self._size, "normalization": self._normalization}
+        found: dict[str, Json] = {"data": names, "size": self._size, "normalization": self._normalization}
         used = [*self._parts.training, *self._parts.validation, *self._parts.test]
         changed = any(file.path in self._odd and self._odd[file.path].changed for file in used)
         return found | ({"decoding": DECODING_VERSION} if changed else {})
+
+    def location(self) -> str:
+        """Return a digest of the paths, sizes and times of change of all files."""
+        return digest_of(self._parts.everything, self._size)
 
     def _on_frames(self) -> list[str]:
         several = [path for path, odd in self._odd.items() if odd.frames > 1]

@@ -18,6 +18,7 @@ from tskd_tune.tasks.image_files import FileImages, FileParts, held_out, listed
 from tskd_tune.tasks.images import IMAGENET, Augmentation
 from tskd_tune.tasks.layouts import class_names, layout_of
 from tskd_tune.tasks.listing import Lister
+from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import TEST_SEED
 from tskd_tune.tasks.words import counted
 
@@ -76,7 +77,7 @@ def image_folder(
         normalization=normalization,
         constants=None if normalization == "measured" else IMAGENET,
     )
-    return Classification(source, Augmentation(padding, flip), batch_size)
+    return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
 
 
 @dataclass(frozen=True)

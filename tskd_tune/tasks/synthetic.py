@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,12 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from tskd_tune.errors import InputError
+from tskd_tune.plain import Json
 from tskd_tune.tasks.base import TASKS, Task, TaskFacts, summary_of
-from tskd_tune.tasks.classification import Classification, ImageParts, ImageSource, Labeled
+from tskd_tune.tasks.classification import Classification
+from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.summary import DataSummary
 
 COARSE = 4
@@ -57,7 +60,7 @@ def synthetic(
         noise=noise,
         seed=data_seed,
     )
-    return Classification(source, Augmentation(padding, flip), batch_size)
+    return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
 
 
 class SyntheticImages(ImageSource):
@@ -102,7 +105,7 @@ class SyntheticImages(ImageSource):
         training, validation, test = (self._part(patterns, count, generator) for count in self._samples)
         return ImageParts(training, validation, test, Normalization.of(training.images))
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, Json]:
         """Return everything that the images are made from."""
         return {
             "data": "synthetic",

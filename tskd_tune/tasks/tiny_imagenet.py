@@ -18,6 +18,7 @@ from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
 from tskd_tune.tasks.image_files import FileImages, FileParts, few, found_file, held_out, listed, refuse_lost
 from tskd_tune.tasks.images import IMAGENET, Augmentation, Normalization
 from tskd_tune.tasks.listing import Lister
+from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import Fraction
 from tskd_tune.tasks.words import counted, first_few, shown
 
@@ -70,7 +71,7 @@ def tiny_imagenet(
         normalization=normalization,
         constants=NORMALIZATIONS.get(normalization),
     )
-    return Classification(source, Augmentation(padding, flip), batch_size)
+    return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
 
 
 @dataclass(frozen=True)

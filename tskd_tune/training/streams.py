@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,6 +27,18 @@ def stream_seed(seed: int, purpose: str, *numbers: int) -> int:
 def generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
     """Return a fresh CPU generator of the stream."""
     return torch.Generator().manual_seed(stream_seed(seed, purpose, *numbers))
+
+
+@dataclass(frozen=True)
+class EpochStreams:
+    """The streams of one epoch of one seed, as a feed asks for them."""
+
+    seed: int
+    epoch: int
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return a fresh CPU generator of the epoch's stream for a purpose."""
+        return generator(self.seed, purpose, self.epoch)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -21,14 +22,15 @@ from tskd_tune.errors import DivergedError
 from tskd_tune.method.review import ReviewTerms
 from tskd_tune.metrics import Part
 from tskd_tune.networks.base import Network
-from tskd_tune.tasks.base import Task
+from tskd_tune.tasks.base import Feed, Task
 from tskd_tune.teaching.base import TeacherMethod
 from tskd_tune.training.compute import Compute
+from tskd_tune.training.evaluation import evaluate
 from tskd_tune.training.gradients import gradient_figures, student_gradients
 from tskd_tune.training.optim import Recipe
 from tskd_tune.training.replay import Replay
 from tskd_tune.training.reviewing import Reviewing
-from tskd_tune.training.streams import draw_anew, drawing, generator
+from tskd_tune.training.streams import EpochStreams, draw_anew, drawing, generator
 
 TestReading = Literal["never", "last", "every_epoch"]
 Record = dict[str, Any]
@@ -94,6 +96,11 @@ class Trainer:
         self.schedule = schedule
         self.optimizers = self._optimizers()
         self.history: list[Record] = []
+
+    @cached_property
+    def feed(self) -> Feed:
+        """The training set on the device, which is read when it is first asked for."""
+        return self.task.training(self.compute.device)
 
     @property
     def next_epoch(self) -> int:
@@ -215,12 +222,11 @@ class Trainer:
 
     def _train(self, epoch: int) -> Record:
         reviewed_steps = self._reviewed_steps(epoch)
-        order = generator(self.schedule.seed, "order", epoch)
-        augmentation = generator(self.schedule.seed, "augmentation", epoch)
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
         shown: Record = {}
-        for number, batch in enumerate(self.task.train_batches(order, augmentation)):
+        for number, draw in enumerate(self.feed.draws(EpochStreams(self.schedule.seed, epoch))):
+            batch = self.feed.batch(draw)
             # Anew at each step, so an arm whose losses draw numbers too leaves the student's numbers as they are.
             draw_anew(self.schedule.seed, NETWORK_STREAM, epoch, number, device=self.compute.device)
             losses, of_first = self.step(batch, epoch, number, review=number < reviewed_steps)
@@ -239,12 +245,13 @@ class Trainer:
     def _reviewed_steps(self, epoch: int) -> int:
         if self.review is None or not self.review.plan.reviews(epoch):
             return 0
-        return self.review.plan.review_steps(self.task.train_steps())
+        return self.review.plan.review_steps(self.task.steps())
 
     def _losses(self, batch: Batch, review: bool) -> tuple[dict[str, Tensor], Output, Output | None]:
         images = self.compute.arrange(batch.images)
         output: Output = self.student(images)
-        losses = {"task": self.distiller.task_weight * self.task.criterion(output, batch)}
+        weight = self.distiller.task_weight
+        losses = {name: weight * loss for name, loss in self.task.objective.losses(output, batch).items()}
         taught: Output | None = None
         if self.teacher is not None and (self.distiller.needs or review):
             taught = self.teacher(images)
@@ -288,9 +295,7 @@ class Trainer:
         }
 
     def _metrics(self, network: nn.Module, part: Part) -> Mapping[str, float]:
-        network.eval()
-        with torch.no_grad(), self.compute.autocast():
-            return self.task.evaluate(lambda images: network(self.compute.arrange(images)), part)
+        return evaluate(network, self.task.evaluation(part, self.compute.device), self.task.meter(), self.compute)
 
     def _teacher_is_online(self) -> bool:
         """Tell whether the teacher is trained beside the student, in some epochs at least."""
