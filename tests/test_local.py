@@ -15,7 +15,7 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event, Listener
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.session import Session
 from tskd_tune.training.teachers import CACHE_VARIABLE
 from tskd_tune.training.trainer import Trainer

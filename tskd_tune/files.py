@@ -47,7 +47,7 @@ def write_whole(path: Path, content: str | bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise disk_error("written", path, error) from error
     finally:
@@ -79,7 +79,8 @@ def fullest(paths: Iterable[Path]) -> Path:
     return min(paths, key=space_left)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Write a folder's list of names to the disk, so that a new file is still there after a crash."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -17,9 +17,10 @@ from tskd_tune.experiment.teacher import obtain, teacher_key
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
 from tskd_tune.records.events import Event, Listener, data_event, row_event, teacher_event, teaching_event
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.results import Begun, RunFolder
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.session import Identity, Session
+from tskd_tune.records.state import Begun
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Place, WandbTracker
 from tskd_tune.records.wandb_rules import refuse
@@ -89,7 +90,7 @@ def _read_data(experiment: Experiment, listener: Listener) -> None:
 
 
 def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
-    listener = noted(folder.path, listener)
+    listener = noted(folder.store, listener)
     trains = experiment.teacher is not None and experiment.teacher.weights == AUTO and experiment.needs_teacher
     key = teacher_key(experiment) if trains else None
     folder.begin(_begun(experiment))

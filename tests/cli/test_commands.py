@@ -23,8 +23,8 @@ from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep import estimate, stopwatch
 from tskd_tune.sweep.extension import Addition
 from tskd_tune.sweep.schema import Sweep

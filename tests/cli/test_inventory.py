@@ -12,8 +12,8 @@ from tskd_tune.cli import inventory
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.schema import Sweep
 
 

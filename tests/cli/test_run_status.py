@@ -21,8 +21,9 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records import teaching
 from tskd_tune.records.events import Event, Listener
-from tskd_tune.records.results import Begun, RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.state import Begun
 from tskd_tune.reports.forms import tables
 from tskd_tune.sweep.schema import Sweep
 
@@ -334,7 +335,7 @@ def test_a_run_that_holds_its_lock_is_running_and_one_that_lost_it_was_interrupt
 
 
 def taught(folder: RunFolder) -> Listener:
-    return teaching.noted(folder.path, lambda event: None)
+    return teaching.noted(folder.store, lambda event: None)
 
 
 def test_the_training_of_a_teacher_is_shown_with_its_time_left(folder: RunFolder) -> None:

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from tskd_tune.cli import app
 from tskd_tune.records import offline
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.tracking import WandbTracker
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")

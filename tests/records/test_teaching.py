@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tskd_tune.records import teaching
+from tskd_tune.records.store import LocalStore
 
 GOOD: dict[str, Any] = {
     "what": "epoch", "teacher": "resnet8", "key": "a", "epoch": 0, "epochs": 4, "seconds": 2.0, "time": "2026-01-01",
@@ -21,7 +22,7 @@ ODD: list[Any] = ["x", -1, [], {"a": 1}, float("inf"), float("nan"), True]
 def test_a_damaged_line_hides_no_other(tmp_path: Path, key: str, value: Any) -> None:
     good, odd = json.dumps(GOOD), json.dumps({**GOOD, key: value})
     (tmp_path / teaching.FILE).write_text(f"{odd}\n[1]\n12\nnull\n{{\n{good}\n")
-    found = teaching.teachings(teaching.lines(tmp_path))
+    found = teaching.teachings(teaching.lines(LocalStore(tmp_path)))
     known = [one for one in found if one.name == "resnet8"]
     assert [(one.epochs, one.planned, one.left) for one in known][-1] == (1, 4, 6.0)
 
@@ -29,4 +30,4 @@ def test_a_damaged_line_hides_no_other(tmp_path: Path, key: str, value: Any) -> 
 @pytest.mark.parametrize("missing", ["what", "teacher", "key", "time", "epoch"])
 def test_a_line_without_what_every_line_has_is_left_out(tmp_path: Path, missing: str) -> None:
     (tmp_path / teaching.FILE).write_text(json.dumps({key: value for key, value in GOOD.items() if key != missing}))
-    assert teaching.lines(tmp_path) == []
+    assert teaching.lines(LocalStore(tmp_path)) == []

@@ -17,7 +17,7 @@ import wandb
 
 from tskd_tune.records import tracking
 from tskd_tune.records.offline import offline_runs
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.tracking import PHASES, Place, WandbTracker, run_id
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")

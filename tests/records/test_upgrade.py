@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tskd_tune.metrics import Metric
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import BEST_TEST_MARK, Best, DataRecord, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.upgrade import upgrade
 from tskd_tune.reports.findings import summary
 from tskd_tune.reports.forms import exports, tables

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tskd_tune.cli.run_status import run_status
-from tskd_tune.records.results import Begun, RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.state import Begun
 from tskd_tune.reports.forms import exports, paper, tables
 from tskd_tune.reports.page.report import write_report
 

@@ -7,8 +7,8 @@ import io
 
 import pytest
 
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings import effects
 from tskd_tune.reports.findings.scale import MARK, NOTE, cut
 from tskd_tune.reports.forms import exports, tables

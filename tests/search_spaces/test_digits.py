@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables
 from tskd_tune.sweep.estimate import of_sweep
 from tskd_tune.sweep.run import start

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tskd_tune.distillers import DISTILLERS
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.run import start
 from tskd_tune.sweep.schema import Sweep
 

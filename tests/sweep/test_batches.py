@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tskd_tune.records.events import Event
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep import interim, run
 from tskd_tune.sweep.schema import Sweep
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 TSKD_TUNE = [sys.executable, "-c", "from tskd_tune.cli import main; main()"]

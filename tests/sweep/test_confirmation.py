@@ -10,8 +10,8 @@ import pytest
 from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.confirmation import _merged, confirmation
 

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep import interim
 from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.extension import Addition, extended

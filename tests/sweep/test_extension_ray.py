@@ -9,7 +9,7 @@ import pytest
 
 from tskd_tune.errors import InputError
 from tskd_tune.records.events import Event
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep import interim, run
 from tskd_tune.sweep.extension import Addition
 from tskd_tune.sweep.schema import Sweep

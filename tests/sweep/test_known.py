@@ -9,8 +9,9 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from tskd_tune.records.results import Begun, RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.state import Begun
 from tskd_tune.sweep.known import known_trials, numbers
 from tskd_tune.sweep.search import SEARCHERS
 from tskd_tune.sweep.space import Point, SearchSpace

@@ -11,7 +11,7 @@ import pytest
 from tskd_tune.cli.run_status import run_status
 from tskd_tune.errors import InputError
 from tskd_tune.records.events import Event
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables
 from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.objectives import value_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tskd_tune.records.events import Event
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep import run

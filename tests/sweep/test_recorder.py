@@ -15,7 +15,7 @@ from ray.tune import Checkpoint
 
 from tskd_tune.errors import RunError
 from tskd_tune.records.events import Event
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.recorder import Recorder
 from tskd_tune.sweep.trainable import BrokenTrialError
 

@@ -20,8 +20,8 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.run import resume, start
 from tskd_tune.sweep.schema import Sweep
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tskd_tune.cli.run_status import RunStatus, run_status
 from tskd_tune.cli.terminal import put_json, say, show, warn
 from tskd_tune.errors import InputError, TskdTuneError
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms.tables import drawn
 
 LONGEST = 60

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.sittings import Times, is_held, marks, moment, sittings, times
 
 History = Sequence[Mapping[str, Any]]
@@ -42,7 +42,7 @@ def life(
         RunError: a record cannot be read.
     """
     created = moment(folder.state.created) or now
-    noted = sittings(folder.path)
+    noted = sittings(folder.store)
     held = is_held(folder.lock_path)
     written = marks((line for lines in histories.values() for line in lines), "time")
     written += marks(teachers, "time") + marks((vars(row) for row in rows), "started", "finished")

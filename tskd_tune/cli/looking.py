@@ -10,8 +10,8 @@ from pathlib import Path
 from tskd_tune.cli.running import show_results
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, RunError, did_you_mean
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import exports, paper, tables
 from tskd_tune.reports.page.report import write_report
 

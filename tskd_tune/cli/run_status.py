@@ -20,8 +20,9 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.records import teaching
 from tskd_tune.records.breakage import shortened
 from tskd_tune.records.files import read_text
-from tskd_tune.records.results import Begun, RunFolder, damaged_document
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder, damaged_document
+from tskd_tune.records.state import Begun
 from tskd_tune.records.teaching import Teaching
 from tskd_tune.reports.findings.scale import cut, is_beyond
 from tskd_tune.reports.forms import tables
@@ -204,7 +205,7 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
     waiting = sum(trial.state == "waiting" for trial in trials)
     waiting += max(0, expected - len(trials)) if expected is not None else 0
     epochs_left = _epochs_left(trials, waiting, design) if expected is not None else None
-    told = teaching.lines(folder.path)
+    told = teaching.lines(folder.store)
     lived = life(folder, rows, histories, told, now)
     return RunStatus(
         run=folder.name,

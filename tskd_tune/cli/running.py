@@ -20,7 +20,7 @@ from tskd_tune.records.events import Event
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.wandb_leftovers import cleared
 from tskd_tune.reports.findings import importance, pareto
 from tskd_tune.reports.forms import tables

@@ -11,7 +11,7 @@ import typer
 from tskd_tune.cli.terminal import complain, say, warn
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.records import offline
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.tracking import account, has_key, why_away
 from tskd_tune.signals import Ended
 

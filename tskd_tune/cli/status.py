@@ -13,7 +13,7 @@ from rich.text import Text
 from tskd_tune.cli.run_status import RunStatus, State, run_status
 from tskd_tune.cli.terminal import console, put_json, say
 from tskd_tune.errors import InputError
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import Teaching
 from tskd_tune.reports.forms import tables
 from tskd_tune.signals import Ended

@@ -17,8 +17,8 @@ import torch
 
 from tskd_tune.errors import TskdTuneError
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.results import now
 from tskd_tune.records.row import UNKNOWN, Cost, PlanRecord, Row, last_metrics
+from tskd_tune.records.state import now
 
 LONGEST_REASON = 300
 # The address that an object prints of itself differs in every process and says nothing.

@@ -16,7 +16,6 @@ from tskd_tune.experiment.assembly import build
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.metrics import Metric, Part, measured
 from tskd_tune.networks.weights import write_state
-from tskd_tune.records.results import now
 from tskd_tune.records.row import (
     Best,
     Cost,
@@ -28,6 +27,7 @@ from tskd_tune.records.row import (
     last_metrics,
     other_part,
 )
+from tskd_tune.records.state import now
 from tskd_tune.records.tracking import Tracker
 from tskd_tune.tasks.base import TaskFacts
 from tskd_tune.training.reviewing import SILENT_SHARE

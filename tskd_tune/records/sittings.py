@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tskd_tune.errors import RunError
-from tskd_tune.records.files import append_lines, parsed_line, read_text
+from tskd_tune.records.lines import json_line, parsed_line
+from tskd_tune.records.store import Store
 
 FILE: Final = "sittings.jsonl"
 BEGUN, ENDED = "begun", "ended"
@@ -35,29 +36,29 @@ def moment(text: Any) -> datetime | None:
 
 
 @contextmanager
-def sitting(folder: Path) -> Iterator[None]:
-    """Note that a process works on the run in ``folder`` until the end of the block.
+def sitting(store: Store) -> Iterator[None]:
+    """Note that a process works on a run until the end of the block.
 
     Raises:
-        RunError: the folder cannot be written.
+        RunError: the run's store cannot be written.
     """
-    append_lines(folder / FILE, [{BEGUN: stamp()}])
+    store.append(FILE, json_line({BEGUN: stamp()}))
     try:
         yield
     finally:
         with suppress(RunError):  # what ended the block is told, not that its time could not be noted
-            append_lines(folder / FILE, [{ENDED: stamp()}])
+            store.append(FILE, json_line({ENDED: stamp()}))
 
 
-def sittings(folder: Path) -> list[tuple[datetime, datetime | None]]:
+def sittings(store: Store) -> list[tuple[datetime, datetime | None]]:
     """Return begin and end of each sitting; the end is None where the process was killed, or works still.
 
     Raises:
         RunError: the file may not be read.
     """
-    path = folder / FILE
     found: list[tuple[datetime, datetime | None]] = []
-    for line in map(parsed_line, read_text(path).splitlines() if path.exists() else []):
+    for raw in store.lines(FILE):
+        line = parsed_line(raw.decode(errors="replace"))
         begun, ended = moment((line or {}).get(BEGUN)), moment((line or {}).get(ENDED))
         if begun is not None:
             found.append((begun, None))

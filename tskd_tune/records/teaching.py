@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
 from tskd_tune.records.events import Event, Listener
-from tskd_tune.records.files import append_lines, parsed_line, read_text
+from tskd_tune.records.lines import json_line, parsed_line
 from tskd_tune.records.sittings import stamp
+from tskd_tune.records.store import Store
 
 FILE: Final = "teachers.jsonl"
 # The events that concern a teacher, as their lines name them.
@@ -67,25 +67,24 @@ class Teaching:
         return asdict(self)
 
 
-def noted(folder: Path, listener: Listener) -> Listener:
-    """Return a listener that writes events about teachers to the run's ``folder`` before it passes each event on."""
+def noted(store: Store, listener: Listener) -> Listener:
+    """Return a listener that writes events about teachers to the run's store before it passes each event on."""
 
     def hear(event: Event) -> None:
         if event.what in CONCERNS:
-            append_lines(folder / FILE, [_line(event)])
+            store.append(FILE, json_line(_line(event)))
         listener(event)
 
     return hear
 
 
-def lines(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's folder, in the order in which they were written; torn and damaged ones are left out.
+def lines(store: Store) -> list[dict[str, Any]]:
+    """Return the lines of a run's store, in the order in which they were written; torn and damaged ones are left out.
 
     Raises:
         RunError: the file may not be read.
     """
-    path = folder / FILE
-    found = map(parsed_line, read_text(path).splitlines()) if path.exists() else []
+    found = (parsed_line(line.decode(errors="replace")) for line in store.lines(FILE))
     return [line for line in found if line and _is_sound(line)]
 
 

@@ -16,8 +16,8 @@ from tskd_tune.documents import merge
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.schema import Sweep
 

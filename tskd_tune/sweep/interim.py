@@ -11,8 +11,10 @@ from typing import Any
 
 from tskd_tune.files import write_whole
 from tskd_tune.records.events import Event
-from tskd_tune.records.files import json_line, parsed_line, read_text
-from tskd_tune.records.results import RunFolder, now
+from tskd_tune.records.files import read_text
+from tskd_tune.records.lines import json_line, parsed_line
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.state import now
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.sweep.schema import Sweep
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.snapshot import listed
 from tskd_tune.sweep.trainable import means
 

@@ -24,8 +24,9 @@ from tskd_tune.errors import RunError
 from tskd_tune.files import is_full
 from tskd_tune.records.breakage import broken_row, of_seed, reason_of, shortened
 from tskd_tune.records.events import Event, Listener, row_event
-from tskd_tune.records.results import Begun, RunFolder
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.state import Begun
 from tskd_tune.sweep.trainable import STUDENT, BrokenTrialError, TrialConfig, broken_reason
 
 logger = logging.getLogger(__name__)

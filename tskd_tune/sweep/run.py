@@ -21,7 +21,7 @@ from tskd_tune.paths import whole_path
 from tskd_tune.records.breakage import reason_of
 from tskd_tune.records.events import Event, Listener, data_event
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.results import STORAGE, RunFolder
+from tskd_tune.records.run_folder import STORAGE, RunFolder
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Connection, Place, run_key
 from tskd_tune.records.wandb_rules import refuse as refuse_names
@@ -182,7 +182,7 @@ def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) ->
 
 def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> bool:
     """Train what is missing, and tell whether it was cut off."""
-    listener = noted(folder.path, listener)
+    listener = noted(folder.store, listener)
     with Recorder.recording(folder, listener):
         shipped = Shipped(
             sweep=folder.name,

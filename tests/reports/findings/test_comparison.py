@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables
 from tskd_tune.reports.judge.sequential import obrien_fleming
 

@@ -14,7 +14,7 @@ import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.importance import importance, lines
 from tskd_tune.reports.forms import tables
 from tskd_tune.sweep.search import SEARCHERS

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings import pareto
 from tskd_tune.reports.forms import tables
 

@@ -7,8 +7,8 @@ import io
 
 import pytest
 
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Best, Cost, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import exports, tables
 
 EVIL = '50 % & a_b, "q" #1 {x} \\y ~z ^ <b> $m$ --set'

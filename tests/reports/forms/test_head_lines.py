@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, DataRecord, Row, TeacherRecord
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import exports, tables
 from tskd_tune.reports.forms.head_lines import setting_lines, task_line
 from tskd_tune.reports.judge.words import runs_of

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Best, Cost, Row, TeacherRecord
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import paper, tables
 from tskd_tune.sweep.schema import Sweep
 

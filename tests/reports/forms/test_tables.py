@@ -7,8 +7,8 @@ import random
 import pytest
 from rich.console import Console
 
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Best, Cost, PlanRecord, Row, TeacherRecord
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables
 
 

@@ -12,8 +12,8 @@ import pytest
 import wandb
 
 from tskd_tune.errors import RunError
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, PlanRecord, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables, wandb_report
 from tskd_tune.reports.forms.words import MOST_ARMS
 

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from tskd_tune.errors import RunError
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Cost, PlanRecord, Row, TeacherRecord
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables
 from tskd_tune.reports.judge import statistics, verdicts
 from tskd_tune.reports.page.report import html, write_report

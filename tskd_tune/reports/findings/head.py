@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import UNKNOWN, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.judge.words import count
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tskd_tune.records.files import read_text
-from tskd_tune.records.results import RunFolder
+from tskd_tune.records.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

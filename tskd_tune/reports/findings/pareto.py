@@ -26,7 +26,7 @@ MEBIBYTE: Final = 2**20
 def cost(name: str, costs: Sequence[Mapping[str, Any]]) -> float | None:
     """Return an objective of `COSTS` of a point, given the cost of each of its seeds; None where it was not measured.
 
-    Each of ``costs`` holds ``train_seconds`` and ``peak_memory_bytes``, as `records.results.Cost` has them.
+    Each of ``costs`` holds ``train_seconds`` and ``peak_memory_bytes``, as `records.row.Cost` has them.
     """
     if name == "seconds":
         return statistics.fmean(each["train_seconds"] for each in costs) if costs else None

@@ -14,8 +14,8 @@ from typing import Any
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import measured
-from tskd_tune.records.results import RunFolder, damaged_document
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder, damaged_document
 from tskd_tune.records.teaching import lines, teachings
 from tskd_tune.reports.findings.comparison import Comparison, Trained, compare
 from tskd_tune.reports.findings.declared import require_form
@@ -93,7 +93,7 @@ def summary(run: RunFolder) -> Summary:
         "stopped": _endings(rows, "stopped"),
         "unfinished": open_trainings,
         "teachers": distinct(row.teacher.plain() for row in rows if row.teacher),
-        "broken_teachers": [one.plain() for one in teachings(lines(run.path)) if one.state == "broken"],
+        "broken_teachers": [one.plain() for one in teachings(lines(run.store)) if one.state == "broken"],
         "methods": _methods(rows),
         "settings": _settings(arms),
         "warnings": [*_warnings(rows), *weak],

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError, did_you_mean
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import BEST_TEST_MARK
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import Summary, statistic
 from tskd_tune.reports.forms.exports import csv_text, latex_table
 from tskd_tune.reports.forms.tables import Align, drawn, markdown_table

@@ -21,8 +21,8 @@ from wandb_workspaces import expr
 from tskd_tune.errors import RunError
 from tskd_tune.files import write_whole
 from tskd_tune.records.offline import offline_runs
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.tracking import Place, account, has_key, run_id, why_away
 from tskd_tune.reports.findings import effects
 from tskd_tune.reports.forms import tables

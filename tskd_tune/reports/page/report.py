@@ -13,8 +13,8 @@ from plotly.offline import get_plotlyjs
 
 from tskd_tune import documents
 from tskd_tune.files import write_whole
-from tskd_tune.records.results import RunFolder
 from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings import effects, importance, pareto
 from tskd_tune.reports.forms import tables
 from tskd_tune.reports.forms.words import MOST_ARMS

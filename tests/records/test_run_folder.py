@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import stat
 import warnings
 
 import pytest
-from filelock import FileLock
 
 from tskd_tune.errors import InputError, RunError
-from tskd_tune.records import results
-from tskd_tune.records.results import FORMAT, RunFolder
+from tskd_tune.records import run_folder, store
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.sittings import moment
+from tskd_tune.records.state import FORMAT
 
 
 def a_row(run="t0", seed=1, **changes):
@@ -60,7 +61,7 @@ class TestCreate:
         assert [path.name for path in folder.path.parent.iterdir()] == ["first"]
 
     def test_a_race_for_a_name_has_one_winner(self, folder, monkeypatch):
-        monkeypatch.setattr(results, "_refuse_taken", lambda path: None)
+        monkeypatch.setattr(run_folder, "refuse_taken", lambda path: None)
         with pytest.raises(InputError, match="cannot be made"):
             RunFolder.create(folder.path.parent, "first", "train", {})
         assert folder.document() == {"seeds": [1, 2]}
@@ -100,7 +101,7 @@ class TestOpen:
     def test_by_path_and_by_name(self, folder, monkeypatch):
         storage = folder.path.parent
         monkeypatch.chdir(storage.parent)
-        for run, there in ((folder.path, storage), ("first", storage), ("runs/first", results.STORAGE)):
+        for run, there in ((folder.path, storage), ("first", storage), ("runs/first", run_folder.STORAGE)):
             opened = RunFolder.open(run, there)
             assert opened.path.resolve() == folder.path
             assert opened.state == folder.state
@@ -152,6 +153,16 @@ class TestRows:
         folder.write_rows([a_row("t9", 4)])
         assert [row.key for row in folder.rows()] == [("t9", 4)]
 
+    def test_rows_are_read_again_only_if_the_file_has_changed(self, folder, monkeypatch):
+        folder.add_row(a_row("t0", 1))
+        read = []
+        monkeypatch.setattr(run_folder, "_row", lambda record: read.append(record) or a_row("t0", record["seed"]))
+        assert folder.rows() == folder.rows() and folder.damage() == [] and len(read) == 1
+        folder.add_row(a_row("t0", 2))
+        assert [row.seed for row in folder.rows()] == [1, 2] and len(read) == 3
+        folder.rows_path.unlink()
+        assert folder.rows() == []
+
     def test_a_torn_last_line_is_left_out_and_said(self, folder):
         folder.write_rows([a_row("t0", 1), a_row("t0", 2)])
         text = folder.rows_path.read_text()
@@ -159,8 +170,7 @@ class TestRows:
         with pytest.warns(UserWarning, match=r"rows\.jsonl:2: the last line is torn"):
             assert [row.key for row in folder.rows()] == [("t0", 1)]
         assert len(folder.damage()) == 1
-        with pytest.warns(UserWarning):
-            folder.add_row(a_row("t0", 2))
+        folder.add_row(a_row("t0", 2))
         assert folder.rows_path.read_text() == text
 
     def test_a_last_line_without_its_newline_counts(self, folder):
@@ -190,8 +200,7 @@ class TestRows:
             assert [row.key for row in folder.rows()] == [("t0", 1)]
         (damage,) = folder.damage()
         assert sentence in damage and "left out" in damage
-        with pytest.warns(UserWarning):
-            folder.add_row(a_row("t0", 2))
+        folder.add_row(a_row("t0", 2))
         assert odd + b"\n" in folder.rows_path.read_bytes(), "what is damaged is never dropped"
         with pytest.warns(UserWarning):
             assert [row.key for row in folder.rows()] == [("t0", 1), ("t0", 2)]
@@ -210,9 +219,14 @@ class TestRows:
         assert {row.key for row in folder.rows()} == {(f"t{i}", seed) for i in range(3) for seed in range(5)}
 
     def test_a_lock_that_stays_held_is_a_sentence(self, folder, monkeypatch):
-        monkeypatch.setattr(results, "FileLock", lambda path, timeout: FileLock(path, timeout=0))
-        with FileLock(folder.path / "rows.lock"), pytest.raises(RunError, match="another process holds it"):
-            folder.add_row(a_row())
+        monkeypatch.setattr(store, "PATIENCE", 0.0)
+        folder.add_row(a_row())
+        with folder.rows_path.open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            with pytest.raises(RunError, match=r"rows\.jsonl: has been locked for 0 s by another process"):
+                folder.add_row(a_row(seed=2))
+        folder.add_row(a_row(seed=2))
+        assert [row.seed for row in folder.rows()] == [1, 2]
 
     def test_a_vanished_folder_is_a_sentence(self, folder):
         folder.path.rename(folder.path.with_name("moved"))

@@ -1,0 +1,132 @@
+"""Lines of JSON: how a record becomes one, and how a file of them is read whatever it holds.
+
+A line that cannot be read never hides the others: it is left out, and a sentence says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from tskd_tune.plain import Document, Json
+
+TORN = "the last line is torn and left out; `tskd-tune resume` makes it anew"
+LEFT_OUT = "the line is left out. `tskd-tune resume` trains again what is missing; then delete the line"
+# What an epoch says in words; everything else in a history line is a number.
+TEXTS = ("phase", "time")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OddLine:
+    """A line that is left out: its bytes, and whether it is a last line that a crash tore."""
+
+    raw: bytes
+    torn: bool
+
+
+@dataclass(frozen=True)
+class Lines(Generic[T]):
+    """What a file of JSON lines holds: its records, the lines that are left out, and a sentence for each of those."""
+
+    records: list[T] = field(default_factory=list)
+    odd: list[OddLine] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+
+
+def read_lines(lines: Iterable[bytes], place: str, read: Callable[[Document], T]) -> Lines[T]:
+    """Read lines of JSON, whatever they hold.
+
+    Args:
+        lines: each with its newline; a last one without a newline may be torn.
+        place: the file, as messages name it.
+        read: makes a record out of an object; raises ValueError with what is wrong with it.
+    """
+    found: Lines[T] = Lines()
+    for number, line in enumerate(lines, start=1):
+        raw = line.removesuffix(b"\n")
+        try:
+            found.records.append(read(_object(raw)))
+        except ValueError as error:
+            torn = raw is line and _parsed(raw) is None
+            found.odd.append(OddLine(raw, torn))
+            found.damage.append(f"{place}:{number}: {TORN if torn else f'{error}; {LEFT_OUT}'}")
+    return found
+
+
+def history_line(record: Document) -> Document:
+    """Return a line of a history as it is.
+
+    Raises:
+        ValueError: the line is not one epoch of one seed.
+    """
+    for name in ("seed", "epoch"):
+        if not _is_whole(record.get(name)):
+            raise ValueError(f"is not an epoch of a seed: {name} is {record.get(name)!r} and must be a whole number")
+    for name, value in record.items():
+        if name in TEXTS and not isinstance(value, str):
+            raise ValueError(f"is not an epoch of a seed: {name} is {value!r} and must be text")
+        if name not in TEXTS and not (value is None or isinstance(value, int | float)):
+            raise ValueError(f"is not an epoch of a seed: {name} is {value!r} and must be a number")
+    return record
+
+
+def look_line(record: Document) -> Document:
+    """Return the record of an interim analysis (a look) as it is.
+
+    Raises:
+        ValueError: the line is not what an interim analysis leaves.
+    """
+    if not _is_whole(record.get("at")):
+        raise ValueError(f"is not a look: at is {record.get('at')!r} and must be a number of seeds")
+    for name, kind in (("stop", bool), ("sentence", str)):
+        if not isinstance(record.get(name), kind):
+            raise ValueError(f"is not a look: {name} is {record.get(name)!r}")
+    return record
+
+
+def json_line(record: Mapping[str, Json]) -> str:
+    """Return one line of strict JSON; numbers that are not finite become null, which JSON can say."""
+    return json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parsed_line(line: str) -> Document | None:
+    """Return the object that a line of JSON holds, or None if the line is torn."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _object(raw: bytes) -> Document:
+    if not raw.strip():
+        raise ValueError("is a blank line")
+    record = _parsed(raw)
+    if record is None:
+        raise ValueError("is not a JSON object")
+    return record
+
+
+def _parsed(raw: bytes) -> Document | None:
+    try:
+        return parsed_line(raw.decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _finite(value: Json) -> Json:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,97 @@
+"""What a run's folder says of the run as a whole, and of each trial that began."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+from uuid import uuid4
+
+from pydantic import Field, ValidationError
+
+from tskd_tune.errors import InputError, sentences
+from tskd_tune.records.lines import parsed_line
+from tskd_tune.records.provenance import commit, versions
+from tskd_tune.records.row import Record
+
+FORMAT: Final = 1
+STATE_REMEDY = "copy the file back from another copy of the run; rows.jsonl beside it still holds what was measured"
+
+Kind = Literal["sweep", "train"]
+
+
+class Begun(Record):
+    """What a trial is to train, as written when the trial begins: so that a trial that leaves nothing else is known.
+
+    Attributes:
+        experiment: the resolved experiment as plain data, without its seed.
+        started: when it first began, as ISO 8601.
+    """
+
+    format: Literal[1] = FORMAT
+    run: str
+    arm: str
+    point: dict[str, Any] = Field(default_factory=dict)
+    seeds: list[int]
+    epochs: int | None = None
+    experiment: dict[str, Any] = Field(default_factory=dict)
+    started: str = ""
+
+
+class State(Record):
+    """What `state.json` says of a run folder.
+
+    Attributes:
+        expected: the number of rows of the finished run, if known.
+        confirms: the search whose winners the run trains.
+        file: the name of the YAML that the run was begun from.
+        question: what the file's first comment asks.
+    """
+
+    format: Literal[1] = FORMAT
+    kind: Kind
+    id: str | None = None
+    created: str
+    expected: int | None = None
+    confirms: str | None = None
+    file: str | None = None
+    question: str | None = None
+    versions: dict[str, str] = Field(default_factory=versions)
+    commit: str | None = Field(default_factory=commit)
+
+
+def fresh_id(name: str) -> str:
+    """Return what tells a run from every other: the plain characters of its name, and chance."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:64]
+    return "-".join(part for part in (plain, uuid4().hex[:8]) if part)
+
+
+def now() -> str:
+    """Return the time in UTC as ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def state_of(path: Path, text: str) -> State:
+    """Read the text of a run's ``state.json``.
+
+    Args:
+        path: the run's folder.
+        text: the content of the file.
+
+    Raises:
+        InputError: the file is damaged, or another version wrote it.
+    """
+    record = parsed_line(text)
+    if record is None:
+        raise InputError(f"{path}/state.json: is damaged: it holds no JSON object; {STATE_REMEDY}")
+    form = record.get("format")
+    if isinstance(form, int) and form != FORMAT:
+        raise InputError(
+            f"{path}: the run has format {form}, this version reads {FORMAT}; "
+            "open it with the version of tskd-tune that made it"
+        )
+    try:
+        return State.model_validate(record)
+    except ValidationError as error:
+        raise InputError(f"{path}/state.json: is damaged: {'; '.join(sentences(error))}; {STATE_REMEDY}") from error

@@ -1,0 +1,268 @@
+"""Where records are kept: named bytes, and named lists of lines that grow by appending.
+
+A folder of this machine is the only kind of store so far. Appending a line costs the same however many lines there are.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+from tskd_tune.errors import RunError
+from tskd_tune.files import disk_error, sync_folder, write_whole
+from tskd_tune.records.lines import parsed_line
+
+PATIENCE: Final = 60.0
+"""Seconds that an appending process waits for another one."""
+
+_PAUSE: Final = 0.02
+_BLOCK: Final = 1 << 16
+
+
+class Store(Protocol):
+    """Names are relative paths with slashes, such as ``trials/00000/history.jsonl``; every failure is a RunError."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a name; None where there is none."""
+
+    def write(self, name: str, data: bytes | Path) -> None:
+        """Replace the content of a name, wholly or not at all; a path is a file whose content is copied."""
+
+    def append(self, name: str, lines: str) -> None:
+        """Append whole lines, after a last line that a crash tore is cut off; processes take turns."""
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Iterate over the lines of a name, each with its newline unless a crash tore it; none if nothing is there."""
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names directly under a folder, sorted; those of folders end with a slash."""
+
+    def delete(self, name: str) -> None:
+        """Remove a name, if it is there."""
+
+    def version(self, name: str) -> Hashable:
+        """Return a value that differs after each change of a name's content; None where nothing is there."""
+
+    def place(self, name: str) -> str:
+        """Return what messages call a name."""
+
+
+class LocalStore:
+    """A store in a folder of this machine, or of a file system that it shares with others."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep everything under ``folder``, which must exist when something is written."""
+        self.folder = folder
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file; None where there is none.
+
+        Raises:
+            RunError: the file may not be read.
+        """
+        path = self.folder / name
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise disk_error("read", path, error) from error
+
+    def write(self, name: str, data: bytes | Path) -> None:
+        """Replace a file, wholly or not at all.
+
+        Raises:
+            RunError: the disk is full, or the folder is gone or may not be written.
+        """
+        path = self._made(name)
+        if not isinstance(data, Path):
+            write_whole(path, data)
+            return
+        part = path.with_suffix(".part")
+        try:
+            shutil.copyfile(data, part)
+            part.replace(path)
+        except OSError as error:
+            raise disk_error("written", path, error) from error
+        finally:
+            with suppress(OSError):  # it was renamed, or never made
+                part.unlink()
+
+    def append(self, name: str, lines: str) -> None:
+        """Append whole lines, after a torn last line is cut off.
+
+        Processes take turns. Where the disk is full, the file is left as it was.
+
+        Raises:
+            RunError: the disk is full, the folder is gone or may not be written, or another process holds the file.
+        """
+        path = self._made(name)
+        try:
+            new = not path.exists()
+            with _held(path) as handle:
+                _mend_tail(handle)
+                _write_or_undo(handle, lines.encode())
+            if new:
+                sync_folder(path.parent)
+        except OSError as error:
+            raise disk_error("written", path, error) from error
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Iterate over the lines of a file, each with its newline unless a crash tore it.
+
+        Raises:
+            RunError: the file may not be read.
+        """
+        return _lines(self.read(name) or b"")
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names directly under a folder, sorted; those of folders end with a slash.
+
+        Raises:
+            RunError: the folder may not be read.
+        """
+        path = self.folder / folder
+        try:
+            found = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in os.scandir(path)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise disk_error("read", path, error) from error
+        return sorted(found)
+
+    def delete(self, name: str) -> None:
+        """Remove a file, if it is there.
+
+        Raises:
+            RunError: the file may not be removed.
+        """
+        path = self.folder / name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_error("removed", path, error) from error
+
+    def version(self, name: str) -> Hashable:
+        """Return a value that differs after each change of a file; None where there is no file."""
+        try:
+            found = (self.folder / name).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def place(self, name: str) -> str:
+        """Return the path of a file."""
+        return str(self.folder / name)
+
+    def _made(self, name: str) -> Path:
+        """Return the path of a file whose folder exists; the store's own folder is never made anew."""
+        path = self.folder / name
+        try:
+            if not self.folder.is_dir():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error("written", path, error) from error
+        return path
+
+
+def _lines(content: bytes) -> Iterator[bytes]:
+    """Split at newlines only: other characters that end a line may stand within one."""
+    begin = 0
+    while (end := content.find(b"\n", begin) + 1) > 0:
+        yield content[begin:end]
+        begin = end
+    if begin < len(content):
+        yield content[begin:]
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[int]:
+    """Open a file for appending and keep other processes from appending until the end of the block.
+
+    Raises:
+        OSError: the file cannot be opened or locked.
+        RunError: another process holds the file for a minute.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            if _locks(handle) and _is_still(path, handle):
+                yield handle
+                return
+        finally:
+            os.close(handle)  # which also ends the lock
+        if time.monotonic() > until:
+            raise RunError(
+                f"{path}: has been locked for {PATIENCE:g} s by another process; end that process and run"
+                " `tskd-tune resume`"
+            )
+        time.sleep(_PAUSE)
+
+
+def _locks(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    """Tell whether the open file is the one at the path: another process may have replaced it meanwhile."""
+    try:
+        return path.stat().st_ino == os.fstat(handle).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _mend_tail(handle: int) -> None:
+    """Cut an unfinished last line; a whole one that only lacks its newline gets it."""
+    size = os.fstat(handle).st_size
+    tail = _tail(handle, size)
+    if not tail:
+        return
+    if parsed_line(tail.decode(errors="replace")) is None:
+        os.ftruncate(handle, size - len(tail))
+    else:
+        _write(handle, b"\n")
+
+
+def _tail(handle: int, size: int) -> bytes:
+    """Return what stands behind the last newline."""
+    tail, begin = b"", size
+    while begin > 0:
+        length = min(_BLOCK, begin)
+        begin -= length
+        block = os.pread(handle, length, begin)
+        _, newline, rest = block.rpartition(b"\n")
+        if newline:
+            return rest + tail
+        tail = block + tail
+    return tail
+
+
+def _write_or_undo(handle: int, content: bytes) -> None:
+    """Write everything to the disk; where that fails, leave the file as it was."""
+    before = os.fstat(handle).st_size
+    try:
+        _write(handle, content)
+        os.fsync(handle)
+    except BaseException:
+        with suppress(OSError):
+            os.ftruncate(handle, before)
+        raise
+
+
+def _write(handle: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
