@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 # Ground to roof; the rooms of one floor are strangers to one another.
 FLOORS = [
-    ["errors", "docstrings", "metrics", "paths", "plain", "signals"],
+    ["errors", "docstrings", "metrics", "paths", "plain", "signals", "version"],
     ["places", "parsing", "kinds", "shipped", "first_bytes", "outside"],
     ["registry", "contracts", "documents", "files", "saved"],
     ["method"],
@@ -21,7 +21,8 @@ FLOORS = [
     ["reports"],
     ["sweep"],
     ["single"],
-    ["local"],
+    ["local", "checks"],
+    ["api"],
     ["cli"],
     ["__main__"],
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError
@@ -26,14 +27,23 @@ def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
         raise InputError(f"{path}: is a sweep (it has an 'experiment' key); run it with `tskd-tune sweep {path}`")
     document = document.with_settings(settings)
     with document.places.named():
-        data = located(document.data)
-        holes = SearchSpace(data).holes()
-        if holes:
-            raise InputError(
-                f"{holes[0].name}: is left open ({holes[0].kind}), so the file is a search space; put it under"
-                " 'experiment:' of a sweep, or fill it with --set"
-            )
-        return Experiment.read(data)
+        return parse(document.data)
+
+
+def parse(document: Mapping[str, Any]) -> Experiment:
+    """Validate an experiment as plain data.
+
+    Raises:
+        InputError: the data is a search space, or with a sentence for every mistake.
+    """
+    data = located(dict(document))
+    holes = SearchSpace(data).holes()
+    if holes:
+        raise InputError(
+            f"{holes[0].name}: is left open ({holes[0].kind}), so the file is a search space; put it under"
+            " 'experiment:' of a sweep, or fill it with --set"
+        )
+    return Experiment.read(data)
 
 
 def check(experiment: Experiment) -> None:

@@ -110,7 +110,7 @@ def test_help_teaches_with_examples(run: Callable[..., Any]) -> None:
 
 
 def test_the_version_is_said(run: Callable[..., Any]) -> None:
-    from tskd_tune import __version__
+    from tskd_tune.version import __version__
 
     assert run("--version").stdout == f"tskd-tune {__version__}\n"
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import re
 import subprocess
 
-from tskd_tune import __version__
 from tskd_tune.records import provenance
+from tskd_tune.version import __version__
 
 
 def test_versions_name_this_package_python_and_what_is_installed(monkeypatch):

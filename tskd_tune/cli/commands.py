@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from tskd_tune import __version__
 from tskd_tune.cli.terminal import in_words, say
+from tskd_tune.version import __version__
 
 EXAMPLES = """
 **Examples**

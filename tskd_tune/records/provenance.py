@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tskd_tune import __version__
+from tskd_tune.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "pydantic", "ray", "optuna", "wandb")
 

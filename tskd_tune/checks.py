@@ -1,0 +1,101 @@
+"""What a sweep or an experiment holds and what it will cost, found without training it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tskd_tune import single
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.data import summaries, verify_data
+from tskd_tune.records.tracking import Place
+from tskd_tune.records.wandb_rules import refuse
+from tskd_tune.sweep import estimate
+from tskd_tune.sweep.checking import refuse as refuse_mistakes
+from tskd_tune.sweep.controls import identity
+from tskd_tune.sweep.estimate import Estimate
+from tskd_tune.sweep.machine import refuse_here
+from tskd_tune.sweep.schema import Sweep
+from tskd_tune.tasks.summary import DataSummary
+
+TWINS = "these arms are the same experiment, so the same seed gives the same results; keep one of them"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a sweep or an experiment in order holds.
+
+    Attributes:
+        kind: whether a sweep or an experiment was checked.
+        points: the number of points that are trained.
+        seeds: the seeds with which each point is trained.
+        arms: the experiments by label: all of a grid, the corners of a search's space.
+        cost: what the run will cost on this machine.
+        left_out: a sentence for every control that adds no arm.
+        data: what the data of each task is taken for.
+        oddities: a sentence for everything that is odd about the data; None where the data was not read.
+    """
+
+    kind: Literal["sweep", "experiment"]
+    points: int
+    seeds: list[int]
+    arms: dict[str, Experiment]
+    cost: Estimate
+    left_out: Sequence[str]
+    data: Sequence[DataSummary]
+    oddities: Sequence[str] | None
+
+    def warnings(self) -> dict[str, list[str]]:
+        """Return every warning once, with the labels of the arms that it concerns."""
+        warnings: dict[str, list[str]] = {}
+        same: dict[str, list[str]] = {}
+        for arm, experiment in self.arms.items():
+            same.setdefault(identity(experiment.plain()), []).append(arm)
+            for sentence in experiment.warnings():
+                warnings.setdefault(sentence, []).append(arm)
+        twins = [arms for arms in same.values() if len(arms) > 1 and self.points == len(self.arms)]
+        return warnings | ({TWINS: [" = ".join(arms) for arms in twins]} if twins else {})
+
+
+def check_experiment(experiment: Experiment, *, data: bool = False) -> Checked:
+    """Check an experiment, read its data where ``data`` asks for that, and estimate its cost.
+
+    Raises:
+        InputError: with a sentence for every mistake.
+    """
+    single.check(experiment)
+    refuse(Place())
+    return Checked(
+        kind="experiment",
+        points=1,
+        seeds=[experiment.seed],
+        arms={single.label(experiment): experiment},
+        cost=estimate.of_experiment(experiment),
+        left_out=[],
+        data=summaries([experiment]),
+        oddities=verify_data([experiment]) if data else None,
+    )
+
+
+def check_sweep(sweep: Sweep, *, data: bool = False) -> Checked:
+    """Check every arm of a sweep, read its data where ``data`` asks for that, and estimate its cost.
+
+    Raises:
+        InputError: with a sentence for every mistake.
+    """
+    refuse_mistakes(sweep)
+    refuse(Place(**sweep.wandb.plain()))
+    refuse_here(sweep)
+    points, count = estimate.candidates(sweep)
+    arms = {point.label: sweep.experiment_at(point) for point in points}
+    return Checked(
+        kind="sweep",
+        points=count,
+        seeds=sweep.all_seeds(),
+        arms=arms,
+        cost=estimate.of_sweep(sweep),
+        left_out=sweep.derived.left_out,
+        data=summaries(arms.values()),
+        oddities=verify_data(arms.values()) if data else None,
+    )
