@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -43,6 +43,13 @@ C = TypeVar("C", bound="Component")
 ENTRY_POINT_GROUP = "tskd_tune"
 # What the JSON Schema of a component says of it in a comment, before the kind.
 ONE_OF = "one of the "
+
+
+class NoIdentity:
+    """Marks an option that changes no number of a training, such as the device: ``Annotated[str, NO_IDENTITY]``."""
+
+
+NO_IDENTITY: Final = NoIdentity()
 
 
 class Options(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
-from tskd_tune.registry import Component, Options
+from tskd_tune.registry import NO_IDENTITY, Component, Options
 from tskd_tune.teaching import TEACHER_METHODS
 from tskd_tune.training.compute import Compute, DeviceName, Precision
 from tskd_tune.training.milestones import scaled_milestones
@@ -81,7 +81,9 @@ class Descent(Options):
 class Training(Descent):
     """How the student is trained, and where."""
 
-    device: DeviceName = Field("auto", description="where the training computes; auto: on the GPU where there is one")
+    device: Annotated[DeviceName, NO_IDENTITY] = Field(
+        "auto", description="where the training computes; auto: on the GPU where there is one"
+    )
     precision: Precision = Field(
         "float32", description="number format of the networks' activations; bfloat16 is faster and changes results"
     )
@@ -89,7 +91,7 @@ class Training(Descent):
         False,
         description="keep images with their channels last in memory, which is faster on a GPU and rounds differently",
     )
-    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = Field(
+    threads: Annotated[Annotated[int, Field(ge=1, le=MOST_THREADS)] | None, NO_IDENTITY] = Field(
         None, description="CPU threads; null: in a sweep resources.cpu, otherwise what torch takes"
     )
 

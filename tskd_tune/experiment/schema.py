@@ -16,7 +16,7 @@ from tskd_tune.experiment.published import with_published
 from tskd_tune.experiment.review import Review, read_taps
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.networks import NETWORKS
-from tskd_tune.registry import Component, Options
+from tskd_tune.registry import NO_IDENTITY, Component, Options
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import method_needs
 from tskd_tune.training.trainer import Schedule, TestReading
@@ -35,7 +35,9 @@ class Evaluation(Options):
 class Experiment(Options):
     """One run: a student on a task, perhaps under a teacher, perhaps reviewing, from one seed."""
 
-    preset: Preset = Field("paper", description="reading of the paper that fills what the file does not set")
+    preset: Annotated[Preset, NO_IDENTITY] = Field(
+        "paper", description="reading of the paper that fills what the file does not set"
+    )
     task: Annotated[Component, TASKS.slot()] = Field(description="the dataset, with its loss and its metrics")
     teacher: Annotated[Teacher, NETWORKS.slot(Teacher)] | None = Field(
         None, description="the network that teaches, with its weights; null: none"

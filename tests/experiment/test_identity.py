@@ -1,0 +1,83 @@
+"""A training keeps its name: the digests below are those of the first version, for good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tskd_tune import documents
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import essence, identity
+
+PLAIN: dict[str, Any] = {"task": "digits", "student": "resnet8", "review": None}
+REVIEWED: dict[str, Any] = {"task": "digits", "student": "resnet8", "teacher": "resnet20"}
+OFFICIAL: dict[str, Any] = {
+    "preset": "official", "task": "cifar100", "student": "resnet20", "teacher": "resnet56", "distiller": "kd",
+}  # fmt: skip
+MUCH: dict[str, Any] = {
+    "task": {"name": "cifar100", "validation": 5000},
+    "student": "resnet20",
+    "teacher": {"name": "resnet56", "training": {"epochs": 10}},
+    "distiller": {"name": "kd", "temperature": 2.0},
+    "review": {"k": 6, "lambda": {"auto": 0.1}, "transform": {"name": "attention", "power": 1}},
+    "training": {"epochs": 120, "precision": "bfloat16"},
+}
+
+
+@pytest.mark.parametrize(
+    ("document", "digest"),
+    [(PLAIN, "c97bae026cda"), (REVIEWED, "6b5d6edb6667"), (OFFICIAL, "526c298b4ae7"), (MUCH, "8042a5367213")],
+)
+def test_golden_digests(document: dict[str, Any], digest: str) -> None:
+    experiment = Experiment.read(document)
+    assert identity(experiment) == digest
+    assert identity(Experiment.read(experiment.plain())) == digest, "what is written down is the same training"
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"seed": 9},
+        {"training": {"device": "cpu", "threads": 3}},
+        {"training": {"lr": 0.1, "milestones": [150, 180, 210]}},
+        {"task": {"name": "digits", "batch_size": 64}},
+        {"distiller": {"name": "none"}},
+        {"evaluation": {"test": "last"}},
+    ],
+)
+def test_seeds_defaults_and_what_changes_no_number_are_left_out(over: dict[str, Any]) -> None:
+    assert identity(Experiment.read({**REVIEWED, **over})) == identity(Experiment.read(REVIEWED))
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"review": None},
+        {"review": {"k": 4}},
+        {"review": {"k": 3, "lambda": 2.0}},
+        {"teacher": {"name": "resnet20", "training": {"seed": 1}}},
+        {"training": {"precision": "bfloat16"}},
+        {"training": {"epochs": 20}},
+        {"task": {"name": "digits", "validation": 100}},
+        {"distiller": "kd"},
+        {"evaluation": {"test": "every_epoch"}},
+        {"student": "resnet14"},
+    ],
+)
+def test_everything_else_is_another_training(over: dict[str, Any]) -> None:
+    document = documents.merge(REVIEWED, over)
+    assert identity(Experiment.read(document)) != identity(Experiment.read(REVIEWED))
+
+
+def test_a_preset_counts_by_what_it_sets() -> None:
+    filled = Experiment.read(OFFICIAL).plain()
+    assert identity(Experiment.read({**filled, "preset": "paper"})) == identity(Experiment.read(OFFICIAL))
+
+
+def test_what_decides_is_written_in_the_words_of_the_yaml() -> None:
+    assert essence(Experiment.read(MUCH))["review"] == {
+        "k": 6,
+        "lambda": {"auto": 0.1},
+        "transform": {"name": "attention", "power": 1},
+    }
