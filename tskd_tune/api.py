@@ -26,7 +26,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.paths import whole_path
 from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.results import STORAGE, RunFolder
+from tskd_tune.records.run_folder import STORAGE, RunFolder
 from tskd_tune.reports.findings.summary import Summary, summary
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep.schema import Sweep
