@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from benchmarks import calibration
 from benchmarks.__main__ import app
 from benchmarks.calibration import AGAIN, METRIC, A, Arm
+from factories import a_row
 from tskd_tune.errors import RunError
-from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.session import Identity
 from tskd_tune.training.teachers import CACHE_VARIABLE
 
@@ -24,23 +25,10 @@ TABLES, SEEDS = 40, 5
 def rows_of(number: int, values: Mapping[str, Sequence[float]]) -> list[Row]:
     """Rows of one made-up table, seeds counted on from the first name to the second."""
     flat = [(name, value) for name, found in values.items() for value in found]
+    experiment = {"task": {"name": "digits"}, "student": {"name": "resnet8"}, "review": None}
+    known = {"versions": {}, "commit": None, "experiment": experiment}
     return [
-        Row(
-            run=str(number),
-            arm=name,
-            seed=100 * number + index,
-            status="done",
-            epochs=1,
-            epochs_planned=1,
-            metrics={METRIC: value},
-            cost=Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
-            preset="paper",
-            versions={},
-            commit=None,
-            started="2026-01-01T00:00:00+00:00",
-            finished="2026-01-01T00:00:01+00:00",
-            experiment={"task": {"name": "digits"}, "student": {"name": "resnet8"}, "review": None},
-        )
+        a_row(str(number), 100 * number + index, name, planned=1, metrics={METRIC: value}, **known)
         for index, (name, value) in enumerate(flat)
     ]
 

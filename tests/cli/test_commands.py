@@ -17,13 +17,14 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+import factories
 from tskd_tune import documents, local, single
 from tskd_tune.cli import app
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event
-from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep import estimate, stopwatch
 from tskd_tune.sweep.extension import Addition
@@ -559,20 +560,7 @@ def test_the_winner_of_a_search_is_confirmed(swept: list[Any], run: Callable[...
 
 
 def a_row(experiment: Experiment, seed: int) -> Row:
-    return Row(
-        run="00000",
-        arm="review=tskd",
-        seed=seed,
-        status="done",
-        epochs=4,
-        epochs_planned=4,
-        metrics={"val_top1": 50.0},
-        cost=Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
-        preset="paper",
-        started="2026-01-01T00:00:00+00:00",
-        finished="2026-01-01T00:00:01+00:00",
-        experiment=experiment.plain(),
-    )
+    return factories.a_row("00000", seed, "review=tskd", metrics={"val_top1": 50.0}, experiment=experiment.plain())
 
 
 @pytest.mark.usefixtures("quick")

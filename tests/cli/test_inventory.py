@@ -8,22 +8,20 @@ from typing import Any
 
 import pytest
 
+import factories
+from factories import a_cost
 from tskd_tune.cli import inventory
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.schema import Sweep
 
 
 def a_row(run: str, arm: str, accuracy: float, **over: Any) -> Row:
-    facts = {
-        "run": run, "arm": arm, "seed": 1, "status": "done", "epochs": 6, "epochs_planned": 6, "preset": "paper",
-        "metrics": {"val_top1": accuracy}, "started": "", "finished": "", "experiment": {"review": None},
-        "cost": Cost(seconds=60, train_seconds=60, device="cpu", threads=1),
-    }  # fmt: skip
-    return Row(**(facts | over))
+    facts = {"metrics": {"val_top1": accuracy}, "started": "", "finished": "", "cost": a_cost(60)}
+    return factories.a_row(run, 1, arm, planned=6, **(facts | over))
 
 
 @pytest.fixture

@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 import typer
 
+import factories
+from factories import a_cost
 from tskd_tune.cli import status
 from tskd_tune.cli.run_status import RunStatus, Trial, run_status
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records import teaching
 from tskd_tune.records.events import Event, Listener
-from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
 from tskd_tune.reports.forms import tables
@@ -34,12 +36,8 @@ T_2 = 4.302653
 
 def a_row(run: str, arm: str, accuracy: float | None, seed: int = 1, **over: Any) -> Row:
     metrics = {"test_top1": 99.0} | ({} if accuracy is None else {"val_top1": accuracy, "val_loss": 1.0})
-    facts = {
-        "run": run, "arm": arm, "point": {"arm": arm}, "seed": seed, "status": "done", "epochs": 6, "epochs_planned": 6,
-        "metrics": metrics, "preset": "paper", "started": "", "finished": "", "experiment": {"review": None},
-        "cost": Cost(seconds=60, train_seconds=60, device="cpu", threads=1),
-    }  # fmt: skip
-    return Row(**(facts | over))
+    facts = {"point": {"arm": arm}, "metrics": metrics, "started": "", "finished": "", "cost": a_cost(60)}
+    return factories.a_row(run, seed, arm, planned=6, **(facts | over))
 
 
 def a_folder(root: Path, document: dict[str, Any], expected: int, name: str = "s", **over: Any) -> RunFolder:

@@ -17,9 +17,10 @@ import pytest
 import wandb
 from typer.testing import CliRunner
 
+import factories
 from tskd_tune.cli import app
 from tskd_tune.records import offline
-from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.tracking import WandbTracker
 
@@ -154,20 +155,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def a_row(arm: str, seed: int) -> Row:
-    return Row(
-        run=arm,
-        arm=arm,
-        seed=seed,
-        status="done",
-        epochs=3,
-        epochs_planned=3,
-        metrics={"test_top1": 60.0 + seed},
-        cost=Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
-        preset="paper",
-        started="2026-01-01T00:00:00+00:00",
-        finished="2026-01-01T00:01:00+00:00",
-        experiment={"review": None},
-    )
+    return factories.a_row(arm, seed, arm, planned=3, metrics={"test_top1": 60.0 + seed})
 
 
 @pytest.fixture

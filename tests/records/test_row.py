@@ -5,13 +5,14 @@ import json
 import pytest
 from pydantic import ValidationError
 
+import factories
+from factories import a_cost
 from tskd_tune.metrics import Metric
 from tskd_tune.records.row import (
     BEST_TEST_MARK,
     ROW_FORMAT,
     UNKNOWN,
     Best,
-    Cost,
     Row,
     declared,
     last_metrics,
@@ -23,20 +24,9 @@ LOSS = Metric("loss", "loss", "", "min", digits=4)
 
 
 def a_row(**changes):
-    facts = {
-        "arm": "baseline",
-        "status": "done",
-        "epochs": 4,
-        "epochs_planned": 4,
-        "metrics": {"loss": 1.0, "test_error": 40.0},
-        "measures": [ERROR, LOSS],
-        "cost": Cost(seconds=12.5, train_seconds=10.0, device=UNKNOWN, threads=1),
-        "preset": "paper",
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:00:12+00:00",
-        "experiment": {},
-    }
-    return Row(run="t0", seed=1, **(facts | changes))
+    cost = a_cost(12.5, train_seconds=10.0, device=UNKNOWN)
+    facts = {"metrics": {"loss": 1.0, "test_error": 40.0}, "measures": [ERROR, LOSS], "cost": cost}
+    return factories.a_row(**(facts | changes))
 
 
 def test_round_trip_with_the_names_of_the_json():

@@ -8,29 +8,19 @@ import warnings
 
 import pytest
 
+import factories
+from factories import a_cost
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.records import run_folder, store
-from tskd_tune.records.row import Cost, Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.sittings import moment
 from tskd_tune.records.state import FORMAT
 
 
 def a_row(run="t0", seed=1, **changes):
-    facts = {
-        "arm": "baseline",
-        "point": {"arm": "baseline"},
-        "status": "done",
-        "epochs": 4,
-        "epochs_planned": 4,
-        "metrics": {"train_top1": 61.5, "test_top1": 60.0},
-        "cost": Cost(seconds=12.5, train_seconds=10.0, device="cpu", threads=1),
-        "preset": "paper",
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:00:12+00:00",
-        "experiment": {"seed": seed, "review": None},
-    }
-    return Row(run=run, seed=seed, **(facts | changes))
+    facts = {"point": {"arm": "baseline"}, "metrics": {"train_top1": 61.5, "test_top1": 60.0}}
+    facts |= {"cost": a_cost(12.5, train_seconds=10.0), "experiment": {"seed": seed, "review": None}}
+    return factories.a_row(run, seed, **(facts | changes))
 
 
 @pytest.fixture

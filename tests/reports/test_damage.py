@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+import factories
+from factories import a_cost
 from tskd_tune.cli.run_status import run_status
-from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
 from tskd_tune.reports.forms import exports, paper, tables
@@ -35,19 +37,11 @@ ODD = [
 
 def a_row(seed: int, **over: Any) -> Row:
     facts: dict[str, Any] = {
-        "run": f"{seed:05d}",
-        "arm": "baseline",
-        "status": "done",
-        "epochs": 2,
-        "epochs_planned": 2,
         "metrics": {"test_top1": 60.0 + seed, "val_top1": 50.0},
-        "cost": Cost(seconds=2.0, train_seconds=1.0, device="cpu", threads=1),
-        "preset": "paper",
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:00:12+00:00",
+        "cost": a_cost(2.0, train_seconds=1.0),
         "experiment": {"seed": seed, "review": None, "student": {"name": "resnet8"}},
     }
-    return Row(seed=seed, **(facts | over))
+    return factories.a_row(f"{seed:05d}", seed, planned=2, **(facts | over))
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import io
 
 import pytest
 
-from tskd_tune.records.row import Cost, Row
+import factories
+from factories import a_cost
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings import effects
 from tskd_tune.reports.findings.scale import MARK, NOTE, cut
@@ -18,12 +19,8 @@ NEAR_THE_TOP = [90.0, 99.0, 99.5]
 
 
 def a_row(run="t0", seed=1, arm="baseline", test=60.0, **changes):
-    facts = {
-        "run": run, "seed": seed, "arm": arm, "status": "done", "epochs": 10, "epochs_planned": 10, "preset": "paper",
-        "metrics": {"test_top1": test}, "cost": Cost(seconds=9.0, train_seconds=9.0, device="cpu", threads=1),
-        "started": "", "finished": "", "experiment": {"review": None},
-    }  # fmt: skip
-    return Row(**(facts | changes))
+    facts = {"metrics": {"test_top1": test}, "cost": a_cost(9.0)}
+    return factories.a_row(run, seed, arm, planned=10, **(facts | changes))
 
 
 @pytest.fixture

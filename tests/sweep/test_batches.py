@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+import factories
 from tskd_tune.records.events import Event
-from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep import interim, run
 from tskd_tune.sweep.schema import Sweep
@@ -51,20 +52,8 @@ class Tune:
 
 
 def a_row(config: dict[str, Any], *, broke: bool) -> Row:
-    return Row(
-        run=f"{config['number']:05d}",
-        arm=config["arm"],
-        seed=config["seeds"][0],
-        status="failed" if broke else "done",
-        broke=broke,
-        epochs=6,
-        epochs_planned=6,
-        cost=Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
-        preset="paper",
-        started="2026-01-01T00:00:00+00:00",
-        finished="2026-01-01T00:00:01+00:00",
-        experiment=config["experiment"],
-    )
+    facts = {"status": "failed" if broke else "done", "broke": broke, "experiment": config["experiment"]}
+    return factories.a_row(f"{config['number']:05d}", config["seeds"][0], config["arm"], planned=6, **facts)
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from factories import a_row
 from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.confirmation import _merged, confirmation
@@ -21,24 +22,11 @@ FOUND = {1: [60.0, 62.0], 2: [70.0, 60.0], 4: [66.0, 65.0]}
 
 
 def row(experiment: dict[str, Any], run: str, arm: str, seed: int, value: float | None, **facts: Any) -> Row:
-    given = Experiment.read({**experiment, "seed": seed}).plain()
-    return Row(
-        **{
-            "run": run,
-            "arm": arm,
-            "seed": seed,
-            "status": "done",
-            "epochs": 24,
-            "epochs_planned": 24,
-            "metrics": {"val_top1": value, "test_top1": 1.0},
-            "cost": Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
-            "preset": "paper",
-            "started": "2026-01-01T00:00:00+00:00",
-            "finished": "2026-01-01T00:00:01+00:00",
-            "experiment": given,
-            **facts,
-        }
-    )
+    given = {
+        "metrics": {"val_top1": value, "test_top1": 1.0},
+        "experiment": Experiment.read({**experiment, "seed": seed}).plain(),
+    }
+    return a_row(run, seed, arm, planned=24, **(given | facts))
 
 
 @pytest.fixture

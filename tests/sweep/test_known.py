@@ -9,7 +9,9 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from tskd_tune.records.row import Cost, Row
+import factories
+from factories import a_cost
+from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
 from tskd_tune.sweep.known import known_trials, numbers
@@ -25,20 +27,12 @@ EPOCHS = 2
 
 def a_row(config: dict[str, Any], seed: int, value: float | None, **over: Any) -> Row:
     facts: dict[str, Any] = {
-        "run": f"{config['number']:05d}",
-        "arm": config["label"],
         "point": config["values"],
-        "status": "done",
-        "epochs": EPOCHS,
-        "epochs_planned": EPOCHS,
         "metrics": {"val_top1": value, "loss": 1.0},
-        "cost": Cost(seconds=2.0, train_seconds=1.0, device="cpu", threads=1),
-        "preset": "paper",
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:00:12+00:00",
+        "cost": a_cost(2.0, train_seconds=1.0),
         "experiment": {"seed": seed},
     }
-    return Row(seed=seed, **(facts | over))
+    return factories.a_row(f"{config['number']:05d}", seed, config["label"], planned=EPOCHS, **(facts | over))
 
 
 def searcher(sampler: str, **over: Any) -> Any:

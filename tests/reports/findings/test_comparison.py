@@ -7,8 +7,8 @@ import json
 import pytest
 from scipy import stats
 
+import factories
 from tskd_tune.errors import InputError
-from tskd_tune.records.row import Cost, Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables
 from tskd_tune.reports.judge.sequential import obrien_fleming
@@ -21,19 +21,12 @@ SAME = [70.12, 70.38, 69.83, 69.97, 70.31, 70.18, 69.92]
 
 def a_row(arm, seed, test, *, review=None, task="digits", student="resnet8", **changes):
     facts = {
-        "status": "done",
-        "epochs": 4,
-        "epochs_planned": 4,
         "metrics": {"test_top1": test},
-        "cost": Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
-        "preset": "paper",
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:10:00+00:00",
         "experiment": {"task": {"name": task}, "student": {"name": student}, "review": review},
         "versions": {"tskd-tune": "0.1.0"},
         "commit": None,
     }
-    return Row(run=f"{arm}-{seed}", seed=seed, arm=arm, **(facts | changes))
+    return factories.a_row(f"{arm}-{seed}", seed, arm, **(facts | changes))
 
 
 def an_arm(arm, values, **changes):

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.records.row import Cost, Row
+import factories
+from factories import a_cost
+from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings import pareto
 from tskd_tune.reports.forms import tables
@@ -17,13 +19,9 @@ MODES = {"val_top1": "max", "seconds": "min", "memory": "min"}
 
 
 def a_row(run: str, top1: float | None, seconds: float, memory: int | None = None, seed: int = 1, **over: Any) -> Row:
-    cost = Cost(seconds=seconds + 100, train_seconds=seconds, peak_memory_bytes=memory, device="cuda", threads=1)
-    facts: dict[str, Any] = {
-        "run": run, "arm": f"x={run}", "point": {"x": run}, "seed": seed, "status": "done", "epochs": 6,
-        "epochs_planned": 6, "metrics": {"val_top1": top1, "test_top1": 0.0}, "cost": cost, "preset": "paper",
-        "started": "", "finished": "", "experiment": {"review": None},
-    }  # fmt: skip
-    return Row(**(facts | over))
+    cost = a_cost(seconds + 100, train_seconds=seconds, peak_memory_bytes=memory, device="cuda")
+    facts: dict[str, Any] = {"point": {"x": run}, "metrics": {"val_top1": top1, "test_top1": 0.0}, "cost": cost}
+    return factories.a_row(run, seed, f"x={run}", planned=6, **(facts | over))
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import io
 
 import pytest
 
-from tskd_tune.records.row import Best, Cost, Row
+import factories
+from factories import a_cost
+from tskd_tune.records.row import Best
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import exports, tables
 
@@ -18,19 +20,12 @@ BETTER = [71.0, 71.5, 70.9, 70.8, 71.4]
 
 def a_row(arm, seed, test, **changes):
     facts = {
-        "status": "done",
-        "epochs": 4,
-        "epochs_planned": 4,
         "metrics": {"test_top1": test},
         "best": [Best.of(2, "test", "top1", 75.0)],
-        "cost": Cost(seconds=1 / 3, train_seconds=0.25, device="cpu", threads=1),
-        "preset": "paper",
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:10:00+00:00",
-        "experiment": {"review": None},
+        "cost": a_cost(1 / 3, train_seconds=0.25),
         "point": {"arm": arm},
     }
-    return Row(run=f"{arm != 'ce'}{seed}", seed=seed, arm=arm, **(facts | changes))
+    return factories.a_row(f"{arm != 'ce'}{seed}", seed, arm, **(facts | changes))
 
 
 @pytest.fixture

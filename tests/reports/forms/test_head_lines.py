@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+import factories
+from factories import a_cost
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.row import Cost, DataRecord, Row, TeacherRecord
+from tskd_tune.records.row import Cost, DataRecord, TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import exports, tables
 from tskd_tune.reports.forms.head_lines import setting_lines, task_line
@@ -17,12 +19,8 @@ DATA = DataRecord(inputs=[1, 8, 8], outputs=10, samples=[1300, 300, 597])
 
 
 def a_row(run="t0", seed=1, arm="baseline", test=60.0, **changes):
-    facts = {
-        "run": run, "seed": seed, "arm": arm, "status": "done", "epochs": 10, "epochs_planned": 10, "preset": "paper",
-        "metrics": {"test_top1": test}, "cost": Cost(seconds=9.0, train_seconds=9.0, device="cpu", threads=1),
-        "started": "", "finished": "", "experiment": {"review": None},
-    }  # fmt: skip
-    return Row(**(facts | changes))
+    facts = {"metrics": {"test_top1": test}, "cost": a_cost(9.0)}
+    return factories.a_row(run, seed, arm, planned=10, **(facts | changes))
 
 
 def a_teacher(accuracy, name="resnet20", key="k1"):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import factories
 from tskd_tune.errors import InputError
-from tskd_tune.records.row import Best, Cost, Row, TeacherRecord
+from tskd_tune.records.row import Best, TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import paper, tables
 from tskd_tune.sweep.schema import Sweep
@@ -20,20 +21,13 @@ SPACES = Path(__file__).parents[3] / "search_spaces"
 
 def a_row(arm, experiment, test=70.0, seed=1, **changes):
     facts = {
-        "status": "done",
-        "epochs": 240,
-        "epochs_planned": 240,
+        "run": arm,
         "metrics": {"test_top1": test},
         "best": [Best.of(200, "test", "top1", test + 0.5)],
-        "cost": Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
-        "preset": "paper",
         "teacher": TeacherRecord(name=experiment["teacher"]["name"], source="auto", metrics={"test_top1": 72.4}),
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:10:00+00:00",
         "experiment": experiment,
-        "run": arm,
     }
-    return Row(seed=seed, arm=arm, **(facts | changes))
+    return factories.a_row(seed=seed, arm=arm, planned=240, **(facts | changes))
 
 
 def rows_of(space, *settings):

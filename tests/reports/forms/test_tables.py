@@ -7,29 +7,24 @@ import random
 import pytest
 from rich.console import Console
 
-from tskd_tune.records.row import Best, Cost, PlanRecord, Row, TeacherRecord
+import factories
+from factories import a_cost
+from tskd_tune.records.row import Best, PlanRecord, TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables
 
 
 def a_row(run="t0", seed=1, arm="baseline", test=60.0, val=None, seconds=10.0, review=None, **changes):
-    metrics = {"train_top1": 70.0, "test_top1": test} | ({"val_top1": val} if val is not None else {})
     facts = {
-        "status": "done",
-        "epochs": 10,
-        "epochs_planned": 10,
-        "metrics": metrics,
-        "cost": Cost(seconds=seconds, train_seconds=seconds, device="cpu", threads=1),
-        "preset": "paper",
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:10:00+00:00",
+        "metrics": {"train_top1": 70.0, "test_top1": test} | ({"val_top1": val} if val is not None else {}),
+        "cost": a_cost(seconds),
         "experiment": {"review": review},
         "versions": {"tskd-tune": "0.1.0"},
         "commit": "a" * 40,
     }
     if review:
         facts |= {"lambda_": 1.0, "plan": PlanRecord(memorize=[0, 2, 4], review=[6, 9])}
-    return Row(run=run, seed=seed, arm=arm, **(facts | changes))
+    return factories.a_row(run, seed, arm, planned=10, **(facts | changes))
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import wandb
 
+import factories
 from tskd_tune.errors import RunError
-from tskd_tune.records.row import Cost, PlanRecord, Row
+from tskd_tune.records.row import PlanRecord, Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables, wandb_report
 from tskd_tune.reports.forms.words import MOST_ARMS
@@ -29,21 +30,12 @@ ARMS: dict[str, Any] = {
 
 
 def a_row(run: str, seed: int, arm: str, review: dict[str, Any] | None) -> Row:
-    return Row(
-        run=run,
-        arm=arm,
-        seed=seed,
-        status="done",
-        epochs=3,
-        epochs_planned=3,
-        metrics={"test_top1": 60.0 + seed, "val_top1": 50.0},
-        plan=PlanRecord(memorize=[0], review=[2]) if review else PlanRecord(),
-        cost=Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
-        preset="paper",
-        started="2026-01-01T00:00:00+00:00",
-        finished="2026-01-01T00:01:00+00:00",
-        experiment={"student": {"name": "resnet8"}, "review": review, "seed": seed},
-    )
+    facts = {
+        "metrics": {"test_top1": 60.0 + seed, "val_top1": 50.0},
+        "plan": PlanRecord(memorize=[0], review=[2]) if review else PlanRecord(),
+        "experiment": {"student": {"name": "resnet8"}, "review": review, "seed": seed},
+    }
+    return factories.a_row(run, seed, arm, planned=3, **facts)
 
 
 @pytest.fixture

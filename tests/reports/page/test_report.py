@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+import factories
+from factories import a_cost
 from tskd_tune.errors import RunError
-from tskd_tune.records.row import Cost, PlanRecord, Row, TeacherRecord
+from tskd_tune.records.row import Cost, PlanRecord, TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms import tables
 from tskd_tune.reports.judge import statistics, verdicts
@@ -20,18 +22,11 @@ VOID = {"meta", "br", "rect", "link"}
 
 def a_row(run, seed, arm, **changes):
     facts = {
-        "status": "done",
-        "epochs": 8,
-        "epochs_planned": 8,
         "metrics": {"train_top1": 70.0, "val_top1": 58.0, "test_top1": 60.0 + seed},
-        "cost": Cost(seconds=10.0, train_seconds=9.0, peak_memory_bytes=2**21, device="cpu", threads=2),
-        "preset": "paper",
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:10:00+00:00",
-        "experiment": {"review": None},
+        "cost": a_cost(10.0, train_seconds=9.0, peak_memory_bytes=2**21, threads=2),
         "commit": "abcdef0123" + "4" * 30 + "-dirty",
     }
-    return Row(run=run, seed=seed, arm=arm, **(facts | changes))
+    return factories.a_row(run, seed, arm, planned=8, **(facts | changes))
 
 
 def a_history(seed, reviews):

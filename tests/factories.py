@@ -1,0 +1,30 @@
+"""Rows for tests: what a test does not ask for is a whole run of four epochs on one CPU thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tskd_tune.records.row import Cost, Row
+
+STARTED = "2026-01-01T00:00:00+00:00"
+FINISHED = "2026-01-01T00:10:00+00:00"
+
+
+def a_cost(seconds: float = 1.0, **facts: Any) -> Cost:
+    """Return what a training cost, all of its seconds in steps unless ``train_seconds`` says otherwise."""
+    return Cost(**({"seconds": seconds, "train_seconds": seconds, "device": "cpu", "threads": 1} | facts))
+
+
+def a_row(run: str = "t0", seed: int = 1, arm: str = "baseline", *, planned: int = 4, **facts: Any) -> Row:
+    """Return the row of a run that is done, with all of its ``planned`` epochs, unless the facts say otherwise."""
+    defaults: dict[str, Any] = {
+        "status": "done",
+        "epochs": planned,
+        "epochs_planned": planned,
+        "cost": a_cost(),
+        "preset": "paper",
+        "started": STARTED,
+        "finished": FINISHED,
+        "experiment": {"review": None},
+    }
+    return Row(run=run, seed=seed, arm=arm, **(defaults | facts))
