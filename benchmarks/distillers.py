@@ -106,7 +106,7 @@ def _seconds(setting: Setting, names: Sequence[str], rounds: int) -> dict[str, f
         for name, trainer in trainers.items():
             record = trainer.epoch()
             if number > 0:
-                found[name].append(record["seconds"] / setting.steps)
+                found[name].append(record.seconds / setting.steps)
     return {name: median(values) for name, values in found.items()}
 
 

@@ -41,7 +41,7 @@ experiment = Experiment.read(
     }
 )
 trainer = build_trainer(experiment)
-records = [trainer.epoch() for _ in range(2)]
+records = [trainer.epoch().plain() for _ in range(2)]
 print(json.dumps([[record["phase"], record["loss"]] for record in records]))
 """
 

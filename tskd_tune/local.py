@@ -27,8 +27,8 @@ from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.single import check, label
 from tskd_tune.training import checkpoint
+from tskd_tune.training.record import Record
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
-from tskd_tune.training.trainer import Record
 
 # The only trial of a run that trains one experiment.
 RUN = "0"
@@ -168,11 +168,11 @@ def _train(session: Session, folder: RunFolder, listener: Listener) -> None:
         if record is not None:
             folder.append_history(RUN, [record])
             checkpoint.save(session.state_dict(), folder.trial_path(RUN) / CHECKPOINT)
-            listener(_of_student(session.experiment, record))
+            listener(_of_student(session.experiment, session.trainer.history[-1]))
     if session.failure is None:
         session.write_student(folder.student_path(RUN, session.experiment.seed))
 
 
 def _of_student(experiment: Experiment, record: Record) -> Event:
     epochs = experiment.training.epochs
-    return Event("epoch", label(experiment), RUN, experiment.seed, record["epoch"], epochs, metrics=record)
+    return Event("epoch", label(experiment), RUN, experiment.seed, record.epoch, epochs, metrics=record.plain())

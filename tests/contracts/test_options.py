@@ -41,11 +41,11 @@ def rates(experiment: Experiment) -> list[float]:
 
 
 def epochs_with_test(experiment: Experiment) -> list[int]:
-    return [record["epoch"] for record in trained(experiment).history if "test_top1" in record]
+    return [record.epoch for record in trained(experiment).history if "test_top1" in record.numbers]
 
 
 def threads(experiment: Experiment) -> int:
-    experiment.training.compute()
+    build_trainer(experiment).begin()
     return torch.get_num_threads()
 
 

@@ -72,7 +72,9 @@ def tensors(state: Any) -> list[Tensor]:
 
 def losses(trainer: Trainer) -> str:
     """Write down what was measured; in words, since a loss of so few steps may be no number."""
-    return str([{name: value for name, value in record.items() if "seconds" not in name} for record in trainer.history])
+    return str(
+        [{name: value for name, value in record.plain().items() if "seconds" not in name} for record in trainer.history]
+    )
 
 
 def disturb() -> None:

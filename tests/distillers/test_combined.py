@@ -51,7 +51,7 @@ def test_an_experiment_with_parts_keeps_their_options_and_asks_for_a_teacher(tin
     experiment = tiny(distiller={"name": "combined", "parts": PARTS})
     assert experiment.plain()["distiller"]["parts"]["attention"] == {"name": "at", "power": 2, "weight": 10.0}
     assert Experiment.read(experiment.plain()) == experiment
-    record = build_trainer(experiment).epoch()
+    record = build_trainer(experiment).epoch().numbers
     assert record["loss_kd"] > 0 and record["loss_attention"] > 0
 
 

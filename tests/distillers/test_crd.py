@@ -287,7 +287,7 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def losses(trainer: Trainer) -> list[tuple[float, float]]:
-    return [(record["loss_task"], record["loss_crd"]) for record in trainer.history]
+    return [(record.numbers["loss_task"], record.numbers["loss_crd"]) for record in trainer.history]
 
 
 @pytest.mark.parametrize("negatives", [8, 30])

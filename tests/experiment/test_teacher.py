@@ -105,7 +105,7 @@ def test_the_teacher_that_trains_the_student_is_the_one_in_the_file(tiny: Tiny) 
 
 def test_a_finished_student_is_a_teacher_by_its_path_and_is_measured_once(tiny: Tiny, tmp_path: Path) -> None:
     student = build_trainer(tiny(review=None, student="resnet14", training={"epochs": 2}))
-    accuracy = [student.epoch() for _ in range(2)][-1]["test_top1"]
+    accuracy = [student.epoch().numbers for _ in range(2)][-1]["test_top1"]
     path = tmp_path / "student.pth"
     write_state(path, student.student, facts={"name": "resnet14"})
     experiment = tiny(teacher={"weights": str(path)})

@@ -13,7 +13,7 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.tasks import build
 from tskd_tune.tasks import cifar as module
 from tskd_tune.tasks.cifar import KNOWN, CifarImages, Known
-from tskd_tune.training.streams import EpochStreams
+from tskd_tune.training.streams import Streams
 
 CPU = torch.device("cpu")
 NOWHERE = "http://127.0.0.1:9/archive.tar.gz"
@@ -140,7 +140,7 @@ def test_the_normalization_is_an_option_and_each_set_has_its_own(small: Path) ->
     def first(name: str, **options: str) -> torch.Tensor:
         task = build(name, root=str(small), padding=0, flip=False, **options)
         feed = task.training(CPU)
-        return feed.batch(next(feed.draws(EpochStreams(1, 0)))).images
+        return feed.batch(next(feed.draws(Streams(1, 0)))).images
 
     for name, other in (("cifar10", "cifar100"), ("cifar100", "cifar10")):
         assert torch.equal(first(name), first(name, normalization=name))

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tskd_tune.errors import InputError
 from tskd_tune.tasks import build, decoding
 from tskd_tune.tasks.cinic10 import CLASSES, NORMALIZATION, Selection, split_cinic10
-from tskd_tune.training.streams import EpochStreams
+from tskd_tune.training.streams import Streams
 
 CPU = torch.device("cpu")
 EACH = {"train": 5, "valid": 4, "test": 3}
@@ -53,7 +53,7 @@ def folders(names: list[str]) -> set[str]:
 def test_images_and_classes_are_as_torchvision_reads_the_folders(root: Path) -> None:
     task = build("cinic10", root=str(root), padding=0, flip=False)
     feed = task.training(CPU)
-    batches = [feed.batch(draw) for draw in feed.draws(EpochStreams(1, 0))]
+    batches = [feed.batch(draw) for draw in feed.draws(Streams(1, 0))]
     images = torch.cat([batch.images for batch in batches])[torch.cat([b.indices for b in batches]).argsort()]
     theirs = torchvision.datasets.ImageFolder(root / "train")
     assert theirs.classes == CLASSES

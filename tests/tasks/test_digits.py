@@ -9,7 +9,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.tasks import build
 from tskd_tune.tasks import digits as module
 from tskd_tune.tasks.digits import COUNTS, DigitImages
-from tskd_tune.training.streams import EpochStreams
+from tskd_tune.training.streams import Streams
 
 CPU = torch.device("cpu")
 
@@ -83,7 +83,7 @@ def test_digits_are_not_mirrored_unless_asked() -> None:
     def images(**options: bool) -> torch.Tensor:
         task = build("digits", padding=0, **options)
         feed = task.training(CPU)
-        batches = [feed.batch(draw) for draw in feed.draws(EpochStreams(1, 0))]
+        batches = [feed.batch(draw) for draw in feed.draws(Streams(1, 0))]
         indices = torch.cat([batch.indices for batch in batches])
         return torch.cat([batch.images for batch in batches])[indices.argsort()]
 

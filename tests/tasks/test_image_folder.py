@@ -14,7 +14,7 @@ from tskd_tune.tasks import build, decoding
 from tskd_tune.tasks.image_files import FileImages
 from tskd_tune.tasks.image_folder import Selection, split_folder
 from tskd_tune.tasks.images import IMAGENET, Normalization
-from tskd_tune.training.streams import EpochStreams
+from tskd_tune.training.streams import Streams
 
 CPU = torch.device("cpu")
 REAL = os.environ.get("TSKD_TUNE_TIN100")
@@ -266,7 +266,7 @@ def test_real_images() -> None:
     task = build("image_folder", root=REAL, classes=20, per_class=100, validation=200)
     assert task.facts().samples == (1800, 200, 1000)
     feed = task.training(CPU)
-    batches = [feed.batch(draw) for draw in feed.draws(EpochStreams(1, 0))]
+    batches = [feed.batch(draw) for draw in feed.draws(Streams(1, 0))]
     assert torch.bincount(torch.cat([batch.targets for batch in batches])).tolist() == [90] * 20
     assert batches[0].images.shape == (128, 3, 32, 32)
     assert abs(float(batches[0].images.std()) - 1) < 0.2

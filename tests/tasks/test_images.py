@@ -13,7 +13,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.tasks import images as module
 from tskd_tune.tasks.images import Augmentation, Crops, Normalization, batch_bounds
 from tskd_tune.tasks.resident import ResidentFeed, ResidentImages, ResidentParts, WholeImages
-from tskd_tune.training.streams import EpochStreams, generator
+from tskd_tune.training.streams import Streams, generator
 
 CPU = torch.device("cpu")
 COLOR = Normalization((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
@@ -44,7 +44,7 @@ def cropped(kept: ResidentImages, indices: torch.Tensor, crops: Crops) -> torch.
 
 def batches_of(kept: ResidentImages, augmentation: Augmentation, batch_size: int, seed: int = 1) -> list[Batch]:
     feed = ResidentFeed(ResidentParts(kept, kept, kept), augmentation, batch_size)
-    return [feed.batch(draw) for draw in feed.draws(EpochStreams(seed, 0))]
+    return [feed.batch(draw) for draw in feed.draws(Streams(seed, 0))]
 
 
 def whole(kept: ResidentImages) -> list[Batch]:
@@ -146,7 +146,7 @@ def test_everything_random_is_drawn_at_the_call() -> None:
 def test_draws_of_whole_batches_share_a_signature() -> None:
     kept = resident(random_images(8, 3, 4, 4), 1)
     feed = ResidentFeed(ResidentParts(kept, kept, kept), Augmentation(1, True), 3)
-    first, second, last = (draw.signature for draw in feed.draws(EpochStreams(1, 0)))
+    first, second, last = (draw.signature for draw in feed.draws(Streams(1, 0)))
     whole = {"indices": torch.int64, "starts": torch.int32, "flips": torch.int64}
     assert first == second == tuple((name, (3,), kind) for name, kind in whole.items())
     assert last == tuple((name, (2,), kind) for name, kind in whole.items())

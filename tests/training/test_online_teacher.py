@@ -14,7 +14,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.method.memory import Frozen
 from tskd_tune.training.evaluation import evaluate
-from tskd_tune.training.streams import EpochStreams
+from tskd_tune.training.streams import Streams
 from tskd_tune.training.trainer import Trainer
 
 Tiny = Callable[..., Experiment]
@@ -63,7 +63,7 @@ def through_a_file(given: dict[str, Any]) -> dict[str, Any]:
 
 def first_batch(trainer: Trainer, epoch: int) -> Any:
     seed = trainer.schedule.seed
-    return trainer.feed.batch(next(trainer.feed.draws(EpochStreams(seed, epoch))))
+    return trainer.feed.batch(next(trainer.feed.draws(Streams(seed, epoch))))
 
 
 def test_it_learns_with_its_guided_modules_and_runs_once_a_batch(tiny: Tiny) -> None:
@@ -110,7 +110,7 @@ def test_after_the_epoch_that_is_set_the_teacher_neither_learns_nor_moves(tiny: 
         after = state(trainer.teacher) | state(trainer.distiller.teacher_guides)
         frozen = epoch > 2
         assert same(before, after) == frozen
-        assert ("loss_teacher" in record) != frozen
+        assert ("loss_teacher" in record.numbers) != frozen
         assert trainer.state_dict()["teacher"] is not None
         if epoch <= 2:
             free.epoch()
@@ -151,12 +151,14 @@ def test_a_review_beside_it_reads_the_learning_teacher_and_does_not_train_it(tin
 
 
 def test_its_accuracy_stands_where_the_test_part_is_read(tiny: Tiny) -> None:
-    history = trained(tiny(**ONLINE), 6).history
+    history = [record.plain() for record in trained(tiny(**ONLINE), 6).history]
     assert ["test_teacher_top1" in record for record in history] == [False] * 5 + [True]
     assert ["val_teacher_top1" in record for record in history] == [False] * 5 + [True]
-    every = trained(tiny(**ONLINE, evaluation={"test": "every_epoch"}), 2).history
+    every = [record.plain() for record in trained(tiny(**ONLINE, evaluation={"test": "every_epoch"}), 2).history]
     assert all("test_teacher_top1" in record and "val_teacher_top1" in record for record in every)
-    assert not any("teacher_top1" in name for record in trained(tiny(distiller="kd"), 6).history for name in record)
+    assert not any(
+        "teacher_top1" in name for record in trained(tiny(distiller="kd"), 6).history for name in record.numbers
+    )
 
 
 def test_its_accuracy_is_its_own_in_eval_mode(tiny: Tiny) -> None:
@@ -166,7 +168,7 @@ def test_its_accuracy_is_its_own_in_eval_mode(tiny: Tiny) -> None:
     trainer.teacher.eval()
     feed = trainer.task.evaluation("test", trainer.compute.device)
     metrics = evaluate(trainer.teacher, feed, trainer.task.meter(), trainer.compute)
-    last = trainer.history[-1]
+    last = trainer.history[-1].numbers
     assert last["test_teacher_top1"] == metrics["top1"] and last["test_teacher_loss"] == pytest.approx(metrics["loss"])
     assert last["test_teacher_loss"] != last["test_loss"]
     assert same(before, state(trainer.teacher))
@@ -175,8 +177,8 @@ def test_its_accuracy_is_its_own_in_eval_mode(tiny: Tiny) -> None:
 @pytest.mark.parametrize("stopped", [True, False])
 def test_it_learns_in_bfloat16_too(tiny: Tiny, stopped: bool) -> None:
     options = ekd(stop_gradient=stopped, embedding_weight=1.0)
-    plain = trained(tiny(**options), 2).history[-1]
-    half = trained(tiny(**options, training={"precision": "bfloat16", "channels_last": True}), 2).history[-1]
+    plain = trained(tiny(**options), 2).history[-1].numbers
+    half = trained(tiny(**options, training={"precision": "bfloat16", "channels_last": True}), 2).history[-1].numbers
     for name in ("loss_teacher", "loss_ekd", "loss_guides", "loss_guided"):
         assert half[name] == pytest.approx(plain[name], rel=0.3, abs=0.1) and half[name] != plain[name]
 

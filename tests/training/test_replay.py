@@ -131,7 +131,7 @@ def test_a_resume_is_exact(tiny: Tiny, norm: str) -> None:
         second.epoch()
     assert equal(whole.student.state_dict(), second.student.state_dict())
     assert equal(held(whole), held(second))
-    losses = [[record["loss"] for record in trainer.history] for trainer in (whole, second)]
+    losses = [[record.numbers["loss"] for record in trainer.history] for trainer in (whole, second)]
     assert losses[0] == losses[1]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tskd_tune.training.streams import draw_anew, drawing, generator, initialization, stream_seed
+from tskd_tune.training.streams import Streams, drawing, generator, initialization, stream_seed
 
 
 def test_streams_differ_by_seed_purpose_and_number_and_repeat_otherwise() -> None:
@@ -53,12 +53,22 @@ def test_drawing_fixes_every_global_generator_and_leaves_it_as_it_was() -> None:
     assert random.getstate() == before[2]
 
 
-def test_numbers_drawn_anew_do_not_depend_on_what_was_drawn_before() -> None:
-    cpu = torch.device("cpu")
-    with drawing(1, "network", 0, device=cpu):
-        draw_anew(1, "network", 0, 3, device=cpu)
-        first = torch.rand(4)
-        draw_anew(1, "network", 0, 3, device=cpu)
-        assert torch.equal(torch.rand(4), first)
-        draw_anew(1, "network", 0, 4, device=cpu)
-        assert not torch.equal(torch.rand(4), first)
+def test_a_generator_is_fresh_and_a_kept_one_goes_on() -> None:
+    streams = Streams(1, 3)
+    assert streams.generator("order").initial_seed() == generator(1, "order", 3).initial_seed()
+    assert streams.generator("order") is not streams.generator("order")
+    kept = streams.kept("order")
+    first = torch.rand(2, generator=kept)
+    assert torch.equal(first, torch.rand(2, generator=generator(1, "order", 3)))
+    assert not torch.equal(first, torch.rand(2, generator=streams.kept("order")))
+    streams.begin(4)
+    assert streams.kept("order") is kept, "a captured graph draws from this object"
+    assert torch.equal(torch.rand(2, generator=kept), torch.rand(2, generator=generator(1, "order", 4)))
+
+
+def test_kept_generators_go_on_after_a_resume() -> None:
+    streams, resumed = Streams(1), Streams(1)
+    torch.rand(3, generator=streams.kept("distiller"))
+    resumed.load_state_dict(streams.state_dict())
+    wanted = torch.rand(3, generator=streams.kept("distiller"))
+    assert torch.equal(torch.rand(3, generator=resumed.kept("distiller")), wanted)

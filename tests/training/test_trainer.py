@@ -20,7 +20,8 @@ from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.method.memory import Frozen
 from tskd_tune.registry import Entry
-from tskd_tune.training.streams import EpochStreams
+from tskd_tune.training.steps import StepKind
+from tskd_tune.training.streams import Streams
 from tskd_tune.training.trainer import Trainer
 
 Tiny = Callable[..., Experiment]
@@ -31,6 +32,10 @@ def trained(experiment: Experiment, epochs: int | None = None) -> Trainer:
     for _ in range(experiment.training.epochs if epochs is None else epochs):
         trainer.epoch()
     return trainer
+
+
+def lines(trainer: Trainer) -> list[dict[str, Any]]:
+    return [record.plain() for record in trainer.history]
 
 
 def weights(trainer: Trainer) -> Tensor:
@@ -66,7 +71,7 @@ def count_runs(module: nn.Module) -> list[int]:
 
 
 def test_the_phases_and_rates_of_an_epoch_follow_its_number(tiny: Tiny) -> None:
-    history = trained(tiny(training={"milestones": [2, 4]})).history
+    history = lines(trained(tiny(training={"milestones": [2, 4]})))
     phases = ["memorize", "memorize", "review", "memorize", "memorize", "review"]
     assert [record["phase"] for record in history] == phases
     assert [record["epoch"] for record in history] == list(range(6))
@@ -74,12 +79,12 @@ def test_the_phases_and_rates_of_an_epoch_follow_its_number(tiny: Tiny) -> None:
 
 
 def test_the_test_part_is_read_once_unless_asked_for_more(tiny: Tiny) -> None:
-    history = trained(tiny()).history
+    history = lines(trained(tiny()))
     assert ["test_top1" in record for record in history] == [False] * 5 + [True]
     assert all("val_top1" in record for record in history)
-    every = trained(tiny(evaluation={"test": "every_epoch"})).history
+    every = lines(trained(tiny(evaluation={"test": "every_epoch"})))
     assert all("test_top1" in record for record in every)
-    never = trained(tiny(evaluation={"test": "never"})).history
+    never = lines(trained(tiny(evaluation={"test": "never"})))
     assert all("test_top1" not in record and "val_top1" in record for record in never)
 
 
@@ -92,7 +97,7 @@ def test_lambda_zero_trains_bit_for_bit_as_without_a_review(tiny: Tiny) -> None:
     without, silent, heard = (trained(tiny(**over)) for over in ({"review": None}, {"review": {"lambda": 0}}, {}))
     assert torch.equal(weights(without), weights(silent))
     assert not torch.equal(weights(without), weights(heard))
-    assert silent.history[2]["review_loss"] > 0
+    assert lines(silent)[2]["review_loss"] > 0
 
 
 def test_arms_of_a_seed_share_initialization_order_and_augmentation(tiny: Tiny) -> None:
@@ -100,7 +105,7 @@ def test_arms_of_a_seed_share_initialization_order_and_augmentation(tiny: Tiny) 
     trainers = [build_trainer(experiment) for experiment in arms]
     for other in trainers[1:]:
         assert torch.equal(weights(trainers[0]), weights(other))
-    first_batches = [trainer.feed.batch(next(trainer.feed.draws(EpochStreams(1, 0)))) for trainer in trainers]
+    first_batches = [trainer.feed.batch(next(trainer.feed.draws(Streams(1, 0)))) for trainer in trainers]
     assert all(torch.equal(first_batches[0].images, batch.images) for batch in first_batches)
     assert not torch.equal(weights(trainers[0]), weights(build_trainer(tiny(review=None, seed=2))))
 
@@ -147,6 +152,72 @@ def test_a_resume_is_exact_under_every_option_that_keeps_state(tiny: Tiny, over:
     second.epoch()
     second.epoch()
     assert same(without_clock(whole.state_dict()), without_clock(second.state_dict()))
+
+
+WITHIN: dict[str, dict[str, Any]] = {
+    "plain": {"review": None},
+    "own stream": {"distiller": {"name": "crd", "negatives": 4}},
+    "combined": {"distiller": {"name": "combined", "parts": {"a": {"name": "crd", "negatives": 4}, "b": "kd"}}},
+    "auto": {"review": {"lambda": {"auto": 0.1}, "lambda_warmup": 5}},
+    "snapshot at the start": {"review": {"plan": {"moment": "epoch_start", "cycle": "sliding"}}},
+    "warm-up": {"distiller": {"name": "dkd", "warmup": 5}},
+    "decay": {"review": {"extractor": {"training": {"decay_when_frozen": True}}}},
+    **RESUMED_OPTIONS,
+}
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("over", WITHIN.values(), ids=WITHIN.keys())
+def test_a_resume_within_an_epoch_is_exact(tiny: Tiny, over: dict[str, Any], epoch: int) -> None:
+    """Epoch 1 memorizes, epoch 2 reviews; the training is cut off after two of their three steps."""
+    experiment = tiny(**over)
+    whole, first, second = trained(experiment, epoch + 1), trained(experiment, epoch), build_trainer(experiment)
+    first.begin()
+    steps = first.steps()
+    kinds = [next(steps), next(steps)]
+    second.load_state_dict(through_a_file(first.state_dict()))
+    torch.manual_seed(7)
+    rest = second.steps()
+    kinds += list(rest)
+    assert kinds == [whole.kind(epoch, step) for step in range(3)]
+    second.end()
+    assert same(without_clock(whole.state_dict()), without_clock(second.state_dict()))
+
+
+def test_a_checkpoint_of_before_trainings_could_be_cut_off_within_an_epoch_is_read(tiny: Tiny) -> None:
+    whole, first, second = trained(tiny(), 3), trained(tiny(), 2), build_trainer(tiny())
+    state = through_a_file(first.state_dict())
+    del state["epoch"]
+    second.load_state_dict(state)
+    second.epoch()
+    assert same(without_clock(whole.state_dict()), without_clock(second.state_dict()))
+
+
+def test_steps_and_an_end_need_a_beginning(tiny: Tiny) -> None:
+    trainer = build_trainer(tiny(review=None))
+    with pytest.raises(RunError, match=r"no epoch was begun; call begin\(\)"):
+        next(trainer.steps())
+    with pytest.raises(RunError, match="no epoch was begun"):
+        trainer.end()
+    trainer.begin()
+    assert len(list(trainer.steps())) == 3 and trainer.end().epoch == 0 and trainer.next_epoch == 1
+
+
+def test_the_kind_of_a_step_follows_from_its_numbers(tiny: Tiny) -> None:
+    decaying = {"decay_when_frozen": True, "warmup_steps": 1}
+    review = {"plan": {"review_fraction": 0.7}, "extractor": {"training": decaying}}
+    trainer = build_trainer(tiny(review=review))
+    phase = trainer.kind(0, 0).phase
+    general, decays = StepKind(phase=phase), StepKind(decays=True, phase=phase)
+    first = StepKind(review=True, look=True, detached=True, phase=phase)
+    later = StepKind(review=True, phase=phase)
+    found = [[trainer.kind(epoch, step) for step in range(3)] for epoch in range(6)]
+    assert found[0] == found[1] == [general] * 3
+    assert found[2] == [first, later, general], "the first review has no review before it"
+    assert found[3] == found[4] == [decays] * 3 and found[5] == [first, later, decays]
+    online = {"distiller": {"name": "ekd", "freeze_teacher_after": 0}, "teacher": {"weights": "untrained"}}
+    learning = build_trainer(tiny(review=None, **online))
+    assert learning.kind(0, 0) != learning.kind(1, 0) == learning.kind(2, 0)
 
 
 def test_networks_that_nobody_asks_for_do_not_run(tiny: Tiny) -> None:
@@ -233,13 +304,13 @@ def test_a_snapshot_is_taken_at_the_end_or_the_start_of_its_epoch(tiny: Tiny) ->
 def first_review_batch(trainer: Trainer) -> Batch:
     epoch = trainer.next_epoch
     seed = trainer.schedule.seed
-    return trainer.feed.batch(next(trainer.feed.draws(EpochStreams(seed, epoch))))
+    return trainer.feed.batch(next(trainer.feed.draws(Streams(seed, epoch))))
 
 
 def test_a_review_shows_what_its_first_batch_says_of_each_loss(tiny: Tiny) -> None:
     experiment = tiny(distiller="kd", review={"lambda": 3.0})
     trainer, twin = trained(experiment, 2), trained(experiment, 2)
-    record = trainer.epoch()
+    record = trainer.epoch().plain()
 
     batch = first_review_batch(twin)
     twin.student.train()
@@ -266,7 +337,7 @@ def test_a_review_shows_what_its_first_batch_says_of_each_loss(tiny: Tiny) -> No
         product = float(gradients[name] @ gradients["task"])
         cosine = product / float(gradients[name].norm() * gradients["task"].norm())
         assert record[f"grad_cosine_{name}"] == pytest.approx(cosine, abs=1e-4)
-    assert "review_loss" not in trainer.history[0]
+    assert "review_loss" not in lines(trainer)[0]
 
 
 @pytest.mark.parametrize("share", [0.1, 2.0])
@@ -274,7 +345,7 @@ def test_a_review_shows_what_its_first_batch_says_of_each_loss(tiny: Tiny) -> No
 def test_auto_lambda_gives_the_review_its_share_of_the_other_losses_gradient_once(
     tiny: Tiny, share: float, distiller: str
 ) -> None:
-    history = trained(tiny(review={"lambda": {"auto": share}}, distiller=distiller)).history
+    history = lines(trained(tiny(review={"lambda": {"auto": share}}, distiller=distiller)))
     first, second = history[2], history[5]
     assert first["grad_norm_review"] == pytest.approx(share * first["grad_norm_others"], rel=1e-4)
     assert first["lambda"] == second["lambda"] > 0
@@ -283,7 +354,7 @@ def test_auto_lambda_gives_the_review_its_share_of_the_other_losses_gradient_onc
 
 
 def test_the_other_losses_gradient_is_that_of_their_sum(tiny: Tiny) -> None:
-    first = trained(tiny(distiller="kd")).history[2]
+    first = lines(trained(tiny(distiller="kd")))[2]
     task, kd, cosine = (first[name] for name in ("grad_norm_task", "grad_norm_kd", "grad_cosine_kd"))
     assert first["grad_norm_others"] ** 2 == pytest.approx(task**2 + kd**2 + 2 * cosine * task * kd, rel=1e-3)
 
@@ -296,7 +367,7 @@ def test_auto_lambda_refuses_a_review_without_a_gradient_on_the_student(tiny: Ti
 
 
 def test_lambda_rises_over_its_warmup(tiny: Tiny) -> None:
-    history = trained(tiny(review={"lambda": 2.0, "lambda_warmup": 4})).history
+    history = lines(trained(tiny(review={"lambda": 2.0, "lambda_warmup": 4})))
     assert history[2]["lambda"] == pytest.approx(2.0 * 3 / 4)
     assert history[5]["lambda"] == 2.0
 
@@ -330,8 +401,8 @@ def test_extractors_may_have_an_optimizer_of_their_own(tiny: Tiny) -> None:
     trainer = trained(tiny(review={"extractor": {"training": own}}), 2)
     before = extractors(trainer)
     batch = first_review_batch(trainer)
-    trainer._begin(2)
-    trainer.step(batch, 2, 0, review=True)
+    trainer.begin()
+    trainer.engine.update(batch, trainer.kind(2, 0))
     after = extractors(trainer)
     # Adam's first step moves every weight that has a gradient by the learning rate, whatever the gradient.
     moved = torch.cat([(after[key] - before[key]).abs().flatten() for key in before])
@@ -342,7 +413,7 @@ def test_extractors_may_have_an_optimizer_of_their_own(tiny: Tiny) -> None:
 def test_extractors_may_start_anew_at_each_review(tiny: Tiny) -> None:
     trainer = trained(tiny(review={"extractor": {"training": {"reset": True}}}), 5)
     before = extractors(trainer)
-    trainer._begin(5)
+    trainer.begin()
     assert not same(before, extractors(trainer))
     assert trainer.review is not None
     for parameter in trainer.review.parameters():
@@ -356,11 +427,12 @@ def test_warmup_steps_train_the_extractor_alone(tiny: Tiny) -> None:
     batch = first_review_batch(warm)
     before = extractors(warm)
     for trainer in (warm, silent):
-        trainer._begin(2)
-        trainer.step(batch, 2, 0, review=True)
+        trainer.begin()
+        trainer.engine.update(batch, trainer.kind(2, 0))
     assert torch.equal(weights(warm), weights(silent))
     assert not same(before, extractors(warm))
-    warm.step(batch, 2, 1, review=True), silent.step(batch, 2, 1, review=True)
+    for trainer in (warm, silent):
+        trainer.engine.update(batch, trainer.kind(2, 1))
     assert not torch.equal(weights(warm), weights(silent))
 
 
@@ -422,14 +494,14 @@ class TestTheDistillersInterface:
         assert trainer.distiller.epochs == [0, 1]
 
     def test_its_losses_are_named_and_its_task_weight_counts(self, tiny: Tiny) -> None:
-        full = trained(tiny(review=None), 1).history[0]["loss_task"]
-        record = self.trainer(tiny, task_weight=0.0, weight=0.0).epoch()
+        full = lines(trained(tiny(review=None), 1))[0]["loss_task"]
+        record = self.trainer(tiny, task_weight=0.0, weight=0.0).epoch().plain()
         assert record["loss_task"] == 0.0 and record["loss"] == record["loss_gap"] == 0.0 and full > 0
         half = self.trainer(tiny, weight=0.0)
         batch = first_review_batch(half)
-        losses, _ = half.step(batch, 0, 0, review=False)
+        losses = half.engine.update(batch, half.kind(0, 0))
         twin = trained(tiny(review=None), 0)
-        whole, _ = twin.step(batch, 0, 0, review=False)
+        whole = twin.engine.update(batch, twin.kind(0, 0))
         assert float(losses["loss_task"]) == pytest.approx(0.5 * float(whole["loss_task"]))
 
     def test_its_parameters_train_and_are_saved_with_its_state(self, tiny: Tiny) -> None:
@@ -459,8 +531,8 @@ def test_channels_last_changes_rounding_only_and_bfloat16_still_learns(tiny: Tin
     other = trained(tiny(training={"channels_last": True}), 3)
     half = trained(tiny(training={"precision": "bfloat16"}), 3)
     assert torch.allclose(weights(plain), weights(other), rtol=1e-2, atol=1e-3)
-    assert half.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=0.2)
-    assert half.history[-1]["loss"] != plain.history[-1]["loss"]
+    rounded, exact = lines(half)[-1]["loss"], lines(plain)[-1]["loss"]
+    assert rounded == pytest.approx(exact, rel=0.2) and rounded != exact
 
 
 def test_every_option_of_the_trainer_reaches_it_without_data(tiny: Tiny) -> None:

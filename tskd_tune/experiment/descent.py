@@ -96,7 +96,7 @@ class Training(Descent):
     )
 
     def compute(self) -> Compute:
-        """Choose the device and set the threads."""
+        """Choose where and how to compute; nothing is set."""
         return Compute.choose(self.device, self.precision, self.channels_last, self.threads)
 
 

@@ -19,7 +19,7 @@ from tskd_tune.networks import NETWORKS
 from tskd_tune.registry import NO_IDENTITY, Component, Options
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import method_needs
-from tskd_tune.training.trainer import Schedule, TestReading
+from tskd_tune.training.schedule import Schedule, TestReading
 
 
 class Evaluation(Options):

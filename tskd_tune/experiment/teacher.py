@@ -167,6 +167,7 @@ def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> float | No
             return kept
     compute = experiment.training.compute()
     task = task_of(experiment)
+    compute.use_threads()
     compute.place(teacher)
     metrics = evaluate(teacher, task.evaluation("test", compute.device), task.meter(), compute)
     checkpoint.save({"test_top1": metrics.get("top1")}, memo)

@@ -99,7 +99,7 @@ def _step(experiment: Experiment, trainer: Trainer, facts: TaskFacts, size: int)
         trainer.student.train()
         trainer.distiller.train()
         trainer.distiller.begin_epoch(0, generator(experiment.seed, "distiller", 0))
-        trainer.step(Batch(images, indices % facts.classes, indices), 0, 0, review=False)
+        trainer.engine.update(Batch(images, indices % facts.classes, indices), trainer.kind(epoch=0, step=0))
 
 
 def _refuse_unmet(experiment: Experiment, teacher: Network | None) -> None:

@@ -83,13 +83,18 @@ class Session:
         Whatever else is raised broke the training.
         """
         try:
-            record = self.trainer.epoch()
+            line = self.trainer.epoch().plain()
         except DivergedError as error:
             self.failure = str(error)
             return None
         if self._tracker is not None:
-            self._tracker.log(record["epoch"], record)
-        return record
+            self._tracker.log(self.trainer.history[-1].epoch, line)
+        return line
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The history lines of the epochs that have ended."""
+        return [record.plain() for record in self.trainer.history]
 
     @property
     def finished(self) -> bool:
@@ -106,7 +111,7 @@ class Session:
 
     def row(self, stopped: str | None = None) -> Row:
         """Account for the training as it stands; ``stopped`` says why it ends here if it is neither done nor failed."""
-        history = self.trainer.history
+        history = self.history
         status: Status = "failed" if self.failure else "done" if self.trainer.finished else "stopped"
         plan = self.experiment.plan()
         return Row(
@@ -137,7 +142,7 @@ class Session:
 
     def write_student(self, path: Path) -> None:
         """Write the student in the field's checkpoint layout, readable by ``weights:``."""
-        history = self.trainer.history
+        history = self.history
         accuracy = history[-1].get(measured("test", self._facts.headline)) if history else None
         facts = {"name": self.experiment.student.name, "epoch": len(history) - 1, "accuracy": accuracy}
         write_state(path, self.trainer.student, facts=facts)

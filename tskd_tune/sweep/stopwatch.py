@@ -7,7 +7,6 @@ loaded, one training runs at a time, and the machine is cold.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune.contracts import Batch
-from tskd_tune.errors import DivergedError, RunError
+from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.metrics import Part
@@ -97,9 +96,9 @@ class Stopwatch(Feed):
         """Return the seconds of a step of this epoch, the median of some after a first one that warms up."""
         self._budget = budget
         self._times = []
-        trainer.history = [{}] * epoch
-        with suppress(DivergedError):  # the losses of random weights mean nothing, only the clock is read
-            trainer.epoch()
+        trainer.begin(epoch)
+        for _ in trainer.steps():
+            pass
         return median(self._times)
 
     def time_evaluation(self, network: nn.Module) -> float:

@@ -191,7 +191,7 @@ class SweepTrial(tune.Trainable):
     def _next_record(self, session: Session) -> dict[str, Any] | None:
         """Train an epoch; a training that was restored at its end repeats its last record instead."""
         self._at = session.experiment.seed
-        return session.trainer.history[-1] if session.finished else session.epoch()
+        return session.history[-1] if session.finished else session.epoch()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save every training, and the students of finished ones in the field's layout.

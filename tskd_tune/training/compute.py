@@ -1,4 +1,4 @@
-"""Where and how a training computes: device, precision, memory format, threads."""
+"""Where and how a training computes: device, precision, memory format and CPU threads."""
 
 from __future__ import annotations
 
@@ -19,25 +19,36 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Compute:
-    """How tensors are computed: exact in float32, rounded differently by channels_last, changed by bfloat16."""
+    """Where and how tensors are computed.
+
+    Attributes:
+        device: a CPU or a GPU.
+        precision: the number format of the networks' activations; bfloat16 changes results.
+        channels_last: whether images have their channels last in memory, which changes how results are rounded.
+        threads: the number of CPU threads; None: as torch has it.
+    """
 
     device: torch.device
     precision: Precision = "float32"
     channels_last: bool = False
+    threads: int | None = None
 
     @classmethod
     def choose(cls, device: DeviceName, precision: Precision, channels_last: bool, threads: int | None) -> Compute:
-        """Resolve ``auto`` to the GPU where there is one, and set the number of CPU threads where it is given.
+        """Resolve ``auto`` to the GPU where there is one; nothing is set.
 
         Raises:
             InputError: ``cuda`` was asked for and there is none.
         """
         if device == "cuda" and not torch.cuda.is_available():
             raise InputError("training.device: 'cuda' was asked for but this machine shows no GPU; use auto or cpu")
-        if threads is not None:
-            torch.set_num_threads(threads)
         chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        return cls(torch.device(chosen), precision, channels_last)
+        return cls(torch.device(chosen), precision, channels_last, threads)
+
+    def use_threads(self) -> None:
+        """Set the number of CPU threads of this process, where one is given."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
 
     def place(self, module: Module) -> Module:
         """Move a module to the device and its memory format."""

@@ -1,19 +1,21 @@
-"""How a review takes part in a training: when, over which memories, how strongly, and who trains its extractor."""
+"""How a review takes part in a training: in which epochs, with which snapshots and weight, and how extractors train."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Saved, varying
 from tskd_tune.errors import DivergedError, RunError
 from tskd_tune.method.memory import Memory
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.method.review import ReviewLoss
+from tskd_tune.training.compute import Compute
 
 # Below this share of the gradient of all other losses a review hardly moves the student.
 SILENT_SHARE = 0.01
@@ -25,8 +27,8 @@ class Strength:
 
     Attributes:
         value: lambda, or None where it is found at the first review.
-        gradient_share: the norm that the review's gradient shall have on the student when lambda is found, as a
-            share of that of all other losses together, the task's and the distiller's; None where lambda is given.
+        gradient_share: the norm of the review's gradient on the student when lambda is found, as a share of the norm of
+            the gradient of all other losses together (of the task and of the distiller); None where lambda is given.
         warmup: epochs over which the weight rises linearly from zero.
     """
 
@@ -35,7 +37,7 @@ class Strength:
     warmup: int = 0
 
     def found(self, others_norm: float, review_norm: float) -> Strength:
-        """Return this strength with lambda settled from the norms of the two gradients on the student.
+        """Return this strength with a lambda, found from the norms of the two gradients on the student.
 
         Raises:
             DivergedError: the review has no gradient on the student, so that no lambda gives it a share.
@@ -50,9 +52,13 @@ class Strength:
         return Strength(self.gradient_share * others_norm / review_norm, self.gradient_share, self.warmup)
 
     def at(self, epoch: int) -> float:
-        """Return the weight in an epoch; before lambda is settled there is none, which is an error."""
+        """Return the weight in an epoch.
+
+        Raises:
+            RunError: lambda is ``auto`` and was not found yet.
+        """
         if self.value is None:
-            raise RunError("review.lambda: used before it was settled")
+            raise RunError("review.lambda: auto is used before the first step of a review has found lambda")
         return self.value * min(1.0, (epoch + 1) / self.warmup if self.warmup else 1.0)
 
 
@@ -81,7 +87,12 @@ class ExtractorTraining:
 
 
 class Reviewing:
-    """A review's plan, loss, memory, strength and the care of its extractors."""
+    """The plan, the loss, the memory and the strength of the reviews of a training, and how extractors are trained.
+
+    Attributes:
+        weight: the weight of the review loss in the current epoch: a scalar on the device, filled in place.
+        shuffle: the source of shuffled sequences in the current epoch; None before the first.
+    """
 
     def __init__(
         self,
@@ -99,7 +110,15 @@ class Reviewing:
         self.memory = memory
         self.strength = strength
         self.extractors = extractors
+        self.weight = varying(0.0)
+        self.shuffle: torch.Generator | None = None
+        self._epoch = 0
         self._fresh_extractors = fresh_extractors
+
+    def place(self, compute: Compute) -> None:
+        """Move the extractors and the weight to the device."""
+        compute.place(self.loss)
+        self.weight = self.weight.to(compute.device)
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the extractors' parameters."""
@@ -111,8 +130,16 @@ class Reviewing:
             return None
         return torch.optim.Adam(self.parameters(), lr=self.extractors.lr, weight_decay=self.extractors.weight_decay)
 
-    def begin_epoch(self, epoch: int, optimizers: Iterable[torch.optim.Optimizer]) -> None:
-        """Reset the extractors, and what the optimizers remember of them, where each review starts anew."""
+    def begin_epoch(self, epoch: int, optimizers: Iterable[torch.optim.Optimizer], shuffle: torch.Generator) -> None:
+        """Set the weight of the epoch; where each review starts anew, reset the extractors and their optimizers' state.
+
+        Args:
+            epoch: counted from 0.
+            optimizers: all that may remember something of the extractors.
+            shuffle: the source of shuffled sequences in this epoch.
+        """
+        self._epoch, self.shuffle = epoch, shuffle
+        self._fill_weight()
         if self.extractors.reset and self.plan.reviews(epoch):
             self.loss.load_state_dict(self._fresh_extractors(epoch))
             for optimizer in optimizers:
@@ -123,26 +150,40 @@ class Reviewing:
         """Tell whether the epoch keeps the student as it is before the first step."""
         return self.plan.moment == "epoch_start" and self.plan.memorizes(epoch)
 
-    def keep_decaying(self, epoch: int) -> None:
-        """Give the extractors zero gradients in a general epoch, where they shall decay between reviews."""
-        if self.extractors.decay_when_frozen and any(past < epoch for past in self.plan.review_epochs):
-            for parameter in self.parameters():
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
+    def settle(self, others_norm: float, review_norm: float) -> float:
+        """Find lambda where it is ``auto``, and return the weight of the current epoch; see `Strength.found`."""
+        self.strength = self.strength.found(others_norm, review_norm)
+        self._fill_weight()
+        return self.strength.at(self._epoch)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resume needs: extractors, memories, the settled lambda."""
+    def decays(self, epoch: int) -> bool:
+        """Tell whether the extractors also change in the epoch's steps without a review."""
+        return self.extractors.decay_when_frozen and any(past < epoch for past in self.plan.review_epochs)
+
+    def keep_decaying(self) -> None:
+        """Give the extractors zero gradients, so that weight decay and momentum change them."""
+        for parameter in self.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
+    def state_dict(self) -> Saved:
+        """Return what a resume needs: the extractors, the snapshots and lambda."""
         return {
             "loss": self.loss.state_dict(),
             "memory": self.memory.snapshot_state(),
             "lambda": self.strength.value,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], template: nn.Module) -> None:
-        """Restore it; ``template`` is a network like those that were memorized."""
+    def load_state_dict(self, state: Saved, template: nn.Module) -> None:
+        """Restore what `state_dict` returned; ``template`` is a network like those that were memorized."""
         self.loss.load_state_dict(state["loss"])
         self.memory.restore(state["memory"], template)
         self.strength = Strength(state["lambda"], self.strength.gradient_share, self.strength.warmup)
+        self._fill_weight()
+
+    def _fill_weight(self) -> None:
+        if self.strength.value is not None:
+            self.weight.fill_(self.strength.at(self._epoch))
 
 
 def _forget(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> None:

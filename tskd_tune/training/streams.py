@@ -1,7 +1,7 @@
 """One named random stream per purpose: a function of the seed, the purpose and the epoch, never of what ran before.
 
-So two arms with one seed share initialization, data order and augmentation; a resume needs no generator's
-state; and a part that draws numbers (an extractor's initialization) cannot shift those of another.
+Therefore two arms with one seed share initialization, data order and augmentation. A resume at the end of an epoch
+needs no state of a generator. A component that draws numbers cannot change the numbers of another component.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from tskd_tune.contracts import Saved
 
 CPU = torch.device("cpu")
 
@@ -29,31 +30,54 @@ def generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(stream_seed(seed, purpose, *numbers))
 
 
-@dataclass(frozen=True)
-class EpochStreams:
-    """The streams of one epoch of one seed, as a feed asks for them."""
+class Streams:
+    """The streams of one seed, epoch by epoch; what a feed draws from."""
 
-    seed: int
-    epoch: int
+    def __init__(self, seed: int, epoch: int = 0) -> None:
+        """Begin with an epoch."""
+        self._seed = seed
+        self._epoch = epoch
+        self._kept: dict[str, torch.Generator] = {}
+
+    def begin(self, epoch: int) -> None:
+        """Go to an epoch; what `kept` returned is seeded anew, in place."""
+        self._epoch = epoch
+        for purpose, kept in self._kept.items():
+            kept.manual_seed(stream_seed(self._seed, purpose, epoch))
 
     def generator(self, purpose: str) -> torch.Generator:
-        """Return a fresh CPU generator of the epoch's stream for a purpose."""
-        return generator(self.seed, purpose, self.epoch)
+        """Return a fresh CPU generator at the beginning of the epoch's stream for a purpose."""
+        return generator(self._seed, purpose, self._epoch)
+
+    def kept(self, purpose: str) -> torch.Generator:
+        """Return the CPU generator that the training keeps for a purpose, the same object in every epoch."""
+        if purpose not in self._kept:
+            self._kept[purpose] = self.generator(purpose)
+        return self._kept[purpose]
+
+    def state_dict(self) -> Saved:
+        """Return the states of the kept generators, by purpose; only a resume within an epoch needs them."""
+        return {purpose: kept.get_state() for purpose, kept in self._kept.items()}
+
+    def load_state_dict(self, state: Saved) -> None:
+        """Set the kept generators to saved states."""
+        for purpose, saved in state.items():
+            self.kept(purpose).set_state(saved)
 
 
 @contextmanager
 def initialization(seed: int, purpose: str, *numbers: int) -> Iterator[None]:
-    """Initialize modules from the stream, on the CPU, and leave every global generator as it was."""
+    """Initialize modules from the stream, on the CPU, and leave every global generator unchanged."""
     with drawing(seed, purpose, *numbers, device=CPU):
         yield
 
 
 @contextmanager
 def drawing(seed: int, purpose: str, *numbers: int, device: torch.device) -> Iterator[None]:
-    """Let what draws from a global generator draw from the stream: torch's, of the device too, numpy's and Python's.
+    """Seed the global generators from the stream: those of torch (of the device too), of numpy and of Python.
 
-    Every global generator is afterwards as it was before, so trainings that take turns in a process do not disturb
-    each other.
+    Afterwards the function restores the state of every global generator, so trainings that take turns in a process do
+    not disturb each other.
     """
     python, arrays = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -66,11 +90,6 @@ def drawing(seed: int, purpose: str, *numbers: int, device: torch.device) -> Ite
         finally:
             random.setstate(python)
             np.random.set_state(arrays)
-
-
-def draw_anew(seed: int, purpose: str, *numbers: int, device: torch.device) -> None:
-    """Set torch's global generators to the stream, inside of `drawing` alone."""
-    _seed_torch(stream_seed(seed, purpose, *numbers), device)
 
 
 def _seed_torch(number: int, device: torch.device) -> None:

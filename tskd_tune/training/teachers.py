@@ -20,19 +20,22 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from tskd_tune.errors import InputError, RunError
+from tskd_tune.metrics import measured
 from tskd_tune.networks.base import Network
 from tskd_tune.networks.weights import write_state
 from tskd_tune.paths import whole_path
 from tskd_tune.training import checkpoint
+from tskd_tune.training.observers import Observer, Training
+from tskd_tune.training.record import Line, Record
 from tskd_tune.training.replay import TRAJECTORY, State, snapshot
-from tskd_tune.training.trainer import Record, Trainer
+from tskd_tune.training.trainer import Trainer
 
 CACHE_VARIABLE = "TSKD_TUNE_CACHE"
 # Raised when the same recipe would train another teacher, so that old files are not taken for new ones.
 TEACHER_VERSION = 1
 SAVE_SECONDS = 30.0
 # None: another process trains the teacher, and this one waits.
-Progress = Callable[[Record | None], None]
+Progress = Callable[[Line | None], None]
 Check = Callable[[Path], object]
 
 
@@ -126,7 +129,7 @@ class TeacherCache:
         Args:
             key: the digest of all that it depends on.
             trainer: makes its training.
-            progress: hears the record of every epoch, and None where another process trains it now.
+            progress: is told the history line of each epoch, and None while another process trains this teacher.
             facts: what its file says of it.
             check: raises `InputError` for a file that cannot teach.
             snapshots: the epochs, from 0, at whose end it is also kept as it then is, for a replay.
@@ -148,18 +151,41 @@ class TeacherCache:
     ) -> None:
         halfway = path.with_suffix(".halfway")
         trainer, trajectory = _begun(make, halfway)
-        saved = time.monotonic()
+        trainer.observers.append(_Keeper(trainer, trajectory, snapshots, progress, halfway))
         while not trainer.finished:
-            record = trainer.epoch()
-            if record["epoch"] in snapshots:
-                trajectory.append(snapshot(trainer.student))
-            progress(record)
-            if time.monotonic() - saved > SAVE_SECONDS:
-                checkpoint.save({**trainer.state_dict(), TRAJECTORY: trajectory}, halfway)
-                saved = time.monotonic()
+            trainer.epoch()
         past = {TRAJECTORY: trajectory} if snapshots else {}
-        write_state(path, trainer.student, facts={**facts, **past, **_accuracy(trainer.history[-1])})
+        write_state(path, trainer.student, facts={**facts, **past, **_accuracy(trainer)})
         halfway.unlink(missing_ok=True)
+
+
+class _Keeper(Observer):
+    """Tells of each epoch of a teacher's training, keeps the snapshots for a replay, and saves the training halfway."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        trajectory: list[State],
+        snapshots: Collection[int],
+        progress: Progress,
+        halfway: Path,
+    ) -> None:
+        self._trainer = trainer
+        self._trajectory = trajectory
+        self._snapshots = snapshots
+        self._progress = progress
+        self._halfway = halfway
+        self._saved = time.monotonic()
+
+    def ended(self, training: Training, record: Record) -> Mapping[str, float]:
+        """Take note of an epoch; no number is added."""
+        if record.epoch in self._snapshots:
+            self._trajectory.append(snapshot(training.student))
+        self._progress(record.plain())
+        if time.monotonic() - self._saved > SAVE_SECONDS:
+            checkpoint.save({**self._trainer.state_dict(), TRAJECTORY: self._trajectory}, self._halfway)
+            self._saved = time.monotonic()
+        return {}
 
 
 def _begun(make: Callable[[], Trainer], halfway: Path) -> tuple[Trainer, list[State]]:
@@ -192,9 +218,14 @@ def _alone(path: Path, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _accuracy(record: Record) -> dict[str, Any]:
-    metrics = {name: value for name, value in record.items() if name.startswith(("test_", "val_"))}
-    return {"epoch": record["epoch"], "accuracy": metrics.get("test_top1"), "metrics": metrics}
+def _accuracy(trainer: Trainer) -> dict[str, Any]:
+    """Return what the last epoch measured, as a checkpoint of the field says it."""
+    record, headline = trainer.history[-1], trainer.task.facts().headline
+    return {
+        "epoch": record.epoch,
+        "accuracy": record.metrics.get(measured("test", headline)),
+        "metrics": record.metrics,
+    }
 
 
 def parameter_count(network: Network) -> int:

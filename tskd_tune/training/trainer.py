@@ -1,61 +1,61 @@
-"""The only loop: what an epoch is, is what the plan says of its number.
+"""The only loop: an epoch is begun, its steps are taken one by one, and it ends with an evaluation.
 
-Student and teacher each run at most once a batch; the distiller and the review are functions of their two
-outputs, and a network that nobody asks for in an epoch does not run.
+The plan and the distiller decide from the numbers of the epoch and of the step alone which kind of step is taken; an
+engine carries the step out. Student and teacher each run at most once a batch. A network whose output is not used in an
+epoch does not run.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Saved
 from tskd_tune.distillers.base import Distiller, Need
-from tskd_tune.errors import DivergedError
-from tskd_tune.method.review import ReviewTerms
-from tskd_tune.metrics import Part
+from tskd_tune.errors import DivergedError, RunError
+from tskd_tune.metrics import Part, measured
 from tskd_tune.networks.base import Network
 from tskd_tune.tasks.base import Feed, Task
 from tskd_tune.teaching.base import TeacherMethod
 from tskd_tune.training.compute import Compute
+from tskd_tune.training.engine import EagerEngine, Parts
 from tskd_tune.training.evaluation import evaluate
-from tskd_tune.training.gradients import gradient_figures, student_gradients
+from tskd_tune.training.observers import Observer
 from tskd_tune.training.optim import Recipe
+from tskd_tune.training.record import Record
 from tskd_tune.training.replay import Replay
 from tskd_tune.training.reviewing import Reviewing
-from tskd_tune.training.streams import EpochStreams, draw_anew, drawing, generator
+from tskd_tune.training.schedule import Schedule
+from tskd_tune.training.steps import StepKind
+from tskd_tune.training.streams import Streams, drawing
 
-TestReading = Literal["never", "last", "every_epoch"]
-Record = dict[str, Any]
-# What networks, distillers and outsiders' parts draw from global generators while they train: dropout, dropped paths.
+# The stream of what components draw from global generators while they train, such as dropout and dropped paths.
 NETWORK_STREAM = "network"
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long a training is and when the test part is read.
+@dataclass
+class _Epoch:
+    """The epoch that a training is in: how many steps it has taken, and the seconds that they took."""
 
-    Attributes:
-        epochs: the number of epochs.
-        seed: fixes data order, augmentation and what networks draw (dropout), as functions of (seed, epoch).
-        test: ``last``: at the last epoch only; ``every_epoch``: for comparison with papers that pick the best;
-            ``never``: for a search, whose winners are confirmed by another training.
-    """
-
-    epochs: int
-    seed: int
-    test: TestReading = "last"
+    number: int
+    step: int = 0
+    seconds: float = 0.0
 
 
 class Trainer:
-    """Trains one student, epoch by epoch; its state at an epoch's end is all that a resume needs."""
+    """Trains one student; its state between any two steps is all that a resume needs.
+
+    Attributes:
+        history: the records of the epochs that have ended.
+        observers: who hears of every epoch and every step.
+    """
 
     def __init__(
         self,
@@ -69,19 +69,21 @@ class Trainer:
         schedule: Schedule,
         compute: Compute,
         replay: Replay | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """Compose a training.
 
         Args:
-            task: the data, the loss and the metric.
-            student: what is trained; a teacher, where there is none above it.
+            task: the data, the losses and the metrics.
+            student: the network that is trained; a teacher, where a teacher is trained.
             teacher: frozen unless the distiller asks for a trainable one.
             distiller: the losses beside the task's; those of a teacher's own training are a `TeacherMethod`.
             review: the reviews, if any.
-            recipe: the optimizer's.
-            schedule: the training's length, its seed and when the test part is read.
-            compute: where and how precisely it is computed.
+            recipe: how the optimizer is made, and its learning rate in each epoch.
+            schedule: the length of the training, its seed and when the test part is read.
+            compute: where and how precisely the training computes.
             replay: which of its snapshots a frozen teacher is in an epoch; None: always the same.
+            observers: who hears of every epoch and every step.
         """
         self.task = task
         self.compute = compute
@@ -91,11 +93,16 @@ class Trainer:
         self.review = review
         self.replay = replay
         if review is not None:
-            compute.place(review.loss)
+            review.place(compute)
         self.recipe = recipe
         self.schedule = schedule
+        self.observers = list(observers)
         self.optimizers = self._optimizers()
+        parts = Parts(self.student, self.teacher, self.distiller, review, task.objective, compute, self.optimizers)
+        self.engine = EagerEngine(parts)
         self.history: list[Record] = []
+        self._streams = Streams(schedule.seed)
+        self._epoch: _Epoch | None = None
 
     @cached_property
     def feed(self) -> Feed:
@@ -104,7 +111,7 @@ class Trainer:
 
     @property
     def next_epoch(self) -> int:
-        """The number of the epoch that `epoch` trains next."""
+        """The number of the epoch that is trained now or next."""
         return len(self.history)
 
     @property
@@ -113,61 +120,96 @@ class Trainer:
         return self.next_epoch >= self.schedule.epochs
 
     def epoch(self) -> Record:
-        """Train the next epoch, memorize and evaluate as planned, and return its history record.
+        """Train the next epoch, or the rest of the one that was begun, and return its record; see `end`."""
+        if self._epoch is None:
+            self.begin()
+        for _ in self.steps():
+            pass
+        return self.end()
+
+    def begin(self, epoch: int | None = None) -> None:
+        """Begin an epoch: set rates, modes, and all numbers that change from epoch to epoch.
+
+        Args:
+            epoch: its number; None: the next one. Only a measurement of time asks for another.
+        """
+        self._set_out(self.next_epoch if epoch is None else epoch)
+        if self.review is not None and self.review.snapshots_early(self._current.number):
+            self.review.memory.prepare(self.student)
+        for observer in self.observers:
+            observer.begun(self)
+
+    def kind(self, epoch: int, step: int) -> StepKind:
+        """Return what kind of step is the ``step``-th of an epoch, both from 0."""
+        review, phase = self.review, (self.distiller.phase(epoch), self._teacher_learns(epoch))
+        if review is None:
+            return StepKind(phase=phase)
+        if step >= self._reviewed_steps(epoch):
+            return StepKind(decays=review.decays(epoch), phase=phase)
+        return StepKind(review=True, look=step == 0, detached=step < review.extractors.warmup_steps, phase=phase)
+
+    def steps(self) -> Iterator[StepKind]:
+        """Take the steps of the epoch that was begun; each ``next`` takes one and returns its kind.
+
+        Raises:
+            RunError: no epoch was begun; or lambda cannot be settled, or a file vanished.
+        """
+        epoch = self._current
+        draws = self.feed.draws(self._streams, epoch.step)
+        while True:
+            started = time.perf_counter()
+            # Seeded at each step, so an arm whose losses draw numbers too leaves the student's numbers as they are.
+            with self._drawing(epoch.number, epoch.step), self.compute.deterministic():
+                draw = next(draws, None)
+                if draw is None:
+                    break
+                kind = self.kind(epoch.number, epoch.step)
+                self.engine.step(self.feed, draw, kind)
+            epoch.step += 1
+            epoch.seconds += time.perf_counter() - started
+            for observer in self.observers:
+                observer.stepped(self)
+            yield kind
+
+    def end(self) -> Record:
+        """End the epoch that was begun: memorize and evaluate as planned, and add its record to the history.
 
         Raises:
             DivergedError: the loss is not finite.
-            RunError: lambda cannot be settled, or a file vanished.
+            RunError: no epoch was begun.
         """
-        epoch = self.next_epoch
-        numbers = drawing(self.schedule.seed, NETWORK_STREAM, epoch, device=self.compute.device)
-        with numbers, self.compute.deterministic():
-            record = self._whole_epoch(epoch)
+        epoch = self._current
+        with self._drawing(epoch.number), self.compute.deterministic():
+            record = self._closed(epoch)
+        self._epoch = None
         self.history.append(record)
-        return record
+        for observer in self.observers:
+            self.history[-1] = self.history[-1].with_numbers(observer.ended(self, record))
+        return self.history[-1]
 
-    def step(self, batch: Batch, epoch: int, number: int, *, review: bool) -> tuple[dict[str, Tensor], Record]:
-        """Train on the epoch's ``number``-th batch.
+    def state_dict(self) -> Saved:
+        """Return everything that a resume needs, as tensors and plain values; valid between any two steps.
 
-        Returns:
-            The losses, detached scalars; and of a review's first batch what it showed (see `Trainer.epoch`).
-        """
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        with self.compute.autocast():
-            losses, output, taught = self._losses(batch, review)
-        shown: Record = {}
-        if review:
-            assert taught is not None
-            terms = self._review(output, taught, batch)
-            shown = self._look(losses, terms, epoch) if number == 0 else {}
-            if number < self._reviewing().extractors.warmup_steps:
-                terms = self._review(output.detached(), taught, batch)
-            losses["review"] = self._reviewing().strength.at(epoch) * terms.loss
-        total = torch.stack(list(losses.values())).sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        if self.review is not None and not review:
-            self.review.keep_decaying(epoch)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        return {"loss": total.detach()} | {f"loss_{name}": loss.detach() for name, loss in losses.items()}, shown
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that a resume needs, as tensors and plain values.
-
-        No generator's state is needed: whatever is drawn in an epoch is a function of the seed and the epoch.
+        At the end of an epoch no generator's state is needed: everything that an epoch draws is a function of the seed
+        and the epoch.
         """
         return {
-            "history": self.history,
+            "history": [record.plain() for record in self.history],
             "student": self.student.state_dict(),
             "teacher": self.teacher.state_dict() if self.teacher is not None and self._teacher_changes() else None,
             "distiller": self.distiller.state_dict(),
             "review": None if self.review is None else self.review.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "epoch": None if self._epoch is None else self._epoch_state(self._epoch),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to the end of the epoch at which the state was taken."""
+    def load_state_dict(self, state: Saved) -> None:
+        """Go back to the end of the epoch, or to the step, at which the state was taken."""
+        self.history = [Record.read(line) for line in state["history"]]
+        self._epoch = None
+        epoch = state.get("epoch")
+        if epoch is not None:
+            self._set_out(self.next_epoch)  # before the states are loaded: a review may reset its extractors
         self.student.load_state_dict(state["student"])
         if self.teacher is not None and state["teacher"] is not None:
             self.teacher.load_state_dict(state["teacher"])
@@ -176,22 +218,33 @@ class Trainer:
             self.review.load_state_dict(state["review"], self.student)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.history = [dict(record) for record in state["history"]]
+        if epoch is not None:
+            self._load_epoch(epoch)
 
-    def _whole_epoch(self, epoch: int) -> Record:
-        started = time.perf_counter()
-        self._begin(epoch)
-        if self.review is not None and self.review.snapshots_early(epoch):
-            self.review.memory.prepare(self.student)
-        record = self._train(epoch)
-        self.compute.synchronize()
-        trained = time.perf_counter()
-        if self.review is not None and self.review.plan.memorizes(epoch):
-            self.review.memory.memorize(self.student)
-        record |= self._evaluate(epoch)
-        record["seconds"] = trained - started
-        record["eval_seconds"] = time.perf_counter() - trained
-        return record
+    def _epoch_state(self, epoch: _Epoch) -> Saved:
+        return {
+            "step": epoch.step,
+            "seconds": epoch.seconds,
+            "engine": self.engine.state_dict(),
+            "streams": self._streams.state_dict(),
+            "generators": [generator.get_state() for generator in self.distiller.generators()],
+        }
+
+    def _load_epoch(self, state: Saved) -> None:
+        self._current.step, self._current.seconds = state["step"], state["seconds"]
+        self.engine.load_state_dict(state["engine"])
+        self._streams.load_state_dict(state["streams"])
+        for generator, saved in zip(self.distiller.generators(), state["generators"], strict=True):
+            generator.set_state(saved)
+
+    def _drawing(self, *numbers: int) -> AbstractContextManager[None]:
+        return drawing(self.schedule.seed, NETWORK_STREAM, *numbers, device=self.compute.device)
+
+    @property
+    def _current(self) -> _Epoch:
+        if self._epoch is None:
+            raise RunError("training: no epoch was begun; call begin() before steps() and end()")
+        return self._epoch
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         groups = [list(self.student.parameters()), list(self.distiller.parameters())]
@@ -204,98 +257,74 @@ class Trainer:
         optimizer = self.recipe.optimizer(groups)
         return [optimizer] if own is None else [optimizer, own]
 
-    def _begin(self, epoch: int) -> None:
+    def _set_out(self, epoch: int) -> None:
+        started = time.perf_counter()
+        self.compute.use_threads()
+        self._streams.begin(epoch)
+        with self._drawing(epoch), self.compute.deterministic():
+            self._set_epoch(epoch)
+        self.engine.begin()
+        self._epoch = _Epoch(epoch, seconds=time.perf_counter() - started)
+
+    def _set_epoch(self, epoch: int) -> None:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("first_lr", group["lr"]) * self.recipe.share(epoch)
         self.student.train()
         self.distiller.train()
         if self.teacher is not None:
-            learns = isinstance(self.distiller, Distiller) and self.distiller.trains_teacher(epoch)
+            learns = self._teacher_learns(epoch)
             self.teacher.train(learns).requires_grad_(learns)  # a frozen teacher stays as it is
         if self.replay is not None:
             self.replay.begin_epoch(epoch)
-        self.distiller.begin_epoch(epoch, generator(self.schedule.seed, "distiller", epoch))
+        self.distiller.begin_epoch(epoch, self._streams.kept("distiller"))
         if self.review is not None:
-            self.review.begin_epoch(epoch, self.optimizers)
-            self._shuffle = generator(self.schedule.seed, "sequence_order", epoch)
+            self.review.begin_epoch(epoch, self.optimizers, self._streams.kept("sequence_order"))
 
-    def _train(self, epoch: int) -> Record:
-        reviewed_steps = self._reviewed_steps(epoch)
-        sums: dict[str, Tensor] = {}
-        counts: dict[str, int] = {}
-        shown: Record = {}
-        for number, draw in enumerate(self.feed.draws(EpochStreams(self.schedule.seed, epoch))):
-            batch = self.feed.batch(draw)
-            # Anew at each step, so an arm whose losses draw numbers too leaves the student's numbers as they are.
-            draw_anew(self.schedule.seed, NETWORK_STREAM, epoch, number, device=self.compute.device)
-            losses, of_first = self.step(batch, epoch, number, review=number < reviewed_steps)
-            shown |= of_first
-            for name, loss in losses.items():
-                sums[name] = sums[name] + loss if name in sums else loss
-                counts[name] = counts.get(name, 0) + 1
-        means = {name: float(total) / counts[name] for name, total in sums.items()}
-        self._refuse_divergence(epoch, means)
-        return self._heading(epoch) | means | shown
-
-    def _heading(self, epoch: int) -> Record:
-        phase = "general" if self.review is None else self.review.plan.phase(epoch)
-        return {"seed": self.schedule.seed, "epoch": epoch, "phase": phase, "lr": self.recipe.rate(epoch)}
+    def _closed(self, epoch: _Epoch) -> Record:
+        started = time.perf_counter()
+        means = self.engine.means()
+        self._refuse_divergence(epoch.number, means)
+        self.compute.synchronize()
+        trained = time.perf_counter()
+        if self.review is not None and self.review.plan.memorizes(epoch.number):
+            self.review.memory.memorize(self.student)
+        metrics = self._evaluate(epoch.number)
+        return Record(
+            seed=self.schedule.seed,
+            epoch=epoch.number,
+            phase="general" if self.review is None else self.review.plan.phase(epoch.number),
+            lr=self.recipe.rate(epoch.number),
+            numbers={**means, **self.engine.shown(), **metrics},
+            seconds=epoch.seconds + trained - started,
+            eval_seconds=time.perf_counter() - trained,
+        )
 
     def _reviewed_steps(self, epoch: int) -> int:
         if self.review is None or not self.review.plan.reviews(epoch):
             return 0
         return self.review.plan.review_steps(self.task.steps())
 
-    def _losses(self, batch: Batch, review: bool) -> tuple[dict[str, Tensor], Output, Output | None]:
-        images = self.compute.arrange(batch.images)
-        output: Output = self.student(images)
-        weight = self.distiller.task_weight
-        losses = {name: weight * loss for name, loss in self.task.objective.losses(output, batch).items()}
-        taught: Output | None = None
-        if self.teacher is not None and (self.distiller.needs or review):
-            taught = self.teacher(images)
-        if self.distiller.needs:
-            losses |= self.distiller(output, taught, batch)
-        return losses, output, taught
-
-    def _review(self, output: Output, taught: Output, batch: Batch) -> ReviewTerms:
-        review = self._reviewing()
-        with self.compute.autocast():
-            memories = review.memory.recall(self.compute.arrange(batch.images))
-        terms: ReviewTerms = review.loss(output, taught, memories, self._shuffle)
-        return terms
-
-    def _look(self, losses: Mapping[str, Tensor], terms: ReviewTerms, epoch: int) -> Record:
-        """Settle lambda, and show what the first batch of a review says of the losses."""
-        review = self._reviewing()
-        parameters = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
-        gradients = student_gradients({**losses, "review": terms.loss}, parameters)
-        others = float(torch.stack([gradients[name] for name in losses]).sum(dim=0).norm())
-        review.strength = review.strength.found(others, float(gradients["review"].norm()))
-        weight = review.strength.at(epoch)
-        gradients["review"] = weight * gradients["review"]
-        shown = {"review_loss": float(terms.loss.detach()), "teacher_gap": float(terms.teacher_gap), "lambda": weight}
-        return shown | gradient_figures(gradients) | {"grad_norm_others": others}
-
-    def _evaluate(self, epoch: int) -> Record:
+    def _evaluate(self, epoch: int) -> dict[str, float]:
         _, validation, _ = self.task.facts().samples
-        when = {"never": (), "last": (self.schedule.epochs - 1,), "every_epoch": (epoch,)}
-        tested = epoch in when[self.schedule.test]
-        parts: dict[str, Part] = {"val": "validation"} if validation else {}
-        parts |= {"test": "test"} if tested else {}
-        networks: dict[str, nn.Module] = {"": self.student}
+        tested = self.schedule.tests(epoch)
+        planned: dict[Part, bool] = {"validation": validation > 0, "test": tested}
+        parts = [part for part, is_planned in planned.items() if is_planned]
+        networks: list[nn.Module] = [self.student]
         if self.teacher is not None and self._teacher_is_online() and tested:
-            networks["teacher_"] = self.teacher
+            networks.append(self.teacher)
         return {
-            f"{part}_{whose}{name}": value
+            measured(part, name, teacher=network is not self.student): value
             for part in parts
-            for whose, network in networks.items()
-            for name, value in self._metrics(network, parts[part]).items()
+            for network in networks
+            for name, value in self._metrics(network, part).items()
         }
 
     def _metrics(self, network: nn.Module, part: Part) -> Mapping[str, float]:
         return evaluate(network, self.task.evaluation(part, self.compute.device), self.task.meter(), self.compute)
+
+    def _teacher_learns(self, epoch: int) -> bool:
+        return isinstance(self.distiller, Distiller) and self.distiller.trains_teacher(epoch)
 
     def _teacher_is_online(self) -> bool:
         """Tell whether the teacher is trained beside the student, in some epochs at least."""
@@ -305,10 +334,6 @@ class Trainer:
         """Tell a teacher that learns, or whose batch norms move, from one that stays as its file has it."""
         assert self.teacher is not None
         return self._teacher_is_online() or any(module.training for module in self.teacher.modules())
-
-    def _reviewing(self) -> Reviewing:
-        assert self.review is not None
-        return self.review
 
     def _refuse_divergence(self, epoch: int, means: Mapping[str, float]) -> None:
         if not all(math.isfinite(mean) for mean in means.values()):

@@ -1,0 +1,65 @@
+"""The engine: what a step waits for, and the sums of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
+
+Tiny = Callable[..., Experiment]
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a value is read off a tensor, for which a GPU would have to be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"distiller": "kd"},
+        {"distiller": {"name": "review_kd", "warmup": 5}},
+        {"distiller": {"name": "crd", "negatives": 4}},
+        {"review": {"extractor": {"training": {"decay_when_frozen": True, "warmup_steps": 1, "reset": True}}}},
+    ],
+)
+def test_only_a_look_reads_values(tiny: Tiny, over: dict[str, Any]) -> None:
+    trainer = build_trainer(tiny(**over))
+    for _ in range(4):
+        trainer.begin()
+        steps = trainer.steps()
+        for _ in range(3):
+            with Reads() as reads:
+                kind = next(steps)
+            assert (reads.count > 0) == kind.look
+        assert next(steps, None) is None
+        trainer.end()
+
+
+def test_the_means_are_those_of_all_steps_that_had_the_loss(tiny: Tiny) -> None:
+    trainer = build_trainer(tiny(review={"plan": {"review_fraction": 0.7}}))
+    trainer.epoch(), trainer.epoch()
+    trainer.begin()
+    found: dict[str, list[float]] = {}
+    for number, draw in enumerate(trainer.feed.draws(trainer._streams)):
+        losses = trainer.engine.update(trainer.feed.batch(draw), trainer.kind(2, number))
+        for name, loss in losses.items():
+            found.setdefault(name, []).append(float(loss))
+    means = trainer.engine.means()
+    assert list(means) == ["loss", "loss_task", "loss_review"] and len(found["loss_review"]) == 2
+    assert means == {name: pytest.approx(sum(values) / len(values), rel=1e-6) for name, values in found.items()}
+    trainer.engine.begin()
+    assert trainer.engine.means() == {} and trainer.engine.shown() == {}

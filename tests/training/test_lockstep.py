@@ -1,0 +1,57 @@
+"""Trainings that advance side by side end as each of them ends alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from tskd_tune.errors import DivergedError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
+from tskd_tune.training.lockstep import advance
+from tskd_tune.training.record import Record
+from tskd_tune.training.trainer import Trainer
+
+Tiny = Callable[..., Experiment]
+DROPOUT = {
+    "student": {"name": "torchvision", "model": "mobilenet_v2"},
+    "task": {"size": 32},
+    "review": None,
+    "training": {"epochs": 2, "lr": 0.001},
+}
+
+
+def same(first: Trainer, second: Trainer) -> bool:
+    ours, theirs = first.student.state_dict(), second.student.state_dict()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def numbers(found: Record | Exception) -> dict[str, float]:
+    assert isinstance(found, Record)
+    return dict(found.numbers)
+
+
+def test_each_ends_as_it_ends_alone(tiny: Tiny) -> None:
+    experiments = [tiny(**DROPOUT), tiny(**DROPOUT, seed=2), tiny(distiller="kd", task={"train": 40})]
+    alone, together = ([build_trainer(experiment) for experiment in experiments] for _ in range(2))
+    for _ in range(2):
+        wanted = [trainer.epoch() for trainer in alone]
+        found = advance(together)
+        assert [numbers(record) for record in found] == [dict(record.numbers) for record in wanted]
+    assert all(map(same, alone, together)) and not same(together[0], together[1])
+
+
+def test_one_that_diverges_does_not_disturb_the_others(tiny: Tiny) -> None:
+    good, bad, alone = tiny(review=None), tiny(review=None, training={"lr": 1e20}), tiny(review=None)
+    trainers, other = [build_trainer(bad), build_trainer(good)], build_trainer(alone)
+    ended = False
+    for _ in range(3):
+        diverged, fine = advance(trainers) if not ended else (None, advance(trainers[1:])[0])
+        ended = ended or isinstance(diverged, DivergedError)
+        assert numbers(fine) == dict(other.epoch().numbers)
+    assert ended and same(trainers[1], other)
+
+
+def test_nothing_is_advanced_by_nothing() -> None:
+    assert advance([]) == []

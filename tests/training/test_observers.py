@@ -1,0 +1,93 @@
+"""Observers hear of a training and change nothing of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+import torch
+
+from tskd_tune.errors import RunError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
+from tskd_tune.training.observers import OBSERVERS, Observer, Training, norm
+from tskd_tune.training.record import Record
+from tskd_tune.training.trainer import Trainer
+
+Tiny = Callable[..., Experiment]
+every_observer = pytest.mark.parametrize("name", OBSERVERS.names())
+
+
+class Noted(Observer):
+    """Writes down what it hears, and draws from every global generator."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int]] = []
+
+    def note(self, what: str, training: Training) -> None:
+        torch.rand(3), np.random.rand(3), random.random()
+        self.heard.append((what, training.next_epoch))
+
+    def begun(self, training: Training) -> None:
+        self.note("begun", training)
+
+    def stepped(self, training: Training) -> None:
+        self.note("stepped", training)
+
+    def ended(self, training: Training, record: Record) -> Mapping[str, float]:
+        self.note("ended", training)
+        return {"steps": float(sum(what == "stepped" for what, _ in self.heard))}
+
+
+def state(trainer: Trainer) -> list[torch.Tensor]:
+    modules = [trainer.student, trainer.distiller, *([trainer.review.loss] if trainer.review else [])]
+    return [tensor.clone() for module in modules for tensor in module.state_dict().values()]
+
+
+def unobserved(record: Record) -> dict[str, float]:
+    return {name: value for name, value in record.numbers.items() if name in ("loss", "val_loss", "loss_review")}
+
+
+@every_observer
+def test_a_training_has_the_same_bits_with_and_without_observers(tiny: Tiny, name: str) -> None:
+    plain, observed = build_trainer(tiny(distiller="kd")), build_trainer(tiny(distiller="kd"))
+    observed.observers += [Noted(), OBSERVERS.build(name), Observer()]
+    while not plain.finished:
+        assert unobserved(plain.epoch()) == unobserved(observed.epoch())
+    assert all(map(torch.equal, state(plain), state(observed)))
+
+
+def test_an_observer_hears_of_every_epoch_and_step_and_adds_to_the_line(tiny: Tiny) -> None:
+    trainer, noted = build_trainer(tiny(review=None)), Noted()
+    trainer.observers.append(noted)
+    record = trainer.epoch()
+    assert noted.heard == [("begun", 0), *[("stepped", 0)] * 3, ("ended", 1)]
+    assert record.numbers["steps"] == 3.0 and trainer.history == [record]
+    with pytest.raises(RunError, match="observe: the name 'steps' already stands"):
+        trainer.observers.append(noted)
+        trainer.epoch()
+
+
+def test_gradient_norms_are_those_of_the_steps(tiny: Tiny) -> None:
+    norms: list[float] = []
+
+    class Twin(Observer):
+        def stepped(self, training: Training) -> None:
+            squares = [(p.grad.double() ** 2).sum() for p in training.student.parameters() if p.grad is not None]
+            norms.append(float(torch.stack(squares).sum().sqrt()))
+
+    trainer = build_trainer(tiny(review=None))
+    trainer.observers += [Twin(), OBSERVERS.build("gradient_norms")]
+    numbers = trainer.epoch().numbers
+    assert numbers["gradient_mean"] == pytest.approx(sum(norms) / 3, rel=1e-5)
+    assert numbers["gradient_max"] == pytest.approx(max(norms), rel=1e-5)
+    trainer.observers[-1] = OBSERVERS.build("gradient_norms", every=2)
+    del norms[:]
+    numbers = trainer.epoch().numbers
+    assert numbers["gradient_mean"] == pytest.approx((norms[0] + norms[2]) / 2, rel=1e-5)
+
+
+def test_without_gradients_the_norm_is_zero() -> None:
+    assert norm([torch.nn.Parameter(torch.ones(2))]) == 0

@@ -1,0 +1,198 @@
+"""Carries out the steps of a training: the losses of a batch, their gradients, and one update.
+
+Which step is taken when is not decided here; see `tskd_tune.training.steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tskd_tune.contracts import Batch, Output, Saved, weighted
+from tskd_tune.distillers.base import Distiller
+from tskd_tune.errors import RunError
+from tskd_tune.method.review import ReviewTerms
+from tskd_tune.networks.base import Network
+from tskd_tune.tasks.base import Draw, Feed, Objective
+from tskd_tune.teaching.base import TeacherMethod
+from tskd_tune.training.compute import Compute
+from tskd_tune.training.gradients import gradient_figures, student_gradients
+from tskd_tune.training.reviewing import Reviewing
+from tskd_tune.training.steps import StepKind
+
+
+class Engine(Protocol):
+    """What carries out the steps of an epoch and keeps the running sums of the losses on the device."""
+
+    def begin(self) -> None:
+        """Start the sums of an epoch at zero."""
+
+    def step(self, feed: Feed, draw: Draw, kind: StepKind) -> None:
+        """Make the batch of a draw on the device and take one step; only a look waits for the device."""
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each loss over the steps of the epoch: the only time that an epoch waits for the device.
+
+        ``loss`` is the sum of all losses, ``loss_<name>`` each of them, a mean over the steps that had it.
+        """
+
+    def shown(self) -> Mapping[str, float]:
+        """Return what the look of the epoch showed, by name; empty without a look."""
+
+    def state_dict(self) -> Saved:
+        """Return the sums, so that an epoch can go on in another process."""
+
+    def load_state_dict(self, state: Saved) -> None:
+        """Go on with saved sums."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a step computes with.
+
+    Attributes:
+        student: the network that is trained; a teacher, where a teacher is trained.
+        teacher: the network above the student; None where there is none.
+        distiller: the losses beside the task's.
+        review: the reviews, if any.
+        objective: the losses of the task.
+        compute: where and how precisely a step is computed.
+        optimizers: what updates the parameters.
+    """
+
+    student: Network
+    teacher: nn.Module | None
+    distiller: Distiller | TeacherMethod
+    review: Reviewing | None
+    objective: Objective
+    compute: Compute
+    optimizers: Sequence[torch.optim.Optimizer]
+
+
+class EagerEngine:
+    """Carries out each operation of a step when Python reaches it."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Compute with ``parts``."""
+        self._parts = parts
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the sums of an epoch at zero."""
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._shown: dict[str, float] = {}
+
+    def step(self, feed: Feed, draw: Draw, kind: StepKind) -> None:
+        """Make the batch of a draw on the device and take one step on it."""
+        self.update(feed.batch(draw), kind)
+
+    def update(self, batch: Batch, kind: StepKind) -> dict[str, Tensor]:
+        """Take one step on a batch.
+
+        Returns:
+            The losses by name, as in `means`: scalars without gradient, on the device.
+        """
+        for optimizer in self._parts.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        losses = self._losses(batch, kind)
+        total = torch.stack(list(losses.values())).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        if kind.decays:
+            self._reviewing.keep_decaying()
+        for optimizer in self._parts.optimizers:
+            optimizer.step()
+        found = {"loss": total.detach()} | {f"loss_{name}": loss.detach() for name, loss in losses.items()}
+        self._add(found)
+        return found
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each loss over the steps of the epoch; this waits for the device, once."""
+        if not self._sums:
+            return {}
+        totals = torch.stack([total.double() for total in self._sums.values()]).tolist()
+        return {name: total / self._counts[name] for name, total in zip(self._sums, totals, strict=True)}
+
+    def shown(self) -> Mapping[str, float]:
+        """Return what the look of the epoch showed, by name; empty without a look."""
+        return self._shown
+
+    def state_dict(self) -> Saved:
+        """Return the sums, so that an epoch can go on in another process."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts), "shown": dict(self._shown)}
+
+    def load_state_dict(self, state: Saved) -> None:
+        """Go on with saved sums."""
+        device = self._parts.compute.device
+        self._sums = {name: total.to(device, copy=True) for name, total in state["sums"].items()}
+        self._counts = dict(state["counts"])
+        self._shown = dict(state["shown"])
+
+    @property
+    def _reviewing(self) -> Reviewing:
+        assert self._parts.review is not None
+        return self._parts.review
+
+    def _add(self, found: Mapping[str, Tensor]) -> None:
+        for name, loss in found.items():
+            if name in self._sums:
+                self._sums[name] += loss
+            else:
+                self._sums[name] = loss.clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def _losses(self, batch: Batch, kind: StepKind) -> dict[str, Tensor]:
+        """Return the losses of a batch, scalars by name, each with its weight."""
+        with self._parts.compute.autocast():
+            losses, output, taught = self._plain_losses(batch, kind)
+        if kind.review:
+            if taught is None:
+                raise RunError("review: a review compares the student with a teacher, but this training has none")
+            losses["review"] = self._review_loss(losses, output, taught, batch, kind)
+        return losses
+
+    def _plain_losses(self, batch: Batch, kind: StepKind) -> tuple[dict[str, Tensor], Output, Output | None]:
+        """Return the losses of the task and of the distiller, and the outputs of both networks."""
+        parts = self._parts
+        images = parts.compute.arrange(batch.images)
+        output: Output = parts.student(images)
+        weight = parts.distiller.task_weight
+        losses = {name: weight * loss for name, loss in parts.objective.losses(output, batch).items()}
+        taught: Output | None = None
+        if parts.teacher is not None and (parts.distiller.needs or kind.review):
+            taught = parts.teacher(images)
+        if parts.distiller.needs:
+            losses |= parts.distiller(output, taught, batch)
+        return losses, output, taught
+
+    def _review_loss(
+        self, losses: Mapping[str, Tensor], output: Output, taught: Output, batch: Batch, kind: StepKind
+    ) -> Tensor:
+        terms = self._terms(output, taught, batch)
+        if kind.look:
+            self._shown = self._look(losses, terms)
+        if kind.detached:
+            terms = self._terms(output.detached(), taught, batch)
+        return weighted(self._reviewing.weight, terms.loss)
+
+    def _terms(self, output: Output, taught: Output, batch: Batch) -> ReviewTerms:
+        review, compute = self._reviewing, self._parts.compute
+        with compute.autocast():
+            memories = review.memory.recall(compute.arrange(batch.images))
+        terms: ReviewTerms = review.loss(output, taught, memories, review.shuffle)
+        return terms
+
+    def _look(self, losses: Mapping[str, Tensor], terms: ReviewTerms) -> dict[str, float]:
+        """Find lambda where it is ``auto``, and return what the gradients of the losses do to the student."""
+        review = self._reviewing
+        parameters = [parameter for parameter in self._parts.student.parameters() if parameter.requires_grad]
+        gradients = student_gradients({**losses, "review": terms.loss}, parameters)
+        others = float(torch.stack([gradients[name] for name in losses]).sum(dim=0).norm())
+        weight = review.settle(others, float(gradients["review"].norm()))
+        gradients["review"] = weight * gradients["review"]
+        shown = {"review_loss": float(terms.loss.detach()), "teacher_gap": float(terms.teacher_gap), "lambda": weight}
+        return shown | gradient_figures(gradients) | {"grad_norm_others": others}
