@@ -17,8 +17,8 @@ from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.session import Session
+from tskd_tune.training.engine import EagerEngine
 from tskd_tune.training.teachers import CACHE_VARIABLE
-from tskd_tune.training.trainer import Trainer
 
 # Epoch 0 is general, 1, 2, 4 and 5 memorize, 3 and 6 review.
 DOCUMENT: dict[str, Any] = {
@@ -81,16 +81,16 @@ def in_step(number: int) -> Break:
     """Interrupt in the middle of the ``number``-th step of the student's training."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        real, calls = Trainer.step, []
+        real, calls = EagerEngine.step, []
 
-        def step(self: Trainer, *arguments: Any, **options: Any) -> Any:
+        def step(self: EagerEngine, *arguments: Any, **options: Any) -> Any:
             calls.append(1)
             done = real(self, *arguments, **options)
             if len(calls) == number + 1:
                 raise KeyboardInterrupt
             return done
 
-        monkeypatch.setattr(Trainer, "step", step)
+        monkeypatch.setattr(EagerEngine, "step", step)
 
     return patch
 

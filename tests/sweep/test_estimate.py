@@ -19,6 +19,9 @@ from tskd_tune.networks.weights import write_state
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.disk import OF_PAGE, Sizes, of_teacher, of_training
 from tskd_tune.sweep.schema import Sweep
+from tskd_tune.tasks.base import Draw, Feed
+from tskd_tune.training.engine import EagerEngine
+from tskd_tune.training.steps import StepKind
 from tskd_tune.training.teachers import CACHE_VARIABLE
 from tskd_tune.training.trainer import Trainer
 
@@ -47,13 +50,18 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Let a step cost `GENERAL` or `REVIEW` seconds, and evaluating an image `IMAGE`."""
     clock = Clock()
-    real_step = Trainer.step
+    real_begin, real_step = EagerEngine.begin, EagerEngine.step
+    taken: dict[EagerEngine, int] = {}
 
-    def step(self: Trainer, batch: Any, epoch: int, number: int, *, review: bool) -> Any:
+    def begin(self: EagerEngine) -> None:
+        taken[self] = 0
+        real_begin(self)
+
+    def step(self: EagerEngine, feed: Feed, draw: Draw, kind: StepKind) -> None:
         before = clock.now
-        done = real_step(self, batch, epoch, number, review=review)
-        clock.now = before + (REVIEW if review else GENERAL) * (10 if number == 0 else 1)
-        return done
+        real_step(self, feed, draw, kind)
+        clock.now = before + (REVIEW if kind.review else GENERAL) * (1 if taken[self] else 10)
+        taken[self] += 1
 
     def look(module: Any, images: tuple[Tensor]) -> None:
         if not module.training:
@@ -69,7 +77,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
         return watch
 
-    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(EagerEngine, "begin", begin)
+    monkeypatch.setattr(EagerEngine, "step", step)
     for name in ("assemble", "assemble_teacher"):
         monkeypatch.setattr(estimate, name, watched(getattr(estimate, name)))
     return clock
