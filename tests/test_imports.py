@@ -70,3 +70,9 @@ def test_it_trains_and_reviews_where_the_platform_is_absent(tmp_path: Path):
 def test_the_refusal_refuses(name: str, tmp_path: Path):
     ended = run(f"{REFUSE}\nimport {name}", tmp_path)
     assert f"refused: {name}" in ended.stderr
+
+
+def test_nothing_but_the_kit_imports_pytest():
+    package = Path(__file__).parents[1] / "tskd_tune"
+    files = {path.relative_to(package) for path in package.rglob("*.py") if "import pytest" in path.read_text()}
+    assert files and {path.parts[0] for path in files} == {"testing"}

@@ -22,7 +22,7 @@ FLOORS = [
     ["sweep"],
     ["single"],
     ["local", "checks"],
-    ["api"],
+    ["api", "testing"],
     ["cli"],
     ["__main__"],
 ]

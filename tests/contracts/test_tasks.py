@@ -1,14 +1,13 @@
-"""Every registered task keeps the promises of `Task`, and every option changes something that can be seen."""
+"""Every registered task keeps its promises: the kit that outsiders run too, and what classification adds."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,12 +16,12 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Output
 from tskd_tune.tasks import TASKS, Task, build, cifar, cinic10
+from tskd_tune.testing import TaskContract
+from tskd_tune.testing.tasks import CPU, Make, epoch, evaluated
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.evaluation import evaluate
-
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -183,52 +182,9 @@ def write_tiny_imagenet(root: Path) -> None:
     (root / "val" / "val_annotations.txt").write_text("".join(lines))
 
 
-@pytest.fixture(params=TASKS.names())
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def made(name: str, data: Path, **options: Any) -> Task:
     where = {"root": str(data / "folder")} if name == "image_folder" else {}
     return build(name, **{**where, **CASES[name].options, **options})
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """Streams whose order and augmentation are seeded apart."""
-
-    order: int = 1
-    augmentation: int = 2
-
-    def generator(self, purpose: str) -> torch.Generator:
-        return torch.Generator().manual_seed({"order": self.order, "augmentation": self.augmentation}[purpose])
-
-
-def batches_of(task: Task, seeds: Seeds | None, start: int = 0) -> list[Batch]:
-    feed = task.training(CPU)
-    return [feed.batch(draw) for draw in feed.draws(seeds, start)]
-
-
-def epoch(task: Task, order: int = 1, augmentation: int = 2) -> list[Tensor]:
-    return [
-        tensor
-        for batch in batches_of(task, Seeds(order, augmentation))
-        for tensor in (batch.images, batch.targets, batch.indices)
-    ]
-
-
-def equal(first: list[Tensor], second: list[Tensor]) -> bool:
-    return len(first) == len(second) and all(map(torch.equal, first, second))
-
-
-def evaluated(task: Task, part: str) -> Tensor:
-    """Return all images of a part, in the order in which an evaluation shows them."""
-    return torch.cat([batch.images for batch in shown(task, part)])
-
-
-def shown(task: Task, part: Any) -> list[Batch]:
-    feed = task.evaluation(part, CPU)
-    return [feed.batch(draw) for draw in feed.draws()]
 
 
 class Answers(nn.Module):
@@ -247,170 +203,68 @@ def measured(task: Task, logits: Callable[[Tensor], Tensor], part: Any = "test")
     return evaluate(Answers(logits), task.evaluation(part, CPU), task.meter(), Compute(CPU))
 
 
-def rows(images: Tensor) -> set[bytes]:
-    return {image.numpy().tobytes() for image in images}
+class TestEveryTask(TaskContract):
+    unaugmented: ClassVar[Mapping[str, Any]] = {"padding": 0, "flip": False}
 
+    @pytest.fixture(params=TASKS.names())
+    def name(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
 
-def test_every_task_has_a_case(name: str) -> None:
-    assert name in CASES
-    assert set(CASES[name].flips) | CASES[name].unseen == set(TASKS.options(name).model_fields) - {"name"}
+    @pytest.fixture
+    def make(self, name: str, data: Path) -> Make:
+        return lambda **over: made(name, data, **over)
 
+    def flips_of(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        return CASES[name].flips
 
-def test_the_facts_are_what_is_loaded(name: str, data: Path) -> None:
-    task = made(name, data)
-    facts = task.facts()
-    targets = task.training(CPU).targets
-    assert targets.shape == (facts.samples[0],)
-    assert targets.dtype == torch.int64
-    assert sorted(set(targets.tolist())) == list(range(facts.classes))
-    for part, samples in (("validation", facts.samples[1]), ("test", facts.samples[2])):
-        assert evaluated(task, part).shape == (samples, facts.channels, facts.size, facts.size)
-    assert epoch(task)[0].shape[1:] == (facts.channels, facts.size, facts.size)
+    def unseen_of(self, name: str) -> frozenset[str]:
+        return CASES[name].unseen
 
+    def test_its_constructor_reads_nothing(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        where = {"root": "/nowhere/at/all"} if "root" in TASKS.options(name).model_fields else {}
+        monkeypatch.setenv("TSKD_TUNE_DATA", "/nowhere/at/all")
+        build(name, **{**CASES[name].options, **where})
 
-def test_the_metrics_that_are_declared_are_those_that_are_measured(name: str, data: Path) -> None:
-    task = made(name, data)
-    names = [metric.name for metric in task.facts().metrics]
-    assert task.facts().headline.name == "top1"
-    assert list(measured(task, lambda images: torch.zeros(len(images), task.facts().classes))) == names
-    assert ("top5" in names) == (task.facts().classes > 5)
+    def test_accuracies_are_measured(self, make: Make) -> None:
+        task = make()
+        names = [metric.name for metric in task.facts().metrics]
+        assert task.facts().headline.name == "top1"
+        assert ("top5" in names) == (task.facts().classes > 5)
 
+    def test_an_augmentation_moves_pixels(self, make: Make) -> None:
+        assert not torch.equal(epoch(make())[0], epoch(make(), augmentation=5)[0])
 
-def test_a_constructor_reads_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    where = {"root": "/nowhere/at/all"} if "root" in TASKS.options(name).model_fields else {}
-    monkeypatch.setenv("TSKD_TUNE_DATA", "/nowhere/at/all")
-    build(name, **{**CASES[name].options, **where})
+    def test_training_images_are_normalized(self, name: str, make: Make) -> None:
+        constants = dict.fromkeys(("cifar10", "cifar100", "cinic10"), 0.35)  # fixed constants on made-up pixels
+        tolerance = constants.get(name, 1e-4)
+        images = torch.cat(epoch(make(padding=0))[0::3]).double()
+        assert images.mean((0, 2, 3)).abs().max() < tolerance
+        assert (images.std((0, 2, 3), correction=0) - 1).abs().max() < tolerance
 
+    @pytest.mark.parametrize("part", ["validation", "test"])
+    def test_an_evaluation_of_one_answer_gives_the_share_of_its_class(self, make: Make, part: Any) -> None:
+        task = make()
+        classes = task.facts().classes
 
-def test_an_epoch_shows_every_sample_once_with_its_own_class(name: str, data: Path) -> None:
-    task = made(name, data)
-    batches = batches_of(task, Seeds())
-    indices = torch.cat([batch.indices for batch in batches])
-    assert indices.sort().values.tolist() == list(range(task.facts().samples[0]))
-    assert torch.equal(torch.cat([batch.targets for batch in batches]), task.training(CPU).targets[indices])
-    assert len(batches) == task.steps() == task.training(CPU).steps()
-    assert all(batch.images.dtype == torch.float32 for batch in batches)
-    assert min(len(batch.images) for batch in batches) > 1
+        def always(label: int) -> Callable[[Tensor], Tensor]:
+            logits = torch.nn.functional.one_hot(torch.tensor(label), classes).float()
+            return lambda images: logits.expand(len(images), -1)
 
+        counts = torch.bincount(task.evaluation(part, CPU).targets, minlength=classes)
+        for label in (0, 1, classes - 1):
+            share = 100 * int(counts[label]) / int(counts.sum())
+            assert measured(task, always(label), part)["top1"] == pytest.approx(share)
 
-def test_the_same_generators_give_the_same_bits(name: str, data: Path) -> None:
-    assert equal(epoch(made(name, data)), epoch(made(name, data)))
+    def test_an_evaluation_of_every_right_answer_is_perfect(self, make: Make) -> None:
+        task = make()
+        images, classes = evaluated(task, "test"), task.facts().classes
+        targets = task.evaluation("test", CPU).targets.tolist()
+        known = {image.numpy().tobytes(): target for image, target in zip(images, targets, strict=True)}
 
+        def remember(seen: Tensor) -> Tensor:
+            labels = torch.tensor([known[image.numpy().tobytes()] for image in seen])
+            return torch.nn.functional.one_hot(labels, classes).float() * 50
 
-def test_an_epoch_can_begin_within_itself(name: str, data: Path) -> None:
-    task = made(name, data)
-    whole, rest = batches_of(task, Seeds()), batches_of(task, Seeds(), start=2)
-    assert len(rest) == len(whole) - 2 > 0
-    for mine, theirs in zip(rest, whole[2:], strict=True):
-        assert torch.equal(mine.images, theirs.images) and torch.equal(mine.indices, theirs.indices)
-
-
-def test_without_streams_every_sample_comes_in_order_as_it_is(name: str, data: Path) -> None:
-    task = made(name, data)
-    plain = batches_of(task, None)
-    assert torch.cat([batch.indices for batch in plain]).tolist() == list(range(task.facts().samples[0]))
-    bare = batches_of(made(name, data, padding=0, flip=False), None)
-    assert all(torch.equal(mine.images, theirs.images) for mine, theirs in zip(plain, bare, strict=True))
-
-
-def test_another_order_shows_the_same_images_in_another_order(name: str, data: Path) -> None:
-    task = made(name, data)
-    first, second = epoch(task), epoch(task, order=3)
-    assert not torch.equal(first[2], second[2])
-    places = [torch.cat(tensors[2::3]).argsort() for tensors in (first, second)]
-    images = [torch.cat(tensors[0::3])[place] for tensors, place in zip((first, second), places, strict=True)]
-    assert torch.equal(*images)
-
-
-def test_another_augmentation_shows_the_same_order(name: str, data: Path) -> None:
-    task = made(name, data)
-    first, second = epoch(task), epoch(task, augmentation=5)
-    assert not torch.equal(first[0], second[0])
-    assert torch.equal(first[2], second[2])
-
-
-def test_training_images_are_normalized(name: str, data: Path) -> None:
-    constants = dict.fromkeys(("cifar10", "cifar100", "cinic10"), 0.35)  # fixed constants on made-up pixels
-    tolerance = constants.get(name, 1e-4)
-    images = torch.cat(epoch(made(name, data, padding=0))[0::3]).double()
-    assert images.mean((0, 2, 3)).abs().max() < tolerance
-    assert (images.std((0, 2, 3), correction=0) - 1).abs().max() < tolerance
-
-
-def test_the_parts_share_no_image(name: str, data: Path) -> None:
-    task = made(name, data, padding=0, flip=False)
-    training = rows(torch.cat(epoch(task)[0::3]))
-    validation, test = rows(evaluated(task, "validation")), rows(evaluated(task, "test"))
-    assert len(training) == task.facts().samples[0]
-    assert training.isdisjoint(validation)
-    assert training.isdisjoint(test)
-    assert validation.isdisjoint(test)
-
-
-@pytest.mark.parametrize("part", ["validation", "test"])
-def test_an_evaluation_of_one_answer_gives_the_share_of_its_class(name: str, data: Path, part: Any) -> None:
-    task = made(name, data)
-    classes = task.facts().classes
-
-    def always(label: int) -> Callable[[Tensor], Tensor]:
-        logits = torch.nn.functional.one_hot(torch.tensor(label), classes).float()
-        return lambda images: logits.expand(len(images), -1)
-
-    counts = torch.bincount(task.evaluation(part, CPU).targets, minlength=classes)
-    for label in (0, 1, classes - 1):
-        share = 100 * int(counts[label]) / int(counts.sum())
-        assert measured(task, always(label), part)["top1"] == pytest.approx(share)
-
-
-def test_an_evaluation_of_every_right_answer_is_perfect(name: str, data: Path) -> None:
-    task = made(name, data)
-    images, classes = evaluated(task, "test"), task.facts().classes
-    targets = task.evaluation("test", CPU).targets.tolist()
-    known = {image.numpy().tobytes(): target for image, target in zip(images, targets, strict=True)}
-
-    def remember(seen: Tensor) -> Tensor:
-        labels = torch.tensor([known[image.numpy().tobytes()] for image in seen])
-        return torch.nn.functional.one_hot(labels, classes).float() * 50
-
-    metrics = measured(task, remember)
-    assert metrics["top1"] == metrics["top5"] == 100
-    assert metrics["loss"] < 1e-6
-
-
-def shown_targets(task: Task, part: Any) -> Tensor:
-    return torch.cat([batch.targets for batch in shown(task, part)])
-
-
-def observed(task: Task) -> list[Tensor]:
-    parts = [evaluated(task, part) for part in ("validation", "test")]
-    return [*epoch(task), *parts]
-
-
-def test_every_option_changes_what_is_seen(name: str, data: Path) -> None:
-    plain = observed(made(name, data))
-    for option, other in CASES[name].flips.items():
-        assert not equal(observed(made(name, data, **other)), plain), option
-
-
-def test_the_fingerprint_changes_with_what_is_seen_but_for_the_batch_size(name: str, data: Path) -> None:
-    plain = made(name, data).fingerprint()
-    assert made(name, data).fingerprint() == plain
-    for option, other in CASES[name].flips.items():
-        changed = made(name, data, **other).fingerprint() != plain
-        assert changed == (option != "batch_size"), option
-
-
-def test_the_summary_is_what_is_loaded(name: str, data: Path) -> None:
-    task = made(name, data)
-    found = task.summary()
-    loaded = [task.training(CPU).targets, *(shown_targets(task, part) for part in ("validation", "test"))]
-    assert found.samples == tuple(len(targets) for targets in loaded)
-    assert len(found.classes) == task.facts().classes
-    if found.counts is not None:
-        assert list(found.counts) == torch.bincount(torch.cat(loaded), minlength=len(found.classes)).tolist()
-    assert "\n".join(found.lines()).isascii()
-    assert json.loads(json.dumps(found.plain()))["parts"]["training"]["images"] == found.samples[0]
-
-
-def test_sound_data_is_verified_without_a_word(name: str, data: Path) -> None:
-    assert list(made(name, data).verify()) == []
+        metrics = measured(task, remember)
+        assert metrics["top1"] == metrics["top5"] == 100
+        assert metrics["loss"] < 1e-6

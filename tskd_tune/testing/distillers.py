@@ -1,0 +1,225 @@
+"""The contract of distillers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from tskd_tune import networks
+from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.distillers import DISTILLERS, Distiller, Need
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
+from tskd_tune.testing.base import Contract, Options, check_description, own_options, tensors
+from tskd_tune.training.trainer import Trainer
+
+CLASSES, SAMPLES, SIZE = 5, 12, 8
+# A teacher of the same family, one of other widths whose features are signed, and one that sees larger images.
+PAIRS = {"deeper": ("resnet14", 8), "wider": ("wrn_16_2", 8), "sharper": ("resnet8x4", 16)}
+TINY = {
+    "task": {"name": "synthetic", "batch_size": 8, "size": SIZE, "train": 24, "validation": 8, "test": 8},
+    "student": {"name": "resnet8"},
+    "training": {"epochs": 3, "lr": 0.05, "device": "cpu"},
+}
+REVIEW = {"k": 2, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 2}}
+
+
+class Case:
+    """A distiller with the outputs of a student and a teacher on one batch."""
+
+    def __init__(self, name: str, options: Options, pair: str = "deeper") -> None:
+        """Build everything from the same seed."""
+        torch.manual_seed(0)
+        kind, size = PAIRS[pair]
+        student, teacher = networks.build("resnet8", CLASSES), networks.build(kind, CLASSES)
+        targets = torch.arange(SAMPLES) % CLASSES
+        probe = Probe(student.probe(3, SIZE), teacher.probe(3, size), CLASSES, targets, teacher.stage_norms())
+        self.distiller: Distiller = DISTILLERS.build(name, probe, **options)
+        self.distiller.begin_epoch(1, torch.Generator().manual_seed(0))
+        indices = torch.tensor([1, 4, 7, 9])
+        self.batch = Batch(torch.randn(4, 3, SIZE, SIZE), targets[indices], indices)
+        with torch.set_grad_enabled(Need.TRAINABLE_TEACHER in self.distiller.needs):
+            self.teacher: Output = teacher(torch.randn(4, 3, size, size))
+        self.student: Output = student(self.batch.images)
+        self.network = student
+
+    def losses(self) -> dict[str, Tensor]:
+        """Return the losses of the batch."""
+        return dict(self.distiller(self.student, self.teacher, self.batch))
+
+    def _parts(self) -> list[Tensor]:
+        return [part for output in (self.student, self.teacher) for part in (output.logits, *output.features.values())]
+
+    def observed(self) -> list[float | str]:
+        """Return what a change of an option can be seen by: attributes, losses and gradients of several epochs."""
+        found: list[float | str] = [str(sorted(self.distiller.needs)), self.distiller.task_weight]
+        for epoch in range(6):
+            self.distiller.begin_epoch(epoch, torch.Generator().manual_seed(epoch))
+            losses = self.losses()
+            found += [f"{key}: {value.item()}" for key, value in losses.items()]
+            found += [str(self.distiller.phase(epoch)), str(self.distiller.trains_teacher(epoch))]
+            parts = [part for part in self._parts() if part.requires_grad]
+            total = sum(losses.values(), torch.zeros((), requires_grad=True))
+            given = torch.autograd.grad(total, parts, retain_graph=True, allow_unused=True)
+            found += [0.0 if gradient is None else gradient.norm().item() for gradient in given]
+        return found
+
+
+class DistillerContract(Contract):
+    """What every distiller promises.
+
+    Attributes:
+        flips: option -> options under which the losses, their gradients or the attributes of the distiller differ from
+            those under ``options``; every option needs an entry.
+        changing: options with which a loss changes from epoch to epoch; empty for a distiller without such a loss.
+    """
+
+    changing: ClassVar[Options] = {}
+
+    def changing_of(self, name: str) -> Options:
+        """Return the options with which a loss of a component changes from epoch to epoch."""
+        return self.changing
+
+    @pytest.mark.parametrize("pair", PAIRS)
+    def test_losses_are_finite_scalars_with_a_gradient_on_the_student(self, name: str, pair: str) -> None:
+        """Each loss is a finite scalar that trains the student, and a distiller that needs something has a loss."""
+        case = Case(name, self.options_of(name), pair)
+        losses = case.losses()
+        assert bool(losses) == bool(case.distiller.needs)
+        for loss in losses.values():
+            assert loss.shape == () and torch.isfinite(loss) and loss.requires_grad
+
+    def test_every_parameter_of_its_own_is_trained(self, name: str) -> None:
+        """Parameters of the distiller join the optimizer, so each needs a gradient."""
+        case = Case(name, self.options_of(name))
+        losses = case.losses()
+        if list(case.distiller.parameters()):
+            sum(losses.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+            assert all(parameter.grad is not None for parameter in case.distiller.parameters())
+
+    def test_its_state_round_trips(self, name: str) -> None:
+        """The state dict holds everything that the losses depend on."""
+        case = Case(name, self.options_of(name))
+        case.losses()
+        again = Case(name, self.options_of(name)).distiller
+        again.load_state_dict(case.distiller.state_dict())
+        for one in (case.distiller, again):
+            one.begin_epoch(2, torch.Generator().manual_seed(1))
+        first, second = case.losses(), again(case.student, case.teacher, case.batch)
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+    def test_it_is_separable_if_it_says_so(self, name: str) -> None:
+        """The losses of a batch are the means of those of its halves exactly where ``separable`` is true."""
+        found = []
+        for which in (slice(0, 4), slice(0, 2), slice(2, 4)):
+            case = Case(name, self.options_of(name))
+            part = Batch(case.batch.images[which], case.batch.targets[which], case.batch.indices[which])
+            found.append(case.distiller(part_of(case.student, which), part_of(case.teacher, which), part))
+        whole, *halves = found
+        means = {key: (halves[0][key] + halves[1][key]) / 2 for key in whole}
+        agree = all(torch.allclose(whole[key], means[key], rtol=1e-5) for key in whole)
+        assert agree == case.distiller.separable, f"set separable = {agree}"
+
+    @pytest.mark.parametrize("last", [2, 5])
+    def test_a_step_that_was_captured_stands_for_every_epoch_of_its_phase(self, name: str, last: int) -> None:
+        """The operations of epoch 0, traced as a graph on a GPU is captured, give the losses of a later epoch."""
+        options = self.changing_of(name) or self.options_of(name)
+        traced, plain = Case(name, options), Case(name, options)
+        if not plain.distiller.capturable or plain.distiller.phase(0) != plain.distiller.phase(last):
+            pytest.skip("steps of these epochs are captured apart, or not at all")
+        batch, student, teacher = traced.batch, plain.student.detached(), plain.teacher.detached()
+        for one in (traced, plain):
+            one.distiller.eval()  # the statistics of batch norms would count the steps
+            one.distiller.begin_epoch(0, torch.Generator().manual_seed(0))
+
+        def step(indices: Tensor) -> list[Tensor]:
+            losses = traced.distiller(student, teacher, Batch(batch.images, batch.targets, indices))
+            return list(losses.values())
+
+        graph = make_fx(step)(batch.indices)
+        graph(batch.indices)
+        for _ in range(2):
+            plain.distiller(student, teacher, batch)
+        for one in (traced, plain):
+            one.distiller.begin_epoch(last, torch.Generator().manual_seed(1))
+        expected = plain.distiller(student, teacher, batch)
+        for found, wanted in zip(graph(batch.indices), expected.values(), strict=True):
+            assert torch.equal(found.detach(), wanted.detach())
+
+    def test_a_loss_that_changes_with_the_epochs_changes_in_value_or_in_phase(self, name: str) -> None:
+        """Losses that appear or vanish between epochs belong to another phase."""
+        options = self.changing_of(name)
+        if not options:
+            pytest.skip("no loss of this distiller changes with the epochs")
+        case, found = Case(name, options), []
+        for epoch in (0, 4):
+            case.distiller.begin_epoch(epoch, torch.Generator().manual_seed(0))
+            found.append(case.losses())
+        others = found[0].keys() != found[1].keys()
+        assert others or any(found[0][key] != found[1][key] for key in found[0])
+        assert others == (case.distiller.phase(0) != case.distiller.phase(4))
+
+    def test_every_option_changes_something(self, name: str) -> None:
+        """No option is idle: each entry of ``flips`` changes a loss, a gradient or an attribute."""
+        flips = self.flips_of(name)
+        assert set(flips) == own_options(DISTILLERS, name), "flips needs an entry for every option"
+        plain = Case(name, self.options_of(name)).observed()
+        for option, other in flips.items():
+            assert Case(name, {**self.options_of(name), **other}).observed() != plain, f"{option} changes nothing"
+
+    def test_it_is_described(self, name: str) -> None:
+        """The distiller and its options are explained, and it says what it needs."""
+        check_description(DISTILLERS, name)
+        entry = DISTILLERS.entry(name)
+        assert entry.source and set(entry.needs) <= {need.value for need in Need}
+
+    @pytest.mark.parametrize("review", [None, REVIEW], ids=["alone", "reviewing"])
+    def test_a_training_that_was_cut_off_goes_on_bit_for_bit(self, name: str, review: Options | None) -> None:
+        """A training that resumes after its second epoch ends with the same bits."""
+        whole, first, second = (self._training(name, review) for _ in range(3))
+        groups = [group for optimizer in first.optimizers for group in optimizer.param_groups]
+        optimized = {id(parameter) for group in groups for parameter in group["params"]}
+        assert all(id(parameter) in optimized for parameter in first.distiller.parameters())
+        before = _teacher(first)
+        for _ in range(2):
+            first.epoch()
+        second.load_state_dict(first.state_dict())
+        second.epoch()
+        while not whole.finished:
+            whole.epoch()
+        found, wanted = tensors(second.state_dict()), tensors(whole.state_dict())
+        assert len(found) == len(wanted) and all(map(torch.equal, found, wanted))
+        losses = _losses(whole.history[-1].numbers)
+        assert _losses(second.history[-1].numbers) == losses
+        assert ("loss_review" in losses) == (review is not None)
+        learns = Need.TRAINABLE_TEACHER in first.distiller.needs
+        assert all(map(torch.equal, before, _teacher(first))) != learns
+
+    def _training(self, name: str, review: Options | None) -> Trainer:
+        needs: frozenset[Need] = getattr(DISTILLERS.entry(name).factory, "needs", frozenset())
+        weights = "untrained" if Need.TRAINABLE_TEACHER in needs else "auto"
+        teacher = {"name": "resnet14", "weights": weights, "training": {"epochs": 1, "lr": 0.01}}
+        distiller = {"name": name, **self.options_of(name)}
+        document = {**TINY, "teacher": teacher, "distiller": distiller, "review": review}
+        return build_trainer(Experiment.read(document))
+
+
+def part_of(output: Output, which: slice) -> Output:
+    """Return what a network computed from some images of a batch."""
+    features, preactivations = (
+        {stage: map_[which] for stage, map_ in maps.items()} for maps in (output.features, output.preactivations)
+    )
+    return Output(output.logits[which], features, preactivations, output.embedding[which])
+
+
+def _teacher(trainer: Trainer) -> list[Tensor]:
+    return [] if trainer.teacher is None else tensors(trainer.teacher.state_dict())
+
+
+def _losses(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in numbers.items() if key.startswith("loss_")}

@@ -1,0 +1,139 @@
+"""The contracts of extractors and transforms."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite
+from tskd_tune.method.transforms import TRANSFORMS
+from tskd_tune.testing.base import Contract, check_description, own_options
+
+HEIGHT, WIDTH = 8, 16
+
+
+def sequence(steps: int = 3, batch: int = 2) -> Tensor:
+    """Return random maps ``[steps, batch, 1, 8, 16]``, the same at every call."""
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(steps, batch, 1, HEIGHT, WIDTH, generator=generator, dtype=torch.float64)
+
+
+class ExtractorContract(Contract):
+    """What every extractor promises.
+
+    Attributes:
+        reads_the_past: whether the prediction depends on all maps of the sequence, and not on the last alone.
+        flips: option -> options under which the prediction or the parameters differ; every option needs an entry.
+    """
+
+    reads_the_past: ClassVar[bool] = True
+
+    def reads_the_past_of(self, name: str) -> bool:
+        """Tell whether a component's prediction depends on all maps of the sequence."""
+        return self.reads_the_past
+
+    def made(self, name: str, steps: int = 3, **over: object) -> Extractor:
+        """Return the extractor for sequences of ``steps`` maps, from the same seed at every call."""
+        torch.manual_seed(0)
+        site = ExtractorSite(steps, HEIGHT, WIDTH, 0, 1)
+        return EXTRACTORS.build(name, site, **{**self.options_of(name), **over}).double()
+
+    @pytest.mark.parametrize("steps", [1, 2, 4])
+    def test_it_predicts_a_map_of_each_sample_alone(self, name: str, steps: int) -> None:
+        """A prediction has the shape of a map, is finite, and samples of a batch do not mix."""
+        extractor, given = self.made(name, steps), sequence(steps)
+        found = extractor(given)
+        assert found.shape == (2, 1, HEIGHT, WIDTH)
+        assert bool(torch.isfinite(found).all())
+        torch.testing.assert_close(found[1:], extractor(given[:, 1:]), msg="samples must not mix")
+
+    @pytest.mark.parametrize("steps", [1, 2, 4])
+    def test_gradients_reach_its_parameters_and_the_student(self, name: str, steps: int) -> None:
+        """The last map, which is the student's, has a gradient; so has every parameter where there is a past."""
+        extractor, given = self.made(name, steps), sequence(steps).requires_grad_()
+        extractor(given).square().sum().backward()
+        assert given.grad is not None
+        assert given.grad[-1].abs().sum() > 0
+        if steps > 1:
+            for key, parameter in extractor.named_parameters():
+                assert parameter.grad is not None and parameter.grad.abs().sum() > 0, f"{key}: no gradient"
+        past = bool(given.grad[:-1].abs().sum() > 0)
+        assert past == (steps > 1 and self.reads_the_past_of(name))
+
+    def test_a_state_goes_round(self, name: str) -> None:
+        """A state that is loaded gives the same prediction."""
+        first = self.made(name)
+        for parameter in first.parameters():
+            parameter.data.add_(0.1)
+        second = self.made(name)
+        second.load_state_dict(first.state_dict())
+        assert torch.equal(first(sequence()), second(sequence()))
+
+    def test_every_option_changes_something(self, name: str) -> None:
+        """No option is idle: each entry of ``flips`` changes the prediction or the parameters."""
+        flips = self.flips_of(name)
+        assert set(flips) == own_options(EXTRACTORS, name), "flips needs an entry for every option"
+        for option, other in flips.items():
+            plain, flipped = self.made(name), self.made(name, **other)
+            shapes = [{key: value.shape for key, value in one.state_dict().items()} for one in (plain, flipped)]
+            assert shapes[0] != shapes[1] or not torch.equal(plain(sequence()), flipped(sequence())), option
+
+    def test_it_is_described(self, name: str) -> None:
+        """The extractor and its options are explained."""
+        check_description(EXTRACTORS, name)
+
+
+class TransformContract(Contract):
+    """What every transform of feature maps promises.
+
+    Attributes:
+        flips: option -> options under which the maps differ; every option needs an entry.
+    """
+
+    def maps(self, name: str, features: Tensor, **over: object) -> Tensor:
+        """Return the maps of features."""
+        torch.manual_seed(0)
+        found: Tensor = TRANSFORMS.build(name, **{**self.options_of(name), **over}).to(features.dtype)(features)
+        return found
+
+    def features(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return random features ``[2, 3, 8, 16]``, the same at every call."""
+        generator = torch.Generator().manual_seed(5)
+        return torch.randn(2, 3, HEIGHT, WIDTH, generator=generator, dtype=torch.float64).to(dtype)
+
+    def test_it_gives_a_map_of_each_sample_alone(self, name: str) -> None:
+        """``[B, C, H, W]`` becomes ``[B, H, W]``, finite, and samples of a batch do not mix."""
+        features = self.features()
+        found = self.maps(name, features)
+        assert found.shape == (2, HEIGHT, WIDTH)
+        assert bool(torch.isfinite(found).all())
+        torch.testing.assert_close(found[1:], self.maps(name, features[1:]), msg="samples must not mix")
+
+    def test_gradients_are_finite_also_where_nothing_is_active(self, name: str) -> None:
+        """Features of zeros, such as after a ReLU, give finite maps and gradients."""
+        for features in (self.features(), torch.zeros_like(self.features())):
+            given = features.requires_grad_()
+            found = self.maps(name, given)
+            found.square().sum().backward()  # type: ignore[no-untyped-call]
+            assert bool(torch.isfinite(found).all())
+            assert given.grad is not None and bool(torch.isfinite(given.grad).all())
+
+    def test_maps_of_half_precision_stay_finite(self, name: str) -> None:
+        """Large activations in bfloat16 give finite maps."""
+        assert bool(torch.isfinite(self.maps(name, 100 * self.features(torch.bfloat16))).all())
+
+    def test_every_option_changes_something(self, name: str) -> None:
+        """No option is idle: each entry of ``flips`` changes the maps."""
+        flips = self.flips_of(name)
+        assert set(flips) == own_options(TRANSFORMS, name), "flips needs an entry for every option"
+        plain = self.maps(name, self.features())
+        for option, other in flips.items():
+            found = self.maps(name, self.features(), **other)
+            assert found.shape != plain.shape or not torch.equal(found, plain), f"{option} changes nothing"
+
+    def test_it_is_described(self, name: str) -> None:
+        """The transform and its options are explained."""
+        check_description(TRANSFORMS, name)

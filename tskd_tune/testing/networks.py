@@ -1,0 +1,149 @@
+"""The contract of networks."""
+
+from __future__ import annotations
+
+import copy
+import io
+from itertools import pairwise
+from typing import ClassVar
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tskd_tune.networks import NETWORKS, Network
+from tskd_tune.testing.base import Contract, check_description
+
+
+class NetworkContract(Contract):
+    """What every network promises.
+
+    Attributes:
+        classes: the classes of the network under test.
+        channels: the channels of its images.
+        size: the height and width of its images, in pixels.
+    """
+
+    classes: ClassVar[int] = 7
+    channels: ClassVar[int] = 2
+    size: ClassVar[int] = 8
+
+    def made(self, name: str, seed: int = 0) -> Network:
+        """Return the network with the weights of a seed."""
+        torch.manual_seed(seed)
+        return NETWORKS.build(name, self.classes, self.channels, **self.options_of(name))
+
+    def images(self, batch: int = 3) -> Tensor:
+        """Return random images, the same at every call."""
+        shape = (batch, self.channels, self.size, self.size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+    def test_outputs_have_their_shapes(self, name: str) -> None:
+        """Logits, an embedding, and at least three stages, shallow to deep, all finite."""
+        output = self.made(name)(self.images())
+        assert output.logits.shape == (3, self.classes)
+        assert output.embedding.ndim == 2
+        assert list(output.preactivations) in (list(output.features), [])
+        assert len(output.features) >= 3
+        tapped = [*output.features.values(), *output.preactivations.values()]
+        assert all(tensor.ndim == 4 and len(tensor) == 3 for tensor in tapped)
+        assert all(bool(tensor.isfinite().all()) for tensor in [output.logits, output.embedding, *tapped])
+        sizes = [tensor.shape[-1] for tensor in output.features.values()]
+        assert all(deeper <= shallow for shallow, deeper in pairwise(sizes))
+
+    def test_every_parameter_is_trained(self, name: str) -> None:
+        """Each parameter has a finite gradient that is not zero."""
+        network = self.made(name)
+        # In eval mode too: in training a bias right before a batch norm has no gradient but rounding.
+        for logits in (network(self.images()).logits, network.eval()(self.images()).logits):
+            F.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()  # type: ignore[no-untyped-call]
+        for key, parameter in network.named_parameters():
+            assert parameter.grad is not None, f"{key}: no gradient"
+            assert bool(parameter.grad.isfinite().all()), f"{key}: its gradient is not finite"
+            assert bool(parameter.grad.any()), f"{key}: its gradient is zero"
+
+    def test_a_probe_finds_the_shapes_of_a_forward(self, name: str) -> None:
+        """The dry forward tells the shapes that a real one has."""
+        network = self.made(name).eval()
+        shapes, output = network.probe(self.channels, self.size), network(self.images())
+        assert shapes.logits == output.logits.shape[1:]
+        assert shapes.embedding == output.embedding.shape[1:]
+        assert shapes.features == {stage: map_.shape[1:] for stage, map_ in output.features.items()}
+        assert shapes.preactivations == {stage: map_.shape[1:] for stage, map_ in output.preactivations.items()}
+
+    def test_norms_belong_to_the_preactivations(self, name: str) -> None:
+        """Batch norms are given for stages whose pre-activations are tapped, with as many channels."""
+        network = self.made(name)
+        shapes = network.probe(self.channels, self.size)
+        norms = network.stage_norms()
+        assert norms.keys() <= shapes.preactivations.keys()
+        for stage, norm in norms.items():
+            assert norm.weight.shape == norm.bias.shape == (shapes.preactivations[stage][0],)
+
+    def test_images_of_other_channels_are_refused(self, name: str) -> None:
+        """A network for some channels does not take images of others."""
+        with pytest.raises(RuntimeError, match="channels"):
+            self.made(name)(torch.zeros(2, self.channels + 1, self.size, self.size))
+
+    def test_the_seed_fixes_the_weights(self, name: str) -> None:
+        """The same seed gives the same weights, another seed others."""
+        first, again, other = (self.made(name, seed).state_dict() for seed in (0, 0, 1))
+        assert all(torch.equal(first[key], again[key]) for key in first)
+        assert any(not torch.equal(first[key], other[key]) for key in first)
+
+    def test_a_state_goes_round_bit_for_bit(self, name: str) -> None:
+        """A state that was saved and read gives the same logits."""
+        network, other = self.made(name), self.made(name, seed=1)
+        network(self.images())  # so that the moving statistics are not those of a new network
+        file = io.BytesIO()
+        torch.save(network.state_dict(), file)
+        file.seek(0)
+        other.load_state_dict(torch.load(file, weights_only=True))
+        names = [key for key, _ in network.named_parameters(remove_duplicate=False)]
+        assert len(names) == len(set(names)) == len(list(network.parameters()))
+        state = other.state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+        images = self.images()
+        assert torch.equal(network.eval()(images).logits, other.eval()(images).logits)
+
+    def test_a_copy_is_a_network_of_its_own(self, name: str) -> None:
+        """A deep copy computes the same and shares no tensor, as snapshots of a student must not."""
+        network = self.made(name)
+        copied = copy.deepcopy(network)
+        images = self.images()
+        assert torch.equal(network.eval()(images).logits, copied.eval()(images).logits)
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        with torch.no_grad():
+            for value in copied.state_dict().values():
+                value.zero_()
+        assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+    def test_what_is_tapped_does_not_feel_activations_in_place(self, name: str) -> None:
+        """Features and pre-activations are those of a network without operations in place."""
+        network = self.made(name)
+        careful = copy.deepcopy(network)
+        for module in careful.modules():
+            if hasattr(module, "inplace"):
+                setattr(module, "inplace", False)  # noqa: B010 (no type of torch's has it for all of them)
+        torch.manual_seed(2)
+        output = network(self.images())
+        torch.manual_seed(2)
+        expected = careful(self.images())
+        for given, wanted in ((output.features, expected.features), (output.preactivations, expected.preactivations)):
+            assert all(torch.equal(given[stage], wanted[stage]) for stage in given)
+        assert torch.equal(output.embedding, expected.embedding)
+        assert all(bool((before < 0).any()) for before in output.preactivations.values())
+
+    def test_in_eval_mode_an_image_does_not_depend_on_its_batch(self, name: str) -> None:
+        """The logits of an image are the same alone and in a batch, and nothing is counted."""
+        network = self.made(name).eval().double()
+        batch = self.images().double()
+        together, alone = network(batch), network(batch[:1])
+        torch.testing.assert_close(together.logits[:1], alone.logits)
+        state = network.state_dict()
+        assert not any(bool(value.any()) for key, value in state.items() if key.endswith("num_batches_tracked"))
+
+    def test_it_is_described(self, name: str) -> None:
+        """The network and its options are explained."""
+        check_description(NETWORKS, name)

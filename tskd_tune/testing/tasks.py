@@ -1,0 +1,211 @@
+"""The contract of tasks: their data and how the data are fed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import pytest
+import torch
+from torch import Tensor
+
+from tskd_tune import networks
+from tskd_tune.contracts import Batch
+from tskd_tune.metrics import Part
+from tskd_tune.tasks import TASKS, Task
+from tskd_tune.testing.base import Contract, Options, check_description, own_options
+from tskd_tune.training.compute import Compute
+from tskd_tune.training.evaluation import evaluate
+
+CPU = torch.device("cpu")
+PARTS: tuple[Part, ...] = ("validation", "test")
+Make: TypeAlias = Callable[..., Task]
+"""Makes the task under test, with options laid over its own."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Streams whose order and augmentation are seeded apart."""
+
+    order: int = 1
+    augmentation: int = 2
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return the generator of a purpose."""
+        return torch.Generator().manual_seed({"order": self.order, "augmentation": self.augmentation}[purpose])
+
+
+def batches_of(task: Task, seeds: Seeds | None, start: int = 0) -> list[Batch]:
+    """Return the batches of one epoch of training, from a step on."""
+    feed = task.training(CPU)
+    return [feed.batch(draw) for draw in feed.draws(seeds, start)]
+
+
+def shown(task: Task, part: Part) -> list[Batch]:
+    """Return the batches of an evaluation."""
+    feed = task.evaluation(part, CPU)
+    return [feed.batch(draw) for draw in feed.draws()]
+
+
+def evaluated(task: Task, part: Part) -> Tensor:
+    """Return all images of a part, in the order in which an evaluation shows them."""
+    return torch.cat([batch.images for batch in shown(task, part)])
+
+
+def epoch(task: Task, order: int = 1, augmentation: int = 2) -> list[Tensor]:
+    """Return images, targets and indices of every batch of one epoch, one after the other."""
+    return [
+        tensor
+        for batch in batches_of(task, Seeds(order, augmentation))
+        for tensor in (batch.images, batch.targets, batch.indices)
+    ]
+
+
+def equal(first: list[Tensor], second: list[Tensor]) -> bool:
+    """Tell whether two lists hold the same tensors, bit for bit."""
+    return len(first) == len(second) and all(map(torch.equal, first, second))
+
+
+def observed(task: Task) -> list[Tensor]:
+    """Return everything that a training and its evaluations see of a task."""
+    return [*epoch(task), *(evaluated(task, part) for part in PARTS)]
+
+
+def rows(images: Tensor) -> set[bytes]:
+    """Return the images as bytes."""
+    return {image.numpy().tobytes() for image in images}
+
+
+class TaskContract(Contract):
+    """What every task promises; its options must give it a validation set and at least three batches of training.
+
+    Attributes:
+        flips: option -> options under which the data, their order or their augmentation differ; every option needs an
+            entry, except those in ``unseen``.
+        unseen: options that a test of the data cannot see, such as the folder of the data.
+        unaugmented: options that turn every augmentation off.
+    """
+
+    unseen: ClassVar[frozenset[str]] = frozenset()
+    unaugmented: ClassVar[Options] = {}
+
+    def unseen_of(self, name: str) -> frozenset[str]:
+        """Return the options of a component that a test of the data cannot see."""
+        return self.unseen
+
+    @pytest.fixture
+    def make(self, name: str) -> Make:
+        """Return what makes the task."""
+        return lambda **over: TASKS.build(name, **{**self.options_of(name), **over})
+
+    def test_the_facts_are_what_is_loaded(self, make: Make) -> None:
+        """Classes, shapes and sample counts are those of the data."""
+        task = make()
+        facts = task.facts()
+        targets = task.training(CPU).targets
+        assert targets.shape == (facts.samples[0],)
+        assert targets.dtype == torch.int64
+        assert sorted(set(targets.tolist())) == list(range(facts.classes))
+        for part, samples in zip(PARTS, facts.samples[1:], strict=True):
+            assert evaluated(task, part).shape == (samples, facts.channels, facts.size, facts.size)
+        assert epoch(task)[0].shape[1:] == (facts.channels, facts.size, facts.size)
+
+    def test_the_metrics_that_are_declared_are_those_that_are_measured(self, make: Make) -> None:
+        """An evaluation gives a finite number for each metric of the facts, in their order, and no other."""
+        task = make()
+        facts = task.facts()
+        network = networks.build("resnet8", facts.classes, facts.channels).eval()
+        found = evaluate(network, task.evaluation("test", CPU), task.meter(), Compute(CPU))
+        assert list(found) == [metric.name for metric in facts.metrics]
+        assert bool(torch.tensor(list(found.values())).isfinite().all())
+
+    def test_an_epoch_shows_every_sample_once_with_its_own_target(self, make: Make) -> None:
+        """Every index comes once, its target beside it, in as many batches as the task says."""
+        task = make()
+        batches = batches_of(task, Seeds())
+        indices = torch.cat([batch.indices for batch in batches])
+        assert indices.sort().values.tolist() == list(range(task.facts().samples[0]))
+        assert torch.equal(torch.cat([batch.targets for batch in batches]), task.training(CPU).targets[indices])
+        assert len(batches) == task.steps() == task.training(CPU).steps()
+        assert all(batch.images.dtype == torch.float32 for batch in batches)
+        assert min(len(batch.images) for batch in batches) > 1
+
+    def test_the_same_generators_give_the_same_bits(self, make: Make) -> None:
+        """Order and augmentation depend on the streams alone."""
+        assert equal(epoch(make()), epoch(make()))
+
+    def test_an_epoch_can_begin_within_itself(self, make: Make) -> None:
+        """A resume within an epoch sees the batches that are left, bit for bit."""
+        task = make()
+        whole, rest = batches_of(task, Seeds()), batches_of(task, Seeds(), start=2)
+        assert len(rest) == len(whole) - 2 > 0
+        for mine, theirs in zip(rest, whole[2:], strict=True):
+            assert torch.equal(mine.images, theirs.images) and torch.equal(mine.indices, theirs.indices)
+
+    def test_without_streams_every_sample_comes_in_order_as_it_is(self, make: Make) -> None:
+        """Nothing is shuffled or augmented where no streams are given."""
+        task = make()
+        plain = batches_of(task, None)
+        assert torch.cat([batch.indices for batch in plain]).tolist() == list(range(task.facts().samples[0]))
+        bare = batches_of(make(**self.unaugmented), None)
+        assert all(torch.equal(mine.images, theirs.images) for mine, theirs in zip(plain, bare, strict=True))
+
+    def test_another_order_shows_the_same_images_in_another_order(self, make: Make) -> None:
+        """The augmentation of a sample does not depend on its place in the epoch."""
+        task = make()
+        first, second = epoch(task), epoch(task, order=3)
+        assert not torch.equal(first[2], second[2])
+        places = [torch.cat(found[2::3]).argsort() for found in (first, second)]
+        images = [torch.cat(found[0::3])[place] for found, place in zip((first, second), places, strict=True)]
+        assert torch.equal(images[0], images[1])
+
+    def test_another_augmentation_shows_the_same_order(self, make: Make) -> None:
+        """The order does not depend on the stream of the augmentation."""
+        task = make()
+        assert torch.equal(epoch(task)[2], epoch(task, augmentation=5)[2])
+
+    def test_the_parts_share_no_image(self, make: Make) -> None:
+        """No image of the training set is in the validation or the test set."""
+        task = make(**self.unaugmented)
+        training = rows(torch.cat(epoch(task)[0::3]))
+        validation, test = (rows(evaluated(task, part)) for part in PARTS)
+        assert len(training) == task.facts().samples[0]
+        assert training.isdisjoint(validation) and training.isdisjoint(test) and validation.isdisjoint(test)
+
+    def test_every_option_changes_what_is_seen(self, name: str, make: Make) -> None:
+        """No option is idle: each entry of ``flips`` changes what a training or an evaluation sees."""
+        flips = self.flips_of(name)
+        assert set(flips) | self.unseen_of(name) == own_options(TASKS, name), "flips needs an entry for every option"
+        plain = observed(make())
+        for option, other in flips.items():
+            assert not equal(observed(make(**other)), plain), f"{option} changes nothing"
+
+    def test_the_fingerprint_changes_with_what_is_seen_but_for_the_batch_size(self, name: str, make: Make) -> None:
+        """Cached teachers are told apart by everything that they saw; their recipe holds the batch size."""
+        plain = make().fingerprint()
+        assert make().fingerprint() == plain
+        for option, other in self.flips_of(name).items():
+            assert (make(**other).fingerprint() != plain) == (option != "batch_size"), option
+
+    def test_the_summary_is_what_is_loaded(self, make: Make) -> None:
+        """What `check` says of the data is so."""
+        task = make()
+        found = task.summary()
+        targets = [torch.cat([batch.targets for batch in shown(task, part)]) for part in PARTS]
+        loaded = [task.training(CPU).targets, *targets]
+        assert found.samples == tuple(len(part) for part in loaded)
+        assert len(found.classes) == task.facts().classes
+        if found.counts is not None:
+            assert list(found.counts) == torch.bincount(torch.cat(loaded), minlength=len(found.classes)).tolist()
+        assert "\n".join(found.lines()).isascii()
+        assert json.loads(json.dumps(found.plain()))["parts"]["training"]["images"] == found.samples[0]
+
+    def test_sound_data_is_verified_without_a_word(self, make: Make) -> None:
+        """Nothing is odd about sound data."""
+        assert list(make().verify()) == []
+
+    def test_it_is_described(self, name: str) -> None:
+        """The task and its options are explained."""
+        check_description(TASKS, name)
