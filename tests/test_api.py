@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import tskd_tune
-from tskd_tune import api
 from tskd_tune.errors import InputError
 from tskd_tune.reports.findings.summary import summary
 
@@ -28,11 +26,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a folder of the user's own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def test_the_examples_of_the_front_door_hold() -> None:
-    failed, tried = doctest.testmod(api, optionflags=doctest.ELLIPSIS)
-    assert failed == 0 and tried >= 9
 
 
 @pytest.mark.parametrize("name", tskd_tune.__all__)

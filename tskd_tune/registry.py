@@ -123,7 +123,19 @@ class Entry(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """The components of one kind, by name; outsiders' by entry point or as ``module:Class``."""
+    """The components of one kind, by name; outsiders' by entry point or as ``module:Class``.
+
+    >>> from pydantic import PositiveInt
+    >>> shapes: Registry[object] = Registry("shapes")
+    >>> @shapes.register("square", source="Euclid")
+    ... class Square:
+    ...     def __init__(self, *, side: PositiveInt = 1) -> None:
+    ...         self.side = side
+    >>> shapes.build("square", side=3).side
+    3
+    >>> shapes.describe()[0]["options"]
+    {'side': {'description': '', 'default': 1, 'required': False}}
+    """
 
     opened: ClassVar[list[Registry[Any]]] = []
 

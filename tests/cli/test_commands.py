@@ -586,7 +586,8 @@ def test_list_names_all_kinds(run: Callable[..., Any]) -> None:
     names = json.loads(run("list", "--json").stdout)
     assert "kd" in names["distillers"] and "conv_lstm" in names["extractors"] and "optuna" in names["searchers"]
     assert names.keys() == {
-        "distillers", "networks", "tasks", "teacher_methods", "transforms", "extractors", "searchers", "schedulers",
+        "distillers", "networks", "tasks", "teacher_methods", "transforms", "extractors", "observers", "searchers",
+        "schedulers",
     }  # fmt: skip
     assert all(json.loads(run("list", kind, "--json").stdout) for kind in names)
     assert "distillers: " in run("list").stdout

@@ -66,6 +66,10 @@ def extractors(experiment: Experiment) -> list[float]:
     return torch.cat([value.flatten().double() for value in review.loss.state_dict().values()]).tolist()
 
 
+def line_names(experiment: Experiment) -> list[str]:
+    return list(build_trainer(experiment).epoch().plain())
+
+
 OWN = {"review": {"extractor": {"training": {"optimizer": "own"}}}}
 DROPS = {"training": {"milestones": [3]}}
 
@@ -117,6 +121,7 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
     "training.threads": (2, threads, {"training": {"threads": 1}}),
     "evaluation.test": ("every_epoch", epochs_with_test, {}),
     "seed": (2, weights, {}),
+    "observe": (["gradient_norms"], line_names, {}),
 }
 ELSEWHERE = (
     "task.",

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from tskd_tune.errors import RunError
+from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.ready import build_trainer
+from tskd_tune.experiment.teacher import teacher_key
 from tskd_tune.training.observers import OBSERVERS, Observer, Training, norm
 from tskd_tune.training.record import Record
 from tskd_tune.training.trainer import Trainer
@@ -91,3 +93,18 @@ def test_gradient_norms_are_those_of_the_steps(tiny: Tiny) -> None:
 
 def test_without_gradients_the_norm_is_zero() -> None:
     assert norm([torch.nn.Parameter(torch.ones(2))]) == 0
+
+
+def test_observers_are_named_in_the_experiment_and_change_neither_its_name_nor_its_teacher(tiny: Tiny) -> None:
+    plain, observed = tiny(), tiny(observe=["gradient_norms", {"name": "gradient_norms", "every": 2}])
+    assert [component["every"] for component in observed.plain()["observe"]] == [1, 2]
+    assert Experiment.read(observed.plain()) == observed
+    assert identity(observed) == identity(plain) and teacher_key(observed) == teacher_key(plain)
+    assert observed.deviations() == plain.deviations()
+    with pytest.raises(InputError, match="'gradient_norm' is not among the observers; did you mean 'gradient_norms'"):
+        tiny(observe=["gradient_norm"])
+
+
+def test_observers_of_ones_own_are_found(tiny: Tiny) -> None:
+    trainer = build_trainer(tiny(observe=[f"{__name__}:Noted"], review=None))
+    assert trainer.epoch().numbers["steps"] == 3.0

@@ -93,7 +93,7 @@ ControlNames = Annotated[
 ]
 ToWandb = Annotated[bool, typer.Option("--wandb", help="Save it as a Weights & Biases Report too.")]
 RUNS = Path("runs")
-KINDS = "distillers|networks|tasks|teacher_methods|transforms|extractors|searchers|schedulers"
+KINDS = "distillers|networks|tasks|teacher_methods|transforms|extractors|observers|searchers|schedulers"
 
 
 def main() -> None:

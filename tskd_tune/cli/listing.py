@@ -23,6 +23,7 @@ from tskd_tune.sweep.objectives import Search
 from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import TEACHER_METHODS
+from tskd_tune.training.observers import OBSERVERS
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     registry.kind: registry
@@ -33,6 +34,7 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
         TEACHER_METHODS,
         TRANSFORMS,
         EXTRACTORS,
+        OBSERVERS,
         SEARCHERS,
         SCHEDULERS,
     )

@@ -32,6 +32,18 @@ class Distiller(nn.Module, ABC):
     A constructor takes one positional argument, the `Probe` of the networks and the task, and its options
     as keyword-only arguments.
 
+    >>> class Hint(Distiller):
+    ...     needs = frozenset({Need.LOGITS})
+    ...
+    ...     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    ...         return {"hint": (student.logits - teacher.logits).square().mean()}
+    >>> from tskd_tune.networks import NETWORKS
+    >>> student, teacher = NETWORKS.build("resnet8", 10), NETWORKS.build("resnet20", 10)
+    >>> batch = Batch(torch.randn(4, 3, 32, 32), targets=torch.zeros(4, dtype=torch.long), indices=torch.arange(4))
+    >>> losses = Hint()(student(batch.images), teacher(batch.images), batch)
+    >>> {name: loss.shape for name, loss in losses.items()}
+    {'hint': torch.Size([])}
+
     Attributes:
         needs: what it reads; with nothing in it the teacher does not run for its sake.
         task_weight: the weight of the task's own loss beside it (Hinton's 0.1, knowledge adjustment's 0).

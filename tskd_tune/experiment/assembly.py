@@ -33,6 +33,7 @@ from tskd_tune.registry import Component
 from tskd_tune.tasks import TASKS
 from tskd_tune.tasks.base import Task, TaskFacts
 from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod
+from tskd_tune.training.observers import OBSERVERS
 from tskd_tune.training.replay import Replay, State, read_trajectory
 from tskd_tune.training.reviewing import ExtractorTraining, Reviewing
 from tskd_tune.training.streams import initialization
@@ -111,6 +112,7 @@ def assemble(
         schedule=experiment.schedule(),
         compute=experiment.training.compute(),
         replay=Replay(teacher, past, experiment.training.epochs) if teacher is not None and past else None,
+        observers=[OBSERVERS.make(observer) for observer in experiment.observe],
     )
 
 

@@ -19,6 +19,7 @@ from tskd_tune.networks import NETWORKS
 from tskd_tune.registry import NO_IDENTITY, Component, Options
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import method_needs
+from tskd_tune.training.observers import OBSERVERS
 from tskd_tune.training.schedule import Schedule, TestReading
 
 
@@ -53,6 +54,11 @@ class Experiment(Options):
     evaluation: Evaluation = Field(default_factory=Evaluation, description="when the test set is read")
     seed: NonNegativeInt = Field(
         1, description="seed of initialization, data order and augmentation; in a sweep give seeds instead"
+    )
+    observe: Annotated[list[Annotated[Component, OBSERVERS.slot()]], NO_IDENTITY] = Field(
+        default_factory=list,
+        description="observers, which watch the student's training and add numbers to its history; they change no"
+        " other number",
     )
 
     @field_validator("review", mode="before")
@@ -175,7 +181,8 @@ class Experiment(Options):
         """
         teacher = self.teacher or self.student
         same = {"task": _least(self.task), "student": _least(self.student), "teacher": _least(teacher)}
-        reference = Experiment.model_validate({**same, "preset": self.preset}).plain()
+        alike = {"preset": self.preset, "observe": self.observe}
+        reference = Experiment.model_validate({**same, **alike}).plain()
         given = self.plain()
         if given["teacher"] is None:
             del given["teacher"], reference["teacher"]

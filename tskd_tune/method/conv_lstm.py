@@ -94,6 +94,10 @@ def _start_jointly(projection: nn.Module, cell: _Cell, inputs: int) -> None:
 class ConvLSTM(Extractor):
     """An encoder and a forecaster of one layer each; the forecaster starts from the encoder's last states.
 
+    >>> extractor = ConvLSTM(ExtractorSite(steps=3, height=8, width=8, tap=0, taps=1), hidden=4)
+    >>> extractor(torch.zeros(3, 2, 1, 8, 8)).shape  # three increments of two images -> the predicted increment
+    torch.Size([2, 1, 8, 8])
+
     Args:
         site: where it stands.
         hidden: channels of the states, or a list with one number per tap.

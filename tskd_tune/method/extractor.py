@@ -47,6 +47,17 @@ class Extractor(nn.Module, ABC):
     """A predictor of one map from a sequence of maps.
 
     A constructor takes one positional argument, the `ExtractorSite`, and its options as keyword-only arguments.
+
+    >>> class Mean(Extractor):
+    ...     def __init__(self, site: ExtractorSite) -> None:
+    ...         super().__init__()
+    ...         self.scale = nn.Parameter(torch.ones(()))
+    ...
+    ...     def forward(self, sequence: Tensor) -> Tensor:
+    ...         return self.scale * sequence.mean(0)
+    >>> [mean] = build_extractors(Mean, steps=3, sizes=[(8, 8)])
+    >>> mean(torch.zeros(3, 2, 1, 8, 8)).shape
+    torch.Size([2, 1, 8, 8])
     """
 
     @abstractmethod

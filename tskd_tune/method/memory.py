@@ -57,6 +57,13 @@ class Memory(nn.Module):
     are full, the memory copies every snapshot in place to the slot before, so the tensors that a captured graph reads
     stay where they are.
 
+    >>> memory = Memory(k=2)
+    >>> student = nn.Linear(1, 1)
+    >>> for epoch in (0, 5, 10):
+    ...     memory.memorize(student)
+    >>> len(memory), memory.full, memory.memorized
+    (2, True, 3)
+
     Args:
         k: how many snapshots the memory holds.
         replacement: for the control with random memories: makes the network that is kept instead of the i-th memorized

@@ -28,6 +28,13 @@ class ReviewPlan:
     * ``chained``: a review is also the first memory of the next window;
     * ``sliding``: every marked epoch memorizes, and reviews once k memories are held.
 
+
+    >>> plan = ReviewPlan(epochs=36, k=3, delta=5)
+    >>> plan.memory_epochs, plan.review_epochs
+    ((0, 5, 10, 20, 25, 30), (15, 35))
+    >>> plan.phase(4), plan.phase(5), plan.phase(15)
+    ('general', 'memorize', 'review')
+
     Attributes:
         epochs: the length of the training.
         k: the memories that a review reads.

@@ -34,6 +34,21 @@ class ReviewTerms:
 class ReviewLoss(nn.Module):
     """L_ST: how far the predicted increment is from the one that leads to the teacher (TSKD, Eq. 8).
 
+    >>> from tskd_tune.contracts import Shapes
+    >>> from tskd_tune.method.extractors import LastStep, build_extractors
+    >>> from tskd_tune.method.transforms import Attention
+    >>> from tskd_tune.networks import NETWORKS
+    >>> student, teacher = (NETWORKS.build(name, 10) for name in ("resnet8", "resnet20"))
+    >>> taps = Taps(student.probe(3, 32), teacher.probe(3, 32))
+    >>> sequence = KnowledgeSequence()
+    >>> extractors = build_extractors(LastStep, sequence.steps(2), taps.sites)
+    >>> review = ReviewLoss(taps, Attention(), sequence, Target(), extractors)
+    >>> images = torch.randn(4, 3, 32, 32)
+    >>> memories = [student(images).detached() for _ in range(2)]
+    >>> terms = review(student(images), teacher(images), memories)
+    >>> terms.loss.requires_grad, terms.teacher_gap.requires_grad
+    (True, False)
+
     Its parameters are the extractors'.
 
     Args:

@@ -42,6 +42,11 @@ _ORDERS: Mapping[str, Callable[[list[Tensor], torch.Generator | None], list[Tens
 class KnowledgeSequence:
     """The knowledge sequence Q of one tap (TSKD, Eq. 4 and 5).
 
+    >>> first, second, today = torch.zeros(1, 2, 2), torch.ones(1, 2, 2), torch.full((1, 2, 2), 4.0)
+    >>> increments = KnowledgeSequence()([first, second], today)
+    >>> increments.shape, increments.flatten(1).amax(1)
+    (torch.Size([2, 1, 1, 2, 2]), tensor([1., 3.]))
+
     Args:
         sequence: what a knowledge sequence holds. ``increment``: the changes from each remembered map to the next and
             from the last one to today's, k elements; ``feature_map``: the maps themselves, k remembered and today's
@@ -131,6 +136,9 @@ class Target:
     """What the extractor's prediction is compared with (TSKD, Eq. 7).
 
     The teacher's map is a constant: the review never trains the teacher.
+
+    >>> Target()(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[0.5, 5.0]]]))
+    tensor([[[0.5000, 3.0000]]])
 
     Args:
         kind: what the target is. ``absolute_increment``: ``|A_T - A_S|`` of the maps of teacher and student, absolute

@@ -18,6 +18,12 @@ _OFFICIAL = ("stem", "stage1", "stage2")
 class Taps:
     """The tapped stages of a student and its teacher, one to one by name.
 
+    >>> from tskd_tune.networks import NETWORKS
+    >>> student, teacher = (NETWORKS.build(name, 10).probe(3, 32) for name in ("resnet8", "resnet20"))
+    >>> taps = Taps(student, teacher)
+    >>> taps.names, taps.sites
+    (('stage1', 'stage2', 'stage3'), ((32, 32), (16, 16), (8, 8)))
+
     Args:
         student: the student's shapes.
         teacher: the teacher's shapes.

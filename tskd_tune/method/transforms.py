@@ -52,6 +52,13 @@ class Attention(Transform):
     The map is computed in float32 at least, even under autocast: sums of squares leave the range of half
     precision. A map of zeros stays zero, and its gradient is zero.
 
+    >>> import torch
+    >>> maps = Attention()(torch.randn(2, 16, 8, 8))
+    >>> maps.shape
+    torch.Size([2, 8, 8])
+    >>> torch.allclose(maps.flatten(1).norm(dim=1), torch.ones(2))  # `norm: l2`: every map has length 1
+    True
+
     Args:
         power: the exponent p of ``|F|^p``, the powers of the absolute activations F.
         reduce: how the powers of all channels of a pixel become one number; sum and mean differ only without a norm.

@@ -17,6 +17,11 @@ class Network(nn.Module, ABC):
     """An image classifier whose stages are tapped.
 
     A factory of a network takes ``(classes: int, channels: int = 3, *, ...options)``.
+
+    >>> from tskd_tune.networks import NETWORKS
+    >>> shapes = NETWORKS.build("resnet8", 10).probe(3, 32)
+    >>> shapes.logits, shapes.features["stage3"]
+    ((10,), (64, 8, 8))
     """
 
     @abstractmethod

@@ -220,6 +220,14 @@ class Task:
     """A data set with its objective and the way in which it is fed to the device.
 
     Making a task touches no file: `facts` looks at the data, `training` and `evaluation` read them.
+
+    >>> from tskd_tune.tasks import TASKS
+    >>> task = TASKS.build("synthetic", train=64, size=16, batch_size=16)
+    >>> task.facts().samples, task.steps()
+    ((64, 0, 32), 4)
+    >>> feed = task.training(torch.device("cpu"))
+    >>> feed.batch(next(feed.draws())).images.shape
+    torch.Size([16, 3, 16, 16])
     """
 
     source: Source
