@@ -21,7 +21,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
 from tskd_tune.metrics import Part
 from tskd_tune.plain import Json
-from tskd_tune.tasks.base import Draw, Feed, Feeding, Source, Streams
+from tskd_tune.tasks.base import Draw, Feed, Feeding, Source, Streams, TaskFacts
 from tskd_tune.training.trainer import Trainer
 
 PLAIN = "none"
@@ -159,6 +159,10 @@ class Shortened(Feeding):
     def evaluation(self, source: Source, part: Part, device: torch.device) -> Feed:
         """Open nothing."""
         return First(self.whole.evaluation(source, part, device), 0)
+
+    def bytes_held(self, facts: TaskFacts) -> int:
+        """Say what the whole feeding says."""
+        return self.whole.bytes_held(facts)
 
     def identity(self) -> Mapping[str, Json]:
         """Say what the whole feeding says."""

@@ -32,7 +32,7 @@ class Case:
     flips: Mapping[str, Mapping[str, Any]]
     bases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unseen: frozenset[str] = frozenset()
-    """Options that say where the data lies or whether it may be fetched, tested beside their task."""
+    """Options that say where data lie, whether they may be fetched, or how they are fed; tested beside their task."""
 
 
 AUGMENTATION = {"padding": {"padding": 3}, "flip": {"flip": True}}
@@ -98,7 +98,7 @@ CASES = {
             "test_fraction": {"test_fraction": 0.4},
             "normalization": {"normalization": "imagenet"},
         },
-        unseen=frozenset({"root"}),
+        unseen=frozenset({"root", "feed", "workers", "prefetch"}),
     ),
     "cinic10": Case(
         options={"valid_part": "training", "validation": 10, "batch_size": 8, "flip": False},
@@ -229,7 +229,7 @@ class TestEveryTask(TaskContract):
         task = make()
         names = [metric.name for metric in task.facts().metrics]
         assert task.facts().headline.name == "top1"
-        assert ("top5" in names) == (task.facts().classes > 5)
+        assert ("top5" in names) == (task.facts().outputs > 5)
 
     def test_an_augmentation_moves_pixels(self, make: Make) -> None:
         assert not torch.equal(epoch(make())[0], epoch(make(), augmentation=5)[0])
@@ -244,7 +244,7 @@ class TestEveryTask(TaskContract):
     @pytest.mark.parametrize("part", ["validation", "test"])
     def test_an_evaluation_of_one_answer_gives_the_share_of_its_class(self, make: Make, part: Any) -> None:
         task = make()
-        classes = task.facts().classes
+        classes = task.facts().outputs
 
         def always(label: int) -> Callable[[Tensor], Tensor]:
             logits = torch.nn.functional.one_hot(torch.tensor(label), classes).float()
@@ -257,7 +257,7 @@ class TestEveryTask(TaskContract):
 
     def test_an_evaluation_of_every_right_answer_is_perfect(self, make: Make) -> None:
         task = make()
-        images, classes = evaluated(task, "test"), task.facts().classes
+        images, classes = evaluated(task, "test"), task.facts().outputs
         targets = task.evaluation("test", CPU).targets.tolist()
         known = {image.numpy().tobytes(): target for image, target in zip(images, targets, strict=True)}
 

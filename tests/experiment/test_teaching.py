@@ -84,7 +84,7 @@ def test_an_untrained_teacher_costs_nothing_beforehand_and_leaves_nothing(tiny: 
     assert is_ready(experiment, cache)
     teacher = obtain(experiment, cache, silent)
     assert teacher is not None
-    assert (teacher.source, teacher.path, teacher.key, teacher.metrics) == ("untrained", None, None, {})
+    assert (teacher.source, teacher.path, teacher.key, teacher.test_top1) == ("untrained", None, None, None)
     assert teacher.parameters > 0 and not list(tmp_path.iterdir())
     assert key_of(experiment) is None and distinct([experiment]) == {}
     verify(experiment)
@@ -238,7 +238,7 @@ def test_a_low_resolution_student_sees_less_in_training_and_evaluation_and_its_t
     images = torch.randn(2, 3, 8, 8)
     trainer.student.eval()
     assert trainer.student(images).features["stage1"].shape[-1] == 4
-    assert [snapshot(images).features["stage1"].shape[-1] for snapshot in trainer.review.memory._snapshots] == [4, 4]
+    assert [snapshot(images).features["stage1"].shape[-1] for snapshot in trainer.review.memory._slots] == [4, 4]
     assert trainer.student.state_dict().keys() == build_trainer(tiny(review=None)).student.state_dict().keys()
 
 
@@ -276,4 +276,4 @@ def test_the_teacher_of_a_low_resolution_student_is_everybodys(tiny: Tiny) -> No
     experiment = tiny(student={"resolution": 4})
     assert teacher_key(experiment) == teacher_key(tiny())
     trainer = build_teacher(experiment)
-    assert trainer.student.probe(3, task_of(experiment).facts().size).features["stage1"][1:] == (8, 8)
+    assert trainer.student.probe(*task_of(experiment).facts().inputs).features["stage1"][1:] == (8, 8)

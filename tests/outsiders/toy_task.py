@@ -26,7 +26,7 @@ class Stripes(ImageSource):
 
     def facts(self) -> TaskFacts:
         """Return the shapes and counts."""
-        return TaskFacts(classes=2, channels=1, size=8, samples=(64, 16, 32))
+        return TaskFacts(inputs=(1, 8, 8), outputs=2, samples=(64, 16, 32))
 
     def read(self) -> ImageParts:
         """Make the images."""

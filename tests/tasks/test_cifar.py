@@ -80,7 +80,7 @@ def source(
 def test_the_real_sizes_are_known_without_files() -> None:
     assert build("cifar100", validation=5000).facts().samples == (45_000, 5000, 10_000)
     assert build("cifar10").facts().samples == (50_000, 0, 10_000)
-    assert (build("cifar100").facts().classes, build("cifar10").facts().classes) == (100, 10)
+    assert (build("cifar100").facts().outputs, build("cifar10").facts().outputs) == (100, 10)
     assert build("cifar100", batch_size=128).steps() == 391
     assert build("cifar100", batch_size=64).steps() == 782
 

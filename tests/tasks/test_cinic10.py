@@ -76,7 +76,7 @@ def test_the_constants_are_the_published_ones() -> None:
 
 def test_what_the_valid_part_is(root: Path) -> None:
     by_default = build("cinic10", root=str(root)).facts()
-    assert (by_default.samples, by_default.classes, by_default.size) == ((50, 40, 30), 10, 32)
+    assert (by_default.samples, by_default.outputs, by_default.inputs) == ((50, 40, 30), 10, (3, 32, 32))
     found = paths(root, valid_part="validation")
     assert (folders(found["training"]), folders(found["validation"])) == ({"train"}, {"valid"})
     merged = paths(root, valid_part="training")

@@ -30,7 +30,7 @@ class Flat(ImageSource):
         self.reads = 0
 
     def facts(self) -> TaskFacts:
-        return TaskFacts(self.classes, 1, 4, self.samples)
+        return TaskFacts((1, 4, 4), self.classes, self.samples)
 
     def read(self) -> ImageParts:
         self.reads += 1

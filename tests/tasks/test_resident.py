@@ -98,7 +98,7 @@ def test_the_data_before_are_let_go_before_others_are_read() -> None:
 def test_a_source_without_images_is_refused() -> None:
     class Numbers(Source):
         def facts(self) -> TaskFacts:
-            return TaskFacts(2, 1, 1, (4, 0, 4))
+            return TaskFacts((1, 1, 1), 2, (4, 0, 4))
 
         def identity(self):
             return {}

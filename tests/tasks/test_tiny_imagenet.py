@@ -59,12 +59,12 @@ def paths(root: Path, **options: Any) -> dict[str, list[str]]:
 
 
 def read(root: Path, **options: Any):
-    return build("tiny_imagenet", root=str(root), **options)._source.read()  # type: ignore[attr-defined]
+    return build("tiny_imagenet", root=str(root), **options).source.read()  # type: ignore[attr-defined]
 
 
 def test_the_parts_and_their_classes(root: Path) -> None:
     facts = build("tiny_imagenet", root=str(root), validation=6).facts()
-    assert (facts.classes, facts.channels, facts.size, facts.samples) == (3, 3, 64, (12, 6, 7))
+    assert (facts.outputs, facts.inputs, facts.samples) == (3, (3, 64, 64), (12, 6, 7))
     parts = read(root)
     for part in (parts.training, parts.test):
         reds = (part.images[:, 0].double().mean((1, 2)) / 80).round().long()
@@ -94,7 +94,7 @@ def test_the_size(root: Path) -> None:
         assert np.array_equal(whole.permute(1, 2, 0).numpy(), np.asarray(picture))
         scaled = np.asarray(picture.resize((32, 32), Image.Resampling.BILINEAR))
     assert np.array_equal(half.permute(1, 2, 0).numpy(), scaled)
-    assert build("tiny_imagenet", root=str(root), size=32).facts().size == 32
+    assert build("tiny_imagenet", root=str(root), size=32).facts().inputs == (3, 32, 32)
     with pytest.raises(ValidationError, match="size"):
         build("tiny_imagenet", size=48)
 

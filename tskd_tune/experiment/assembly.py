@@ -152,13 +152,14 @@ def student_network(experiment: Experiment, facts: TaskFacts) -> Network:
 
 def _new_student(experiment: Experiment, facts: TaskFacts) -> Network:
     """Make a student from torch's generator as it is, which sees images as small as it shall."""
-    network = NETWORKS.make(experiment.student, facts.classes, facts.channels)
+    network = NETWORKS.make(experiment.student, facts.outputs, facts.inputs[0])
     size = experiment.student.resolution
     if size is not None:
-        if size > facts.size:
+        pixels = min(facts.inputs[1:])
+        if size > pixels:
             raise InputError(
-                f"student.resolution: {size} is more than the {facts.size} pixels of the task's images; lower it, or"
-                " leave it out"
+                f"student.resolution: {size} is more than the {pixels} pixels of the task's images; lower"
+                " student.resolution, or leave it out"
             )
         network.register_forward_pre_hook(Downsample(size))
     return network
@@ -168,16 +169,16 @@ def teacher_network(experiment: Experiment, facts: TaskFacts) -> Network:
     """Initialize a network of the teacher's kind, to be loaded."""
     assert experiment.teacher is not None
     with initialization(experiment.seed, "teacher"):
-        return NETWORKS.make(experiment.teacher, facts.classes, facts.channels)
+        return NETWORKS.make(experiment.teacher, facts.outputs, facts.inputs[0])
 
 
 def probe_of(student: Network, teacher: Network | None, facts: TaskFacts, targets: Tensor) -> Probe:
     """Find the shapes of both networks, which a distiller and a review are built from."""
-    shapes = student.probe(facts.channels, facts.size)
+    shapes = student.probe(*facts.inputs)
     return Probe(
         student=shapes,
-        teacher=shapes if teacher is None else teacher.probe(facts.channels, facts.size),
-        classes=facts.classes,
+        teacher=shapes if teacher is None else teacher.probe(*facts.inputs),
+        classes=facts.outputs,
         targets=targets,
         teacher_norms={} if teacher is None else teacher.stage_norms(),
     )
@@ -190,10 +191,10 @@ def _method(experiment: Experiment, network: Network, facts: TaskFacts, samples:
     with initialization(training.seed, "teacher_method"):
         setting = Setting(
             network=network,
-            teacher=network.probe(facts.channels, facts.size),
-            student=_new_student(experiment, facts).probe(facts.channels, facts.size),
+            teacher=network.probe(*facts.inputs),
+            student=_new_student(experiment, facts).probe(*facts.inputs),
             tail=lambda stage: _new_student(experiment, facts).tail(stage),
-            classes=facts.classes,
+            classes=facts.outputs,
             samples=samples,
             epochs=training.epochs,
         )

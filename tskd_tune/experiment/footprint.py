@@ -6,6 +6,7 @@ is a bound for refusing what can never fit, not a forecast: a training that is n
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,12 +23,10 @@ from tskd_tune.distillers import DISTILLERS
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.assembly import probe_of, review_loss, student_network, teacher_network
 from tskd_tune.experiment.schema import Experiment
-from tskd_tune.tasks.base import Task
+from tskd_tune.tasks.base import Task, stand_in_targets
 
 # A parameter, its gradient and its momentum.
 COPIES = 3
-# The bytes that are kept of a sample beside its image: its class, and its place in an epoch's order.
-OF_SAMPLE = 32
 # Below these a training fits into any machine, and is not measured: values of a batch, images of a batch or classes
 # (of which some losses compare all with all), and the value of any option.
 LARGE_IMAGES, LARGE_BATCH, LARGE_OPTION = 2**26, 2048, 16384
@@ -56,8 +55,9 @@ def refuse_absurd(experiment: Experiment, task: Task) -> None:
         InputError: with what needs most, and the memory that there is.
     """
     memory, facts = memory_of(experiment.training.compute().device), task.facts()
-    images = sum(facts.samples) * (facts.channels * facts.size**2 + OF_SAMPLE)
-    shares = [Share("task", f"{sum(facts.samples)} images of {facts.size} x {facts.size} pixels take", images)]
+    _, height, width = facts.inputs
+    what = f"{sum(facts.samples)} images of {height} x {width} pixels take"
+    shares = [Share("task", what, task.feeding.bytes_held(facts))]
     _refuse_beyond(shares, memory)
     if _is_large(experiment, task):
         for share in _shares(experiment, task):
@@ -101,8 +101,8 @@ def _is_large(experiment: Experiment, task: Task) -> bool:
     """Tell whether sizes are such that they have to be measured, which takes seconds."""
     facts, batch, plain = task.facts(), batch_of(task), experiment.plain()
     parts = [plain["student"], plain["distiller"], plain["review"], {**(plain["teacher"] or {}), "training": None}]
-    values = batch * facts.channels * facts.size**2
-    sizes = values > LARGE_IMAGES, batch > LARGE_BATCH, facts.classes > LARGE_BATCH
+    values = batch * math.prod(facts.inputs)
+    sizes = values > LARGE_IMAGES, batch > LARGE_BATCH, facts.outputs > LARGE_BATCH
     return any(sizes) or any(number > LARGE_OPTION for number in _numbers(parts))
 
 
@@ -117,7 +117,7 @@ def _numbers(value: Any) -> Iterator[int]:
 def _shares(experiment: Experiment, task: Task) -> Iterator[Share]:
     """Measure one part after the other without data; what cannot be built so is left out."""
     facts = task.facts()
-    size, targets = batch_of(task), torch.arange(facts.samples[0]) % facts.classes
+    size, targets = batch_of(task), stand_in_targets(facts)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.random.fork_rng(devices=[]):
         student = _Part("student", "its parameters take", lambda: student_network(experiment, facts))
         yield student.share()
@@ -125,7 +125,7 @@ def _shares(experiment: Experiment, task: Task) -> Iterator[Share]:
         if experiment.needs_teacher:
             teacher = _Part("teacher", "its parameters take", lambda: teacher_network(experiment, facts))
             yield teacher.share(copies=1)
-        images = torch.zeros(size, facts.channels, facts.size, facts.size)
+        images = torch.zeros(size, *facts.inputs)
         batch = Batch(images, *(torch.zeros(size, dtype=torch.long) for _ in range(2)))
         output = _Part("task.batch_size", f"a batch of {size} images takes", lambda: student.made(batch.images))
         yield output.share()

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from tskd_tune.contracts import Batch
 from tskd_tune.distillers import needs_of
 from tskd_tune.distillers.base import Need
 from tskd_tune.errors import InputError, TskdTuneError, reason
@@ -16,7 +15,7 @@ from tskd_tune.experiment.footprint import batch_of, refuse_absurd
 from tskd_tune.experiment.networks import AUTO
 from tskd_tune.experiment.schema import Experiment
 from tskd_tune.networks.base import Network
-from tskd_tune.tasks.base import Task, TaskFacts
+from tskd_tune.tasks.base import Task, TaskFacts, stand_in_batch, stand_in_targets
 from tskd_tune.teaching import method_needs
 from tskd_tune.training.streams import generator
 from tskd_tune.training.trainer import Trainer
@@ -58,7 +57,7 @@ def verify(experiment: Experiment) -> None:
     refuse_absurd(experiment, task)
     teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None
     _refuse_unmet(experiment, teacher)
-    targets = torch.arange(facts.samples[0]) % facts.classes
+    targets = stand_in_targets(facts)
     trainer = assemble(experiment, task, teacher, targets)
     _refuse_small_batches(experiment, task, trainer, f"distiller '{experiment.distiller.name}'")
     recipe = experiment.teacher if teacher is not None else None
@@ -94,12 +93,10 @@ def _refuse_small_batches(experiment: Experiment, task: Task, trainer: Trainer, 
 def _step(experiment: Experiment, trainer: Trainer, facts: TaskFacts, size: int) -> None:
     """Take one step on random images, on a trainer that is thrown away."""
     with torch.random.fork_rng():
-        images = torch.randn(size, facts.channels, facts.size, facts.size).to(trainer.compute.device)
-        indices = torch.arange(size, device=trainer.compute.device)
         trainer.student.train()
         trainer.distiller.train()
         trainer.distiller.begin_epoch(0, generator(experiment.seed, "distiller", 0))
-        trainer.engine.update(Batch(images, indices % facts.classes, indices), trainer.kind(epoch=0, step=0))
+        trainer.engine.update(stand_in_batch(facts, size, trainer.compute.device), trainer.kind(epoch=0, step=0))
 
 
 def _refuse_unmet(experiment: Experiment, teacher: Network | None) -> None:

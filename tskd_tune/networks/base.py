@@ -50,22 +50,28 @@ class Network(nn.Module, ABC):
             " can (resnet20, resnet50, shufflenet_v1, wrn_16_2)"
         )
 
-    def probe(self, channels: int, size: int) -> Shapes:
+    def probe(self, channels: int, size: int, width: int | None = None) -> Shapes:
         """Find the shapes of every output by one dry forward in eval mode, which leaves no trace.
+
+        Args:
+            channels: the channels of an image.
+            size: the height of an image, in pixels.
+            width: the width of an image, in pixels; None: the image is a square.
 
         Raises:
             InputError: the network does not take such images.
         """
+        shape = (channels, size, size if width is None else width)
         modes = {module: module.training for module in self.modules()}
         first = next(self.parameters(), torch.zeros(()))
         self.eval()
         try:
             with torch.no_grad():
-                return Shapes.of(self(torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype)))
+                return Shapes.of(self(torch.zeros(1, *shape, device=first.device, dtype=first.dtype)))
         except Exception as error:  # the network may be another's code
             said = str(error).partition("\n")[0] or type(error).__name__
             raise InputError(
-                f"{self.title}: a forward of images [{channels}, {size}, {size}] fails ({said});"
+                f"{self.title}: a forward of images {[*shape]} fails ({said});"
                 " choose a network that takes images of this size, or resize them"
             ) from error
         finally:

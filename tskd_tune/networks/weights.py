@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class StateFile:
 
     state: Mapping[str, Tensor]
     accuracy: float | None
-    facts: Mapping[str, object]
+    facts: Mapping[str, Any]
     ignored: tuple[str, ...]
 
 
@@ -101,7 +102,7 @@ def load_into(network: Network, path: Path, *, name: str, where: str = "teacher"
     return LoadReport(count, file.accuracy, file.ignored)
 
 
-def write_state(path: Path, network: Network, *, facts: Mapping[str, object]) -> None:
+def write_state(path: Path, network: Network, *, facts: Mapping[str, Any]) -> None:
     """Write ``{"model": state dict, **facts}`` so that a reader finds the old file or the new one, never a part.
 
     Args:
@@ -131,7 +132,7 @@ def _read(path: Path, label: str) -> list[tuple[Held, Spelled]]:
     return once
 
 
-def _loaded(path: Path, label: str) -> object:
+def _loaded(path: Path, label: str) -> Any:
     try:
         return saved.read(path)
     except OSError as error:
@@ -140,7 +141,7 @@ def _loaded(path: Path, label: str) -> object:
         raise InputError(f"{label}: {error}") from error
 
 
-def _nothing(payload: object) -> str:
+def _nothing(payload: Any) -> str:
     if not isinstance(payload, Mapping):
         return f"holds one {type(payload).__name__}, not a mapping of names to tensors"
     inner = [one for value in payload.values() for one in (value.values() if isinstance(value, Mapping) else [value])]
@@ -200,7 +201,7 @@ def _unusable(given: Tensor, own: Tensor | None) -> str | None:
     return None
 
 
-def _accuracy(facts: Mapping[str, object]) -> float | None:
+def _accuracy(facts: Mapping[str, Any]) -> float | None:
     """Return the claimed accuracy, which the field's loops leave as a number, a numpy scalar or a tensor of one."""
     claims = [facts[key] for key in ACCURACIES if isinstance(facts.get(key), NUMBERS)]
     return float(np.asarray(claims[0]).item()) if claims and np.asarray(claims[0]).size == 1 else None

@@ -181,7 +181,7 @@ class Session:
             source=teacher.source,
             key=teacher.key,
             parameters=teacher.parameters,
-            metrics=dict(teacher.metrics),
+            metrics={} if teacher.test_top1 is None else {measured("test", self._facts.headline): teacher.test_top1},
         )
 
     def _best(self, history: Sequence[Mapping[str, Any]]) -> list[Best]:
@@ -192,8 +192,7 @@ class Session:
 
 
 def _data_record(facts: TaskFacts) -> DataRecord:
-    shape: list[int | None] = [facts.channels, facts.size, facts.size]
-    return DataRecord(inputs=shape, outputs=facts.classes, samples=list(facts.samples))
+    return DataRecord(inputs=[*facts.inputs], outputs=facts.outputs, samples=list(facts.samples))
 
 
 def _plan_record(plan: ReviewPlan | None) -> PlanRecord:

@@ -17,7 +17,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tskd_tune.errors import InputError, TskdTuneError, reason
 from tskd_tune.experiment import Experiment
@@ -27,7 +26,7 @@ from tskd_tune.sweep.disk import OF_PAGE, Sizes, of_teacher, of_training, sizes
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.space import Point
 from tskd_tune.sweep.stopwatch import Clock, Pace, Stopwatch, pace, seconds
-from tskd_tune.tasks.base import Task
+from tskd_tune.tasks.base import stand_in_targets
 from tskd_tune.training.teachers import TeacherCache
 
 MOST_POINTS = 12
@@ -255,7 +254,7 @@ def _paces(arms: Mapping[str, Experiment], deadline: float, clock: Clock) -> dic
 def _pace(experiment: Experiment, budget: float, clock: Clock) -> Pace:
     watch = Stopwatch(task_of(experiment), experiment.training.compute(), clock)
     teacher = teacher_network(experiment, watch.task.facts()) if experiment.needs_teacher else None
-    trainer = assemble(experiment, watch.task, teacher, _some_targets(watch.task))
+    trainer = assemble(experiment, watch.task, teacher, stand_in_targets(watch.task.facts()))
     with _stepping(f"distiller '{experiment.distiller.name}'"):
         return pace(experiment, trainer, watch, budget)
 
@@ -271,7 +270,7 @@ def _teacher_seconds(experiment: Experiment, budget: float, clock: Clock) -> flo
     """Time the steps of the training of an experiment's teacher, and return its seconds."""
     plain = experiment.teacher_experiment()
     watch = Stopwatch(task_of(plain), plain.training.compute(), clock)
-    trainer = assemble_teacher(experiment, watch.task, _some_targets(watch.task))
+    trainer = assemble_teacher(experiment, watch.task, stand_in_targets(watch.task.facts()))
     with _stepping("teacher's training"):
         return seconds(plain, pace(plain, trainer, watch, budget))
 
@@ -297,13 +296,8 @@ def _sizes(experiments: Iterable[Experiment]) -> dict[str, Sizes]:
         if name not in found:
             task = task_of(experiment)
             teacher = teacher_network(experiment, task.facts()) if experiment.needs_teacher else None
-            found[name] = sizes(experiment, assemble(experiment, task, teacher, _some_targets(task)))
+            found[name] = sizes(experiment, assemble(experiment, task, teacher, stand_in_targets(task.facts())))
     return found
-
-
-def _some_targets(task: Task) -> Tensor:
-    facts = task.facts()
-    return torch.arange(facts.samples[0]) % facts.classes
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.metrics import Part
 from tskd_tune.plain import Json
-from tskd_tune.tasks.base import Draw, Feed, Feeding, Source, Streams, Task
+from tskd_tune.tasks.base import Draw, Feed, Feeding, Source, Streams, Task, TaskFacts, stand_in_batch
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.trainer import Trainer
 
@@ -87,10 +87,7 @@ class Stopwatch(Feed):
         self._budget = 0.0
         self._times: list[float] = []
         facts = task.facts()
-        size = -(-facts.samples[0] // task.steps())
-        images = torch.randn(size, facts.channels, facts.size, facts.size).to(compute.device)
-        indices = torch.arange(size, device=compute.device)
-        self._batch = Batch(images, indices % facts.classes, indices)
+        self._batch = stand_in_batch(facts, -(-facts.samples[0] // task.steps()), compute.device)
 
     def time(self, trainer: Trainer, epoch: int, budget: float) -> float:
         """Return the seconds of a step of this epoch, the median of some after a first one that warms up."""
@@ -155,6 +152,10 @@ class Timed(Feeding):
     def evaluation(self, source: Source, part: Part, device: torch.device) -> Feed:
         """Return a feed without samples."""
         return Nothing()
+
+    def bytes_held(self, facts: TaskFacts) -> int:
+        """Return 0: only random images of one batch are held."""
+        return 0
 
     def identity(self) -> Mapping[str, Json]:
         """Return nothing, as no teacher is cached by it."""

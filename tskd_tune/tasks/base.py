@@ -33,20 +33,18 @@ PLACES: dict[Part, int] = {"validation": 1, "test": 2}
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """What is known of a task before its images are loaded: enough to build networks and to time a step.
+    """What is known of a task before its data are loaded: enough to build networks and to time a step.
 
     Attributes:
-        classes: the number of classes.
-        channels: the channels of an image.
-        size: the height and width of an image, in pixels.
-        samples: training, validation and test images.
+        inputs: the shape of a sample: channels, height and width of an image.
+        outputs: how many numbers a network gives for a sample: the number of classes, for classification.
+        samples: the number of training, validation and test samples.
         metrics: what the task measures, the headline first; a source leaves them out, and the task adds those of its
             objective.
     """
 
-    classes: int
-    channels: int
-    size: int
+    inputs: tuple[int, int, int]
+    outputs: int
     samples: tuple[int, int, int]
     metrics: tuple[Metric, ...] = ()
 
@@ -60,6 +58,20 @@ class TaskFacts:
         if not self.metrics:
             raise InputError("task: the task declares no metric; return at least one from Objective.metrics")
         return self.metrics[0]
+
+
+class Samples(Protocol):
+    """The samples of one part by index; worker processes get a copy of them, so that they hold little."""
+
+    @property
+    def targets(self) -> Tensor:
+        """What each sample should give, on the CPU: for classification the classes ``[N]``."""
+
+    def __len__(self) -> int:
+        """Return the number of samples, N."""
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        """Return one sample as stored: the bytes ``[C, H, W]`` of an image."""
 
 
 class Source(ABC):
@@ -206,6 +218,10 @@ class Feeding(ABC):
         """Open the validation or the test set, in order and without augmentation; raises as `training`."""
 
     @abstractmethod
+    def bytes_held(self, facts: TaskFacts) -> int:
+        """Return the bytes that the samples of all three sets take on the device."""
+
+    @abstractmethod
     def identity(self) -> Mapping[str, Json]:
         """Return plain data that differ where the augmentation differs.
 
@@ -290,12 +306,23 @@ def summary_of(facts: TaskFacts, source: str = "images", names: Sequence[str] | 
     """Return what facts alone tell of a data set; without names the classes are called by their numbers."""
     return DataSummary(
         source=source,
-        classes=tuple(names or map(str, range(facts.classes))),
+        classes=tuple(names or map(str, range(facts.outputs))),
         counts=None,
         samples=facts.samples,
         origins=("", "", ""),
-        size=(facts.size, facts.size),
+        size=(facts.inputs[2], facts.inputs[1]),
     )
+
+
+def stand_in_targets(facts: TaskFacts) -> Tensor:
+    """Return targets ``[N]`` as those of the training set might be, for building parts before data are loaded."""
+    return torch.arange(facts.samples[0]) % facts.outputs
+
+
+def stand_in_batch(facts: TaskFacts, size: int, device: torch.device) -> Batch:
+    """Return a batch of random samples with the shapes of a task's, drawn from torch's global generator."""
+    indices = torch.arange(size, device=device)
+    return Batch(torch.randn(size, *facts.inputs).to(device), indices % facts.outputs, indices)
 
 
 TASKS: Registry[Task] = Registry("tasks", Task)

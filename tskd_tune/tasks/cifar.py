@@ -176,7 +176,7 @@ class CifarImages(ImageSource):
         used = fraction_counts(counts - held, self._fraction, names=names)
         self._require_files()
         samples = (int(used.sum()), int(held.sum()), known.test_each * known.classes)
-        return TaskFacts(classes=known.classes, channels=3, size=32, samples=samples)
+        return TaskFacts(inputs=(3, 32, 32), outputs=known.classes, samples=samples)
 
     def summary(self) -> DataSummary:
         """Tell what is known of the set."""

@@ -27,7 +27,7 @@ class Classification(Objective):
 
     def metrics(self, facts: TaskFacts) -> tuple[Metric, ...]:
         """Return top-1, top-5 where there are more than five classes, and the loss."""
-        return (TOP1, TOP5, LOSS) if facts.classes > 5 else (TOP1, LOSS)
+        return (TOP1, TOP5, LOSS) if facts.outputs > 5 else (TOP1, LOSS)
 
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Return the cross-entropy of the logits, the mean over the batch, in float32 at least."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,9 @@ from tskd_tune.tasks.words import counted, shown
 
 DECODING_VERSION = 2
 """Counts up where the same file is decoded to other pixels: what was decoded by another version is not found."""
+
+AT_ONCE = 1024
+"""Images that may be in memory at once where each is decoded and not kept."""
 
 MOST_NAMED = 10
 POINTER = b"version https://git-lfs"
@@ -90,6 +93,39 @@ def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+
+
+def decode_each(files: Sequence[ImageFile], size: int) -> Iterator[NDArray[np.uint8]]:
+    """Decode one file after another, and keep none of the images ``[3, size, size]``.
+
+    Raises:
+        InputError: files cannot be read; all are counted after the last file, and the first are named.
+        RunError: a file vanished.
+    """
+    broken: dict[str, str] = {}
+    paths = [file.path for file in files]
+    for start in range(0, len(paths), AT_ONCE):
+        some = paths[start : start + AT_ONCE]
+        for path, found in zip(some, mapped(partial(_tried, size=size), some), strict=True):
+            if isinstance(found, str):
+                broken[path] = found
+            else:
+                yield found
+    if broken:
+        raise InputError(_unreadable(broken, len(paths)))
+
+
+def decode_one(path: str, size: int) -> NDArray[np.uint8]:
+    """Return the image ``[3, size, size]`` of one file.
+
+    Raises:
+        InputError: the file is not a readable image.
+        RunError: the file vanished.
+    """
+    found = _tried(path, size)
+    if isinstance(found, str):
+        raise InputError(_unreadable({path: found}, 1))
+    return found
 
 
 def _decode_all(paths: list[str], size: int) -> NDArray[np.uint8]:

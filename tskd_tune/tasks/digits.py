@@ -71,7 +71,7 @@ class DigitImages(ImageSource):
         used = int(rest.sum())
         if self._train is not None:
             used = int(quotas(rest.tolist(), self._train, option="train", names=NAMES, spare=0).sum())
-        return TaskFacts(classes=10, channels=1, size=8, samples=(used, self._validation, TEST))
+        return TaskFacts(inputs=(1, 8, 8), outputs=10, samples=(used, self._validation, TEST))
 
     def summary(self) -> DataSummary:
         """Count by the known numbers of images of each digit."""

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Json
 from tskd_tune.tasks.base import TaskFacts
-from tskd_tune.tasks.decoding import DECODING_VERSION, ImageFile, decoded, digest_of
+from tskd_tune.tasks.decoding import DECODING_VERSION, ImageFile, decode_each, decoded, digest_of
 from tskd_tune.tasks.doubles import doubles
+from tskd_tune.tasks.file_samples import FileSamples, measured_normalization
 from tskd_tune.tasks.folders import data_folder, require_writable
-from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
+from tskd_tune.tasks.image_source import DataPart, ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Normalization
 from tskd_tune.tasks.listing import EXTENSIONS, Lister
 from tskd_tune.tasks.pictures import Oddity, brightest, dimensions, oddity
@@ -78,10 +79,16 @@ class FileParts:
 
 
 class FileImages(ImageSource):
-    """Image files, decoded once to bytes ``[N, 3, size, size]`` that are kept in the data folder."""
+    """Image files: decoded once to bytes ``[N, 3, size, size]`` that are kept in the data folder, or one at a time."""
 
     def __init__(
-        self, split: Callable[[], FileParts], *, size: int, normalization: str, constants: Normalization | None
+        self,
+        split: Callable[[], FileParts],
+        *,
+        size: int,
+        normalization: str,
+        constants: Normalization | None,
+        kept: bool = True,
     ) -> None:
         """Take what lists and splits the files when it is asked for; nothing is looked at yet.
 
@@ -90,7 +97,10 @@ class FileImages(ImageSource):
             size: height and width of an image, in pixels.
             normalization: the name of the constants.
             constants: mean and standard deviation; None measures the training part.
+            kept: keep all decoded images in the data folder; otherwise `verify` and `normalization` decode each file
+                and drop its image.
         """
+        self._kept = kept
         self._split = split
         self._size = size
         self._normalization = normalization
@@ -101,7 +111,7 @@ class FileImages(ImageSource):
         parts = self._parts
         require_writable(data_folder())
         samples = (len(parts.training), len(parts.validation), len(parts.test))
-        return TaskFacts(classes=len(parts.classes), channels=3, size=self._size, samples=samples)
+        return TaskFacts(inputs=(3, self._size, self._size), outputs=len(parts.classes), samples=samples)
 
     def summary(self) -> DataSummary:
         """Count the images of each class, and look up the sizes of some of them in the heads of their files."""
@@ -130,13 +140,26 @@ class FileImages(ImageSource):
         )
         return ImageParts(training, validation, test, self._constants or Normalization.of(training.images))
 
+    def samples(self, part: DataPart) -> FileSamples:
+        """Return the files of one part; each is decoded when it is asked for."""
+        parts = self._parts
+        files = {"training": parts.training, "validation": parts.validation, "test": parts.test}[part]
+        return FileSamples(files, self._size)
+
+    def normalization(self) -> Normalization:
+        """Return how pixels are normalized; what must be measured is measured once, and kept in the data folder."""
+        if self._kept:
+            return super().normalization()
+        return self._constants or measured_normalization(self._parts.training, self._size)
+
     def verify(self) -> list[str]:
-        """Decode all images where nobody has, and tell what is odd about them."""
-        files = self._parts.everything
-        pixels = decoded(files, self._size)
-        if self._constants is None:
-            places = {file.path: place for place, file in enumerate(files)}
-            Normalization.of(_labeled(pixels, self._parts.training, places).images)
+        """Decode all images, unless decoded images are kept and found, and tell what is odd about them."""
+        if self._kept:
+            self.read()
+        else:
+            for _ in decode_each(self._parts.everything, self._size):
+                pass
+            self.normalization()
         shared = doubles(self._parts.training, self._parts.validation, self._parts.test, self._parts.name_of)
         return [*shared, *self._on_frames(), *self._on_dark_images()]
 

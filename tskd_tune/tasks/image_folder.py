@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
 from tskd_tune.paths import PathText
-from tskd_tune.tasks.base import TASKS, Task
+from tskd_tune.tasks.base import TASKS, Feeding, Task
 from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.decoding import ImageFile
 from tskd_tune.tasks.image_files import FileImages, FileParts, held_out, listed
@@ -20,9 +20,11 @@ from tskd_tune.tasks.layouts import class_names, layout_of
 from tskd_tune.tasks.listing import Lister
 from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import TEST_SEED
+from tskd_tune.tasks.streamed import PREFETCH, Streamed, default_workers
 from tskd_tune.tasks.words import counted
 
 Constants = Literal["measured", "imagenet"]
+FeedName = Literal["resident", "streamed"]
 
 DEFAULT_TEST_FRACTION = 0.2
 REMEDY = "add some or remove the folder"
@@ -42,6 +44,9 @@ def image_folder(
     padding: NonNegativeInt = 4,
     flip: bool = True,
     normalization: Constants = "measured",
+    feed: FeedName = "resident",
+    workers: NonNegativeInt | None = None,
+    prefetch: PositiveInt | None = None,
 ) -> Task:
     """A folder of class folders of images, or of such folders named train, test and val.
 
@@ -69,15 +74,52 @@ def image_folder(
         flip: mirror a random half of the training images, anew in every epoch.
         normalization: mean and standard deviation that pixels are normalized with: those measured in the training set,
             or ImageNet's.
+        feed: ``resident``: all images are decoded once, and kept on the device; ``streamed``: worker processes decode
+            the images of each batch anew, for data that do not fit into memory. Both give the same numbers.
+        workers: number of processes that decode images for a training; 0 decodes in the training's own process; null:
+            4, or the number of CPUs where there are fewer; only where ``feed`` is ``streamed``.
+        prefetch: number of batches that each of these processes prepares in advance; null: 2; only where ``workers`` is
+            above 0.
     """
+    feeding = _feeding(feed, Augmentation(padding, flip), batch_size, workers, prefetch)
     selection = Selection(validation, split_seed, classes, per_class, test_fraction)
     source = FileImages(
         lambda: split_folder(Path(root).absolute(), selection),
         size=size,
         normalization=normalization,
         constants=None if normalization == "measured" else IMAGENET,
+        kept=feed == "resident",
     )
-    return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
+    return Task(source, Classification(), feeding)
+
+
+def _feeding(
+    feed: FeedName, augmentation: Augmentation, batch_size: int, workers: int | None, prefetch: int | None
+) -> Feeding:
+    """Choose the feeding.
+
+    Raises:
+        InputError: an option was given that does not apply.
+    """
+    if feed == "resident":
+        for name, given in (("workers", workers), ("prefetch", prefetch)):
+            if given is not None:
+                raise InputError(
+                    f"task.{name}: {given} does not apply where task.feed is 'resident', which decodes all images once;"
+                    f" remove task.{name}, or set task.feed to streamed"
+                )
+        return Resident(augmentation, batch_size)
+    if workers == 0 and prefetch is not None:
+        raise InputError(
+            f"task.prefetch: {prefetch} does not apply where task.workers is 0; remove task.prefetch, or raise"
+            " task.workers"
+        )
+    return Streamed(
+        augmentation,
+        batch_size,
+        workers=default_workers() if workers is None else workers,
+        prefetch=PREFETCH if prefetch is None else prefetch,
+    )
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from tskd_tune.tasks.base import Source
+from tskd_tune.tasks.base import Samples, Source
 from tskd_tune.tasks.images import Normalization
+
+DataPart: TypeAlias = Literal["training", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,15 @@ class ImageSource(Source):
             InputError: an image cannot be read, or a library is missing.
             RunError: a file vanished since ``facts``, or a download failed.
         """
+
+    def samples(self, part: DataPart) -> Samples:
+        """Return the samples of one part, which a source of many files reads one after another; raises as `read`."""
+        parts = self.read()
+        return {"training": parts.training, "validation": parts.validation, "test": parts.test}[part]
+
+    def normalization(self) -> Normalization:
+        """Return how pixels are normalized; raises as `read`."""
+        return self.read().normalization
 
     def verify(self) -> Sequence[str]:
         """Read all images once; see `Source.verify`."""

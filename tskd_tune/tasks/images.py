@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tskd_tune.errors import InputError
@@ -33,8 +34,12 @@ class Normalization:
         Raises:
             InputError: all pixels of a channel are equal, so that nothing can be scaled.
         """
+        return cls.of_counts(levels(images))
+
+    @classmethod
+    def of_counts(cls, counts: NDArray[np.int64]) -> Normalization:
+        """Measure by how often each level stands in each channel, ``[C, 256]``; see `of`."""
         values = np.arange(256) / 255
-        counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in images.unbind(1)]).numpy()
         shares = counts / counts.sum(axis=1, keepdims=True)
         mean = shares @ values
         std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
@@ -60,6 +65,14 @@ class Normalization:
             return values.div_(scale).sub_(mean).div_(std)
 
         return normalized
+
+
+def levels(images: Tensor) -> NDArray[np.int64]:
+    """Return how often each level stands in each channel of images ``[N, C, H, W]`` (bytes), ``[C, 256]``."""
+    counts: NDArray[np.int64] = torch.stack(
+        [torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]
+    ).numpy()
+    return counts
 
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -16,9 +17,12 @@ from tskd_tune.contracts import Batch
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Part
 from tskd_tune.plain import Json
-from tskd_tune.tasks.base import AUGMENTATION, ORDER, Draw, Feed, Feeding, Source, Streams
+from tskd_tune.tasks.base import AUGMENTATION, ORDER, Draw, Feed, Feeding, Source, Streams, TaskFacts
 from tskd_tune.tasks.image_source import ImageSource
 from tskd_tune.tasks.images import Augmentation, Crops, Normalization, batch_bounds, batch_count, evaluation_batch
+
+BYTES_BESIDE = 32
+"""What is kept of a sample beside its image: its class, and its place in the order of an epoch."""
 
 
 @final
@@ -222,6 +226,10 @@ class Resident(Feeding):
     def evaluation(self, source: Source, part: Part, device: torch.device) -> Feed:
         """Open the validation or the test set; the images are read unless this process holds them."""
         return WholeImages(self._parts(source, device), part)
+
+    def bytes_held(self, facts: TaskFacts) -> int:
+        """Return the bytes of all images, of their classes and of their places in the order of an epoch."""
+        return sum(facts.samples) * (math.prod(facts.inputs) + BYTES_BESIDE)
 
     def identity(self) -> Mapping[str, Json]:
         """Return the augmentation."""

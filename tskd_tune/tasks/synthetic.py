@@ -90,7 +90,7 @@ class SyntheticImages(ImageSource):
                 f"task.train: {train} images cannot hold one of each of {self._classes} classes; "
                 f"give at least {self._classes}"
             )
-        return TaskFacts(self._classes, self._shape[0], self._shape[1], self._samples)
+        return TaskFacts(self._shape, self._classes, self._samples)
 
     def summary(self) -> DataSummary:
         """Repeat what was asked for."""

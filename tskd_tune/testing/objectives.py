@@ -25,7 +25,7 @@ class ObjectiveContract:
     @pytest.fixture
     def facts(self) -> TaskFacts:
         """Return the facts of the data that the objective is tried on."""
-        return TaskFacts(CLASSES, 3, SIZE, (SAMPLES, 4, 4))
+        return TaskFacts((3, SIZE, SIZE), CLASSES, (SAMPLES, 4, 4))
 
     @pytest.fixture
     def seen(self) -> tuple[Output, Batch]:

@@ -107,16 +107,16 @@ class TaskContract(Contract):
         targets = task.training(CPU).targets
         assert targets.shape == (facts.samples[0],)
         assert targets.dtype == torch.int64
-        assert sorted(set(targets.tolist())) == list(range(facts.classes))
+        assert sorted(set(targets.tolist())) == list(range(facts.outputs))
         for part, samples in zip(PARTS, facts.samples[1:], strict=True):
-            assert evaluated(task, part).shape == (samples, facts.channels, facts.size, facts.size)
-        assert epoch(task)[0].shape[1:] == (facts.channels, facts.size, facts.size)
+            assert evaluated(task, part).shape == (samples, *facts.inputs)
+        assert epoch(task)[0].shape[1:] == facts.inputs
 
     def test_the_metrics_that_are_declared_are_those_that_are_measured(self, make: Make) -> None:
         """An evaluation gives a finite number for each metric of the facts, in their order, and no other."""
         task = make()
         facts = task.facts()
-        network = networks.build("resnet8", facts.classes, facts.channels).eval()
+        network = networks.build("resnet8", facts.outputs, facts.inputs[0]).eval()
         found = evaluate(network, task.evaluation("test", CPU), task.meter(), Compute(CPU))
         assert list(found) == [metric.name for metric in facts.metrics]
         assert bool(torch.tensor(list(found.values())).isfinite().all())
@@ -196,7 +196,7 @@ class TaskContract(Contract):
         targets = [torch.cat([batch.targets for batch in shown(task, part)]) for part in PARTS]
         loaded = [task.training(CPU).targets, *targets]
         assert found.samples == tuple(len(part) for part in loaded)
-        assert len(found.classes) == task.facts().classes
+        assert len(found.classes) == task.facts().outputs
         if found.counts is not None:
             assert list(found.counts) == torch.bincount(torch.cat(loaded), minlength=len(found.classes)).tolist()
         assert "\n".join(found.lines()).isascii()
