@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+STEM = "stem"
+"""The name of the stage that comes before the first stage of blocks."""
+
 # What a checkpoint holds, by name: tensors and plain values, as `torch.save` writes them to a file.
 Saved = dict[str, Any]
 

@@ -158,8 +158,14 @@ def test_the_weights_of_the_losses_are_kds() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weighting": "cwsm", "gamma": 1.0}, "reads gamma with flsw only, got gamma: 1.0 with cwsm; leave it out"),
-        ({"temperature": 2.0, "min_temperature": 3.0}, "temperature: 2.0 under min_temperature: 3.0; raise the first"),
+        (
+            {"weighting": "cwsm", "gamma": 1.0},
+            "uses gamma with weighting: flsw only, got gamma: 1.0",
+        ),
+        (
+            {"temperature": 2.0, "min_temperature": 3.0},
+            "got min_temperature: 3.0 and temperature: 2.0",
+        ),
         ({"correct": 0.9}, "'dtd' reads correct with label_smoothing only, got correct: 0.9 with off"),
         ({"correct": 0.9, "adjustment": "probability_shift"}, "got correct: 0.9 with probability_shift"),
     ],

@@ -196,11 +196,14 @@ def test_the_width_is_that_of_the_embeddings() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"guided": "none", "guided_weight": 2.0, "width": 64}, "distiller.guided_weight: 'ekd' has no use for it wit"),
+        (
+            {"guided": "none", "guided_weight": 2.0, "width": 64},
+            "distiller.guided_weight: 'ekd' does not use guided",
+        ),
         ({"guided": "none", "auxiliary_weight": 0.0, "width": 64}, "distiller.auxiliary_weight: .*guided: bottleneck"),
         ({"guided": "none", "embedding_weight": 1.0, "width": 64}, "distiller.embedding_weight"),
         ({"guided": "none", "width": 8}, "distiller.width"),
-        ({"guided_weight": 0.0, "embedding_weight": 1.0}, "distiller.embedding_weight: .*where guided_weight is 0"),
+        ({"guided_weight": 0.0, "embedding_weight": 1.0}, "distiller.embedding_weight: .*while guided_weight is 0"),
         ({"auxiliary_weight": 0.0}, "0 leaves the guided modules of the 'ekd' teacher untrained"),
     ],
 )

@@ -45,7 +45,7 @@ def test_a_teacher_is_trained_once_and_concurrent_runs_wait_for_it(
     assert len(trained) == 2 and len(found) == 3 and found[0] == found[1] == found[2]
     assert is_ready(experiment, cache)
     assert found[0].source == "auto"
-    assert 0 <= found[0].test_top1 <= 100
+    assert 0 <= found[0].metrics["test_top1"] <= 100
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".lock", ".pth"]
 
 
@@ -113,11 +113,11 @@ def test_a_finished_student_is_a_teacher_by_its_path_and_is_measured_once(tiny: 
     cache = TeacherCache(tmp_path / "cache")
     teacher = obtain(experiment, cache, silent)
     assert teacher is not None
-    assert (teacher.source, teacher.test_top1) == (str(path), pytest.approx(accuracy))
+    assert (teacher.source, teacher.metrics) == (str(path), {"test_top1": pytest.approx(accuracy)})
     (memo,) = cache.folder.glob("*.measured")
     checkpoint.save({"test_top1": 12.5}, memo)
     again = obtain(experiment, cache, silent)
-    assert again is not None and again.test_top1 == 12.5
+    assert again is not None and again.metrics == {"test_top1": 12.5}
 
 
 def test_given_weights_that_are_missing_or_of_another_network_are_refused(tiny: Tiny, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_an_untrained_teacher_costs_nothing_beforehand_and_leaves_nothing(tiny: 
     assert is_ready(experiment, cache)
     teacher = obtain(experiment, cache, silent)
     assert teacher is not None
-    assert (teacher.source, teacher.path, teacher.key, teacher.test_top1) == ("untrained", None, None, None)
+    assert (teacher.source, teacher.path, teacher.key, teacher.metrics) == ("untrained", None, None, {})
     assert teacher.parameters > 0 and not list(tmp_path.iterdir())
     assert key_of(experiment) is None and distinct([experiment]) == {}
     verify(experiment)

@@ -13,6 +13,7 @@ import torch
 from filelock import FileLock
 
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
 from tskd_tune.networks import build
 from tskd_tune.networks.weights import read_state, write_state
@@ -91,7 +92,7 @@ def test_a_damaged_teacher_is_made_anew_with_a_sentence(tiny: Tiny, tmp_path: Pa
     assert again == teacher and is_ready(experiment, cache)
     state = read_state(teacher.path).state
     assert all(torch.equal(state[key], whole[key]) for key in whole)
-    Experiment.build(experiment)
+    build_trainer(experiment)
 
 
 def test_a_whole_teacher_gives_no_warning(tiny: Tiny, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
@@ -144,5 +145,5 @@ def test_a_damaged_measurement_of_given_weights_is_made_anew(tiny: Tiny, tmp_pat
     (memo,) = cache.folder.glob("*.measured")
     for content in (b"", flipped(memo.read_bytes()), b"PK\x03\x04"):
         memo.write_bytes(content)
-        with pytest.warns(UserWarning, match="the kept accuracy is damaged; the teacher is measured anew"):
+        with pytest.warns(UserWarning, match="the kept metric is damaged; the teacher is measured again"):
             assert obtain(experiment, cache, silent) == teacher

@@ -73,16 +73,7 @@ class DTD(Distiller):
             InputError: options do not apply to one another, or the floor lies above T.
         """
         super().__init__()
-        if gamma is not None and weighting != "flsw":
-            raise InputError(
-                f"distiller: 'dtd' reads gamma with flsw only, got gamma: {gamma} with {weighting}; leave it out, or"
-                " choose flsw"
-            )
-        if min_temperature > temperature:
-            raise InputError(
-                f"distiller: 'dtd' has temperature: {temperature} under min_temperature: {min_temperature}; raise the"
-                " first or lower the second"
-            )
+        _check(weighting, gamma, temperature, min_temperature)
         self.weighting = weighting
         self.temperature = temperature
         self.beta = beta
@@ -113,3 +104,16 @@ class DTD(Distiller):
             return 1 / student.softmax(dim=1).amax(dim=1)
         # Rounding may leave a cosine a little above 1, and a power of a negative number is no number.
         return (1 - functional.cosine_similarity(student, teacher)).clamp_min(0) ** self.gamma
+
+
+def _check(weighting: str, gamma: float | None, temperature: float, min_temperature: float) -> None:
+    if gamma is not None and weighting != "flsw":
+        raise InputError(
+            f"distiller.gamma: 'dtd' uses gamma with weighting: flsw only, got gamma: {gamma} with weighting:"
+            f" {weighting}; leave gamma out, or set weighting: flsw"
+        )
+    if min_temperature > temperature:
+        raise InputError(
+            f"distiller.min_temperature: must not exceed temperature, got min_temperature: {min_temperature} and"
+            f" temperature: {temperature}; lower min_temperature or raise temperature"
+        )

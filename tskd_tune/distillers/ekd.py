@@ -69,22 +69,16 @@ class EKD(Distiller):
             InputError: the teacher lacks a stage of the student, or an option does not apply.
         """
         super().__init__()
-        _refuse_idle(
-            guided == "none",
-            "without guided modules; choose guided: bottleneck",
-            auxiliary_weight=(auxiliary_weight, 0.3),
-            guided_weight=(guided_weight, 1.0),
-            embedding_weight=(embedding_weight, 0.0),
-            width=(width, 64),
-        )
-        _refuse_idle(
-            guided_weight == 0, "where guided_weight is 0; raise that", embedding_weight=(embedding_weight, 0.0)
-        )
-        if guided != "none" and auxiliary_weight == 0 and stop_gradient:
-            raise InputError(
-                "distiller.auxiliary_weight: 0 leaves the guided modules of the 'ekd' teacher untrained; raise it, set"
-                " stop_gradient: false, or choose guided: none"
-            )
+        has_modules = guided != "none"
+        weights = {"auxiliary_weight": (auxiliary_weight, 0.3), "guided_weight": (guided_weight, 1.0)}
+        embedding = {"embedding_weight": (embedding_weight, 0.0)}
+        if not has_modules:
+            why = "without guided modules; choose guided: bottleneck"
+            _refuse_idle(why, **weights, **embedding, width=(width, 64))
+        if guided_weight == 0:
+            _refuse_idle("while guided_weight is 0; raise guided_weight", **embedding)
+        if has_modules and stop_gradient:
+            _refuse_untrained(auxiliary_weight)
         self.stages = () if guided == "none" else shared_stages(probe, "ekd")
         self.student_guides = _guides(probe.student, self.stages, guided, width, probe.classes)
         self.teacher_guides = _guides(probe.teacher, self.stages, guided, width, probe.classes)
@@ -176,8 +170,17 @@ def _cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
     return functional.cross_entropy(exact(logits), batch.targets)
 
 
-def _refuse_idle(idle: bool, why: str, **options: tuple[float, float]) -> None:
-    """Refuse an option, ``(given, default)``, that was set where it does not apply."""
+def _refuse_untrained(auxiliary_weight: float) -> None:
+    """Refuse a teacher whose guided modules no loss would train."""
+    if auxiliary_weight == 0:
+        raise InputError(
+            "distiller.auxiliary_weight: 0 leaves the guided modules of the 'ekd' teacher untrained; raise"
+            " auxiliary_weight, set stop_gradient: false, or choose guided: none"
+        )
+
+
+def _refuse_idle(why: str, **options: tuple[float, float]) -> None:
+    """Refuse an option, ``(given, default)``, that was set although it does not apply."""
     changed = [name for name, (given, default) in options.items() if given != default]
-    if idle and changed:
-        raise InputError(f"distiller.{changed[0]}: 'ekd' has no use for it {why}, or leave {changed[0]} out")
+    if changed:
+        raise InputError(f"distiller.{changed[0]}: 'ekd' does not use {changed[0]} {why}, or leave {changed[0]} out")

@@ -7,11 +7,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from tskd_tune.contracts import Output, Probe, Shapes
+from tskd_tune.contracts import STEM, Output, Probe, Shapes
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.method.taps import pooled
 
-STEM = "stem"
 Who = Literal["student", "teacher"]
 
 

@@ -15,9 +15,11 @@ from tskd_tune.experiment.assembly import build_teacher, task_of, teacher_networ
 from tskd_tune.experiment.networks import AUTO, UNTRAINED, Student
 from tskd_tune.experiment.schema import Experiment
 from tskd_tune.method.memory import Frozen
+from tskd_tune.metrics import measured
 from tskd_tune.networks.pretrained import identity, is_published, load_published
 from tskd_tune.networks.weights import load_into, read_state, write_state
 from tskd_tune.outside import code_digest, short_name
+from tskd_tune.tasks.base import Task
 from tskd_tune.tasks.words import shown
 from tskd_tune.teaching import Need, method_needs
 from tskd_tune.training import checkpoint
@@ -105,7 +107,7 @@ def obtain(experiment: Experiment, cache: TeacherCache, progress: Progress) -> T
         return None
     if teacher.weights == UNTRAINED:
         network = teacher_network(experiment, task_of(experiment).facts())
-        return TeacherFile(short_name(teacher.name), UNTRAINED, None, None, parameter_count(network), None)
+        return TeacherFile(short_name(teacher.name), UNTRAINED, None, None, parameter_count(network))
     if teacher.weights != AUTO:
         return _verified(experiment, _given(experiment, cache), cache)
     key = teacher_key(experiment)
@@ -123,7 +125,8 @@ def obtain(experiment: Experiment, cache: TeacherCache, progress: Progress) -> T
     )
     network = teacher_network(experiment, task_of(experiment).facts())
     accuracy = read_state(path).accuracy
-    return TeacherFile(short_name(teacher.name), AUTO, path, key, parameter_count(network), accuracy)
+    metrics = {} if accuracy is None else {_headline(task_of(experiment)): accuracy}
+    return TeacherFile(short_name(teacher.name), AUTO, path, key, parameter_count(network), metrics)
 
 
 def _given(experiment: Experiment, cache: TeacherCache) -> Path:
@@ -150,28 +153,32 @@ def _verified(experiment: Experiment, path: Path, cache: TeacherCache) -> Teache
     load_into(network, path, name=name)
     key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     memo = cache.folder / f"{key}-{task.fingerprint()[:16]}.measured"
-    accuracy = _measured(experiment, Frozen(network, take=True), memo)
+    metrics = _measured(experiment, Frozen(network, take=True), memo)
     weights = experiment.teacher.weights
     source = weights if is_published(weights) else str(path)
-    return TeacherFile(short_name(name), source, path, key, parameter_count(network), accuracy)
+    return TeacherFile(short_name(name), source, path, key, parameter_count(network), metrics)
 
 
-def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> float | None:
-    """Measure a given teacher on the test part once; the figure is kept for the trials that follow."""
+def _headline(task: Task) -> str:
+    return measured("test", task.facts().headline)
+
+
+def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> dict[str, float]:
+    """Measure the headline metric of a given teacher on the test set, once; a file keeps it for later trials."""
+    task = task_of(experiment)
+    name = _headline(task)
     if memo.exists():
         try:
-            kept: float | None = checkpoint.load(memo)["test_top1"]
+            return {name: checkpoint.load(memo)[name]}
         except (RunError, KeyError):
-            warnings.warn(f"{memo}: the kept accuracy is damaged; the teacher is measured anew", stacklevel=2)
-        else:
-            return kept
+            warnings.warn(f"{memo}: the kept metric is damaged; the teacher is measured again", stacklevel=2)
     compute = experiment.training.compute()
-    task = task_of(experiment)
     compute.use_threads()
     compute.place(teacher)
-    metrics = evaluate(teacher, task.evaluation("test", compute.device), task.meter(), compute)
-    checkpoint.save({"test_top1": metrics.get("top1")}, memo)
-    return metrics.get("top1")
+    found = evaluate(teacher, task.evaluation("test", compute.device), task.meter(), compute)
+    metrics = {name: found[task.facts().headline.name]}
+    checkpoint.save(metrics, memo)
+    return metrics
 
 
 def check_weights(experiment: Experiment) -> None:

@@ -8,11 +8,11 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from tskd_tune.contracts import Output, Shapes
+from tskd_tune.contracts import STEM, Output, Shapes
 from tskd_tune.errors import InputError, did_you_mean
 
 Size = tuple[int, int]
-_OFFICIAL = ("stem", "stage1", "stage2")
+_OFFICIAL = (STEM, "stage1", "stage2")
 
 
 class Taps:
@@ -114,7 +114,7 @@ def _names(layers: str | list[str], stages: list[str]) -> tuple[str, ...]:
     elif layers == "official":
         names = _OFFICIAL
     else:
-        behind_stem = tuple(stage for stage in stages if stage != "stem")
+        behind_stem = tuple(stage for stage in stages if stage != STEM)
         names = behind_stem if layers == "stages" else behind_stem[-1:]
     if not names:
         raise InputError(f"review.taps.layers: no stage to tap, got {layers!r}; known: {', '.join(stages)}")
@@ -125,7 +125,7 @@ def _names(layers: str | list[str], stages: list[str]) -> tuple[str, ...]:
 
 def _teacher_points(names: Sequence[str], point: str) -> dict[str, str]:
     if point == "official":
-        return {name: "post" if name == "stem" else "pre" for name in names}
+        return {name: "post" if name == STEM else "pre" for name in names}
     return dict.fromkeys(names, point)
 
 

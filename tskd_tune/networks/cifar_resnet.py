@@ -8,7 +8,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics
+from tskd_tune.contracts import STEM, BatchNormStatistics
 from tskd_tune.networks.base import NETWORKS, statistics
 from tskd_tune.networks.staged import Staged
 
@@ -76,16 +76,12 @@ class CifarResNet(Staged):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def _stem(self, images: Tensor) -> Tensor:
-        stem: Tensor = self.bn1(self.conv1(images))
-        return stem
-
     def _classifier(self) -> nn.Linear:
         return self.fc
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm of the stem and, for each stage, the second one of its last block."""
-        norms = {"stem": self.bn1}
+        norms = {STEM: self.bn1}
         norms |= {stage: cast("BasicBlock", blocks[-1]).bn2 for stage, blocks in self._stages().items()}
         return statistics(norms)
 

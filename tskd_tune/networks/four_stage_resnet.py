@@ -8,11 +8,11 @@ from typing import ClassVar, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics
+from tskd_tune.contracts import STEM, BatchNormStatistics
 from tskd_tune.networks.base import NETWORKS, statistics
 from tskd_tune.networks.staged import Staged
 
-STEM = 64
+STEM_WIDTH = 64
 WIDTHS = (64, 128, 256, 512)
 STRIDES = (1, 2, 2, 2)
 
@@ -105,9 +105,9 @@ class FourStageResNet(Staged):
     def __init__(self, block: Block, depths: tuple[int, ...], classes: int, channels: int = 3) -> None:
         """Stack ``depths`` blocks in the four stages."""
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, STEM, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM)
-        inputs = (STEM, *(width * block.expansion for width in WIDTHS[:-1]))
+        self.conv1 = nn.Conv2d(channels, STEM_WIDTH, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(STEM_WIDTH)
+        inputs = (STEM_WIDTH, *(width * block.expansion for width in WIDTHS[:-1]))
         stages = (_stage(block, *layout) for layout in zip(depths, inputs, WIDTHS, STRIDES, strict=True))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.linear = nn.Linear(WIDTHS[-1] * block.expansion, classes)
@@ -115,17 +115,13 @@ class FourStageResNet(Staged):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def _stem(self, images: Tensor) -> Tensor:
-        stem: Tensor = self.bn1(self.conv1(images))
-        return stem
-
     def _classifier(self) -> nn.Linear:
         return self.linear
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm of the stem and, for each stage, the last one of its last block."""
         last = {stage: cast("BasicBlock | Bottleneck", blocks[-1]) for stage, blocks in self._stages().items()}
-        return statistics({"stem": self.bn1, **{stage: block.norm for stage, block in last.items()}})
+        return statistics({STEM: self.bn1, **{stage: block.norm for stage, block in last.items()}})
 
     def _stages(self) -> dict[str, nn.Sequential]:
         return {"stage1": self.layer1, "stage2": self.layer2, "stage3": self.layer3, "stage4": self.layer4}

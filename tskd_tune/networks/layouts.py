@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
@@ -34,7 +33,7 @@ class Held:
 
     key: str
     tensors: State
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,12 @@ class Spelled:
     ignored: tuple[str, ...]
 
 
-def states(payload: Any) -> list[Held]:
+def states(payload: object) -> list[Held]:
     """Return every state dict that a file's content holds, what is wanted first."""
     return list(_states(payload, "", {}, DEPTH))
 
 
-def _states(payload: Any, key: str, facts: Mapping[str, Any], depth: int) -> Iterator[Held]:
+def _states(payload: object, key: str, facts: Mapping[str, object], depth: int) -> Iterator[Held]:
     if not isinstance(payload, Mapping) or not depth:
         return
     payload = {name: value for name, value in payload.items() if isinstance(name, str)}

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Output
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.initialization import initialize
 
-STEM = 32
+STEM_WIDTH = 32
 LAST = 1280
 # Of each group: expansion, channels at width 1, blocks, stride of the first one. The strides are those of 32 pixels.
 GROUPS = (
@@ -70,7 +70,7 @@ class MobileNetV2(Network):
     def __init__(self, width: float, classes: int, channels: int = 3) -> None:
         """Give every group ``width`` times its channels."""
         super().__init__()
-        widths = (int(STEM * width), *(int(outputs * width) for _, outputs, _, _ in GROUPS))
+        widths = (int(STEM_WIDTH * width), *(int(outputs * width) for _, outputs, _, _ in GROUPS))
         last = int(LAST * max(width, 1.0))
         self.conv1 = nn.Sequential(*_convolution(channels, widths[0], 3, stride=2))
         self.blocks = nn.ModuleList(
@@ -83,10 +83,10 @@ class MobileNetV2(Network):
 
     def forward(self, images: Tensor) -> Output:
         """Map images ``[B, channels, H, W]`` to their output; ``stem`` and ``stage1`` are half their size."""
-        preactivations: dict[str, Tensor] = {"stem": self.conv1(images)}
+        preactivations: dict[str, Tensor] = {STEM: self.conv1(images)}
         # Not in place: what comes before the activation is tapped too.
-        features = {"stem": F.relu(preactivations["stem"])}
-        maps = features["stem"]
+        features = {STEM: F.relu(preactivations[STEM])}
+        maps = features[STEM]
         for number, group in enumerate(self.blocks):
             maps = group(maps)
             if number in STAGES:
@@ -98,7 +98,7 @@ class MobileNetV2(Network):
         """Return the batch norm of the stem and, for each stage, the last one of its last block."""
         last = {stage: cast("nn.Sequential", self.blocks[number])[-1] for number, stage in STAGES.items()}
         ends = {stage: cast("InvertedResidual", block).conv[-1] for stage, block in last.items()}
-        norms = {"stem": self.conv1[-1], **ends}
+        norms = {STEM: self.conv1[-1], **ends}
         return statistics({stage: cast("nn.BatchNorm2d", norm) for stage, norm in norms.items()})
 
 

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics
+from tskd_tune.contracts import STEM, BatchNormStatistics
 from tskd_tune.networks.base import NETWORKS, statistics
 from tskd_tune.networks.staged import Staged
 
 GROUPS = 3
-STEM = 24
-WIDTHS = (STEM, 240, 480, 960)
+STEM_WIDTH = 24
+WIDTHS = (STEM_WIDTH, 240, 480, 960)
 DEPTHS = (4, 8, 4)
 
 
@@ -68,15 +68,11 @@ class ShuffleNet(Staged):
     def __init__(self, classes: int, channels: int = 3) -> None:
         """Stack 4, 8 and 4 blocks in the stages."""
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, STEM, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM)
+        self.conv1 = nn.Conv2d(channels, STEM_WIDTH, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(STEM_WIDTH)
         stages = (_stage(depth, *widths) for depth, widths in zip(DEPTHS, pairwise(WIDTHS), strict=True))
         self.layer1, self.layer2, self.layer3 = stages
         self.linear = nn.Linear(WIDTHS[-1], classes)
-
-    def _stem(self, images: Tensor) -> Tensor:
-        stem: Tensor = self.bn1(self.conv1(images))
-        return stem
 
     def _classifier(self) -> nn.Linear:
         return self.linear
@@ -84,7 +80,7 @@ class ShuffleNet(Staged):
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm of the stem and, for each stage, the last one of its last block."""
         last = {stage: cast("Bottleneck", blocks[-1]) for stage, blocks in self._stages().items()}
-        return statistics({"stem": self.bn1, **{stage: block.bn3 for stage, block in last.items()}})
+        return statistics({STEM: self.bn1, **{stage: block.bn3 for stage, block in last.items()}})
 
     def _stages(self) -> dict[str, nn.Sequential]:
         return {"stage1": self.layer1, "stage2": self.layer2, "stage3": self.layer3}
@@ -92,7 +88,7 @@ class ShuffleNet(Staged):
 
 def _stage(depth: int, inputs: int, outputs: int) -> nn.Sequential:
     """Stack blocks of which the first halves the size; the 24 channels of the stem are not worth grouping."""
-    first = Bottleneck(inputs, outputs - inputs, 2, groups=1 if inputs == STEM else GROUPS)
+    first = Bottleneck(inputs, outputs - inputs, 2, groups=1 if inputs == STEM_WIDTH else GROUPS)
     return nn.Sequential(first, *(Bottleneck(outputs, outputs, 1, GROUPS) for _ in range(depth - 1)))
 
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Output
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.shufflenet import shuffled
 
-STEM = 24
-WIDTHS = (STEM, 116, 232, 464)
+STEM_WIDTH = 24
+WIDTHS = (STEM_WIDTH, 116, 232, 464)
 DEPTHS = (3, 7, 3)
 LAST = 1024
 
@@ -89,8 +89,8 @@ class ShuffleNetV2(Network):
     def __init__(self, classes: int, channels: int = 3) -> None:
         """Stack 3, 7 and 3 split blocks behind the first blocks of the stages."""
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, STEM, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM)
+        self.conv1 = nn.Conv2d(channels, STEM_WIDTH, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(STEM_WIDTH)
         stages = (_stage(depth, *widths) for depth, widths in zip(DEPTHS, pairwise(WIDTHS), strict=True))
         self.layer1, self.layer2, self.layer3 = stages
         self.conv2 = nn.Conv2d(WIDTHS[-1], LAST, 1, bias=False)
@@ -99,10 +99,10 @@ class ShuffleNetV2(Network):
 
     def forward(self, images: Tensor) -> Output:
         """Map images ``[B, channels, H, W]`` to their output; the stem keeps their size."""
-        preactivations: dict[str, Tensor] = {"stem": self.bn1(self.conv1(images))}
+        preactivations: dict[str, Tensor] = {STEM: self.bn1(self.conv1(images))}
         # Not in place: what comes before the activation is tapped too.
-        features = {"stem": F.relu(preactivations["stem"])}
-        activated = features["stem"]
+        features = {STEM: F.relu(preactivations[STEM])}
+        activated = features[STEM]
         for stage, blocks in self._stages().items():
             for block in blocks:
                 activated, before = block(activated)
@@ -112,7 +112,7 @@ class ShuffleNetV2(Network):
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm of the stem; half of a stage's channels have none before their pre-activation."""
-        return statistics({"stem": self.bn1})
+        return statistics({STEM: self.bn1})
 
     def _stages(self) -> dict[str, nn.Sequential]:
         return {"stage1": self.layer1, "stage2": self.layer2, "stage3": self.layer3}

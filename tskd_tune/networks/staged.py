@@ -9,22 +9,23 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Output
+from tskd_tune.contracts import STEM, Output
 from tskd_tune.networks.base import Network, behind
-
-STEM = "stem"
 
 
 class Staged(Network):
-    """A stem and stages, each a sequence of blocks that return what their activation reads.
+    """A network of a stem and stages; each stage is a sequence of blocks, and each block ends before its activation.
 
     ``features`` are taken after the activation, ``preactivations`` before it; the embedding is the mean of the last
     features over the pixels.
+
+    Attributes:
+        conv1: the convolution of the stem.
+        bn1: the batch norm of the stem; its output is the pre-activation of the stem.
     """
 
-    @abstractmethod
-    def _stem(self, images: Tensor) -> Tensor:
-        """Map images ``[B, channels, H, W]`` to the stem's pre-activation."""
+    conv1: nn.Conv2d
+    bn1: nn.BatchNorm2d
 
     @abstractmethod
     def _stages(self) -> Mapping[str, nn.Sequential]:
@@ -36,7 +37,7 @@ class Staged(Network):
 
     def forward(self, images: Tensor) -> Output:
         """Map images ``[B, channels, H, W]`` to their output."""
-        preactivations = {STEM: self._stem(images)}
+        preactivations: dict[str, Tensor] = {STEM: self.bn1(self.conv1(images))}
         # Not in place: what the activations read is tapped too.
         features = {STEM: F.relu(preactivations[STEM])}
         activated = features[STEM]

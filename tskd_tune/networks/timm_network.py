@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Output
 from tskd_tune.errors import InputError
 from tskd_tune.networks.base import NETWORKS
 from tskd_tune.networks.wrapped import Watch, Wrapped
@@ -115,7 +115,7 @@ def _created(name: str, **options: Any) -> nn.Module:
 def _named_levels(levels: list[Mapping[str, Any]], chosen: list[int] | None, title: str) -> dict[str, int]:
     """Return stage name -> the number of its level."""
     if chosen is None:
-        stem = ["stem"] if levels[0]["reduction"] < FIRST_STRIDE else []
+        stem = [STEM] if levels[0]["reduction"] < FIRST_STRIDE else []
         names = [*stem, *(f"stage{number}" for number in range(1, len(levels) + 1 - len(stem)))]
         return {name: number for number, name in enumerate(names)}
     if not chosen or chosen != sorted(set(chosen)) or chosen[-1] >= len(levels):

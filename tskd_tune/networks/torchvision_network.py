@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Output
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.networks.base import NETWORKS, statistics
 from tskd_tune.networks.wrapped import Watch, Wrapped
@@ -124,7 +124,7 @@ def _family(name: str) -> Callable[[nn.Module], Taps]:
 
 
 def _residual_taps(model: nn.Module) -> Taps:
-    taps = {"stem": Tap("relu", "bn1")}
+    taps = {STEM: Tap("relu", "bn1")}
     for number, stage in enumerate(STAGES, 1):
         path, last = _last(model, f"layer{number}")
         taps[stage] = Tap(f"{path}.relu", f"{path}.bn3" if hasattr(last, "bn3") else f"{path}.bn2")
@@ -132,7 +132,7 @@ def _residual_taps(model: nn.Module) -> Taps:
 
 
 def _regnet_taps(model: nn.Module) -> Taps:
-    taps = {"stem": Tap("stem.2", "stem.1")}
+    taps = {STEM: Tap("stem.2", "stem.1")}
     for number, stage in enumerate(STAGES, 1):
         path, _ = _last(model, f"trunk_output.block{number}")
         taps[stage] = Tap(f"{path}.activation", f"{path}.f.c.1")
@@ -144,17 +144,17 @@ def _vgg_taps(model: nn.Module) -> Taps:
     pools = [number for number, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
     return {
         stage: Tap(f"features.{pool - 1}", f"features.{pool - 2}" if _is_norm(layers[pool - 2]) else None)
-        for stage, pool in zip(("stem", *STAGES), pools, strict=True)
+        for stage, pool in zip((STEM, *STAGES), pools, strict=True)
     }
 
 
 def _densenet_taps(model: nn.Module) -> Taps:
     blocks = {stage: Tap(f"features.denseblock{number}") for number, stage in enumerate(STAGES, 1)}
-    return {"stem": Tap("features.relu0"), **blocks}
+    return {STEM: Tap("features.relu0"), **blocks}
 
 
 def _shufflenet_taps(model: nn.Module) -> Taps:
-    return {"stem": Tap("conv1")} | {f"stage{number}": Tap(f"stage{number + 1}") for number in (1, 2, 3)}
+    return {STEM: Tap("conv1")} | {f"stage{number}": Tap(f"stage{number + 1}") for number in (1, 2, 3)}
 
 
 def _chain_taps(model: nn.Module) -> Taps:
@@ -170,7 +170,7 @@ def _chain_taps(model: nn.Module) -> Taps:
         is_last_of_its_size = number + 1 == len(blocks) or _stride(blocks[number + 1]) > 1
         if number > 0 and is_last_of_its_size and total >= FIRST_STRIDE:
             ends.append(f"features.{number}")
-    return {"stem": Tap("features.0")} | {stage: Tap(end) for stage, end in zip(STAGES, ends, strict=True)}
+    return {STEM: Tap("features.0")} | {stage: Tap(end) for stage, end in zip(STAGES, ends, strict=True)}
 
 
 # module of torchvision.models -> what finds the stages of its models.

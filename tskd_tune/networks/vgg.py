@@ -9,12 +9,12 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Output
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.initialization import initialize
 
 WIDTHS = (64, 128, 256, 512, 512)
-STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")
+STAGES = (STEM, "stage1", "stage2", "stage3", "stage4")
 # The last block of smaller images is not pooled, so that those of 32 pixels keep a map of 4.
 POOLED_SIZE = 64
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ class StateFile:
 
     state: Mapping[str, Tensor]
     accuracy: float | None
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
     ignored: tuple[str, ...]
 
 
@@ -102,7 +101,7 @@ def load_into(network: Network, path: Path, *, name: str, where: str = "teacher"
     return LoadReport(count, file.accuracy, file.ignored)
 
 
-def write_state(path: Path, network: Network, *, facts: Mapping[str, Any]) -> None:
+def write_state(path: Path, network: Network, *, facts: Mapping[str, object]) -> None:
     """Write ``{"model": state dict, **facts}`` so that a reader finds the old file or the new one, never a part.
 
     Args:
@@ -132,7 +131,7 @@ def _read(path: Path, label: str) -> list[tuple[Held, Spelled]]:
     return once
 
 
-def _loaded(path: Path, label: str) -> Any:
+def _loaded(path: Path, label: str) -> object:
     try:
         return saved.read(path)
     except OSError as error:
@@ -141,7 +140,7 @@ def _loaded(path: Path, label: str) -> Any:
         raise InputError(f"{label}: {error}") from error
 
 
-def _nothing(payload: Any) -> str:
+def _nothing(payload: object) -> str:
     if not isinstance(payload, Mapping):
         return f"holds one {type(payload).__name__}, not a mapping of names to tensors"
     inner = [one for value in payload.values() for one in (value.values() if isinstance(value, Mapping) else [value])]
@@ -201,7 +200,7 @@ def _unusable(given: Tensor, own: Tensor | None) -> str | None:
     return None
 
 
-def _accuracy(facts: Mapping[str, Any]) -> float | None:
+def _accuracy(facts: Mapping[str, object]) -> float | None:
     """Return the claimed accuracy, which the field's loops leave as a number, a numpy scalar or a tensor of one."""
     claims = [facts[key] for key in ACCURACIES if isinstance(facts.get(key), NUMBERS)]
     return float(np.asarray(claims[0]).item()) if claims and np.asarray(claims[0]).size == 1 else None

@@ -9,11 +9,11 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Output
 from tskd_tune.networks.base import NETWORKS, Network, behind, statistics
 
-STEM = 16
-STAGES = ("stem", "stage1", "stage2", "stage3")
+STEM_WIDTH = 16
+STAGES = (STEM, "stage1", "stage2", "stage3")
 
 # name -> pre-activation blocks a stage, and the widening factor; the depth is 6 * blocks + 4.
 LAYOUTS: dict[str, tuple[int, int]] = {
@@ -89,8 +89,8 @@ class WideResNet(Network):
     def __init__(self, blocks: int, widening: int, classes: int, channels: int = 3) -> None:
         """Stack ``blocks`` blocks a stage, of 16, 32 and 64 times ``widening`` channels."""
         super().__init__()
-        widths = (STEM, 16 * widening, 32 * widening, 64 * widening)
-        self.conv1 = nn.Conv2d(channels, STEM, 3, padding=1, bias=False)
+        widths = (STEM_WIDTH, 16 * widening, 32 * widening, 64 * widening)
+        self.conv1 = nn.Conv2d(channels, STEM_WIDTH, 3, padding=1, bias=False)
         self.block1, self.block2, self.block3 = (
             WideStage(blocks, inputs, outputs, stride)
             for (inputs, outputs), stride in zip(pairwise(widths), (1, 2, 2), strict=True)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Saved
 from tskd_tune.errors import InputError
 from tskd_tune.networks.base import Network
 
 # The attribute that holds the model, which the names of a state dict leave out.
 PREFIX = "model."
 Passage = tuple[Tensor, Tensor]
-State = dict[str, Any]
 
 
 class Wrapped(Network):
@@ -132,13 +132,13 @@ class _Keeper:
         self.seen[self.name] = (inputs[0], output)
 
 
-def _strip(module: nn.Module, state: State, prefix: str, metadata: Mapping[str, Any]) -> None:
+def _strip(module: nn.Module, state: Saved, prefix: str, metadata: object) -> None:
     held = f"{prefix}{PREFIX}"
     for key in [key for key in state if key.startswith(held)]:
         state[prefix + key.removeprefix(held)] = state.pop(key)
 
 
-def _prepend(module: nn.Module, state: State, prefix: str, *ignored: Any) -> None:
+def _prepend(module: nn.Module, state: Saved, prefix: str, *ignored: object) -> None:
     for key in [key for key in state if key.startswith(prefix)]:
         state[f"{prefix}{PREFIX}{key.removeprefix(prefix)}"] = state.pop(key)
 

@@ -32,7 +32,8 @@ class Event:
         seed: the training's seed; None for a teacher.
         epoch: the epoch that was trained.
         epochs: how many there are.
-        metrics: what the epoch or the row shows; of a teacher its ``parameters`` and ``test_top1``.
+        metrics: what the epoch or the row shows; of a teacher its ``parameters`` and the
+            headline metric of the test set.
         reason: why it failed or was stopped; of a teacher where it comes from; of a look what was decided; of
             data what is odd; of machines what is waited for.
     """
@@ -68,7 +69,7 @@ def broken_teacher_event(experiment: Experiment, key: str | None, reason: str) -
 
 def teacher_event(teacher: TeacherFile) -> Event:
     """Tell what a teacher is, once it was trained or verified."""
-    facts = {"parameters": teacher.parameters, "test_top1": teacher.test_top1}
+    facts = {"parameters": teacher.parameters, **teacher.metrics}
     return Event("ready", teacher.name, teacher.key, metrics=facts, reason=teacher.source)
 
 

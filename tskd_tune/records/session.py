@@ -181,7 +181,7 @@ class Session:
             source=teacher.source,
             key=teacher.key,
             parameters=teacher.parameters,
-            metrics={} if teacher.test_top1 is None else {measured("test", self._facts.headline): teacher.test_top1},
+            metrics=dict(teacher.metrics),
         )
 
     def _best(self, history: Sequence[Mapping[str, Any]]) -> list[Best]:

@@ -9,12 +9,10 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Shapes, exact
+from tskd_tune.contracts import STEM, Batch, Output, Shapes, exact
 from tskd_tune.errors import InputError
 from tskd_tune.method.taps import pooled
 from tskd_tune.teaching.base import TEACHER_METHODS, Need, Setting, TeacherMethod
-
-STEM = "stem"
 
 
 @TEACHER_METHODS.register(

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from tskd_tune import saved
+from tskd_tune.contracts import Saved
 from tskd_tune.errors import RunError
 from tskd_tune.files import write_whole
 
 
-def save(state: Mapping[str, Any], path: Path) -> None:
+def save(state: Saved, path: Path) -> None:
     """Write a state atomically: a reader finds the old file or the new one, never half of one.
 
     Raises:
         RunError: the disk is full, or the folder is gone or not writable.
     """
     content = io.BytesIO()
-    torch.save(dict(state), content)
+    torch.save(state, content)
     write_whole(path, content.getbuffer())
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> Saved:
     """Read a state onto the CPU.
 
     Raises:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -67,5 +66,5 @@ class Replay:
         self._network.load_state_dict(self._snapshots[self.number(epoch)])
 
 
-def _shapes(state: Mapping[str, Any]) -> dict[str, Any]:
+def _shapes(state: Mapping[str, object]) -> dict[str, object]:
     return {name: getattr(value, "shape", None) for name, value in state.items()}

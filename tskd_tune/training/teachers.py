@@ -12,9 +12,8 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 from filelock import FileLock, Timeout
@@ -47,8 +46,8 @@ class TeacherFile:
         source: ``auto``, ``untrained``, or the path or the name of published weights that was given.
         path: its file; None for an untrained teacher, which has none.
         key: the digest of the recipe or of the file; None without one.
-        test_top1: its accuracy on the test part, in percent, before the student is trained; None where the task has no
-            top-1, or the teacher was never trained.
+        metrics: the headline metric of the test set before the student is trained, by its name in rows; empty where it
+            was not measured.
     """
 
     name: str
@@ -56,7 +55,7 @@ class TeacherFile:
     path: Path | None
     key: str | None
     parameters: int
-    test_top1: float | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def cache_folder() -> Path:
@@ -68,7 +67,7 @@ def cache_folder() -> Path:
         raise InputError(f"{CACHE_VARIABLE}: {error}") from error
 
 
-def digest(recipe: Mapping[str, Any]) -> str:
+def digest(recipe: Mapping[str, object]) -> str:
     """Return the key of a teacher from everything that it depends on, as plain data."""
     words = json.dumps({"version": TEACHER_VERSION, **recipe}, sort_keys=True)
     return hashlib.sha256(words.encode()).hexdigest()[:16]
@@ -120,7 +119,7 @@ class TeacherCache:
         trainer: Callable[[], Trainer],
         progress: Progress,
         *,
-        facts: Mapping[str, Any],
+        facts: Mapping[str, object],
         check: Check,
         snapshots: Collection[int] = (),
     ) -> Path:
@@ -146,7 +145,7 @@ class TeacherCache:
         path: Path,
         make: Callable[[], Trainer],
         progress: Progress,
-        facts: Mapping[str, Any],
+        facts: Mapping[str, object],
         snapshots: Collection[int],
     ) -> None:
         halfway = path.with_suffix(".halfway")
@@ -218,7 +217,7 @@ def _alone(path: Path, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _accuracy(trainer: Trainer) -> dict[str, Any]:
+def _accuracy(trainer: Trainer) -> dict[str, object]:
     """Return what the last epoch measured, as a checkpoint of the field says it."""
     record, headline = trainer.history[-1], trainer.task.facts().headline
     return {
