@@ -13,8 +13,8 @@ from rich.progress import track
 
 from benchmarks import calibration, distillers
 from tskd_tune.distillers import DISTILLERS
-from tskd_tune.reports.judge.statistics import MARGIN
-from tskd_tune.reports.judge.verdicts import LEAST_SEEDS
+from tskd_tune.reports.judge.contrasts import MARGIN
+from tskd_tune.reports.judge.records import LEAST_SEEDS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 

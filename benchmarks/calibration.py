@@ -20,9 +20,12 @@ from tskd_tune import documents
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
+from tskd_tune.metrics import metric_of
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Identity, Session
-from tskd_tune.reports.findings.comparison import Trained, compare
+from tskd_tune.reports.findings.comparison import Headline, Trained, compare
+from tskd_tune.reports.findings.declared import Compare, Declared
+from tskd_tune.reports.findings.records import Setting
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
 A, AGAIN = "a", "a again"
@@ -123,23 +126,26 @@ def gathered(rows: Sequence[Row]) -> list[list[Row]]:
 def judge(rows: Sequence[Row], margin: float) -> Judged:
     """Judge one table as a report judges a sweep that declares this pair."""
     arms = [_arm(name, [row for row in rows if row.arm == name]) for name in (A, AGAIN)]
-    compared = compare(arms, {"compare": {"pairs": [[AGAIN, A]], "margin": margin}}, METRIC, len(rows))
-    assert compared.family is not None, compared.reason
-    (found,) = compared.family["findings"]
+    declared = Declared(compare=Compare(pairs=[[AGAIN, A]], margin=margin))
+    headline = Headline(METRIC, metric_of(METRIC, rows[0].measures))
+    compared = compare(arms, declared, headline, len(rows))
+    assert compared.verdicts is not None, compared.reason
+    (found,) = compared.verdicts.family.findings
+    assert found.contrast.difference is not None
     return Judged(
         {arm.label: arm.values(METRIC) for arm in arms},
-        found["contrast"]["difference"],
-        found["evidence"]["p"],
-        found["evidence"]["tost_p"],
-        found["verdict"],
-        found["sentence"],
-        compared.family["notes"],
+        found.contrast.difference,
+        found.evidence.p,
+        found.evidence.tost_p,
+        found.verdict,
+        found.sentence,
+        compared.verdicts.notes,
     )
 
 
 def _arm(name: str, rows: Sequence[Row]) -> Trained:
     experiment = rows[0].experiment
-    setting = {part: experiment[part] for part in ("task", "student")}
+    setting = Setting(experiment["task"], experiment["student"])
     return Trained(name, setting, experiment["review"] is not None, rows)
 
 

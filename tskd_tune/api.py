@@ -27,7 +27,7 @@ from tskd_tune.paths import whole_path
 from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import STORAGE, RunFolder
-from tskd_tune.reports.findings.summary import Summary, summary
+from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep.schema import Sweep
 
@@ -149,7 +149,7 @@ def check(given: Sweep | Experiment | File | Plain, *, settings: Iterable[str] =
     return check_experiment(_experiment(given, settings), data=data)
 
 
-def report(run: RunFolder | File, *, storage: File = STORAGE) -> Summary:
+def report(run: RunFolder | File, *, storage: File = STORAGE) -> Findings:
     """Write the report of a run anew, ``report.html`` and ``report.md`` in its folder, and return what was found.
 
     >>> import tskd_tune

@@ -26,7 +26,8 @@ from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
-from tskd_tune.reports.forms import tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import report_lines
 from tskd_tune.sweep.schema import Sweep
 
 SEARCH = {"name": "optuna", "trials": 5}
@@ -367,10 +368,10 @@ def test_a_teacher_that_broke_is_named_with_its_reason_until_it_is_trained_again
     found = run_status(folder)
     assert [(one.state, one.reason) for one in found.teachers] == [("broken", "RuntimeError: boom")]
     assert any(line.startswith(sentence) for line in status.lines(folder, found))
-    assert any(line.startswith(sentence) for line in tables.ending_lines(tables.summary(folder)))
+    assert any(line.startswith(sentence) for line in report_lines.ending_lines(summary(folder)))
     hear(Event("teacher", "resnet20", "k1", epoch=1, epochs=60, metrics={"seconds": 1.5}))
     assert [(one.state, one.reason) for one in run_status(folder).teachers] == [("training", None)]
-    assert not any(line.startswith("teacher") for line in tables.ending_lines(tables.summary(folder)))
+    assert not any(line.startswith("teacher") for line in report_lines.ending_lines(summary(folder)))
 
 
 def test_a_torn_line_of_a_teacher_is_left_out(folder: RunFolder) -> None:

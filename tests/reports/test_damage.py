@@ -18,7 +18,10 @@ from tskd_tune.cli.run_status import run_status
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
-from tskd_tune.reports.forms import exports, paper, tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import exports, paper
+from tskd_tune.reports.forms.latex import latex
+from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.reports.page.report import write_report
 
 DOCUMENT = {"experiment": {"task": "digits", "student": "resnet8", "review": None}, "seeds": [1, 2, 3]}
@@ -62,19 +65,19 @@ def everything(folder: RunFolder) -> dict[str, str]:
     """Return all that is shown of a run, form by form."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = tables.summary(folder)
+        found = summary(folder)
         write_report(folder)
         page, markdown = (folder.path / "report.html").read_text(), (folder.path / "report.md").read_text()
         shown = {
-            "json": json.dumps(found, ensure_ascii=False, allow_nan=False),
-            "csv": exports.as_csv(found, folder.rows(), "runs"),
-            "arms": exports.as_csv(found, folder.rows(), "arms"),
-            "latex": exports.latex(found),
+            "json": json.dumps(as_json(found), ensure_ascii=False, allow_nan=False),
+            "csv": exports.as_csv(found, "runs"),
+            "arms": exports.as_csv(found, "arms"),
+            "latex": latex(found),
             "page": html.unescape(re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)),
             "markdown": markdown,
             "status": json.dumps(run_status(folder).plain(), ensure_ascii=False),
         }
-        paper.beside(folder, found, "table6")
+        paper.beside(found, "table6")
     return shown
 
 
@@ -85,8 +88,8 @@ def test_what_broke_and_what_was_cut_off_stand_in_every_form(folder: RunFolder) 
         assert "baseline" in shown[form], form
     for form in ("json", "csv", "page", "markdown"):
         assert "unfinished" in shown[form], form
-    found = tables.summary(folder)
-    assert found["runs"] == {
+    found = summary(folder)
+    assert as_json(found)["runs"] == {
         "expected": 3,
         "finished": 1,
         "done": 1,
@@ -96,8 +99,8 @@ def test_what_broke_and_what_was_cut_off_stand_in_every_form(folder: RunFolder) 
         "unfinished": 1,
         "not_begun": 0,
     }
-    assert tables.progress(found) == "1 of 3 runs finished; 1 broke, 1 unfinished"
-    (failed,), (cut_off,) = found["failed"], found["unfinished"]
+    assert found.runs.sentence == "1 of 3 runs finished; 1 broke, 1 unfinished"
+    (failed,), (cut_off,) = as_json(found)["failed"], as_json(found)["unfinished"]
     assert (failed["arm"], failed["seeds"], failed["errors"]) == ("baseline", [2], ["trials/00002/error-seed2.txt"])
     assert (cut_off["arm"], cut_off["seed"], cut_off["epochs"], cut_off["epochs_planned"]) == ("baseline", 3, 1, 2)
 
@@ -110,7 +113,7 @@ def test_a_mean_says_how_many_of_its_seeds_are_in_it(folder: RunFolder) -> None:
         folder.add_row(a_row(3))
     for form in ("markdown", "page"):
         assert "62.00 ± 1.41 (2 of 3 seeds)" in everything(folder)[form], form
-    (arm,) = tables.summary(folder)["arms"]
+    (arm,) = as_json(summary(folder))["arms"]
     assert (arm["n"], arm["of"], arm["metrics"]["val_top1"]["of"], arm["failed"], arm["broke"]) == (2, 3, 3, 1, 1)
     assert ",3," in everything(folder)["arms"]
     folder.add_row(a_row(2))
@@ -168,5 +171,5 @@ def test_a_damaged_trial_json_and_one_of_no_known_trial(folder: RunFolder) -> No
     (folder.trial_path("00003") / "trial.json").write_bytes(b"\xff{")
     shown = everything(folder)
     assert "trial.json: is damaged" in shown["markdown"].replace("\\", "") and "trial.json" in shown["status"]
-    (cut_off,) = tables.summary(folder)["unfinished"]
+    (cut_off,) = as_json(summary(folder))["unfinished"]
     assert (cut_off["arm"], cut_off["run"], cut_off["seed"], cut_off["epochs"]) == (None, "00003", 3, 1)

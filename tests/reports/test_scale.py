@@ -12,7 +12,11 @@ from factories import a_cost
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings import effects
 from tskd_tune.reports.findings.scale import MARK, NOTE, cut
-from tskd_tune.reports.forms import exports, tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import exports, report_lines, tables
+from tskd_tune.reports.forms.latex import latex
+from tskd_tune.reports.forms.markdown import markdown
+from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.reports.page.report import html
 
 NEAR_THE_TOP = [90.0, 99.0, 99.5]
@@ -38,19 +42,19 @@ def rows(values, metric="test_top1", **over):
 
 
 def forms(folder):
-    found = tables.summary(folder)
+    found = summary(folder)
     return {
-        "markdown": tables.markdown(found),
-        "latex": exports.latex(found),
+        "markdown": markdown(found),
+        "latex": latex(found),
         "page": html(folder, found),
-        "cells": " ".join(tables.cells(found)[1][0] + tables.notes(found)),
+        "cells": " ".join(tables.cells(found)[1][0] + report_lines.notes(found)),
     }
 
 
 def test_an_interval_beyond_the_scale_is_cut_marked_and_explained_in_every_form(a_run):
     folder = a_run(*rows(NEAR_THE_TOP))
-    (arm,) = tables.summary(folder)["arms"]
-    assert arm["statistics"]["interval"]["high"] > 100 and arm["statistics"]["beyond"]
+    (arm,) = summary(folder).arms
+    assert arm.statistics.interval.high > 100 and arm.beyond
     assert effects.interval(arm)[1] == 100.0, "figures draw it cut"
     for form, text in forms(folder).items():
         assert "to 100.00" in text, form
@@ -60,24 +64,24 @@ def test_an_interval_beyond_the_scale_is_cut_marked_and_explained_in_every_form(
 
 def test_an_interval_below_zero_is_cut_too(a_run):
     folder = a_run(*rows([0.5, 1.0, 9.0]))
-    assert f"0.00 to 15.35 {MARK}" in " ".join(tables.cells(tables.summary(folder))[1][0])
+    assert f"0.00 to 15.35 {MARK}" in " ".join(tables.cells(summary(folder))[1][0])
 
 
 def test_an_interval_within_the_scale_has_no_mark(a_run):
     folder = a_run(*rows([70.0, 71.0, 72.0]))
-    assert NOTE not in tables.notes(tables.summary(folder))
-    assert not tables.summary(folder)["arms"][0]["statistics"]["beyond"]
+    assert NOTE not in report_lines.notes(summary(folder))
+    assert not as_json(summary(folder))["arms"][0]["statistics"]["beyond"]
 
 
 def test_a_loss_has_no_such_scale(a_run):
     search = {"name": "optuna", "metric": "val_loss", "mode": "min", "trials": 1}
-    found = tables.summary(a_run(*rows([0.1, 5.0, 0.1], metric="val_loss"), search=search))
-    assert found["arms"][0]["statistics"]["interval"]["low"] < 0 and not found["arms"][0]["statistics"]["beyond"]
+    found = summary(a_run(*rows([0.1, 5.0, 0.1], metric="val_loss"), search=search))
+    assert found.arms[0].statistics.interval.low < 0 and not found.arms[0].beyond
 
 
 def test_csv_keeps_every_digit_and_says_that_it_is_beyond(a_run):
     folder = a_run(*rows(NEAR_THE_TOP))
-    (line,) = csv.DictReader(io.StringIO(exports.as_csv(tables.summary(folder), folder.rows(), "arms")))
+    (line,) = csv.DictReader(io.StringIO(exports.as_csv(summary(folder), "arms")))
     assert float(line["interval_high"]) > 100 and line["interval_beyond_scale"] == "True"
 
 

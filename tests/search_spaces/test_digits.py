@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms import tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.sweep.estimate import of_sweep
 from tskd_tune.sweep.run import start
 from tskd_tune.sweep.schema import Sweep
@@ -22,8 +23,8 @@ def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray:
     folder = start(sweep, "digits", tmp_path, lambda event: None)
     kept = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
     assert of_sweep(sweep, budget=0.0).disk_bytes == pytest.approx(kept, rel=0.25), "the teacher is in the cache by now"
-    found = tables.summary(folder)
-    arms = {arm["arm"]: arm for arm in found["arms"]}
+    found = summary(folder)
+    arms = {arm["arm"]: arm for arm in as_json(found)["arms"]}
     assert list(arms) == [
         "baseline",
         "kd",
@@ -34,7 +35,7 @@ def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray:
     ]
     assert all(arm["n"] == 3 and arm["mean"] > 50 and arm["sd"] > 0 for arm in arms.values())
     assert [arm["reviews"] for arm in arms.values()] == [0, 0, 3, 3, 3, 3]
-    (teacher,) = found["teachers"]
+    (teacher,) = as_json(found)["teachers"]
     assert teacher["test_top1"] > arms["baseline"]["mean"] + 1.0
     assert arms["tskd_paper_lambda"]["lambda"]["mean"] == 1.0 != arms["tskd_increment"]["lambda"]["mean"]
     rows = folder.rows()

@@ -12,7 +12,8 @@ from tskd_tune.cli.run_status import run_status
 from tskd_tune.errors import InputError
 from tskd_tune.records.events import Event
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms import tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.objectives import value_of
 from tskd_tune.sweep.run import start
@@ -128,8 +129,8 @@ def test_a_search_for_two_objectives_whole(a_ray: None, tiny_document: dict[str,
     last = run_status(folder).plain()
     assert last["finished"] and {each["state"] for each in last["each"]} == {"done"}
 
-    found = tables.summary(folder)
-    assert last["front"] == found["pareto"][0]["front"] != []
+    found = summary(folder)
+    assert last["front"] == as_json(found)["pareto"][0]["front"] != []
 
     import optuna
     from optuna.storages import JournalStorage
@@ -138,7 +139,7 @@ def test_a_search_for_two_objectives_whole(a_ray: None, tiny_document: dict[str,
     storage = JournalStorage(JournalFileBackend(str(folder.path / "study.journal")))
     study = optuna.load_study(study_name="sweep", storage=storage)
     told = {f"{trial.user_attrs['number']:05d}": trial.values for trial in study.trials}
-    ours = {point["run"]: list(point["values"].values()) for point in found["pareto"][0]["points"]}
+    ours = {point["run"]: list(point["values"].values()) for point in as_json(found)["pareto"][0]["points"]}
     assert ours == {run: pytest.approx(values) for run, values in told.items()}
     front = {f"{trial.user_attrs['number']:05d}" for trial in study.best_trials}
-    assert {point["run"] for point in found["pareto"][0]["points"] if point["on_front"]} == front
+    assert {point["run"] for point in as_json(found)["pareto"][0]["points"] if point["on_front"]} == front

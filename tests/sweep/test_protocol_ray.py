@@ -9,7 +9,8 @@ import pytest
 
 from tskd_tune.records.events import Event
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms import tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep import run
 from tskd_tune.sweep.confirmation import confirmation
@@ -34,8 +35,8 @@ def test_a_search_is_confirmed_on_fresh_seeds_and_judged(
     searching = {"experiment": {**experiment, "evaluation": {"test": "never"}}, "seeds": [1, 2], "search": search}
     found = run.start(Sweep.read(searching), "search", tmp_path, silent, track=False)
     assert all("test_top1" not in line for trial in found.trials() for line in found.history(trial))
-    assert tables.summary(found)["family"] is None
-    best = tables.summary(found)["arms"][0]
+    assert as_json(summary(found))["family"] is None
+    best = as_json(summary(found))["arms"][0]
 
     chosen = confirmation(found, FRESH, controls=["zeros"])
     confirmed = run.start(chosen, "confirmed", tmp_path, silent, track=False, confirms="search")
@@ -49,7 +50,7 @@ def test_a_search_is_confirmed_on_fresh_seeds_and_judged(
         ]
         assert read == [2], "the test part is read once, at the end"
 
-    family = tables.summary(RunFolder.open(confirmed.path))["family"]
+    family = as_json(summary(RunFolder.open(confirmed.path)))["family"]
     pairs = [(item["contrast"]["arm"], item["contrast"]["baseline"]) for item in family["findings"]]
     assert (best["arm"], "baseline") in pairs and pairs[-1] == (best["arm"], "control_zeros")
     assert all(item["verdict"] in {"resolved", "equivalent", "undecided"} for item in family["findings"])

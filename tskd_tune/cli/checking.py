@@ -14,7 +14,7 @@ from tskd_tune.cli.arms import course_of, is_sweep
 from tskd_tune.cli.terminal import WRONG, complain, put_json, say, warn
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.reports.forms.words import duration
+from tskd_tune.reports.forms.short import duration
 from tskd_tune.sweep.estimate import Estimate
 from tskd_tune.sweep.schema import Sweep
 

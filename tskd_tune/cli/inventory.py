@@ -10,7 +10,7 @@ from tskd_tune.cli.run_status import RunStatus, run_status
 from tskd_tune.cli.terminal import put_json, say, show, warn
 from tskd_tune.errors import InputError, TskdTuneError
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms.tables import drawn
+from tskd_tune.reports.forms.grids import drawn
 
 LONGEST = 60
 # What makes a folder a run's, even where one of the two is gone.

@@ -12,7 +12,11 @@ from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, RunError, did_you_mean
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms import exports, paper, tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import exports, paper, paper_forms
+from tskd_tune.reports.forms.latex import latex
+from tskd_tune.reports.forms.markdown import markdown
+from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.reports.page.report import write_report
 
 
@@ -50,34 +54,34 @@ def report(run: str, storage: Path, wish: Wish = Wish()) -> None:
     if wish.paper is not None:
         _show_paper(folder, wish.paper, wish.form)
     elif wish.form is not None:
-        _put(folder, wish.form, wish.what or "arms")
+        _put(folder, wish.form, wish.what)
     else:
         write_report(folder)
         show_results(folder)
 
 
-def _put(folder: RunFolder, form: str, what: str) -> None:
+def _put(folder: RunFolder, form: str, what: str | None) -> None:
     """Write a report on stdout in one form, and nothing else."""
-    found = tables.summary(folder)
+    found = summary(folder)
     if form == "json":
-        put_json(found)
+        put_json(as_json(found))
     elif form == "csv":
-        say(exports.as_csv(found, folder.rows(), what).rstrip("\n"))
+        say(exports.as_csv(found, what or "arms").rstrip("\n"))
     else:
-        say((tables.markdown(found) if form == "md" else exports.latex(found)).rstrip("\n"))
+        say((markdown(found) if form == "md" else latex(found)).rstrip("\n"))
 
 
 def _show_paper(folder: RunFolder, name: str, form: str | None) -> None:
     """Write a table of the paper with the run's arms beside its cells."""
-    table = paper.beside(folder, tables.summary(folder), paper.named(name))
+    table = paper.beside(summary(folder), paper.named(name))
     if form == "json":
-        put_json(table)
+        put_json(paper_forms.as_json(table))
     elif form is not None:
-        forms = {"md": paper.markdown, "latex": paper.latex, "csv": paper.as_csv}
+        forms = {"md": paper_forms.markdown, "latex": paper_forms.latex, "csv": paper_forms.as_csv}
         say(forms[form](table).rstrip("\n"))
     else:
-        show(paper.rich_table(table))
-        for line in paper.notes(table):
+        show(paper_forms.rich_table(table))
+        for line in paper_forms.notes(table):
             say(line)
 
 

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from tskd_tune.cli.terminal import console, say
-from tskd_tune.reports.forms.tables import duration, metric_title
+from tskd_tune.metrics import heading
+from tskd_tune.reports.forms.short import duration
 
 # Before so many epochs a rate is a guess.
 FEWEST_EPOCHS = 3
@@ -241,7 +242,7 @@ class Progress:
 def figures(metrics: Mapping[str, Any]) -> str:
     """Return the first two figures of a training that a reader looks for, ``test top-1 (%) 71.20``."""
     known = [name for name in SHOWN if isinstance(metrics.get(name), float)]
-    return ", ".join(f"{metric_title(name)} {metrics[name]:.2f}" for name in known[:2]) or "nothing measured"
+    return ", ".join(f"{heading(name, ())} {metrics[name]:.2f}" for name in known[:2]) or "nothing measured"
 
 
 def _plain(text: str) -> str:

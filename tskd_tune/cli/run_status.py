@@ -17,15 +17,16 @@ from typing import Any, Final, Literal
 from tskd_tune.cli.life import life
 from tskd_tune.errors import TskdTuneError
 from tskd_tune.experiment import Experiment
+from tskd_tune.metrics import Metric, heading, metric_of
 from tskd_tune.records import teaching
 from tskd_tune.records.breakage import shortened
 from tskd_tune.records.files import read_text
-from tskd_tune.records.row import Row
+from tskd_tune.records.row import Row, declared
 from tskd_tune.records.run_folder import RunFolder, damaged_document
 from tskd_tune.records.state import Begun
 from tskd_tune.records.teaching import Teaching
+from tskd_tune.reports.findings.records import values_by_seed
 from tskd_tune.reports.findings.scale import cut, is_beyond
-from tskd_tune.reports.forms import tables
 from tskd_tune.reports.judge import statistics
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.snapshot import Listed, listed
@@ -81,20 +82,28 @@ class Best:
     metric: str
     among: int
     found: statistics.Arm
+    measures: Sequence[Metric] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """Return the facts as plain data, without what the metrics mean."""
+        return {"arm": self.arm, "metric": self.metric, "among": self.among, "found": asdict(self.found)}
 
     def line(self) -> str:
         """Return ``at, val top-1 (%) 70.00, 95 % interval 69.10 to 70.90 (3 seeds)``."""
-        return f"{self.arm}, {tables.metric_title(self.metric)} {self.found.mean:.2f}{self._interval()}"
+        return f"{self.arm}, {heading(self.metric, self.measures)} {self._text(self.found.mean)}{self._interval()}"
+
+    def _text(self, value: float | None) -> str:
+        return "unknown" if value is None else f"{value:.{metric_of(self.metric, self.measures).digits}f}"
 
     def _interval(self) -> str:
         interval = self.found.interval
         if interval is None:
             return f" ({self.found.note})"
-        ends = {"low": interval.low, "high": interval.high}
-        if not is_beyond(self.metric, ends):
-            return f", 95 % interval {interval.low:.2f} to {interval.high:.2f} ({self.found.n} seeds)"
-        low, high = cut(interval.low, interval.high)
-        return f", 95 % interval {low:.2f} to {high:.2f}, cut at the end of the scale ({self.found.n} seeds)"
+        if not is_beyond(metric_of(self.metric, self.measures), interval):
+            ends = f"{self._text(interval.low)} to {self._text(interval.high)}"
+            return f", 95 % interval {ends} ({self.found.n} seeds)"
+        low, high = map(self._text, cut(interval.low, interval.high))
+        return f", 95 % interval {low} to {high}, cut at the end of the scale ({self.found.n} seeds)"
 
 
 @dataclass(frozen=True)
@@ -175,7 +184,7 @@ class RunStatus:
             "teachers": [teacher.plain() for teacher in self.teachers],
             "trials": {"expected": self.expected, **self.counts(), "broke": self.broke},
             "epochs": {"trained": self.epochs, "left": self.epochs_left},
-            "best": None if self.best is None else asdict(self.best),
+            "best": None if self.best is None else self.best.plain(),
             "front": list(self.front),
             "seconds": {
                 "elapsed": self.elapsed,
@@ -276,10 +285,13 @@ def _rows(folder: RunFolder) -> list[Row]:
 
 
 def _front(folder: RunFolder) -> list[str]:
+    # Loads the statistics, which a search with a single objective does not need.
+    from tskd_tune.reports.findings.summary import summary
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fronts = tables.summary(folder)["pareto"]
-    return list(fronts[0]["front"]) if fronts else []
+        fronts = summary(folder).pareto
+    return list(fronts[0].front) if fronts else []
 
 
 def _trials(folder: RunFolder, design: _Design, rows: Sequence[Row], histories: Mapping[str, History]) -> list[Trial]:
@@ -386,14 +398,9 @@ def _best(rows: Sequence[Row], design: _Design) -> Best | None:
         if row.status == "done" and value is not None:
             point = row.run if design.searched else json.dumps([row.arm, row.point], sort_keys=True)
             groups.setdefault(point, []).append(row)
-    arms = [statistics.arm(_values(group, design.metric), name=group[0].arm) for group in groups.values()]
+    arms = [statistics.arm(values_by_seed(group, design.metric), name=group[0].arm) for group in groups.values()]
     if not arms:
         return None
     sign = 1 if design.mode == "max" else -1
     best = max(arms, key=lambda arm: sign * (arm.mean or 0.0))
-    return Best(best.name, design.metric, len(arms), best)
-
-
-def _values(rows: Sequence[Row], metric: str) -> dict[int, float]:
-    values = {row.seed: row.metrics.get(metric) for row in rows}
-    return {seed: value for seed, value in values.items() if value is not None}
+    return Best(best.name, design.metric, len(arms), best, declared(rows))

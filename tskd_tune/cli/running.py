@@ -23,7 +23,10 @@ from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.wandb_leftovers import cleared
 from tskd_tune.reports.findings import importance, pareto
-from tskd_tune.reports.forms import tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms.head_lines import head_lines
+from tskd_tune.reports.forms.tables import rich_table
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep.confirmation import PAPER, confirmation
 from tskd_tune.sweep.extension import Addition, extended
@@ -220,8 +223,8 @@ def _resume_sweep(folder: RunFolder, track: bool) -> None:
 
 def _say_data(experiments: Iterable[Experiment]) -> None:
     """Say what the data of each task is taken for, which is then read."""
-    for summary in summaries(experiments):
-        for line in summary.lines():
+    for data in summaries(experiments):
+        for line in data.lines():
             say(line)
     say("all data is read before anything is trained; decoded images are kept")
 
@@ -260,12 +263,13 @@ def _said_of_a_full_disk(path: Path) -> Iterator[None]:
 
 def show_results(folder: RunFolder) -> None:
     """Show the verdicts and the table of a run, and say where its report, rows and W&B runs are."""
-    found = tables.summary(folder)
-    for line in [*tables.head_lines(found), *tables.verdict_lines(found), *tables.pooled_lines(found)]:
+    found = summary(folder)
+    for line in [*head_lines(found), *report_lines.verdict_lines(found), *report_lines.pooled_lines(found)]:
         say(line)
-    show(tables.rich_table(found))
-    searched = [*pareto.lines(found), *importance.lines(found)]
-    for line in [*tables.under_table(found), *searched, *tables.ending_lines(found), *tables.warning_lines(found)]:
+    show(rich_table(found))
+    searched = [*pareto.lines(found.pareto, found.measures), *importance.lines(found.importance)]
+    endings = [*report_lines.ending_lines(found), *report_lines.warning_lines(found)]
+    for line in [*report_lines.under_table(found), *searched, *endings]:
         say(line)
     say(f"report: {folder.path / 'report.html'}")
     say(f"rows: {folder.rows_path}")
@@ -281,7 +285,7 @@ def _ended(folder: RunFolder) -> int:
 def _say_finished(folder: RunFolder) -> None:
     if not (folder.path / "report.html").exists():
         write_report(folder)
-    say(f"{folder.path} is finished, nothing is left to train: {tables.progress(tables.summary(folder))}")
+    say(f"{folder.path} is finished, nothing is left to train: {summary(folder).runs.sentence}")
 
 
 def _hear(progress: Progress, event: Event) -> None:

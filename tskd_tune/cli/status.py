@@ -15,7 +15,7 @@ from tskd_tune.cli.terminal import console, put_json, say
 from tskd_tune.errors import InputError
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import Teaching
-from tskd_tune.reports.forms import tables
+from tskd_tune.reports.forms.short import broken_teacher_line, duration
 from tskd_tune.signals import Ended
 
 # After so much silence something is likely to hang.
@@ -71,8 +71,8 @@ def teaching_line(teacher: Teaching) -> str:
     if teacher.state == "waiting":
         return f"teacher {teacher.name}: another run trains the same teacher now; this run waits for it"
     if teacher.state == "broken":
-        return tables.broken_teacher_line(teacher.plain())
-    left = "" if teacher.left is None else f", roughly {tables.duration(teacher.left)} left"
+        return broken_teacher_line(teacher)
+    left = "" if teacher.left is None else f", roughly {duration(teacher.left)} left"
     return f"teacher {teacher.name}: {teacher.epochs} of {teacher.planned} epochs{left}; the trainings begin after it"
 
 
@@ -161,7 +161,7 @@ def _best(found: RunStatus) -> list[str]:
 
 
 def _time(found: RunStatus, path: Path) -> str:
-    spent = f"{tables.duration(found.elapsed)} of work"
+    spent = f"{duration(found.elapsed)} of work"
     if found.sittings > 1:
         spent += f" in {found.sittings} sittings, the time between them not counted"
     if found.finished:
@@ -179,11 +179,11 @@ def _left(found: RunStatus) -> str:
     if found.left is None:
         return "too early to tell how long it takes"
     about = "at most roughly" if found.at_most else "roughly"
-    return f"{about} {tables.duration(found.left)} left"
+    return f"{about} {duration(found.left)} left"
 
 
 def _silence(found: RunStatus, path: Path) -> str:
     if found.silent <= SILENCE:
         return ""
     resume = "" if found.running else f"; if no process trains it: tskd-tune resume {path}"
-    return f"; no record for {tables.duration(found.silent)}{resume}"
+    return f"; no record for {duration(found.silent)}{resume}"

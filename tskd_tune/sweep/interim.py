@@ -62,11 +62,14 @@ def look_event(look: Look) -> Event:
 
 def _judged(folder: RunFolder, at: int) -> Look:
     found = summary(folder)
-    family = found["family"] or {}
-    look = family.get("look")
-    if look is None or look["at"] != at:
+    look = found.family.look if found.family else None
+    if found.family is None or look is None or look.at != at:
         # Nothing to compare, as where every run of an arm has failed, is no reason to stop.
-        look = {"at": at, "stop": False, "sentence": f"Look at {at} seeds: {found['family_reason']} Going on."}
-    verdicts = [finding["sentence"] for finding in family.get("findings", [])]
-    kept = {key: look.get(key) for key in ("at", "number", "declared", "stop", "next_seeds", "alpha_spent", "sentence")}
+        sentence = f"Look at {at} seeds: {found.family_reason} Going on."
+        kept: Look = {"at": at, "number": None, "declared": None, "stop": False, "next_seeds": None}
+        kept |= {"alpha_spent": None, "sentence": sentence}
+    else:
+        kept = {"at": look.at, "number": look.number, "declared": list(look.declared), "stop": look.stop}
+        kept |= {"next_seeds": list(look.next_seeds), "alpha_spent": look.alpha_spent, "sentence": look.sentence}
+    verdicts = [finding.sentence for finding in found.family.family.findings] if found.family else []
     return {**kept, "verdicts": verdicts, "taken": now()}

@@ -56,7 +56,8 @@ def value_of(name: str, result: Mapping[str, Any]) -> float | None:
     """Return an objective out of what a trial reported; None where it is absent or not finite."""
     value: Any = result.get(name)
     if name in COSTS:
-        value = cost(name, [row["cost"] for row in result.get("rows", [])])
+        costs = [row["cost"] for row in result.get("rows", [])]
+        value = cost(name, [one["train_seconds"] for one in costs], [one.get("peak_memory_bytes") for one in costs])
     is_number = isinstance(value, int | float) and math.isfinite(value)
     return float(value) if is_number else None
 

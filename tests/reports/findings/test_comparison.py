@@ -10,7 +10,10 @@ from scipy import stats
 import factories
 from tskd_tune.errors import InputError
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms import tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms.markdown import markdown
+from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.reports.judge.sequential import obrien_fleming
 
 BASE = [70.1, 70.4, 69.8, 70.0, 70.3, 70.2, 69.9]
@@ -48,19 +51,21 @@ def a_run(tmp_path):
 
 
 def contrasts(found):
-    return [(item["contrast"]["arm"], item["contrast"]["baseline"]) for item in found["family"]["findings"]]
+    return [(item["contrast"]["arm"], item["contrast"]["baseline"]) for item in as_json(found)["family"]["findings"]]
 
 
 def verdicts(found):
-    return {item["contrast"]["arm"]: item["verdict"] for item in found["family"]["findings"]}
+    return {item["contrast"]["arm"]: item["verdict"] for item in as_json(found)["family"]["findings"]}
 
 
 class TestWhoIsCompared:
     def test_every_arm_with_the_first_without_a_review(self, a_run):
         arms = [an_arm("tskd", BETTER, review={"k": 3}), an_arm("ce", BASE), an_arm("kd", SAME)]
-        found = tables.summary(a_run(*arms))
+        found = summary(a_run(*arms))
         assert contrasts(found) == [("tskd", "ce"), ("kd", "ce")]
-        assert found["family"]["declared"] == "Every arm is compared with the first arm without a review: 'ce'."
+        assert (
+            as_json(found)["family"]["declared"] == "Every arm is compared with the first arm without a review: 'ce'."
+        )
 
     def test_within_a_task_and_student_and_one_family_over_all(self, a_run):
         arms = [
@@ -68,25 +73,25 @@ class TestWhoIsCompared:
             for student in ("small", "large")
             for arm, values in (("ce", BASE), ("kd", BETTER))
         ]
-        found = tables.summary(a_run(*arms))
+        found = summary(a_run(*arms))
         assert contrasts(found) == [("small kd", "small ce"), ("large kd", "large ce")]
-        assert {item["family_size"] for item in found["family"]["findings"]} == {2}
+        assert {item["family_size"] for item in as_json(found)["family"]["findings"]} == {2}
 
     def test_the_baseline_that_the_sweep_names(self, a_run):
         run = a_run(an_arm("ce", BASE), an_arm("kd", SAME), an_arm("at", BETTER), compare={"baseline": "kd"})
-        assert contrasts(tables.summary(run)) == [("ce", "kd"), ("at", "kd")]
+        assert contrasts(summary(run)) == [("ce", "kd"), ("at", "kd")]
 
     def test_the_pairs_that_the_sweep_names_count_before_they_have_run(self, a_run):
         run = a_run(an_arm("ce", BASE), an_arm("kd", BETTER), compare={"pairs": [["kd", "ce"], ["late", "ce"]]})
-        found = tables.summary(run)
+        found = summary(run)
         assert contrasts(found) == [("kd", "ce"), ("late", "ce")]
-        assert "no seed has finished in both arms" in found["family"]["findings"][1]["sentence"]
+        assert "no seed has finished in both arms" in as_json(found)["family"]["findings"][1]["sentence"]
         p = stats.ttest_rel(BETTER, BASE).pvalue
-        assert found["family"]["findings"][0]["holm_p"] == pytest.approx(2 * p, rel=1e-9)
+        assert as_json(found)["family"]["findings"][0]["holm_p"] == pytest.approx(2 * p, rel=1e-9)
 
     def test_the_margin_that_the_sweep_names(self, a_run):
         arms = an_arm("ce", BASE), an_arm("kd", SAME)
-        assert verdicts(tables.summary(a_run(*arms, compare={"margin": 0.001})))["kd"] == "undecided"
+        assert verdicts(summary(a_run(*arms, compare={"margin": 0.001})))["kd"] == "undecided"
 
     @pytest.mark.parametrize(
         ("made", "reason"),
@@ -100,24 +105,24 @@ class TestWhoIsCompared:
     )
     def test_why_nothing_is_compared(self, a_run, made, reason):
         arms = [an_arm(arm, BASE) for arm in made.pop("arms", [])]
-        found = tables.summary(a_run(*arms, **made))
-        assert found["family"] is None and reason in found["family_reason"]
+        found = summary(a_run(*arms, **made))
+        assert as_json(found)["family"] is None and reason in as_json(found)["family_reason"]
 
     def test_arms_without_a_common_task_and_student(self, a_run):
-        found = tables.summary(a_run(an_arm("a", BASE, task="x"), an_arm("b", BASE, task="y")))
-        assert found["family"] is None and "No two arms share" in found["family_reason"]
+        found = summary(a_run(an_arm("a", BASE, task="x"), an_arm("b", BASE, task="y")))
+        assert as_json(found)["family"] is None and "No two arms share" in as_json(found)["family_reason"]
 
 
 class TestWhatCounts:
     def test_verdicts_are_the_paired_tests_over_common_seeds(self, a_run):
-        found = tables.summary(a_run(an_arm("ce", BASE), an_arm("better", BETTER), an_arm("same", SAME)))
+        found = summary(a_run(an_arm("ce", BASE), an_arm("better", BETTER), an_arm("same", SAME)))
         assert verdicts(found) == {"better": "resolved", "same": "equivalent"}
-        first = found["family"]["findings"][0]
+        first = as_json(found)["family"]["findings"][0]
         assert first["contrast"]["t_p"] == pytest.approx(stats.ttest_rel(BETTER, BASE).pvalue, rel=1e-9)
-        interval = found["arms"][0]["statistics"]["interval"]
+        interval = as_json(found)["arms"][0]["statistics"]["interval"]
         half = stats.t.ppf(0.975, 6) * stats.sem(BASE)
         assert interval["high"] - interval["low"] == pytest.approx(2 * half)
-        assert json.dumps(found, allow_nan=False)
+        assert json.dumps(as_json(found), allow_nan=False)
 
     def test_failed_stopped_and_lost_seeds_are_said_and_do_not_count(self, a_run):
         kd = [
@@ -126,41 +131,41 @@ class TestWhatCounts:
             a_row("kd", 6, 1.0, status="stopped", reason="slow"),
             a_row("kd", 7, None),
         ]
-        found = tables.summary(a_run(an_arm("ce", BASE), kd))
-        assert found["family"]["notes"][1] == (
+        found = summary(a_run(an_arm("ce", BASE), kd))
+        assert as_json(found)["family"]["notes"][1] == (
             "'kd': seed 5 failed and seed 6 stopped early and seed 7 gave no finite value;"
             " not counted in any comparison."
         )
-        contrast = found["family"]["findings"][0]["contrast"]
-        assert (contrast["n"], contrast["only_baseline"]) == (4, (5, 6, 7))
+        contrast = as_json(found)["family"]["findings"][0]["contrast"]
+        assert (contrast["n"], contrast["only_baseline"]) == (4, [5, 6, 7])
         assert verdicts(found) == {"kd": None}
-        assert "seeds 5, 6, 7 only in 'ce', not counted" in tables.markdown(found)
+        assert "seeds 5, 6, 7 only in 'ce', not counted" in markdown(found)
 
     def test_one_seed_has_no_interval_and_no_verdict(self, a_run):
-        found = tables.summary(a_run(an_arm("ce", BASE[:1]), an_arm("kd", BETTER[:1])))
-        text = tables.markdown(found)
+        found = summary(a_run(an_arm("ce", BASE[:1]), an_arm("kd", BETTER[:1])))
+        text = markdown(found)
         assert "No verdict" in text and "smoke" in text
         assert "95 % interval" not in text
         assert "One seed: no spread and no interval can be given (ce; kd)." in text
 
     def test_below_five_seeds_no_word_of_a_verdict(self, a_run):
-        text = tables.markdown(tables.summary(a_run(an_arm("ce", BASE[:4]), an_arm("kd", BETTER[:4])))).lower()
+        text = markdown(summary(a_run(an_arm("ce", BASE[:4]), an_arm("kd", BETTER[:4])))).lower()
         assert "95 % interval" in text and "smoke" in text
         assert not any(word in text for word in ("significan", "resolved", "equivalent", "undecided", "p =", "p <"))
 
     def test_the_same_bits_are_recognized(self, a_run):
-        found = tables.summary(a_run(an_arm("ce", BASE), an_arm("twin", BASE)))
-        assert "the same value in every seed" in found["family"]["findings"][0]["sentence"]
+        found = summary(a_run(an_arm("ce", BASE), an_arm("twin", BASE)))
+        assert "the same value in every seed" in as_json(found)["family"]["findings"][0]["sentence"]
 
     def test_disjoint_seeds_are_compared_unpaired(self, a_run):
         other = [a_row("again", seed + 100, value) for seed, value in enumerate(SAME)]
-        (finding,) = tables.summary(a_run(an_arm("ce", BASE), other))["family"]["findings"]
+        (finding,) = as_json(summary(a_run(an_arm("ce", BASE), other)))["family"]["findings"]
         assert not finding["contrast"]["paired"] and "unpaired" in finding["sentence"]
 
     def test_the_smallest_visible_difference_stands_under_the_table(self, a_run):
-        found = tables.summary(a_run(an_arm("ce", BASE), an_arm("kd", BETTER)))
-        assert tables.under_table(found)[0].startswith("This design can see differences of ")
-        lines = tables.markdown(found).splitlines()
+        found = summary(a_run(an_arm("ce", BASE), an_arm("kd", BETTER)))
+        assert report_lines.under_table(found)[0].startswith("This design can see differences of ")
+        lines = markdown(found).splitlines()
         assert lines.index("## Verdicts") < lines.index("## Arms")
 
 
@@ -170,16 +175,16 @@ LOOKS = {"looks": [5, 7]}
 class TestLooks:
     def run(self, a_run, count, values=SAME):
         arms = an_arm("ce", BASE[:count]), an_arm("kd", values[:count])
-        return tables.summary(a_run(*arms, compare=LOOKS, seeds=[1, 2, 3, 4, 5, 6, 7], expected=14))
+        return summary(a_run(*arms, compare=LOOKS, seeds=[1, 2, 3, 4, 5, 6, 7], expected=14))
 
     def test_before_the_first_nothing_is_compared(self, a_run):
         found = self.run(a_run, 4)
-        assert found["family"] is None
-        assert found["family_reason"].startswith("The first declared look is at 5 seeds, and 4 have ended")
+        assert as_json(found)["family"] is None
+        assert as_json(found)["family_reason"].startswith("The first declared look is at 5 seeds, and 4 have ended")
 
     def test_at_a_look_its_boundary_is_held(self, a_run):
         found = self.run(a_run, 5, BETTER)
-        look, finding = found["family"]["look"], found["family"]["findings"][0]
+        look, finding = as_json(found)["family"]["look"], as_json(found)["family"]["findings"][0]
         assert (look["at"], look["number"], look["complete"]) == (5, 1, 5)
         level = 1 - obrien_fleming([5, 7]).nominal[0]
         assert finding["evidence"]["interval"]["level"] == pytest.approx(level)
@@ -187,29 +192,29 @@ class TestLooks:
     def test_between_looks_the_new_seeds_are_not_read(self, a_run):
         undecided = [71.0, 69.0, 71.0, 69.0, 71.0, 99.0, 99.0]
         found = self.run(a_run, 6, undecided)
-        look, finding = found["family"]["look"], found["family"]["findings"][0]
+        look, finding = as_json(found)["family"]["look"], as_json(found)["family"]["findings"][0]
         assert (look["at"], look["complete"], look["next"], look["stop"]) == (5, 6, 7, False)
         assert finding["contrast"]["n"] == 5 and finding["verdict"] == "undecided"
-        assert "Between looks: 6 seeds have ended in every arm, the next look is at 7" in found["family"]["notes"][1]
+        assert "Between looks: 6 seeds have ended in every arm, the next look is at 7" in found.family.notes[1]
 
     def test_an_arm_without_a_row_holds_the_look_up(self, a_run):
         arms = an_arm("ce", BASE), an_arm("kd", SAME)
         run = a_run(*arms, compare=LOOKS, seeds=[1, 2, 3, 4, 5, 6, 7], expected=21)
-        assert "and 0 have ended in every arm" in tables.summary(run)["family_reason"]
+        assert "and 0 have ended in every arm" in as_json(summary(run))["family_reason"]
 
 
 class TestRunsThatAreNotWhole:
     def test_one_that_still_runs_is_not_final(self, a_run):
-        found = tables.summary(a_run(an_arm("ce", BASE), an_arm("kd", BETTER), expected=21))
-        assert "14 of 21 runs have ended: nothing here is final." in tables.markdown(found)
+        found = summary(a_run(an_arm("ce", BASE), an_arm("kd", BETTER), expected=21))
+        assert "14 of 21 runs have ended: nothing here is final." in markdown(found)
 
     def test_a_row_that_is_being_written_is_left_out_and_said(self, a_run):
         run = a_run(an_arm("ce", BASE), an_arm("kd", BETTER), expected=14)
         run.rows_path.write_text(run.rows_path.read_text()[:-20])
         with pytest.warns(UserWarning, match="torn"):
-            found = tables.summary(run)
-        assert found["family"]["findings"][0]["contrast"]["n"] == 6
-        assert "the last line is torn" in tables.markdown(found)
+            found = summary(run)
+        assert as_json(found)["family"]["findings"][0]["contrast"]["n"] == 6
+        assert "the last line is torn" in markdown(found)
 
     def test_an_empty_folder(self, tmp_path):
         with pytest.raises(InputError, match="is empty; give the path or the name of a run"):
@@ -226,21 +231,21 @@ class TestRunsThatAreNotWhole:
         run = a_run(an_arm("ce", BASE))
         run.rows_path.write_text(json.dumps(a_row("ce", 1, 70.0).plain() | {"format": 99}) + "\n")
         with pytest.warns(UserWarning, match="has format 99, but this version reads formats up to 2"):
-            found = tables.summary(run)
-        assert "has format 99" in found["damage"][0] and found["arms"] == []
+            found = summary(run)
+        assert "has format 99" in as_json(found)["damage"][0] and as_json(found)["arms"] == []
 
     def test_the_same_rows_give_the_same_bytes(self, a_run, tmp_path):
         run = a_run(an_arm("ce", BASE), an_arm("kd", BETTER))
-        first = tables.markdown(tables.summary(run))
+        first = markdown(summary(run))
         run.write_rows(reversed(run.rows()))
-        assert tables.markdown(tables.summary(RunFolder.open(run.path))) == first
+        assert markdown(summary(RunFolder.open(run.path))) == first
 
 
 class TestAddedSeeds:
     def notes(self, a_run, *portions, seeds=7):
         arms = an_arm("ce", BASE[:seeds]), an_arm("tskd", BETTER[:seeds])
         listed = list(range(1, seeds + 1))
-        return tables.summary(a_run(*arms, compare={"added": list(portions)}, seeds=listed))["family"]["notes"]
+        return as_json(summary(a_run(*arms, compare={"added": list(portions)}, seeds=listed)))["family"]["notes"]
 
     def test_a_look_that_nobody_paid_for_is_said(self, a_run):
         (_, note) = self.notes(a_run, [6, 7])
@@ -268,19 +273,19 @@ class TestControls:
     def found(self, a_run, *names, **compare):
         controls = {"control_zeros": "tskd", "control_ce_kl": "tskd"}
         arms = [an_arm(arm, values, review=review) for arm, values, review in self.ARMS if not names or arm in names]
-        return tables.summary(a_run(*arms, compare={"controls": controls, **compare}))
+        return summary(a_run(*arms, compare={"controls": controls, **compare}))
 
     def test_an_arm_is_compared_with_its_controls_and_they_with_nothing_else(self, a_run):
         found = self.found(a_run)
         assert contrasts(found) == [("tskd", "ce"), ("tskd", "control_zeros"), ("tskd", "control_ce_kl")]
-        assert found["family"]["declared"] == (
+        assert as_json(found)["family"]["declared"] == (
             "Every arm is compared with the first arm without a review: 'ce'. 'tskd' is compared with its controls."
         )
 
     def test_a_control_without_a_review_is_no_baseline(self, a_run):
         found = self.found(a_run, "tskd", "control_ce_kl")
         assert contrasts(found) == [("tskd", "control_ce_kl")]
-        assert found["family"]["declared"] == "'tskd' is compared with its controls."
+        assert as_json(found)["family"]["declared"] == "'tskd' is compared with its controls."
 
     def test_pairs_that_were_declared_stay_as_they_are(self, a_run):
         assert contrasts(self.found(a_run, pairs=[["control_zeros", "ce"]])) == [("control_zeros", "ce")]
@@ -296,19 +301,19 @@ class TestOneMethodOverPairs:
         ]
 
     def test_a_method_is_known_by_the_part_of_its_label_that_does_not_name_the_pair(self, a_run):
-        found = tables.summary(a_run(*self.arms()))
-        pooled_ones = found["family"]["pooled"]
+        found = summary(a_run(*self.arms()))
+        pooled_ones = as_json(found)["family"]["pooled"]
         assert [one["method"] for one in pooled_ones] == ["'kd' against 'ce'", "'at' against 'ce'"]
-        assert pooled_ones[0]["contrasts"] == (("r56_r20, kd", "r56_r20, ce"), ("r110_r32, kd", "r110_r32, ce"))
+        assert pooled_ones[0]["contrasts"] == [["r56_r20, kd", "r56_r20, ce"], ["r110_r32, kd", "r110_r32, ce"]]
         # The family is what it was: every contrast of both pairs.
-        assert [one["family_size"] for one in found["family"]["findings"]] == [4] * 4
-        text = tables.markdown(found)
+        assert [one["family_size"] for one in as_json(found)["family"]["findings"]] == [4] * 4
+        text = markdown(found)
         assert "## Over the pairs of teacher and student" in text and "and have no verdict of their own" in text
 
     def test_a_single_pair_has_no_such_section(self, a_run):
-        found = tables.summary(a_run(*self.arms()[:3]))
-        assert found["family"]["pooled"] == [] and "Over the pairs" not in tables.markdown(found)
+        found = summary(a_run(*self.arms()[:3]))
+        assert as_json(found)["family"]["pooled"] == [] and "Over the pairs" not in markdown(found)
 
     def test_looks_are_not_pooled(self, a_run):
-        found = tables.summary(a_run(*self.arms(), compare={"looks": [5, 7]}, seeds=[1, 2, 3, 4, 5, 6, 7], expected=42))
-        assert found["family"]["look"]["at"] == 7 and found["family"]["pooled"] == []
+        found = summary(a_run(*self.arms(), compare={"looks": [5, 7]}, seeds=[1, 2, 3, 4, 5, 6, 7], expected=42))
+        assert as_json(found)["family"]["look"]["at"] == 7 and as_json(found)["family"]["pooled"] == []

@@ -2,13 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tskd_tune.errors import InputError
 from tskd_tune.reports.findings import effects
-
-
-def an_arm(arm, run, *, mean=70.0, reviews=12, seconds=10.0, task="digits", interval=None):
-    found = {"arm": arm, "run": run, "mean": mean, "n": 5, "reviews": reviews, "cost_seconds": seconds}
-    statistics = {"statistics": {"interval": interval and {"low": interval[0], "high": interval[1]}}}
-    return found | statistics | {"setting": {"task": {"name": task}, "student": {"name": "resnet8"}}}
 
 
 def an_experiment(k=3, delta=5, sequence="increment", weight=1.0, **rest):
@@ -19,11 +14,13 @@ def an_experiment(k=3, delta=5, sequence="increment", weight=1.0, **rest):
 # k and delta
 
 
-def test_arms_that_differ_only_in_k_and_delta_stand_together():
+def test_arms_that_differ_only_in_k_and_delta_stand_together(an_arm):
     budgets = {(3, 5): 12, (6, 5): 6, (3, 10): 6, (9, 5): 4, (3, 15): 4}
-    arms = [an_arm(f"{k} {d}", f"t{k}{d}", reviews=n, interval=(69, 72)) for (k, d), n in budgets.items()]
-    experiments = {f"t{k}{d}": an_experiment(k, d, seed=k * d) for k, d in budgets}
-    (found,) = effects.responses(arms, experiments)
+    arms = [
+        an_arm(f"{k} {d}", an_experiment(k, d, seed=k * d), reviews=n, interval=(69, 72))
+        for (k, d), n in budgets.items()
+    ]
+    (found,) = effects.responses(arms)
     assert [(point.k, point.delta) for point in found.points] == sorted(budgets)
     assert found.varied == ["k", "delta"]
     assert found.points[0] == effects.Point("3 5", 3, 5, 12, 5, 70.0, (69, 72))
@@ -43,9 +40,9 @@ def test_arms_that_differ_only_in_k_and_delta_stand_together():
     }
 
 
-def test_a_budget_is_matched_only_where_k_and_delta_both_differ():
-    arms = [an_arm("a", "t0", reviews=2), an_arm("b", "t1", reviews=2)]
-    (found,) = effects.responses(arms, {"t0": an_experiment(3, 40), "t1": an_experiment(3, 41)})
+def test_a_budget_is_matched_only_where_k_and_delta_both_differ(an_arm):
+    arms = [an_arm("a", an_experiment(3, 40), reviews=2), an_arm("b", an_experiment(3, 41), reviews=2)]
+    (found,) = effects.responses(arms)
     assert found.varied == ["delta"]
     assert found.matched() == {}
 
@@ -53,24 +50,28 @@ def test_a_budget_is_matched_only_where_k_and_delta_both_differ():
 @pytest.mark.parametrize(
     "other", [an_experiment(6, weight=2.0), an_experiment(6, distiller={"name": "kd"}), an_experiment(6, review=None)]
 )
-def test_arms_that_differ_in_more_are_no_response(other):
-    arms = [an_arm("a", "t0"), an_arm("b", "t1")]
-    assert effects.responses(arms, {"t0": an_experiment(3), "t1": other}) == []
-    assert len(effects.responses(arms, {"t0": an_experiment(3), "t1": an_experiment(6)})) == 1
+def test_arms_that_differ_in_more_are_no_response(an_arm, other):
+    first = an_arm("a", an_experiment(3))
+    assert effects.responses([first, an_arm("b", other)]) == []
+    assert len(effects.responses([first, an_arm("b", an_experiment(6))])) == 1
 
 
-def test_an_arm_without_a_finished_seed_has_no_place_and_old_summaries_no_interval():
-    arms = [an_arm("a", "t0"), an_arm("b", "t1", mean=None), an_arm("c", "t2")]
-    del arms[0]["statistics"]
-    experiments = {f"t{index}": an_experiment(3 + index) for index in range(3)}
-    (found,) = effects.responses(arms, experiments)
+def test_an_arm_without_a_finished_seed_has_no_place_and_one_seed_no_interval(an_arm):
+    means = {"a": 70.0, "b": None, "c": 70.0}
+    arms = [an_arm(name, an_experiment(3 + place), mean=mean) for place, (name, mean) in enumerate(means.items())]
+    (found,) = effects.responses(arms)
     assert [(point.arm, point.interval) for point in found.points] == [("a", None), ("c", None)]
+
+
+def test_what_cannot_be_k_is_refused(an_arm):
+    with pytest.raises(InputError, match=r"a: review.k and review.delta must be whole numbers, got 'x' and 5"):
+        effects.responses([an_arm("a", an_experiment(k="x"))])
 
 
 # Sequences
 
 
-def test_increments_are_paired_with_the_feature_maps_that_differ_in_nothing_else():
+def test_increments_are_paired_with_the_feature_maps_that_differ_in_nothing_else(an_arm):
     experiments = {
         "t0": an_experiment(sequence="feature_map"),
         "t1": an_experiment(review=None),
@@ -78,27 +79,24 @@ def test_increments_are_paired_with_the_feature_maps_that_differ_in_nothing_else
         "t3": an_experiment(k=6),
         "t4": an_experiment(k=9, sequence="feature_map"),
     }
-    arms = [an_arm(run, run) for run in experiments]
-    assert effects.sequence_pairs(arms, experiments) == [effects.SequencePair(increment=2, feature_map=0)]
-
-
-# Cost
+    arms = [an_arm(name, experiment) for name, experiment in experiments.items()]
+    assert effects.sequence_pairs(arms) == [effects.SequencePair(increment=2, feature_map=0)]
 
 
 # What a search has tried
 
 
-def test_each_parameter_that_varies_is_set_against_the_headline():
+def test_each_parameter_that_varies_is_set_against_the_headline(an_arm):
     def trial(mean, **point):
-        return {"arm": str(point), "mean": mean, "point": point}
+        return an_arm(str(point), mean=mean, point=point)
 
     arms = [
         trial(60.0, k=1, weight=0.1, kind="a", same=1), trial(61.0, k=3, weight=30.0, same=1),
         trial(None, k=9, weight=1.0, kind="b", same=2), trial(62.0, k=2, weight=5.0, kind="c", same=1),
     ]  # fmt: skip
     k, kind, weight = effects.slices(arms)
-    assert (kind.parameter, kind.values, kind.means, kind.is_number) == ("kind", ("a", "c"), (60.0, 62.0), False)
-    assert (k.values, k.is_number, k.is_wide) == ((1, 3, 2), True, False)
+    assert (kind.parameter, kind.values, kind.means, kind.numbers) == ("kind", ("a", "c"), (60.0, 62.0), None)
+    assert (k.values, k.numbers, k.is_wide) == ((1, 3, 2), [1, 3, 2], False)
     assert (weight.parameter, weight.is_wide, len(weight.arms)) == ("weight", True, 3)
 
 

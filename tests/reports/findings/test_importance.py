@@ -16,7 +16,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.importance import importance, lines
-from tskd_tune.reports.forms import tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms.markdown import markdown
+from tskd_tune.reports.forms.plain import as_json, plain
 from tskd_tune.sweep.search import SEARCHERS
 from tskd_tune.sweep.space import SearchSpace
 
@@ -58,9 +60,11 @@ def searched(tmp_path: Path) -> Any:
 
 
 def of(folder: RunFolder) -> dict[str, Any]:
-    found = importance(folder, folder.document(), 0)
+    found = importance(folder, "val_top1", 0)
     assert found is not None
-    return found
+    told = plain(found)
+    assert isinstance(told, dict)
+    return told
 
 
 def shares(group: dict[str, Any], method: str = "fanova") -> dict[str, float]:
@@ -147,21 +151,21 @@ def test_below_ten_trials_a_parameter_a_warning_states_the_rule(searched: Any, t
     ],
 )
 def test_what_cannot_be_told_is_said(searched: Any, text: str, truth: Truth, trials: int, why: str) -> None:
-    found = of(searched(text, truth, trials))
+    folder = searched(text, truth, trials)
+    found = of(folder)
     (group,) = found["metrics"][0]["groups"]
     assert (group["shares"], group["warning"]) == ([], why)
-    assert f"val_top1, {trials} trials: {why}." in lines({"importance": found})
+    assert f"val_top1, {trials} trials: {why}." in lines(importance(folder, "val_top1", 0))
 
 
 def test_only_a_finished_search_with_a_study_has_one(searched: Any, tmp_path: Path) -> None:
     folder = searched(SPACE, lambda v: v["a"], 12, expected=12)
-    document = folder.document()
-    assert importance(folder, document, 11) is None
-    assert importance(folder, document, 12) is not None
+    assert importance(folder, "val_top1", 11) is None
+    assert importance(folder, "val_top1", 12) is not None
     (folder.path / "study.journal").write_text("no study\n")
-    assert importance(folder, document, 12) is None
+    assert importance(folder, "val_top1", 12) is None
     (folder.path / "study.journal").unlink()
-    assert importance(folder, document, 12) is None
+    assert importance(folder, "val_top1", 12) is None
 
 
 def test_stopped_and_failed_trials_are_left_out_and_counted(searched: Any) -> None:
@@ -174,7 +178,10 @@ def test_stopped_and_failed_trials_are_left_out_and_counted(searched: Any) -> No
             study.add_trial(optuna.create_trial(state=state, params=like.params, distributions=like.distributions))
     found = of(folder)
     assert (found["trials"], found["left_out"]) == (20, {"stopped": 3, "failed": 2})
-    assert any(line.startswith("3 stopped and 2 failed trials are left out") for line in lines({"importance": found}))
+    assert any(
+        line.startswith("3 stopped and 2 failed trials are left out")
+        for line in lines(importance(folder, "val_top1", 0))
+    )
 
 
 def test_the_same_study_gives_the_same_shares_and_is_left_alone(searched: Any) -> None:
@@ -201,8 +208,8 @@ def test_it_does_not_depend_on_the_order_in_which_trials_ended(searched: Any, tm
 
 def test_the_report_tells_it(searched: Any) -> None:
     folder = searched(SPACE, lambda v: v["a"], 20)
-    found = tables.summary(folder)
-    assert found["importance"] == of(folder)
-    text = tables.markdown(found)
+    found = summary(folder)
+    assert as_json(found)["importance"] == of(folder)
+    text = markdown(found)
     assert "## Parameter importance" in text and "20 trials for 3 parameters are fewer than 30" in text
-    assert text == tables.markdown(tables.summary(folder))
+    assert text == markdown(summary(folder))

@@ -13,7 +13,9 @@ from factories import a_cost
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings import pareto
-from tskd_tune.reports.forms import tables
+from tskd_tune.reports.findings.summary import Findings, summary
+from tskd_tune.reports.forms.markdown import markdown
+from tskd_tune.reports.forms.plain import as_json
 
 MODES = {"val_top1": "max", "seconds": "min", "memory": "min"}
 
@@ -25,14 +27,23 @@ def a_row(run: str, top1: float | None, seconds: float, memory: int | None = Non
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Any:
-    def make(*rows: Row, objectives: dict[str, str] | None = MODES, name: str = "optuna") -> dict[str, Any]:
+def shown(tmp_path: Path) -> Any:
+    def make(*rows: Row, objectives: dict[str, str] | None = MODES, name: str = "optuna") -> Findings:
         search = {"name": name, "metric": "val_top1", "mode": "max", "objectives": objectives}
         folder = RunFolder.create(tmp_path, f"run{len(list(tmp_path.iterdir()))}", "sweep", {"search": search})
         folder.write_rows(rows)
-        return tables.summary(folder)
+        return summary(folder)
 
     return make
+
+
+@pytest.fixture
+def found(shown: Any) -> Any:
+    return lambda *rows, **search: as_json(shown(*rows, **search))
+
+
+def lines(found: Findings) -> list[str]:
+    return pareto.lines(found.pareto, found.measures)
 
 
 def test_the_front_is_what_no_other_point_beats(found: Any) -> None:
@@ -74,7 +85,7 @@ def test_a_point_has_the_mean_of_its_seeds_and_the_most_memory_of_any(found: Any
     assert (point["n"], point["values"]) == (2, {"val_top1": 60.5, "seconds": 3.0, "memory": 9.0})
 
 
-def test_a_point_that_lacks_a_seed_or_a_measurement_is_said_to_be_left_out(found: Any) -> None:
+def test_a_point_that_lacks_a_seed_or_a_measurement_is_said_to_be_left_out(found: Any, shown: Any) -> None:
     rows = [
         a_row("a", 60.0, 2.0, 7), a_row("b", 50.0, 1.0, 1),
         a_row("c", 99.0, 0.1, 1, 1), a_row("c", None, 0.1, 1, 2, status="failed", reason="NaN", epochs=2),
@@ -91,22 +102,25 @@ def test_a_point_that_lacks_a_seed_or_a_measurement_is_said_to_be_left_out(found
         "x=f": "val_top1 was not measured",
     }
     assert set(summary["pareto"][0]["front"]) == {"x=a", "x=b"}
-    assert "x=c is left out: seed 2 failed." in pareto.lines(summary)
+    assert "x=c is left out: seed 2 failed." in lines(shown(*rows))
 
 
 def test_fewer_than_two_points_have_no_front(found: Any, tmp_path: Path) -> None:
     assert found(a_row("a", 60.0, 2.0, 7), a_row("b", None, 2.0, 7))["pareto"] == []
     folder = RunFolder.create(tmp_path, "train", "train", {"task": "digits"})
     folder.write_rows([a_row("a", 60.0, 2.0)])
-    assert tables.summary(folder)["pareto"] == []
+    assert as_json(summary(folder))["pareto"] == []
 
 
-def test_a_search_without_objectives_has_its_metric_beside_the_seconds_and_nothing_is_said(found: Any) -> None:
+def test_a_search_without_objectives_has_its_metric_beside_the_seconds_and_nothing_is_said(
+    found: Any, shown: Any
+) -> None:
     rows = a_row("a", 60.0, 5.0), a_row("b", 50.0, 6.0), a_row("c", 40.0, 4.0)
     summary = found(*rows, objectives=None)
     assert summary["pareto"][0]["objectives"] == {"val_top1": "max", "seconds": "min"}
     assert summary["pareto"][0]["front"] == ["x=a", "x=c"] and not summary["pareto"][0]["asked"]
-    assert pareto.lines(summary) == [] and "Pareto" not in tables.markdown(summary)
+    told = shown(*rows, objectives=None)
+    assert lines(told) == [] and "Pareto" not in markdown(told)
 
 
 def test_a_grid_has_a_front_of_its_headline_for_each_task_and_student(found: Any) -> None:
@@ -118,16 +132,16 @@ def test_a_grid_has_a_front_of_its_headline_for_each_task_and_student(found: Any
     summary = found(*rows, arm("e", 1.0, 9.0, "alone"), objectives=None, name="grid")
     assert [one["objectives"] for one in summary["pareto"]] == [{"test_top1": "max", "seconds": "min"}] * 2
     assert [one["front"] for one in summary["pareto"]] == [["x=a"], ["x=d", "x=c"]]
-    assert pareto.lines(summary) == []
 
 
-def test_it_is_said_in_words(found: Any) -> None:
+def test_it_is_said_in_words(shown: Any) -> None:
     rows = [a_row("a", 60.0, 5.0, 3 * 2**20, 1), a_row("a", 61.0, 5.0, 3 * 2**20, 2), a_row("b", 50.0, 6.0, 2**30)]
-    assert pareto.lines(found(*rows)) == [
+    told = shown(*rows)
+    assert lines(told) == [
         "1 of 2 points are beaten by no other in every objective: val_top1 (max), seconds (min), memory (min).",
         "x=a (trial a, 2 seeds): val_top1 60.50, seconds 5.0, memory 3.0 MiB",
         "seconds: seconds of training steps of a seed, without evaluation; mean over seeds;"
         " memory: peak bytes of the GPU's tensors; the most of any seed.",
         "The front is one of means: neighbors on it may differ by chance, so confirm them on fresh seeds.",
     ]
-    assert "## Pareto front\n\n- 1 of 2 points" in tables.markdown(found(*rows))
+    assert "## Pareto front\n\n- 1 of 2 points" in markdown(told)

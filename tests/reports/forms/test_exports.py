@@ -11,7 +11,9 @@ import factories
 from factories import a_cost
 from tskd_tune.records.row import Best
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms import exports, tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import exports
+from tskd_tune.reports.forms.latex import escaped, latex
 
 EVIL = '50 % & a_b, "q" #1 {x} \\y ~z ^ <b> $m$ --set'
 BASE = [70.1, 70.4, 69.8, 70.0, 70.3]
@@ -41,7 +43,7 @@ def read(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "latex"),
+    ("text", "printed"),
     [
         ("a_b & 5 %", r"a\_b \& 5 \%"),
         ("\\{}", r"\textbackslash{}\{\}"),
@@ -52,15 +54,15 @@ def read(text):
         ("<b> |", r"\textless{}b\textgreater{} \textbar{}"),
     ],
 )
-def test_latex_prints_text_as_it_is(text, latex):
-    assert exports.escaped(text) == latex
+def test_latex_prints_text_as_it_is(text, printed):
+    assert escaped(text) == printed
 
 
 def test_latex_holds_verdicts_and_arms(run):
-    text = exports.latex(tables.summary(run))
+    text = latex(summary(run))
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
     assert text.index("resolved") < text.index("70.12 $\\pm$ 0.24 (5 of 6 seeds)")
-    assert EVIL not in text and exports.escaped(EVIL) in text
+    assert EVIL not in text and escaped(EVIL) in text
     assert "This design can see differences of" in text
     for line in text.splitlines():
         if line.endswith(r"\\"):
@@ -68,7 +70,7 @@ def test_latex_holds_verdicts_and_arms(run):
 
 
 def test_an_arm_is_a_line_with_every_digit(run):
-    ce, evil = read(exports.as_csv(tables.summary(run), run.rows(), "arms"))
+    ce, evil = read(exports.as_csv(summary(run), "arms"))
     assert (ce["arm"], evil["arm"]) == ("ce", EVIL)
     assert float(ce["mean"]) == pytest.approx(sum(BASE) / 5, abs=1e-12)
     assert (ce["seeds"], ce["n"], ce["failed"], ce["best_test_mean"]) == ("1 2 3 4 5", "5", "1", "75.0")
@@ -77,14 +79,14 @@ def test_an_arm_is_a_line_with_every_digit(run):
 
 
 def test_a_contrast_is_a_line(run):
-    (line,) = read(exports.as_csv(tables.summary(run), run.rows(), "verdicts"))
+    (line,) = read(exports.as_csv(summary(run), "verdicts"))
     assert (line["arm"], line["baseline"], line["verdict"], line["n"]) == (EVIL, "ce", "resolved", "5")
     assert float(line["difference"]) == pytest.approx(sum(BETTER) / 5 - sum(BASE) / 5, abs=1e-12)
     assert line["sentence"].startswith("'50 % & a_b")
 
 
 def test_a_run_is_a_line_and_a_failed_one_too(run):
-    lines = read(exports.as_csv(tables.summary(run), run.rows(), "runs"))
+    lines = read(exports.as_csv(summary(run), "runs"))
     assert len(lines) == 11
     (failed,) = [line for line in lines if line["status"] == "failed"]
     assert failed["reason"] == "NaN,\nlower it" and failed["seed"] == "6"
@@ -93,5 +95,5 @@ def test_a_run_is_a_line_and_a_failed_one_too(run):
 def test_nothing_compared_is_no_line(tmp_path):
     folder = RunFolder.create(tmp_path, "one", "sweep", {"search": {"name": "grid"}})
     folder.write_rows([a_row("ce", 1, 70.0)])
-    assert exports.as_csv(tables.summary(folder), folder.rows(), "verdicts") == ""
-    assert exports.latex(tables.summary(folder)).count(r"\begin{tabular}") == 1
+    assert exports.as_csv(summary(folder), "verdicts") == ""
+    assert latex(summary(folder)).count(r"\begin{tabular}") == 1

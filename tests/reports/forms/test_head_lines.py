@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import factories
@@ -9,8 +11,14 @@ from factories import a_cost
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.row import Cost, DataRecord, TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms import exports, tables
-from tskd_tune.reports.forms.head_lines import setting_lines, task_line
+from tskd_tune.reports.findings.head import TrainedTask
+from tskd_tune.reports.findings.records import Deviations
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms.head_lines import head_lines, setting_lines, task_line
+from tskd_tune.reports.forms.latex import latex
+from tskd_tune.reports.forms.markdown import markdown
+from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.reports.judge.words import runs_of
 from tskd_tune.reports.page.report import html
 
@@ -47,24 +55,24 @@ def arms_of(taught, plain, by, **over):
 
 
 def every_form(folder):
-    found = tables.summary(folder)
-    lines = [*tables.head_lines(found), *tables.warning_lines(found)]
-    forms = {"markdown": tables.markdown(found), "page": html(folder, found), "latex": exports.latex(found)}
+    found = summary(folder)
+    lines = [*head_lines(found), *report_lines.warning_lines(found)]
+    forms = {"markdown": markdown(found), "page": html(folder, found), "latex": latex(found)}
     return {**forms, "terminal": "\n".join(lines)}
 
 
 def test_the_head_says_what_was_run(tmp_path):
     folder = a_folder(tmp_path, *arms_of(70.0, 69.0, a_teacher(97.5)), origin=Origin("digits.yaml", QUESTION))
-    found = tables.summary(folder)
-    assert tables.head_lines(found) == [
+    found = summary(folder)
+    assert head_lines(found) == [
         QUESTION,
         "Task digits: 10 classes; 1,300 training, 300 validation and 597 test images, gray, 8 x 8 pixels.",
         "Teacher resnet20: test top-1 97.50 % (trained here, key k1, 0.27 M parameters).",
         "Student resnet8: 10 epochs; 2 arms, 2 seeds (1, 2).",
         "Trained on cpu, 1 thread.",
     ]
-    assert (found["head"]["question"], found["head"]["file"]) == (QUESTION, "digits.yaml")
-    assert found["head"]["tasks"] == [{"name": "digits", **DATA.plain()}]
+    assert (as_json(found)["head"]["question"], as_json(found)["head"]["file"]) == (QUESTION, "digits.yaml")
+    assert as_json(found)["head"]["tasks"] == [{"name": "digits", **DATA.plain()}]
     for form, text in every_form(folder).items():
         assert "10 classes" in text, form
         assert ("Does it help" in text) and ("help <b>?" not in text or form == "terminal"), form
@@ -73,7 +81,7 @@ def test_the_head_says_what_was_run(tmp_path):
 
 def test_what_an_older_version_did_not_record_is_left_out(tmp_path):
     folder = a_folder(tmp_path, a_row())
-    assert tables.head_lines(tables.summary(folder)) == ["10 epochs; 1 arm, 1 seed (1).", "Trained on cpu, 1 thread."]
+    assert head_lines(summary(folder)) == ["10 epochs; 1 arm, 1 seed (1).", "Trained on cpu, 1 thread."]
 
 
 def test_several_of_each_are_named(tmp_path):
@@ -82,7 +90,7 @@ def test_several_of_each_are_named(tmp_path):
         a_row("t0", 1, experiment=experiment(), data=DATA),
         a_row("t1", 3, experiment=experiment("vgg8", task="x"), epochs=20, epochs_planned=20, cost=gpu),
     ]
-    lines = tables.head_lines(tables.summary(a_folder(tmp_path, *rows)))
+    lines = head_lines(summary(a_folder(tmp_path, *rows)))
     assert "Task x." in lines
     assert "Students resnet8, vgg8: 10 to 20 epochs; 1 arm, 2 seeds (1, 3)." in lines
     assert lines[-1] == "Trained on cpu, 1 thread; H100, 4 threads."
@@ -97,7 +105,7 @@ def test_several_of_each_are_named(tmp_path):
     ],
 )
 def test_parts_that_are_not_there_are_not_named(samples, said):
-    task = {"name": "x", "inputs": [3, 32, 32], "outputs": 1, "samples": samples}
+    task = TrainedTask("x", DataRecord(inputs=[3, 32, 32], outputs=1, samples=samples))
     assert said in task_line(task) and "1 class;" in task_line(task) and "color" in task_line(task)
 
 
@@ -107,29 +115,29 @@ def test_seeds_are_told_in_short():
 
 def test_what_all_arms_have_is_said_once():
     settings = [
-        {"preset": "paper", "deviations": ["a", "b"], "arms": ["one"]},
-        {"preset": "paper", "deviations": ["a"], "arms": ["two", "three"]},
+        Deviations("paper", ("a", "b"), ("one",)),
+        Deviations("paper", ("a",), ("two", "three")),
     ]
-    assert setting_lines({"settings": settings}) == [
+    assert setting_lines(settings) == [
         "every arm: preset paper; a",
         "one: b",
         "two; three: nothing else",
     ]
-    assert setting_lines({"settings": settings[1:]}) == ["two; three: preset paper; a"]
-    mixed = [settings[0], {**settings[1], "preset": "official"}]
-    assert setting_lines({"settings": mixed}) == ["one: preset paper; a; b", "two; three: preset official; a"]
+    assert setting_lines(settings[1:]) == ["two; three: preset paper; a"]
+    mixed = [settings[0], replace(settings[1], preset="official")]
+    assert setting_lines(mixed) == ["one: preset paper; a; b", "two; three: preset official; a"]
 
 
 # Teachers
 
 
 def warned(tmp_path, *rows):
-    return tables.summary(a_folder(tmp_path, *rows))["warnings"]
+    return as_json(summary(a_folder(tmp_path, *rows)))["warnings"]
 
 
 def test_a_teacher_that_its_student_passes_is_a_warning_in_every_form(tmp_path):
     folder = a_folder(tmp_path, *arms_of(taught=70.0, plain=65.0, by=a_teacher(66.0)))
-    (warning,) = tables.summary(folder)["warnings"]
+    (warning,) = as_json(summary(folder))["warnings"]
     assert warning["arms"] == ["kd"]
     assert warning["sentence"].startswith(
         "teacher resnet20: its test top-1 of 66.00 % is below the mean of its student, which reaches 70.00 % in 'kd'"
@@ -178,6 +186,6 @@ def test_a_training_that_broke_at_its_beginning_adds_no_task_and_no_device(tmp_p
     rows = arms_of(60.0, 50.0, None)
     unknown = Cost(seconds=0.0, train_seconds=0.0, device="not known", threads=1)
     broke = {"status": "failed", "broke": True, "reason": "boom", "epochs": 0, "metrics": {}, "cost": unknown}
-    found = tables.summary(a_folder(tmp_path, *rows, a_row("t2", 1, experiment=experiment(), **broke)))
-    assert len(found["head"]["tasks"]) == 1 and found["head"]["tasks"][0]["outputs"] == 10
-    assert found["head"]["devices"] == ["cpu, 1 thread"]
+    found = summary(a_folder(tmp_path, *rows, a_row("t2", 1, experiment=experiment(), **broke)))
+    assert len(as_json(found)["head"]["tasks"]) == 1 and as_json(found)["head"]["tasks"][0]["outputs"] == 10
+    assert as_json(found)["head"]["devices"] == ["cpu, 1 thread"]

@@ -13,7 +13,8 @@ import factories
 from tskd_tune.errors import InputError
 from tskd_tune.records.row import Best, TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms import paper, tables
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import paper, paper_forms
 from tskd_tune.sweep.schema import Sweep
 
 SPACES = Path(__file__).parents[3] / "search_spaces"
@@ -41,7 +42,7 @@ def beside(tmp_path):
     def make(name, rows):
         folder = RunFolder.create(tmp_path, "first", "sweep", {"search": {"name": "grid"}})
         folder.write_rows(rows)
-        return paper.beside(folder, tables.summary(folder), name)
+        return paper.beside(summary(folder), name)
 
     return make
 
@@ -49,15 +50,13 @@ def beside(tmp_path):
 def test_a_run_without_the_papers_networks_is_told_so(beside):
     experiment = {"task": {"name": "digits"}, "teacher": {"name": "resnet14"}, "student": {"name": "resnet8"}}
     table = beside("table6", [a_row("tskd", experiment)])
-    assert table["alone"].startswith("No arm of this run has the networks and the method of a cell: it has resnet14 → ")
-    assert f"- {table['alone']}" in paper.markdown(table).replace("\\_", "_")
+    assert table.alone.startswith("No arm of this run has the networks and the method of a cell: it has resnet14 → ")
+    assert f"- {table.alone}" in paper_forms.markdown(table).replace("\\_", "_")
 
 
 def placed(table):
     return {
-        (cell["column"].split(" → ")[-1], cell["row"]): [ours["arm"] for ours in cell["ours"]]
-        for cell in table["cells"]
-        if cell["ours"]
+        (cell.column.split(" → ")[-1], cell.row): [ours.arm for ours in cell.ours] for cell in table.cells if cell.ours
     }
 
 
@@ -79,7 +78,7 @@ def placed(table):
 def test_the_arms_of_a_papers_table_stand_at_their_cells_and_the_controls_at_none(beside, space, name, expected):
     table = beside(name, rows_of(space))
     assert placed(table) == {("resnet20", row): arms for row, arms in expected.items()}
-    assert table["alone"] == ""
+    assert table.alone == ""
 
 
 def test_table_1_has_its_methods_for_every_pair(beside):
@@ -101,13 +100,13 @@ def test_other_data_less_of_it_and_fewer_epochs_are_said(beside):
     )
     short = rows[2].model_copy(update={"epochs_planned": 24})
     table = beside("table6", [rows[0], other, short])
-    five, ten, _ = table["cells"]
-    assert five["ours"][0]["mind"] == [
+    five, ten, _ = table.cells
+    assert five.ours[0].mind == (
         "other data (digits): not comparable",
         "100 training images held out for validation",
-    ]
-    assert not five["ours"][0]["comparable"]
-    assert ten["ours"][0]["mind"] == ["24 epochs instead of 240"] and ten["ours"][0]["comparable"]
+    )
+    assert not five.ours[0].comparable
+    assert ten.ours[0].mind == ("24 epochs instead of 240",) and ten.ours[0].comparable
 
 
 def test_a_cell_has_our_spread_and_the_papers_mark(beside):
@@ -116,37 +115,37 @@ def test_a_cell_has_our_spread_and_the_papers_mark(beside):
     rows = [a_row("mine", experiment, value, seed) for seed, value in enumerate(values)]
     failed = a_row("mine", experiment, 1.0, 9, status="failed", reason="NaN", epochs=3)
     table = beside("table6", [*rows, failed])
-    (ours,) = table["cells"][0]["ours"]
-    assert (ours["n"], ours["mean"]) == (3, pytest.approx(71.5))
-    assert ours["interval"]["high"] == pytest.approx(71.5 + 4.302652729911275 * 0.5 / math.sqrt(3))
-    assert ours["mind"] == ["1 seed failed"]
-    text = paper.markdown(table)
+    (ours,) = table.cells[0].ours
+    assert (ours.last.n, ours.last.mean) == (3, pytest.approx(71.5))
+    assert ours.interval.high == pytest.approx(71.5 + 4.302652729911275 * 0.5 / math.sqrt(3))
+    assert ours.mind == ("1 seed failed",)
+    text = paper_forms.markdown(table)
     assert "‡ paper, 3 runs, no spread (arXiv 2307.00811v1)" in text
     assert (
         "| delta 5 | 71.76 | 71.50 ± 0.50 (3 of 4 seeds) | 70.26 to 72.74 | 72.00 ± 0.50 (3 of 4 seeds) | mine |"
         in text
     )
     assert "12, 6 or 4 reviews" in text and "chosen on the test set" in text
-    line = next(csv.DictReader(io.StringIO(paper.as_csv(table))))
+    line = next(csv.DictReader(io.StringIO(paper_forms.as_csv(table))))
     assert (line["paper"], line["n"], line["arm"]) == ("71.76", "3", "mine")
-    assert r"$\ddagger$" in paper.latex(table) and "—" not in paper.latex(table)
-    assert paper.rich_table(table).row_count == 3
+    assert r"$\ddagger$" in paper_forms.latex(table) and "—" not in paper_forms.latex(table)
+    assert paper_forms.rich_table(table).row_count == 3
 
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "table5", "table6", "table7"])
 def test_every_table_is_whole_and_has_its_footnotes(beside, name):
     table = beside(name, [])
     data = paper.paper_tables()[paper.named(name)]
-    assert all(len(row["values"]) == len(data["columns"]) for row in data["rows"])
-    assert len(table["cells"]) == len(data["rows"]) * len(data["columns"])
-    assert table["footnotes"] and paper.markdown(table).count("Paper: ") == len(table["footnotes"])
+    assert all(len(row.values) == len(data.columns) for row in data.rows)
+    assert len(table.cells) == len(data.rows) * len(data.columns)
+    assert table.footnotes and paper_forms.markdown(table).count("Paper: ") == len(table.footnotes)
 
 
 def test_cells_that_others_quote():
     tables_of = paper.paper_tables()
-    assert [row["values"] for row in tables_of["table6_interval"]["rows"]] == [[71.76], [71.28], [71.19]]
-    assert tables_of["table1_cifar100"]["rows"][-1]["values"] == [71.76, 75.73, 75.61, 74.49, 73.55]
-    assert [row["values"] for row in tables_of["table7_memories"]["rows"]] == [[71.76], [71.81], [71.78]]
+    assert [row.values for row in tables_of["table6_interval"].rows] == [[71.76], [71.28], [71.19]]
+    assert tables_of["table1_cifar100"].rows[-1].values == [71.76, 75.73, 75.61, 74.49, 73.55]
+    assert [row.values for row in tables_of["table7_memories"].rows] == [[71.76], [71.81], [71.78]]
 
 
 def test_an_unknown_table_names_the_known_ones():

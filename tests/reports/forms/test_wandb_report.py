@@ -15,7 +15,10 @@ import factories
 from tskd_tune.errors import RunError
 from tskd_tune.records.row import PlanRecord, Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms import tables, wandb_report
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import report_lines, tables, wandb_report
+from tskd_tune.reports.forms.markdown import markdown
+from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.reports.forms.words import MOST_ARMS
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
@@ -61,7 +64,7 @@ def a_run(tmp_path: Path) -> Callable[..., RunFolder]:
 
 
 def spec_of(folder: RunFolder) -> dict[str, Any]:
-    return wandb_report.spec(wandb_report.build(folder, tables.summary(folder), project="mine"))
+    return wandb_report.spec(wandb_report.build(folder, summary(folder), project="mine"))
 
 
 def words(block: dict[str, Any]) -> str:
@@ -182,14 +185,14 @@ def test_a_search_is_judged_by_its_own_metric(a_run: Callable[..., RunFolder]) -
 
 def test_the_table_and_the_whole_report_are_those_of_the_markdown(a_run: Callable[..., RunFolder]) -> None:
     folder = a_run(ARMS)
-    found = tables.summary(folder)
+    found = summary(folder)
     parts = sections(spec_of(folder))
     (table,) = [block["content"] for block in parts["Arms"] if block["type"] == "markdown-block"]
-    assert table in tables.markdown(found)
+    assert table in markdown(found)
     assert len(table.splitlines()) == 2 + len(ARMS)
     for column in tables.columns(found):
         assert column.title in table
-    assert parts["The whole report in words"][0]["content"] == tables.markdown(found)
+    assert parts["The whole report in words"][0]["content"] == markdown(found)
 
 
 def listed(block: dict[str, Any]) -> list[str]:
@@ -201,19 +204,19 @@ def test_verdicts_come_first_and_what_is_to_know_of_the_table_stands_under_it(
     a_run: Callable[..., RunFolder],
 ) -> None:
     folder = a_run(ARMS, seeds=(1, 2, 3, 4, 5))
-    found = tables.summary(folder)
+    found = summary(folder)
     parts = sections(spec_of(folder))
     assert list(parts)[:2] == ["Verdicts", "Arms"]
     verdicts = listed(parts["Verdicts"][0])
-    assert verdicts == tables.verdict_lines(found)
-    assert verdicts[0] == found["family"]["findings"][0]["sentence"]
+    assert verdicts == report_lines.verdict_lines(found)
+    assert verdicts[0] == as_json(found)["family"]["findings"][0]["sentence"]
     assert "'increment, k=3' against 'none'" in verdicts[0] and "Equivalent" in verdicts[0]
-    assert listed(parts["Arms"][-1]) == tables.under_table(found)
+    assert listed(parts["Arms"][-1]) == report_lines.under_table(found)
 
 
 def test_where_nothing_is_compared_the_reason_is_given(a_run: Callable[..., RunFolder]) -> None:
     folder = a_run({"none": None})
-    reason = tables.summary(folder)["family_reason"]
+    reason = as_json(summary(folder))["family_reason"]
     assert reason and listed(sections(spec_of(folder))["Verdicts"][0]) == [reason]
 
 

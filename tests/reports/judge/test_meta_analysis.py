@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tskd_tune.reports.judge.contrasts import contrast
 from tskd_tune.reports.judge.meta_analysis import pooled
-from tskd_tune.reports.judge.statistics import contrast
 
 CE = [70.1, 70.4, 69.8, 70.0, 70.3]
 GAINS = {"one": [0.5, 0.9, 0.4, 0.7, 0.6], "two": [0.1, -0.2, 0.3, 0.2, -0.1], "three": [1.0, 1.4, 0.8, 1.1, 1.3]}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tskd_tune.errors import InputError
+from tskd_tune.reports.forms.plain import plain
 from tskd_tune.reports.judge.sequential import look, obrien_fleming, repeated_p
 from tskd_tune.reports.judge.verdicts import family
 
@@ -255,10 +256,10 @@ class TestLook:
         assert "Check that what tells the arms apart reaches the training" in found.family.findings[0].sentence
 
     def test_plain_data_carry_the_verdict(self):
-        plain = json.loads(json.dumps(taken(arms(0.3), 10).plain(), allow_nan=False))
-        assert plain["family"]["findings"][0]["verdict"] in ("resolved", "equivalent", "undecided")
-        assert plain["boundaries"]["looks"] == [5, 10, 18]
-        assert json.loads(json.dumps(obrien_fleming(LOOKS).plain()))["z"][0] == pytest.approx(3.7675, abs=1e-4)
+        told = json.loads(json.dumps(plain(taken(arms(0.3), 10)), allow_nan=False))
+        assert told["family"]["findings"][0]["verdict"] in ("resolved", "equivalent", "undecided")
+        assert told["boundaries"]["looks"] == [5, 10, 18]
+        assert json.loads(json.dumps(plain(obrien_fleming(LOOKS))))["z"][0] == pytest.approx(3.7675, abs=1e-4)
 
     @pytest.mark.parametrize(
         ("options", "sentence"),

@@ -15,7 +15,10 @@ from scipy import stats
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 from tskd_tune.errors import InputError
-from tskd_tune.reports.judge.statistics import arm, contrast, sign_flip
+from tskd_tune.reports.forms.plain import plain
+from tskd_tune.reports.judge.contrasts import contrast
+from tskd_tune.reports.judge.sign_flips import sign_flip
+from tskd_tune.reports.judge.statistics import arm
 
 QUICK = settings(max_examples=40, deadline=None)
 # Accuracies as they are measured: 71.23, or in steps of one of 360 test images, so that ties are common.
@@ -295,7 +298,7 @@ class TestSignFlip:
 @given(arms, arms)
 def test_nothing_is_ever_nan_and_everything_is_json(mine, theirs):
     for found in (arm(mine), contrast(mine, theirs)):
-        assert json.loads(json.dumps(found.plain(), allow_nan=False))["n"] == found.n
+        assert json.loads(json.dumps(plain(found), allow_nan=False))["n"] == found.n
 
 
 @QUICK

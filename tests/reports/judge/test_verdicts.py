@@ -14,9 +14,12 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from tskd_tune.errors import InputError
+from tskd_tune.reports.forms.plain import plain
 from tskd_tune.reports.judge import power
-from tskd_tune.reports.judge.statistics import contrast
-from tskd_tune.reports.judge.verdicts import Evidence, contrasts, family, holm, judge, p_text, points, seeds_text
+from tskd_tune.reports.judge.contrasts import contrast
+from tskd_tune.reports.judge.records import Evidence
+from tskd_tune.reports.judge.verdicts import contrasts, family, holm, judge
+from tskd_tune.reports.judge.words import difference_text, p_text, seeds_text
 
 BASE = {1: 70.0, 2: 70.4, 3: 69.8, 4: 70.2, 5: 70.1, 6: 69.9, 7: 70.3, 8: 70.0, 9: 69.7, 10: 70.2}
 WOBBLE = (0.03, -0.05, 0.01, 0.04, -0.02, 0.02, -0.03, 0.05, -0.04, -0.01)
@@ -227,8 +230,8 @@ class TestSentences:
     @pytest.mark.parametrize(
         ("said", "text"),
         [
-            (points(-0.421), "-0.42 points"),
-            (points(-0.001), "+0.00 points"),
+            (difference_text(-0.421), "-0.42 points"),
+            (difference_text(-0.001), "+0.00 points"),
             (p_text(0.05001), "p = 0.05"),
             (p_text(0.0626), "p = 0.0626"),
             (p_text(0.00009), "p < 0.0001"),
@@ -307,12 +310,12 @@ class TestInput:
 def test_plain_data_carry_the_verdict_and_every_number():
     arms = {"base": BASE, "a": shifted(0.5), "b": dict(BASE), "c": shifted(0.2, n=3), "d": {}, "e": {50: 1.0}}
     found = family(arms, [(name, "base") for name in "abcde"])
-    plain = json.loads(json.dumps(found.plain(), allow_nan=False))
-    assert [finding["verdict"] for finding in plain["findings"]] == ["resolved", "equivalent", None, None, None]
-    first = plain["findings"][0]
+    told = json.loads(json.dumps(plain(found), allow_nan=False))
+    assert [finding["verdict"] for finding in told["findings"]] == ["resolved", "equivalent", None, None, None]
+    first = told["findings"][0]
     assert first["contrast"]["p"] == first["evidence"]["p"] == found.findings[0].contrast.t_p
-    assert (plain["margin"], plain["alpha"], plain["visible"]["n"]) == (0.3, 0.05, 10)
-    assert plain["findings"][1]["contrast"]["spread"] == "identical"
+    assert (told["margin"], told["alpha"], told["visible"]["n"]) == (0.3, 0.05, 10)
+    assert told["findings"][1]["contrast"]["spread"] == "identical"
 
 
 @settings(max_examples=40, deadline=None)
@@ -326,7 +329,7 @@ def test_plain_data_carry_the_verdict_and_every_number():
 def test_whatever_the_arms_there_is_no_nan_and_a_sentence_for_each(arms):
     names = sorted(arms)
     found = family(arms, [(name, names[0]) for name in names[1:]])
-    text = json.dumps(found.plain(), allow_nan=False)
+    text = json.dumps(plain(found), allow_nan=False)
     assert "nan" not in text
     assert all(finding.sentence.endswith(".") for finding in found.findings)
     for finding in found.findings:

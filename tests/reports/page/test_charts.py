@@ -4,7 +4,11 @@ import math
 
 import pytest
 
+from tskd_tune.metrics import undeclared
 from tskd_tune.reports.page import charts, figures
+
+NAMES = ("val_top1", "test_top1")
+VAL = charts.Followed("val_top1", "val top-1 (%)", undeclared("top1"))
 
 
 def a_history(seeds=(1, 2), epochs=8, review_epochs=(3, 7), metric="val_top1"):
@@ -46,17 +50,17 @@ def test_what_was_not_finite_or_has_no_task_gradient_does_not_count():
     assert (arm.values("val_top1"), arm.ratio(), arm.review_epochs()) == ({}, {}, [])
 
 
-def test_the_metric_is_validation_if_measured_then_training():
+def test_the_metric_is_the_first_that_was_followed():
     measured = charts.curves("a", a_history())
     unmeasured = charts.curves("b", a_history(metric="test_top1"))
-    assert charts.accuracy_metric([unmeasured, measured]) == "val_top1"
-    assert charts.accuracy_metric([unmeasured]) == "test_top1"
-    assert charts.accuracy_metric([charts.curves("c", [{"seed": 1, "epoch": 9, "test_top1": 50.0}])]) is None
-    assert charts.accuracy_metric([]) is None
+    assert charts.followed([unmeasured, measured], NAMES) == "val_top1"
+    assert charts.followed([unmeasured], NAMES) == "test_top1"
+    assert charts.followed([charts.curves("c", [{"seed": 1, "epoch": 9, "test_top1": 50.0}])], NAMES) is None
+    assert charts.followed([], NAMES) is None
 
 
 def test_accuracy_is_the_mean_with_its_interval_and_its_reviews():
-    figure = charts.accuracy([charts.curves("tskd", a_history(seeds=(1, 2, 3)))], "val_top1")
+    figure = charts.accuracy([charts.curves("tskd", a_history(seeds=(1, 2, 3)))], VAL)
     band, mean, reviews = figure.data
     half = 4.302652729749464 / math.sqrt(3)  # t(0.975, 2) times the sd of 1, 2, 3 over the root of 3
     assert list(mean.x) == list(range(8))
@@ -81,36 +85,36 @@ def test_wide_bands_leave_the_view_to_the_means_and_end_where_accuracies_do():
         for epoch in range(8)
     ]
     arms = [charts.curves(name, history) for name in ("a", "b")]
-    figure = charts.accuracy(arms, "val_top1")
+    figure = charts.accuracy(arms, VAL)
     bands, means = figure.data[:2], figure.data[2:]
     assert [trace.fill for trace in bands] == ["toself"] * 2, "lines are drawn above all bands"
     assert all(max(band.y) == 100.0 and min(band.y) >= 0.0 for band in bands)
     low, high = figure.layout.yaxis.range
     late = list(means[0].y)[4:]
     assert low < min(late) and max(late) < high < 100 and high - low < 1.5
-    differences = charts.sequence_differences([charts.Pair(*arms)], "val_top1", 0.3)
+    differences = charts.sequence_differences([charts.Pair(*arms)], VAL, 0.3)
     assert differences.layout.yaxis.range is not None
 
 
 def test_two_seeds_have_no_band_and_an_epoch_of_two_is_left_out_of_it():
-    two = charts.accuracy([charts.curves("a", a_history(review_epochs=()))], "val_top1")
+    two = charts.accuracy([charts.curves("a", a_history(review_epochs=()))], VAL)
     assert [trace.fill for trace in two.data] == [None]
     uneven = [line for line in a_history(seeds=(1, 2, 3), review_epochs=()) if (line["seed"], line["epoch"]) != (3, 7)]
-    band, mean = charts.accuracy([charts.curves("a", uneven)], "val_top1").data
+    band, mean = charts.accuracy([charts.curves("a", uneven)], VAL).data
     assert max(band.x) == 6
     assert max(mean.x) == 7
 
 
 def test_one_seed_has_no_band_and_arms_have_colors_of_their_own():
     arms = [charts.curves(str(i), a_history(seeds=(1,), review_epochs=())) for i in range(10)]
-    figure = charts.accuracy(arms, "val_top1")
+    figure = charts.accuracy(arms, VAL)
     assert len(figure.data) == 10
     assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 10
 
 
 def test_a_flat_curve_still_has_a_range():
     flat = [{"seed": 1, "epoch": epoch, "phase": "general", "val_top1": 10.0} for epoch in range(3)]
-    low, high = charts.accuracy([charts.curves("a", flat)], "val_top1").layout.yaxis.range
+    low, high = charts.accuracy([charts.curves("a", flat)], VAL).layout.yaxis.range
     assert low < 10 < high
 
 
@@ -129,13 +133,13 @@ def test_telemetry_draws_what_was_measured():
 
 def test_the_color_of_an_arm_is_the_same_in_every_figure():
     arms = [charts.curves("none", a_history(review_epochs=())), charts.curves("tskd", a_history())]
-    colors = {trace.name: trace.line.color for trace in charts.accuracy(arms, "val_top1").data if trace.mode == "lines"}
+    colors = {trace.name: trace.line.color for trace in charts.accuracy(arms, VAL).data if trace.mode == "lines"}
     assert charts.telemetry(arms)[0].figure.data[0].line.color == colors["tskd"] == figures.COLORS[1]
 
 
 def test_a_figure_is_the_same_bytes_and_closes_no_script():
     arms = [charts.curves("</script><b>x", a_history())]
-    first, second = (figures.as_html(charts.accuracy(arms, "val_top1"), "accuracy") for _ in range(2))
+    first, second = (figures.as_html(charts.accuracy(arms, VAL), "accuracy") for _ in range(2))
     assert first == second
     assert 'id="figure-accuracy"' in first
     assert first.count("</script>") == first.count("<script")
@@ -143,7 +147,7 @@ def test_a_figure_is_the_same_bytes_and_closes_no_script():
 
 
 def test_sequences_share_a_color_and_differ_in_dashes():
-    lines = [trace for trace in charts.sequences([a_pair(), a_pair()], "val_top1").data if trace.fill is None]
+    lines = [trace for trace in charts.sequences([a_pair(), a_pair()], VAL).data if trace.fill is None]
     looks = [(line.name, line.line.dash, line.line.color) for line in lines]
     assert looks == [
         (name, dash, color) for color in figures.COLORS[:2] for name, dash in (("increment", "solid"), ("maps", "dash"))
@@ -155,12 +159,12 @@ def test_differences_are_paired_by_seed():
     other = charts.Pair(a_pair().increment, a_pair(seeds=(2, 3, 4)).feature_map)
     assert other.differences("val_top1")[4] == pytest.approx([0.2, 0.3])
     assert charts.Pair(other.increment, charts.curves("b", [])).differences("val_top1") == {}
-    figure = charts.sequence_differences([a_pair()], "val_top1", 0.3)
+    figure = charts.sequence_differences([a_pair()], VAL, 0.3)
     band, line = figure.data
     assert list(line.y) == pytest.approx([0.2] * 8)
     assert band.y[0] == pytest.approx(0.2 + 4.302652729749464 * 0.1 / math.sqrt(3))
     assert [(shape.type, shape.y0, shape.y1) for shape in figure.layout.shapes] == [("rect", -0.3, 0.3), ("line", 0, 0)]
-    assert len(charts.sequence_differences([a_pair()], "val_top1", None).layout.shapes) == 1
+    assert len(charts.sequence_differences([a_pair()], VAL, None).layout.shapes) == 1
 
 
 def test_the_gap_stands_against_the_review_loss_relative_to_the_first_review():
@@ -180,13 +184,13 @@ def test_the_gap_stands_against_the_review_loss_relative_to_the_first_review():
 
 def test_a_legend_makes_its_own_room():
     arms = [charts.curves(f"arm {n}", a_history(seeds=(1,), review_epochs=())) for n in range(8)]
-    few, many = charts.accuracy(arms[:1], "val_top1"), charts.accuracy(arms, "val_top1")
+    few, many = charts.accuracy(arms[:1], VAL), charts.accuracy(arms, VAL)
     assert many.layout.height - few.layout.height == 7 * figures.LEGEND_ROW
     assert many.layout.legend.y == few.layout.legend.y < 0
 
 
 def test_labels_keep_their_quotes_and_lose_their_tags():
-    figure = charts.accuracy([charts.curves("'a' \"b\" <i>", a_history(seeds=(1,), review_epochs=()))], "val_top1")
+    figure = charts.accuracy([charts.curves("'a' \"b\" <i>", a_history(seeds=(1,), review_epochs=()))], VAL)
     assert figure.data[0].name == "'a' \"b\" &lt;i&gt;"
 
 

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from tskd_tune.reports.judge.contrasts import contrast
+from tskd_tune.reports.judge.records import Evidence, Finding
+from tskd_tune.reports.judge.values import Interval
 from tskd_tune.reports.page.forest import forest, ticks
 
 
 def a_finding(difference, low=None, high=None):
-    interval = None if low is None else {"low": low, "high": high, "level": 0.95, "method": "t"}
-    return {"contrast": {"difference": difference}, "evidence": {"interval": interval}}
+    interval = None if low is None else Interval(low, high, 0.95, "t")
+    item = replace(contrast({}, {}), difference=difference)
+    return Finding(item, Evidence(None, None, interval), 1, None, None)
 
 
 def test_everything_stands_on_one_scale():
@@ -61,3 +67,9 @@ def test_ticks_are_few_and_round(low, high, expected):
     found = ticks(low, high)
     assert [text for _, text in found] == expected
     assert all(low <= value <= high and float(text) == pytest.approx(value) for value, text in found)
+
+
+def test_without_a_margin_there_is_no_band_and_still_a_scale():
+    found = forest([a_finding(0.5, 0.4, 0.6)], None)
+    assert found.band_low == found.band_high == found.zero < found.strips[0].low
+    assert forest([a_finding(None)], None).zero == 50.0

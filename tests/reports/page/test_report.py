@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -12,8 +13,12 @@ from factories import a_cost
 from tskd_tune.errors import RunError
 from tskd_tune.records.row import Cost, PlanRecord, TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms import tables
-from tskd_tune.reports.judge import statistics, verdicts
+from tskd_tune.reports.findings.comparison import Verdicts
+from tskd_tune.reports.findings.importance import Group, Importance, LeftOutTrials, Objective, Share
+from tskd_tune.reports.findings.pareto import LeftOut
+from tskd_tune.reports.findings.records import values_by_seed
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.judge import verdicts
 from tskd_tune.reports.page.report import html, write_report
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -253,18 +258,13 @@ def a_sweep(path, *, seeds=SEEDS):
 
 
 def judged(folder):
-    """Return a summary with statistics and verdicts."""
-    found = tables.summary(folder)
-    values = {
-        arm["arm"]: {row.seed: row.metrics["test_top1"] for row in folder.rows() if row.run in arm["runs"]}
-        for arm in found["arms"]
-    }
-    for arm in found["arms"]:
-        arm["statistics"] = statistics.arm(values[arm["arm"]], name=arm["arm"]).plain()
+    """Return the findings with the verdicts of every arm against the first."""
+    found = summary(folder)
+    values = {arm.arm: values_by_seed(arm.rows, "test_top1") for arm in found.arms}
     base, *others = values
     family = verdicts.family(values, [(arm, base) for arm in others])
-    told = {"declared": f"declared {EVIL}", "notes": [f"note {EVIL}"], "look": {"sentence": f"look {EVIL}"}}
-    return found | {"family": family.plain() | told, "family_reason": ""}
+    told = Verdicts(family, (), f"declared {EVIL}", (f"note {EVIL}",), None)
+    return replace(found, family=told, family_reason="")
 
 
 @pytest.fixture(scope="module")
@@ -317,18 +317,18 @@ def test_a_rich_page_is_the_same_bytes_again(rich, rich_page):
 
 
 def test_each_verdict_has_its_badge_its_sentence_and_its_interval(rich, rich_page):
-    family = judged(rich)["family"]
-    found = [finding["verdict"] for finding in family["findings"]]
+    family = judged(rich).family.family
+    found = [finding.verdict for finding in family.findings]
     assert set(found) >= {"resolved", "undecided"} or set(found) >= {"resolved", "equivalent"}
     outline = Outline(rich_page)
     text = " ".join(outline.text.split())
-    for finding in family["findings"]:
-        arms, sentence = finding["contrast"], " ".join(finding["sentence"].split())
-        head = " ".join(f"'{arms['arm']}' against '{arms['baseline']}': ".split())
+    for finding in family.findings:
+        sentence = " ".join(finding.sentence.split())
+        head = " ".join(f"'{finding.contrast.arm}' against '{finding.contrast.baseline}': ".split())
         assert head not in text and sentence.removeprefix(head).strip() in text, "the arms stand above it, once"
     for verdict in set(found):
         assert f"{found.count(verdict)} {verdict}" in text
-    assert family["sentence"] in text
+    assert family.sentence in text
     assert text.count(f"note {EVIL}") == 1
     assert f"declared {EVIL}" not in text, "the notes begin with who declared the family"
     strips = [given for tag, given in outline.tags if tag == "line"]
@@ -346,14 +346,15 @@ def test_few_seeds_are_a_smoke_run_without_a_verdict(tmp_path):
 
 def test_a_long_family_is_folded(rich):
     found = judged(rich)
-    found["family"]["findings"] = found["family"]["findings"] * 3
-    outline = Outline(html(rich, found))
+    family = found.family.family
+    longer = replace(found.family, family=replace(family, findings=family.findings * 3))
+    outline = Outline(html(rich, replace(found, family=longer)))
     assert "3 more of the same family" in outline.text
     assert outline.count("svg", role="img") >= 15
 
 
 def test_why_there_is_no_family_is_said(rich):
-    found = judged(rich) | {"family": None, "family_reason": f"no baseline {EVIL}"}
+    found = replace(judged(rich), family=None, family_reason=f"no baseline {EVIL}")
     outline = Outline(html(rich, found))
     assert f"no baseline {EVIL}" in outline.text
     assert outline.ids[0] == "verdicts"
@@ -361,7 +362,7 @@ def test_why_there_is_no_family_is_said(rich):
 
 def test_the_failure_signature_is_said_of_the_arm_that_has_it(rich_page):
     text = " ".join(Outline(rich_page).text.split())
-    warning, _, later = text.partition("Accuracy by epoch")
+    warning, _, later = text.partition("top-1 by epoch")
     assert "'k3 d1': from the first review to the last of 3, L_ST went to 21.5 % of what it was" in warning
     assert "and the gap to the teacher to 100 % (median of 6 seeds)" in warning
     assert "failure signature (in 6 of 6 seeds)" in warning
@@ -375,9 +376,9 @@ def test_increments_and_feature_maps_are_set_against_each_other(rich):
     text = " ".join(Outline(html(rich, found)).text.split())
     assert f"'k3 d1' against 'maps {EVIL}': -1.5" in text
     assert "6 seeds, paired). Not in the family of the verdicts." in text
-    values = {arm["arm"]: dict.fromkeys(SEEDS, 1.0) for arm in found["arms"]}
+    values = {arm.arm: dict.fromkeys(SEEDS, 1.0) for arm in found.arms}
     declared = verdicts.family(values, [(f"maps {EVIL}", "k3 d1")])
-    text = " ".join(Outline(html(rich, found | {"family": declared.plain()})).text.split())
+    text = " ".join(Outline(html(rich, replace(found, family=replace(found.family, family=declared)))).text.split())
     assert "Not in the family" not in text
     assert f"'maps {EVIL}' against 'k3 d1': {declared.findings[0].verdict}, see the verdicts." in text
     measured = declared.findings[0].sentence.partition(": ")[2]
@@ -399,11 +400,14 @@ def test_the_front_of_cost_and_accuracy_is_listed_by_cost(rich_page):
 
 def test_several_objectives_are_drawn_two_by_two_and_listed_once(rich):
     found = judged(rich)
-    (front,) = found["pareto"]
-    points = [{**one, "values": {**one["values"], "memory": 2.0**20 * n}} for n, one in enumerate(front["points"], 1)]
-    several = {**front, "objectives": {**front["objectives"], "memory": "min"}, "points": points}
-    several["left_out"] = [{"arm": f"lost {EVIL}", "reason": "seed 2 failed"}]
-    text = html(rich, found | {"pareto": [several]})
+    (front,) = found.pareto
+    points = tuple(
+        replace(one, values={**one.values, "memory": 2.0**20 * n}) for n, one in enumerate(front.points, start=1)
+    )
+    left_out = (LeftOut(f"lost {EVIL}", "seed 2 failed"),)
+    objectives = {**front.objectives, "memory": "min"}
+    several = replace(front, objectives=objectives, points=points, left_out=left_out)
+    text = html(rich, replace(found, pareto=(several,)))
     assert [name for name in figures(text) if "costs" in name] == ["figure-costs-0-seconds", "figure-costs-0-memory"]
     assert text.count("of all objectives together, of which this shows two") == 2
     assert text.count('<ol class="notes">') == 1
@@ -411,14 +415,11 @@ def test_several_objectives_are_drawn_two_by_two_and_listed_once(rich):
 
 
 def test_importance_is_drawn_with_its_warnings(rich):
-    shares = [
-        {"parameter": f"review.k {EVIL}", "fanova": 0.8, "ped_anova": 0.4},
-        {"parameter": "review.delta", "fanova": 0.2, "ped_anova": 0.6},
-    ]
-    group = {"where": {}, "trials": 12, "shares": shares, "warning": "12 trials are fewer than 20"}
-    metrics = [{"metric": "val_top1", "groups": [group, {**group, "where": {"review.sequence": "increment"}}]}]
-    found = judged(rich) | {"importance": {"rule": "", "trials": 12, "left_out": {"stopped": 3}, "metrics": metrics}}
-    text = html(rich, found)
+    shares = (Share(f"review.k {EVIL}", 0.8, 0.4), Share("review.delta", 0.2, 0.6))
+    group = Group({}, 12, shares, "12 trials are fewer than 20")
+    groups = (group, replace(group, where={"review.sequence": "increment"}))
+    importance = Importance("", 12, LeftOutTrials(stopped=3, failed=0), (Objective("val_top1", groups),))
+    text = html(rich, replace(judged(rich), importance=importance))
     assert [name for name in figures(text) if "importance" in name] == ["figure-importance-0", "figure-importance-1"]
     told = " ".join(Outline(text).text.split())
     assert "val top-1 (%) where review.sequence=increment, 12 trials" in told
@@ -437,7 +438,7 @@ def test_the_configuration_of_every_arm_is_there_folded(rich, rich_page):
 def test_runs_of_several_versions_say_which(tmp_path):
     folder = RunFolder.create(tmp_path, "two", "sweep", {})
     folder.write_rows([a_row("t0", 1, "a", versions={"torch": "1"}), a_row("t1", 2, "a", versions={"torch": "2"})])
-    text = Outline(html(folder, tables.summary(folder))).text
+    text = Outline(html(folder, summary(folder))).text
     assert "1: torch 1" in text
     assert "2: torch 2" in text
 
@@ -475,7 +476,7 @@ def test_without_reviews_nothing_of_reviews_is_shown(tmp_path):
 def test_one_arm_alone_has_no_cost_to_compare(tmp_path):
     folder = RunFolder.create(tmp_path, "one", "train", {})
     an_arm(folder, "t0", "only", seeds=(1,))
-    assert sections(html(folder, tables.summary(folder)))[-5:] == [
+    assert sections(html(folder, summary(folder)))[-5:] == [
         "results",
         "accuracy",
         "settings",
@@ -497,7 +498,7 @@ def test_the_reviews_of_late_arms_are_drawn_too(tmp_path):
     for index in range(9):
         an_arm(folder, f"t{index}", f"plain {index}", seeds=(1,))
     an_arm(folder, "t9", "late", *REVIEWED["k3 d1"], seeds=(1,))
-    text = html(folder, tables.summary(folder))
+    text = html(folder, summary(folder))
     assert "figure-review_loss" in figures(text)
     assert "border-top-style: dashed; border-top-color: #d9822b" in text
 

@@ -8,21 +8,26 @@ said. Where the sweep declares looks, the verdicts are those of the last look wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
+from tskd_tune.metrics import PERCENT, Metric
 from tskd_tune.records.row import Row
+from tskd_tune.reports.findings.declared import Compare, Declared
 from tskd_tune.reports.findings.grouping import alike
+from tskd_tune.reports.findings.records import Setting, values_by_seed
 from tskd_tune.reports.judge import sequential, verdicts
-from tskd_tune.reports.judge.meta_analysis import pooled
-from tskd_tune.reports.judge.statistics import MARGIN, Contrast
+from tskd_tune.reports.judge.contrasts import MARGIN, Contrast
+from tskd_tune.reports.judge.meta_analysis import Pooled, pooled
+from tskd_tune.reports.judge.records import LEAST_SEEDS, Family
+from tskd_tune.reports.judge.sentences import without_verdict
 
 # Between the parts of a point's label, of which the first often names a pair of teacher and student.
 SEPARATOR = ", "
 ENDED = {"failed": "failed", "stopped": "stopped early", "done": "gave no finite value"}
 
-Pairs = list[tuple[str, str]]
+Pairs: TypeAlias = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -30,70 +35,130 @@ class Trained:
     """One arm: its label, the task and student that it shares with others, and its rows, at most one a seed."""
 
     label: str
-    setting: Mapping[str, Any]
+    setting: Setting
     reviewed: bool
     rows: Sequence[Row]
 
     def values(self, metric: str) -> dict[int, float]:
         """Return seed -> last epoch's value, of the seeds that are done and have a finite one."""
-        done = [row for row in self.rows if row.status == "done"]
-        return {row.seed: value for row in done if (value := row.metrics.get(metric)) is not None}
+        return values_by_seed(self.rows, metric)
+
+
+@dataclass(frozen=True)
+class Interim:
+    """The last interim analysis that was taken.
+
+    Attributes:
+        declared: the declared interim analyses, in seeds.
+        at: the seeds of this one.
+        number: its place among the declared ones, from 1.
+        complete: the declared seeds that have ended in every arm.
+        next: the seeds of the next interim analysis; None where the sweep stops or none is left.
+        stop: whether the sweep stops.
+        next_seeds: the seeds to train before the next one.
+        alpha_spent: what the interim analyses so far have spent of the overall alpha.
+        sentence: the decision in words.
+    """
+
+    declared: tuple[int, ...]
+    at: int
+    number: int
+    complete: int
+    next: int | None
+    stop: bool
+    next_seeds: tuple[int, ...]
+    alpha_spent: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The judged family of a sweep, with everything that belongs beside it.
+
+    Attributes:
+        family: the comparisons and their verdicts.
+        pooled: every method that was compared in several pairs of teacher and student.
+        declared: a sentence on who is compared with whom.
+        notes: sentences on interim analyses, seeds that do not count, and a sweep that still runs.
+        look: the last interim analysis; None without one.
+    """
+
+    family: Family
+    pooled: tuple[Pooled, ...]
+    declared: str
+    notes: tuple[str, ...]
+    look: Interim | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A family as plain data, or None and the sentence that says why nothing is compared."""
+    """The verdicts, or None and the sentence that says why nothing is compared."""
 
-    family: dict[str, Any] | None
+    verdicts: Verdicts | None
     reason: str = ""
 
 
-def compare(arms: Sequence[Trained], document: Mapping[str, Any], metric: str, expected: int | None) -> Comparison:
+@dataclass(frozen=True)
+class Headline:
+    """What arms are compared by: the name of a measured metric in rows, and the metric."""
+
+    name: str
+    metric: Metric
+
+    def margin(self, declared: float | None) -> float | None:
+        """Return the declared margin; without one that of percentages, and none for any other metric."""
+        return declared or (MARGIN if self.metric.unit == PERCENT else None)
+
+
+def compare(arms: Sequence[Trained], document: Declared, headline: Headline, expected: int | None) -> Comparison:
     """Judge the arms of a sweep over a grid as its file declares, or by default.
 
     Args:
         arms: the arms with at least one row, labels apart.
-        document: the resolved sweep as plain data; what it says under ``compare``, ``seeds`` and ``experiment.seed``.
-        metric: what is compared, in points.
+        document: the resolved sweep.
+        headline: what is compared.
         expected: the number of rows of the finished run, if known.
 
     Raises:
         InputError: the sweep was edited by hand into a family that cannot be judged.
     """
-    declared = document.get("compare") or {}
+    declared = document.comparing
     if len(arms) < 2:
         return Comparison(None, "One arm: there is nothing to compare it with." if arms else "No run has finished yet.")
-    if declared.get("baseline") not in {None, *(arm.label for arm in arms)}:
-        return Comparison(None, f"The declared baseline '{declared['baseline']}' has no finished run yet.")
+    if declared.baseline not in {None, *(arm.label for arm in arms)}:
+        return Comparison(None, f"The declared baseline '{declared.baseline}' has no finished run yet.")
     pairs, how = _pairs(arms, declared)
     if not pairs:
         return Comparison(None, "No two arms share a task and a student; declare what to compare under compare.pairs.")
     values: dict[str, dict[int, float]] = {name: {} for pair in pairs for name in pair} | {
-        arm.label: arm.values(metric) for arm in arms
+        arm.label: arm.values(headline.name) for arm in arms
     }
-    margin = declared.get("margin") or MARGIN
-    notes = [f"{how} {_unfinished(arms, expected)}".strip(), *_unpaid(document), *_not_counted(arms, pairs, metric)]
-    if not declared.get("looks"):
-        found = verdicts.family(values, pairs, margin=margin)
-        over = pooled(_members([finding.contrast for finding in found.findings], arms))
-        plain = {**found.plain(), "pooled": [one.plain() for one in over]}
-        told = [*notes, *verdicts.without_verdict(found)]
-        return Comparison({**plain, "declared": how, "notes": told, "look": None})
+    notes = (
+        f"{how} {_unfinished(arms, expected)}".strip(),
+        *_unpaid(document),
+        *_not_counted(arms, pairs, headline.name),
+    )
+    margin, metric = headline.margin(declared.margin), headline.metric
+    if not declared.looks:
+        found = verdicts.family(values, pairs, margin=margin, metric=metric)
+        over = pooled(_members([finding.contrast for finding in found.findings], arms), metric)
+        return Comparison(Verdicts(found, tuple(over), how, (*notes, *without_verdict(found)), None))
     state = _Looks.read(document, arms, pairs, expected)
     if state.taken is None:
         return Comparison(None, state.before())
-    look = sequential.look(values, pairs, seeds=state.seeds, looks=state.looks, at=state.taken, margin=margin)
-    told = [look.sentence, *state.since(look), *notes, *verdicts.without_verdict(look.family)]
-    # What is pooled pays for no look, so that nothing is.
-    plain = {**look.family.plain(), "pooled": []}
-    return Comparison({**plain, "declared": how, "notes": told, "look": state.plain(look)})
+    look = sequential.look(
+        values, pairs, seeds=state.seeds, looks=state.looks, at=state.taken, margin=margin, metric=metric
+    )
+    told = (look.sentence, *state.since(look), *notes, *without_verdict(look.family))
+    # The pooled tests pay for no interim analysis, so nothing is pooled.
+    return Comparison(Verdicts(look.family, (), how, told, state.interim(look)))
 
 
-def _pairs(arms: Sequence[Trained], declared: Mapping[str, Any]) -> tuple[Pairs, str]:
+def _pairs(arms: Sequence[Trained], declared: Compare) -> tuple[Pairs, str]:
     """Return (arm, baseline) for each contrast, and a sentence on who chose them."""
-    if declared.get("pairs"):
-        return [(arm, baseline) for arm, baseline in declared["pairs"]], "The contrasts are those of the sweep file."
-    named, controls = declared.get("baseline"), declared.get("controls") or {}
+    if declared.pairs:
+        return [(arm, baseline) for arm, baseline in declared.pairs], "The contrasts are those of the sweep file."
+    named, controls = declared.baseline, declared.controls or {}
     pairs, baselines = [], []
     for group in alike(arms, _setting):
         compared = [arm for arm in group if arm.label not in controls]
@@ -106,7 +171,7 @@ def _pairs(arms: Sequence[Trained], declared: Mapping[str, Any]) -> tuple[Pairs,
     return [*pairs, *ladder], " ".join(filter(None, [_said_of(baselines, named), _said_of_controls(ladder)]))
 
 
-def _setting(arm: Trained) -> Mapping[str, Any]:
+def _setting(arm: Trained) -> Setting:
     return arm.setting
 
 
@@ -157,15 +222,15 @@ def _methods(group: Sequence[Trained]) -> dict[str, str]:
 # What does not count, and what is still missing
 
 
-def _unpaid(document: Mapping[str, Any]) -> list[str]:
+def _unpaid(document: Declared) -> list[str]:
     """Say which seeds were added when there were enough for verdicts: whoever adds where one is open, looks twice."""
-    seeds, portions = document.get("seeds") or [], (document.get("compare") or {}).get("added") or []
+    seeds, portions = document.seeds or [], document.comparing.added or []
     counts = [len(seeds) - sum(map(len, portions[place:])) for place in range(len(portions))]
     return [
         f"{_seeds(portion)} added when there were {count}, enough to read verdicts: the p values do not pay for that"
         " look. Looks that are paid for are declared before the run, by compare.looks."
         for portion, count in zip(portions, counts, strict=True)
-        if count >= verdicts.LEAST_SEEDS
+        if count >= LEAST_SEEDS
     ]
 
 
@@ -209,14 +274,14 @@ class _Looks:
     complete: int
 
     @classmethod
-    def read(cls, document: Mapping[str, Any], arms: Sequence[Trained], pairs: Pairs, expected: int | None) -> _Looks:
-        seeds = document.get("seeds") or [document.get("experiment", {}).get("seed", 1)]
+    def read(cls, document: Declared, arms: Sequence[Trained], pairs: Pairs, expected: int | None) -> _Looks:
+        seeds = document.all_seeds
         ended = {arm.label: {row.seed for row in arm.rows if row.ended} for arm in arms}
         # An arm without any row is known only by the number of rows that the whole sweep will have.
         missing = any(name not in ended for pair in pairs for name in pair)
         missing |= expected is not None and expected // len(seeds) > len(arms)
         in_all = [not missing and all(seed in found for found in ended.values()) for seed in seeds]
-        return cls(document["compare"]["looks"], seeds, [*in_all, False].index(False))
+        return cls(document.comparing.looks or [], seeds, [*in_all, False].index(False))
 
     @property
     def taken(self) -> int | None:
@@ -240,16 +305,16 @@ class _Looks:
             return [f"{so_far}; those after the look's are not read."]
         return [f"Between looks: {so_far}, the next look is at {self.next}; until then the new ones are not read."]
 
-    def plain(self, look: sequential.Look) -> dict[str, Any]:
-        """Return the state of the looks as plain data."""
-        return {
-            "declared": self.looks,
-            "at": look.at,
-            "number": look.number,
-            "complete": self.complete,
-            "next": None if look.stop else self.next,
-            "stop": look.stop,
-            "next_seeds": list(look.next_seeds),
-            "alpha_spent": look.alpha_spent,
-            "sentence": look.sentence,
-        }
+    def interim(self, look: sequential.Look) -> Interim:
+        """Return the interim analysis with the state of all of them."""
+        return Interim(
+            declared=tuple(self.looks),
+            at=look.at,
+            number=look.number,
+            complete=self.complete,
+            next=None if look.stop else self.next,
+            stop=look.stop,
+            next_seeds=look.next_seeds,
+            alpha_spent=look.alpha_spent,
+            sentence=look.sentence,
+        )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tskd_tune.errors import InputError, sentences
 
+GRID = "grid"
+
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-class _Compare(_Part):
+class Compare(_Part):
+    """Whom a sweep compares with whom, and how; what is None was not declared."""
+
     baseline: str | None = None
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -24,30 +28,54 @@ class _Compare(_Part):
     looks: list[int] | None = None
 
 
-class _Search(_Part):
-    name: str = "grid"
+class DeclaredSearch(_Part):
+    """The searcher of a sweep, and what it judges by."""
+
+    name: str = GRID
     metric: str | None = None
-    mode: str | None = None
+    mode: Literal["max", "min"] | None = None
+    objectives: dict[str, Literal["max", "min"]] | None = None
 
 
-class _Sweep(_Part):
-    search: _Search | None = None
-    compare: _Compare | None = None
-    experiment: dict[str, Any] | None = None
-    seeds: list[Any] | None = None
+class _Experiment(_Part):
+    seed: int | None = None
 
 
-def require_form(document: Mapping[str, Any], path: Path) -> None:
-    """Refuse a document whose parts cannot be those of a sweep.
+class Declared(_Part):
+    """A resolved sweep, or the resolved experiment of a single training, as far as a report reads it."""
 
-    Args:
-        document: the resolved sweep, or the resolved experiment of a single training.
-        path: its file, for the message.
+    search: DeclaredSearch | None = None
+    compare: Compare | None = None
+    experiment: _Experiment | None = None
+    seeds: list[int] | None = None
 
-    Raises:
-        InputError: a part that a report reads is of another form; the first mistake is named.
-    """
-    try:
-        _Sweep.model_validate(document)
-    except ValidationError as error:
-        raise InputError(f"{path}: {sentences(error)[0]}") from error
+    @classmethod
+    def read(cls, document: Mapping[str, Any], path: Path) -> Declared:
+        """Read a resolved document.
+
+        Args:
+            document: the resolved sweep, or the resolved experiment of a single training.
+            path: its file, for the message.
+
+        Raises:
+            InputError: a part that a report reads is of another form; the first mistake is named.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise InputError(f"{path}: {sentences(error)[0]}") from error
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the sweep is a search, which ranks its configurations, and no grid."""
+        return self.search is not None and self.search.name != GRID
+
+    @property
+    def comparing(self) -> Compare:
+        """What the sweep declares about its comparisons."""
+        return self.compare or Compare()
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds of every configuration."""
+        return self.seeds or [1 if self.experiment is None or self.experiment.seed is None else self.experiment.seed]

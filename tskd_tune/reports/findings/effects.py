@@ -9,8 +9,11 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+from tskd_tune.errors import InputError
+from tskd_tune.plain import Json
+from tskd_tune.reports.findings.records import ArmFindings
 from tskd_tune.reports.findings.scale import cut
 
 LEAST_REVIEWS = 3
@@ -18,9 +21,10 @@ FALLEN = 0.5
 FLAT = 0.9
 WIDE = 20
 
-Line = Mapping[str, Any]
-Arm = Mapping[str, Any]
-Experiments = Mapping[str, Mapping[str, Any]]
+Line: TypeAlias = Mapping[str, Any]
+"""A line of a history: an epoch of a seed, as the training wrote it."""
+
+Along: TypeAlias = Literal["k", "delta"]
 
 
 # k and delta
@@ -42,6 +46,10 @@ class Point:
     mean: float
     interval: tuple[float, float] | None
 
+    def at(self, along: Along) -> int:
+        """Return k or delta."""
+        return self.k if along == "k" else self.delta
+
 
 @dataclass(frozen=True)
 class Response:
@@ -50,21 +58,17 @@ class Response:
     points: tuple[Point, ...]
 
     @property
-    def varied(self) -> list[Literal["k", "delta"]]:
+    def varied(self) -> list[Along]:
         """What takes more than one value."""
-        names: tuple[Literal["k", "delta"], ...] = ("k", "delta")
-        return [name for name in names if len({getattr(point, name) for point in self.points}) > 1]
+        names: tuple[Along, ...] = ("k", "delta")
+        return [name for name in names if len({point.at(name) for point in self.points}) > 1]
 
-    def lines(self, along: Literal["k", "delta"]) -> dict[int, list[Point]]:
+    def lines(self, along: Along) -> dict[int, list[Point]]:
         """Return the points at each value of the other one of k and delta, in the order of ``along``."""
-        other = "delta" if along == "k" else "k"
-        values = sorted({getattr(point, other) for point in self.points})
+        other: Along = "delta" if along == "k" else "k"
         return {
-            value: sorted(
-                (point for point in self.points if getattr(point, other) == value),
-                key=lambda point: int(getattr(point, along)),
-            )
-            for value in values
+            value: sorted((point for point in self.points if point.at(other) == value), key=lambda one: one.at(along))
+            for value in sorted({point.at(other) for point in self.points})
         }
 
     def matched(self) -> dict[int, list[Point]]:
@@ -79,42 +83,35 @@ class Response:
         }
 
 
-def responses(arms: Sequence[Arm], experiments: Experiments) -> list[Response]:
-    """Gather the arms that differ only in k and delta; groups of a single point are left out.
-
-    Args:
-        arms: those of a summary.
-        experiments: trial -> its resolved experiment.
-    """
+def responses(arms: Sequence[ArmFindings]) -> list[Response]:
+    """Gather the arms that differ only in k and delta; groups of a single point are left out."""
     groups: dict[str, list[Point]] = {}
     for arm in arms:
-        experiment = experiments[arm["run"]]
-        if experiment.get("review") and arm["mean"] is not None:
-            groups.setdefault(_all_but(experiment, "k", "delta"), []).append(_point(arm, experiment["review"]))
+        if arm.review and arm.headline.mean is not None:
+            groups.setdefault(_all_but(arm, "k", "delta"), []).append(_point(arm, arm.headline.mean))
     made = [Response(tuple(sorted(points, key=lambda point: (point.k, point.delta)))) for points in groups.values()]
     return [response for response in made if response.varied]
 
 
-def _point(arm: Arm, review: Mapping[str, Any]) -> Point:
-    return Point(arm["arm"], review["k"], review["delta"], arm["reviews"], arm["n"], arm["mean"], interval(arm))
+def _point(arm: ArmFindings, mean: float) -> Point:
+    k, delta = arm.review["k"], arm.review["delta"]
+    if not isinstance(k, int) or not isinstance(delta, int):
+        raise InputError(f"{arm.arm}: review.k and review.delta must be whole numbers, got {k!r} and {delta!r}")
+    return Point(arm.arm, k, delta, arm.reviews, arm.headline.n, mean, interval(arm))
 
 
-def interval(arm: Arm) -> tuple[float, float] | None:
-    """Return the 95 % interval of an arm's headline, cut at the ends of the scale of a percentage.
-
-    None where it has none, or the summary knows of none.
-    """
-    known = arm.get("statistics") or {}
-    found = known.get("interval")
-    if not found:
+def interval(arm: ArmFindings) -> tuple[float, float] | None:
+    """Return the 95 % interval of an arm's headline, cut at the ends of the scale of a percentage; None without one."""
+    found = arm.statistics.interval
+    if found is None:
         return None
-    return cut(found["low"], found["high"]) if known.get("beyond") else (found["low"], found["high"])
+    return cut(found.low, found.high) if arm.beyond else (found.low, found.high)
 
 
-def _all_but(experiment: Mapping[str, Any], *options: str) -> str:
+def _all_but(arm: ArmFindings, *options: str) -> str:
     """Return what an experiment is, apart from its seed and some options of its review."""
-    review = {name: value for name, value in (experiment.get("review") or {}).items() if name not in options}
-    rest = {name: value for name, value in experiment.items() if name != "seed"}
+    review = {name: value for name, value in arm.review.items() if name not in options}
+    rest = {name: value for name, value in arm.experiment.items() if name != "seed"}
     return json.dumps(rest | {"review": review}, sort_keys=True)
 
 
@@ -127,31 +124,33 @@ class Slice:
 
     parameter: str
     arms: tuple[str, ...]
-    values: tuple[Any, ...]
+    values: tuple[Json, ...]
     means: tuple[float, ...]
 
     @property
-    def is_number(self) -> bool:
-        """Whether its values are numbers, and not labels."""
-        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
+    def numbers(self) -> list[float] | None:
+        """The values as numbers; None where one of them is a label."""
+        found = [value for value in self.values if isinstance(value, int | float) and not isinstance(value, bool)]
+        return found if len(found) == len(self.values) else None
 
     @property
     def is_wide(self) -> bool:
         """Whether its values are positive and spread over more than an order of magnitude."""
-        return self.is_number and 0 < WIDE * min(self.values) < max(self.values)
+        numbers = self.numbers
+        return numbers is not None and 0 < WIDE * min(numbers) < max(numbers)
 
 
-def slices(arms: Sequence[Arm]) -> list[Slice]:
+def slices(arms: Sequence[ArmFindings]) -> list[Slice]:
     """Return what each searched parameter made of the headline, for those that took two values or more."""
-    known = [arm for arm in arms if arm["mean"] is not None]
+    known = [(arm, arm.headline.mean) for arm in arms if arm.headline.mean is not None]
     found = []
-    for parameter in sorted({name for arm in known for name in arm["point"]}):
-        having = [arm for arm in known if parameter in arm["point"]]
-        labels, values, means = zip(
-            *((arm["arm"], arm["point"][parameter], arm["mean"]) for arm in having), strict=True
-        )
-        if len(set(values)) > 1:
-            found.append(Slice(parameter, labels, values, means))
+    for parameter in sorted({name for arm, _ in known for name in arm.point}):
+        having = [(arm, mean) for arm, mean in known if parameter in arm.point]
+        values = tuple(arm.point[parameter] for arm, _ in having)
+        if len({str(value) for value in values}) > 1:
+            found.append(
+                Slice(parameter, tuple(arm.arm for arm, _ in having), values, tuple(mean for _, mean in having))
+            )
     return found
 
 
@@ -166,13 +165,12 @@ class SequencePair:
     feature_map: int
 
 
-def sequence_pairs(arms: Sequence[Arm], experiments: Experiments) -> list[SequencePair]:
+def sequence_pairs(arms: Sequence[ArmFindings]) -> list[SequencePair]:
     """Pair each arm that reviews increments with the one that differs from it only by reviewing feature maps."""
     found: dict[tuple[str, str], int] = {}
     for index, arm in enumerate(arms):
-        experiment = experiments[arm["run"]]
-        if experiment.get("review"):
-            found.setdefault((_all_but(experiment, "sequence"), experiment["review"].get("sequence", "")), index)
+        if arm.review:
+            found.setdefault((_all_but(arm, "sequence"), str(arm.review.get("sequence", ""))), index)
     return [
         SequencePair(index, found[rest, "feature_map"])
         for (rest, sequence), index in found.items()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def alike(items: Iterable[T], setting: Callable[[T], Any]) -> list[list[T]]:
+def alike(items: Iterable[T], setting: Callable[[T], object]) -> list[list[T]]:
     """Gather the items whose settings are equal, in the order of their first."""
     groups: list[list[T]] = []
     for item in items:

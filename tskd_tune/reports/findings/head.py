@@ -3,45 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from tskd_tune.records.row import UNKNOWN, Row
+from tskd_tune.records.row import UNKNOWN, DataRecord, Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.grouping import distinct
+from tskd_tune.reports.findings.records import name_of
 from tskd_tune.reports.judge.words import count
 
-Head = dict[str, Any]
+
+@dataclass(frozen=True)
+class TrainedTask:
+    """A task, and its data where a row has them."""
+
+    name: str | None
+    data: DataRecord | None
+
+
+@dataclass(frozen=True)
+class Head:
+    """What was run; ``question`` and ``file`` are of the run's origin, None where an older version kept none."""
+
+    question: str | None
+    file: str | None
+    tasks: tuple[TrainedTask, ...]
+    students: tuple[str, ...]
+    epochs: tuple[int, ...]
+    arms: int
+    seeds: tuple[int, ...]
+    devices: tuple[str, ...]
 
 
 def head(run: RunFolder, rows: Sequence[Row], arms: int) -> Head:
-    """Return what was run as plain data, from the rows; what an older version did not record is None or missing.
-
-    Keys: ``question`` and ``file`` of the run's origin; ``tasks``, each with ``name`` and the fields of
-    `records.row.DataRecord`; ``students``, ``epochs``, ``arms``, ``seeds`` and
-    ``devices``.
-    """
-    return {
-        "question": run.origin.question,
-        "file": run.origin.file,
-        "tasks": _tasks(rows),
-        "students": distinct(row.experiment["student"]["name"] for row in rows if row.experiment.get("student")),
-        "epochs": sorted({row.epochs_planned for row in rows}),
-        "arms": arms,
-        "seeds": sorted({row.seed for row in rows}),
-        "devices": distinct(_device(row) for row in rows if row.cost.device != UNKNOWN),
-    }
+    """Return what was run, from the rows and the run's origin."""
+    students = [name for row in rows if (name := name_of(row.experiment, "student"))]
+    return Head(
+        question=run.origin.question,
+        file=run.origin.file,
+        tasks=tuple(_tasks(rows)),
+        students=tuple(distinct(students)),
+        epochs=tuple(sorted({row.epochs_planned for row in rows})),
+        arms=arms,
+        seeds=tuple(sorted({row.seed for row in rows})),
+        devices=tuple(distinct(_device(row) for row in rows if row.cost.device != UNKNOWN)),
+    )
 
 
-def _tasks(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return each task, with its data where a row has it: one that broke at its beginning has none."""
-    found = distinct(_task(row) for row in rows)
-    known = {task["name"] for task in found if len(task) > 1}
-    return [task for task in found if len(task) > 1 or task["name"] not in known]
-
-
-def _task(row: Row) -> dict[str, Any]:
-    name = (row.experiment.get("task") or {}).get("name")
-    return {"name": name} | (row.data.plain() if row.data else {})
+def _tasks(rows: Sequence[Row]) -> list[TrainedTask]:
+    """Return each task, with its data where a row has them: a training that broke at its beginning has none."""
+    found = distinct(TrainedTask(name_of(row.experiment, "task"), row.data) for row in rows)
+    known = {task.name for task in found if task.data}
+    return [task for task in found if task.data or task.name not in known]
 
 
 def _device(row: Row) -> str:

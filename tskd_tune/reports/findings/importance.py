@@ -11,15 +11,17 @@ import math
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from tskd_tune.plain import Json
 from tskd_tune.records.files import read_text
 from tskd_tune.records.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.study import Study
+    from optuna.study import Study, StudyDirection
     from optuna.trial import FrozenTrial
 
 JOURNAL: Final = "study.journal"
@@ -28,27 +30,71 @@ FEWEST: Final = 4
 # Loeppky, Sacks and Welch 2009, "Choosing the sample size of a computer experiment".
 TRIALS_PER_PARAMETER: Final = 10
 RULE: Final = f"shares are too unsure below {TRIALS_PER_PARAMETER} trials a parameter (Loeppky, Sacks and Welch 2009)"
-METHODS: Final = ("fanova", "ped_anova")
 # Of PED-ANOVA: the best tenth, but no fewer than five trials, as its authors advise, and no more than half.
 BEST_SHARE, BEST_TRIALS = 0.1, 5
 
 
-def importance(run: RunFolder, document: Mapping[str, Any], finished: int) -> dict[str, Any] | None:
-    """Return how much each parameter matters for each objective, as plain data.
+@dataclass(frozen=True)
+class Share:
+    """How much a parameter matters, by both measures; None where no parameter explains anything."""
+
+    parameter: str
+    fanova: float | None
+    ped_anova: float | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """The trials of a branch, or of all branches, and how much each parameter that they have matters.
+
+    Attributes:
+        where: what the trials have in common and others have not.
+        trials: how many trials there are.
+        shares: the largest first, the shares of each measure sum to 1; empty where they cannot be computed.
+        warning: why they cannot be computed, or should not be relied on; None otherwise.
+    """
+
+    where: Mapping[str, Json]
+    trials: int
+    shares: tuple[Share, ...]
+    warning: str | None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective of a search, and the groups of trials in which its parameters are judged."""
+
+    metric: str
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class LeftOutTrials:
+    """How many trials did not train to the end."""
+
+    stopped: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much the parameters of a finished search matter, among the ``trials`` that trained to the end."""
+
+    rule: str
+    trials: int
+    left_out: LeftOutTrials
+    metrics: tuple[Objective, ...]
+
+
+def importance(run: RunFolder, metric: str, finished: int) -> Importance | None:
+    """Return how much each parameter matters for each objective; None where there is no finished search with a study.
 
     A parameter of a branch is judged among the trials that have it, beside those that all trials have.
 
     Args:
         run: the folder of the run; nothing in it is touched.
-        document: the sweep as resolved.
+        metric: the metric of a search with a single objective.
         finished: the rows that there are; before the last there is no importance.
-
-    Returns:
-        None where there is no finished search with a study, else ``rule``, ``trials`` (trained to the end),
-        ``left_out`` (those ``stopped`` and ``failed``) and ``metrics``: for each objective its ``metric`` and
-        ``groups``, each with ``where`` (what its trials have in common), ``trials``, ``shares`` (``parameter``,
-        ``fanova`` and ``ped_anova``, the largest first; each method's sum to 1; empty where they cannot be computed)
-        and ``warning`` (why they cannot, or should not be relied on; else None).
     """
     path = run.path / JOURNAL
     if not path.exists() or run.state.expected is None or finished < run.state.expected:
@@ -59,16 +105,16 @@ def importance(run: RunFolder, document: Mapping[str, Any], finished: int) -> di
     states = [trial.state.name for trial in study.trials]
     trials = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     trials.sort(key=lambda trial: trial.user_attrs.get("number", trial.number))
-    names = study.metric_names or [document.get("search", {}).get("metric", "val_top1")]
-    return {
-        "rule": RULE,
-        "trials": len(trials),
-        "left_out": {"stopped": states.count("PRUNED"), "failed": states.count("FAIL")},
-        "metrics": [
-            {"metric": name, "groups": [_group(group, study, place) for group in _groups(trials)]}
+    names = study.metric_names or [metric]
+    return Importance(
+        rule=RULE,
+        trials=len(trials),
+        left_out=LeftOutTrials(stopped=states.count("PRUNED"), failed=states.count("FAIL")),
+        metrics=tuple(
+            Objective(name, tuple(_group(group, study, place) for group in _groups(trials)))
             for place, name in enumerate(names)
-        ],
-    }
+        ),
+    )
 
 
 def _read(path: Path) -> Study | None:
@@ -91,7 +137,9 @@ def _read(path: Path) -> Study | None:
             return _in_memory(stored.directions, stored.get_trials(), stored.metric_names)
 
 
-def _in_memory(directions: Sequence[Any], trials: Sequence[FrozenTrial], names: list[str] | None = None) -> Study:
+def _in_memory(
+    directions: Sequence[StudyDirection], trials: Sequence[FrozenTrial], names: list[str] | None = None
+) -> Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -114,7 +162,7 @@ def _groups(trials: Sequence[FrozenTrial]) -> list[tuple[list[str], list[FrozenT
     ]
 
 
-def _group(group: tuple[list[str], list[FrozenTrial]], study: Study, place: int) -> dict[str, Any]:
+def _group(group: tuple[list[str], list[FrozenTrial]], study: Study, place: int) -> Group:
     names, trials = group
     varied = [name for name in names if len({str(trial.params[name]) for trial in trials}) > 1]
     fixed = {name: trials[0].params[name] for name in names if name not in varied}
@@ -123,12 +171,12 @@ def _group(group: tuple[list[str], list[FrozenTrial]], study: Study, place: int)
     }
     values = [trial.values[place] for trial in trials]
     unable = _unable(varied, values)
-    return {
-        "where": {name: value for name, value in fixed.items() if name not in everywhere},
-        "trials": len(trials),
-        "shares": [] if unable else _shares(varied, trials, study.directions[place], place),
-        "warning": unable or _too_few(len(trials), len(varied)),
-    }
+    return Group(
+        where={name: value for name, value in fixed.items() if name not in everywhere},
+        trials=len(trials),
+        shares=() if unable else _shares(varied, trials, study.directions[place], place),
+        warning=unable or _too_few(len(trials), len(varied)),
+    )
 
 
 def _unable(varied: Sequence[str], values: Sequence[float]) -> str | None:
@@ -148,7 +196,9 @@ def _too_few(trials: int, parameters: int) -> str | None:
     return f"{trials} trials for {parameters} {what} are fewer than {needed}: {RULE}"
 
 
-def _shares(names: list[str], trials: Sequence[FrozenTrial], direction: Any, place: int) -> list[dict[str, Any]]:
+def _shares(
+    names: list[str], trials: Sequence[FrozenTrial], direction: StudyDirection, place: int
+) -> tuple[Share, ...]:
     from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
     study = _in_memory([direction], [_alone(trial, names, place) for trial in trials])
@@ -158,8 +208,8 @@ def _shares(names: list[str], trials: Sequence[FrozenTrial], direction: Any, pla
         by_variance = FanovaImportanceEvaluator(seed=0).evaluate(study, params=names)
         by_best = PedAnovaImportanceEvaluator(target_quantile=best).evaluate(study, params=names)
     fanova, ped_anova = _normed(by_variance), _normed(by_best)
-    found = [{"parameter": name, "fanova": fanova[name], "ped_anova": ped_anova[name]} for name in names]
-    return sorted(found, key=lambda share: (-(share["fanova"] or 0.0), share["parameter"]))
+    found = [Share(name, fanova[name], ped_anova[name]) for name in names]
+    return tuple(sorted(found, key=lambda share: (-(share.fanova or 0.0), share.parameter)))
 
 
 def _normed(found: Mapping[str, float]) -> dict[str, float | None]:
@@ -183,10 +233,10 @@ def _alone(trial: FrozenTrial, names: Sequence[str], place: int) -> FrozenTrial:
     )
 
 
-def _linear(value: Any, distribution: BaseDistribution) -> tuple[Any, BaseDistribution]:
+def _linear(value: Json, distribution: BaseDistribution) -> tuple[Json, BaseDistribution]:
     from optuna.distributions import FloatDistribution
 
-    if not isinstance(distribution, FloatDistribution) or not distribution.log:
+    if not isinstance(distribution, FloatDistribution) or not distribution.log or not isinstance(value, int | float):
         return value, distribution
     low, high = math.log(distribution.low), math.log(distribution.high)
     return min(max(math.log(value), low), high), FloatDistribution(low, high)
@@ -195,32 +245,35 @@ def _linear(value: Any, distribution: BaseDistribution) -> tuple[Any, BaseDistri
 # Words
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
-    """Return the importance of a summary in sentences; none where there is none."""
-    about = found.get("importance")
-    if not about:
+def lines(found: Importance | None) -> list[str]:
+    """Return the importance of a search in sentences; none where there is none."""
+    if found is None:
         return []
-    said = [line for metric in about["metrics"] for group in metric["groups"] for line in _lines(metric, group)]
-    gone = [f"{count} {how}" for how, count in about["left_out"].items() if count]
+    said = [line for one in found.metrics for group in one.groups for line in _lines(one.metric, group)]
+    left_out = (("stopped", found.left_out.stopped), ("failed", found.left_out.failed))
+    gone = [f"{count} {how}" for how, count in left_out if count]
     if gone:
         said.append(f"{' and '.join(gone)} trials are left out: the shares hold among those that trained to the end.")
     return [*said, "The searcher chose the trials: what it seldom tried is judged by little."]
 
 
-def _lines(metric: Mapping[str, Any], group: Mapping[str, Any]) -> list[str]:
-    where = ", ".join(f"{name}={value}" for name, value in group["where"].items())
-    about = f"{metric['metric']}{f' where {where}' if where else ''}, {group['trials']} trials"
-    if not group["shares"]:
-        return [f"{about}: {group['warning'] or 'no parameter explains anything'}."]
-    said = [f"{about}: {_ranking(group['shares'], 'fanova')} of the explained variance (fANOVA)."]
-    first = [max(group["shares"], key=lambda share: share[method] or 0.0)["parameter"] for method in METHODS]
-    if first[0] != first[1] and group["shares"][0]["ped_anova"] is not None:
-        said.append(
-            f"{about}: the best trials are set apart by another, {_ranking(group['shares'], 'ped_anova')} (PED-ANOVA)."
-        )
-    return said + ([f"{about}: {group['warning']}."] if group["warning"] else [])
+def _lines(metric: str, group: Group) -> list[str]:
+    where = ", ".join(f"{name}={value}" for name, value in group.where.items())
+    about = f"{metric}{f' where {where}' if where else ''}, {group.trials} trials"
+    if not group.shares:
+        return [f"{about}: {group.warning or 'no parameter explains anything'}."]
+    by_variance = {share.parameter: share.fanova for share in group.shares}
+    by_best = {share.parameter: share.ped_anova for share in group.shares}
+    said = [f"{about}: {_ranking(by_variance)} of the explained variance (fANOVA)."]
+    if _first(by_variance) != _first(by_best) and group.shares[0].ped_anova is not None:
+        said.append(f"{about}: the best trials are set apart by another, {_ranking(by_best)} (PED-ANOVA).")
+    return said + ([f"{about}: {group.warning}."] if group.warning else [])
 
 
-def _ranking(shares: Sequence[Mapping[str, Any]], method: str) -> str:
-    known = sorted((share for share in shares if share[method] is not None), key=lambda share: -share[method])
-    return ", ".join(f"{share['parameter']} {100 * share[method]:.0f} %" for share in known)
+def _first(shares: Mapping[str, float | None]) -> str:
+    return max(shares, key=lambda name: shares[name] or 0.0)
+
+
+def _ranking(shares: Mapping[str, float | None]) -> str:
+    known = {name: share for name, share in shares.items() if share is not None}
+    return ", ".join(f"{name} {100 * known[name]:.0f} %" for name in sorted(known, key=lambda name: -known[name]))

@@ -8,11 +8,15 @@ on it may differ by chance.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
+from tskd_tune.metrics import Metric, Mode, metric_of
+from tskd_tune.plain import Json
 from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.grouping import alike
+from tskd_tune.reports.findings.records import ArmFindings
 
 # What an objective may be beside a metric of the validation part, and how it is said.
 COSTS: Final = {
@@ -23,91 +27,141 @@ FEWEST: Final = 2
 MEBIBYTE: Final = 2**20
 
 
-def cost(name: str, costs: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return an objective of `COSTS` of a point, given the cost of each of its seeds; None where it was not measured.
+@dataclass(frozen=True)
+class Searched:
+    """What a search judges by; a grid and a single training have none, and their arms are not ranked."""
 
-    Each of ``costs`` holds ``train_seconds`` and ``peak_memory_bytes``, as `records.row.Cost` has them.
+    name: str
+    metric: str
+    mode: Mode
+    objectives: Mapping[str, Mode] | None
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A point that can be compared: its value in every objective, over ``n`` seeds."""
+
+    arm: str
+    run: str
+    point: Mapping[str, Json]
+    n: int
+    values: Mapping[str, float]
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An arm that cannot be compared, and the reason: it lacks a seed or a measurement."""
+
+    arm: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Front:
+    """A Pareto front.
+
+    Attributes:
+        objectives: name -> whether more or less is better.
+        metric: the headline, which is one of the objectives.
+        asked: whether the sweep names several objectives.
+        points: the points that can be compared.
+        front: the arms on the front, the best in the first objective first.
+        left_out: the arms that cannot be compared.
+    """
+
+    objectives: Mapping[str, Mode]
+    metric: str
+    asked: bool
+    points: tuple[FrontPoint, ...]
+    front: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def on_front(self) -> list[FrontPoint]:
+        """The points on the front, the best in the first objective first."""
+        return _sorted([point for point in self.points if point.on_front], self.objectives)
+
+
+def cost(name: str, train_seconds: Sequence[float], peaks: Sequence[int | None]) -> float | None:
+    """Return an objective of `COSTS` of a point; None where it was not measured.
+
+    Args:
+        name: the objective.
+        train_seconds: the seconds of training steps of each seed.
+        peaks: the bytes at the peak of each seed; None where they were not measured.
     """
     if name == "seconds":
-        return statistics.fmean(each["train_seconds"] for each in costs) if costs else None
-    peaks = [each.get("peak_memory_bytes") for each in costs]
+        return statistics.fmean(train_seconds) if train_seconds else None
     known = [float(peak) for peak in peaks if peak is not None]
     return max(known) if known and len(known) == len(peaks) else None
 
 
-def fronts(
-    search: Mapping[str, Any] | None, rows: Sequence[Row], arms: Sequence[Mapping[str, Any]], headline: str
-) -> list[dict[str, Any]]:
-    """Return the Pareto fronts of a run as plain data: one of a search, one for each task and student of a grid.
+def fronts(search: Searched | None, arms: Sequence[ArmFindings], headline: str, mode: Mode) -> tuple[Front, ...]:
+    """Return the Pareto fronts of a run: one of a search, one for each task and student of a grid.
 
-    A search has the objectives that it names, else its metric beside the seconds; a grid the headline beside them.
-    Where fewer than two points can be compared there is no front.
+    The objectives of a search are those that it names, and otherwise its metric and the seconds; those of a grid are
+    the headline and the seconds. Where fewer than two points can be compared there is no front.
 
     Args:
-        search: the summary's ``search``; None of a grid.
-        rows: the rows of the run.
-        arms: the summary's arms: ``arm``, ``runs``, ``point`` and ``setting`` of each.
-        headline: the metric that the arms are ranked or compared by.
-
-    Returns:
-        Of each front ``objectives`` (name -> max or min), ``metric`` (the headline, which is one of them), ``asked``
-        (whether the sweep names them), ``points`` (``arm``, ``run``, ``point``, ``n`` seeds, ``values`` by objective,
-        ``on_front``), ``front`` (the arms on it, the best in the first objective first) and ``left_out`` (``arm`` and
-        ``reason`` of points that lack a seed or a measurement).
+        search: what the search judges by; None of a grid.
+        arms: the arms.
+        headline: the metric by which the arms are ranked or compared, as named in rows.
+        mode: whether more or less of the headline is better.
     """
-    asked = search["objectives"] if search else None
-    objectives = dict(asked or {headline: search["mode"] if search else "max", "seconds": "min"})
-    facts = {"objectives": objectives, "metric": headline, "asked": asked is not None}
-    groups = [list(arms)] if search else alike(arms, lambda arm: arm["setting"])
-    found = [_front(group, rows, objectives) for group in groups]
-    return [{**facts, **one} for one in found if len(one["points"]) >= FEWEST]
+    asked = search.objectives if search else None
+    objectives: dict[str, Mode] = dict(asked) if asked else {headline: mode, "seconds": "min"}
+    groups = [list(arms)] if search else alike(arms, lambda arm: arm.setting)
+    found = [_front(group, objectives, headline, asked is not None) for group in groups]
+    return tuple(one for one in found if len(one.points) >= FEWEST)
 
 
-def _front(
-    arms: Sequence[Mapping[str, Any]], rows: Sequence[Row], objectives: Mapping[str, str]
-) -> dict[str, list[Any]]:
-    points, left_out = [], []
+def _front(arms: Sequence[ArmFindings], objectives: Mapping[str, Mode], metric: str, asked: bool) -> Front:
+    compared: list[tuple[ArmFindings, dict[str, float]]] = []
+    left_out = []
     for arm in arms:
-        mine = [row for row in rows if row.run in arm["runs"]]
-        point = _point(arm, mine, objectives)
-        missing = _missing(mine, point["values"])
-        if missing:
-            left_out.append({"arm": arm["arm"], "reason": missing})
+        measured = _values(arm, objectives)
+        reason = _missing(arm.rows, measured)
+        if reason:
+            left_out.append(LeftOut(arm.arm, reason))
         else:
-            points.append(point)
-    for point in points:
-        point["on_front"] = not any(dominates(other["values"], point["values"], objectives) for other in points)
-    on_front = _sorted([point for point in points if point["on_front"]], objectives)
-    return {"points": points, "front": [point["arm"] for point in on_front], "left_out": left_out}
+            compared.append((arm, {name: value for name, value in measured.items() if value is not None}))
+    points = [
+        FrontPoint(
+            arm=arm.arm,
+            run=arm.runs[0],
+            point=arm.point,
+            n=sum(row.status == "done" for row in arm.rows),
+            values=values,
+            on_front=not any(dominates(other, values, objectives) for _, other in compared),
+        )
+        for arm, values in compared
+    ]
+    on_front = _sorted([point for point in points if point.on_front], objectives)
+    names = tuple(point.arm for point in on_front)
+    return Front(objectives, metric, asked, tuple(points), names, tuple(left_out))
 
 
-def dominates(one: Mapping[str, float], other: Mapping[str, float], objectives: Mapping[str, str]) -> bool:
+def dominates(one: Mapping[str, float], other: Mapping[str, float], objectives: Mapping[str, Mode]) -> bool:
     """Tell whether one point is as good as another in every objective and better in at least one."""
     gains = [_gain(one[name], mode) - _gain(other[name], mode) for name, mode in objectives.items()]
     return min(gains) >= 0 and max(gains) > 0
 
 
-def _gain(value: float, mode: str) -> float:
+def _gain(value: float, mode: Mode) -> float:
     return value if mode == "max" else -value
 
 
-def _point(arm: Mapping[str, Any], rows: Sequence[Row], objectives: Mapping[str, str]) -> dict[str, Any]:
-    done = [row for row in rows if row.status == "done"]
-    return {
-        "arm": arm["arm"],
-        "run": arm["runs"][0],
-        "point": arm["point"],
-        "n": len(done),
-        "values": {name: _value(name, done) for name in objectives},
-    }
+def _values(arm: ArmFindings, objectives: Iterable[str]) -> dict[str, float | None]:
+    done = [row for row in arm.rows if row.status == "done"]
+    return {name: _value(name, done) for name in objectives}
 
 
 def _value(name: str, rows: Sequence[Row]) -> float | None:
     if name in COSTS:
-        return cost(name, [row.cost.plain() for row in rows])
-    values = [row.metrics.get(name) for row in rows]
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known and len(known) == len(values) else None
+        return cost(name, [row.cost.train_seconds for row in rows], [row.cost.peak_memory_bytes for row in rows])
+    known = [value for row in rows if (value := row.metrics.get(name)) is not None]
+    return statistics.fmean(known) if known and len(known) == len(rows) else None
 
 
 def _missing(rows: Sequence[Row], values: Mapping[str, float | None]) -> str | None:
@@ -120,9 +174,9 @@ def _missing(rows: Sequence[Row], values: Mapping[str, float | None]) -> str | N
     return f"{absent[0]} was not measured" if absent else None
 
 
-def _sorted(points: Sequence[dict[str, Any]], objectives: Mapping[str, str]) -> list[dict[str, Any]]:
-    def rank(point: Mapping[str, Any]) -> tuple[list[float], str]:
-        return [-_gain(point["values"][name], mode) for name, mode in objectives.items()], point["run"]
+def _sorted(points: Sequence[FrontPoint], objectives: Mapping[str, Mode]) -> list[FrontPoint]:
+    def rank(point: FrontPoint) -> tuple[list[float], str]:
+        return [-_gain(point.values[name], mode) for name, mode in objectives.items()], point.run
 
     return sorted(points, key=rank)
 
@@ -130,35 +184,38 @@ def _sorted(points: Sequence[dict[str, Any]], objectives: Mapping[str, str]) -> 
 # Words
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
-    """Return the front of a search in sentences; none where the sweep did not name several objectives."""
-    return [line for one in found["pareto"] if one["asked"] for line in _lines(one)]
+def lines(found: Sequence[Front], metrics: Sequence[Metric]) -> list[str]:
+    """Return the front of a search in sentences; none where the sweep did not name several objectives.
+
+    Args:
+        found: the fronts of a run.
+        metrics: the metrics that the rows of the run declare.
+    """
+    return [line for one in found if one.asked for line in _lines(one, metrics)]
 
 
-def _lines(one: Mapping[str, Any]) -> list[str]:
-    objectives, points = one["objectives"], one["points"]
-    on_front = _sorted([point for point in points if point["on_front"]], objectives)
-    goals = ", ".join(f"{name} ({mode})" for name, mode in objectives.items())
-    said = [f"{len(on_front)} of {len(points)} points are beaten by no other in every objective: {goals}."]
-    said += [f"{point['arm']} ({_run(point)}): {values_text(point)}" for point in on_front]
-    said += [f"{other['arm']} is left out: {other['reason']}." for other in one["left_out"]]
-    meanings = [f"{name}: {COSTS[name]}" for name in objectives if name in COSTS]
+def _lines(one: Front, metrics: Sequence[Metric]) -> list[str]:
+    goals = ", ".join(f"{name} ({mode})" for name, mode in one.objectives.items())
+    said = [f"{len(one.on_front)} of {len(one.points)} points are beaten by no other in every objective: {goals}."]
+    said += [f"{point.arm} ({_run(point)}): {values_text(point, metrics)}" for point in one.on_front]
+    said += [f"{other.arm} is left out: {other.reason}." for other in one.left_out]
+    meanings = [f"{name}: {COSTS[name]}" for name in one.objectives if name in COSTS]
     said += [f"{'; '.join(meanings)}."] if meanings else []
     return [*said, "The front is one of means: neighbors on it may differ by chance, so confirm them on fresh seeds."]
 
 
-def _run(point: Mapping[str, Any]) -> str:
-    return f"trial {point['run']}, {point['n']} seed{'s' if point['n'] > 1 else ''}"
+def _run(point: FrontPoint) -> str:
+    return f"trial {point.run}, {point.n} seed{'s' if point.n > 1 else ''}"
 
 
-def values_text(point: Mapping[str, Any]) -> str:
-    """Return the values of a point of a front: ``val_top1 60.50, seconds 5.0``."""
-    return ", ".join(f"{name} {_text(name, value)}" for name, value in point["values"].items())
+def values_text(point: FrontPoint, metrics: Sequence[Metric]) -> str:
+    """Return the values of a point of a front: ``val_loss 0.6050, seconds 5.0``."""
+    return ", ".join(f"{name} {_text(name, value, metrics)}" for name, value in point.values.items())
 
 
-def _text(name: str, value: float) -> str:
+def _text(name: str, value: float, metrics: Sequence[Metric]) -> str:
     if name == "memory":
         return f"{value / MEBIBYTE:.1f} MiB"
     if name == "seconds":
         return f"{value:.1f}"
-    return f"{value:.2f}" if "top" in name else f"{value:.4g}"
+    return f"{value:.{metric_of(name, metrics).digits}f}"

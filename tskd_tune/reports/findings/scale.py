@@ -1,12 +1,11 @@
-"""An accuracy lies between 0 and 100 %, which Student's t ignores: its intervals are cut there, and that is said."""
+"""A percentage lies between 0 and 100 %, which Student's t ignores: its intervals are cut there, and that is said."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from tskd_tune.metrics import Metric
+from tskd_tune.reports.judge.values import Interval
 
-LOWEST, HIGHEST = 0.0, 100.0
-# Beside an interval that was cut; `NOTE` explains it.
+# Stands beside an interval that was cut; `NOTE` explains it.
 MARK = "*"
 NOTE = (
     f"{MARK} Student's t gives an interval that goes beyond 0 or 100 %, where no accuracy is; the interval is cut."
@@ -14,18 +13,15 @@ NOTE = (
 )
 
 
-def is_percentage(metric: str) -> bool:
-    """Tell whether a metric is a share of the images in percent, such as ``test_top1``; a loss is none."""
-    return "top" in metric
-
-
-def is_beyond(metric: str, interval: Mapping[str, Any] | None) -> bool:
-    """Tell whether an interval of a metric's mean leaves the metric's scale."""
-    if interval is None or not is_percentage(metric):
+def is_beyond(metric: Metric, interval: Interval | None) -> bool:
+    """Tell whether an interval of a metric's mean leaves the scale of the metric."""
+    if interval is None or metric.bounds is None:
         return False
-    return bool(interval["low"] < LOWEST or interval["high"] > HIGHEST)
+    lowest, highest = metric.bounds
+    return interval.low < lowest or interval.high > highest
 
 
-def cut(low: float, high: float) -> tuple[float, float]:
-    """Return both ends, none of them beyond the scale of a percentage."""
-    return min(max(low, LOWEST), HIGHEST), max(min(high, HIGHEST), LOWEST)
+def cut(low: float, high: float, bounds: tuple[float, float] = (0.0, 100.0)) -> tuple[float, float]:
+    """Return both ends of an interval, none of them beyond the bounds, which are those of a percentage by default."""
+    lowest, highest = bounds
+    return min(max(low, lowest), highest), max(min(high, highest), lowest)

@@ -2,63 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from tskd_tune.metrics import PREFIXES, Measured, metric_of
+from tskd_tune.metrics import PREFIXES, Measured, Metric, metric_of
+from tskd_tune.records.row import TeacherRecord
+from tskd_tune.reports.findings.head import Head, TrainedTask
+from tskd_tune.reports.findings.records import Deviations
+from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.judge.words import count, runs_of
 
 MOST_NAMED = 6
 
 
-def head_lines(found: Mapping[str, Any]) -> list[str]:
+def head_lines(found: Findings) -> list[str]:
     """Return the head of a summary in sentences: the question first, the device last."""
-    it = found["head"]
-    question = [it["question"]] if it["question"] else []
-    tasks = [task_line(task) for task in it["tasks"] if task["name"]]
-    return [*question, *tasks, *map(teacher_line, found["teachers"]), *_student_line(it), *_device_line(it)]
+    it = found.head
+    question = [it.question] if it.question else []
+    tasks = [task_line(task) for task in it.tasks if task.name]
+    teachers = [teacher_line(teacher, found.measures) for teacher in found.teachers]
+    return [*question, *tasks, *teachers, *_student_line(it), *_device_line(it)]
 
 
-def task_line(task: Mapping[str, Any]) -> str:
+def task_line(task: TrainedTask) -> str:
     """Return a sentence on a task: its classes and images."""
-    if "samples" not in task:
-        return f"Task {task['name']}."
-    training, validation, test = task["samples"]
+    if task.data is None:
+        return f"Task {task.name}."
+    training, validation, test = task.data.samples
     parts = [f"{number:,} {part}" for part, number in (("validation", validation), ("test", test)) if number]
     images = " and ".join([", ".join([f"{training:,} training", *parts[:-1]]), *parts[-1:]])
-    channels, *shape = task["inputs"]
+    channels, *shape = task.data.inputs
     colors = "gray" if channels == 1 else "color" if channels == 3 else f"{channels}-channel"
     size = f"{' x '.join('any' if length is None else str(length) for length in shape)} pixels"
-    return f"Task {task['name']}: {count(task['outputs'], 'class', 'classes')}; {images} images, {colors}, {size}."
+    return f"Task {task.name}: {count(task.data.outputs, 'class', 'classes')}; {images} images, {colors}, {size}."
 
 
-def teacher_line(teacher: Mapping[str, Any]) -> str:
-    """Return a sentence on a teacher: its accuracy, where it came from and its size."""
-    origin = f"trained here, key {teacher['key']}" if teacher["source"] == "auto" else teacher["source"]
-    size = f", {teacher['parameters'] / 1e6:.2f} M parameters" if teacher["parameters"] else ""
-    measured = ", ".join(_value_line(name, value) for name, value in teacher["metrics"].items() if value is not None)
-    return f"Teacher {teacher['name']}: {measured or 'accuracy not measured'} ({origin}{size})."
+def teacher_line(teacher: TeacherRecord, metrics: Sequence[Metric] = ()) -> str:
+    """Return a sentence on a teacher: what was measured of it, where it came from and its size.
+
+    Args:
+        teacher: the teacher.
+        metrics: the metrics that the rows declare.
+    """
+    origin = f"trained here, key {teacher.key}" if teacher.source == "auto" else teacher.source
+    size = f", {teacher.parameters / 1e6:.2f} M parameters" if teacher.parameters else ""
+    known = [(name, value) for name, value in teacher.metrics.items() if value is not None]
+    measured = ", ".join(_value_line(name, value, metrics) for name, value in known)
+    return f"Teacher {teacher.name}: {measured or 'accuracy not measured'} ({origin}{size})."
 
 
-def _value_line(name: str, value: float) -> str:
+def _value_line(name: str, value: float, metrics: Sequence[Metric]) -> str:
     """Return a measured value with its part and its metric: ``test loss 0.3012``."""
-    metric, found = metric_of(name, []), Measured.read(name)
+    metric, found = metric_of(name, metrics), Measured.read(name)
     return f"{f'{PREFIXES[found.part]} ' if found else ''}{metric.title} {metric.text(value)}"
 
 
-def _student_line(it: Mapping[str, Any]) -> list[str]:
-    if not it["seeds"]:
+def _student_line(it: Head) -> list[str]:
+    if not it.seeds:
         return []
-    students = f"Student{'' if len(it['students']) == 1 else 's'} {_few(it['students'])}: " if it["students"] else ""
-    epochs = (
-        f"{it['epochs'][0]} to {it['epochs'][-1]} epochs" if len(it["epochs"]) > 1 else count(it["epochs"][0], "epoch")
-    )
-    seeds = f"{count(len(it['seeds']), 'seed')} ({runs_of(it['seeds'])})"
-    return [f"{students}{epochs}; {count(it['arms'], 'arm')}, {seeds}."]
+    students = f"Student{'' if len(it.students) == 1 else 's'} {_few(it.students)}: " if it.students else ""
+    epochs = f"{it.epochs[0]} to {it.epochs[-1]} epochs" if len(it.epochs) > 1 else count(it.epochs[0], "epoch")
+    seeds = f"{count(len(it.seeds), 'seed')} ({runs_of(it.seeds)})"
+    return [f"{students}{epochs}; {count(it.arms, 'arm')}, {seeds}."]
 
 
-def _device_line(it: Mapping[str, Any]) -> list[str]:
-    return [f"Trained on {_few(it['devices'], '; ')}."] if it["devices"] else []
+def _device_line(it: Head) -> list[str]:
+    return [f"Trained on {_few(it.devices, '; ')}."] if it.devices else []
 
 
 def _few(names: Sequence[str], between: str = ", ") -> str:
@@ -66,19 +74,18 @@ def _few(names: Sequence[str], between: str = ", ") -> str:
     return between.join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def setting_lines(found: Mapping[str, Any]) -> list[str]:
+def setting_lines(settings: Sequence[Deviations]) -> list[str]:
     """Return what differs from the preset: first what all arms share, then a sentence for each group of arms."""
-    settings = found["settings"]
-    presets = {item["preset"] for item in settings}
-    shared = _shared([item["deviations"] for item in settings]) if len(settings) > 1 and len(presets) == 1 else []
-    common = [f"every arm: preset {settings[0]['preset']}; {'; '.join(shared)}"] if shared else []
+    presets = {item.preset for item in settings}
+    shared = _shared([item.deviations for item in settings]) if len(settings) > 1 and len(presets) == 1 else []
+    common = [f"every arm: preset {settings[0].preset}; {'; '.join(shared)}"] if shared else []
     return [*common, *(_setting_line(item, shared) for item in settings)]
 
 
-def _setting_line(item: Mapping[str, Any], shared: Sequence[str]) -> str:
-    own = [line for line in item["deviations"] if line not in shared]
-    preset = "" if shared else f"preset {item['preset']}; "
-    return f"{'; '.join(item['arms'])}: {preset}{'; '.join(own) or ('nothing else' if shared else 'no deviation')}"
+def _setting_line(item: Deviations, shared: Sequence[str]) -> str:
+    own = [line for line in item.deviations if line not in shared]
+    preset = "" if shared else f"preset {item.preset}; "
+    return f"{'; '.join(item.arms)}: {preset}{'; '.join(own) or ('nothing else' if shared else 'no deviation')}"
 
 
 def _shared(deviations: Sequence[Sequence[str]]) -> list[str]:

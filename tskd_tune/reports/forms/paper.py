@@ -5,40 +5,116 @@ Which arm belongs to which cell is read off its resolved experiment, by the cond
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from rich.table import Table
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError, did_you_mean
-from tskd_tune.records.row import BEST_TEST_MARK
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.findings.summary import Summary, statistic
-from tskd_tune.reports.forms.exports import csv_text, latex_table
-from tskd_tune.reports.forms.tables import Align, drawn, markdown_table
-from tskd_tune.reports.forms.words import MISSING, interval, spread
+from tskd_tune.plain import Json
+from tskd_tune.records.row import TeacherRecord
+from tskd_tune.reports.findings.records import NOTHING, ArmFindings, Statistic, name_of, part
+from tskd_tune.reports.findings.summary import Findings
+from tskd_tune.reports.judge.values import Interval
 
-SOURCE = "arXiv 2307.00811v1"
-TITLES: list[tuple[str, Align]] = [
-    ("networks", "left"),
-    ("cell", "left"),
-    ("paper ‡", "right"),
-    ("ours, last epoch", "right"),
-    ("95 % interval", "right"),
-    ("ours, best test epoch †", "right"),
-    ("arm", "left"),
-    ("mind", "left"),
-]
-_GONE = object()
+SOURCE: Final = "arXiv 2307.00811v1"
+
+Conditions = Mapping[str, str | int | float | bool | list[str] | None]
+"""Path in an experiment -> the value that belongs to a cell, or several of them."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class PaperColumn(_Part):
+    """A column of a table: the conditions of its arms, and the metric that belongs there, as named in rows."""
+
+    title: str
+    match: dict[str, str | int | float | bool | list[str] | None]
+    ours: str | None = None
+
+
+class PaperRow(_Part):
+    """A line of a table: the printed values by column, and the conditions of its arms, or that it is the teacher's."""
+
+    title: str
+    values: list[float]
+    match: dict[str, str | int | float | bool | list[str] | None] | None = None
+    teacher: bool = False
+
+
+class PaperTable(_Part):
+    """A table of the paper as printed."""
+
+    title: str
+    metric: str
+    task: str
+    epochs: int | None = None
+    runs: int | None = None
+    columns: list[PaperColumn]
+    rows: list[PaperRow]
+    footnotes: list[str]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """An arm, or a teacher, beside a cell.
+
+    Attributes:
+        arm: the label.
+        last: the metric at the last epoch.
+        interval: the interval of its mean.
+        beyond: whether the interval leaves the scale of the metric.
+        best_test: the metric at the best test epoch.
+        comparable: whether the data are those of the paper.
+        mind: sentences on what differs from the paper.
+    """
+
+    arm: str
+    last: Statistic
+    interval: Interval | None
+    beyond: bool
+    best_test: Statistic
+    comparable: bool
+    mind: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the paper's table, the number as printed, and every arm that belongs beside it."""
+
+    column: str
+    row: str
+    paper: float
+    ours: tuple[Ours, ...]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A table of the paper with the arms of a run beside its cells.
+
+    ``alone`` says why no arm stands anywhere; it is empty where one does.
+    """
+
+    table: str
+    title: str
+    metric: str
+    mark: str
+    cells: tuple[Cell, ...]
+    alone: str
+    footnotes: tuple[str, ...]
 
 
 @cache
-def paper_tables() -> Mapping[str, Any]:
+def paper_tables() -> Mapping[str, PaperTable]:
     """Return the paper's tables by name."""
-    return documents.read(Path(__file__).with_name("paper_tables.yaml"))
+    read = documents.read(Path(__file__).with_name("paper_tables.yaml"))
+    return TypeAdapter(dict[str, PaperTable]).validate_python(read)
 
 
 def named(name: str) -> str:
@@ -57,48 +133,36 @@ def _short(full: str) -> str:
     return full.partition("_")[0]
 
 
-def beside(run: RunFolder, found: Summary, name: str) -> dict[str, Any]:
-    """Return a table of the paper with the arms of a run beside its cells, as plain data.
-
-    Each of ``cells`` has ``column``, ``row``, ``paper`` (the number as printed) and ``ours``, a mapping for every arm
-    that belongs there: ``arm``, the last epoch's ``n``, ``mean``, ``sd`` and ``interval``, ``best_test``,
-    ``comparable`` (the same data) and ``mind``, sentences on what differs. ``alone`` says why no arm stands anywhere;
-    it is empty where one does.
+def beside(found: Findings, name: str) -> Beside:
+    """Return a table of the paper with the arms of a run beside its cells.
 
     Raises:
         InputError: the paper has no such table.
-        RunError: the rows cannot be read.
     """
     full = named(name)
     table = paper_tables()[full]
-    experiments = {row.run: row.experiment for row in run.rows()}
-    arms = [(arm, experiments[arm["run"]]) for arm in found["arms"]]
-    cells = [
-        {
-            "column": column["title"],
-            "row": row["title"],
-            "paper": row["values"][index],
-            "ours": _ours(arms, found, table, row, column),
-        }
-        for row in table["rows"]
-        for index, column in enumerate(table["columns"])
-    ]
-    runs = f"{table['runs']} runs" if table.get("runs") else "number of runs not stated"
-    return {
-        "table": full,
-        "title": table["title"],
-        "metric": table["metric"],
-        "mark": f"paper, {runs}, no spread ({SOURCE})",
-        "cells": cells,
-        "alone": "" if any(cell["ours"] for cell in cells) else _alone(experiments.values()),
-        "footnotes": list(table["footnotes"]),
-    }
+    cells = tuple(
+        Cell(column.title, row.title, row.values[index], tuple(_ours(found, table, row, column)))
+        for row in table.rows
+        for index, column in enumerate(table.columns)
+    )
+    runs = f"{table.runs} runs" if table.runs else "number of runs not stated"
+    return Beside(
+        table=full,
+        title=table.title,
+        metric=table.metric,
+        mark=f"paper, {runs}, no spread ({SOURCE})",
+        cells=cells,
+        alone="" if any(cell.ours for cell in cells) else _alone(found),
+        footnotes=tuple(table.footnotes),
+    )
 
 
-def _alone(experiments: Iterable[Mapping[str, Any]]) -> str:
+def _alone(found: Findings) -> str:
     """Say that none of these experiments belongs beside a cell, with the networks that they have."""
+    experiments = {row.run: row.experiment for row in found.rows}.values()
     pairs = dict.fromkeys(
-        f"{(experiment.get('teacher') or {}).get('name', 'no teacher')} → {experiment['student']['name']}"
+        f"{name_of(experiment, 'teacher') or 'no teacher'} → {name_of(experiment, 'student')}"
         for experiment in experiments
     )
     return (
@@ -107,154 +171,86 @@ def _alone(experiments: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def _ours(
-    arms: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
-    found: Summary,
-    table: Mapping[str, Any],
-    row: Mapping[str, Any],
-    column: Mapping[str, Any],
-) -> list[dict[str, Any]]:
+def _ours(found: Findings, table: PaperTable, row: PaperRow, column: PaperColumn) -> list[Ours]:
     """Return what belongs beside a cell: the arms that meet its conditions, or the teachers of its column."""
-    if "ours" not in column or not ("match" in row or row.get("teacher")):
+    if column.ours is None or not (row.match is not None or row.teacher):
         return []
-    in_column = [pair for pair in arms if _meets(pair[1], column["match"])]
-    if row.get("teacher"):
-        return _teachers(in_column, found, column["ours"], table)
+    in_column = [arm for arm in found.arms if _meets(arm.experiment, column.match)]
+    if row.teacher:
+        return _teachers(in_column, found, column.ours, table)
     return [
-        _measured(arm, experiment, found["headline"], column["ours"], table)
-        for arm, experiment in in_column
-        if _meets(experiment, row["match"])
+        _measured(arm, found.headline, column.ours, table)
+        for arm in in_column
+        if _meets(arm.experiment, row.match or {})
     ]
 
 
-def _measured(
-    arm: Mapping[str, Any], experiment: Mapping[str, Any], headline: str, metric: str, table: Mapping[str, Any]
-) -> dict[str, Any]:
-    data = _other_data(experiment, table)
-    return {
-        "arm": arm["arm"],
-        **arm["metrics"].get(metric, statistic([])),
-        "interval": arm["statistics"]["interval"] if headline == metric else None,
-        "beyond": headline == metric and arm["statistics"]["beyond"],
-        "best_test": arm["best_test"],
-        "comparable": not data,
-        "mind": [*data, *_other_recipe(arm, experiment, table), *_lost(arm)],
-    }
+def _measured(arm: ArmFindings, headline: str, metric: str, table: PaperTable) -> Ours:
+    data = _other_data(arm.experiment, table)
+    return Ours(
+        arm=arm.arm,
+        last=arm.metric(metric),
+        interval=arm.statistics.interval if headline == metric else None,
+        beyond=headline == metric and arm.beyond,
+        best_test=arm.best_test,
+        comparable=not data,
+        mind=(*data, *_other_recipe(arm, table), *_lost(arm)),
+    )
 
 
-def _teachers(
-    arms: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], found: Summary, metric: str, table: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def _teachers(arms: Sequence[ArmFindings], found: Findings, metric: str, table: PaperTable) -> list[Ours]:
     """Return the teachers of a column's arms; each was trained once."""
-    names = {experiment["teacher"]["name"] for _, experiment in arms}
-    data = next((_other_data(experiment, table) for _, experiment in arms), [])
-    return [
-        {
-            "arm": f"teacher {teacher['name']}",
-            **statistic([teacher["metrics"].get(metric)]),
-            "interval": None,
-            "best_test": statistic([]),
-            "comparable": not data,
-            "mind": data,
-        }
-        for teacher in found["teachers"]
-        if teacher["name"] in names
-    ]
+    names = {name_of(arm.experiment, "teacher") for arm in arms}
+    data = next((_other_data(arm.experiment, table) for arm in arms), [])
+    return [_teacher(teacher, metric, data) for teacher in found.teachers if teacher.name in names]
 
 
-def _other_data(experiment: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
-    name = (experiment.get("task") or {}).get("name")
-    return [] if name == table["task"] else [f"other data ({name}): not comparable"]
+def _teacher(teacher: TeacherRecord, metric: str, data: Sequence[str]) -> Ours:
+    return Ours(
+        arm=f"teacher {teacher.name}",
+        last=Statistic.over([teacher.metrics.get(metric)]),
+        interval=None,
+        beyond=False,
+        best_test=NOTHING,
+        comparable=not data,
+        mind=tuple(data),
+    )
 
 
-def _other_recipe(arm: Mapping[str, Any], experiment: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
+def _other_data(experiment: Mapping[str, Json], table: PaperTable) -> list[str]:
+    name = name_of(experiment, "task")
+    return [] if name == table.task else [f"other data ({name}): not comparable"]
+
+
+def _other_recipe(arm: ArmFindings, table: PaperTable) -> list[str]:
     """Say where an arm was trained less, or on less, than the paper's."""
-    task = experiment.get("task") or {}
-    said = []
-    if arm["epochs_planned"] != table["epochs"]:
-        said.append(f"{arm['epochs_planned']} epochs instead of {table['epochs']}")
+    task, said = part(arm.experiment, "task"), []
+    if arm.epochs_planned != table.epochs:
+        said.append(f"{arm.epochs_planned} epochs instead of {table.epochs}")
     if task.get("validation"):
         said.append(f"{task['validation']} training images held out for validation")
-    if task.get("fraction") not in {None, 1.0}:
-        said.append(f"trained on {100 * task['fraction']:g} % of the images")
+    fraction = task.get("fraction")
+    if isinstance(fraction, int | float) and fraction != 1.0:
+        said.append(f"trained on {100 * fraction:g} % of the images")
     return said
 
 
-def _lost(arm: Mapping[str, Any]) -> list[str]:
-    ends = [(arm["failed"], "failed"), (arm["stopped"], "stopped early")]
+def _lost(arm: ArmFindings) -> list[str]:
+    ends = [(arm.failed, "failed"), (arm.stopped, "stopped early")]
     return [f"{count} {'seed' if count == 1 else 'seeds'} {how}" for count, how in ends if count]
 
 
-def _meets(experiment: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
+def _meets(experiment: Mapping[str, Json], conditions: Conditions) -> bool:
     return all(_holds(experiment, path, expected) for path, expected in conditions.items())
 
 
-def _holds(experiment: Mapping[str, Any], path: str, expected: Any) -> bool:
+def _holds(experiment: Mapping[str, Json], path: str, expected: Json) -> bool:
     """Whether a value is as expected; an option that did not exist yet when a row was written is as it always was."""
-    given: Any = experiment
-    for part in path.split("."):
+    given: Json = experiment
+    for name in path.split("."):
         if not isinstance(given, Mapping):
             return False
-        given = given.get(part, _GONE)
-        if given is _GONE:
+        if name not in given:
             return True
-    return bool(given in expected if isinstance(expected, list) else given == expected)
-
-
-# Forms
-
-
-def notes(table: Mapping[str, Any]) -> list[str]:
-    """Return the lines under the table: its marks, then where the paper is at odds with itself."""
-    return [
-        f"‡ {table['mark']}; {table['metric']}. The authors' code reports the best test epoch.",
-        f"† {BEST_TEST_MARK}.",
-        *filter(None, [table["alone"]]),
-        *(f"Paper: {note}" for note in table["footnotes"]),
-    ]
-
-
-def lines(table: Mapping[str, Any]) -> list[list[str]]:
-    """Return the table's lines under `TITLES`, one for each arm beside a cell, or one for a cell that has none."""
-    return [_line(cell, ours) for cell in table["cells"] for ours in cell["ours"] or [None]]
-
-
-def _line(cell: Mapping[str, Any], ours: Mapping[str, Any] | None) -> list[str]:
-    printed = [cell["column"], cell["row"], f"{cell['paper']:.2f}"]
-    if ours is None:
-        return [*printed, MISSING, MISSING, MISSING, MISSING, ""]
-    return [*printed, spread(ours), interval(ours), spread(ours["best_test"]), ours["arm"], "; ".join(ours["mind"])]
-
-
-def markdown(table: Mapping[str, Any]) -> str:
-    """Return the table as Markdown."""
-    listed = "\n".join(f"- {note}" for note in notes(table))
-    return f"# {table['title']}\n\n" + "\n".join(markdown_table(TITLES, lines(table))) + f"\n\n{listed}\n"
-
-
-def rich_table(table: Mapping[str, Any]) -> Table:
-    """Return the table for a terminal."""
-    return drawn(f"{table['title']}: {table['metric']}", TITLES, lines(table))
-
-
-def latex(table: Mapping[str, Any]) -> str:
-    """Return the table as LaTeX."""
-    return r"% Needs \usepackage{booktabs}." + "\n\n" + latex_table(TITLES, lines(table), notes(table)) + "\n"
-
-
-def as_csv(table: Mapping[str, Any]) -> str:
-    """Return the table as CSV, a line as in `lines`, nothing rounded."""
-    return csv_text([_record(table, cell, ours) for cell in table["cells"] for ours in cell["ours"] or [None]])
-
-
-def _record(table: Mapping[str, Any], cell: Mapping[str, Any], ours: Mapping[str, Any] | None) -> dict[str, Any]:
-    printed = {"table": table["table"], "networks": cell["column"], "cell": cell["row"], "paper": cell["paper"]}
-    found = ours or {"interval": None, "best_test": {}, "mind": []}
-    return {
-        **printed,
-        "paper_mark": table["mark"],
-        **{name: found.get(name) for name in ("arm", "n", "mean", "sd", "comparable")},
-        **{f"interval_{end}": (found["interval"] or {}).get(end) for end in ("low", "high")},
-        **{f"best_test_{name}": found["best_test"].get(name) for name in ("n", "mean", "sd")},
-        "mind": "; ".join(found["mind"]),
-    }
+        given = given[name]
+    return given in expected if isinstance(expected, list) else given == expected

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import wandb
 import wandb_workspaces.reports.v2 as wr
@@ -25,7 +25,12 @@ from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.tracking import Place, account, has_key, run_id, why_away
 from tskd_tune.reports.findings import effects
-from tskd_tune.reports.forms import tables
+from tskd_tune.reports.findings.records import ArmFindings
+from tskd_tune.reports.findings.summary import Findings, summary
+from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms.head_lines import head_lines
+from tskd_tune.reports.forms.markdown import markdown
+from tskd_tune.reports.forms.tables import columns
 from tskd_tune.reports.forms.words import MOST_ARMS
 
 FORMAT: Final = 1
@@ -35,7 +40,6 @@ TITLE_LENGTH: Final = 128
 PANEL: Final = {"w": 8, "h": 7}
 # Panels side by side: a report's grid has 24 columns.
 COLUMNS: Final = 3
-ACCURACIES: Final = ("val_top1", "test_top1")
 # What a history may hold besides: key, title, whether its axis is logarithmic.
 FOLLOWED: Final = (
     ("loss", "Loss", False),
@@ -44,6 +48,24 @@ FOLLOWED: Final = (
     ("grad_norm_review", "Norm of the review's gradient", True),
     ("grad_cosine_review", "Cosine of the review's gradient and the task's", False),
 )
+
+
+Where: TypeAlias = Mapping[str, str]
+"""Entity and project, as W&B's classes take them; empty where they are those of the report."""
+
+# W&B's blocks, panels and run sets have no types.
+Block: TypeAlias = Any
+Panel: TypeAlias = Any
+RunSet: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where a report was saved before."""
+
+    id: str
+    url: str
+    entity: str
 
 
 @dataclass(frozen=True)
@@ -57,21 +79,15 @@ class Published:
 
 @dataclass(frozen=True)
 class Arm:
-    """The runs of one arm: its label in the table, its rows, and the ids that W&B knows them by."""
+    """The runs of one arm: what they found, and the ids that W&B knows them by."""
 
-    name: str
-    rows: Sequence[Row]
+    found: ArmFindings
     ids: Sequence[str]
 
     @property
-    def experiment(self) -> Mapping[str, Any]:
-        """The experiment, the same for all rows but for the seed."""
-        return self.rows[0].experiment
-
-    @property
-    def review(self) -> Mapping[str, Any]:
-        """The options of its review; empty without one."""
-        return self.experiment.get("review") or {}
+    def name(self) -> str:
+        """The label in the table."""
+        return self.found.arm
 
 
 def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) -> Published:
@@ -91,7 +107,7 @@ def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) 
     known, path, place = account(), run.path / FILE, Place.of(run.document())
     project, entity = place.project_in(known), place.entity_in(known)
     before = _before(path, known.base_url, entity, project)
-    found = tables.summary(run)
+    found = summary(run)
     _write(path, run, build(run, found, project=project), {"server": known.base_url, "entity": entity} | before)
     if known.mode in ("offline", "dryrun", "disabled"):
         return Published(path, why_not=f"WANDB_MODE is {known.mode}")
@@ -106,7 +122,7 @@ def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) 
     return Published(path, report.url)
 
 
-def build(run: RunFolder, found: tables.Summary, *, project: str, entity: str = "") -> wr.Report:
+def build(run: RunFolder, found: Findings, *, project: str, entity: str = "") -> wr.Report:
     """Return the report of a run whose summary is at hand; the same records give the same spec.
 
     Without an entity the run sets are of the project that the report is saved in, and no server is asked.
@@ -115,8 +131,8 @@ def build(run: RunFolder, found: tables.Summary, *, project: str, entity: str = 
     arms = _arms(run, found)
     blocks = list(_blocks(run, found, arms, where))
     _name(blocks, run.name)
-    title = f"{run.name}: {found['kind']}"[:TITLE_LENGTH]
-    return wr.Report(project=project, entity=entity, title=title, description=tables.progress(found), blocks=blocks)
+    title = f"{run.name}: {found.kind}"[:TITLE_LENGTH]
+    return wr.Report(project=project, entity=entity, title=title, description=found.runs.sentence, blocks=blocks)
 
 
 def spec(report: wr.Report) -> dict[str, Any]:
@@ -128,14 +144,9 @@ def spec(report: wr.Report) -> dict[str, Any]:
 # The parts of a report
 
 
-def _arms(run: RunFolder, found: tables.Summary) -> list[Arm]:
-    rows = sorted(run.rows(), key=lambda row: row.key)
+def _arms(run: RunFolder, found: Findings) -> list[Arm]:
     kept = {one.id for one in offline_runs(run.path)}
-    arms = []
-    for arm in found["arms"]:
-        own = [row for row in rows if row.run in arm["runs"]]
-        arms.append(Arm(arm["arm"], own, [name for row in own for name in _ids(run, row, kept)]))
-    return arms
+    return [Arm(arm, [name for row in arm.rows for name in _ids(run, row, kept)]) for arm in found.arms]
 
 
 def _ids(run: RunFolder, row: Row, kept: set[str]) -> list[str]:
@@ -144,29 +155,29 @@ def _ids(run: RunFolder, row: Row, kept: set[str]) -> list[str]:
     return [name, f"{name}-offline"] if f"{name}-offline" in kept else [name]
 
 
-def _blocks(run: RunFolder, found: tables.Summary, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
-    text = tables.markdown(found)
-    if tables.head_lines(found):
-        yield wr.UnorderedList(tables.head_lines(found))
-    yield from (wr.H2("Verdicts"), wr.UnorderedList(tables.verdict_lines(found)))
-    yield from (wr.H2("Arms"), wr.P(f"{tables.progress(found)}."))
+def _blocks(run: RunFolder, found: Findings, arms: Sequence[Arm], where: Where) -> Iterator[Block]:
+    text = markdown(found)
+    if head_lines(found):
+        yield wr.UnorderedList(head_lines(found))
+    yield from (wr.H2("Verdicts"), wr.UnorderedList(report_lines.verdict_lines(found)))
+    yield from (wr.H2("Arms"), wr.P(f"{found.runs.sentence}."))
     if arms:
-        yield from (wr.MarkdownBlock(_table(found, text)), wr.UnorderedList(tables.under_table(found)))
-        yield from _curves(run, arms, where)
+        yield from (wr.MarkdownBlock(_table(found, text)), wr.UnorderedList(report_lines.under_table(found)))
+        yield from _curves(run, found, arms, where)
         yield from _sequences(run, found, arms, where)
         yield from _responses(found, arms, where)
     yield wr.H2("The whole report in words", collapsed_blocks=[wr.MarkdownBlock(text)])
 
 
-def _table(found: tables.Summary, text: str) -> str:
+def _table(found: Findings, text: str) -> str:
     """Return the table of arms out of the report in Markdown."""
-    first = tables.columns(found)[0].title
+    first = columns(found)[0].title
     return next(part for part in text.split("\n\n") if part.startswith(f"| {first} |"))
 
 
-def _curves(run: RunFolder, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
+def _curves(run: RunFolder, found: Findings, arms: Sequence[Arm], where: Where) -> Iterator[Block]:
     shown = arms[:MOST_ARMS]
-    panels = _followed(run, shown)
+    panels = _followed(run, found, shown)
     if not panels:
         return
     yield wr.H2("Curves")
@@ -178,49 +189,47 @@ def _curves(run: RunFolder, arms: Sequence[Arm], where: Mapping[str, str]) -> It
     yield wr.PanelGrid(runsets=[_runset(arm.name, arm.ids, where) for arm in shown], panels=panels)
 
 
-def _followed(run: RunFolder, arms: Sequence[Arm]) -> list[Any]:
+def _followed(run: RunFolder, found: Findings, arms: Sequence[Arm]) -> list[Panel]:
     """Return a panel for everything that the histories of these arms followed."""
-    trials = dict.fromkeys(row.run for arm in arms for row in arm.rows)
+    trials = dict.fromkeys(name for arm in arms for name in arm.found.runs)
     keys = {key for trial in trials for line in run.history(trial) for key in line}
-    wanted = [(key, tables.metric_title(key), False) for key in ACCURACIES] + list(FOLLOWED)
+    headlines = [found.on("validation"), found.on("test")]
+    wanted = [(key, found.heading(key), False) for key in headlines] + list(FOLLOWED)
     return _laid_out([_line(key, title, log) for key, title, log in wanted if key in keys])
 
 
-def _sequences(run: RunFolder, found: tables.Summary, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
+def _sequences(run: RunFolder, found: Findings, arms: Sequence[Arm], where: Where) -> Iterator[Block]:
     """Compare feature maps with increments, in the arms that differ in nothing else."""
     pairs = _pairs(found, arms)
-    panels = _followed(run, [arm for pair in pairs for arm in pair])
+    panels = _followed(run, found, [arm for pair in pairs for arm in pair])
     if not pairs or not panels:
         return
     yield wr.H2("Feature maps against increments")
     yield wr.P("Arms that differ in nothing but the sequence that a review reads.")
-    yield wr.PanelGrid(
-        runsets=[_runset(f"{arm.review['sequence']}: {arm.name}", arm.ids, where) for pair in pairs for arm in pair],
-        panels=panels,
-    )
+    sets = [_runset(f"{arm.found.review['sequence']}: {arm.name}", arm.ids, where) for pair in pairs for arm in pair]
+    yield wr.PanelGrid(runsets=sets, panels=panels)
 
 
-def _pairs(found: tables.Summary, arms: Sequence[Arm]) -> list[list[Arm]]:
-    experiments = {row.run: row.experiment for arm in arms for row in arm.rows}
-    pairs = effects.sequence_pairs(found["arms"], experiments)[: MOST_ARMS // 2]
+def _pairs(found: Findings, arms: Sequence[Arm]) -> list[list[Arm]]:
+    pairs = effects.sequence_pairs(found.arms)[: MOST_ARMS // 2]
     return [[arms[pair.increment], arms[pair.feature_map]] for pair in pairs]
 
 
-def _responses(found: tables.Summary, arms: Sequence[Arm], where: Mapping[str, str]) -> Iterator[Any]:
+def _responses(found: Findings, arms: Sequence[Arm], where: Where) -> Iterator[Block]:
     """Draw the headline over k and delta, where arms differ in them."""
-    reviewing = [arm for arm in arms if arm.review]
-    varied = [name for name in ("k", "delta") if len({arm.review.get(name) for arm in reviewing}) > 1]
+    reviewing = [arm for arm in arms if arm.found.review]
+    varied = [name for name in ("k", "delta") if len({str(arm.found.review.get(name)) for arm in reviewing}) > 1]
     if not varied:
         return
-    headline, title = wr.SummaryMetric(found["headline"]), tables.metric_title(found["headline"])
+    headline, title = wr.SummaryMetric(found.headline), found.heading(found.headline)
     scatters = [
         wr.ScatterPlot(title=f"{title} over {name}", x=wr.Config(f"review.{name}"), y=headline) for name in varied
     ]
-    columns = [
+    axes = [
         *(wr.ParallelCoordinatesPlotColumn(wr.Config(f"review.{name}"), display_name=name) for name in ("k", "delta")),
         wr.ParallelCoordinatesPlotColumn(headline, display_name=title),
     ]
-    parallel = wr.ParallelCoordinatesPlot(title=f"k, delta and {title}", columns=columns)
+    parallel = wr.ParallelCoordinatesPlot(title=f"k, delta and {title}", columns=axes)
     yield wr.H2(" and ".join(varied))
     yield wr.P("They also set the number of reviews: compare points that review equally often (see the table).")
     ids = [name for arm in reviewing for name in arm.ids]
@@ -228,26 +237,26 @@ def _responses(found: tables.Summary, arms: Sequence[Arm], where: Mapping[str, s
     yield wr.PanelGrid(runsets=[runset], panels=_laid_out([*scatters, parallel]))
 
 
-def _runset(name: str, ids: Sequence[str], where: Mapping[str, str], *, grouped: bool = True) -> Any:
+def _runset(name: str, ids: Sequence[str], where: Where, *, grouped: bool = True) -> RunSet:
     """Return the set of runs with these ids, as one line a group: `WandbTracker` groups by arm."""
     chosen = expr.And(expr.Metric("ID").isin(list(ids)))
     return wr.Runset(name=name, filters=chosen, groupby=["Group"] if grouped else [], **where)
 
 
-def _line(key: str, title: str, log: bool) -> Any:
+def _line(key: str, title: str, log: bool) -> Panel:
     return wr.LinePlot(
         title=title, x="epoch", y=[key], log_y=log or None, groupby_aggfunc="mean", groupby_rangefunc="minmax"
     )
 
 
-def _laid_out(panels: Sequence[Any]) -> list[Any]:
+def _laid_out(panels: Sequence[Panel]) -> list[Panel]:
     for place, panel in enumerate(panels):
         row, column = divmod(place, COLUMNS)
         panel.layout = wr.Layout(x=column * PANEL["w"], y=row * PANEL["h"], **PANEL)
     return list(panels)
 
 
-def _name(blocks: Sequence[Any], run: str) -> None:
+def _name(blocks: Sequence[Block], run: str) -> None:
     """Give run sets and panels, which W&B names at random, names that only depend on their places."""
     for number, grid in enumerate(block for block in blocks if isinstance(block, wr.PanelGrid)):
         for kind, things in (("set", grid.runsets), ("panel", grid.panels)):
@@ -284,9 +293,7 @@ def _write(path: Path, run: RunFolder, report: wr.Report, place: Mapping[str, An
     write_whole(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
 
-def _saved(
-    run: RunFolder, found: tables.Summary, entity: str | None, project: str, before: Mapping[str, Any]
-) -> wr.Report:
+def _saved(run: RunFolder, found: Findings, entity: str | None, project: str, before: Mapping[str, Any]) -> wr.Report:
     where = str(entity or before.get("entity") or wandb.Api().default_entity)
     report = build(run, found, project=project, entity=where)
     report.id = before.get("id", "")

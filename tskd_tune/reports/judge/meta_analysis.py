@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 
-from tskd_tune.reports.judge.statistics import Contrast, Interval
-from tskd_tune.reports.judge.verdicts import LEAST_SEEDS, holm, p_text, points
-
-LEVEL = 0.95
+from tskd_tune.metrics import Metric
+from tskd_tune.reports.judge.contrasts import Contrast
+from tskd_tune.reports.judge.records import LEAST_SEEDS
+from tskd_tune.reports.judge.values import LEVEL, Interval
+from tskd_tune.reports.judge.verdicts import holm
+from tskd_tune.reports.judge.words import POINTS, difference_text, p_text, signed
 
 Members = Mapping[str, Sequence[Contrast]]
 """Method and its baseline, in words -> its contrast in each pair."""
@@ -33,9 +34,10 @@ Members = Mapping[str, Sequence[Contrast]]
 class Pooled:
     """One method against one baseline, over pairs.
 
-    ``difference`` and ``interval`` are the mean over pairs, in points, ``tau`` the sd by which the pairs differ beyond
-    their seeds. ``p`` is Stouffer's, two-sided, and ``holm_p`` the same adjusted over the methods that are summed up.
-    What needs a spread in every pair is None without one, and p values below five common seeds in any pair.
+    ``difference`` and ``interval`` are the mean over pairs, in the metric's unit, ``tau`` the sd by which the pairs
+    differ beyond their seeds. ``p`` is Stouffer's, two-sided, and ``holm_p`` the same adjusted over the methods that
+    are summed up. What needs a spread in every pair is None without one, and p values below five common seeds in any
+    pair.
     """
 
     method: str
@@ -48,23 +50,20 @@ class Pooled:
     holm_p: float | None = None
     sentence: str = ""
 
-    def plain(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
 
-
-def pooled(members: Members) -> list[Pooled]:
+def pooled(members: Members, metric: Metric = POINTS) -> list[Pooled]:
     """Sum up every method that was compared in two pairs or more; contrasts without a difference are left out."""
     known = {name: [item for item in found if item.difference is not None] for name, found in members.items()}
     made = [_pooled(name, found) for name, found in known.items() if len(found) > 1]
     adjusted = iter(holm([one.p for one in made if one.p is not None]))
     made = [one if one.p is None else replace(one, holm_p=next(adjusted)) for one in made]
-    return [replace(one, sentence=_sentence(one)) for one in made]
+    return [replace(one, sentence=_sentence(one, metric)) for one in made]
 
 
 def _pooled(method: str, found: Sequence[Contrast]) -> Pooled:
     names = tuple((item.arm, item.baseline) for item in found)
-    differences, errors = (np.array([getattr(item, key) for item in found], float) for key in ("difference", "se"))
+    differences = np.array([item.difference for item in found], float)
+    errors = np.array([item.se for item in found], float)
     if not all(item.se and item.df for item in found):
         return Pooled(method, names, float(differences.mean()), None, None, None, None)
     with np.errstate(divide="ignore"):  # of a share that is not asked for, where the pairs agree exactly
@@ -94,13 +93,13 @@ def _stouffer(found: Sequence[Contrast]) -> tuple[float, float]:
 # Words
 
 
-def _sentence(one: Pooled) -> str:
+def _sentence(one: Pooled, metric: Metric) -> str:
     """Return ``kd against ce, over 5 pairs: +1.20 points on average (...)``, without a verdict."""
-    head = f"{one.method}, over {len(one.contrasts)} pairs: {points(one.difference)} on average"
+    head = f"{one.method}, over {len(one.contrasts)} pairs: {difference_text(one.difference, metric)} on average"
     if one.interval is None or one.tau is None:
         return f"{head} (no interval: in one of them the differences do not spread over seeds)."
-    spread = f"95 % interval {one.interval.low:+.2f} to {one.interval.high:+.2f}, random effects"
-    between = f"the pairs differ by an sd of {one.tau:.2f} beyond their seeds"
+    spread = f"95 % interval {signed(one.interval.low, metric)} to {signed(one.interval.high, metric)}, random effects"
+    between = f"the pairs differ by an sd of {one.tau:.{metric.digits}f} beyond their seeds"
     if one.z is None or one.holm_p is None:
         return f"{head} ({spread}; {between}; a pair has fewer than {LEAST_SEEDS} seeds, so nothing is tested)."
     tested = f"Stouffer's z {one.z:+.2f}, Holm-adjusted {p_text(one.holm_p)}"

@@ -1,8 +1,7 @@
 """What a design can see: power, the smallest visible difference, and the seeds that a difference needs.
 
-A design is a number of seeds an arm and the standard deviation of the difference between two arms: measured (a
-contrast's ``sd``), or planned by :func:`sd_of_differences` from the seed sd and the correlation of the arms. Paired
-arms have n - 1 degrees of freedom, unpaired arms of n seeds each 2(n - 1).
+A design is a number of seeds per arm and the standard deviation of the difference between two arms, as a contrast
+measured it (``sd``). Paired arms have n - 1 degrees of freedom, unpaired arms of n seeds each 2(n - 1).
 
 Sources: noncentral t (Cohen 1988); the power of two one-sided tests (Phillips 1990), averaged over the sample's sd.
 """
@@ -22,17 +21,6 @@ ALPHA = 0.05
 POWER = 0.8
 MOST_SEEDS = 10_000
 LARGE_EFFECT = 35.0
-
-
-def sd_of_differences(sd: float, rho: float = 0.0) -> float:
-    """Return the sd of the difference of two arms, each of seed sd ``sd``, correlated by ``rho`` over seeds.
-
-    Raises:
-        InputError: ``sd`` is not positive or ``rho`` is not in [-1, 1).
-    """
-    if not -1 <= rho < 1:
-        raise InputError(f"rho: a correlation between two arms lies in [-1, 1), got {rho}")
-    return _positive(sd, "sd") * math.sqrt(2 * (1 - rho))
 
 
 def power(difference: float, sd: float, n: int, *, alpha: float = ALPHA, paired: bool = True) -> float:

@@ -19,17 +19,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from scipy import optimize, special
 
 from tskd_tune.errors import InputError
+from tskd_tune.metrics import Metric
 from tskd_tune.reports.judge import power
-from tskd_tune.reports.judge.statistics import MARGIN, Contrast, Values
-from tskd_tune.reports.judge.verdicts import LEAST_SEEDS, Evidence, Family, contrasts, judge
+from tskd_tune.reports.judge.contrasts import MARGIN, Contrast
+from tskd_tune.reports.judge.records import LEAST_SEEDS, Evidence, Family
+from tskd_tune.reports.judge.values import Values
+from tskd_tune.reports.judge.verdicts import contrasts, judge
+from tskd_tune.reports.judge.words import POINTS
 
 # A path of Brownian motion up to time 1 is farther from zero with probability below 1e-18.
 FARTHEST = 9.0
@@ -49,10 +52,6 @@ class Boundaries:
     nominal: tuple[float, ...]
     spent: tuple[float, ...]
 
-    def plain(self) -> dict[str, Any]:
-        """Return the boundaries as plain data."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Look:
@@ -71,10 +70,6 @@ class Look:
     stop: bool
     next_seeds: tuple[int, ...]
     sentence: str
-
-    def plain(self) -> dict[str, Any]:
-        """Return the look as plain data."""
-        return asdict(self) | {"family": self.family.plain()}
 
 
 def obrien_fleming(looks: Sequence[int], *, alpha: float = power.ALPHA) -> Boundaries:
@@ -115,7 +110,8 @@ def look(
     seeds: Sequence[int],
     looks: Sequence[int],
     at: int,
-    margin: float = MARGIN,
+    margin: float | None = MARGIN,
+    metric: Metric = POINTS,
 ) -> Look:
     """Judge a family at one of its declared looks, by the first ``at`` of its seeds, and say whether to stop.
 
@@ -128,7 +124,8 @@ def look(
         seeds: all declared seeds, in the order in which they are run.
         looks: the declared looks, in seeds; the last is at most the number of seeds.
         at: the look to take.
-        margin: differences within plus or minus this many points count as none.
+        margin: differences within plus or minus the margin count as none; None tests no equivalence.
+        metric: the metric of the values, in whose unit the differences and the margin are.
 
     Raises:
         InputError: the looks, the seeds, a name or a value is wrong.
@@ -141,7 +138,7 @@ def look(
         for taken in boundaries.looks[: index + 1]
     ]
     evidence = [_evidence(path, boundaries) for path in zip(*history, strict=True)]
-    found = judge(history[-1], evidence)
+    found = judge(history[-1], evidence, metric=metric)
     decided = all(finding.verdict in ("resolved", "equivalent") for finding in found.findings)
     last = index + 1 == len(boundaries.looks)
     return Look(

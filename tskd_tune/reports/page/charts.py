@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import plotly.graph_objects as go
 
-from tskd_tune.reports.findings.scale import is_percentage
+from tskd_tune.metrics import Metric
+from tskd_tune.reports.judge.words import unit_of_differences
 from tskd_tune.reports.page import figures
 
 FAINT = 0.01
@@ -17,7 +18,8 @@ FAINT = 0.01
 # last epoch, as shares of the ranges.
 OPENS, ROOM, EDGE = 0.5, 0.15, 0.02
 
-Line = Mapping[str, Any]
+Line: TypeAlias = Mapping[str, Any]
+"""A line of a history: an epoch of a seed, as the training wrote it."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,29 @@ def curves(arm: str, history: Sequence[Line]) -> Curves:
     return Curves(arm, [[line for line in history if line["seed"] == seed] for seed in seeds])
 
 
-def accuracy_metric(arms: Sequence[Curves]) -> str | None:
-    """Return what to draw: validation accuracy, else test accuracy; None where neither was followed over epochs."""
-    return next((key for key in ("val_top1", "test_top1") if any(len(arm.values(key)) > 1 for arm in arms)), None)
+@dataclass(frozen=True)
+class Followed:
+    """A metric that histories follow: its name there, its heading with the unit, and what it means."""
+
+    name: str
+    heading: str
+    metric: Metric
 
 
-def accuracy(arms: Sequence[Curves], metric: str) -> go.Figure:
+def followed(arms: Sequence[Curves], names: Sequence[str]) -> str | None:
+    """Return the first of some metrics that an arm measured in several epochs; None where there is none."""
+    return next((name for name in names if any(len(arm.values(name)) > 1 for arm in arms)), None)
+
+
+def accuracy(arms: Sequence[Curves], drawn: Followed) -> go.Figure:
     """Draw the mean over seeds by epoch with its 95 % interval from three seeds on, review epochs marked.
 
     The view opens on the last half of the training, where arms differ, and on the means.
     """
-    figure = figures.blank(f"{_words(metric)} (%)", 420)
+    metric = drawn.name
+    figure = figures.blank(drawn.heading, 420)
     for index, arm in enumerate(arms):
-        figures.add_band(figure, arm.values(metric), index, percentage=is_percentage(metric))
+        figures.add_band(figure, arm.values(metric), index, bounds=drawn.metric.bounds)
     for index, arm in enumerate(arms):
         values = arm.values(metric)
         if values:
@@ -106,12 +118,13 @@ def _by_seed(arm: Curves, metric: str) -> dict[tuple[int, int], float]:
     }
 
 
-def sequences(pairs: Sequence[Pair], metric: str) -> go.Figure:
+def sequences(pairs: Sequence[Pair], shown: Followed) -> go.Figure:
     """Draw increments (solid) and feature maps (dashed) of each pair in one color, with intervals."""
-    figure = figures.blank(f"{_words(metric)} (%)", 340)
+    metric = shown.name
+    figure = figures.blank(shown.heading, 340)
     drawn = [(index, arm, dash) for index, pair in enumerate(pairs) for arm, dash in _dashed(pair)]
     for index, arm, _ in drawn:
-        figures.add_band(figure, arm.values(metric), index, percentage=is_percentage(metric))
+        figures.add_band(figure, arm.values(metric), index, bounds=shown.metric.bounds)
     for index, arm, dash in drawn:
         values = arm.values(metric)
         if values:
@@ -124,9 +137,10 @@ def _dashed(pair: Pair) -> list[tuple[Curves, str]]:
     return [(pair.increment, "solid"), (pair.feature_map, "dash")]
 
 
-def sequence_differences(pairs: Sequence[Pair], metric: str, margin: float | None) -> go.Figure:
-    """Draw increment less feature map by epoch, paired by seed, with its 95 % interval and the margin's band."""
-    figure = figures.blank("difference (points)", 340)
+def sequence_differences(pairs: Sequence[Pair], shown: Followed, margin: float | None) -> go.Figure:
+    """Draw increment minus feature map by epoch, paired by seed, with its 95 % interval and the margin's band."""
+    metric, unit = shown.name, unit_of_differences(shown.metric)
+    figure = figures.blank(f"difference ({unit})" if unit else "difference", 340)
     if margin:
         figure.add_hrect(y0=-margin, y1=margin, fillcolor=figures.GRID, line_width=0, layer="below")
     figure.add_hline(y=0, line={"color": figures.GRAY, "width": 1})
@@ -196,10 +210,6 @@ def relative(values: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
     means = {epoch: statistics.fmean(found) for epoch, found in values.items()}
     first = next(iter(means.values()), 0.0)
     return {epoch: [mean / first] for epoch, mean in means.items()} if first else {}
-
-
-def _words(metric: str) -> str:
-    return metric.replace("_", " ").replace("top", "top-")
 
 
 def _values(arm: Curves, key: str) -> dict[int, list[float]]:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import plotly.graph_objects as go
 
-from tskd_tune.reports.findings.effects import Point, Response, Slice
+from tskd_tune.reports.findings.effects import Along, Point, Response, Slice
 from tskd_tune.reports.page import figures
 
-BY_K_OR_DELTA: Mapping[str, str] = {"k": "k", "delta": "δ"}
+BY_K_OR_DELTA: Mapping[Along, str] = {"k": "k", "delta": "δ"}
 
 
-def response(found: Response, along: Literal["k", "delta"], title: str) -> go.Figure:
+def response(found: Response, along: Along, title: str, digits: int = 2) -> go.Figure:
     """Draw the headline along k or delta, a line for each value of the other, with 95 % intervals from three seeds on.
 
     The number at a point counts its reviews; dotted lines join points that review as often.
     """
-    other = "delta" if along == "k" else "k"
+    other: Along = "delta" if along == "k" else "k"
     figure = figures.blank(title, 320)
     for points in found.matched().values():
-        _add_matched(figure, sorted(points, key=lambda point: int(getattr(point, along))), along)
+        _add_matched(figure, sorted(points, key=lambda point: point.at(along)), along)
     for index, (value, points) in enumerate(found.lines(along).items()):
-        _add_line(figure, points, along, index, f"{BY_K_OR_DELTA[other]} = {value}")
-    values = sorted({getattr(point, along) for point in found.points})
+        _add_line(figure, points, along, (index, f"{BY_K_OR_DELTA[other]} = {value}", digits))
+    values = sorted({point.at(along) for point in found.points})
     room = 0.12 * (values[-1] - values[0])
     figure.update_xaxes(
         title={"text": BY_K_OR_DELTA[along]},
@@ -38,9 +38,9 @@ def response(found: Response, along: Literal["k", "delta"], title: str) -> go.Fi
     return figures.with_legend(figure, len(found.lines(along)))
 
 
-def _add_matched(figure: go.Figure, points: Sequence[Point], along: str) -> None:
+def _add_matched(figure: go.Figure, points: Sequence[Point], along: Along) -> None:
     figure.add_scatter(
-        x=[getattr(point, along) for point in points],
+        x=[point.at(along) for point in points],
         y=[point.mean for point in points],
         mode="lines",
         line={"color": figures.GRAY, "width": 1.5, "dash": "dot"},
@@ -49,9 +49,10 @@ def _add_matched(figure: go.Figure, points: Sequence[Point], along: str) -> None
     )
 
 
-def _add_line(figure: go.Figure, points: Sequence[Point], along: str, index: int, name: str) -> None:
+def _add_line(figure: go.Figure, points: Sequence[Point], along: Along, look: tuple[int, str, int]) -> None:
+    index, name, digits = look
     figure.add_scatter(
-        x=[getattr(point, along) for point in points],
+        x=[point.at(along) for point in points],
         y=[point.mean for point in points],
         error_y=_errors(
             [point.mean for point in points],
@@ -64,7 +65,8 @@ def _add_line(figure: go.Figure, points: Sequence[Point], along: str, index: int
         line={"color": figures.color(index), "width": 2},
         marker={"color": figures.color(index), "size": 8},
         customdata=[[figures.text(point.arm), point.reviews, point.n] for point in points],
-        hovertemplate="%{customdata[0]}<br>%{y:.2f}, %{customdata[1]} reviews, %{customdata[2]} seeds<extra></extra>",
+        hovertemplate=f"%{{customdata[0]}}<br>%{{y:.{digits}f}}, %{{customdata[1]}} reviews, %{{customdata[2]}} seeds"
+        "<extra></extra>",
     )
 
 
@@ -95,7 +97,7 @@ class Costed:
     front: int | None
 
 
-def costs(points: Sequence[Costed], title: str, cost: str, *, joined: bool = True) -> go.Figure:
+def costs(points: Sequence[Costed], title: str, cost: str, *, joined: bool = True, digits: int = 2) -> go.Figure:
     """Draw a metric against a cost; what is on the Pareto front is numbered, and joined where two objectives make it.
 
     Args:
@@ -103,6 +105,7 @@ def costs(points: Sequence[Costed], title: str, cost: str, *, joined: bool = Tru
         title: the metric's.
         cost: ``seconds``, ``memory``, or the title of what else stands along.
         joined: whether the front is a line in this plane.
+        digits: the decimals of the metric.
     """
     figure = figures.blank(title, 380)
     axis, size = _cost_axis(cost, max(point.cost for point in points))
@@ -113,14 +116,15 @@ def costs(points: Sequence[Costed], title: str, cost: str, *, joined: bool = Tru
         (front, figures.COLORS[0], "lines+markers+text" if joined else "markers+text", "Pareto front"),
     ):
         if group:
-            _add_costs(figure, group, size, {"color": color, "mode": mode, "name": name})
+            look = {"color": color, "mode": mode, "name": name}
+            _add_costs(figure, group, size, look, digits)
     wide = 0 < 10 * min(point.cost for point in points) < max(point.cost for point in points)
     figure.update_xaxes(title={"text": axis}, rangemode="normal", type="log" if wide else "linear")
     figure.update_layout(hovermode="closest")
     return figures.with_legend(figure, 2)
 
 
-def _add_costs(figure: go.Figure, points: Sequence[Costed], size: float, look: Mapping[str, str]) -> None:
+def _add_costs(figure: go.Figure, points: Sequence[Costed], size: float, look: Mapping[str, str], digits: int) -> None:
     figure.add_scatter(
         x=[point.cost / size for point in points],
         y=[point.value for point in points],
@@ -132,7 +136,7 @@ def _add_costs(figure: go.Figure, points: Sequence[Costed], size: float, look: M
         line={"color": look["color"], "width": 1.5, "shape": "hv"},
         marker={"color": look["color"], "size": 8},
         customdata=[figures.text(point.arm) for point in points],
-        hovertemplate="%{customdata}<br>%{y:.2f} at %{x:.3g}<extra></extra>",
+        hovertemplate=f"%{{customdata}}<br>%{{y:.{digits}f}} at %{{x:.3g}}<extra></extra>",
     )
 
 
@@ -177,7 +181,7 @@ def shares(found: Shares) -> go.Figure:
     return figures.with_legend(figure, 2)
 
 
-def sliced(found: Slice, title: str) -> go.Figure:
+def sliced(found: Slice, title: str, digits: int = 2) -> go.Figure:
     """Draw the headline of every trial against one parameter."""
     figure = figures.blank(title, 260)
     figure.add_scatter(
@@ -186,10 +190,10 @@ def sliced(found: Slice, title: str) -> go.Figure:
         mode="markers",
         marker={"color": figures.COLORS[0], "size": 8, "opacity": 0.7},
         customdata=[figures.text(arm) for arm in found.arms],
-        hovertemplate="%{customdata}<br>%{y:.2f}<extra></extra>",
+        hovertemplate=f"%{{customdata}}<br>%{{y:.{digits}f}}<extra></extra>",
         showlegend=False,
     )
-    kind = "category" if not found.is_number else "log" if found.is_wide else "linear"
+    kind = "category" if found.numbers is None else "log" if found.is_wide else "linear"
     figure.update_xaxes(title={"text": figures.text(found.parameter)}, type=kind, rangemode="normal")
     figure.update_layout(hovermode="closest")
     return figure

@@ -19,8 +19,12 @@ from tskd_tune.reports.findings.scale import cut
 COLORS = ("#2f7ed8", "#d9822b", "#2a9d70", "#c94f5b", "#8a6fc4", "#2aa3b8", "#a8892c", "#b9608f")
 DASHES = ("solid", "dash", "dot", "dashdot")
 GRAY = "#7b7b7b"
+# The class of every figure in HTML.
+CLASS = 'class="plotly-graph-div"'
 GRID = "rgba(128,128,128,0.22)"
 LEAST_BAND = 3
+# More figures of one kind than this are left out.
+MOST_FIGURES = 3
 # Pixels: what an entry of a legend takes, and what the ticks and the title of an axis take above it.
 LEGEND_ROW, LEGEND_DROP = 20, 56
 
@@ -74,14 +78,19 @@ def add_mean(
     )
 
 
-def add_band(figure: go.Figure, values: Mapping[int, Sequence[float]], index: int, *, percentage: bool = False) -> None:
-    """Shade the 95 % interval of the mean; of fewer than three seeds it would hide everything else.
-
-    That of a percentage is cut at 0 and 100.
+def add_band(
+    figure: go.Figure,
+    values: Mapping[int, Sequence[float]],
+    index: int,
+    *,
+    bounds: tuple[float, float] | None = None,
+) -> None:
+    """Shade the 95 % interval of the mean, cut at the bounds of the metric; of fewer than three seeds it would hide
+    everything else.
     """
     bands = {epoch: band(found) for epoch, found in values.items() if len(found) >= LEAST_BAND}
-    if percentage:
-        bands = {epoch: cut(*ends) for epoch, ends in bands.items()}
+    if bounds:
+        bands = {epoch: cut(*ends, bounds) for epoch, ends in bands.items()}
     if not bands:
         return
     epochs = list(bands)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from tskd_tune.reports.judge.records import Finding
 
 FARTHEST = 4.0
 MOST_TICKS = 6
-
-Finding = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,18 +45,19 @@ class Forest:
     ticks: tuple[Tick, ...]
 
 
-def forest(findings: Sequence[Finding], margin: float) -> Forest:
-    """Lay out a family's findings, as plain data, in the order given.
+def forest(findings: Sequence[Finding], margin: float | None) -> Forest:
+    """Lay out a family's findings in the order given; a band of no width stands for no margin.
 
     The scale holds every difference, the margin on both sides and the intervals, but reaches no farther than four times
     the largest of the first two: the interval of two seeds would leave no room for the others.
     """
     ends = [_ends(finding) for finding in findings]
-    dots = [finding["contrast"]["difference"] for finding in findings]
+    dots = [finding.contrast.difference for finding in findings]
     known = [dot for dot in dots if dot is not None]
+    margin = margin or 0.0
     farthest = FARTHEST * max([margin, *map(abs, known)])
     known += [max(-farthest, min(farthest, end)) for pair in ends if pair for end in pair]
-    room = 0.05 * (max([margin, *known]) - min([-margin, *known]))
+    room = 0.05 * (max([margin, *known]) - min([-margin, *known])) or 1.0
     low, high = min([-margin, *known]) - room, max([margin, *known]) + room
 
     scale = _Scale(low, high)
@@ -91,8 +91,8 @@ def ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _ends(finding: Finding) -> tuple[float, float] | None:
-    interval = finding["evidence"]["interval"]
-    return (interval["low"], interval["high"]) if interval else None
+    interval = finding.evidence.interval
+    return (interval.low, interval.high) if interval else None
 
 
 def _strip(dot: float | None, ends: tuple[float, float] | None, scale: _Scale) -> Strip:

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-
-def strips(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return each plan that the arms of a summary follow, with its arms and its marks."""
-    return [_plan(group) for group in _plans(arms)]
-
-
-def _plans(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Group the arms that follow the same plan; arms without a review have none to draw."""
-    found: list[dict[str, Any]] = []
-    for arm in arms:
-        if not arm["plan"]["review"] and not arm["plan"]["memorize"]:
-            continue
-        plan = {**arm["plan"], "epochs": arm["epochs_planned"]}
-        same = next((group for group in found if group["plan"] == plan), None)
-        if same is None:
-            found.append({"plan": plan, "arms": [arm["arm"]]})
-        else:
-            same["arms"].append(arm["arm"])
-    return found
+from tskd_tune.records.row import PlanRecord
+from tskd_tune.reports.findings.grouping import alike
+from tskd_tune.reports.findings.records import ArmFindings
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A stroke in the drawing of a plan, in percent of its width."""
+    """A stroke in the drawing of a plan, in percent of its width; ``kind`` is ``memorize`` or ``review``."""
 
     left: float
     width: float
     kind: str
 
 
-def _plan(group: Mapping[str, Any]) -> dict[str, Any]:
-    plan = group["plan"]
-    step = 100 / max(plan["epochs"], 1)
+@dataclass(frozen=True)
+class Strip:
+    """A plan: the arms that follow it, its epochs and its strokes."""
+
+    arms: tuple[str, ...]
+    memorize: tuple[int, ...]
+    review: tuple[int, ...]
+    epochs: int
+    marks: tuple[Mark, ...]
+
+
+def strips(arms: Sequence[ArmFindings]) -> list[Strip]:
+    """Return each plan that arms follow; arms without a review have none to draw."""
+    drawn = [arm for arm in arms if arm.plan.review or arm.plan.memorize]
+    groups = alike(drawn, lambda arm: (arm.plan, arm.epochs_planned))
+    return [_strip(group[0].plan, group[0].epochs_planned, [arm.arm for arm in group]) for group in groups]
+
+
+def _strip(plan: PlanRecord, epochs: int, arms: Sequence[str]) -> Strip:
+    step = 100 / max(epochs, 1)
     width = max(step, 0.45)
     marks = [
-        Mark(round(epoch * step, 3), round(width, 3), kind) for kind in ("memorize", "review") for epoch in plan[kind]
+        Mark(round(epoch * step, 3), round(width, 3), kind)
+        for kind, its in (("memorize", plan.memorize), ("review", plan.review))
+        for epoch in its
     ]
-    return {**plan, "arms": group["arms"], "marks": marks}
+    return Strip(tuple(arms), tuple(plan.memorize), tuple(plan.review), epochs, tuple(marks))

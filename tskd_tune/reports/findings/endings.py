@@ -1,0 +1,138 @@
+"""How the trainings of a run ended: how many, which failed or were stopped, and which have no end yet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tskd_tune.records.row import Row, Status
+from tskd_tune.records.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many runs there are.
+
+    Attributes:
+        expected: the runs of the whole sweep; None where it is not known.
+        finished: the runs that have ended: ``done``, ``failed`` and ``stopped``.
+        broke: the runs that broke, which a resume trains again.
+        unfinished: the runs that were begun and have no row.
+        not_begun: the runs that were not begun; None where the number of all runs is not known.
+    """
+
+    expected: int | None
+    finished: int
+    done: int
+    failed: int
+    stopped: int
+    broke: int
+    unfinished: int
+    not_begun: int | None
+
+    @classmethod
+    def over(cls, rows: Sequence[Row], expected: int | None, begun: int) -> Counts:
+        """Count the rows, and ``begun`` runs without a row."""
+        ended = [row.status for row in rows if row.ended]
+        return cls(
+            expected=expected,
+            finished=len(ended),
+            done=ended.count("done"),
+            failed=ended.count("failed"),
+            stopped=ended.count("stopped"),
+            broke=len(rows) - len(ended),
+            unfinished=begun,
+            not_begun=None if expected is None else max(0, expected - len(rows) - begun),
+        )
+
+    @property
+    def all_finished(self) -> bool:
+        """Whether every run has ended, as far as the number of runs is known."""
+        return self.expected is None or self.finished >= self.expected
+
+    @property
+    def of_expected(self) -> str:
+        """Return how many runs have ended: ``12 of 18 runs``."""
+        of = f" of {self.expected}" if self.expected is not None else ""
+        return f"{self.finished}{of} {'run' if (self.expected or self.finished) == 1 else 'runs'}"
+
+    @property
+    def sentence(self) -> str:
+        """Return how many runs finished, how many failed or were stopped, and what became of the others."""
+        told = [f"{number} {what}" for what, number in (("failed", self.failed), ("stopped", self.stopped)) if number]
+        open_ = (("broke", self.broke), ("unfinished", self.unfinished))
+        others = [f"{number} {what}" for what, number in open_ if number]
+        if others and self.not_begun:
+            others.append(f"{self.not_begun} not begun")
+        ended = f"{self.of_expected} finished" + (f", {' and '.join(told)}" if told else "")
+        return "; ".join([ended, ", ".join(others)]) if others else ended
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The seeds of a trial that failed or were stopped alike: for one reason, after as many epochs.
+
+    ``errors`` are the files with the whole errors of trainings that broke.
+    """
+
+    run: str
+    arm: str
+    epochs: int
+    epochs_planned: int
+    reason: str
+    broke: bool
+    seeds: tuple[int, ...]
+    errors: tuple[str, ...]
+
+
+def endings(rows: Sequence[Row], status: Status) -> tuple[Ending, ...]:
+    """Gather the runs that ended with a status."""
+    found: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        if row.status == status:
+            key = (row.run, row.arm, row.epochs, row.epochs_planned, row.reason, row.broke)
+            found.setdefault(key, []).append(row)
+    return tuple(map(_ending, found.values()))
+
+
+def _ending(rows: Sequence[Row]) -> Ending:
+    first = rows[0]
+    return Ending(
+        run=first.run,
+        arm=first.arm,
+        epochs=first.epochs,
+        epochs_planned=first.epochs_planned,
+        reason=first.reason or "no reason was given",
+        broke=first.broke,
+        seeds=tuple(row.seed for row in rows),
+        errors=tuple(row.error for row in rows if row.error),
+    )
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A training that was begun and has no row: it runs now, or was cut off.
+
+    ``arm`` and ``epochs_planned`` are None where an older version wrote no file that tells.
+    """
+
+    run: str
+    seed: int
+    epochs: int
+    arm: str | None
+    epochs_planned: int | None
+
+
+def unfinished(run: RunFolder, rows: Sequence[Row]) -> tuple[Unfinished, ...]:
+    """Return the trainings that were begun and have no row."""
+    ended, begun = {row.key for row in rows}, run.begun()
+    found = []
+    for trial in run.trials():
+        trained = Counter(line["seed"] for line in run.history(trial))
+        known = begun.get(trial)
+        for seed in known.seeds if known else sorted(trained):
+            if (trial, seed) not in ended:
+                arm, planned = (known.arm, known.epochs) if known else (None, None)
+                found.append(Unfinished(trial, seed, trained[seed], arm, planned))
+    return tuple(found)

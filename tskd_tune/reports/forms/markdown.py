@@ -1,0 +1,61 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tskd_tune.reports.findings import importance, pareto
+from tskd_tune.reports.findings.summary import Findings
+from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms.grids import Align
+from tskd_tune.reports.forms.head_lines import head_lines, setting_lines
+from tskd_tune.reports.forms.tables import cells
+
+
+def markdown(found: Findings) -> str:
+    """Return the report as Markdown, the same bytes for the same findings."""
+    shown, rows = cells(found)
+    parts = [
+        f"# {_plain(found.run)}",
+        " ".join([f"{found.runs.sentence}.", *map(_plain, report_lines.purpose(found))]),
+    ]
+    if head_lines(found):
+        parts.append(_bullets(head_lines(found)))
+    if rows:
+        parts.append("## Verdicts\n\n" + _bullets(report_lines.verdict_lines(found)))
+        parts.append("## Arms\n\n" + "\n".join(markdown_table([(c.title, c.align) for c in shown], rows)))
+    parts.append(_bullets(report_lines.under_table(found)) if rows else "No run has finished yet.")
+    parts += [f"## {title}\n\n{_bullets(lines)}" for title, lines in _sections(found) if lines]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sections(found: Findings) -> list[tuple[str, list[str]]]:
+    return [
+        ("Over the pairs of teacher and student", report_lines.pooled_lines(found)),
+        ("Pareto front", pareto.lines(found.pareto, found.measures)),
+        ("Parameter importance", importance.lines(found.importance)),
+        ("Failed, stopped and unfinished", report_lines.ending_lines(found)),
+        ("Warnings", report_lines.warning_lines(found)),
+        ("Methods", report_lines.method_lines(found)),
+        ("Presets and deviations", setting_lines(found.settings)),
+        ("Versions", report_lines.version_lines(found)),
+    ]
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {_plain(line)}" for line in lines)
+
+
+def markdown_table(titles: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table; ``titles`` says on which side a column stands."""
+    rule = ["---:" if align == "right" else "---" for _, align in titles]
+    lines = [[_plain(title) for title, _ in titles], rule, *([_plain(cell) for cell in row] for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _plain(text: str) -> str:
+    """Keep text that others gave from being read as Markdown or HTML."""
+    one_line = " ".join(text.split())
+    for mark in "\\`*_[]<>|#":
+        one_line = one_line.replace(mark, f"\\{mark}" if mark not in "<>" else {"<": "&lt;", ">": "&gt;"}[mark])
+    return one_line

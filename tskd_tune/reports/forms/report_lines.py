@@ -1,0 +1,143 @@
+"""What a run found, in sentences: for the terminal, Markdown, LaTeX and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tskd_tune.records.row import BEST_TEST_MARK
+from tskd_tune.reports.findings import scale
+from tskd_tune.reports.findings.endings import Ending, Unfinished
+from tskd_tune.reports.findings.records import Baseline
+from tskd_tune.reports.findings.summary import Findings
+from tskd_tune.reports.forms.short import broken_teacher_line
+
+MOST_NAMED = 4
+
+
+def verdict_lines(found: Findings) -> list[str]:
+    """Return a sentence for each contrast, then what else to know of them; or the reason why nothing is compared."""
+    if found.family is None:
+        return [found.family_reason]
+    return [*(finding.sentence for finding in found.family.family.findings), *found.family.notes]
+
+
+def pooled_lines(found: Findings) -> list[str]:
+    """Return a sentence for each method that was compared in several pairs, and how to read them."""
+    if found.family is None or not found.family.pooled:
+        return []
+    return [
+        *(one.sentence for one in found.family.pooled),
+        "They sum up the contrasts above and have no verdict of their own.",
+    ]
+
+
+def under_table(found: Findings) -> list[str]:
+    """Return the lines that stand under the table of arms: first the smallest difference that the design can see."""
+    visible = [found.family.family.sentence] if found.family else []
+    return [*visible, *_lacking_intervals(found), *notes(found)]
+
+
+def _lacking_intervals(found: Findings) -> list[str]:
+    """Return each reason why an arm lacks an interval, with the arms that it concerns."""
+    arms: dict[str, list[str]] = {}
+    for arm in found.arms:
+        if note := arm.statistics.note:
+            arms.setdefault(note, []).append(arm.arm)
+    return [f"{note[0].upper()}{note[1:]} ({_few(names)})." for note, names in arms.items()]
+
+
+def purpose(found: Findings) -> list[str]:
+    """Return a sentence on what a run is for, where that is known."""
+    search = found.confirms
+    return [f"It trains the winners of '{search}' anew, on seeds that did not choose them."] if search else []
+
+
+def notes(found: Findings) -> list[str]:
+    """Return the sentences that belong under the table: how to read it, and what went wrong."""
+    lines = ["Mean ± sample standard deviation over seeds; a run's value is that of its last epoch."]
+    if found.search:
+        lines.append(f"Sorted by {found.search.metric} ({found.search.mode}), never by a test metric.")
+    if has_best_test(found):
+        lines.append(f"† {BEST_TEST_MARK}.")
+    if found.baselines:
+        lines.append(_ratio_line(found.baselines))
+    if any(arm.beyond for arm in found.arms):
+        lines.append(scale.NOTE)
+    return [*lines, *found.damage]
+
+
+def has_best_test(found: Findings) -> bool:
+    """Tell whether the best test epoch is known of every seed of each arm of which it is known of any seed."""
+    measured = [arm for arm in found.arms if arm.best_test.n]
+    return bool(measured) and all(arm.best_test.n == arm.headline.n for arm in measured)
+
+
+def _ratio_line(baselines: Sequence[Baseline]) -> str:
+    first = baselines[0]
+    if len(baselines) == 1:
+        return f"Time ratios are to '{first.arm}', {first.why}."
+    arms = ", ".join(f"'{base.arm}'" for base in baselines)
+    return (
+        f"Time ratios are within one task and student, to the first arm there, without a review if it can be: {arms}."
+    )
+
+
+def ending_lines(found: Findings) -> list[str]:
+    """Return a sentence with the reason for each teacher that broke, and each run that did not end as planned."""
+    failed = [end for end in found.failed if not end.broke]
+    broke = [end for end in found.failed if end.broke]
+    return [
+        *map(broken_teacher_line, found.broken_teachers),
+        *(_ending(end, "failed") for end in failed),
+        *(f"{_ending(end, 'broke')}{_whole_error(end)}" for end in broke),
+        *(_ending(end, "was stopped") for end in found.stopped),
+        *map(_unfinished, found.unfinished),
+    ]
+
+
+def _ending(end: Ending, word: str) -> str:
+    return (
+        f"{end.arm}, {_seeds(end.seeds)} (trial {end.run}) {word} after {end.epochs} of "
+        f"{end.epochs_planned} epochs: {end.reason}"
+    )
+
+
+def _whole_error(end: Ending) -> str:
+    errors = f"; the whole error: {', '.join(end.errors)}" if end.errors else ""
+    return f" (`tskd-tune resume` trains it again{errors})"
+
+
+def _unfinished(training: Unfinished) -> str:
+    arm = f"{training.arm}, seed" if training.arm else "seed"
+    of = f" of {training.epochs_planned}" if training.epochs_planned else ""
+    return (
+        f"{arm} {training.seed} (trial {training.run}) is unfinished after {training.epochs}{of} epochs: it"
+        " runs now, or was cut off and goes on with `tskd-tune resume`"
+    )
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def method_lines(found: Findings) -> list[str]:
+    """Return a line for each distiller that trained: whose method it is, and whose reading of it."""
+    return [f"{method.name}: {method.source}" for method in found.methods]
+
+
+def warning_lines(found: Findings) -> list[str]:
+    """Return the warnings of the runs, each once, with the arms that it concerns."""
+    return [f"{item.sentence} ({_few(item.arms)})" for item in found.warnings]
+
+
+def version_lines(found: Findings) -> list[str]:
+    """Return a line for each set of versions, and one for the commits."""
+    lines = [", ".join(f"{name} {number}" for name, number in versions.items()) for versions in found.versions]
+    commits = [commit or "unknown (the code was no git checkout)" for commit in found.commits]
+    return lines + ([f"commit {', '.join(commits)}"] if commits else [])
+
+
+def _few(arms: Sequence[str]) -> str:
+    shown = list(arms[:MOST_NAMED])
+    rest = len(arms) - len(shown)
+    return "; ".join(shown) + (f" and {rest} more" if rest else "")

@@ -1,0 +1,25 @@
+"""Words for times and teachers; commands that show little import this module, which loads nothing heavy."""
+
+from __future__ import annotations
+
+from tskd_tune.records.teaching import Teaching
+
+MISSING = "—"
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds in the unit that a person would use."""
+    if seconds is None:
+        return MISSING
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def broken_teacher_line(teacher: Teaching) -> str:
+    """Return a sentence on a teacher whose training broke."""
+    return (
+        f"teacher {teacher.name} broke after {teacher.epochs} of {teacher.planned} epochs: {teacher.reason}"
+        " (`tskd-tune resume` trains the teacher again)"
+    )

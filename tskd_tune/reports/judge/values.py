@@ -1,0 +1,62 @@
+"""What every statistic starts from: the values of an arm by seed, and an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from scipy import special
+
+from tskd_tune.errors import InputError
+
+LEVEL = 0.95
+# The square of a larger number overflows; no measured value comes near.
+LARGEST = 1e100
+
+Values: TypeAlias = Mapping[int, float]
+"""Seed -> value of one arm, in the unit of the metric."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval: its ends, its level and how it was made.
+
+    ``t`` is Student's over seeds, ``welch`` the unpaired form, ``bca`` the bias-corrected, accelerated bootstrap.
+    """
+
+    low: float
+    high: float
+    level: float
+    method: Literal["t", "welch", "bca"]
+
+
+def checked(values: Values, name: str) -> dict[int, float]:
+    """Return the values by ascending seed.
+
+    Raises:
+        InputError: a value is not a finite number.
+    """
+    for seed, value in values.items():
+        if not abs(value) < LARGEST:
+            raise InputError(
+                f"arm '{name}': seed {seed} has the value {value}, which is no finite number; "
+                "leave the seed out and show it as failed"
+            )
+    return {seed: float(values[seed]) for seed in sorted(values)}
+
+
+def t_interval(center: float, se: float, df: float, level: float, method: Literal["t", "welch"]) -> Interval:
+    """Return Student's interval around ``center``, given the standard error and its degrees of freedom."""
+    half = float(special.stdtrit(df, (1 + level) / 2)) * se
+    return Interval(center - half, center + half, level, method)
+
+
+def tolerance(numbers: Sequence[float]) -> float:
+    """Return the largest difference between two of these numbers that is rounding; accuracies step by far more."""
+    return max(1e-9 * max(map(abs, numbers), default=0.0), 1e-12)
+
+
+def is_flat(numbers: Sequence[float]) -> bool:
+    """Tell whether all numbers are the same, apart from rounding."""
+    return max(numbers) - min(numbers) <= tolerance(numbers)

@@ -1,0 +1,92 @@
+"""What a section of the page is: one file under ``sections`` that registers itself, or an outsider's class.
+
+A section reads the findings and the histories of a run, and returns HTML. An installed package adds a section to every
+page by an entry point of the group ``tskd_tune`` with the name ``sections.NAME``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import ClassVar
+
+import plotly.graph_objects as go
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.registry import Registry
+from tskd_tune.reports.findings.summary import Findings
+from tskd_tune.reports.forms.words import MOST_ARMS
+from tskd_tune.reports.page import charts, figures
+from tskd_tune.reports.page.charts import Curves
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a section may read: the run's folder, everything that the run found, and the histories of its arms."""
+
+    run: RunFolder
+    found: Findings
+
+    @cached_property
+    def curves(self) -> list[Curves]:
+        """The histories of each arm: one trial that carries its seeds, or one trial per seed."""
+        histories = [(arm.arm, [line for run in arm.runs for line in self.run.history(run)]) for arm in self.found.arms]
+        return [charts.curves(arm, lines) for arm, lines in histories]
+
+    @property
+    def reviewing(self) -> Sequence[Curves]:
+        """The arms up to the last of the first eight that review, so that their places keep their colors."""
+        places = [index for index, arm in enumerate(self.curves) if arm.review_epochs()][:MOST_ARMS]
+        return self.curves[: places[-1] + 1] if places else []
+
+    @property
+    def legend(self) -> list[dict[str, str]]:
+        """The look of each arm in the figures of reviews."""
+        named = enumerate(self.reviewing)
+        return [{"arm": arm.arm, **figures.look(index)} for index, arm in named if arm.review_epochs()]
+
+
+class Section(ABC):
+    """A section of the page.
+
+    Attributes:
+        place: where the section stands; smaller numbers come first. Those of the package are multiples of 10.
+    """
+
+    place: ClassVar[int]
+
+    @abstractmethod
+    def html(self, page: Page) -> str:
+        """Return the section as HTML that ends with a line break; empty where there is nothing to show."""
+
+
+SECTIONS: Registry[Section] = Registry("sections", Section)
+
+
+@cache
+def _environment() -> Environment:
+    macros = files("tskd_tune.reports.page").joinpath("macros.html.j2").read_text("utf-8")
+    loader = DictLoader({"macros": macros})
+    return Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        loader=loader,
+    )
+
+
+def rendered(template: str, **facts: object) -> Markup:
+    """Return a Jinja template filled with facts; text is escaped, and ``macros`` can be imported."""
+    return Markup(_environment().from_string(template).render(**facts))
+
+
+def drawn(figure: go.Figure, name: str) -> Markup:
+    """Return a figure as HTML; its name is unique on the page."""
+    return Markup(figures.as_html(figure, name))

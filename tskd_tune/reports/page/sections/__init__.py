@@ -1,0 +1,11 @@
+"""The sections of the page, one a file; every file of this folder is imported, and registers its section."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from tskd_tune.reports.page.section import SECTIONS
+
+__all__ = ["SECTIONS"]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

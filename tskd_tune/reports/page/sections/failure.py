@@ -1,0 +1,25 @@
+"""A warning where arms show the method's failure signature."""
+
+from __future__ import annotations
+
+from tskd_tune.reports.page.section import SECTIONS, Page, Section, rendered
+from tskd_tune.reports.page.signatures import signatures
+
+TEMPLATE = """\
+{% from "macros" import sentences, arms_legend %}
+<section class="warning" aria-labelledby="failure"><h2 id="failure">The method's failure signature</h2>
+<p>L_ST falls over a gap that stays: the extractor learned to predict the gap, and the student did not close it.</p>
+{{ sentences(failed) }}</section>
+"""
+
+
+@SECTIONS.register("failure", source="L_ST over the gap to the teacher")
+class Failure(Section):
+    """A warning where arms show the method's failure signature."""
+
+    place = 30
+
+    def html(self, page: Page) -> str:
+        """Return the section; empty where there is nothing to show."""
+        failed = [found.sentence for found in signatures(page) if found.failed]
+        return rendered(TEMPLATE, failed=failed) if failed else ""

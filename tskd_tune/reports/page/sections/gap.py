@@ -1,0 +1,47 @@
+"""The gap to the teacher against L_ST, and which arms show the failure signature."""
+
+from __future__ import annotations
+
+from tskd_tune.reports.page import charts
+from tskd_tune.reports.page.section import SECTIONS, Page, Section, drawn, rendered
+from tskd_tune.reports.page.signatures import signatures
+
+TEMPLATE = """\
+{% from "macros" import sentences, arms_legend %}
+<section aria-labelledby="gap">
+<h2 id="gap">Does the student close the gap?</h2>
+{{ arms_legend(legend) }}
+<figure>
+{{ figure }}
+<figcaption>L_ST (solid) and the mean gap to the teacher's maps (dotted) at each review, both relative to the first review; logarithmic, mean over seeds. A solid line that falls over a dotted one that stays is the method's failure signature: from the first to the last third of the reviews, L_ST at half or less with the gap at nine tenths or more.</figcaption>
+</figure>
+{% if others %}
+{{ sentences(others) }}
+{% elif failed %}
+<p class="notes">Every arm that reviews shows it, as the top of this page says.</p>
+{% else %}
+<p class="notes">Fewer than three reviews: too few to look for the failure signature.</p>
+{% endif %}
+</section>
+"""
+
+
+@SECTIONS.register("gap", source="the histories")
+class Gap(Section):
+    """The gap to the teacher against L_ST, and which arms show the failure signature."""
+
+    place = 130
+
+    def html(self, page: Page) -> str:
+        """Return the section; empty where there is nothing to show."""
+        figure = charts.gaps(page.reviewing)
+        if figure is None:
+            return ""
+        found = signatures(page)
+        return rendered(
+            TEMPLATE,
+            legend=page.legend,
+            figure=drawn(figure, "gap"),
+            others=[one.sentence for one in found if not one.failed],
+            failed=any(one.failed for one in found),
+        )
