@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 FLOORS = [
     ["errors", "docstrings", "metrics", "paths", "plain", "signals", "version"],
     ["places", "parsing", "kinds", "shipped", "first_bytes", "outside"],
+    ["options"],
+    ["signatures", "slots"],
     ["registry", "contracts", "documents", "files", "saved"],
     ["method"],
     ["networks", "tasks", "distillers", "teaching"],

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 import typing
-from typing import Any
 
 
-def misfit(factory: Any, base: Any) -> str | None:
+def misfit(factory: object, base: object) -> str | None:
     """Say why a factory does not give what its kind needs; None where it does.
 
     Args:
@@ -31,12 +30,12 @@ def misfit(factory: Any, base: Any) -> str | None:
     return None if _is_a(given, base) else f"it is a function that returns {_name(given)}, not {_name(base)}"
 
 
-def _is_a(given: Any, base: Any) -> bool:
+def _is_a(given: object, base: object) -> bool:
     if isinstance(base, str):
-        return given is Any or base in [parent.__name__ for parent in getattr(given, "__mro__", ())]
+        return given is typing.Any or base in [parent.__name__ for parent in getattr(given, "__mro__", ())]
     expected, found = typing.get_origin(base) or base, typing.get_origin(given) or given
     return inspect.isclass(found) and inspect.isclass(expected) and issubclass(found, expected)
 
 
-def _name(kind: Any) -> str:
+def _name(kind: object) -> str:
     return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))

@@ -1,0 +1,68 @@
+"""Groups of options: frozen and strict, with a sentence for every mistake."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from tskd_tune.errors import did_you_mean
+from tskd_tune.plain import Document
+
+
+class NoIdentity:
+    """Marks an option that changes no number of a training, such as the device: ``Annotated[str, NO_IDENTITY]``."""
+
+
+NO_IDENTITY: Final = NoIdentity()
+
+
+class Options(BaseModel):
+    """A frozen, strict group of options: unknown keys are refused with the nearest known one."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        alias_generator=lambda name: name.removesuffix("_"),
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, value: object) -> object:
+        if isinstance(value, dict):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            unknown = [key for key in value if key not in known and key not in cls.model_fields]
+            if unknown:
+                raise ValueError(f"unknown key '{unknown[0]}'{cls._hint(str(unknown[0]), known)}")
+        return value
+
+    @classmethod
+    def _hint(cls, key: str, known: set[str]) -> str:
+        """Say what an unknown key may have been meant to be."""
+        return did_you_mean(key, known)
+
+    def plain(self) -> Document:
+        """Return the options as plain data, with the names and the order of the YAML."""
+        return self.model_dump(mode="json", by_alias=True, serialize_as_any=True)
+
+
+class Derived(Options):
+    """Options that were derived from the signature of a factory."""
+
+    derived: ClassVar[frozenset[str]] = frozenset()
+
+    def options(self) -> dict[str, Any]:
+        """Return the factory's own options, by parameter name, without those of the slot it stands in."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name in self.derived}
+
+
+class Component(Derived):
+    """A component by name, with its options; the base of every model that a registry derives."""
+
+    name: str

@@ -1,0 +1,104 @@
+"""Options out of signatures: the keyword-only parameters of a factory become a model that Pydantic checks."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from pydantic import Field, GetCoreSchemaHandler, create_model
+from pydantic_core import CoreSchema
+
+from tskd_tune.docstrings import meanings
+from tskd_tune.errors import InputError, reason
+from tskd_tune.options import Component, Derived
+from tskd_tune.plain import Document
+
+M = TypeVar("M", bound=Derived)
+Factory: TypeAlias = Callable[..., Any]
+"""A class or a function that makes a component."""
+
+Fields: TypeAlias = dict[str, Any]
+"""Parameter -> its annotation, or what Pydantic makes a field of."""
+
+
+class Group:
+    """Tells Pydantic to read a group of options off the signature of one factory, which has no rivals."""
+
+    def __init__(self, factory: Factory) -> None:
+        """Derive the group from the keyword-only parameters of ``factory``."""
+        self.model = derived_model(factory, factory.__name__, Derived, {})
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read and write as the derived model."""
+        return handler.generate_schema(self.model)
+
+
+@cache
+def options_model(factory: Factory, name: str, slot: type[Component]) -> type[Component]:
+    """Return the model of a component's options, extended by those of the slot that the component stands in.
+
+    Raises:
+        InputError: the signature cannot be read.
+    """
+    known = Field(name, description=first_line(factory) or f"the component {name}")
+    try:
+        return derived_model(factory, name, slot, {"name": (Literal[name], known)})
+    except Exception as error:  # annotations may be any text
+        raise InputError(
+            f"'{name}': its options cannot be read from its signature ({reason(error)}); annotate each keyword-only"
+            " parameter with a type that Pydantic knows"
+        ) from error
+
+
+def derived_model(factory: Factory, name: str, base: type[M], fields: Fields) -> type[M]:
+    """Return a model of the keyword-only parameters of a factory.
+
+    Raises:
+        TypeError: a parameter has no annotation.
+    """
+    hints, explained = _hints(factory), meanings(factory)
+    own: Fields = {}
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            if parameter.name not in hints:
+                raise TypeError(f"the parameter '{parameter.name}' has no annotation")
+            known = parameter.name in explained  # else the description may stand in the annotation
+            described = Field(default, description=explained[parameter.name]) if known else Field(default)
+            own[parameter.name] = (hints[parameter.name], described)
+    model = create_model(_title(name), __base__=base, __doc__=first_line(factory) or name, **fields, **own)
+    model.derived = frozenset(own)
+    return model
+
+
+def first_line(factory: Factory) -> str:
+    """Return the first line of a docstring; empty without one."""
+    return (inspect.getdoc(factory) or "").partition("\n")[0]
+
+
+def _hints(factory: Factory) -> Fields:
+    # Read where the function stands: a constructor may be inherited from another module.
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    return typing.get_type_hints(function, include_extras=True)
+
+
+def _title(name: str) -> str:
+    return "".join(part.capitalize() for part in re.split(r"[\W_]+", name))
+
+
+def option_defaults(model: type[Component]) -> Document:
+    """Return ``{description, default, required}`` of every option, as plain data."""
+    schema = model.model_json_schema(by_alias=True)
+    return {
+        key: {
+            "description": value.get("description", ""),
+            "default": value.get("default"),
+            "required": key in schema.get("required", ()),
+        }
+        for key, value in schema["properties"].items()
+        if key != "name"
+    }
