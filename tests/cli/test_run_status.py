@@ -57,29 +57,6 @@ def folder(tmp_path: Path, tiny_document: dict[str, Any]) -> RunFolder:
     return folder
 
 
-def snapshot(folder: RunFolder, *trials: tuple[int, str, list[int], int, str], name: str = "2026") -> Path:
-    """Write Tune's list of the trials: number, arm, seeds, epochs and status of each."""
-    states = [
-        {
-            "config": {"number": number, "arm": arm, "seeds": seeds, "experiment": {"training": {"epochs": epochs}}},
-            "status": status,
-        }
-        for number, arm, seeds, epochs, status in trials
-    ]
-    path = folder.path / "trials" / f"experiment_state-{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"trial_data": [[json.dumps(state), "{}"] for state in states]}))
-    return path
-
-
-def crashed(folder: RunFolder, run: str, times: int, words: str = "RuntimeError: out of memory") -> Path:
-    path = folder.trial_path(run) / "error.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told = "".join(f"Failure # {time + 1} (occurred at noon)\nTraceback\n{words}\n\n" for time in range(times))
-    path.write_text(told)
-    return path
-
-
 def trial(found: RunStatus, run: str) -> Trial:
     return next(each for each in found.trials if each.run == run)
 
@@ -132,12 +109,10 @@ def test_trials_are_told_with_their_epochs(folder: RunFolder) -> None:
     ]
 
 
-# What Tune's own files add
+# What the file of a trial that began adds
 
 
-def test_tunes_list_names_the_arms_and_lengths_of_trials_under_way(
-    tmp_path: Path, tiny_document: dict[str, Any]
-) -> None:
+def test_a_trial_that_began_says_its_arm_and_its_length(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
     document = {**tiny_document, "training": {**tiny_document["training"], "epochs": {"choice": [6, 9]}}}
     folder = a_folder(tmp_path, document, 8)
     folder.append_history("00001", [{"seed": 1, "epoch": 3, "seconds": 1.0}])
@@ -145,22 +120,13 @@ def test_tunes_list_names_the_arms_and_lengths_of_trials_under_way(
     assert (trial(found, "00001").planned, found.epochs_left, found.left) == (None, None, None)
     assert trial(found, "00001").line() == "00001: seed 1 running, 4 epochs"
 
-    snapshot(folder, (0, "old", [7], 99, "RUNNING"), name="2025")
-    snapshot(
-        folder, (1, "epochs=9", [1], 9, "RUNNING"), (2, "epochs=6", [2], 6, "RUNNING"), (3, "x", [2], 6, "PENDING")
-    )
+    folder.begin(Begun(run="00001", arm="epochs=9", seeds=[1], epochs=9))
+    folder.begin(Begun(run="00002", arm="epochs=6", seeds=[2], epochs=6))
     found = run_status(folder)
     assert trial(found, "00001").line() == "00001: epochs=9, seed 1 running, 4 of 9 epochs"
-    assert (trial(found, "00002").state, trial(found, "00003").state) == ("running", "waiting")
-    assert found.counts()["waiting"] == 1 + 5
+    assert trial(found, "00002").state == "running"
+    assert found.counts()["waiting"] == 6
     assert found.epochs_left == 5 + 6 + 6 * 7, "those that wait are as long as others on average"
-
-
-@pytest.mark.parametrize("content", ["", '{"trial_data": [["{", ', "[]", '{"trial_data": [["{}", "{}"]]}', "\xff\xfe"])
-def test_a_list_that_is_torn_says_nothing(folder: RunFolder, content: str) -> None:
-    before = run_status(folder)
-    (folder.path / "trials" / "experiment_state-2026.json").write_bytes(content.encode("latin-1"))
-    assert run_status(folder).trials == before.trials
 
 
 def test_a_trial_that_broke_has_its_reason_and_the_file_with_its_error(folder: RunFolder) -> None:
@@ -187,17 +153,6 @@ def test_a_trial_that_broke_has_its_reason_and_the_file_with_its_error(folder: R
     assert "1 broke" in status.short(found)
     folder.add_row(a_row("00003", "kd", 50.0))
     assert not run_status(folder).finished
-
-
-def test_a_trial_that_broke_in_a_run_of_an_older_version_has_no_row_but_tunes_word(folder: RunFolder) -> None:
-    crashed(folder, "00002", 4)
-    snapshot(folder, (2, "kd", [2], 6, "RUNNING"))
-    assert trial(run_status(folder), "00002").state == "running", "it goes on from its checkpoint"
-    snapshot(folder, (2, "kd", [2], 6, "ERROR"), name="2027")
-    line = "00002: kd, seed 2 broke, 2 of 6 epochs: RuntimeError: out of memory"
-    assert trial(run_status(folder), "00002").line() == line
-    (folder.trial_path("00002") / "error.txt").unlink()
-    assert trial(run_status(folder), "00002").reason == "a worker was lost"
 
 
 def test_a_trial_that_only_began_is_told_with_its_arm(folder: RunFolder) -> None:

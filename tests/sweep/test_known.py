@@ -120,7 +120,8 @@ def test_a_listed_search_leaves_out_what_has_ended(folder: RunFolder) -> None:
 
         return SEARCHERS.build("random", space, describe, {"val_top1": "max"}, None, trials=4)[0]
 
-    configs = [build()._configs[place] for place in range(4)]
+    before = build()
+    configs = [before.suggest(f"t{place}") for place in range(4)]
     folder.write_rows([a_row(configs[1], seed, 1.0) for seed in (1, 2)] + [a_row(configs[2], 1, 1.0)])
     one = build()
     one.take_up(known_trials(folder, [1, 2]))

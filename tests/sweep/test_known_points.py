@@ -5,10 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
@@ -53,14 +50,6 @@ def tell(one: Any, *results: dict[str, Any] | None) -> None:
         one.suggest(f"t{number}")
         if result is not None:
             one.on_trial_complete(f"t{number}", result)
-
-
-def snapshot(folder: Path, configs: dict[str, dict[str, Any]], status: str) -> None:
-    data = [
-        [json.dumps({"trial_id": trial_id, "config": config, "status": status}), "{}"]
-        for trial_id, config in configs.items()
-    ]
-    (folder / "experiment_state-2026-01-01_00-00-00.json").write_text(json.dumps({"trial_data": data}))
 
 
 def shown(one: Any) -> list[tuple[str, Any]]:
@@ -134,47 +123,6 @@ def test_a_search_avoids_what_diverges(sampler: str, shape: Any):
     assert halves[1] <= 0.5 * 3 * 30, "told as failed, tpe proposes what diverges in 80 to 98 % of the second half"
 
 
-def test_divergence_survives_a_resume_and_its_value_is_nowhere_taken_for_a_measurement(tmp_path: Path):
-    journal = tmp_path / "study.journal"
-    one = search(journal=journal, trials=5)
-    configs = {}
-    for trial_id, end in {"a": diverged(), "b": done(40.0), "c": done(20.0)}.items():
-        configs[trial_id] = one.suggest(trial_id)
-        one.on_trial_complete(trial_id, end)
-    one.save(str(tmp_path / "searcher.pkl"))
-    snapshot(tmp_path, configs, "TERMINATED")
-    again = search(journal=journal, trials=5)
-    again.restore(str(tmp_path / "searcher.pkl"))
-    assert shown(again) == shown(one)
-    assert shown(again)[0] == ("COMPLETE", [20.0])
-    mirror = optuna.load_study(study_name="sweep", storage=JournalStorage(JournalFileBackend(str(journal)))).trials
-    assert [(trial.state, trial.value) for trial in mirror] == [
-        (TrialState.FAIL, None),
-        (TrialState.COMPLETE, 40.0),
-        (TrialState.COMPLETE, 20.0),
-    ]
-    assert mirror[0].user_attrs["diverged"] == "epoch 0: the loss is not finite"
-
-
-def test_what_broke_is_told_when_a_resume_has_trained_it(tmp_path: Path):
-    journal = tmp_path / "study.journal"
-    one = search(journal=journal, trials=3)
-    configs = {trial_id: one.suggest(trial_id) for trial_id in ("a", "b")}
-    one.on_trial_complete("a", error=True)
-    one.on_trial_complete("b", error=True)
-    one.save(str(tmp_path / "searcher.pkl"))
-    snapshot(tmp_path, configs, "ERROR")
-    again = search(journal=journal, trials=3)
-    again.restore(str(tmp_path / "searcher.pkl"))
-    again.on_trial_complete("a", done(40.0))
-    again.on_trial_complete("b", done(50.0))
-    mirror = optuna.load_study(study_name="sweep", storage=JournalStorage(JournalFileBackend(str(journal)))).trials
-    assert [(trial.user_attrs["number"], trial.value) for trial in mirror] == [(0, 40.0), (1, 50.0)]
-    assert mirror[0].params == {"x": configs["a"]["experiment"]["x"]}
-    assert again.suggest("c")["number"] == 2
-    assert again.suggest("d") == Searcher.FINISHED
-
-
 # Points that are known
 
 
@@ -205,21 +153,6 @@ def test_a_proposal_of_a_known_experiment_is_told_what_is_known_of_it():
     one.on_trial_complete("t1", done(60.0))
     echoes = [trial for trial in one.study.trials if trial.user_attrs.get("same_as") == "t0"]
     assert [trial.value for trial in echoes if trial.state == TrialState.COMPLETE] == [40.0]
-
-
-def test_what_is_known_is_known_after_a_resume(tmp_path: Path):
-    one = search(TWINS, trials=DISTINCT)
-    configs = {f"t{place}": one.suggest(f"t{place}") for place in range(4)}
-    for trial_id in list(configs)[:3]:
-        one.on_trial_complete(trial_id, done(40.0))
-    one.save(str(tmp_path / "searcher.pkl"))
-    snapshot(tmp_path, configs, "TERMINATED")
-    again = search(TWINS, trials=DISTINCT)
-    again.restore(str(tmp_path / "searcher.pkl"))
-    for place in range(4, DISTINCT):
-        configs[f"t{place}"] = again.suggest(f"t{place}")
-    assert len({json.dumps(config["experiment"], sort_keys=True) for config in configs.values()}) == DISTINCT
-    assert sorted(config["number"] for config in configs.values()) == list(range(DISTINCT))
 
 
 def test_a_random_search_draws_no_experiment_twice():

@@ -18,8 +18,9 @@ from optuna.trial import TrialState
 from pydantic import ValidationError
 from ray.tune.search import Searcher
 
-from tskd_tune.errors import InputError, RunError
-from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
+from tskd_tune.errors import InputError
+from tskd_tune.sweep.schedulers import SCHEDULERS
+from tskd_tune.sweep.search import SEARCHERS
 from tskd_tune.sweep.space import Point, SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -68,12 +69,6 @@ def finish(one: Searcher, trial_id: str, value: float) -> None:
     for epoch in range(EPOCHS):
         one.on_trial_result(trial_id, result(epoch, value))
     one.on_trial_complete(trial_id, result(EPOCHS - 1, value))
-
-
-def snapshot(folder: Path, configs: dict[str, dict[str, Any]]) -> None:
-    """Write the list of trials in the form of Tune's experiment state."""
-    data = [[json.dumps({"trial_id": trial_id, "config": config}), "{}"] for trial_id, config in configs.items()]
-    (folder / "experiment_state-2026-01-01_00-00-00.json").write_text(json.dumps({"trial_data": data}))
 
 
 def mirrored(journal: Path) -> list[optuna.trial.FrozenTrial]:
@@ -132,29 +127,6 @@ def test_searches_refuse_grid_domains_and_need_trials(name: str):
         searcher(name, GRID, trials=3)
     with pytest.raises(ValidationError, match="trials"):
         searcher(name, MIXED)
-
-
-def test_listed_points_resume_where_an_older_pickle_stands(tmp_path: Path):
-    one, _ = searcher("grid", GRID)
-    given = {f"a{place}": one.suggest(f"a{place}") for place in range(3)}
-    one.save(str(tmp_path / "searcher.pkl"))
-    one.suggest("lost")
-    again, _ = searcher("grid", GRID)
-    again.restore(str(tmp_path / "searcher.pkl"))
-    assert [*given.values(), *drain(again)] == listed(GRID)
-
-
-def test_listed_points_agree_with_a_snapshot_of_another_moment(tmp_path: Path):
-    """Tune's list is one trial ahead in one place and one behind in another: neither point repeats nor is lost."""
-    one, _ = searcher("grid", GRID)
-    given = {f"a{place}": one.suggest(f"a{place}") for place in range(3)}
-    one.save(str(tmp_path / "searcher.pkl"))
-    ahead = one.suggest("a3")
-    snapshot(tmp_path, {"a0": given["a0"], "a2": given["a2"], "a3": ahead})
-    again, _ = searcher("grid", GRID)
-    again.restore(str(tmp_path / "searcher.pkl"))
-    everything = listed(GRID)
-    assert drain(again) == [everything[1], *everything[4:]]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "qmc", "random"])
@@ -331,7 +303,7 @@ def test_every_sampler_takes_several_objectives(sampler: str, tmp_path: Path):
     assert len(one.study.best_trials) == 13, "more accurate is always slower here: nothing beats anything"
 
 
-def test_nsga2_goes_to_the_front_and_a_restored_one_goes_on_as_if_nothing_had_happened(tmp_path: Path):
+def test_nsga2_goes_to_the_front():
     """Where x is beyond a half, both objectives get worse with it: the front is x from 0 to 1/2."""
 
     def train(one: Any, name: str) -> float:
@@ -341,11 +313,7 @@ def test_nsga2_goes_to_the_front_and_a_restored_one_goes_on_as_if_nothing_had_ha
 
     one = several(TWO, trials=120, sampler="nsga2", population=10)
     drawn = [train(one, f"t{place}") for place in range(60)]
-    one.save(str(tmp_path / "searcher.pkl"))
-    again = several(TWO, trials=120, sampler="nsga2", population=10)
-    again.restore(str(tmp_path / "searcher.pkl"))
     assert sum(x <= 0.55 for x in drawn[40:]) > sum(x <= 0.55 for x in drawn[:20])
-    assert [train(again, f"u{place}") for place in range(25)] == [train(one, f"u{place}") for place in range(25)]
 
 
 def generation(trials: int, population: int | None) -> int:
@@ -385,26 +353,6 @@ def test_a_search_tries_its_starts_first_and_draws_what_they_leave_open():
     assert suggestions(start=start)[0] != suggestions()[0]
 
 
-def test_a_start_is_tried_again_where_the_driver_lost_it(tmp_path: Path):
-    one, _ = searcher("optuna", MIXED, trials=3, start=[{"momentum": 0.9}])
-    assert one.suggest("lost")["values"]["momentum"] == 0.9
-    one.save(str(tmp_path / "searcher.pkl"))
-    snapshot(tmp_path, {})
-    again, _ = searcher("optuna", MIXED, trials=3, start=[{"momentum": 0.9}])
-    again.restore(str(tmp_path / "searcher.pkl"))
-    assert [config["values"]["momentum"] == 0.9 for config in drain(again)] == [True, False, False]
-
-
-def test_a_restored_search_does_not_start_twice(tmp_path: Path):
-    one, _ = searcher("optuna", MIXED, trials=4, start=[{"momentum": 0.9}])
-    given = {name: one.suggest(name) for name in ("a", "b")}
-    one.save(str(tmp_path / "searcher.pkl"))
-    snapshot(tmp_path, given)
-    again, _ = searcher("optuna", MIXED, trials=4, start=[{"momentum": 0.9}])
-    again.restore(str(tmp_path / "searcher.pkl"))
-    assert [config["values"]["momentum"] == 0.9 for config in drain(again)] == [False, False]
-
-
 def test_more_starts_than_trials_are_refused():
     with pytest.raises(InputError, match=r"search.start: lists 2 points, but there are 1 trials"):
         searcher("optuna", MIXED, trials=1, start=[{"momentum": 0.9}, {"momentum": 0.8}])
@@ -417,65 +365,6 @@ def test_a_searcher_knows_its_metric():
     assert one.set_search_properties("val_top1", "max", {})
     assert not one.set_search_properties("val_top1", "min", {})
     assert not one.set_search_properties("test_top1", "max", {})
-
-
-def test_optuna_resumes_from_an_older_pickle_and_mends_its_mirror(tmp_path: Path):
-    """The driver dies after it told more than it saved; what is told again comes out once."""
-    journal = tmp_path / "study.journal"
-    one, _ = searcher("optuna", MIXED, journal, trials=6)
-    configs = {name: one.suggest(name) for name in ("a", "b", "c")}
-    finish(one, "a", 10.0)
-    one.on_trial_result("b", result(0, 5.0))
-    one.save(str(tmp_path / "searcher.pkl"))
-    finish(one, "b", 20.0)
-    finish(one, "c", 30.0)
-    assert [trial.value for trial in mirrored(journal)] == [10.0, 20.0, 30.0]
-    (tmp_path / "study.journal.lock").symlink_to(journal)
-
-    again, _ = searcher("optuna", MIXED, journal, trials=6)
-    snapshot(tmp_path, configs)
-    again.restore(str(tmp_path / "searcher.pkl"))
-    assert [trial.value for trial in mirrored(journal)] == [10.0]
-    finish(again, "b", 20.0)
-    again.on_trial_complete("a", result(3, 11.0))
-    assert [trial.value for trial in mirrored(journal)] == [10.0, 20.0]
-    assert [trial.state.name for trial in again.study.trials] == ["COMPLETE", "COMPLETE", "RUNNING"]
-    assert again.study.trials[1].intermediate_values == {0: 5.0, 1: 20.0, 2: 20.0, 3: 20.0}
-    assert len(drain(again, "new")) == 3
-
-
-def test_a_restored_search_goes_on_as_if_nothing_had_happened(tmp_path: Path):
-    one, _ = searcher("optuna", MIXED, trials=16)
-    for place in range(11):
-        finish(one, f"t{place}", one.suggest(f"t{place}")["values"]["momentum"])
-    one.save(str(tmp_path / "searcher.pkl"))
-    again, _ = searcher("optuna", MIXED, trials=16)
-    again.restore(str(tmp_path / "searcher.pkl"))
-    assert drain(again, "x") == drain(one, "x")
-
-
-def test_a_torn_state_is_a_sentence(tmp_path: Path):
-    one, _ = searcher("optuna", MIXED, trials=2)
-    one.save(str(tmp_path / "searcher.pkl"))
-    whole = (tmp_path / "searcher.pkl").read_bytes()
-    (tmp_path / "searcher.pkl").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(RunError, match=r"searcher.pkl: the searcher's state is not whole"):
-        one.restore(str(tmp_path / "searcher.pkl"))
-
-
-def test_optuna_agrees_with_a_snapshot_of_another_moment(tmp_path: Path):
-    """A trial that Tune lost is failed and replaced; one that only Tune knows counts among the trials."""
-    one, _ = searcher("optuna", MIXED, trials=5)
-    configs = {name: one.suggest(name) for name in ("a", "b", "c")}
-    finish(one, "a", 10.0)
-    one.save(str(tmp_path / "searcher.pkl"))
-    snapshot(tmp_path, {"a": configs["a"], "b": configs["b"], "unknown": configs["c"], "too": configs["c"]})
-    again, _ = searcher("optuna", MIXED, trials=5)
-    again.restore(str(tmp_path / "searcher.pkl"))
-    assert [trial.state.name for trial in again.study.trials] == ["COMPLETE", "RUNNING", "FAIL"]
-    assert "lost" in again.study.trials[2].user_attrs["failed"]
-    again.on_trial_complete("unknown", result(3, 50.0))
-    assert len(drain(again, "new")) == 1
 
 
 READER = """
@@ -574,107 +463,6 @@ def test_searchers_are_pickled_whole_as_tune_does_before_it_starts(tmp_path: Pat
     again.suggest("b")
     finish(again, "b", 2.0)
     assert [trial.value for trial in mirrored(tmp_path / "study.journal")] == [1.0, 2.0]
-
-
-def scheduler(first_review: int | None = 20, epochs: int = 240, **options: Any):
-    reviews = [] if first_review is None else [[first_review]]
-    return SCHEDULERS.build("asha", epochs, reviews, "val_top1", "max", **options)
-
-
-def rungs(one: Any) -> list[list[float]]:
-    return [sorted(rung for rung, _ in bracket._rungs) for bracket in one._brackets]
-
-
-def test_asha_waits_for_the_first_review():
-    assert rungs(scheduler(20)) == [[21, 63, 189]]
-    assert rungs(scheduler(None)) == [[1, 3, 9, 27, 81]]
-    assert rungs(scheduler(20, grace=60)) == [[60, 180]]
-    assert rungs(scheduler(20, grace=21)) == [[21, 63, 189]]
-    assert rungs(scheduler(20, reduction_factor=2)) == [[21, 42, 84, 168]]
-    assert rungs(scheduler(20, brackets=2)) == [[21, 63, 189], [63, 189]]
-    one = scheduler(20)
-    assert (one._time_attr, one._metric, one._mode, one._max_t) == ("training_iteration", "val_top1", "max", 240)
-
-
-def reviews_of(k: int, delta: int, epochs: int = 240) -> list[int]:
-    """Review epochs of disjoint cycles, written out: k memories delta apart, then a review."""
-    cycle = (k + 1) * delta
-    return [epoch for epoch in range(epochs) if epoch % cycle == k * delta]
-
-
-def test_rungs_are_rounded_up_to_the_ends_of_the_longest_cycle():
-    """With 3 memories 5 epochs apart a cycle has 20 epochs and ends with its review, after 16, 36, 56, ... epochs."""
-
-    def asha(*reviews: list[int], **options: Any) -> list[list[float]]:
-        return rungs(SCHEDULERS.build("asha", 240, reviews, "val_top1", "max", **options))
-
-    assert reviews_of(3, 5)[:3] == [15, 35, 55]
-    assert asha(reviews_of(3, 5)) == [[16, 56, 156]]
-    assert asha(reviews_of(3, 5), grace=30) == [[36, 96]]
-    # Of several points the one with the longest cycle counts, in whichever order, and never its shorter neighbors.
-    long = reviews_of(6, 5)
-    assert long[:3] == [30, 65, 100]
-    assert asha(reviews_of(3, 5), long) == asha(long, reviews_of(3, 5)) == [[31, 101]]
-    # Behind the last review every epoch will do.
-    assert asha(reviews_of(3, 5)[:2]) == [[16, 48, 144]]
-    assert asha(reviews_of(3, 5), brackets=2) == [[16, 56, 156], [56, 156]]
-    # Where two rungs end in the same cycle one is left.
-    assert asha(reviews_of(9, 10), grace=95, reduction_factor=2) == [[191]]
-
-
-def test_no_rung_lies_within_a_cycle_whatever_the_plan():
-    for k in (1, 3, 6):
-        for delta in (1, 4, 7):
-            reviews = reviews_of(k, delta)
-            (found,) = rungs(SCHEDULERS.build("asha", 240, [reviews], "val_top1", "max"))
-            assert all(rung - 1 in reviews or rung > reviews[-1] for rung in found)
-            assert found[0] == reviews[0] + 1
-
-
-def test_asha_stops_the_worse_and_keeps_the_better():
-    class Trial:
-        def __init__(self, trial_id: str):
-            self.trial_id = trial_id
-
-    for mode, ends in (("max", ["CONTINUE", "STOP"]), ("min", ["CONTINUE", "CONTINUE"])):
-        one = SCHEDULERS.build("asha", EPOCHS, [[1]], "val_top1", mode)
-        decisions = []
-        for name, value in (("good", 90.0), ("bad", 10.0)):
-            trial = Trial(name)
-            one.on_trial_add(None, trial)
-            assert one.on_trial_result(None, trial, result(0, value)) == "CONTINUE"
-            decisions.append(one.on_trial_result(None, trial, result(1, value)))
-        assert decisions == ends
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        (
-            {"grace": 20},
-            "scheduler.grace: 20 epochs judge runs before their first review, which is as late as epoch 20",
-        ),
-        ({"grace": 241}, "scheduler.grace: 241 epochs are more than the 240 of training"),
-        (
-            {"brackets": 4},
-            "scheduler.brackets: 4 brackets, but from epoch 21 to 240 by a factor of 3 there are 3 rungs",
-        ),
-    ],
-)
-def test_asha_refuses(options: dict[str, int], sentence: str):
-    with pytest.raises(InputError) as error:
-        scheduler(20, **options)
-    assert sentence in str(error.value)
-
-
-def test_asha_needs_a_factor_that_halves():
-    with pytest.raises(ValidationError, match="reduction_factor"):
-        scheduler(20, reduction_factor=1)
-
-
-def test_fifo_lets_every_trial_run():
-    one = SCHEDULERS.build("fifo", EPOCHS, [], "val_top1", "max")
-    assert [one.on_trial_result(None, None, result(epoch, 0.0)) for epoch in range(EPOCHS)] == ["CONTINUE"] * EPOCHS
 
 
 def test_registries_say_what_their_options_are():

@@ -1,114 +1,30 @@
-"""A driver that is killed without warning, and Tune's own restore: no point is lost, none is trained as two trials."""
+"""A search whose driver is killed without warning: no trial is lost, and no experiment is trained as two trials."""
 
-import json
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from tskd_tune.records.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
-
-TRIALS = 8
-EPOCHS = 3
-DRIVER = f"""
-import json, os, sys, time
-from pathlib import Path
-import ray
-from ray import tune
-from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
-from tskd_tune.sweep.space import SearchSpace
-
-folder, searcher, scheduler, again = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "again"
-
-class Trainable(tune.Trainable):
-    def setup(self, config):
-        self.epoch = 0
-
-    def reset_config(self, new_config):
-        self.epoch = 0
-        return True
-
-    def step(self):
-        time.sleep(0.25)
-        self.epoch += 1
-        if self.epoch == {EPOCHS}:
-            with (folder / "finished.jsonl").open("a") as file:
-                file.write(json.dumps(self.config["values"]) + "\\n")
-        value = self.config["values"].get("x", 0) + self.epoch
-        return {{"val_top1": float(value), "epoch": self.epoch - 1, "epochs": {EPOCHS}, "done": self.epoch == {EPOCHS}}}
-
-    def save_checkpoint(self, checkpoint_dir):
-        (Path(checkpoint_dir) / "epoch").write_text(str(self.epoch))
-
-    def load_checkpoint(self, checkpoint_dir):
-        self.epoch = int((Path(checkpoint_dir) / "epoch").read_text())
-
-def describe(point):
-    return {{"values": point.values, "label": point.label}}
-
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-if again:
-    tuner = tune.Tuner.restore(str(folder / "run"), Trainable, resume_errored=True)
-else:
-    choices, goals = list(range({TRIALS})), {{"val_top1": "max"}}
-    if searcher == "grid":
-        chosen = SEARCHERS.build("grid", SearchSpace({{"x": {{"grid": choices}}}}), describe, goals, None)
-    else:
-        space = SearchSpace({{"x": {{"uniform": [0, 1]}}, "y": {{"choice": {{"a": None, "b": {{"int": [1, 5]}}}}}}}})
-        journal = folder / "study.journal"
-        chosen = SEARCHERS.build(
-            "optuna", space, describe, goals, journal, trials={TRIALS}, startup_trials=2
-        )
-    tuner = tune.Tuner(
-        Trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=chosen[0],
-            scheduler=SCHEDULERS.build(scheduler, {EPOCHS}, [], "val_top1", "max"),
-            num_samples=chosen[1],
-            max_concurrent_trials=2,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="run", storage_path=str(folder), verbose=0,
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
-        ),
-    )
-results = tuner.fit()
-report = [
-    {{"values": result.config["values"], "epoch": result.metrics["epoch"], "error": str(result.error)}}
-    for result in results
-]
-(folder / "report.json").write_text(json.dumps(report))
-"""
+TSKD_TUNE = [sys.executable, "-c", "from tskd_tune.cli import main; main()"]
+TRIALS, EPOCHS = 5, 6
 
 
-def drive(folder: Path, searcher: str, scheduler: str, again: str) -> subprocess.Popen[bytes]:
-    script = folder / "driver.py"
-    script.write_text(DRIVER)
-    environment = {
-        **os.environ,
-        "TUNE_GLOBAL_CHECKPOINT_S": "0.4",
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    }
-    log = (folder / f"driver-{again}.log").open("wb")
-    return subprocess.Popen(
-        [sys.executable, str(script), str(folder), searcher, scheduler, again],
-        stdout=log,
-        stderr=log,
-        env=environment,
-        cwd=Path(__file__).parents[2],
-        start_new_session=True,
-    )
-
-
-def finished(folder: Path) -> list[dict]:
-    path = folder / "finished.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def started(folder: Path) -> int:
+    return sum(1 for _ in folder.glob("trials/*/history.jsonl"))
 
 
 def kill(driver: subprocess.Popen[bytes]) -> None:
@@ -117,55 +33,42 @@ def kill(driver: subprocess.Popen[bytes]) -> None:
     driver.wait()
 
 
-def wait_for(driver: subprocess.Popen[bytes], folder: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while len(finished(folder)) < count:
-        assert driver.poll() is None, (folder / "driver-first.log").read_text()[-3000:]
-        assert time.monotonic() < deadline, (folder / "driver-first.log").read_text()[-3000:]
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize(
-    ("searcher", "scheduler", "count"), [("grid", "fifo", 3), ("optuna", "fifo", 4), ("optuna", "asha", 2)]
-)
-def test_killed_driver(tmp_path: Path, searcher: str, scheduler: str, count: int):
-    first = drive(tmp_path, searcher, scheduler, "first")
+@pytest.mark.parametrize("scheduler", ["fifo", "asha"])
+def test_a_search_whose_driver_was_killed_resumes(
+    scheduler: str, tiny_document: dict[str, Any], tmp_path: Path
+) -> None:
+    experiment = {**tiny_document, "training": {**tiny_document["training"], "lr": {"loguniform": [0.001, 0.1]}}}
+    search = {"name": "optuna", "trials": TRIALS, "startup_trials": 2, "metric": "val_loss", "mode": "min"}
+    plain = {"experiment": experiment, "seeds": [1, 2], "search": search, "scheduler": scheduler}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(plain))
+    command = [*TSKD_TUNE, "sweep", "sweep.yaml", "--name", "run", "--no-wandb"]
+    driver = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL)
+    run = tmp_path / "runs" / "run"
+    deadline = time.monotonic() + 240
     try:
-        wait_for(first, tmp_path, count)
+        while started(run) < 2:
+            assert driver.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
     finally:
-        kill(first)
-    again = drive(tmp_path, searcher, scheduler, "again")
-    try:
-        code = again.wait(timeout=120)
-    finally:
-        if again.poll() is None:
-            kill(again)
-    assert code == 0, (tmp_path / "driver-again.log").read_text()[-3000:]
-
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert len(report) == TRIALS
-    assert all(trial["error"] == "None" for trial in report)
-    values = [json.dumps(trial["values"]) for trial in report]
-    assert len(set(values)) == TRIALS
-    if searcher == "grid":
-        assert sorted(trial["values"]["x"] for trial in report) == list(range(TRIALS))
-        assert all(trial["epoch"] == EPOCHS - 1 for trial in report)
-    else:
-        check_mirror(tmp_path / "study.journal", report)
-
-
-def check_mirror(journal: Path, report: list[dict]) -> None:
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    study = optuna.load_study(study_name="sweep", storage=JournalStorage(JournalFileBackend(str(journal))))
-    ended = {
-        trial.user_attrs["trial"]: trial for trial in study.trials if "lost" not in trial.user_attrs.get("failed", "")
-    }
-    assert len(study.trials) == len({trial.user_attrs["trial"] for trial in study.trials})
-    by_x = {trial["values"]["x"]: trial for trial in report}
-    assert {trial.params["x"] for trial in ended.values()} == set(by_x)
-    for trial in ended.values():
-        stopped = by_x[trial.params["x"]]["epoch"] + 1 < EPOCHS
-        assert trial.state.name == ("PRUNED" if stopped else "COMPLETE")
+        kill(driver)
+    before = RunFolder.open(run)
+    points = {name: begun.point for name, begun in before.begun().items()}
+    ended = {row.key: row for row in before.rows()}
+    assert len(ended) < 2 * TRIALS
+    done = subprocess.run([*TSKD_TUNE, "resume", "run", "--no-wandb"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = RunFolder.open(run)
+    rows = {row.key: row for row in folder.rows()}
+    assert len(rows) == 2 * TRIALS and {name for name, _ in rows} == {f"{number:05d}" for number in range(TRIALS)}
+    assert all(rows[key] == row for key, row in ended.items())
+    assert all(rows[name, 1].point == point for name, point in points.items())
+    assert len({row.point["training.lr"] for row in rows.values()}) == TRIALS
+    for (name, _), row in rows.items():
+        assert [line["epoch"] for line in folder.history(name) if line["seed"] == row.seed] == list(range(row.epochs))
+        assert row.status == "done" if scheduler == "fifo" else row.status in ("done", "stopped")
+    storage = JournalStorage(JournalFileBackend(str(run / "study.journal")))
+    study = optuna.load_study(study_name="sweep", storage=storage)
+    assert sorted(trial.user_attrs["number"] for trial in study.trials) == list(range(TRIALS))
+    for trial in study.trials:
+        of = [row for (name, _), row in rows.items() if name == f"{trial.user_attrs['number']:05d}"]
+        assert trial.state.name == ("PRUNED" if of[0].epochs < EPOCHS else "COMPLETE")

@@ -16,8 +16,9 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session
-from tskd_tune.sweep.teachers import key_of
-from tskd_tune.sweep.trainable import STUDENT, WORST, BrokenTrialError, Shipped, SweepTrial
+from tskd_tune.sweep.objectives import worst
+from tskd_tune.sweep.teacher_keys import key_of
+from tskd_tune.sweep.trainable import STUDENT, BrokenTrialError, Shipped, SweepTrial
 from tskd_tune.training.teachers import TeacherCache
 
 Tiny = Callable[..., Experiment]
@@ -94,7 +95,7 @@ def test_a_trial_goes_on_from_the_newest_whole_checkpoint_where_the_noted_one_is
 
     again = trial(tiny(review=None), [1, 2])
     again.restore(Checkpoint(str(tmp_path / "checkpoint_000009")))
-    assert result["epoch"] == 2 and again.iteration == 3
+    assert result["epoch"] == 2 and len(again.sessions[0].trainer.history) == 3
     assert again.step()["val_loss"] == last["val_loss"]
     fresh = trial(tiny(review=None), [1, 2])
     fresh.restore(Checkpoint(str(tmp_path / "elsewhere" / "checkpoint_000000")))
@@ -114,7 +115,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_whole_one(tiny: Tiny, 
 
     again = trial(tiny(review=None), [1])
     again.restore(Checkpoint(str(newest.parent)))
-    assert again.iteration == 1
+    assert len(again.sessions[0].trainer.history) == 1
     again.step()
     assert again.step()["val_loss"] == last["val_loss"]
 
@@ -153,7 +154,7 @@ def test_one_diverged_seed_ends_the_trial_with_its_reason_and_the_worst_metric(t
     result = one.step()
     while not result["done"]:
         result = one.step()
-    assert "the loss is not finite" in result["failed"] and result["val_loss"] == WORST[mode]
+    assert "the loss is not finite" in result["failed"] and result["val_loss"] == worst(mode)
     row = Row.model_validate(result["rows"][0])
     assert row.status == "failed" and row.reason == result["failed"]
 
@@ -250,7 +251,7 @@ def test_an_exception_of_a_component_ends_the_trial_with_a_row_a_seed(
     (tmp_path / "broken").mkdir()
     one.save_checkpoint(str(tmp_path / "broken"))
     assert not list((tmp_path / "broken").glob("state-*"))
-    assert result["val_top1"] == WORST["max"]
+    assert result["val_top1"] == worst("max")
 
 
 def test_what_may_pass_is_raised_for_another_try_in_a_new_process(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +293,7 @@ def test_a_new_process_takes_up_the_newest_whole_checkpoint_and_says_what_was_da
     shipped = Shipped("sweep", None, "val_top1", "max", {}, trials=tmp_path)
     again = trial(tiny(review=None), [1], shipped)
     result = again.step()
-    assert (result["epoch"], result["notes"], again.iteration) == (3, [], 3)
+    assert (result["epoch"], result["notes"]) == (3, [])
     torn = folder / "checkpoint_000002" / "state-seed1.pt"
     torn.write_bytes(torn.read_bytes()[:200])
     result = trial(tiny(review=None), [1], shipped).step()

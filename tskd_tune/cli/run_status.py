@@ -19,8 +19,6 @@ from tskd_tune.errors import TskdTuneError
 from tskd_tune.experiment import Experiment
 from tskd_tune.metrics import Metric, heading, metric_of
 from tskd_tune.records import teaching
-from tskd_tune.records.breakage import shortened
-from tskd_tune.records.files import read_text
 from tskd_tune.records.row import Row, declared
 from tskd_tune.records.run_folder import RunFolder, damaged_document
 from tskd_tune.records.state import Begun
@@ -28,8 +26,8 @@ from tskd_tune.records.teaching import Teaching
 from tskd_tune.reports.findings.records import values_by_seed
 from tskd_tune.reports.findings.scale import cut, is_beyond
 from tskd_tune.reports.judge import statistics
+from tskd_tune.sweep.schedulers import stops_trials
 from tskd_tune.sweep.schema import Sweep
-from tskd_tune.sweep.snapshot import Listed, listed
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 STATES: Final[tuple[State, ...]] = ("waiting", "running", "done", "failed", "stopped")
@@ -269,11 +267,11 @@ class _Design:
         return cls(
             seeds=len(sweep.all_seeds()) if sweep.is_judged else 1,
             epochs=lengths.pop() if len(lengths) == 1 else None,
-            searched=search.name != "grid",
+            searched=not sweep.is_exact,
             metric=search.metric,
             mode=search.mode,
             objectives=search.objectives is not None,
-            at_most=sweep.scheduler.name != "fifo",
+            at_most=stops_trials(sweep.scheduler.name),
         )
 
 
@@ -295,16 +293,13 @@ def _front(folder: RunFolder) -> list[str]:
 
 
 def _trials(folder: RunFolder, design: _Design, rows: Sequence[Row], histories: Mapping[str, History]) -> list[Trial]:
-    hints = listed(folder.path / "trials") if folder.state.kind == "sweep" else {}
     begun = folder.begun()
     ended: dict[str, list[Row]] = {}
     for row in rows:
         ended.setdefault(row.run, []).append(row)
     return [
-        _ended(run, ended[run])
-        if run in ended
-        else _open(folder, design, run, histories.get(run, ()), (begun.get(run), hints.get(run)))
-        for run in sorted(histories.keys() | ended.keys() | hints.keys())
+        _ended(run, ended[run]) if run in ended else _open(design, run, histories.get(run, ()), begun.get(run))
+        for run in sorted(histories.keys() | ended.keys() | begun.keys())
     ]
 
 
@@ -324,38 +319,19 @@ def _ended(run: str, rows: Sequence[Row]) -> Trial:
     )
 
 
-def _open(
-    folder: RunFolder, design: _Design, run: str, history: History, told: tuple[Begun | None, Listed | None]
-) -> Trial:
-    """Account for a trial without a row: it waits or runs, and Tune may list it as an error that no row tells."""
-    begun, hint = told
+def _open(design: _Design, run: str, history: History, begun: Begun | None) -> Trial:
+    """Account for a trial without a row: it runs, or was cut off; its folder says what it is to train."""
     lengths: dict[int, int] = {line["seed"]: line["epoch"] + 1 for line in history}
-    known = begun or hint
-    seeds = tuple(known.seeds) if known else tuple(sorted(lengths))
-    length = (known.epochs if known else None) or design.epochs
-    lost = hint is not None and hint.status == "ERROR"
+    seeds = tuple(begun.seeds) if begun else tuple(sorted(lengths))
+    length = (begun.epochs if begun else None) or design.epochs
     return Trial(
         run=run,
-        state="failed" if lost else "running" if history or begun or _runs(hint) else "waiting",
-        arm=known.arm if known else None,
+        state="running" if history or begun else "waiting",
+        arm=begun.arm if begun else None,
         seeds=seeds,
         epochs=sum(lengths.values()),
         planned=None if length is None else length * max(len(seeds), design.seeds),
-        reason=_ray_error(folder, run) if lost else None,
-        broke=lost,
     )
-
-
-def _runs(hint: Listed | None) -> bool:
-    return hint is not None and hint.status == "RUNNING"
-
-
-def _ray_error(folder: RunFolder, run: str) -> str:
-    """Return why a trial broke in a run of an older version, which wrote no row of it."""
-    path = folder.trial_path(run) / "error.txt"
-    lines = read_text(path).split("\n") if path.exists() else []
-    told = [line.strip() for line in lines if line.strip()]
-    return shortened(told[-1]) if told else "a worker was lost"
 
 
 def _epochs_left(trials: Sequence[Trial], waiting: int, design: _Design) -> int | None:

@@ -185,13 +185,13 @@ def point_count(given: Sweep) -> int:
     Raises:
         InputError: a grid has a range.
     """
-    return len(given.space().grid()) if given.search.name == "grid" else int(given.search.options()["trials"])
+    return len(given.space().grid()) if given.is_exact else int(given.search.options()["trials"])
 
 
 def epoch_count(given: Sweep) -> int:
     """Return the epochs of all trainings; of a search the most that they can be."""
     space, seeds = given.space(), len(given.all_seeds())
-    if given.search.name == "grid":
+    if given.is_exact:
         return seeds * sum(given.experiment_at(point).training.epochs for point in space.grid())
     return seeds * point_count(given) * max(given.experiment_at(point).training.epochs for point in space.corners())
 

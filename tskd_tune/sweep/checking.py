@@ -21,7 +21,7 @@ def check(sweep: Sweep) -> list[str]:
     """
     with sweep.places.named():
         space = sweep.space()
-        space.refuse("grid" if sweep.search.name == "grid" else "search")
+        space.refuse("grid" if sweep.is_exact else "search")
     points = _Points(sweep)
     problems = space.check(points.refuse, sweep.places)
     return problems or [
@@ -89,7 +89,7 @@ def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:
     names = [name for pair in compare.pairs or [] for name in pair]
     names += [] if compare.baseline is None else [compare.baseline]
     names += [name for pair in compare.controls.items() for name in pair]
-    if sweep.search.name != "grid":
+    if not sweep.is_exact:
         found = "compare: the trials of a search are ranked, not compared; remove it, or use search: {name: grid}"
         return [found] if names or compare.looks else []
     if compare.looks and (problem := _looks_problem(sweep, compare.looks[-1])):
@@ -124,7 +124,7 @@ def _check_search(sweep: Sweep, space: SearchSpace) -> list[str]:
     """Return what the searcher and the scheduler cannot do, such as judging before the latest first review."""
     if not sweep.is_judged:
         return []
-    problems = [] if sweep.search.name == "grid" else _too_few(sweep, space)
+    problems = [] if sweep.is_exact else _too_few(sweep, space)
     for make in (sweep.scheduler_for,) if problems else (sweep.searcher_for, sweep.scheduler_for):
         try:
             make(space)

@@ -23,6 +23,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
 from tskd_tune.experiment.teacher import is_ready, teacher_key, trains_a_teacher
 from tskd_tune.sweep.disk import OF_PAGE, Sizes, of_teacher, of_training, sizes
+from tskd_tune.sweep.schedulers import stops_trials
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.space import Point
 from tskd_tune.sweep.stopwatch import Clock, Pace, Stopwatch, pace, seconds
@@ -103,7 +104,7 @@ def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_c
         budget=budget,
         clock=clock,
     )
-    if sweep.scheduler.name == "fifo":
+    if not stops_trials(sweep.scheduler.name):
         return found
     return replace(found, how=f"{found.how}; less where the scheduler '{sweep.scheduler.name}' ends runs early")
 
@@ -115,7 +116,7 @@ def candidates(sweep: Sweep) -> tuple[list[Point], int]:
         InputError: a grid has a range.
     """
     space = sweep.space()
-    if sweep.search.name == "grid":
+    if sweep.is_exact:
         points = space.grid()
         return points, len(points)
     return list(space.corners()), int(sweep.search.options()["trials"])

@@ -63,7 +63,7 @@ def extended(sweep: Sweep, addition: Addition) -> Sweep:
 
 def _further(sweep: Sweep, other: Sweep) -> dict[str, dict[str, Any]]:
     """Return the points of another sweep that are new, as whole experiments by their labels."""
-    if other.search.name != "grid":
+    if not other.is_exact:
         raise InputError(f"--points: a grid's points can be added, but the search there is '{other.search.name}'")
     if problems := check(other):
         raise InputError("\n".join(f"--points: {problem}" for problem in problems))
@@ -88,7 +88,7 @@ def refuse(sweep: Sweep) -> None:
     Raises:
         InputError: the sweep searches, judges its trials while they train, or declared its looks.
     """
-    if sweep.search.name != "grid":
+    if not sweep.is_exact:
         raise InputError(
             f"the search '{sweep.search.name}' chose its points by means over its own seeds, so that others would not"
             " be its; train its winners on fresh seeds with `tskd-tune confirm`"

@@ -1,7 +1,7 @@
 """What an earlier process of a run has left of its trials, read from the run's own records.
 
-Ray Tune's files are not read: they are pickled, lag behind, and may be damaged. Rows say what has ended, ``trial.json``
-what a trial was to train, and its checkpoints lie in its folder, where the trial takes them up itself.
+Ray Tune's own files are never read: Ray pickles them, they lag behind, and they may be damaged. Rows say which
+trainings have ended, ``trial.json`` says what a trial was to train, and a trial finds its checkpoints in its folder.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import Any
 
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.sweep.snapshot import listed
-from tskd_tune.sweep.trainable import means
+from tskd_tune.sweep.objectives import means
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,7 @@ def known_trials(folder: RunFolder, seeds: Sequence[int]) -> dict[int, Known]:
         folder: the run's folder.
         seeds: the seeds of each trial.
     """
-    points = {run: trial.point for run, trial in listed(folder.path / "trials").items()}
-    points |= {run: begun.point for run, begun in folder.begun().items()}
+    points = {run: begun.point for run, begun in folder.begun().items()}
     rows: dict[str, list[Row]] = {}
     for row in folder.rows():
         rows.setdefault(row.run, []).append(row)
@@ -54,8 +52,6 @@ def known_trials(folder: RunFolder, seeds: Sequence[int]) -> dict[int, Known]:
 def numbers(folder: RunFolder) -> dict[tuple[str, int], int]:
     """Return the number of the trial that began to train a seed of an arm, whose folder it goes on in."""
     found: dict[tuple[str, int], str] = {}
-    for run, trial in listed(folder.path / "trials").items():
-        found |= {(trial.arm, seed): run for seed in trial.seeds}
     for run, begun in folder.begun().items():
         found |= {(begun.arm, seed): run for seed in begun.seeds}
     found |= {(row.arm, row.seed): row.run for row in folder.rows()}
@@ -64,17 +60,16 @@ def numbers(folder: RunFolder) -> dict[tuple[str, int], int]:
 
 def _known(folder: RunFolder, run: str, point: Mapping[str, Any], rows: Sequence[Row], seeds: Sequence[int]) -> Known:
     ended = [row for row in rows if row.ended]
-    if {row.seed for row in ended} < set(seeds):
-        return Known(point)
-    return Known(point, _results(folder.history(run), ended), _end(ended))
+    results = _results(folder.history(run), len(seeds))
+    return Known(point, results, None if {row.seed for row in ended} < set(seeds) else _end(ended))
 
 
-def _results(history: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the means of each epoch that every seed of a trial has."""
+def _results(history: Sequence[Mapping[str, Any]], seeds: int) -> list[dict[str, Any]]:
+    """Return the means of each epoch that every seed of a trial has trained."""
     epochs: dict[int, list[Mapping[str, Any]]] = {}
     for line in history:
         epochs.setdefault(line["epoch"], []).append(line)
-    whole = {epoch: lines for epoch, lines in epochs.items() if len(lines) == len(rows)}
+    whole = {epoch: lines for epoch, lines in epochs.items() if len(lines) == seeds}
     return [{"epoch": epoch, **means(lines)} for epoch, lines in sorted(whole.items())]
 
 

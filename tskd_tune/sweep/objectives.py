@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -52,6 +53,12 @@ class Search(Component):
         return dict(self.objectives) if self.objectives else {self.metric: self.mode}
 
 
+def lead(goals: Goals) -> tuple[str, str]:
+    """Return the first metric among the goals, with its mode; every result of a trial has to carry this metric."""
+    metric = next(name for name in goals if name not in COSTS)
+    return metric, goals[metric]
+
+
 def value_of(name: str, result: Mapping[str, Any]) -> float | None:
     """Return an objective out of what a trial reported; None where it is absent or not finite."""
     value: Any = result.get(name)
@@ -60,6 +67,17 @@ def value_of(name: str, result: Mapping[str, Any]) -> float | None:
         value = cost(name, [one["train_seconds"] for one in costs], [one.get("peak_memory_bytes") for one in costs])
     is_number = isinstance(value, int | float) and math.isfinite(value)
     return float(value) if is_number else None
+
+
+def means(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the means over the seeds of every number that was measured for each of them."""
+    names = [name for name in records[0] if all(isinstance(record.get(name), float) for record in records)]
+    return {name: fmean(record[name] for record in records) for name in names}
+
+
+def worst(mode: str) -> float:
+    """Return what a diverged trial reports in place of its metric: a number worse than any measured one."""
+    return -1e9 if mode == "max" else 1e9
 
 
 def _check(objectives: Mapping[str, Any]) -> None:

@@ -27,7 +27,8 @@ from tskd_tune.records.events import Event, Listener, row_event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
-from tskd_tune.sweep.trainable import STUDENT, BrokenTrialError, TrialConfig, broken_reason
+from tskd_tune.sweep.configs import TrialConfig
+from tskd_tune.sweep.trainable import STUDENT, BrokenTrialError, broken_reason
 
 logger = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -30,7 +31,8 @@ from tskd_tune.records.origin import Origin
 from tskd_tune.registry import Component, Options
 from tskd_tune.sweep.controls import ControlsOption, Derived, derive
 from tskd_tune.sweep.objectives import Search
-from tskd_tune.sweep.search import SCHEDULERS, SEARCHERS
+from tskd_tune.sweep.schedulers import SCHEDULERS, stops_trials
+from tskd_tune.sweep.search import SEARCHERS, is_exact
 from tskd_tune.sweep.seeds import Seeds
 from tskd_tune.sweep.space import Point, SearchSpace
 
@@ -143,6 +145,8 @@ class Sweep(Options):
     )
     _places: Places = PrivateAttr(default_factory=Places)
     _origin: Origin = PrivateAttr(default_factory=Origin)
+    # Whole experiments by their text: a command asks for the same points many times.
+    _experiments: dict[str, Experiment] = PrivateAttr(default_factory=dict)
 
     @field_validator("scheduler", mode="before")
     @classmethod
@@ -189,7 +193,7 @@ class Sweep(Options):
     @model_validator(mode="after")
     def _check_arms(self) -> Sweep:
         for key in ("controls", "arms"):
-            if getattr(self, key) and self.search.name != "grid":
+            if getattr(self, key) and not self.is_exact:
                 raise ValueError(
                     f"{key}: need the exact grid, but the search is '{self.search.name}', which draws its points; leave"
                     f" {key} out here and give them to a grid beside the winners (`tskd-tune confirm`)"
@@ -246,6 +250,10 @@ class Sweep(Options):
         Raises:
             InputError: a domain is malformed.
         """
+        return self._whole_space
+
+    @cached_property
+    def _whole_space(self) -> SearchSpace:
         return self._space({**self.arms, **self.derived.arms})
 
     def _space(self, arms: Mapping[str, Mapping[str, Any]]) -> SearchSpace:
@@ -278,7 +286,12 @@ class Sweep(Options):
     @property
     def is_judged(self) -> bool:
         """Whether trials are judged while the sweep runs, so that one must carry all seeds of its point."""
-        return self.search.name != "grid" or self.scheduler.name != "fifo"
+        return not self.is_exact or stops_trials(self.scheduler.name)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every point of the space is trained, so that points are arms to compare."""
+        return is_exact(self.search.name)
 
     def experiment_at(self, point: Point) -> Experiment:
         """Return the whole, validated experiment of a point, with the first seed and the threads of its resources.
@@ -290,7 +303,10 @@ class Sweep(Options):
         training = document.get("training")
         if training is None or (isinstance(training, Mapping) and training.get("threads") is None):
             document["training"] = {**(training or {}), "threads": self.resources.cpu}
-        return Experiment.read(document)
+        key = json.dumps(document, sort_keys=True, default=str)
+        if key not in self._experiments:
+            self._experiments[key] = Experiment.read(document)
+        return self._experiments[key]
 
     def searcher_for(
         self, space: SearchSpace, describe: Callable[[Point], dict[str, Any]] | None = None, journal: Path | None = None
@@ -316,7 +332,7 @@ class Sweep(Options):
             InputError: its grace period ends too early, or it would have to judge by several objectives.
         """
         goals = self.search.goals()
-        if self.scheduler.name != "fifo" and len(goals) > 1:
+        if stops_trials(self.scheduler.name) and len(goals) > 1:
             raise InputError(
                 f"scheduler: '{self.scheduler.name}' judges one metric, but search.objectives has {len(goals)}"
                 f" ({', '.join(goals)}); use scheduler: fifo, or give search.metric in place of objectives"

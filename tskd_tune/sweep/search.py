@@ -1,18 +1,16 @@
-"""Searchers choose the points of a space, schedulers stop what does not promise; both by name, with their options.
+"""Searchers choose the points of a space that are trained; each has a name and options.
 
-Ray and Optuna are imported where a factory runs, so that a sweep is read and checked without them.
+Ray and Optuna are imported when a factory runs, so that a sweep can be read and checked without them.
 """
 
 from __future__ import annotations
 
-import math
 import random as randomness
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -34,22 +32,34 @@ MOST_MISSES = 10_000
 
 Trials = Annotated[int, Field(ge=1, le=100_000)]
 
+F = TypeVar("F", bound=Callable[..., object])
+
 SEARCHERS: Registry[tuple[Any, int]] = Registry("searchers", tuple[Any, int])
 """Factories of ``(ray.tune.search.Searcher, number of trials)``.
 
 Their run-time arguments are the space, what makes a trial's config out of a point, the objectives with their modes
 (``min`` or ``max``), and the file of the Optuna study for the dashboard, or None for no such file.
+A factory whose attribute ``exact`` is True says that its searcher trains every point of the space; any other has the
+option ``trials``.
 """
 
-SCHEDULERS: Registry[Any] = Registry("schedulers", "TrialScheduler")
-"""Factories of ``ray.tune.schedulers.TrialScheduler``.
 
-Their run-time arguments are the epochs of a run, the review epochs of every corner of the space that reviews, the
-metric and its mode, which Tune's own config then leaves out.
-"""
+def is_exact(name: str) -> bool:
+    """Return whether a searcher trains every point of the space, so that its points are arms to compare.
+
+    Raises:
+        InputError: no searcher has this name.
+    """
+    return bool(getattr(SEARCHERS.entry(name).factory, "exact", False))
+
+
+def _exact(factory: F) -> F:
+    factory.exact = True  # type: ignore[attr-defined]
+    return factory
 
 
 @SEARCHERS.register("grid", source="every point of the product of the choices")
+@_exact
 def grid(
     space: SearchSpace, describe: Callable[[Point], dict[str, Any]], goals: Goals, journal: Path | None
 ) -> tuple[Any, int]:
@@ -141,92 +151,8 @@ def optuna(
     return found, trials
 
 
-@SCHEDULERS.register("fifo", source="every trial runs to its end")
-def fifo(epochs: int, reviews: Sequence[Sequence[int]], metric: str, mode: str) -> Any:
-    """Every trial runs to its end."""
-    from ray.tune.schedulers import FIFOScheduler
-
-    return FIFOScheduler()  # type: ignore[no-untyped-call]
-
-
-@SCHEDULERS.register("asha", source="Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning")
-def asha(
-    epochs: int,
-    reviews: Sequence[Sequence[int]],
-    metric: str,
-    mode: str,
-    *,
-    grace: PositiveInt | None = None,
-    reduction_factor: Annotated[int, Field(ge=2)] = 3,
-    brackets: PositiveInt = 1,
-) -> Any:
-    """Successive halving, asynchronously: at each rung the best 1/reduction_factor of the trials go on.
-
-    Rungs lie where review cycles end: a run that has just reviewed is not compared with one that is about to. They are
-    rounded up to the ends of the cycles of the point with the longest ones.
-
-    Args:
-        grace: epochs that every trial is trained before trials are compared; null: until the latest first review of the
-            search space is over.
-        reduction_factor: one of so many trials goes on at each rung, the best.
-        brackets: number of brackets that the trials are spread over; each begins to compare at a later rung.
-    """
-    from ray.tune.schedulers import AsyncHyperBandScheduler
-
-    # Tune judges after `training_iteration` epochs; the first review is epoch r, counted from 0, so r + 1 include it.
-    earliest = max((epochs_of[0] + 1 for epochs_of in reviews), default=1)
-    chosen = earliest if grace is None else grace
-    _check_rungs(chosen, earliest, epochs, reduction_factor, brackets)
-    scheduler = AsyncHyperBandScheduler(
-        time_attr="training_iteration",
-        metric=metric,
-        mode=mode,
-        max_t=epochs,
-        grace_period=chosen,
-        reduction_factor=reduction_factor,
-        brackets=brackets,
-    )
-    ends = _cycle_ends(reviews)
-    for bracket in scheduler._brackets:
-        # Tune spaces rungs by powers of the factor and by nothing else, so they are moved after it has laid them out.
-        moved = {_rounded_up(int(rung), ends) for rung, _ in bracket._rungs}
-        bracket._rungs = [(rung, {}) for rung in sorted(moved, reverse=True)]
-    return scheduler
-
-
-def _cycle_ends(reviews: Sequence[Sequence[int]]) -> list[int]:
-    """Return after how many epochs the cycles of the point with the longest cycle end, ascending."""
-
-    def longest(epochs: Sequence[int]) -> tuple[int, int]:
-        begins = [-1, *epochs]
-        return max(later - earlier for earlier, later in pairwise(begins)), epochs[0]
-
-    return [epoch + 1 for epoch in max(reviews, key=longest, default=())]
-
-
-def _rounded_up(rung: int, ends: Sequence[int]) -> int:
-    """Return the first end of a cycle from a rung on; behind the last review every epoch will do."""
-    return next((end for end in ends if end >= rung), rung)
-
-
-def _check_rungs(grace: int, earliest: int, epochs: int, reduction_factor: int, brackets: int) -> None:
-    if grace < earliest:
-        raise InputError(
-            f"scheduler.grace: {grace} epochs judge runs before their first review, which is as late as epoch"
-            f" {earliest - 1} in this space; give {earliest} or more, or leave grace out"
-        )
-    if grace > epochs:
-        raise InputError(f"scheduler.grace: {grace} epochs are more than the {epochs} of training; lower grace")
-    most = 1 + int(math.log(epochs / grace, reduction_factor) + 1e-9)
-    if brackets > most:
-        raise InputError(
-            f"scheduler.brackets: {brackets} brackets, but from epoch {grace} to {epochs} by a factor of"
-            f" {reduction_factor} there are {most} rungs; lower brackets to {most} or less"
-        )
-
-
 def _listed(configs: list[dict[str, Any]], goals: Goals) -> tuple[Any, int]:
-    from tskd_tune.sweep.searchers import ListedPoints
+    from tskd_tune.sweep.listed_points import ListedPoints
 
     return ListedPoints(configs, goals), len(configs)
 

@@ -1,34 +1,27 @@
-"""Two searchers of Ray Tune, which survive the death of the driver: a list of points, and an Optuna study.
-
-Tune saves a searcher every ten seconds or so beside its own list of trials, in several files; a driver that is
-killed may leave files of two moments. So what is restored is compared with Tune's list, which is what goes on.
-"""
+"""A searcher of Ray Tune that asks an Optuna study for points, and is told anew what is known when a run is resumed."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
-from ray.tune.search import Searcher
 
 from tskd_tune.errors import InputError
 from tskd_tune.reports.findings.importance import STUDY
-from tskd_tune.reports.findings.pareto import COSTS
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.divergence import DIVERGED, LearningStorage, kept
 from tskd_tune.sweep.draws import uniformly
 from tskd_tune.sweep.known import Known
 from tskd_tune.sweep.mirror import Mirror
 from tskd_tune.sweep.objectives import Goals, value_of
-from tskd_tune.sweep.saved import Config, SavedSearcher
+from tskd_tune.sweep.run_searcher import FINISHED, Config, RunSearcher
 from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
 from tskd_tune.sweep.starting_points import point_of
 
@@ -40,60 +33,16 @@ MOST_LISTED, MOST_DRAWS = 1000, 200
 SAME_AS = "same_as"
 # The attribute of a trial that keeps the point that it was told to start from.
 START = "start"
-# Searchers that earlier versions pickled have it by this name.
-_Mirror = Mirror
-# Tune takes this word in place of a config, though its own signature does not say so.
-FINISHED = cast(Config, Searcher.FINISHED)
 
 
-class ListedPoints(SavedSearcher):
-    """Points that were all listed in advance, each suggested once, in order."""
-
-    saved = ("_issued",)
-
-    def __init__(self, configs: Sequence[Config], goals: Goals | None = None) -> None:
-        """Suggest ``configs``, plain data, each with its ``number``, by default its place.
-
-        Without objectives results need none.
-        """
-        super().__init__(*_lead(goals) if goals else (None, None))
-        self._configs = [{"number": number, **config} for number, config in enumerate(configs)]
-        self._issued: dict[str, int] = {}
-
-    def suggest(self, trial_id: str) -> Config | None:
-        """Return the first config that no trial has, or that there is none."""
-        free = sorted(set(range(len(self._configs))) - set(self._issued.values()))
-        if not free:
-            return FINISHED
-        self._issued[trial_id] = free[0]
-        return self._configs[free[0]]
-
-    def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
-        """Learn nothing: the list is the list."""
-
-    def take_up(self, known: Mapping[int, Known]) -> None:
-        """Leave out what has ended."""
-        ended = {number for number, trial in known.items() if trial.end is not None}
-        self._configs = [config for config in self._configs if config["number"] not in ended]
-
-    def _agree_with(self, trials: Mapping[str, Config]) -> None:
-        places = {_text(config): place for place, config in enumerate(self._configs)}
-        found = {trial_id: self._issued.get(trial_id, places.get(_text(config))) for trial_id, config in trials.items()}
-        self._issued = {trial_id: place for trial_id, place in found.items() if place is not None}
-
-
-class OptunaSearcher(SavedSearcher):
-    """An Optuna study in memory, pickled with the searcher and mirrored to a file for optuna-dashboard.
+class OptunaSearcher(RunSearcher):
+    """An Optuna study in memory, mirrored to a file for optuna-dashboard.
 
     Tune's own searcher for Optuna tells a stopped trial as complete, so that low budgets pass for full ones, leaves
     a trial without a metric running for ever, and fails where a database is ahead of what was restored.
 
     No experiment is trained twice: a sampler that proposes one again is told what is known of it, and asked anew.
     """
-
-    saved = ("_study", "_running", "_reported", "_finished", "_taken", "_echoes", "_again")
-    # The highest number that a trial has, of which the study may not know.
-    _highest = -1
 
     def __init__(
         self,
@@ -119,7 +68,7 @@ class OptunaSearcher(SavedSearcher):
             starts: what to try first, by hole; holes that are left out are drawn.
             resampled: makes the sampler of a search that is told anew, of which so many trials are known.
         """
-        super().__init__(*_lead(goals))
+        super().__init__(goals)
         self._space, self._describe, self._trials, self._goals = space, describe, trials, dict(goals)
         # Optuna tells of every study that is made, on the terminal that shows the sweep's progress.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -128,6 +77,8 @@ class OptunaSearcher(SavedSearcher):
         for values in self._starts:
             self._study.enqueue_trial(values, user_attrs={START: values})
         self._mirror = None if journal is None else Mirror(journal, list(goals))
+        # The highest number of a trial's folder; the study may not know the trial.
+        self._highest = -1
         self._running: dict[str, Trial] = {}
         self._reported: dict[str, int] = {}
         self._finished: set[str] = set()
@@ -137,10 +88,6 @@ class OptunaSearcher(SavedSearcher):
         # What an earlier process began, and is first in line: its trial, its config and its number.
         self._again: list[tuple[Trial, Config, int]] = []
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state of a pickle, also of one that was written before points were told apart."""
-        self.__dict__.update({"_taken": {}, "_echoes": {}, "_again": []} | state)
-
     @property
     def study(self) -> Study:
         """The study, in memory, as its sampler sees it: a diverged trial is the worst (see `LearningStorage`)."""
@@ -148,15 +95,14 @@ class OptunaSearcher(SavedSearcher):
 
     def suggest(self, trial_id: str) -> Config | None:
         """Draw a point from the study that no trial has, or return that all were drawn."""
-        if self._mirror is not None and self._again:
-            self._mirror.open(self._study.directions, self._trained())
-        if self._again:
-            trial, config, number = self._again.pop(0)
-            return self._issued(trial, trial_id, config, number)
-        if len(self._running) + len(self._finished) >= self._trials:
+        if not self._again and len(self._running) + len(self._finished) >= self._trials:
             return FINISHED
         if self._mirror is not None:
             self._mirror.open(self._study.directions, self._trained())
+        if self._again:
+            trial, config, number = self._again.pop(0)
+            self._reported[trial_id] = self._reported.pop(_name_of_known(number), -1)
+            return self._issued(trial, trial_id, config, number)
         number = 1 + max([self._highest, *(trial.user_attrs.get("number", -1) for trial in kept(self._study))])
         trial, point, config = self._untrained()
         trial.set_user_attr("label", point.label)
@@ -170,8 +116,9 @@ class OptunaSearcher(SavedSearcher):
         self._taken[_identity(config)] = trial_id
         return {**config, "number": number}
 
-    def take_up(self, known: Mapping[int, Known]) -> None:
-        """Tell a new study what has ended, trial by trial, and put what has not ended first in line."""
+    def take_up(self, known: Mapping[int, Known], *, highest: int = -1) -> None:
+        """Tell a new study of every trial that has ended, and put the trials that have not ended first in line."""
+        self._highest = max([highest, *known])
         if not known:
             return
         mirror, self._mirror = self._mirror, None
@@ -185,20 +132,20 @@ class OptunaSearcher(SavedSearcher):
             if number not in known:
                 self._study.enqueue_trial(values, user_attrs={START: values})
         self._study.sampler = sampler(len(known))
-        self._highest, self._mirror = max(known), mirror
+        self._mirror = mirror
 
     def _retell(self, number: int, known: Known) -> None:
         self._study.enqueue_trial(point_of(self._space, known.point, f"trial {number:05d}"))
         trial, point = self._ask()
         trial.set_user_attr("label", point.label)
-        trial_id, config = f"known-{number:05d}", self._describe(point)
+        trial_id, config = _name_of_known(number), self._describe(point)
         self._issued(trial, trial_id, config, number)
+        for result in known.results:
+            self.on_trial_result(trial_id, result)
         if known.end is None:
             del self._running[trial_id]
             self._again.append((trial, config, number))
             return
-        for result in known.results:
-            self.on_trial_result(trial_id, result)
         self.on_trial_complete(trial_id, known.end)
 
     def _new_study(self, sampler: BaseSampler) -> Study:
@@ -312,29 +259,10 @@ class OptunaSearcher(SavedSearcher):
         found = {trial.user_attrs.get("trial", trial.number): trial for trial in ended}
         return [trial for trial_id, trial in found.items() if trial_id not in self._running]
 
-    def _agree_with(self, trials: Mapping[str, Config]) -> None:
-        for trial_id in [trial_id for trial_id in self._running if trial_id not in trials]:
-            start = self._running[trial_id].user_attrs.get(START)
-            if start is not None:
-                self._study.enqueue_trial(start, user_attrs={START: start})
-            self._tell(trial_id, TrialState.FAIL, failure="lost when the driver was killed; another takes its place")
-        self._taken = {_identity(config): trial_id for trial_id, config in trials.items()}
-        self._highest = max((int(config.get("number", -1)) for config in trials.values()), default=-1)
-        # What Tune has and the study has not will be trained and counted, without the study learning from it.
-        self._finished = set(trials) - set(self._running)
 
-    def _try_again(self, trials: Sequence[str]) -> None:
-        for source in self._trained():
-            trial_id = str(source.user_attrs.get("trial"))
-            if trial_id in trials and source.state == TrialState.FAIL and DIVERGED not in source.user_attrs:
-                known = {key: value for key, value in source.user_attrs.items() if key in ("label", "number", "trial")}
-                self._study.enqueue_trial(source.params, user_attrs=known)
-                self._running[trial_id], _ = self._ask()
-                self._finished.discard(trial_id)
-
-    def _restored(self) -> None:
-        if self._mirror is not None:
-            self._mirror.write(self._study.directions, self._trained())
+def _name_of_known(number: int) -> str:
+    """Return the name of a trial of an earlier process, in place of Tune's."""
+    return f"known-{number:05d}"
 
 
 def _drawing_from(trial: Trial) -> Pick:
@@ -347,12 +275,6 @@ def _drawing_from(trial: Trial) -> Pick:
         return trial.suggest_float(hole.name, hole.low, hole.high, log=hole.kind == "loguniform")
 
     return pick
-
-
-def _lead(goals: Goals) -> tuple[str, str]:
-    """Return the metric, with its mode, that every result of a trial has to carry."""
-    metric = next(name for name in goals if name not in COSTS)
-    return metric, goals[metric]
 
 
 def _failure(result: Mapping[str, Any], error: bool, values: Mapping[str, float | None]) -> str | None:
@@ -386,7 +308,3 @@ def _candidates(space: SearchSpace, seed: int) -> Iterator[Point]:
 def _identity(config: Config) -> str:
     """Return what a config trains."""
     return identity(config.get("experiment", config))
-
-
-def _text(config: Config) -> str:
-    return json.dumps(config, sort_keys=True)

@@ -5,8 +5,7 @@ So no trial holds a GPU while another trains its teacher, and machines need not 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ray
@@ -14,8 +13,7 @@ import ray
 from tskd_tune import documents
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.networks import AUTO, UNTRAINED
-from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
+from tskd_tune.experiment.teacher import is_ready, obtain
 from tskd_tune.files import write_whole
 from tskd_tune.outside import short_name
 from tskd_tune.records.events import Listener, broken_teacher_event, teacher_event, teaching_event
@@ -25,26 +23,6 @@ from tskd_tune.training.teachers import TeacherCache, TeacherFile
 Content = tuple[TeacherFile, bytes]
 # More threads than this help a small network little.
 MOST_CORES = 8
-
-
-def key_of(experiment: Experiment) -> str | None:
-    """Return what tells the experiment's teacher from others: its recipe's digest, or its path; None without a file."""
-    teacher = experiment.teacher
-    if teacher is None or not experiment.needs_teacher or teacher.weights == UNTRAINED:
-        return None
-    if teacher.weights == AUTO:
-        return teacher_key(experiment)
-    return json.dumps([teacher.name, teacher.options(), teacher.weights], sort_keys=True)
-
-
-def distinct(experiments: Iterable[Experiment]) -> dict[str, Experiment]:
-    """Return one experiment for every teacher that is needed, by the teacher's key."""
-    found: dict[str, Experiment] = {}
-    for experiment in experiments:
-        key = key_of(experiment)
-        if key is not None:
-            found.setdefault(key, experiment)
-    return found
 
 
 def prepare(

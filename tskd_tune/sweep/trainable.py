@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from ray import tune
@@ -29,39 +28,13 @@ from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Identity, Session
 from tskd_tune.records.tracking import Connection, Place, WandbTracker
+from tskd_tune.sweep.configs import TrialConfig
+from tskd_tune.sweep.objectives import means, worst
 from tskd_tune.training import checkpoint
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
-# What a diverged trial reports to the searcher and the scheduler in place of a metric: worse than any other.
-WORST = {"max": -1e9, "min": 1e9}
 STATE = "state-seed{seed}.pt"
 STUDENT = "student-seed{seed}.pth"
-
-
-@dataclass(frozen=True)
-class TrialConfig:
-    """What one trial is to train, as plain data in Ray Tune's config.
-
-    Attributes:
-        number: its place among the sweep's trials, which names its folder.
-        arm: the label of the point.
-        point: hole -> sampled value.
-        experiment: the resolved experiment, without its seed.
-        seeds: the seeds that train in lockstep.
-        teacher: the key of its teacher among those that the sweep ships; None where it needs none of them.
-    """
-
-    number: int
-    arm: str
-    point: dict[str, Any]
-    experiment: dict[str, Any]
-    seeds: list[int]
-    teacher: str | None
-
-    @property
-    def run(self) -> str:
-        """The name of the trial: of its folder, in rows and in W&B."""
-        return f"{self.number:05d}"
 
 
 @dataclass(frozen=True)
@@ -154,7 +127,7 @@ class SweepTrial(tune.Trainable):
             "done": done,
         }
         if failures:
-            return {**result, "failed": failures[0], self.shipped.metric: WORST[self.shipped.mode]}
+            return {**result, "failed": failures[0], self.shipped.metric: worst(self.shipped.mode)}
         return {**result, **means(records)}
 
     def _account_of_breakage(self, seed: int, broke: Breakage) -> dict[str, Any]:
@@ -172,7 +145,7 @@ class SweepTrial(tune.Trainable):
             "failed": broke.reason,
             "broke": True,
             "errors": broke.text,
-            self.shipped.metric: WORST[self.shipped.mode],
+            self.shipped.metric: worst(self.shipped.mode),
         }
 
     def _broken_row(self, seed: int, reason: str) -> Row:
@@ -219,7 +192,6 @@ class SweepTrial(tune.Trainable):
         states = [checkpoint.load(path) for path in paths]
         for session, state in zip(self.sessions, states, strict=True):
             session.load_state_dict(state)
-        self._count()
 
     def restore(self, checkpoint_path: Any) -> None:
         """Go back to a checkpoint, or to the newest whole one beside it if it is gone or damaged.
@@ -283,14 +255,9 @@ class SweepTrial(tune.Trainable):
     def _begin(self) -> None:
         """Start the trackers at the first step, when a resume has loaded its state."""
         if not self._begun:
-            self._count()
             for session in self.sessions:
                 session.begin()
             self._begun = True
-
-    def _count(self) -> None:
-        """Let Tune count on from the epochs that were trained; its own number is behind, or none in a new process."""
-        self._iteration = max(len(session.trainer.history) for session in self.sessions)
 
     def _session(self, given: TrialConfig, seed: int) -> Session:
         experiment = Experiment.read({**given.experiment, "seed": seed})
@@ -330,9 +297,3 @@ def _holds(path: Path, content: bytes) -> bool:
 def broken_reason(seed: int, broke: int, reason: str) -> str:
     """Return why a seed broke: by itself, or with the seed of its trial that broke."""
     return reason if seed == broke else f"seed {broke} of its trial broke: {reason}"
-
-
-def means(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the means over the seeds of every number that was measured for each."""
-    names = [name for name in records[0] if all(isinstance(record.get(name), float) for record in records)]
-    return {name: fmean(record[name] for record in records) for name in names}

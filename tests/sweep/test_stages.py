@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.search import Searcher
 
 import factories
 from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.sweep import interim, run
+from tskd_tune.sweep import interim, stages
 from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweep.tuning import Tuning
 
 Training = tuple[str, str, int]
 
 
-class Results(list[Any]):
-    """Ray's grid of results, as far as it is asked."""
-
-    def __init__(self, configs: list[dict[str, Any]], *, done: int, broken: int) -> None:
-        super().__init__(configs)
-        self.num_errors = broken
-        self.num_terminated = done
-
-
 class Tune:
-    """Trains whatever it is given at once, but for what it is told to break or to leave."""
+    """Trains all configs at once, except those that it is told to break and those beyond its capacity."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -36,19 +28,15 @@ class Tune:
         self.breaks: set[tuple[str, int]] = set()
         self.capacity = 100
 
-    def tuner(self, sweep: Sweep, folder: RunFolder, trainable: Any, searcher: Any, trials: int) -> Any:
-        configs = searcher._configs
-        assert len(configs) == trials
-        return SimpleNamespace(fit=lambda: self.fit(configs))
-
-    def fit(self, configs: list[dict[str, Any]]) -> Any:
+    def train(self, searcher: Any, scheduler: Any, trials: int) -> bool:
+        configs = [searcher.suggest(f"t{place}") for place in range(trials)]
+        assert searcher.suggest("more") == Searcher.FINISHED
         now, self.capacity = configs[: self.capacity], max(0, self.capacity - len(configs))
-        broken = [config for config in now if (config["arm"], config["seeds"][0]) in self.breaks]
         self.batches.append([(f"{c['number']:05d}", c["arm"], c["seeds"][0]) for c in now])
         for config in now:
             self.folder.trial_path(f"{config['number']:05d}").mkdir(parents=True, exist_ok=True)
-            self.folder.add_row(a_row(config, broke=config in broken))
-        return Results(configs, done=len(now) - len(broken), broken=len(broken))
+            self.folder.add_row(a_row(config, broke=(config["arm"], config["seeds"][0]) in self.breaks))
+        return len(now) == len(configs)
 
 
 def a_row(config: dict[str, Any], *, broke: bool) -> Row:
@@ -63,25 +51,33 @@ def sweep(tiny_document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def fake(tmp_path: Path, sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Tune:
-    folder = RunFolder.create(tmp_path, "run", "sweep", Sweep.read(sweep).plain(), expected=4)
-    tune = Tune(folder)
-    monkeypatch.setattr(run, "_tuner", tune.tuner)
-    return tune
+def fake(tmp_path: Path, sweep: dict[str, Any]) -> Tune:
+    return Tune(RunFolder.create(tmp_path, "run", "sweep", Sweep.read(sweep).plain(), expected=4))
+
+
+class FakeTuning(Tuning):
+    """Hands the trials of a sweep to a stand-in for Ray Tune."""
+
+    def __init__(self, sweep: Sweep, fake: Tune) -> None:
+        object.__setattr__(self, "sweep", sweep)
+        object.__setattr__(self, "folder", fake.folder)
+        object.__setattr__(self, "fake", fake)
+
+    def train(self, searcher: Any, scheduler: Any, trials: int) -> bool:
+        return self.fake.train(searcher, scheduler, trials)
 
 
 def train(fake: Tune, document: dict[str, Any], heard: list[Event] | None = None) -> bool:
-    """Train what is missing; return whether the sweep was cut off."""
-    listener = (lambda event: None) if heard is None else heard.append
-    return run._ends_of_grid(Sweep.read(document), fake.folder, None, listener)
+    """Train what is missing; return whether everything has ended."""
+    return stages.train(FakeTuning(Sweep.read(document), fake), (lambda event: None) if heard is None else heard.append)
 
 
 FIRST = [("00000", "plain", 1), ("00001", "tskd", 1), ("00002", "plain", 2), ("00003", "tskd", 2)]
 
 
 def test_a_grid_is_trained_seed_by_seed_at_once_and_never_again(fake: Tune, sweep: dict[str, Any]) -> None:
-    assert not train(fake, sweep) and fake.batches == [FIRST]
-    assert not train(fake, sweep) and fake.batches == [FIRST]
+    assert train(fake, sweep) and fake.batches == [FIRST]
+    assert train(fake, sweep) and fake.batches == [FIRST]
 
 
 def test_what_was_added_is_trained_under_new_numbers(fake: Tune, sweep: dict[str, Any]) -> None:
@@ -96,7 +92,7 @@ def test_what_was_added_is_trained_under_new_numbers(fake: Tune, sweep: dict[str
 
 def test_a_sweep_that_was_cut_off_stops_there_and_goes_on(fake: Tune, sweep: dict[str, Any]) -> None:
     fake.capacity = 3
-    assert train(fake, sweep) and len(fake.folder.rows()) == 3
+    assert not train(fake, sweep) and len(fake.folder.rows()) == 3
     fake.capacity = 100
     train(fake, {**sweep, "seeds": [1, 2, 3]})
     assert fake.batches == [FIRST[:3], [("00003", "tskd", 2), ("00004", "plain", 3), ("00005", "tskd", 3)]]
@@ -106,7 +102,7 @@ def test_a_sweep_that_was_cut_off_stops_there_and_goes_on(fake: Tune, sweep: dic
 
 def test_what_broke_keeps_no_other_from_training_and_is_trained_again(fake: Tune, sweep: dict[str, Any]) -> None:
     fake.breaks = {("tskd", 1)}
-    assert not train(fake, sweep) and len(fake.folder.rows()) == 4
+    assert train(fake, sweep) and len(fake.folder.rows()) == 4
     fake.breaks = set()
     train(fake, {**sweep, "seeds": [1, 2, 3]})
     assert fake.batches[1] == [("00001", "tskd", 1), ("00004", "plain", 3), ("00005", "tskd", 3)]
@@ -137,5 +133,5 @@ def test_looks_are_taken_between_portions_of_seeds_and_end_the_sweep(
 def test_a_look_waits_for_what_broke(fake: Tune, sweep: dict[str, Any]) -> None:
     fake.breaks = {("tskd", 1)}
     looking = {**sweep, "seeds": list(range(1, 9)), "compare": {"looks": [5, 8]}}
-    assert not train(fake, looking)
+    assert train(fake, looking)
     assert interim.taken(fake.folder) == {} and len(fake.folder.rows()) == 10

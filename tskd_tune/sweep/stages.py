@@ -1,0 +1,95 @@
+"""Trains what a run lacks: a grid one portion of seeds after the other, a search trial by trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+from tskd_tune.plain import Document
+from tskd_tune.records.events import Listener
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.reports.findings.importance import JOURNAL
+from tskd_tune.sweep.configs import Describe
+from tskd_tune.sweep.interim import look_event, stages, take
+from tskd_tune.sweep.known import known_trials, numbers
+from tskd_tune.sweep.listed_points import ListedPoints
+from tskd_tune.sweep.schedulers import Resumable
+from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweep.tuning import Tuning
+
+
+def train(tuning: Tuning, listener: Listener) -> bool:
+    """Train what is missing of a run, and return whether everything has ended; else the run was cut off.
+
+    Raises:
+        RunError: Ray Tune broke off, or a record cannot be written.
+    """
+    return _train_search(tuning) if tuning.sweep.is_judged else _train_grid(tuning, listener)
+
+
+def expected_rows(sweep: Sweep) -> int:
+    """Return the number of rows of the whole run; with interim analyses the most that there can be."""
+    points = len(sweep.space().grid()) if sweep.is_exact else int(sweep.search.options()["trials"])
+    return points * (sweep.compare.looks or [len(sweep.all_seeds())])[-1]
+
+
+def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Document]:
+    """Return the configs of the trainings of a grid that have not ended, a trial for each seed of a point.
+
+    All points come with the first seed, then with the next one, so that arms can be compared early. A training that
+    began keeps its number, and so its folder with its checkpoints. Others get numbers above those of all folders.
+    """
+    ended = {(row.arm, row.seed) for row in folder.rows() if row.ended}
+    began, free = numbers(folder), count(1 + highest_number(folder))
+    configs: list[Document] = []
+    for seed in seeds:
+        describe = Describe(sweep, [seed])
+        for point in sweep.space().grid():
+            training = point.label, seed
+            if training not in ended:
+                number = began[training] if training in began else next(free)
+                configs.append({**describe(point), "number": number})
+    return configs
+
+
+def highest_number(folder: RunFolder) -> int:
+    """Return the highest number of a trial that left something; -1 if none did."""
+    return max((int(run) for run in folder.trials() if run.isdecimal()), default=-1)
+
+
+def _train_grid(tuning: Tuning, listener: Listener) -> bool:
+    sweep, folder = tuning.sweep, tuning.folder
+    folder.expect(expected_rows(sweep))
+    for at, seeds in zip(sweep.compare.looks or [0], stages(sweep), strict=True):
+        if configs := missing(sweep, folder, seeds):
+            if not tuning.train(ListedPoints(configs), sweep.scheduler_for(sweep.space()), len(configs)):
+                return False
+            if missing(sweep, folder, seeds):  # they broke; an analysis waits for the resume that trains them again
+                break
+        if not at:
+            continue
+        look = take(folder, at)
+        listener(look_event(look))
+        if look["stop"]:
+            folder.expect(at * len(sweep.space().grid()))
+            break
+    return True
+
+
+def _train_search(tuning: Tuning) -> bool:
+    """Train the trials that a searcher suggests or a scheduler judges.
+
+    A resumed run goes on from its own records: searcher and scheduler are told of the trials that have ended, and the
+    trials that have not ended are trained first.
+    """
+    sweep, folder = tuning.sweep, tuning.folder
+    known = known_trials(folder, sweep.all_seeds())
+    searcher, trials = sweep.searcher_for(sweep.space(), Describe(sweep, sweep.all_seeds()), folder.path / JOURNAL)
+    left = trials - sum(trial.end is not None for trial in known.values())
+    if not left:
+        return True
+    scheduler = sweep.scheduler_for(sweep.space())
+    searcher.take_up(known, highest=highest_number(folder))
+    if isinstance(scheduler, Resumable):
+        scheduler.take_up(known)
+    return tuning.train(searcher, scheduler, left)
