@@ -467,7 +467,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def extend(folder: RunFolder, addition: Addition, listener: Any, *, track: bool) -> RunFolder:
         given.append((folder.name, addition.seeds, addition.controls, addition.points, track))
-        listener(Event("look", "", reason="Look 1 of 2: go on"))
+        listener(Event("interim", "", reason="Look 1 of 2: go on"))
         return work(folder, listener)
 
     stand_in = SimpleNamespace(start=start, resume=resume, extend=extend)

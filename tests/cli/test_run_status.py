@@ -126,7 +126,7 @@ def test_a_trial_that_began_says_its_arm_and_its_length(tmp_path: Path, tiny_doc
     assert trial(found, "00001").line() == "00001: epochs=9, seed 1 running, 4 of 9 epochs"
     assert trial(found, "00002").state == "running"
     assert found.counts()["waiting"] == 6
-    assert found.epochs_left == 5 + 6 + 6 * 7, "those that wait are as long as others on average"
+    assert found.epochs_left == 5 + 6 + 6 * 7.5, "those that wait are as long as others on average"
 
 
 def test_a_trial_that_broke_has_its_reason_and_the_file_with_its_error(folder: RunFolder) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tskd_tune.records.lines import history_line, json_line, look_line, parsed_line, read_lines
+from tskd_tune.records.lines import history_line, interim_line, json_line, parsed_line, read_lines
 from tskd_tune.records.store import LocalStore
 
 
@@ -57,7 +57,7 @@ def test_text_that_some_take_for_the_end_of_a_line_is_none(tmp_path):
 
 @pytest.mark.parametrize("line", [b'{"at": "5"}', b'{"at": 5}', b'{"at": 5, "stop": 1, "sentence": ""}', b"{}"])
 def test_an_odd_look_is_a_sentence(tmp_path, line):
-    path = tmp_path / "looks.jsonl"
+    path = tmp_path / "interim.jsonl"
     path.write_bytes(line + b"\n")
-    found = read_lines(LocalStore(tmp_path).lines(path.name), str(path), look_line)
-    assert found.records == [] and "looks.jsonl:1: is not a look" in found.damage[0]
+    found = read_lines(LocalStore(tmp_path).lines(path.name), str(path), interim_line)
+    assert found.records == [] and "interim.jsonl:1: is not an interim analysis" in found.damage[0]

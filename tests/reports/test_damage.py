@@ -129,7 +129,7 @@ def in_history(folder: RunFolder) -> Path:
 
 
 def in_looks(folder: RunFolder) -> Path:
-    path = folder.path / "looks.jsonl"
+    path = folder.path / "interim.jsonl"
     path.write_text('{"at": 5, "stop": false, "sentence": "Going on."}\n')
     return path
 
@@ -151,7 +151,7 @@ def test_an_odd_line_hides_nothing_else(folder: RunFolder, where: Callable[[RunF
     ["experiment: [", "- a list", "", "experiment: {task: nowhere}\nseeds: [1]\n", "{search: 3}", "\x00\x01", None]
     + [
         f"compare: {part}"
-        for part in ("{margin: x}", "{margin: .nan}", "{pairs: [[a]]}", "{controls: [a]}", "{looks: 5}")
+        for part in ("{margin: x}", "{margin: .nan}", "{pairs: [[a]]}", "{controls: [a]}", "{interim: 5}")
     ]
     + ["search: {name: [optuna]}", "search: {name: optuna, metric: 3}"],
 )

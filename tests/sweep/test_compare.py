@@ -24,7 +24,7 @@ SWEEP = {
 
 def test_a_sweep_without_it_has_the_defaults_and_keeps_them():
     sweep = Sweep.read(SWEEP)
-    assert sweep.compare == Compare(baseline=None, pairs=None, margin=0.3, looks=None)
+    assert sweep.compare == Compare(baseline=None, pairs=None, margin=0.3, interim=None)
     assert Sweep.read(sweep.plain()) == sweep
 
 
@@ -35,7 +35,7 @@ def test_an_arm_with_a_seed_of_its_own_is_refused_as_it_would_not_be_trained_wit
 
 
 @pytest.mark.parametrize(
-    "compare", [{"baseline": "ce"}, {"pairs": [["kd", "ce"]], "margin": 0.1}, {"looks": [5, 6]}, {}]
+    "compare", [{"baseline": "ce"}, {"pairs": [["kd", "ce"]], "margin": 0.1}, {"interim": [5, 6]}, {}]
 )
 def test_what_can_be_compared_is_no_problem(compare):
     assert check(Sweep.read(SWEEP | {"compare": compare})) == []
@@ -50,9 +50,9 @@ def test_what_can_be_compared_is_no_problem(compare):
         ({"pairs": [["kd"]]}, "compare.pairs"),
         ({"margin": 0}, "compare.margin"),
         ({"margin": float("inf")}, "compare.margin"),
-        ({"looks": [3, 6]}, "compare.looks"),
-        ({"looks": [6, 5]}, "must ascend"),
-        ({"looks": [5, 9]}, "the last is at 9 seeds but 6 are declared"),
+        ({"interim": [3, 6]}, "compare.interim"),
+        ({"interim": [6, 5]}, "must ascend"),
+        ({"interim": [5, 9]}, "the last analysis is at 9 seeds but 6 are declared"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_when_read(compare, sentence):
@@ -66,6 +66,6 @@ def test_an_arm_that_is_not_there_is_refused_before_training():
 
 
 def test_a_search_compares_nothing():
-    search = {"search": {"name": "random", "trials": 2}, "compare": {"looks": [5]}}
+    search = {"search": {"name": "random", "trials": 2}, "compare": {"interim": [5]}}
     (problem,) = check(Sweep.read(SWEEP | search))
     assert "are ranked, not compared" in problem

@@ -1,8 +1,10 @@
-"""What may be added to a sweep that was run, and how its seeds are portioned where it looks."""
+"""What may be added to a sweep that was run, and how interim analyses portion its seeds."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep import interim
 from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.extension import Addition, extended
-from tskd_tune.sweep.interim import stages
+from tskd_tune.sweep.interim import analyses, analyze, portions
 from tskd_tune.sweep.schema import Sweep
 
 
@@ -38,7 +40,11 @@ def test_seeds_and_controls_are_added_after_what_is_there(tiny_document: dict[st
         ({}, [], "nothing new was asked for"),
         ({"search": {"name": "random", "trials": 1}}, [3], "the search 'random' chose its points.*tskd-tune confirm"),
         ({"scheduler": {"name": "asha"}}, [3], "the scheduler 'asha' stopped trials"),
-        ({"seeds": [1, 2, 3, 4, 5], "compare": {"looks": [5]}}, [6], "declared looks at 5 seeds before it ran"),
+        (
+            {"seeds": [1, 2, 3, 4, 5], "compare": {"interim": [5]}},
+            [6],
+            "declared interim analyses at 5 seeds",
+        ),
     ],
 )
 def test_what_would_not_stay_what_it_is_is_refused(
@@ -105,31 +111,54 @@ def test_expectations_and_documents_are_replaced(tmp_path: Path) -> None:
     assert (again.state.expected, again.state.confirms, again.document()) == (3, "search", {"seeds": [1, 2]})
 
 
-def test_seeds_are_trained_look_by_look(tiny_document: dict[str, Any]) -> None:
-    assert stages(sweep(tiny_document)) == [[1, 2]]
+def test_seeds_are_trained_up_to_one_analysis_after_the_other(tiny_document: dict[str, Any]) -> None:
+    assert portions(sweep(tiny_document)) == [[1, 2]]
     seeds = list(range(10, 19))
-    assert stages(sweep(tiny_document, seeds=seeds, compare={"looks": [5, 9]})) == [seeds[:5], seeds[5:]]
+    assert portions(sweep(tiny_document, seeds=seeds, compare={"interim": [5, 9]})) == [seeds[:5], seeds[5:]]
 
 
-def test_looks_that_cannot_be_taken_are_found_by_check(tiny_document: dict[str, Any]) -> None:
-    looking = sweep(tiny_document, seeds=list(range(6)), compare={"looks": [5]})
+def test_check_finds_analyses_that_cannot_be_made(tiny_document: dict[str, Any]) -> None:
+    looking = sweep(tiny_document, seeds=list(range(6)), compare={"interim": [5]})
     assert check(looking) == [
-        "compare.looks: the sweep ends with its last look, at 5 seeds, but 6 are declared; add a look or drop seeds"
+        "compare.interim: the sweep ends with its last interim analysis, at 5 seeds, but 6 seeds are declared; add 6 to"
+        " compare.interim, or drop seeds"
     ]
-    judged = sweep(tiny_document, seeds=list(range(5)), compare={"looks": [5]}, scheduler={"name": "asha"})
-    assert check(judged)[0].startswith("compare.looks: the scheduler 'asha' judges all seeds of a trial at once")
-    assert check(sweep(tiny_document, seeds=list(range(6)), compare={"looks": [5, 6]})) == []
+    judged = sweep(tiny_document, seeds=list(range(5)), compare={"interim": [5]}, scheduler={"name": "asha"})
+    assert check(judged)[0].startswith("compare.interim: the scheduler 'asha' judges all seeds of a trial at once")
+    assert check(sweep(tiny_document, seeds=list(range(6)), compare={"interim": [5, 6]})) == []
 
 
-def test_a_look_is_judged_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_analysis_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder.create(tmp_path, "run", "sweep", {})
-    look = {"at": 5, "number": 1, "declared": [5, 10], "stop": True, "sentence": "Look 1 of 2", "complete": 5}
-    found = {"family": {"look": look, "findings": [{"sentence": "a is above b"}]}, "family_reason": ""}
+    look = SimpleNamespace(at=5, number=1, declared=(5, 10), stop=True, next_seeds=(), alpha_spent=0.01)
+    look.sentence = "Look 1 of 2"
+    family = SimpleNamespace(look=look, family=SimpleNamespace(findings=[SimpleNamespace(sentence="a is above b")]))
+    found = SimpleNamespace(family=family, family_reason="")
     monkeypatch.setattr(interim, "summary", lambda run: found)
-    first = interim.take(folder, 5)
-    assert (first["stop"], first["verdicts"], first["sentence"]) == (True, ["a is above b"], "Look 1 of 2")
-    found["family"] = None  # what was decided stands, whatever the rows say by now
-    assert interim.take(folder, 5) == first == interim.taken(RunFolder.open(folder.path))[5]
-    found["family_reason"] = "One arm: there is nothing to compare it with."
-    assert not interim.take(folder, 10)["stop"]
-    assert "nothing to compare it with. Going on." in interim.taken(folder)[10]["sentence"]
+    first = analyze(folder, 5)
+    assert (first.stop, first.verdicts, first.sentence) == (True, ["a is above b"], "Look 1 of 2")
+    found.family = None  # what was decided stands, whatever the rows say by now
+    assert analyze(folder, 5) == first == analyses(RunFolder.open(folder.path))[5]
+    found.family_reason = "One arm: there is nothing to compare it with."
+    assert not analyze(folder, 10).stop
+    assert "nothing to compare it with. Going on." in analyses(folder)[10].sentence
+
+
+def test_the_file_and_the_key_of_earlier_versions_are_read(
+    tiny_document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were called ``looks.jsonl`` and ``compare.looks``."""
+    document = {"compare": {"looks": [5, 6], "margin": 0.5}, "seeds": [1, 2, 3, 4, 5, 6]}
+    folder = RunFolder.create(tmp_path, "run", "sweep", document)
+    assert folder.document()["compare"] == {"interim": [5, 6], "margin": 0.5}
+    found = sweep(tiny_document, seeds=document["seeds"], compare=document["compare"])
+    assert found.compare.interim == [5, 6] and "looks" not in found.plain()["compare"]
+    with pytest.raises(InputError, match="looks: is the old name of interim"):
+        sweep(tiny_document, compare={"looks": [5], "interim": [5]})
+    line = {"at": 5, "number": 1, "declared": [5, 6], "stop": False, "next_seeds": [6], "alpha_spent": 0.01}
+    old = folder.path / "looks.jsonl"
+    old.write_text(json.dumps({**line, "sentence": "Look 1 of 2", "verdicts": [], "taken": "2026"}) + "\n")
+    assert analyze(folder, 5).sentence == "Look 1 of 2", "what an earlier version decided stands"
+    monkeypatch.setattr(interim, "summary", lambda run: SimpleNamespace(family=None, family_reason="One arm."))
+    analyze(folder, 6)
+    assert sorted(analyses(folder)) == [5, 6] and len((folder.path / "interim.jsonl").read_text().splitlines()) == 2

@@ -84,10 +84,10 @@ def test_a_sweep_looks_as_declared_and_stops(
         return {"at": at, "stop": at == 6, "sentence": f"at {at}"}
 
     monkeypatch.setattr(interim, "_judged", judge)
-    sweep = Sweep.read(quick(tiny_document, seeds=list(range(1, 9)), compare={"looks": [5, 6, 8]}))
+    sweep = Sweep.read(quick(tiny_document, seeds=list(range(1, 9)), compare={"interim": [5, 6, 8]}))
     folder = run.start(sweep, "looks", tmp_path, heard.append, track=False)
     assert judged == [5, 6] and len(folder.rows()) == 12 and {row.seed for row in folder.rows()} == set(range(1, 7))
-    assert [event.reason for event in heard if event.what == "look"] == ["at 5", "at 6"]
+    assert [event.reason for event in heard if event.what == "interim"] == ["at 5", "at 6"]
     assert RunFolder.open(folder.path).state.expected == 12
     run.resume(RunFolder.open(folder.path), silent, track=False)
     assert judged == [5, 6] and len(folder.rows()) == 12 and RunFolder.open(folder.path).state.expected == 12

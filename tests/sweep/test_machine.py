@@ -9,7 +9,6 @@ import pytest
 
 from tskd_tune.errors import InputError
 from tskd_tune.sweep import machine
-from tskd_tune.sweep.run import run
 from tskd_tune.sweep.schema import Sweep
 
 
@@ -51,8 +50,3 @@ def test_population_based_training_is_refused_with_the_reason(tiny_document: dic
     for scheduler in (name, {"name": name}):
         with pytest.raises(InputError, match=r"scheduler: '.*' changes options in the middle of a training.* use asha"):
             sweep(tiny_document, scheduler=scheduler)
-
-
-def test_python_refuses_an_address_as_storage(tiny_document: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"storage: s3://bucket/x is an address"):
-        run(sweep(tiny_document), "first", storage="s3://bucket/x")

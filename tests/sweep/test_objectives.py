@@ -35,8 +35,16 @@ def sweep(tiny: dict[str, Any], scheduler: str = "fifo", **search: Any) -> Sweep
 
 
 def test_one_metric_is_the_objective_where_there_are_not_several(tiny_document: dict[str, Any]) -> None:
-    assert sweep(tiny_document).search.goals() == {"val_top1": "max"}
-    assert sweep(tiny_document, metric="val_loss", mode="min").search.goals() == {"val_loss": "min"}
+    assert sweep(tiny_document).goals == {"val_top1": "max"}, "the task's headline metric"
+    assert sweep(tiny_document, metric="val_loss").goals == {"val_loss": "min"}, "the task says what is better"
+    assert sweep(tiny_document, metric="val_loss", mode="max").goals == {"val_loss": "max"}
+
+
+def test_a_run_writes_metric_and_mode_out(tiny_document: dict[str, Any]) -> None:
+    given = sweep(tiny_document, metric="val_loss")
+    written = given.resolved()
+    assert (given.search.mode, written.search.metric, written.search.mode) == (None, "val_loss", "min")
+    assert written.resolved() is written and written.goals == given.goals
 
 
 def test_the_first_validation_metric_leads(tiny_document: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""In which portions a grid is trained, with a stand-in for Ray Tune: extensions, looks, and what is cut off."""
+"""In which portions a grid is trained, with a stand-in for Ray Tune: extensions, interim analyses, resumes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep import interim, stages
+from tskd_tune.sweep.interim import Interim
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.tuning import Tuning
 
@@ -109,29 +110,29 @@ def test_what_broke_keeps_no_other_from_training_and_is_trained_again(fake: Tune
     assert all(row.ended for row in fake.folder.rows())
 
 
-def test_looks_are_taken_between_portions_of_seeds_and_end_the_sweep(
+def test_interim_analyses_are_made_between_portions_of_seeds_and_end_the_sweep(
     fake: Tune, sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[int] = []
 
-    def judge(folder: RunFolder, at: int) -> dict[str, Any]:
-        assert len(folder.rows()) == 2 * at, "a look waits for all runs of its seeds"
+    def judge(folder: RunFolder, at: int) -> Interim:
+        assert len(folder.rows()) == 2 * at, "an analysis waits for all runs of its seeds"
         judged.append(at)
-        return {"at": at, "stop": at == 6, "sentence": f"at {at}"}
+        return Interim(at=at, stop=at == 6, sentence=f"at {at}")
 
     monkeypatch.setattr(interim, "_judged", judge)
     heard: list[Event] = []
-    looking = {**sweep, "seeds": list(range(1, 9)), "compare": {"looks": [5, 6, 8]}}
-    train(fake, looking, heard)
+    declared = {**sweep, "seeds": list(range(1, 9)), "compare": {"interim": [5, 6, 8]}}
+    train(fake, declared, heard)
     assert judged == [5, 6] and [len(batch) for batch in fake.batches] == [10, 2]
-    assert [(event.what, event.reason) for event in heard] == [("look", "at 5"), ("look", "at 6")]
+    assert [(event.what, event.reason) for event in heard] == [("interim", "at 5"), ("interim", "at 6")]
     assert RunFolder.open(fake.folder.path).state.expected == 12
-    train(fake, looking)
+    train(fake, declared)
     assert judged == [5, 6] and len(fake.folder.rows()) == 12 and fake.folder.state.expected == 12
 
 
-def test_a_look_waits_for_what_broke(fake: Tune, sweep: dict[str, Any]) -> None:
+def test_an_analysis_waits_for_what_broke(fake: Tune, sweep: dict[str, Any]) -> None:
     fake.breaks = {("tskd", 1)}
-    looking = {**sweep, "seeds": list(range(1, 9)), "compare": {"looks": [5, 8]}}
-    assert train(fake, looking)
-    assert interim.taken(fake.folder) == {} and len(fake.folder.rows()) == 10
+    declared = {**sweep, "seeds": list(range(1, 9)), "compare": {"interim": [5, 8]}}
+    assert train(fake, declared)
+    assert interim.analyses(fake.folder) == {} and len(fake.folder.rows()) == 10

@@ -268,8 +268,8 @@ class _Design:
             seeds=len(sweep.all_seeds()) if sweep.is_judged else 1,
             epochs=lengths.pop() if len(lengths) == 1 else None,
             searched=not sweep.is_exact,
-            metric=search.metric,
-            mode=search.mode,
+            metric=sweep.metric,
+            mode=sweep.mode,
             objectives=search.objectives is not None,
             at_most=stops_trials(sweep.scheduler.name),
         )

@@ -301,7 +301,7 @@ def _hear(progress: Progress, event: Event) -> None:
         progress.finished(
             event.arm, event.seed, event.epoch, event.epochs, metrics=event.metrics or {}, reason=event.reason
         )
-    elif event.what in ("look", "note", "machines"):
+    elif event.what in ("interim", "note", "machines"):
         progress.look(event.reason or "")
     elif event.what == "data":
         progress.warn(event.reason or "")

@@ -12,7 +12,7 @@ from tskd_tune.records.row import Row
 from tskd_tune.training.teachers import TeacherFile
 
 What = Literal[
-    "teacher", "waiting", "ready", "broken", "epoch", "finished", "failed", "note", "look", "data", "machines"
+    "teacher", "waiting", "ready", "broken", "epoch", "finished", "failed", "note", "interim", "data", "machines"
 ]
 
 

@@ -74,17 +74,17 @@ def history_line(record: Document) -> Document:
     return record
 
 
-def look_line(record: Document) -> Document:
-    """Return the record of an interim analysis (a look) as it is.
+def interim_line(record: Document) -> Document:
+    """Return the record of an interim analysis as it is.
 
     Raises:
         ValueError: the line is not what an interim analysis leaves.
     """
     if not _is_whole(record.get("at")):
-        raise ValueError(f"is not a look: at is {record.get('at')!r} and must be a number of seeds")
+        raise ValueError(f"is not an interim analysis: at is {record.get('at')!r} and must be a number of seeds")
     for name, kind in (("stop", bool), ("sentence", str)):
         if not isinstance(record.get(name), kind):
-            raise ValueError(f"is not a look: {name} is {record.get(name)!r}")
+            raise ValueError(f"is not an interim analysis: {name} is {record.get(name)!r}")
     return record
 
 

@@ -22,18 +22,20 @@ from tskd_tune.files import write_whole
 from tskd_tune.plain import Document
 from tskd_tune.records.files import read_text, remove_parts
 from tskd_tune.records.finding import find_run, refuse_taken
-from tskd_tune.records.lines import Lines, history_line, json_line, look_line, parsed_line, read_lines
+from tskd_tune.records.lines import Lines, history_line, interim_line, json_line, parsed_line, read_lines
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.row import Row
 from tskd_tune.records.sittings import sitting, stamp
 from tskd_tune.records.state import Begun, Kind, State, fresh_id, now, state_of
 from tskd_tune.records.store import LocalStore, Store
-from tskd_tune.records.upgrade import upgrade
+from tskd_tune.records.upgrade import upgrade, upgrade_document
 
 STORAGE = Path("runs")
 ROWS: Final = "rows.jsonl"
-LOOKS: Final = "looks.jsonl"
+INTERIM: Final = "interim.jsonl"
+# The name of this file in runs of earlier versions.
+OLD_INTERIM: Final = "looks.jsonl"
 TRIALS: Final = "trials"
 # In the folder of a trial: what it is to train.
 BEGUN: Final = "trial.json"
@@ -142,7 +144,7 @@ class RunFolder:
         Raises:
             InputError: ``sweep.yaml`` is gone or no longer a YAML mapping.
         """
-        return documents.read(self.path / "sweep.yaml")
+        return upgrade_document(documents.read(self.path / "sweep.yaml"))
 
     def replace_document(self, document: Mapping[str, Any]) -> None:
         """Write another resolved document, that of a sweep to which something was added.
@@ -208,16 +210,23 @@ class RunFolder:
             warnings.warn(sentence, stacklevel=2)
         return list(_by_key(found.records).values())
 
+    def interim(self) -> list[Document]:
+        """Return the records of the interim analyses, as they were written."""
+        return self._interim().records
+
+    def _interim(self) -> Lines[Document]:
+        name = OLD_INTERIM if self.store.version(INTERIM) is None else INTERIM
+        return read_lines(self.store.lines(name), self.store.place(name), interim_line)
+
     def damage(self) -> list[str]:
-        """Return a sentence for each line of the rows, the histories and the looks that is left out."""
+        """Return a sentence for each line of the rows, the histories and the interim analyses that is left out."""
         histories = [self._history(run) for run in self.trials()]
         # A torn last epoch is what a crash leaves, or what a process is just writing: it is trained again.
         epochs = [
             told for lines in histories for line, told in zip(lines.odd, lines.damage, strict=True) if not line.torn
         ]
         broken = [problem for run in self.trials() if (problem := self._begun(run)[1])]
-        looks = read_lines(self.store.lines(LOOKS), self.store.place(LOOKS), look_line).damage
-        return [*self._rows().damage, *epochs, *looks, *broken]
+        return [*self._rows().damage, *epochs, *self._interim().damage, *broken]
 
     def write_rows(self, rows: Iterable[Row]) -> None:
         """Replace all rows at once.

@@ -34,6 +34,15 @@ def upgrade(record: Plain) -> Plain:
     return record
 
 
+def upgrade_document(document: Plain) -> Plain:
+    """Return a run's ``sweep.yaml`` with the keys that this version knows; a damaged document stays damaged."""
+    compare = document.get("compare")
+    if not isinstance(compare, dict) or "looks" not in compare:
+        return document
+    renamed = {"interim" if key == "looks" else key: content for key, content in compare.items()}
+    return {**document, "compare": renamed}
+
+
 def _from_1(record: Plain) -> Plain:
     """Format 1 knew classification of square images only, whose tasks did not declare metrics."""
     kept = {name: value for name, value in record.items() if name not in ("best_validation", "best_test")}

@@ -91,8 +91,8 @@ def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:
     names += [name for pair in compare.controls.items() for name in pair]
     if not sweep.is_exact:
         found = "compare: the trials of a search are ranked, not compared; remove it, or use search: {name: grid}"
-        return [found] if names or compare.looks else []
-    if compare.looks and (problem := _looks_problem(sweep, compare.looks[-1])):
+        return [found] if names or compare.interim else []
+    if compare.interim and (problem := _interim_problem(sweep, compare.interim[-1])):
         return [problem]
     labels = [point.label for point in space.grid()] if names else []
     problems = [
@@ -104,19 +104,19 @@ def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:
     return problems + [f"compare: several arms are called '{name}'; give them labels of their own" for name in shared]
 
 
-def _looks_problem(sweep: Sweep, last: int) -> str | None:
+def _interim_problem(sweep: Sweep, last: int) -> str | None:
     """Return why seeds cannot be trained up to one interim analysis after the other, if they cannot."""
     if sweep.is_judged:
         return (
-            f"compare.looks: the scheduler '{sweep.scheduler.name}' judges all seeds of a trial at once; use"
-            " fifo, or leave the looks out"
+            f"compare.interim: the scheduler '{sweep.scheduler.name}' judges all seeds of a trial at once; use"
+            " fifo, or leave compare.interim out"
         )
     declared = len(sweep.all_seeds())
     if last == declared:
         return None
     return (
-        f"compare.looks: the sweep ends with its last look, at {last} seeds, but {declared} are declared; add a"
-        " look or drop seeds"
+        f"compare.interim: the sweep ends with its last interim analysis, at {last} seeds, but {declared} seeds"
+        f" are declared; add {declared} to compare.interim, or drop seeds"
     )
 
 

@@ -92,7 +92,7 @@ def _refuse_used(seeds: Sequence[int], used: Sequence[int]) -> None:
 
 def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
     """Return a row of each distinct point all of whose seeds are done, the best mean of the metric first."""
-    metric, sign = sweep.search.metric, -1 if sweep.search.mode == "max" else 1
+    metric, sign = sweep.metric, -1 if sweep.mode == "max" else 1
     points: dict[str, list[Row]] = {}
     for row in rows:
         points.setdefault(identity(row.experiment), []).append(row)

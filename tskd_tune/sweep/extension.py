@@ -86,7 +86,7 @@ def refuse(sweep: Sweep) -> None:
     """Refuse to extend what would not stay what it is.
 
     Raises:
-        InputError: the sweep searches, judges its trials while they train, or declared its looks.
+        InputError: the sweep searches, judges its trials while they train, or declared interim analyses.
     """
     if not sweep.is_exact:
         raise InputError(
@@ -98,8 +98,8 @@ def refuse(sweep: Sweep) -> None:
             f"the scheduler '{sweep.scheduler.name}' stopped trials by means over the sweep's own seeds, so that others"
             " would not be its; start a new sweep with these seeds"
         )
-    if sweep.compare.looks:
+    if sweep.compare.interim:
         raise InputError(
-            f"the sweep declared looks at {', '.join(map(str, sweep.compare.looks))} seeds before it ran, and more"
-            " seeds would be a look that was not paid for; start a new sweep with other seeds"
+            f"the sweep declared interim analyses at {', '.join(map(str, sweep.compare.interim))} seeds before it ran,"
+            " and its p values are corrected for these analyses only; start a new sweep with other seeds"
         )

@@ -1,75 +1,96 @@
-"""Looks at a sweep before all of its seeds are trained, as its file declared them: go on, or stop.
+"""Interim analyses: tests before all seeds of a sweep are trained, at the numbers of seeds that its file declares.
 
-The seeds of a look are trained in every arm, then the family is judged (`tskd_tune.reports.findings.summary`, which
-pays for the looks), and what was decided is written to ``looks.jsonl`` in the run's folder. A resume abides by what
-stands there.
+The seeds up to an analysis are trained in every arm, then the comparisons are tested
+(`tskd_tune.reports.findings.summary`, which corrects for the number of analyses). What was decided is written to
+``interim.jsonl`` in the run's folder, and a resume abides by this file.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import Field
 
-from tskd_tune.files import write_whole
 from tskd_tune.records.events import Event
-from tskd_tune.records.files import read_text
-from tskd_tune.records.lines import json_line, parsed_line
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.lines import json_line
+from tskd_tune.records.row import Record
+from tskd_tune.records.run_folder import INTERIM, RunFolder
 from tskd_tune.records.state import now
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.sweep.schema import Sweep
 
-LOOKS = "looks.jsonl"
-Look = dict[str, Any]
+
+class Interim(Record):
+    """What an interim analysis decided.
+
+    Attributes:
+        at: the number of seeds.
+        number: which of the declared analyses it is, from 1; None where nothing could be compared.
+        declared: the numbers of seeds of all analyses.
+        stop: whether every comparison has its verdict, so that the sweep ends.
+        next_seeds: the seeds that are trained next.
+        alpha_spent: how much of the error rate the analyses so far have used.
+        sentence: the decision in words.
+        verdicts: a sentence for each comparison.
+        taken: the time.
+    """
+
+    at: int
+    number: int | None = None
+    declared: list[int] | None = None
+    stop: bool
+    next_seeds: list[int] | None = None
+    alpha_spent: float | None = None
+    sentence: str
+    verdicts: list[str] = Field(default_factory=list)
+    taken: str = ""
+
+    def event(self) -> Event:
+        """Return the event that tells what was decided."""
+        return Event("interim", "", reason=self.sentence)
 
 
-def stages(sweep: Sweep) -> list[list[int]]:
-    """Return the seeds in the portions in which they are trained: one portion a look, or all at once."""
-    seeds, looks = sweep.all_seeds(), sweep.compare.looks
-    if not looks:
+def portions(sweep: Sweep) -> list[list[int]]:
+    """Return the seeds in the portions in which they are trained: one for each analysis, or all at once."""
+    seeds, analyses = sweep.all_seeds(), sweep.compare.interim
+    if not analyses:
         return [seeds]
-    return [seeds[before:at] for before, at in zip([0, *looks], looks, strict=False)]
+    return [seeds[before:at] for before, at in zip([0, *analyses], analyses, strict=False)]
 
 
-def taken(folder: RunFolder) -> dict[int, Look]:
-    """Return the looks that a run has taken: number of seeds -> its record."""
-    path = folder.path / LOOKS
-    lines = map(parsed_line, read_text(path).splitlines()) if path.exists() else []
-    return {line["at"]: line for line in lines if line}
+def analyses(folder: RunFolder) -> dict[int, Interim]:
+    """Return the interim analyses of a run: number of seeds -> what was decided."""
+    return {record["at"]: Interim.model_validate(record) for record in folder.interim()}
 
 
-def take(folder: RunFolder, at: int) -> Look:
-    """Take the look at so many seeds, all of which have ended, unless it was taken before.
-
-    Returns:
-        ``at``, ``number``, ``declared``, ``stop``, ``next_seeds``, ``alpha_spent``, ``sentence``, ``verdicts`` (a
-        sentence for each contrast) and ``taken``, the time.
+def analyze(folder: RunFolder, at: int) -> Interim:
+    """Test the comparisons at a number of seeds, all of which have ended; a test that was made before is not repeated.
 
     Raises:
         RunError: the record cannot be written.
         InputError: the run's ``compare`` was edited into what cannot be judged.
     """
-    known = taken(folder)
+    known = analyses(folder)
     if at not in known:
         known[at] = _judged(folder, at)
-        write_whole(folder.path / LOOKS, "".join(json_line(known[each]) for each in sorted(known)))
+        lines = "".join(json_line(known[each].plain()) for each in sorted(known))
+        folder.store.write(INTERIM, lines.encode())
     return known[at]
 
 
-def look_event(look: Look) -> Event:
-    """Tell what a look decided."""
-    return Event("look", "", reason=look["sentence"])
-
-
-def _judged(folder: RunFolder, at: int) -> Look:
+def _judged(folder: RunFolder, at: int) -> Interim:
     found = summary(folder)
     look = found.family.look if found.family else None
     if found.family is None or look is None or look.at != at:
-        # Nothing to compare, as where every run of an arm has failed, is no reason to stop.
-        sentence = f"Look at {at} seeds: {found.family_reason} Going on."
-        kept: Look = {"at": at, "number": None, "declared": None, "stop": False, "next_seeds": None}
-        kept |= {"alpha_spent": None, "sentence": sentence}
-    else:
-        kept = {"at": look.at, "number": look.number, "declared": list(look.declared), "stop": look.stop}
-        kept |= {"next_seeds": list(look.next_seeds), "alpha_spent": look.alpha_spent, "sentence": look.sentence}
-    verdicts = [finding.sentence for finding in found.family.family.findings] if found.family else []
-    return {**kept, "verdicts": verdicts, "taken": now()}
+        # Nothing to compare, such as where every run of an arm has failed, is no reason to stop.
+        sentence = f"Interim analysis at {at} seeds: {found.family_reason} Going on."
+        return Interim(at=at, stop=False, sentence=sentence, taken=now())
+    return Interim(
+        at=at,
+        number=look.number,
+        declared=list(look.declared),
+        stop=look.stop,
+        next_seeds=list(look.next_seeds),
+        alpha_spent=look.alpha_spent,
+        sentence=look.sentence,
+        verdicts=[finding.sentence for finding in found.family.family.findings],
+        taken=now(),
+    )

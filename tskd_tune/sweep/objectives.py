@@ -5,28 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, model_validator
 
+from tskd_tune.metrics import Metric, Mode, measured, metric_of
 from tskd_tune.registry import Component
 from tskd_tune.reports.findings.pareto import COSTS, cost
 
-Mode = Literal["max", "min"]
-Goals = Mapping[str, str]
+Goals: TypeAlias = Mapping[str, Mode]
 """Objective -> ``max`` or ``min``, in the order of the YAML; a search for one metric has one."""
 
 
 class Search(Component):
     """A searcher, and what it judges by: the mean over seeds of a validation metric, or several objectives."""
 
-    metric: Annotated[str, Field(pattern="^val_")] = Field(
-        "val_top1", description="a metric of the validation part; the test part is never searched on"
+    metric: Annotated[str, Field(pattern="^val_")] | None = Field(
+        None,
+        description="a metric of the validation part, such as val_loss; null: the task's headline metric; the test part"
+        " is never searched on",
     )
-    mode: Mode = Field("max", description="whether the metric is to be large or small")
+    mode: Mode | None = Field(
+        None, description="whether the metric is to be large or small; null: as the task says of the metric"
+    )
     objectives: dict[str, Mode] | None = Field(
         None,
-        description="several in place of one metric, such as {val_top1: max, seconds: min}: metrics of the validation"
+        description="several in place of one metric, such as {val_loss: min, seconds: min}: metrics of the validation"
         " part, seconds (of training) and memory (peak bytes of the GPU)",
     )
 
@@ -48,12 +52,24 @@ class Search(Component):
                 )
         return {**value, **lead}
 
-    def goals(self) -> dict[str, str]:
-        """Return every objective with its mode; the metric alone where there are not several."""
-        return dict(self.objectives) if self.objectives else {self.metric: self.mode}
+    @property
+    def is_whole(self) -> bool:
+        """Whether metric and mode are given, so that the task need not be asked."""
+        return self.objectives is not None or (self.metric is not None and self.mode is not None)
+
+    def goals(self, metrics: Sequence[Metric] = ()) -> Goals:
+        """Return every objective with its mode; the metric alone where there are not several.
+
+        Args:
+            metrics: what the task measures, the headline first; only asked where metric or mode is left out.
+        """
+        if self.objectives is not None:
+            return dict(self.objectives)
+        name = measured("validation", metrics[0]) if self.metric is None else self.metric
+        return {name: metric_of(name, metrics).mode if self.mode is None else self.mode}
 
 
-def lead(goals: Goals) -> tuple[str, str]:
+def lead(goals: Goals) -> tuple[str, Mode]:
     """Return the first metric among the goals, with its mode; every result of a trial has to carry this metric."""
     metric = next(name for name in goals if name not in COSTS)
     return metric, goals[metric]
@@ -89,4 +105,4 @@ def _check(objectives: Mapping[str, Any]) -> None:
     if len(objectives) < 2:
         raise ValueError(f"objectives: needs two or more, got {len(objectives)}; for one give metric and mode")
     if all(name in COSTS for name in objectives):
-        raise ValueError(f"objectives: {' and '.join(objectives)} are costs; add a metric, such as val_top1: max")
+        raise ValueError(f"objectives: {' and '.join(objectives)} are costs; add a metric, such as val_loss: min")

@@ -78,7 +78,7 @@ def _refuse_more_than(wanted: Amounts, there: Amounts) -> None:
 
 def _refuse_unmeasured(sweep: Sweep) -> None:
     """Refuse to search for little memory where no trial takes a GPU, of which it is measured."""
-    if "memory" in sweep.search.goals() and "gpu" not in needed(sweep):
+    if "memory" in sweep.goals and "gpu" not in needed(sweep):
         raise InputError(
             "search.objectives: memory is the peak of a GPU's, but trials take no GPU here; leave it out, or set"
             " resources.gpu on a machine that has one"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import warnings
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import verify_data
-from tskd_tune.paths import whole_path
 from tskd_tune.records.events import Listener, data_event
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.run_folder import STORAGE, RunFolder
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Connection, Place, run_key
 from tskd_tune.records.wandb_rules import refuse as refuse_names
@@ -31,31 +29,6 @@ from tskd_tune.sweep.teacher_keys import distinct
 from tskd_tune.sweep.teachers import prepare
 from tskd_tune.sweep.trainable import Shipped
 from tskd_tune.sweep.tuning import TRIALS, Tuning
-
-
-def run(
-    sweep: Sweep,
-    name: str | None = None,
-    *,
-    storage: str | Path = STORAGE,
-    listener: Listener = lambda event: None,
-    track: bool = True,
-) -> RunFolder:
-    """Check and run a sweep under a name, by default the current time; `start` has the errors.
-
-    Args:
-        sweep: what to run.
-        name: the name of the run's folder; None for ``sweep-<time>``.
-        storage: the folder that runs are kept in.
-        listener: is called with every event.
-        track: whether trials keep W&B runs.
-    """
-    try:
-        where = whole_path(storage)
-    except ValueError as error:
-        raise InputError(f"storage: {error}") from error
-    name = name or f"sweep-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-    return start(sweep, name, where, listener, track=track, origin=sweep.origin)
 
 
 def start(
@@ -173,8 +146,8 @@ def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool
         shipped = Shipped(
             sweep=folder.name,
             folder=folder.path if track else None,
-            metric=sweep.search.metric,
-            mode=sweep.search.mode,
+            metric=sweep.metric,
+            mode=sweep.mode,
             teachers=prepare(_teachers(sweep), needed(sweep), listener),
             place=_place(sweep),
             key=run_key(folder.path, folder.name),

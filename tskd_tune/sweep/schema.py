@@ -25,12 +25,14 @@ from pydantic import (
 from tskd_tune import documents
 from tskd_tune.errors import InputError, sentences
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.locations import located
+from tskd_tune.metrics import Mode
 from tskd_tune.places import Places
 from tskd_tune.records.origin import Origin
 from tskd_tune.registry import Component, Options
 from tskd_tune.sweep.controls import ControlsOption, Derived, derive
-from tskd_tune.sweep.objectives import Search
+from tskd_tune.sweep.objectives import Goals, Search, lead
 from tskd_tune.sweep.schedulers import SCHEDULERS, stops_trials
 from tskd_tune.sweep.search import SEARCHERS, is_exact
 from tskd_tune.sweep.seeds import Seeds
@@ -93,9 +95,21 @@ class Compare(Options):
         default_factory=list,
         description="portions of seeds that were added to a sweep that had been run; a run writes it",
     )
-    looks: list[Annotated[int, Field(ge=5)]] | None = Field(
-        None, min_length=1, description="numbers of seeds at which verdicts are read; null: only when all are done"
+    interim: list[Annotated[int, Field(ge=5)]] | None = Field(
+        None,
+        min_length=1,
+        description="numbers of seeds at which interim analyses are made; null: one test, when all are done",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_key(cls, value: object) -> object:
+        """Read ``looks``, the name of ``interim`` in files of earlier versions."""
+        if not isinstance(value, dict) or "looks" not in value:
+            return value
+        if "interim" in value:
+            raise ValueError("looks: is the old name of interim; keep interim alone")
+        return {"interim" if key == "looks" else key: content for key, content in value.items()}
 
     @model_validator(mode="after")
     def _check(self) -> Compare:
@@ -106,8 +120,8 @@ class Compare(Options):
         unordered = [frozenset(pair) for pair in self.pairs or []]
         if len(set(unordered)) < len(unordered):
             raise ValueError("pairs: two arms are compared twice; name each pair once")
-        if self.looks is not None and any(a >= b for a, b in pairwise(self.looks)):
-            raise ValueError(f"looks: must ascend, such as [5, 10, 18], got {self.looks}")
+        if self.interim is not None and any(a >= b for a, b in pairwise(self.interim)):
+            raise ValueError(f"interim: must ascend, such as [5, 10, 18], got {self.interim}")
         return self
 
 
@@ -184,10 +198,13 @@ class Sweep(Options):
         return self
 
     @model_validator(mode="after")
-    def _check_looks(self) -> Sweep:
-        last, declared = (self.compare.looks or [0])[-1], len(self.seeds or [1])
+    def _check_interim(self) -> Sweep:
+        last, declared = (self.compare.interim or [0])[-1], len(self.seeds or [1])
         if last > declared:
-            raise ValueError(f"compare.looks: the last is at {last} seeds but {declared} are declared; add or lower it")
+            raise ValueError(
+                f"compare.interim: the last analysis is at {last} seeds but {declared} are declared; add seeds, or"
+                " lower the last number"
+            )
         return self
 
     @model_validator(mode="after")
@@ -271,13 +288,43 @@ class Sweep(Options):
         return derive(self.controls, self._space(self.arms).grid(), self.experiment_at)
 
     def resolved(self) -> Sweep:
-        """Return the same sweep with its controls written out, so that another version trains the same arms."""
-        if self.controls is None:
+        """Return the same sweep with its controls, its metric and its mode written out.
+
+        So another version trains the same arms, and a report need not ask the task.
+        """
+        if self.controls is None and self.search.is_whole:
             return self
         plain, derived = self.plain(), self.derived
         controlled = {**self.compare.controls, **derived.compared}
-        compare = {**plain["compare"], "controls": controlled}
-        return Sweep.read({**plain, "compare": compare, "controls": None, "arms": {**self.arms, **derived.arms}})
+        written = {
+            "search": {**plain["search"], "metric": self.metric, "mode": self.mode},
+            "compare": {**plain["compare"], "controls": controlled},
+            "controls": None,
+            "arms": {**self.arms, **derived.arms},
+        }
+        return Sweep.read({**plain, **written})
+
+    @cached_property
+    def goals(self) -> Goals:
+        """What a search judges by: each objective with its mode, the metric alone where there are not several.
+
+        Raises:
+            InputError: metric or mode is left out, and the task of the first point cannot tell what it measures.
+        """
+        if self.search.is_whole:
+            return self.search.goals()
+        first = self.experiment_at(next(iter(self.space().corners())))
+        return self.search.goals(task_of(first).facts().metrics)
+
+    @property
+    def metric(self) -> str:
+        """The metric of the validation part by which trials are judged, such as ``val_loss``."""
+        return lead(self.goals)[0]
+
+    @property
+    def mode(self) -> Mode:
+        """Whether `metric` is to be large or small."""
+        return lead(self.goals)[1]
 
     def all_seeds(self) -> list[int]:
         """Return the seeds that every point is trained with."""
@@ -322,7 +369,7 @@ class Sweep(Options):
             InputError: the searcher cannot search this space as it is asked to.
         """
         describe = describe or (lambda point: point.experiment)
-        found: tuple[Any, int] = SEARCHERS.make(self.search, space, describe, self.search.goals(), journal)
+        found: tuple[Any, int] = SEARCHERS.make(self.search, space, describe, self.goals, journal)
         return found
 
     def scheduler_for(self, space: SearchSpace) -> Any:
@@ -331,7 +378,7 @@ class Sweep(Options):
         Raises:
             InputError: its grace period ends too early, or it would have to judge by several objectives.
         """
-        goals = self.search.goals()
+        goals = self.goals
         if stops_trials(self.scheduler.name) and len(goals) > 1:
             raise InputError(
                 f"scheduler: '{self.scheduler.name}' judges one metric, but search.objectives has {len(goals)}"
@@ -343,6 +390,6 @@ class Sweep(Options):
             self.scheduler,
             max(experiment.training.epochs for experiment in experiments),
             [plan.review_epochs for plan in plans],
-            self.search.metric,
-            self.search.mode,
+            self.metric,
+            self.mode,
         )

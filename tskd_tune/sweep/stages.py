@@ -10,7 +10,7 @@ from tskd_tune.records.events import Listener
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.importance import JOURNAL
 from tskd_tune.sweep.configs import Describe
-from tskd_tune.sweep.interim import look_event, stages, take
+from tskd_tune.sweep.interim import analyze, portions
 from tskd_tune.sweep.known import known_trials, numbers
 from tskd_tune.sweep.listed_points import ListedPoints
 from tskd_tune.sweep.schedulers import Resumable
@@ -30,7 +30,7 @@ def train(tuning: Tuning, listener: Listener) -> bool:
 def expected_rows(sweep: Sweep) -> int:
     """Return the number of rows of the whole run; with interim analyses the most that there can be."""
     points = len(sweep.space().grid()) if sweep.is_exact else int(sweep.search.options()["trials"])
-    return points * (sweep.compare.looks or [len(sweep.all_seeds())])[-1]
+    return points * (sweep.compare.interim or [len(sweep.all_seeds())])[-1]
 
 
 def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Document]:
@@ -60,7 +60,7 @@ def highest_number(folder: RunFolder) -> int:
 def _train_grid(tuning: Tuning, listener: Listener) -> bool:
     sweep, folder = tuning.sweep, tuning.folder
     folder.expect(expected_rows(sweep))
-    for at, seeds in zip(sweep.compare.looks or [0], stages(sweep), strict=True):
+    for at, seeds in zip(sweep.compare.interim or [0], portions(sweep), strict=True):
         if configs := missing(sweep, folder, seeds):
             if not tuning.train(ListedPoints(configs), sweep.scheduler_for(sweep.space()), len(configs)):
                 return False
@@ -68,9 +68,9 @@ def _train_grid(tuning: Tuning, listener: Listener) -> bool:
                 break
         if not at:
             continue
-        look = take(folder, at)
-        listener(look_event(look))
-        if look["stop"]:
+        analysis = analyze(folder, at)
+        listener(analysis.event())
+        if analysis.stop:
             folder.expect(at * len(sweep.space().grid()))
             break
     return True

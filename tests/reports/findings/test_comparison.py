@@ -169,7 +169,7 @@ class TestWhatCounts:
         assert lines.index("## Verdicts") < lines.index("## Arms")
 
 
-LOOKS = {"looks": [5, 7]}
+LOOKS = {"interim": [5, 7]}
 
 
 class TestLooks:
@@ -252,7 +252,7 @@ class TestAddedSeeds:
         assert note.startswith(
             "Seeds 6, 7 were added when there were 5, enough to read verdicts: the p values do not pay"
         )
-        assert "compare.looks" in note
+        assert "compare.interim" in note
 
     def test_below_five_seeds_there_was_nothing_to_read(self, a_run):
         assert len(self.notes(a_run, [4, 5], seeds=5)) == 1
@@ -315,5 +315,5 @@ class TestOneMethodOverPairs:
         assert as_json(found)["family"]["pooled"] == [] and "Over the pairs" not in markdown(found)
 
     def test_looks_are_not_pooled(self, a_run):
-        found = summary(a_run(*self.arms(), compare={"looks": [5, 7]}, seeds=[1, 2, 3, 4, 5, 6, 7], expected=42))
+        found = summary(a_run(*self.arms(), compare={"interim": [5, 7]}, seeds=[1, 2, 3, 4, 5, 6, 7], expected=42))
         assert as_json(found)["family"]["look"]["at"] == 7 and as_json(found)["family"]["pooled"] == []

@@ -139,7 +139,7 @@ def compare(arms: Sequence[Trained], document: Declared, headline: Headline, exp
         *_not_counted(arms, pairs, headline.name),
     )
     margin, metric = headline.margin(declared.margin), headline.metric
-    if not declared.looks:
+    if not declared.interim:
         found = verdicts.family(values, pairs, margin=margin, metric=metric)
         over = pooled(_members([finding.contrast for finding in found.findings], arms), metric)
         return Comparison(Verdicts(found, tuple(over), how, (*notes, *without_verdict(found)), None))
@@ -228,7 +228,7 @@ def _unpaid(document: Declared) -> list[str]:
     counts = [len(seeds) - sum(map(len, portions[place:])) for place in range(len(portions))]
     return [
         f"{_seeds(portion)} added when there were {count}, enough to read verdicts: the p values do not pay for that"
-        " look. Looks that are paid for are declared before the run, by compare.looks."
+        " look. Looks that are paid for are declared before the run, by compare.interim."
         for portion, count in zip(portions, counts, strict=True)
         if count >= LEAST_SEEDS
     ]
@@ -281,7 +281,7 @@ class _Looks:
         missing = any(name not in ended for pair in pairs for name in pair)
         missing |= expected is not None and expected // len(seeds) > len(arms)
         in_all = [not missing and all(seed in found for found in ended.values()) for seed in seeds]
-        return cls(document.comparing.looks or [], seeds, [*in_all, False].index(False))
+        return cls(document.comparing.interim or [], seeds, [*in_all, False].index(False))
 
     @property
     def taken(self) -> int | None:

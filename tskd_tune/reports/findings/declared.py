@@ -25,7 +25,7 @@ class Compare(_Part):
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     controls: dict[str, str] | None = None
     added: list[list[int]] | None = None
-    looks: list[int] | None = None
+    interim: list[int] | None = None
 
 
 class DeclaredSearch(_Part):
