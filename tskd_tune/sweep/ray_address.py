@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import socket
-from contextlib import suppress
 from dataclasses import dataclass
 
 from tskd_tune.errors import InputError
+from tskd_tune.sweep import ray_private
 
 VARIABLE = "RAY_ADDRESS"
 CONNECT_SECONDS = 5.0
@@ -88,10 +88,8 @@ def _read(text: str, given: str) -> RayAddress:
 
 def _found() -> RayAddress:
     """Return the cluster on this machine that Ray itself finds."""
-    from ray._private import services
-
     try:
-        address = services.canonicalize_bootstrap_address("auto")
+        address = ray_private.address_found_here()
     except Exception as error:  # Ray raises several, and psutil others
         address, reason = None, f" ({' '.join(str(error).split())[:200]})"
     else:
@@ -101,24 +99,14 @@ def _found() -> RayAddress:
             f"{VARIABLE}=auto: no cluster runs on this machine{reason}; start one with `ray start --head`, or unset"
             f" {VARIABLE} to run on this machine alone"
         )
-    _use_token()
+    ray_private.use_token()
     return _read(address, "auto")
-
-
-def _use_token() -> None:
-    """Give a cluster that was found here the token that this user has, as Ray does; older versions know no tokens."""
-    with suppress(ImportError, AttributeError):
-        from ray._private.authentication import authentication_token_setup as tokens
-
-        tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _refuse_others(address: RayAddress) -> None:
     """Refuse what listens but does not talk as Ray's control service does, or not to those without its token."""
-    from ray import _raylet
-
     try:
-        _raylet.GcsClient(address=str(address))  # type: ignore[attr-defined]
+        ray_private.connect(str(address))
     except Exception as error:  # several kinds, by version
         text = " ".join(str(error).split())[:200]
         if re.search(r"token|authenticat", text, re.IGNORECASE):

@@ -1,6 +1,6 @@
 """Ray for the length of a sweep: the cluster that ``RAY_ADDRESS`` names, or a Ray of the sweep's own.
 
-Whatever touches Ray's private sides stands in the files ``ray_*`` of this room.
+`tskd_tune.sweep.ray_private` lists what of Ray is used although it is private.
 """
 
 from __future__ import annotations

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
-
-from ray._private import worker as private
 
 from tskd_tune.errors import InputError
 from tskd_tune.paths import whole
+from tskd_tune.sweep import ray_private
 
 QUIET = {
     # Under `uv run` Ray would build a second environment for its workers.
@@ -42,8 +40,8 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("ray.tune.execution.experiment_state").addFilter(_without_traceback)
-    private.print_to_stdstream = _unheard
+    logging.getLogger(ray_private.STATE_LOGGER).addFilter(_without_traceback)
+    ray_private.hear_worker_output(_unheard)
     for name in FOLDERS:
         if os.environ.get(name):
             try:
@@ -54,7 +52,7 @@ def prepare() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
 
 
-def _unheard(data: Any, ignore_prefix: bool = False) -> None:
+def _unheard(data: object, ignore_prefix: bool = False) -> None:
     """Keep what Ray writes of a dead worker from the terminal: the training's row and its file have it in our words."""
     logging.getLogger("ray").debug("%s", data)
 

@@ -8,14 +8,15 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from subprocess import Popen
 from types import FrameType, TracebackType
-from typing import Any
 
 import psutil
 import ray
 
 from tskd_tune.errors import RunError
 from tskd_tune.signals import Ended, handled
+from tskd_tune.sweep import ray_private
 from tskd_tune.sweep.ray_address import RayAddress
 
 POLL_SECONDS, CLUSTER_POLL_SECONDS = 1.0, 5.0
@@ -131,18 +132,15 @@ def family() -> list[psutil.Process]:
     return found
 
 
-def _vital() -> list[tuple[str, Any]]:
+def _vital() -> list[tuple[str, Popen[bytes]]]:
     """Return the processes of the Ray that was started here, without which it cannot go on."""
-    node = ray._private.worker._global_node
-    found: dict[str, list[Any]] = {} if node is None else node.all_processes
-    return [(name, info.process) for name in VITAL for info in found.get(name, [])]
+    found = ray_private.own_processes()
+    return [(name, process) for name in VITAL for process in found.get(name, [])]
 
 
 def _of_ray() -> list[psutil.Process]:
     """Return all processes of the Ray that was started here, workers and what they started included."""
-    node = ray._private.worker._global_node
-    started: dict[str, list[Any]] = {} if node is None else node.all_processes
-    known = {info.process.pid for infos in started.values() for info in infos}
+    known = {process.pid for processes in ray_private.own_processes().values() for process in processes}
     found = []
     for process in family():  # parents come before their children
         with suppress(psutil.Error):
@@ -154,8 +152,7 @@ def _of_ray() -> list[psutil.Process]:
 
 def _raylet_here() -> psutil.Process | None:
     """Return the raylet of this machine through which a cluster was joined."""
-    node = ray._private.worker._global_node
-    name = "" if node is None else node.raylet_socket_name
+    name = ray_private.raylet_socket()
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if name and process.name() == "raylet" and any(name in word for word in process.cmdline()):

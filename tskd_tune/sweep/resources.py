@@ -11,6 +11,7 @@ import ray
 
 from tskd_tune.errors import InputError
 from tskd_tune.records.events import Event, Listener
+from tskd_tune.sweep import ray_private
 from tskd_tune.sweep.ray_address import VARIABLE
 from tskd_tune.sweep.schema import Sweep
 
@@ -110,5 +111,4 @@ def _machines() -> list[Amounts]:
 
 def _planned() -> list[Amounts]:
     """Return the kinds of machines that an autoscaler may add; none where there is no autoscaler."""
-    config = ray._private.state.state.get_cluster_config()
-    return [] if config is None else [dict(kind.resources) for kind in config.node_group_configs]
+    return list(ray_private.machines_to_add())
