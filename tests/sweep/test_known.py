@@ -15,8 +15,9 @@ from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
 from tskd_tune.sweep.known import known_trials, numbers
+from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.search import SEARCHERS
-from tskd_tune.sweep.space import Point, SearchSpace
+from tskd_tune.sweep.space import SearchSpace
 
 SPACE = """
 review: {choice: {none: null, tskd: {k: {choice: [3, 6]}, lambda: {loguniform: [0.1, 100]}}}}

@@ -12,9 +12,10 @@ from ray.tune.search import Searcher
 from tskd_tune.errors import InputError
 from tskd_tune.parsing import parse
 from tskd_tune.sweep.checking import check
+from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.search import SEARCHERS
-from tskd_tune.sweep.space import Point, SearchSpace
+from tskd_tune.sweep.space import SearchSpace
 
 SAMPLERS = ["tpe", "gp", "nsga2", "qmc", "random"]
 RANGE = "{x: {uniform: [0, 1]}}"

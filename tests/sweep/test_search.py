@@ -19,9 +19,10 @@ from pydantic import ValidationError
 from ray.tune.search import Searcher
 
 from tskd_tune.errors import InputError
+from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.schedulers import SCHEDULERS
 from tskd_tune.sweep.search import SEARCHERS
-from tskd_tune.sweep.space import Point, SearchSpace
+from tskd_tune.sweep.space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 GRID = "{k: {grid: [3, 6, 9]}, review: {grid: {none: null, tskd: {delta: {grid: [1, 2]}}}}}"

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tskd_tune.documents import DOMAINS
 from tskd_tune.errors import InputError
-from tskd_tune.sweep.space import FIXED, MOST_CORNERS, Hole, SearchSpace
+from tskd_tune.sweep.domains import Hole
+from tskd_tune.sweep.points import FIXED
+from tskd_tune.sweep.space import MOST_CORNERS, SearchSpace
 from tskd_tune.sweep.space_schema import space_schema
 
 DESIGN = """

@@ -10,8 +10,9 @@ from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.experiment.verification import parts_of, verify
 from tskd_tune.sweep.distinct import too_few
+from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.schema import Sweep
-from tskd_tune.sweep.space import Point, SearchSpace
+from tskd_tune.sweep.space import SearchSpace
 
 
 def check(sweep: Sweep) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from tskd_tune.plain import Document
+from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.schema import Sweep
-from tskd_tune.sweep.space import Point
 from tskd_tune.sweep.teacher_keys import key_of
 
 

@@ -20,7 +20,7 @@ from tskd_tune.documents import merge
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.registry import Options
-from tskd_tune.sweep.space import Point
+from tskd_tune.sweep.points import Point
 
 Document = dict[str, Any]
 Name = Literal[

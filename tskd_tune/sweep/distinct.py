@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from tskd_tune.errors import InputError
 from tskd_tune.sweep.controls import identity
-from tskd_tune.sweep.space import Point, SearchSpace
+from tskd_tune.sweep.points import Point
+from tskd_tune.sweep.space import SearchSpace
 
 # A larger space is not walked through: no search has so many trials.
 MOST_POINTS: Final = 1000

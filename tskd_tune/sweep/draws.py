@@ -6,7 +6,7 @@ import math
 from random import Random
 from typing import Any
 
-from tskd_tune.sweep.space import Hole, Pick
+from tskd_tune.sweep.domains import Hole, Pick
 
 
 def uniformly(source: Random) -> Pick:

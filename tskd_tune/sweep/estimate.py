@@ -23,9 +23,9 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
 from tskd_tune.experiment.teacher import is_ready, teacher_key, trains_a_teacher
 from tskd_tune.sweep.disk import OF_PAGE, Sizes, of_teacher, of_training, sizes
+from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.schedulers import stops_trials
 from tskd_tune.sweep.schema import Sweep
-from tskd_tune.sweep.space import Point
 from tskd_tune.sweep.stopwatch import Clock, Pace, Stopwatch, pace, seconds
 from tskd_tune.tasks.base import stand_in_targets
 from tskd_tune.training.teachers import TeacherCache

@@ -33,10 +33,11 @@ from tskd_tune.records.origin import Origin
 from tskd_tune.registry import Component, Options
 from tskd_tune.sweep.controls import ControlsOption, Derived, derive
 from tskd_tune.sweep.objectives import Goals, Search, lead
+from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.schedulers import SCHEDULERS, stops_trials
 from tskd_tune.sweep.search import SEARCHERS, is_exact
 from tskd_tune.sweep.seeds import Seeds
-from tskd_tune.sweep.space import Point, SearchSpace
+from tskd_tune.sweep.space import SearchSpace
 
 # Ray's schedulers that exploit and explore: population-based training under its names.
 POPULATIONS = re.compile(r"^(pbt|pb2|pbt_replay|population.?based.*)$|PopulationBased|\bPB2\b", re.IGNORECASE)

@@ -19,7 +19,8 @@ from tskd_tune.registry import Registry
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.draws import uniformly
 from tskd_tune.sweep.objectives import Goals
-from tskd_tune.sweep.space import Point, SearchSpace
+from tskd_tune.sweep.points import Point
+from tskd_tune.sweep.space import SearchSpace
 from tskd_tune.sweep.starting_points import Start, starting_points
 
 Sampler = Literal["tpe", "gp", "nsga2", "qmc", "random"]

@@ -17,12 +17,14 @@ from tskd_tune.errors import InputError
 from tskd_tune.reports.findings.importance import STUDY
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.divergence import DIVERGED, LearningStorage, kept
+from tskd_tune.sweep.domains import Hole, Pick, Picked
 from tskd_tune.sweep.draws import uniformly
 from tskd_tune.sweep.known import Known
 from tskd_tune.sweep.mirror import Mirror
 from tskd_tune.sweep.objectives import Goals, value_of
+from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.run_searcher import FINISHED, Config, RunSearcher
-from tskd_tune.sweep.space import Hole, Pick, Point, SearchSpace
+from tskd_tune.sweep.space import SearchSpace
 from tskd_tune.sweep.starting_points import point_of
 
 # How often a sampler is asked for a point that no trial has, before one is drawn.
@@ -266,12 +268,12 @@ def _name_of_known(number: int) -> str:
 
 
 def _drawing_from(trial: Trial) -> Pick:
-    def pick(hole: Hole) -> Any:
+    def pick(hole: Hole) -> Picked:
         if not hole.is_range:
             return trial.suggest_categorical(hole.name, hole.labels)
         if hole.kind == "int":
-            low, high = hole.extremes()
-            return trial.suggest_int(hole.name, low, high, step=hole.step)
+            numbers = hole.numbers()
+            return trial.suggest_int(hole.name, numbers[0], numbers[-1], step=hole.step)
         return trial.suggest_float(hole.name, hole.low, hole.high, log=hole.kind == "loguniform")
 
     return pick

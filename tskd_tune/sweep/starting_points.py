@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 from tskd_tune.documents import DOMAINS
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
-from tskd_tune.sweep.space import ARM, Hole, SearchSpace
+from tskd_tune.sweep.domains import ARM, Hole
+from tskd_tune.sweep.space import SearchSpace
 
 Start = Literal["paper"] | list[dict[str, Any]]
 Values = dict[str, Any]
