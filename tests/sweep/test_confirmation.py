@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from factories import a_row
 from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import task_of
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.confirmation import _merged, confirmation
+from tskd_tune.tasks.cinic10 import CLASSES
 
 SEEDS = [1, 2]
 # k -> the validation accuracy of each seed
@@ -59,6 +62,29 @@ def test_what_trains_on_so_many_images_trains_on_the_validation_part_besides(
 ) -> None:
     digits = {"name": "digits", "validation": 4, "train": train}
     assert _merged(digits) == {"name": "digits", "validation": 0, "train": expected}
+
+
+def test_cinic10_trains_on_its_whole_validation_part_when_it_is_confirmed(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its validation images have a folder of their own, and no number of images says how many are held out."""
+    for part, each in {"train": 3, "valid": 2, "test": 1}.items():
+        for name in CLASSES:
+            (tmp_path / "set" / part / name).mkdir(parents=True)
+            for number in range(each):
+                Image.new("RGB", (32, 32)).save(tmp_path / "set" / part / name / f"cifar10-{part}-{number}.png")
+    task = {"name": "cinic10", "batch_size": 8, "root": str(tmp_path / "set")}
+    space = {**document, "task": task, "review": None}
+    how = {"name": "random", "trials": 1}
+    sweep = {"experiment": {**space, "training": {"epochs": 24, "lr": {"uniform": [0.1, 0.2]}}}, "seeds": SEEDS}
+    folder = RunFolder.create(tmp_path, "cinic", "sweep", {**sweep, "search": how}, expected=2)
+    for seed in SEEDS:
+        folder.add_row(row(space, "00000", "lr=0.1", seed, 60.0))
+    for experiment in arms(folder).values():
+        assert experiment.plain()["task"]["valid_part"] == "training"
+        assert task_of(experiment).facts().samples == (50, 0, 10)
+    for part in ("training", "unused"):
+        assert _merged({**task, "valid_part": part})["valid_part"] == part
 
 
 def test_the_best_mean_is_confirmed_beside_the_baseline_and_the_paper(search: RunFolder) -> None:

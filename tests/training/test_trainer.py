@@ -396,6 +396,22 @@ def test_extractors_may_decay_between_reviews(tiny: Tiny) -> None:
     assert same(states[0], states[2]) and not same(states[3], states[4])
 
 
+@pytest.mark.parametrize("decay", [True, False])
+def test_in_a_review_epoch_the_steps_without_a_review_change_the_extractors_as_between_reviews(
+    tiny: Tiny, decay: bool
+) -> None:
+    """Two of three steps of a review epoch review; in epoch 5 the third is the first after a review that decays."""
+    review = {"plan": {"review_fraction": 0.7}, "extractor": {"training": {"decay_when_frozen": decay}}}
+    trainer = trained(tiny(review=review), 5)
+    trainer.begin()
+    states = [extractors(trainer)]
+    for _ in trainer.steps():
+        states.append(extractors(trainer))
+    trainer.end()
+    assert not same(states[0], states[1]) and not same(states[1], states[2]), "these two review"
+    assert same(states[2], states[3]) is not decay
+
+
 def test_extractors_may_have_an_optimizer_of_their_own(tiny: Tiny) -> None:
     own = {"optimizer": "own", "lr": 0.01, "weight_decay": 0.0}
     trainer = trained(tiny(review={"extractor": {"training": own}}), 2)
