@@ -6,7 +6,8 @@ import pytest
 
 from tskd_tune.errors import InputError
 from tskd_tune.sweep.checking import check
-from tskd_tune.sweep.schema import Compare, Sweep
+from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweep.settings import Compare
 
 SWEEP = {
     "experiment": {

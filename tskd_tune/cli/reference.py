@@ -13,6 +13,7 @@ from tskd_tune.experiment import descent, review
 from tskd_tune.experiment.schema import Evaluation, Experiment
 from tskd_tune.registry import Entry, Registry
 from tskd_tune.sweep import schema as sweep
+from tskd_tune.sweep import settings
 from tskd_tune.sweep.controls import Controls
 
 HEAD = """# Options
@@ -21,10 +22,10 @@ Every key of a sweep's and of an experiment's YAML: its meaning, its values, its
 shows the same for one component. This page is generated: `python -m tskd_tune.cli.reference > docs/options.md`."""
 GROUPS: Mapping[str, type[BaseModel]] = {
     "A sweep": sweep.Sweep,
-    "resources": sweep.Resources,
-    "compare": sweep.Compare,
+    "resources": settings.Resources,
+    "compare": settings.Compare,
     "controls": Controls,
-    "wandb": sweep.Wandb,
+    "wandb": settings.Wandb,
     "An experiment": Experiment,
     "training": descent.Training,
     "evaluation": Evaluation,

@@ -1,0 +1,93 @@
+"""The groups of settings of a sweep: what a trial takes, where W&B runs go, and what the report compares."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, model_validator
+
+from tskd_tune.registry import Options
+
+
+def _one_gpu(gpu: float) -> float:
+    if gpu > 1:
+        raise ValueError(f"a training uses one GPU, got {gpu:g}; give 1, or a fraction such as 0.5 to share one")
+    return gpu
+
+
+class Resources(Options):
+    """What one trial takes, and how many run at once."""
+
+    cpu: PositiveInt = Field(1, description="CPU cores, and threads, of a trial")
+    gpu: Annotated[NonNegativeFloat, AfterValidator(_one_gpu)] | None = Field(
+        None,
+        description="GPUs of a trial, a fraction shares one; null: 1 where there are any when the sweep starts, or 0",
+    )
+    concurrent: PositiveInt | None = Field(
+        None, description="number of trials that run at once; null: as many as the cluster holds when the sweep starts"
+    )
+
+
+class Wandb(Options):
+    """Where W&B runs and Reports go; W&B's own variables stand above it."""
+
+    project: Annotated[str, Field(min_length=1)] | None = Field(None, description="W&B project; null: tskd-tune")
+    entity: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="W&B user or team; null: the one that the key belongs to"
+    )
+
+
+class Compare(Options):
+    """What the report compares, and by what measure: declared before the numbers are in."""
+
+    baseline: str | None = Field(
+        None,
+        description="label of the arm that the others are compared with; null: the first arm without a review of the"
+        " same task and student",
+    )
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = Field(
+        None,
+        min_length=1,
+        description="the comparisons, each [arm, baseline] by label; null: each arm with the baseline",
+    )
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        0.3, description="differences within plus or minus so many percentage points count as equivalent"
+    )
+    controls: dict[str, str] = Field(
+        default_factory=dict,
+        description="control arm -> the arm that it controls, which is compared with it in place of the baseline; a"
+        " run writes it, for the controls that it adds",
+    )
+    added: list[list[int]] = Field(
+        default_factory=list,
+        description="portions of seeds that were added to a sweep that had been run; a run writes it",
+    )
+    interim: list[Annotated[int, Field(ge=5)]] | None = Field(
+        None,
+        min_length=1,
+        description="numbers of seeds at which interim analyses are made; null: one test, when all are done",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_key(cls, value: object) -> object:
+        """Read ``looks``, the name of ``interim`` in files of earlier versions."""
+        if not isinstance(value, dict) or "looks" not in value:
+            return value
+        if "interim" in value:
+            raise ValueError("looks: is the old name of interim; keep interim alone")
+        return {"interim" if key == "looks" else key: content for key, content in value.items()}
+
+    @model_validator(mode="after")
+    def _check(self) -> Compare:
+        if self.baseline is not None and self.pairs is not None:
+            raise ValueError("give baseline or pairs, not both: pairs name their baselines")
+        if any(arm == baseline for arm, baseline in self.pairs or []):
+            raise ValueError("pairs: an arm cannot be compared with itself; name two arms")
+        unordered = [frozenset(pair) for pair in self.pairs or []]
+        if len(set(unordered)) < len(unordered):
+            raise ValueError("pairs: two arms are compared twice; name each pair once")
+        if self.interim is not None and any(a >= b for a, b in pairwise(self.interim)):
+            raise ValueError(f"interim: must ascend, such as [5, 10, 18], got {self.interim}")
+        return self
