@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +55,10 @@ def test_what_reads_options_imports_torch_and_nothing_else_that_is_heavy(command
     found = imported(command, tmp_path)
     assert "torch" in found
     assert found <= {"torch", "torchvision"}
+
+
+@pytest.mark.parametrize("command", [["report"], ["report", "--json"], ["report", "--format", "csv"]], ids=" ".join)
+def test_a_report_imports_no_torch(command: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "old"
+    shutil.copytree(Path(__file__).parent / "records" / "format_1" / "run", run)
+    assert imported([*command, str(run)], tmp_path) <= {"pandas", "statsmodels", "plotly"}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tskd_tune.cli.running import show_results
+from tskd_tune.cli.results import show_results
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, RunError, did_you_mean
 from tskd_tune.records.row import Row

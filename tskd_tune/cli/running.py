@@ -11,22 +11,18 @@ from typing import Any
 
 from tskd_tune import documents, local, single
 from tskd_tune.cli.progress import Progress
-from tskd_tune.cli.terminal import interrupted, say, show, warn
+from tskd_tune.cli.results import show_results
+from tskd_tune.cli.terminal import interrupted, say, warn
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries
 from tskd_tune.files import fullest, is_full
 from tskd_tune.records.events import Event
 from tskd_tune.records.names import refuse_name
-from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.wandb_leftovers import cleared
-from tskd_tune.reports.findings import importance, pareto
 from tskd_tune.reports.findings.summary import summary
-from tskd_tune.reports.forms import report_lines
-from tskd_tune.reports.forms.head_lines import head_lines
-from tskd_tune.reports.forms.tables import rich_table
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep.confirmation import PAPER, confirmation
 from tskd_tune.sweep.extension import Addition, extended
@@ -259,22 +255,6 @@ def _said_of_a_full_disk(path: Path) -> Iterator[None]:
         told = isinstance(error, RunError) and "Traceback" not in str(error)
         said = str(error) if told else f"{path}: the run broke off"
         raise RunError(f"{said}\nthe disk of {full} is full: free space there, then: {again}") from error
-
-
-def show_results(folder: RunFolder) -> None:
-    """Show the verdicts and the table of a run, and say where its report, rows and W&B runs are."""
-    found = summary(folder)
-    for line in [*head_lines(found), *report_lines.verdict_lines(found), *report_lines.pooled_lines(found)]:
-        say(line)
-    show(rich_table(found))
-    searched = [*pareto.lines(found.pareto, found.measures), *importance.lines(found.importance)]
-    endings = [*report_lines.ending_lines(found), *report_lines.warning_lines(found)]
-    for line in [*report_lines.under_table(found), *searched, *endings]:
-        say(line)
-    say(f"report: {folder.path / 'report.html'}")
-    say(f"rows: {folder.rows_path}")
-    if not all(one.uploaded for one in offline_runs(folder.path)):
-        say(f"W&B runs are kept offline; send them with: tskd-tune sync {folder.path}")
 
 
 def _ended(folder: RunFolder) -> int:

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
-from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.lines import json_line, parsed_line
 from tskd_tune.records.sittings import stamp
 from tskd_tune.records.store import Store
+
+if TYPE_CHECKING:  # events load torch, and whoever only reads a run needs none
+    from tskd_tune.records.events import Event, Listener
 
 FILE: Final = "teachers.jsonl"
 # The events that concern a teacher, as their lines name them.

@@ -1,0 +1,28 @@
+"""What a run has found, on the terminal."""
+
+from __future__ import annotations
+
+from tskd_tune.cli.terminal import say, show
+from tskd_tune.records.offline import offline_runs
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.reports.findings import importance, pareto
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms.head_lines import head_lines
+from tskd_tune.reports.forms.tables import rich_table
+
+
+def show_results(folder: RunFolder) -> None:
+    """Show the verdicts and the table of a run, and say where its report, rows and W&B runs are."""
+    found = summary(folder)
+    for line in [*head_lines(found), *report_lines.verdict_lines(found), *report_lines.pooled_lines(found)]:
+        say(line)
+    show(rich_table(found))
+    searched = [*pareto.lines(found.pareto, found.measures), *importance.lines(found.importance)]
+    endings = [*report_lines.ending_lines(found), *report_lines.warning_lines(found)]
+    for line in [*report_lines.under_table(found), *searched, *endings]:
+        say(line)
+    say(f"report: {folder.path / 'report.html'}")
+    say(f"rows: {folder.rows_path}")
+    if not all(one.uploaded for one in offline_runs(folder.path)):
+        say(f"W&B runs are kept offline; send them with: tskd-tune sync {folder.path}")
