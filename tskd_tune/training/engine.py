@@ -5,6 +5,7 @@ Which step is taken when is not decided here; see `tskd_tune.training.steps`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from tskd_tune.contracts import Batch, Output, Saved, weighted
 from tskd_tune.distillers.base import Distiller
-from tskd_tune.errors import RunError
+from tskd_tune.errors import DivergedError, RunError
 from tskd_tune.method.review import ReviewTerms
 from tskd_tune.networks.base import Network
 from tskd_tune.tasks.base import Draw, Feed, Objective
@@ -48,6 +49,20 @@ class Engine(Protocol):
 
     def load_state_dict(self, state: Saved) -> None:
         """Go on with saved sums."""
+
+
+def refuse_divergence(epoch: int, means: Mapping[str, float]) -> None:
+    """Refuse an epoch with a loss that is not finite.
+
+    Raises:
+        DivergedError: a mean is infinite or no number.
+    """
+    if not all(math.isfinite(mean) for mean in means.values()):
+        found = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+        raise DivergedError(
+            f"epoch {epoch}: the loss is not finite ({found}); lower training.lr or review.lambda,"
+            " or use a transform whose norm is not none"
+        )
 
 
 @dataclass(frozen=True)

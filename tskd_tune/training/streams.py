@@ -82,14 +82,19 @@ def drawing(seed: int, purpose: str, *numbers: int, device: torch.device) -> Ite
     python, arrays = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
-            number = stream_seed(seed, purpose, *numbers)
-            random.seed(number)
-            np.random.seed(number % 2**32)
-            _seed_torch(number, device)
+            draw_anew(seed, purpose, *numbers, device=device)
             yield
         finally:
             random.setstate(python)
             np.random.set_state(arrays)
+
+
+def draw_anew(seed: int, purpose: str, *numbers: int, device: torch.device) -> None:
+    """Seed the global generators from the stream; call it inside of `drawing`, which restores them."""
+    number = stream_seed(seed, purpose, *numbers)
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    _seed_torch(number, device)
 
 
 def _seed_torch(number: int, device: torch.device) -> None:

@@ -7,10 +7,9 @@ epoch does not run.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,13 +18,13 @@ from torch import nn
 
 from tskd_tune.contracts import Saved
 from tskd_tune.distillers.base import Distiller, Need
-from tskd_tune.errors import DivergedError, RunError
+from tskd_tune.errors import RunError
 from tskd_tune.metrics import Part, measured
 from tskd_tune.networks.base import Network
 from tskd_tune.tasks.base import Feed, Task
 from tskd_tune.teaching.base import TeacherMethod
 from tskd_tune.training.compute import Compute
-from tskd_tune.training.engine import EagerEngine, Parts
+from tskd_tune.training.engine import EagerEngine, Parts, refuse_divergence
 from tskd_tune.training.evaluation import evaluate
 from tskd_tune.training.observers import Observer
 from tskd_tune.training.optim import Recipe
@@ -34,7 +33,7 @@ from tskd_tune.training.replay import Replay
 from tskd_tune.training.reviewing import Reviewing
 from tskd_tune.training.schedule import Schedule
 from tskd_tune.training.steps import StepKind
-from tskd_tune.training.streams import Streams, drawing
+from tskd_tune.training.streams import Streams, draw_anew, drawing
 
 # The stream of what components draw from global generators while they train, such as dropout and dropped paths.
 NETWORK_STREAM = "network"
@@ -109,6 +108,10 @@ class Trainer:
         """The training set on the device, which is read when it is first asked for."""
         return self.task.training(self.compute.device)
 
+    @cached_property
+    def _steps_per_epoch(self) -> int:
+        return self.task.steps()
+
     @property
     def next_epoch(self) -> int:
         """The number of the epoch that is trained now or next."""
@@ -123,8 +126,10 @@ class Trainer:
         """Train the next epoch, or the rest of the one that was begun, and return its record; see `end`."""
         if self._epoch is None:
             self.begin()
-        for _ in self.steps():
-            pass
+        # To restore the global generators takes as long as a small step, so here they are restored once.
+        with self._drawing(self._current.number):
+            for _ in self._take(self._draw_anew):
+                pass
         return self.end()
 
     def begin(self, epoch: int | None = None) -> None:
@@ -154,12 +159,18 @@ class Trainer:
         Raises:
             RunError: no epoch was begun; or lambda cannot be settled, or a file vanished.
         """
+        return self._take(self._drawing)
+
+    def _take(self, seeded: Callable[[int, int], AbstractContextManager[None]]) -> Iterator[StepKind]:
+        """Take the rest of the steps, each with global generators that are ``seeded`` for its epoch and number.
+
+        If they were seeded once an epoch, a distiller that draws numbers would change what the student draws later.
+        """
         epoch = self._current
         draws = self.feed.draws(self._streams, epoch.step)
         while True:
             started = time.perf_counter()
-            # Seeded at each step, so an arm whose losses draw numbers too leaves the student's numbers as they are.
-            with self._drawing(epoch.number, epoch.step), self.compute.deterministic():
+            with seeded(epoch.number, epoch.step), self.compute.deterministic():
                 draw = next(draws, None)
                 if draw is None:
                     break
@@ -240,6 +251,11 @@ class Trainer:
     def _drawing(self, *numbers: int) -> AbstractContextManager[None]:
         return drawing(self.schedule.seed, NETWORK_STREAM, *numbers, device=self.compute.device)
 
+    @contextmanager
+    def _draw_anew(self, *numbers: int) -> Iterator[None]:
+        draw_anew(self.schedule.seed, NETWORK_STREAM, *numbers, device=self.compute.device)
+        yield
+
     @property
     def _current(self) -> _Epoch:
         if self._epoch is None:
@@ -284,7 +300,7 @@ class Trainer:
     def _closed(self, epoch: _Epoch) -> Record:
         started = time.perf_counter()
         means = self.engine.means()
-        self._refuse_divergence(epoch.number, means)
+        refuse_divergence(epoch.number, means)
         self.compute.synchronize()
         trained = time.perf_counter()
         if self.review is not None and self.review.plan.memorizes(epoch.number):
@@ -303,7 +319,7 @@ class Trainer:
     def _reviewed_steps(self, epoch: int) -> int:
         if self.review is None or not self.review.plan.reviews(epoch):
             return 0
-        return self.review.plan.review_steps(self.task.steps())
+        return self.review.plan.review_steps(self._steps_per_epoch)
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
         _, validation, _ = self.task.facts().samples
@@ -334,11 +350,3 @@ class Trainer:
         """Tell a teacher that learns, or whose batch norms move, from one that stays as its file has it."""
         assert self.teacher is not None
         return self._teacher_is_online() or any(module.training for module in self.teacher.modules())
-
-    def _refuse_divergence(self, epoch: int, means: Mapping[str, float]) -> None:
-        if not all(math.isfinite(mean) for mean in means.values()):
-            found = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
-            raise DivergedError(
-                f"epoch {epoch}: the loss is not finite ({found}); lower training.lr or review.lambda,"
-                " or use a transform whose norm is not none"
-            )
