@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_begins_the_training_anew_with_a_sentence(
     saved = folder.trial_path(local.RUN) / local.CHECKPOINT
     content = saved.read_bytes()
     saved.write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
-    with pytest.warns(UserWarning, match="no readable checkpoint, it is damaged: .*; the training begins anew"):
+    with pytest.warns(UserWarning, match="no readable checkpoint: it is damaged: .*; the training begins anew"):
         local.resume(folder, ignore, track=False)
     first, second = (read_state(run.student_path(local.RUN, 1)).state for run in (whole, folder))
     assert all(torch.equal(first[key], second[key]) for key in first)

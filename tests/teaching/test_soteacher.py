@@ -129,7 +129,7 @@ def test_the_weight_rises_to_its_own_by_the_last_epoch() -> None:
 
 
 def test_a_schedule_of_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match="method.schedule: nothing rises where consistency is 0"):
+    with pytest.raises(InputError, match="method.schedule: has no effect when consistency is 0"):
         method(network(), consistency=0.0, schedule="cosine")
     assert method(network(), consistency=0.0)
 

@@ -27,7 +27,7 @@ def test_a_state_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
 def test_a_damaged_file_is_a_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.pt").write_bytes(content)
-    with pytest.raises(RunError, match="no readable checkpoint, it is .*; remove it and resume the run"):
+    with pytest.raises(RunError, match="no readable checkpoint: it is .*; remove the file and resume the run"):
         checkpoint.load(tmp_path / "state.pt")
 
 

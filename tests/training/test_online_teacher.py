@@ -135,7 +135,7 @@ def test_a_review_beside_it_reads_the_learning_teacher_and_does_not_train_it(tin
     assert same(state(loud.teacher), state(silent.teacher))
 
     trainer = trained(tiny(**REVIEWED), 2)
-    trainer._begin(2)
+    trainer.begin()
     batch = first_batch(trainer, 2)
     assert trainer.teacher is not None and trainer.review is not None
     output, taught = trainer.student(batch.images), trainer.teacher(batch.images)

@@ -101,7 +101,7 @@ def test_every_epoch_sees_exactly_its_snapshot(tiny: Tiny, tmp_path: Path, over:
     numbers = []
     while not trainer.finished:
         del seen[:]
-        trainer._begin(trainer.next_epoch)
+        trainer.begin()
         assert equal(held(trainer), kept[[0, 0, 0, 1, 1, 2, 2][trainer.next_epoch]])
         trainer.epoch()
         numbers.append(sorted(set(seen)))
@@ -176,7 +176,7 @@ def test_a_given_file_is_replayed_if_it_holds_what_is_asked(tiny: Tiny, tmp_path
     given = tiny(teacher={"weights": str(path), "replay": 3})
     check_weights(given)
     trainer = build(given, obtain(given, cache, silent))
-    trainer._begin(0)
+    trainer.begin()
     assert equal(held(trainer), kept[0])
 
     with pytest.raises(InputError, match="teacher.replay: .* holds 3 snapshots of its training, not 4; set replay: 3"):

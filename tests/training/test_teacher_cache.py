@@ -1,4 +1,4 @@
-"""Whoever needs a teacher that another process trains hears of it, and waits; one that is damaged is made anew."""
+"""Whoever needs a teacher that another process trains hears of it, and waits; a damaged teacher is trained again."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def test_a_damaged_teacher_is_made_anew_with_a_sentence(tiny: Tiny, tmp_path: Pa
     whole = read_state(teacher.path).state
     damage, sentence = DAMAGES[kind]
     teacher.path.write_bytes(damage(teacher.path.read_bytes()))
-    with pytest.warns(UserWarning, match=f"{sentence}.*; the teacher is made anew"):
+    with pytest.warns(UserWarning, match=f"{sentence}.*; the teacher is trained again"):
         assert not is_ready(experiment, cache)
-    with pytest.warns(UserWarning, match="the teacher is made anew"):
+    with pytest.warns(UserWarning, match="the teacher is trained again"):
         again = obtain(experiment, cache, silent)
     assert again == teacher and is_ready(experiment, cache)
     state = read_state(teacher.path).state
@@ -107,7 +107,7 @@ def test_a_teacher_without_the_snapshots_that_its_replay_needs_is_made_anew(tiny
     assert teacher is not None and teacher.path is not None
     file = torch.load(teacher.path, weights_only=True)
     torch.save({**file, "trajectory": file["trajectory"][:1]}, teacher.path)
-    with pytest.warns(UserWarning, match=r"holds 1 snapshots of its training, not 2\); the teacher is made anew"):
+    with pytest.warns(UserWarning, match=r"holds 1 snapshots of its training, not 2\); the teacher is trained again"):
         obtain(experiment, cache, silent)
     assert is_ready(experiment, cache)
 
@@ -130,7 +130,7 @@ def test_a_damaged_halfway_state_is_left_for_a_new_beginning(
         obtain(experiment, cut, stop_at_two)
     (halfway,) = cut.folder.glob("*.halfway")
     halfway.write_bytes(DAMAGES[kind][0](halfway.read_bytes()))
-    with pytest.warns(UserWarning, match=r"\.halfway: .*; the training of the teacher begins anew"):
+    with pytest.warns(UserWarning, match=r"\.halfway: .*; the training of the teacher starts again"):
         again = obtain(experiment, cut, stop_at_two)
     assert seen == [0, 1, 2, 0, 1, 2]
     assert whole is not None and again is not None and whole.path is not None and again.path is not None

@@ -1,4 +1,4 @@
-"""What every teacher method is: a module of losses that a teacher has beside its task's while it is trained."""
+"""The contract of a teacher method: losses beside the task loss while a teacher is trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tskd_tune.registry import Component, Registry
 
 
 class Need(StrEnum):
-    """What a teacher method may ask for; ``student``: the teacher then is that student's, and no other's."""
+    """What a teacher method may ask for; with ``student`` the teacher depends on the student and is trained for it."""
 
     LOGITS = "logits"
     FEATURES = "features"
@@ -31,11 +31,11 @@ class Setting:
     Attributes:
         network: the teacher that will be trained.
         teacher: its shapes.
-        student: the shapes of the student that it shall teach.
-        tail: gives a new student of that kind behind a stage, ``[B, C, H, W]`` to logits ``[B, classes]``.
+        student: the shapes of the student that the teacher will teach.
+        tail: makes the part of a new student behind a stage, from ``[B, C, H, W]`` to logits ``[B, classes]``.
         classes: the number of classes.
         samples: the number of training samples.
-        epochs: how long the teacher is trained.
+        epochs: the number of epochs of the teacher's training.
     """
 
     network: nn.Module
@@ -48,15 +48,16 @@ class Setting:
 
 
 class TeacherMethod(nn.Module, ABC):
-    """The losses beside the task's while a teacher is trained; parameters and state join the training's.
+    """Losses beside the task loss while a teacher is trained.
 
-    It stands where a student's training has its distiller, and is called as one. A constructor takes one positional
-    argument, the `Setting`, and its options as keyword-only arguments.
+    In the training of a teacher, the method takes the place of the distiller. Its parameters join the optimizer, its
+    state joins the checkpoint. A constructor takes one positional argument, the `Setting`, and its options as
+    keyword-only arguments.
 
     Attributes:
-        needs: what it reads; with nothing in it, it is not called.
-        task_weight: the weight of the task's own loss beside it.
-        smallest_batch: the fewest images of a batch that it learns something from.
+        needs: what the method uses; a method that needs nothing is not called.
+        task_weight: the weight of the task loss.
+        smallest_batch: the fewest images per batch with which the losses are defined.
         separable: see `tskd_tune.distillers.base.Distiller`.
         capturable: see `tskd_tune.distillers.base.Distiller`.
     """
@@ -72,21 +73,22 @@ class TeacherMethod(nn.Module, ABC):
         """Return the weighted losses, scalars by name.
 
         Args:
-            network: what the teacher that is being trained found in the batch.
-            above: where a distiller has its teacher; a teacher has none.
+            network: the output of the trained teacher on the batch.
+            above: None; a distiller has the output of its teacher here.
             batch: the batch.
         """
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
-        """Hear the number of the epoch before its first batch.
+        """Prepare an epoch before its first batch.
 
         Args:
             epoch: counted from 0.
-            random: the method's own stream of the epoch, on the CPU; what is drawn from it alone resumes exactly.
+            random: the method's own stream of the epoch, on the CPU. A method that draws from no other generator is
+                resumed exactly.
         """
 
     def phase(self, epoch: int) -> Hashable:
-        """Return what tells epochs apart whose steps do different operations; it depends on the epoch alone."""
+        """Return equal values for epochs whose steps do the same operations; the epoch number alone decides."""
         return None
 
     def generators(self) -> Sequence[torch.Generator]:
@@ -98,5 +100,5 @@ TEACHER_METHODS: Registry[TeacherMethod] = Registry("teacher_methods", TeacherMe
 
 
 def method_needs(component: Component) -> frozenset[Need]:
-    """Return what a teacher method reads; a factory that says nothing reads nothing."""
+    """Return what a teacher method needs; a factory that does not say needs nothing."""
     return frozenset(getattr(TEACHER_METHODS.entry(component.name).factory, "needs", ()))

@@ -1,4 +1,4 @@
-"""The teacher of nearly every paper: trained on its task alone, as a student without a teacher is."""
+"""The usual teacher, trained with the task loss alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tskd_tune.teaching.base import TEACHER_METHODS, Setting, TeacherMethod
 
 @TEACHER_METHODS.register("plain", source="the task's loss alone")
 class Plain(TeacherMethod):
-    """No loss beside the task's."""
+    """No loss beside the task loss."""
 
     separable = True
 
     def __init__(self, setting: Setting) -> None:
-        """Need nothing."""
+        """Use nothing of the setting."""
         super().__init__()
 
     def forward(self, network: Output, above: Output | None, batch: Batch) -> Mapping[str, Tensor]:

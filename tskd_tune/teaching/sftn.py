@@ -1,4 +1,4 @@
-"""SFTN: a teacher learns beside branches of its student, and so is easy to follow (Park et al., 2021)."""
+"""SFTN: the teacher is trained together with branches of its student (Park et al., 2021)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tskd_tune.teaching.base import TEACHER_METHODS, Need, Setting, TeacherMetho
     "sftn", source="Park, Cha, Jeong, Kim and Han 2021, arXiv 2102.07650; weights and feature transform: our reading"
 )
 class SFTN(TeacherMethod):
-    """Train the teacher so that what a student makes of its stages agrees with the teacher and with the labels.
+    """Train the teacher so that student branches on its stages agree with the teacher and with the labels.
 
-    Behind every stage but the last stands a branch: a feature transform to the student's shape, then a new student
-    from the next stage on. ``task_weight CE(t) + kl_weight T^2 mean_i KL(t || r_i) + branch_weight mean_i CE(r_i)``,
-    with t and r_i for the logits of the teacher and of branch i; gradients of all of it reach the teacher. The
-    branches are dropped when the teacher is trained.
+    Behind each stage except the last there is a branch: a feature transform to the student's shape, then the rest of a
+    new student. The loss is ``task_weight CE(t) + kl_weight T^2 mean_i KL(t || r_i) + branch_weight mean_i CE(r_i)``,
+    where t and r_i are the logits of the teacher and of branch i. The gradients of all terms reach the teacher. The
+    branches are dropped after the training.
     """
 
     needs = frozenset({Need.LOGITS, Need.FEATURES, Need.STUDENT})
@@ -75,7 +75,7 @@ class SFTN(TeacherMethod):
 
 
 class Branch(nn.Module):
-    """What a student makes of a teacher's stage: a feature transform, and a student's layers behind that stage."""
+    """A student branch on a teacher's stage: a feature transform, and a student's layers behind that stage."""
 
     def __init__(self, given: Sequence[int], wanted: Sequence[int], tail: nn.Module) -> None:
         """Map maps ``[C, H, W]`` of the teacher's shape to the student's, and those to logits."""
@@ -93,7 +93,7 @@ class Branch(nn.Module):
 
 
 def _entries(teacher: Shapes, student: Shapes) -> list[str]:
-    """Return the student's stages behind its stem but the last, which the teacher must have too."""
+    """Return the student's stages without the stem and the last stage; the teacher must have these stages too."""
     stages = [stage for stage in student.features if stage != STEM][:-1]
     missing = [stage for stage in stages if stage not in teacher.features]
     if missing or not stages:

@@ -1,4 +1,4 @@
-"""SoTeacher: a smooth teacher that agrees with its own past comes closer to the true labels (Dong et al., 2024)."""
+"""SoTeacher: a smooth teacher, consistent with its own past predictions (Dong et al., 2024)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tskd_tune.teaching.base import TEACHER_METHODS, Need, Setting, TeacherMetho
 class SoTeacher(TeacherMethod):
     """A bound on the network's Lipschitz constant, and consistency with the mean of a sample's past predictions.
 
-    The bound adds up the layers: of a convolution the absolute weights, of a batch norm the largest
-    ``|weight| / sqrt(running variance + eps)``, of a linear layer the largest column of absolute weights. The
-    consistency is ``|softmax(z) - h|^2``, a mean over the batch, where h is the plain mean of the softmax outputs that
-    the sample had in the epochs before, from epoch 1 on. (The authors' code counts the first epoch twice in h.)
+    The bound is a sum over the layers: for a convolution the sum of its absolute weights, for a batch norm the largest
+    ``|weight| / sqrt(running variance + eps)``, for a linear layer the largest column sum of absolute weights. The
+    consistency loss is ``|softmax(z) - h|^2``, averaged over the batch, from epoch 1 on; h is the mean of the softmax
+    outputs of the sample in all earlier epochs. (The authors' code counts the first epoch twice in h.)
     """
 
     needs = frozenset({Need.LOGITS, Need.INDICES, Need.LAYERS})
@@ -56,7 +56,9 @@ class SoTeacher(TeacherMethod):
         """
         super().__init__()
         if consistency == 0 and schedule != "linear":
-            raise InputError("teacher.training.method.schedule: nothing rises where consistency is 0; leave it out")
+            raise InputError(
+                "teacher.training.method.schedule: has no effect when consistency is 0; leave schedule out"
+            )
         self._network = (setting.network,)  # not a part of this module: it is trained as the student of its training
         self.lipschitz = lipschitz
         self.consistency = consistency

@@ -1,1 +1,1 @@
-"""The only loop, and what it stands on: optimizer, random streams, checkpoints, the teachers' cache."""
+"""The training loop, and what it needs: engine, optimizer, random streams, checkpoints, the cache of teachers."""

@@ -1,4 +1,6 @@
-"""A state is one dict of tensors and plain values: written beside its place, then renamed; read without pickle."""
+"""Checkpoints: a state is one dict of tensors and plain values.
+
+A checkpoint is written to a temporary file, which is then renamed. It is read without running code from the file."""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from tskd_tune.files import write_whole
 
 
 def save(state: Saved, path: Path) -> None:
-    """Write a state atomically: a reader finds the old file or the new one, never half of one.
+    """Write a state atomically: a reader finds the old file or the new one, never a part of a file.
 
     Raises:
         RunError: the disk is full, or the folder is gone or not writable.
@@ -39,7 +41,9 @@ def load(path: Path) -> Saved:
             f"{path}: the checkpoint cannot be read ({error.strerror or error}); look at the disk"
         ) from error
     except saved.UnreadableError as error:
-        raise RunError(f"{path}: no readable checkpoint, it {error.problem}; remove it and resume the run") from error
+        raise RunError(
+            f"{path}: is no readable checkpoint: it {error.problem}; remove the file and resume the run"
+        ) from error
     if not isinstance(state, dict):
-        raise RunError(f"{path}: not a checkpoint but a {type(state).__name__}; remove it and resume the run")
+        raise RunError(f"{path}: not a checkpoint but a {type(state).__name__}; remove the file and resume the run")
     return state

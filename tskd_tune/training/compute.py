@@ -35,13 +35,15 @@ class Compute:
 
     @classmethod
     def choose(cls, device: DeviceName, precision: Precision, channels_last: bool, threads: int | None) -> Compute:
-        """Resolve ``auto`` to the GPU where there is one; nothing is set.
+        """Resolve ``auto`` to the GPU where there is one; this changes no setting of the process.
 
         Raises:
             InputError: ``cuda`` was asked for and there is none.
         """
         if device == "cuda" and not torch.cuda.is_available():
-            raise InputError("training.device: 'cuda' was asked for but this machine shows no GPU; use auto or cpu")
+            raise InputError(
+                "training.device: 'cuda' was asked for but this machine shows no GPU; set training.device: auto or cpu"
+            )
         chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         return cls(torch.device(chosen), precision, channels_last, threads)
 
@@ -69,10 +71,10 @@ class Compute:
 
     @contextmanager
     def deterministic(self) -> Iterator[None]:
-        """Let cuDNN use only algorithms that give the same bits each time; afterwards its settings are as before.
+        """Let cuDNN use only algorithms that give the same bits each time; afterwards restore its settings.
 
-        On a GPU torch has no such backward pass of two things that are not cuDNN's: bilinear resizing of features
-        (``size_match: interp_student``), and pooling to a size that does not divide the map's.
+        On a GPU two operations outside of cuDNN have no deterministic backward pass in torch: bilinear resizing of
+        features (``size_match: interp_student``), and pooling to a size that does not divide the size of the map.
         """
         cudnn = torch.backends.cudnn
         before = cudnn.deterministic, cudnn.benchmark
@@ -83,14 +85,14 @@ class Compute:
             cudnn.deterministic, cudnn.benchmark = before
 
     def synchronize(self) -> None:
-        """Wait for the device, so that a clock read next is honest."""
+        """Wait until the device has finished, so that the clock measures its work too."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def peak_memory(self) -> int | None:
-        """Return the peak of the GPU's tensors in bytes; None on a CPU, where a process has served others before."""
+        """Return the peak GPU memory of tensors, in bytes; None on a CPU, where the process may have trained before."""
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
 
     def name(self) -> str:
-        """Return the device in words, for a run's row."""
+        """Return the name of the device, for the row of a run."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"

@@ -1,4 +1,4 @@
-"""What each loss would do to the student: the norm of its gradient, and its direction beside the task's."""
+"""How each loss acts on the student: the norm of its gradient, and the cosine with the gradient of the task loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def student_gradients(losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
-    """Return each loss's gradient on the parameters, flattened ``[P]``; the graph is kept for the step itself."""
+    """Return the gradient of each loss on the parameters, flattened ``[P]``; the step can still use the graph."""
     return {name: _flat_gradient(loss, parameters) for name, loss in losses.items()}
 
 
@@ -22,7 +22,7 @@ def _flat_gradient(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
 
 
 def gradient_figures(gradients: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return ``grad_norm_<loss>`` of every loss and ``grad_cosine_<loss>`` with the task's, of all but the task."""
+    """Return ``grad_norm_<loss>`` of every loss, and ``grad_cosine_<loss>`` with the task loss of every other loss."""
     norms = {f"grad_norm_{name}": float(gradient.norm()) for name, gradient in gradients.items()}
     task = gradients["task"]
     cosines = {

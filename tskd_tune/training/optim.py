@@ -1,4 +1,4 @@
-"""SGD with the field's recipe: the learning rate is a pure function of the epoch's number."""
+"""Stochastic gradient descent as the field uses it; the learning rate depends on the epoch number alone."""
 
 from __future__ import annotations
 

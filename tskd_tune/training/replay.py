@@ -1,6 +1,7 @@
-"""A teacher's own past, shown again while the student trains: it evolves, but does not learn beside its student.
+"""Replay: snapshots of the teacher's own training teach one after the other while the student trains.
 
-So a teacher that changes is told apart from one that is trained with its student (a control of online distillation).
+The teacher changes, but does not learn from the student. This control separates the effect of a changing teacher from
+the effect of a teacher that is trained together with the student (online distillation).
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from tskd_tune.errors import InputError
 from tskd_tune.networks.weights import read_state
 
 State = Mapping[str, Tensor]
-# Where a teacher's file has the snapshots of its training, beside its final state.
+# The key of the snapshots in a teacher's file, beside the final state.
 TRAJECTORY = "trajectory"
 
 
 def snapshot_epochs(epochs: int, count: int) -> list[int]:
-    """Return the epochs, from 0, at whose end a teacher is kept for a replay: evenly spaced, the last among them."""
+    """Return the epochs, from 0, at whose end a snapshot is kept: evenly spaced, including the last epoch."""
     return [-(-(number + 1) * epochs // count) - 1 for number in range(count)]
 
 
@@ -29,10 +30,10 @@ def snapshot(network: nn.Module) -> dict[str, Tensor]:
 
 
 def read_trajectory(path: Path, count: int) -> list[State]:
-    """Read the snapshots that a teacher's file holds, oldest first.
+    """Read the snapshots in a teacher's file, oldest first.
 
     Raises:
-        InputError: there are none, not so many, or they are of another network than the file's.
+        InputError: the file holds another number of snapshots, or snapshots of another network.
     """
     file = read_state(path)
     held = file.facts.get(TRAJECTORY)
@@ -49,16 +50,16 @@ def read_trajectory(path: Path, count: int) -> list[State]:
 
 
 class Replay:
-    """Which snapshot a frozen teacher is in an epoch of its student: a function of the epoch alone."""
+    """Loads one snapshot after the other into a frozen teacher; the epoch number alone decides which."""
 
     def __init__(self, network: nn.Module, snapshots: Sequence[State], epochs: int) -> None:
-        """Show ``snapshots`` through the network, in order and for as long each, over ``epochs`` epochs."""
+        """Divide ``epochs`` epochs evenly among ``snapshots``, in order."""
         self._network = network
         self._snapshots = snapshots
         self._epochs = epochs
 
     def number(self, epoch: int) -> int:
-        """Return which snapshot an epoch sees, both from 0."""
+        """Return the number of the snapshot that teaches in an epoch; both count from 0."""
         return epoch * len(self._snapshots) // self._epochs
 
     def begin_epoch(self, epoch: int) -> None:

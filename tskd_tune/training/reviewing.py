@@ -17,7 +17,7 @@ from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.method.review import ReviewLoss
 from tskd_tune.training.compute import Compute
 
-# Below this share of the gradient of all other losses a review hardly moves the student.
+# With a smaller share of the gradient of all other losses, a review hardly changes the student.
 SILENT_SHARE = 0.01
 
 
@@ -40,14 +40,14 @@ class Strength:
         """Return this strength with a lambda, found from the norms of the two gradients on the student.
 
         Raises:
-            DivergedError: the review has no gradient on the student, so that no lambda gives it a share.
+            DivergedError: the review has no gradient on the student, so no lambda gives the review a share.
         """
         if self.value is not None or self.gradient_share is None:
             return self
         if not review_norm > 0:
             raise DivergedError(
                 "review.lambda: auto cannot be settled, the review loss has no gradient on the student;"
-                " attach the target or the sequence, or give lambda a number"
+                " set sequence_gradient or target.gradient to attach, or give lambda a number"
             )
         return Strength(self.gradient_share * others_norm / review_norm, self.gradient_share, self.warmup)
 
@@ -64,7 +64,7 @@ class Strength:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorTraining:
-    """Who optimizes the extractors, and what happens to them between reviews (the paper is silent on all of it).
+    """Who optimizes the extractors, and what happens to them between reviews; the paper specifies none of this.
 
     Attributes:
         optimizer: what optimizes the extractors: ``shared``: the student's optimizer, at its learning rate; ``own``:
@@ -104,7 +104,7 @@ class Reviewing:
         extractors: ExtractorTraining,
         fresh_extractors: Callable[[int], Mapping[str, Tensor]],
     ) -> None:
-        """Compose them; ``fresh_extractors(epoch)`` gives a newly initialized state of the review loss."""
+        """Compose the parts; ``fresh_extractors(epoch)`` returns a newly initialized state of the review loss."""
         self.plan = plan
         self.loss = loss
         self.memory = memory

@@ -1,4 +1,4 @@
-"""What kind of step a training takes: the only thing, beside the batch, that decides which operations a step does."""
+"""Kinds of steps: beside the batch, the kind alone decides which operations a step does."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""One teacher a task: trained once, kept under the digest of everything that it depends on.
+"""The cache of trained teachers: each teacher is trained once and kept under a digest of all that it depends on.
 
-Concurrent runs wait for the one that trains; a training that was cut off goes on where it was saved.
+When several runs need the same teacher, one run trains the teacher and the others wait. An interrupted training of a
+teacher goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from tskd_tune.training.replay import TRAJECTORY, State, snapshot
 from tskd_tune.training.trainer import Trainer
 
 CACHE_VARIABLE = "TSKD_TUNE_CACHE"
-# Raised when the same recipe would train another teacher, so that old files are not taken for new ones.
+# Raise it when the same recipe would train another teacher, so that old files are not used.
 TEACHER_VERSION = 1
 SAVE_SECONDS = 30.0
-# None: another process trains the teacher, and this one waits.
+# Called with None while another process trains the teacher and this process waits.
 Progress = Callable[[Line | None], None]
 Check = Callable[[Path], object]
 
@@ -68,13 +69,13 @@ def cache_folder() -> Path:
 
 
 def digest(recipe: Mapping[str, object]) -> str:
-    """Return the key of a teacher from everything that it depends on, as plain data."""
+    """Return the key of a teacher: a digest of everything that the teacher depends on, given as plain data."""
     words = json.dumps({"version": TEACHER_VERSION, **recipe}, sort_keys=True)
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 class TeacherCache:
-    """Trained teachers by key, in one folder, in the field's checkpoint layout."""
+    """Trained teachers by key, in one folder, in the usual checkpoint layout."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """Use ``folder``, by default the user's cache.
@@ -92,14 +93,14 @@ class TeacherCache:
             ) from error
 
     def path(self, key: str) -> Path:
-        """Return where the teacher of a key is, or will be."""
+        """Return the path of the teacher with a key, whether the file exists or not."""
         return self.folder / f"{key}.pth"
 
     def usable(self, key: str, check: Check) -> bool:
-        """Tell whether the teacher of a key is there and whole; of one that is damaged there is a warning.
+        """Tell whether the file of a teacher exists and is intact; warn of a damaged file.
 
         Args:
-            key: the digest of all that it depends on.
+            key: the digest of all that the teacher depends on.
             check: raises `InputError` for a file that cannot teach.
         """
         path = self.path(key)
@@ -109,7 +110,7 @@ class TeacherCache:
             check(path)
         except InputError as error:
             problem = str(error).removeprefix(f"teacher: {path}: ").partition("; ")[0]
-            warnings.warn(f"{path}: cannot be used ({problem}); the teacher is made anew", stacklevel=2)
+            warnings.warn(f"{path}: cannot be used ({problem}); the teacher is trained again", stacklevel=2)
             return False
         return True
 
@@ -123,15 +124,17 @@ class TeacherCache:
         check: Check,
         snapshots: Collection[int] = (),
     ) -> Path:
-        """Return the file of a teacher, training it first if nobody has or its file is damaged; others wait meanwhile.
+        """Return the file of a teacher; train the teacher first if the file is missing or damaged.
+
+        Other processes that need the teacher wait meanwhile.
 
         Args:
-            key: the digest of all that it depends on.
-            trainer: makes its training.
+            key: the digest of all that the teacher depends on.
+            trainer: makes the training of the teacher.
             progress: is told the history line of each epoch, and None while another process trains this teacher.
-            facts: what its file says of it.
+            facts: what the file says of the teacher.
             check: raises `InputError` for a file that cannot teach.
-            snapshots: the epochs, from 0, at whose end it is also kept as it then is, for a replay.
+            snapshots: the epochs, from 0, at whose end a snapshot is kept for a replay.
         """
         path = self.path(key)
         if not self.usable(key, check):
@@ -188,7 +191,7 @@ class _Keeper(Observer):
 
 
 def _begun(make: Callable[[], Trainer], halfway: Path) -> tuple[Trainer, list[State]]:
-    """Return a teacher's training as it was saved halfway, or from its beginning, with its snapshots until there."""
+    """Return a teacher's training, from its last checkpoint if there is one, and the snapshots taken so far."""
     trainer = make()
     if not halfway.exists():
         return trainer, []
@@ -197,14 +200,14 @@ def _begun(make: Callable[[], Trainer], halfway: Path) -> tuple[Trainer, list[St
         trainer.load_state_dict(state)
     except (RunError, LookupError, RuntimeError, TypeError, ValueError) as error:
         problem = str(error).removeprefix(f"{halfway}: ").partition("; ")[0].partition("\n")[0]
-        warnings.warn(f"{halfway}: {problem}; the training of the teacher begins anew", stacklevel=2)
+        warnings.warn(f"{halfway}: {problem}; the training of the teacher starts again", stacklevel=2)
         return make(), []
     return trainer, state.get(TRAJECTORY, [])
 
 
 @contextmanager
 def _alone(path: Path, progress: Progress) -> Iterator[None]:
-    """Hold a lock until the end of the block; where another process has it, say so and wait."""
+    """Hold a lock until the end of the block; if another process holds the lock, say so and wait."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

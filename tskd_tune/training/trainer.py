@@ -133,11 +133,7 @@ class Trainer:
         return self.end()
 
     def begin(self, epoch: int | None = None) -> None:
-        """Begin an epoch: set rates, modes, and all numbers that change from epoch to epoch.
-
-        Args:
-            epoch: its number; None: the next one. Only a measurement of time asks for another.
-        """
+        """Begin an epoch, by default the next one: set rates, modes and all numbers that change from epoch to epoch."""
         self._set_out(self.next_epoch if epoch is None else epoch)
         if self.review is not None and self.review.snapshots_early(self._current.number):
             self.review.memory.prepare(self.student)
