@@ -30,3 +30,5 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 default_role = "code"  # a docstring writes `name` for a name of the code
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+python_maximum_signature_line_length = 100

@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_pages_show_these_files():
-    assert sorted(FILES) == ["my_parts.py", "my_parts.yaml", "my_search.yaml", "my_sweep.yaml"]
+    assert sorted(FILES) == ["my_parts.py", "my_parts.yaml", "my_search.yaml", "my_sweep.yaml", "test_my_parts.py"]
 
 
 def test_its_sweep_has_six_arms(folder: Path):
@@ -51,6 +51,12 @@ def test_its_components_are_found_beside_their_yaml(folder: Path):
     assert [point.label for point in sweep.space().grid()] == ["distiller=none", "distiller=my_parts:Hint"]
     shown = CliRunner().invoke(app, ["list", "distillers", "mine/my_parts:Hint"])
     assert "weight: weight of the gaps (number from 0; default: 1)" in shown.output
+
+
+def test_its_components_pass_the_contract_tests(folder: Path):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_parts.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow
