@@ -14,47 +14,29 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 FILES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in FILES}
-MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_ANY_A_THOUSAND = 350, 50, 24.0
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_ANY_A_THOUSAND = 350, 50, 16.5
 # What may name the metric of classification.
 OF_CLASSIFICATION = {"tasks/classification.py"}
 
 # What still exceeds a limit. An entry is removed with the last excess of its file, and none is added.
 LONG_FILES = {
-    "cli/commands.py",
     "cli/run_status.py",
     "records/run_folder.py",
     "records/tracking.py",
-    "reports/findings/summary.py",
-    "reports/forms/tables.py",
-    "reports/judge/statistics.py",
-    "reports/judge/verdicts.py",
-    "reports/page/report.py",
     "sweep/run.py",
     "sweep/searchers.py",
     "sweep/space.py",
 }
-LONG_FUNCTIONS = {"distillers/ekd.py", "reports/findings/summary.py"}
-NAMING_TOP1 = {
-    "cli/progress.py",
-    "cli/run_status.py",
-    "records/teaching.py",
-    "reports/findings/importance.py",
-    "reports/findings/pareto.py",
-    "reports/findings/scale.py",
-    "reports/findings/summary.py",
-    "reports/findings/teachers.py",
-    "reports/forms/wandb_report.py",
-    "reports/forms/words.py",
-    "reports/page/charts.py",
-    "reports/page/report.py",
-    "sweep/objectives.py",
-}
+LONG_FUNCTIONS: set[str] = set()
+NAMING_TOP1 = {"cli/progress.py", "cli/run_status.py", "records/teaching.py", "sweep/objectives.py"}
 
 
 def long_functions(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            # A docstring explains each option of a component, however many there are.
+            explained = len((ast.get_docstring(node, clean=False) or "").splitlines())
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1 - explained
             if lines > MOST_LINES_OF_A_FUNCTION:
                 yield f"{node.name} has {lines} lines"
 

@@ -1,0 +1,123 @@
+"""The application of the command line, and the arguments and flags that several commands share."""
+
+from __future__ import annotations
+
+import io
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tskd_tune.cli.terminal import say
+from tskd_tune.version import __version__
+
+EXAMPLES = """
+**Examples**
+
+    tskd-tune plan --epochs 240 --k 3 --delta 5
+
+    tskd-tune check digits
+
+    tskd-tune sweep digits --name first
+
+    tskd-tune sweep digits --set experiment.training.epochs=24 --set 'seeds=[1, 2]'
+
+    tskd-tune report first
+
+RUN is the folder of a run, or the name of a run under --storage. Exit codes: 0 done, 1 something failed during the
+run, 2 the input is wrong, 130 interrupted by Ctrl-C, 143 ended by SIGTERM.
+"""
+
+app = typer.Typer(
+    help="Sweeps of Temporal Supervised Knowledge Distillation: does reviewing help, with which k, delta and lambda?",
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Form(StrEnum):
+    """The forms of YAML."""
+
+    EXPERIMENT = "experiment"
+    SWEEP = "sweep"
+
+
+class Output(StrEnum):
+    """The forms of a report on stdout."""
+
+    MD = "md"
+    LATEX = "latex"
+    CSV = "csv"
+    JSON = "json"
+
+
+class What(StrEnum):
+    """The tables of a report that are CSV."""
+
+    ARMS = "arms"
+    VERDICTS = "verdicts"
+    RUNS = "runs"
+
+
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="YAML file of a sweep or of an experiment, or the name of a search space (see `tskd-tune init`).",
+        show_default=False,
+    ),
+]
+Run = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Folder of a run, or the name of a run under --storage.", show_default=False),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY.KEY=VALUE",
+        help="Set a key of the YAML file; may be given several times.",
+        show_default=False,
+    ),
+]
+Storage = Annotated[Path, typer.Option("--storage", metavar="DIR", help="Folder that holds the runs.")]
+Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run; default: FILE-TIME.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
+NoWandb = Annotated[bool, typer.Option("--no-wandb", help="Do not write Weights & Biases runs.")]
+ControlNames = Annotated[
+    str | None,
+    typer.Option(
+        "--controls", metavar="NAMES", help="Control arms to add, separated by commas, or all.", show_default=False
+    ),
+]
+ToWandb = Annotated[bool, typer.Option("--wandb", help="Also save the report as a Weights & Biases Report.")]
+RUNS = Path("runs")
+KINDS = "distillers|networks|tasks|teacher_methods|transforms|extractors|observers|searchers|schedulers"
+
+
+def main() -> None:
+    """Run the command line; what a terminal cannot show, such as a file's name that is no UTF-8, is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app()
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        say(f"tskd-tune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,118 @@
+"""The commands that train; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tskd_tune.cli.app import RUNS, ControlNames, File, Name, NoWandb, Run, Settings, Storage, app
+from tskd_tune.cli.terminal import in_words
+
+
+@app.command("train", epilog="Example: tskd-tune train experiment.yaml --set seed=2")
+@in_words
+def _train(
+    file: File, name: Name = None, storage: Storage = RUNS, settings: Settings = None, no_wandb: NoWandb = False
+) -> None:
+    """Train one experiment on this machine, without Ray."""
+    from tskd_tune.cli import running
+
+    running.train(file, name, storage, settings or [], track=not no_wandb)
+
+
+@app.command("sweep", epilog="Example: tskd-tune sweep digits --name first")
+@in_words
+def _sweep(
+    file: File, name: Name = None, storage: Storage = RUNS, settings: Settings = None, no_wandb: NoWandb = False
+) -> None:
+    """Run a sweep on this machine, or on the Ray cluster that RAY_ADDRESS names."""
+    from tskd_tune.cli import running
+
+    running.sweep(file, name, storage, settings or [], track=not no_wandb)
+
+
+@app.command("resume", epilog="Example: tskd-tune resume runs/first")
+@in_words
+def _resume(run: Run, storage: Storage = RUNS, no_wandb: NoWandb = False) -> None:
+    """Finish a run that was interrupted, from its last checkpoints."""
+    from tskd_tune.cli import running
+
+    running.resume(run, storage, track=not no_wandb)
+
+
+@app.command(
+    "extend",
+    epilog="Example: tskd-tune extend first --seeds 6-10\n\nExample: tskd-tune extend first --controls zeros,shuffled"
+    "\n\nExample: tskd-tune extend first --points my_sweep_with_k9.yaml",
+)
+@in_words
+def _extend(
+    run: Run,
+    *,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="SEEDS", help="Seeds to add, such as 6-10 or 1,3,6-10.", show_default=False),
+    ] = None,
+    controls: ControlNames = None,
+    points: Annotated[
+        Path | None,
+        typer.Option(
+            "--points", metavar="FILE", help="YAML file of a sweep whose new points are added.", show_default=False
+        ),
+    ] = None,
+    storage: Storage = RUNS,
+    no_wandb: NoWandb = False,
+) -> None:
+    """Add seeds, control arms or points to a finished sweep; only the missing runs are trained, in the same folder.
+
+    To add points, edit a copy of the sweep's file and give the copy. Finished runs are kept, new points are added.
+
+    Only a grid can be extended. A search chose its points with its own seeds; use `tskd-tune confirm` with new seeds.
+    """
+    from tskd_tune.cli import running
+
+    running.extend(run, storage, seeds=seeds, controls=controls, points=points, track=not no_wandb)
+
+
+@app.command("confirm", epilog="Example: tskd-tune confirm search --seeds 101-110 --controls at_review,shuffled")
+@in_words
+def _confirm(
+    run: Run,
+    *,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            "--seeds", metavar="SEEDS", help="Seeds that the search did not use, such as 101-105.", show_default=False
+        ),
+    ],
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of the best points to train.")] = 1,
+    against: Annotated[
+        str, typer.Option("--against", metavar="ARM", help="Arm that all others are compared with.")
+    ] = "baseline",
+    controls: ControlNames = None,
+    name: Name = None,
+    storage: Storage = RUNS,
+    settings: Settings = None,
+    no_wandb: NoWandb = False,
+) -> None:
+    """Train the winners of a search again: with new seeds, on all training images, tested once on the test set.
+
+    The run has three kinds of arms: the best points by the validation metric, the same student without teacher and
+    review (`baseline`), and the paper's setting (`paper`). The validation images are used for training.
+    Controls show which part of the best point helps; controls given here count in the correction from the start.
+    """
+    from tskd_tune.cli import running
+
+    running.confirm(
+        run,
+        storage,
+        settings or [],
+        seeds=seeds,
+        top=top,
+        against=against,
+        controls=controls,
+        name=name,
+        track=not no_wandb,
+    )
