@@ -16,12 +16,12 @@ from tskd_tune.documents import merge
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
+from tskd_tune.plain import Document
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.schema import Sweep
 
-Document = dict[str, Any]
 BASELINE, PAPER = "baseline", "paper"
 # Where a task's options hold training images out: what merges a whole part of its own back.
 MERGED_PARTS = {"validation": "training"}

@@ -12,17 +12,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from tskd_tune.documents import merge
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
+from tskd_tune.plain import Document
 from tskd_tune.registry import Options
 from tskd_tune.sweep.points import Point
 
-Document = dict[str, Any]
 Name = Literal[
     "ce",
     "ce_kl",
@@ -50,7 +50,7 @@ class Controls(Options):
     arms: list[Name] | None = Field(None, min_length=1, description="names of the control arms; null: all that fit")
 
 
-def _read(value: Any) -> Any:
+def _read(value: object) -> object:
     if isinstance(value, bool):
         return {} if value else None
     return {"arms": value} if isinstance(value, list) else value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -60,12 +60,12 @@ def of_teacher(experiment: Experiment, task: Task) -> int:
     return size_of(network.state_dict()) * (1 + (experiment.teacher.replay or 0))
 
 
-def size_of(state: Any) -> int:
+def size_of(state: object) -> int:
     """Return the bytes that a state takes in a file of torch's: those of its tensors, with their heads."""
     return sum(_tensor_size(tensor) for tensor in _tensors(state))
 
 
-def _tensors(state: Any) -> Iterable[Tensor]:
+def _tensors(state: object) -> Iterable[Tensor]:
     if isinstance(state, Tensor):
         yield state
     inner = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()

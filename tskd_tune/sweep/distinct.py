@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from tskd_tune.errors import InputError
+from tskd_tune.plain import Document
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.space import SearchSpace
@@ -15,7 +16,7 @@ from tskd_tune.sweep.space import SearchSpace
 MOST_POINTS: Final = 1000
 
 
-def too_few(space: SearchSpace, trials: int, resolve: Callable[[Point], dict[str, Any]]) -> str | None:
+def too_few(space: SearchSpace, trials: int, resolve: Callable[[Point], Document]) -> str | None:
     """Return a sentence where a space holds fewer different experiments than a search has trials, else None.
 
     A space with fewer points than trials is left to the searcher, which refuses it.

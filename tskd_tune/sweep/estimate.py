@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
 
 import torch
 
@@ -22,6 +21,7 @@ from tskd_tune.errors import InputError, TskdTuneError, reason
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
 from tskd_tune.experiment.teacher import is_ready, teacher_key, trains_a_teacher
+from tskd_tune.plain import Document
 from tskd_tune.sweep.disk import OF_PAGE, Sizes, of_teacher, of_training, sizes
 from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.schedulers import stops_trials
@@ -69,7 +69,7 @@ class Estimate:
     taken_from: dict[str, str]
     how: str
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Document:
         """Return the estimate as plain data."""
         return dict(vars(self))
 
@@ -177,7 +177,7 @@ def most_like(experiment: Experiment, timed: Mapping[str, Experiment]) -> str:
     """Return the label of the timed arm whose steps cost most likely as this one's do."""
     mine, parts = _leaves(json.loads(kind(experiment))), ("task", "student", "review", "distiller", "teacher")
 
-    def distance(arm: str) -> tuple[Any, ...]:
+    def distance(arm: str) -> tuple[object, ...]:
         other = timed[arm]
         its = _leaves(json.loads(kind(other)))
         differing = {key for key in mine.keys() | its.keys() if mine.get(key) != its.get(key)}
@@ -192,11 +192,11 @@ def _snapshots(experiment: Experiment) -> int:
     return 0 if experiment.review is None else experiment.review.k
 
 
-def _leaves(document: Any, path: str = "") -> dict[str, Any]:
+def _leaves(document: object, path: str = "") -> Document:
     """Return every value of nested mappings by the path of its keys."""
     if not isinstance(document, Mapping):
         return {path: document}
-    found: dict[str, Any] = {}
+    found: Document = {}
     for key, value in document.items():
         found |= _leaves(value, f"{path}.{key}" if path else str(key))
     return found

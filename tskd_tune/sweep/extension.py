@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tskd_tune.errors import InputError
+from tskd_tune.plain import Document
 from tskd_tune.sweep.checking import check
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.schema import Sweep
@@ -61,14 +62,14 @@ def extended(sweep: Sweep, addition: Addition) -> Sweep:
     return found
 
 
-def _further(sweep: Sweep, other: Sweep) -> dict[str, dict[str, Any]]:
+def _further(sweep: Sweep, other: Sweep) -> dict[str, Document]:
     """Return the points of another sweep that are new, as whole experiments by their labels."""
     if not other.is_exact:
         raise InputError(f"--points: a grid's points can be added, but the search there is '{other.search.name}'")
     if problems := check(other):
         raise InputError("\n".join(f"--points: {problem}" for problem in problems))
     trained = {identity(sweep.experiment_at(point).plain()): point.label for point in sweep.space().grid()}
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Document] = {}
     for point in other.space().grid():
         # Threads are the resources of the sweep that trains.
         if identity(sweep.experiment_at(point).plain()) in trained:

@@ -6,10 +6,10 @@ trainings have ended, ``trial.json`` says what a trial was to train, and a trial
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from tskd_tune.plain import Document
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweep.objectives import means
@@ -25,9 +25,9 @@ class Known:
         end: its last result, with its rows; None where it has not ended, so that it is to be trained (on).
     """
 
-    point: Mapping[str, Any]
-    results: Sequence[dict[str, Any]] = field(default_factory=list)
-    end: dict[str, Any] | None = None
+    point: Document
+    results: Sequence[Document] = field(default_factory=list)
+    end: Document | None = None
 
 
 def known_trials(folder: RunFolder, seeds: Sequence[int]) -> dict[int, Known]:
@@ -58,22 +58,22 @@ def numbers(folder: RunFolder) -> dict[tuple[str, int], int]:
     return {training: int(run) for training, run in found.items() if run.isdecimal()}
 
 
-def _known(folder: RunFolder, run: str, point: Mapping[str, Any], rows: Sequence[Row], seeds: Sequence[int]) -> Known:
+def _known(folder: RunFolder, run: str, point: Document, rows: Sequence[Row], seeds: Sequence[int]) -> Known:
     ended = [row for row in rows if row.ended]
     results = _results(folder.history(run), len(seeds))
     return Known(point, results, None if {row.seed for row in ended} < set(seeds) else _end(ended))
 
 
-def _results(history: Sequence[Mapping[str, Any]], seeds: int) -> list[dict[str, Any]]:
+def _results(history: Sequence[Document], seeds: int) -> list[Document]:
     """Return the means of each epoch that every seed of a trial has trained."""
-    epochs: dict[int, list[Mapping[str, Any]]] = {}
+    epochs: dict[int, list[Document]] = {}
     for line in history:
         epochs.setdefault(line["epoch"], []).append(line)
     whole = {epoch: lines for epoch, lines in epochs.items() if len(lines) == seeds}
     return [{"epoch": epoch, **means(lines)} for epoch, lines in sorted(whole.items())]
 
 
-def _end(rows: Sequence[Row]) -> dict[str, Any]:
+def _end(rows: Sequence[Row]) -> Document:
     """Return a trial's last result out of its rows, as the trial reported it."""
     failed = next((row.reason for row in rows if row.status == "failed"), None)
     return {

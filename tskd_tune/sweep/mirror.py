@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import optuna
@@ -15,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
+from tskd_tune.plain import Document
 from tskd_tune.reports.findings.importance import STUDY
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Mirror:
             self._given_up, self._copy = True, None
             LOG.warning("%s: cannot be written (%s); the search goes on without it", self._path, error)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Document:
         """Leave the open file behind; it is written anew where this is read."""
         return {**self.__dict__, "_copy": None}
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import Field, model_validator
 
 from tskd_tune.metrics import Metric, Mode, measured, metric_of
+from tskd_tune.plain import Document
 from tskd_tune.registry import Component
 from tskd_tune.reports.findings.pareto import COSTS, cost
 
@@ -36,10 +37,9 @@ class Search(Component):
 
     @model_validator(mode="before")
     @classmethod
-    def _lead(cls, value: Any) -> Any:
+    def _lead(cls, value: object) -> object:
         """Let metric and mode be those of the first validation metric among the objectives."""
-        objectives = value.get("objectives") if isinstance(value, dict) else None
-        if not isinstance(objectives, dict):
+        if not isinstance(value, dict) or not isinstance(objectives := value.get("objectives"), dict):
             return value
         _check(objectives)
         metric = next(name for name in objectives if name not in COSTS)
@@ -75,17 +75,16 @@ def lead(goals: Goals) -> tuple[str, Mode]:
     return metric, goals[metric]
 
 
-def value_of(name: str, result: Mapping[str, Any]) -> float | None:
+def value_of(name: str, result: Document) -> float | None:
     """Return an objective out of what a trial reported; None where it is absent or not finite."""
-    value: Any = result.get(name)
+    value: object = result.get(name)
     if name in COSTS:
         costs = [row["cost"] for row in result.get("rows", [])]
         value = cost(name, [one["train_seconds"] for one in costs], [one.get("peak_memory_bytes") for one in costs])
-    is_number = isinstance(value, int | float) and math.isfinite(value)
-    return float(value) if is_number else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def means(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def means(records: Sequence[Document]) -> dict[str, float]:
     """Return the means over the seeds of every number that was measured for each of them."""
     names = [name for name in records[0] if all(isinstance(record.get(name), float) for record in records)]
     return {name: fmean(record[name] for record in records) for name in names}
@@ -96,7 +95,7 @@ def worst(mode: str) -> float:
     return -1e9 if mode == "max" else 1e9
 
 
-def _check(objectives: Mapping[str, Any]) -> None:
+def _check(objectives: Mapping[str, object]) -> None:
     for name in objectives:
         if name not in COSTS and not str(name).startswith("val_"):
             raise ValueError(

@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ray import tune
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 
 from tskd_tune.errors import RunError
 from tskd_tune.files import is_full
+from tskd_tune.plain import Document
 from tskd_tune.records.breakage import broken_row, of_seed, reason_of, shortened
 from tskd_tune.records.events import Event, Listener, row_event
 from tskd_tune.records.row import Row
@@ -29,6 +30,9 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
 from tskd_tune.sweep.configs import TrialConfig
 from tskd_tune.sweep.trainable import STUDENT, BrokenTrialError, broken_reason
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +61,12 @@ class Recorder(tune.Callback):
         finally:
             cls._live = None
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Write what the trial is to train, before there is anything else of it."""
         self._here().folder.begin(_begun(TrialConfig(**trial.config)))
 
     def on_checkpoint(
-        self, iteration: int, trials: list[Any], trial: Any, checkpoint: tune.Checkpoint, **info: Any
+        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: tune.Checkpoint, **info: object
     ) -> None:
         """Remove the checkpoints of an earlier process, now that there is a newer one; Tune numbers its own from 0."""
         newest = Path(checkpoint.path)
@@ -71,7 +75,7 @@ class Recorder(tune.Callback):
                 shutil.rmtree(other, ignore_errors=True)
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self, iteration: int, trials: list[Trial], trial: Trial, result: Document, **info: object
     ) -> None:
         """Append the epoch to the trial's history."""
         live = self._here()
@@ -84,7 +88,7 @@ class Recorder(tune.Callback):
             seed, epoch, epochs = record["seed"], record["epoch"], result["epochs"]
             live.listener(Event("epoch", given.arm, given.run, seed, epoch, epochs, metrics=record))
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Write the rows of a trial that is over, and keep its students."""
         for plain in trial.last_result.get("rows", []):
             row = Row.model_validate(plain)
@@ -94,12 +98,12 @@ class Recorder(tune.Callback):
             self._add(row, trial.last_result.get("errors", ""))
         _end_where_full(trial.last_result.get("errors", ""))
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Let a full disk end the sweep, where another try would meet it again."""
         if is_full(RunError(_death(trial).text)):
             self.on_trial_error(iteration, trials, trial)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Write a row for every seed of a trial that broke for good; `resume` tries them again."""
         given, death = TrialConfig(**trial.config), _death(trial)
         reported = {row["seed"]: Row.model_validate(row) for row in (trial.last_result or {}).get("rows", [])}
@@ -124,7 +128,7 @@ class Recorder(tune.Callback):
         live.folder.add_row(row)
         live.listener(row_event(row))
 
-    def _keep_student(self, trial: Any, row: Row) -> None:
+    def _keep_student(self, trial: Trial, row: Row) -> None:
         if row.status != "done" or trial.checkpoint is None:
             return
         kept = self._here().folder.student_path(row.run, row.seed)
@@ -181,7 +185,7 @@ class _Death:
     text: str
 
 
-def _death(trial: Any) -> _Death:
+def _death(trial: Trial) -> _Death:
     """Find out what ended a trial: an error of a training, or the loss of its process, in Ray's words."""
     error = trial.get_pickled_error()
     cause = getattr(error, "cause", None)

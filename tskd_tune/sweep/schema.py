@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import (
     Field,
@@ -25,16 +25,20 @@ from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.locations import located
 from tskd_tune.metrics import Mode
 from tskd_tune.places import Places
+from tskd_tune.plain import Document
 from tskd_tune.records.origin import Origin
 from tskd_tune.registry import Component, Options
 from tskd_tune.sweep.controls import ControlsOption, Derived, derive
 from tskd_tune.sweep.objectives import Goals, Search, lead
 from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.schedulers import SCHEDULERS, stops_trials
-from tskd_tune.sweep.search import SEARCHERS, is_exact
+from tskd_tune.sweep.search import SEARCHERS, Found, is_exact
 from tskd_tune.sweep.seeds import Seeds
 from tskd_tune.sweep.settings import Compare, Resources, Wandb
 from tskd_tune.sweep.space import SearchSpace
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
 
 # Ray's schedulers that exploit and explore: population-based training under its names.
 POPULATIONS = re.compile(r"^(pbt|pb2|pbt_replay|population.?based.*)$|PopulationBased|\bPB2\b", re.IGNORECASE)
@@ -43,7 +47,7 @@ POPULATIONS = re.compile(r"^(pbt|pb2|pbt_replay|population.?based.*)$|Population
 class Sweep(Options):
     """A sweep: the points of a search space, each trained once a seed."""
 
-    experiment: dict[str, Any] = Field(
+    experiment: Document = Field(
         description="the experiment, whose values may be domains to search: choice, grid, int, uniform, loguniform"
     )
     seeds: Seeds | None = Field(
@@ -64,7 +68,7 @@ class Sweep(Options):
         description="control arms of the first arm that reviews and is no control itself: true, a list of names, or"
         " {of: arm, arms: [...]}",
     )
-    arms: dict[str, dict[str, Any]] = Field(
+    arms: dict[str, Document] = Field(
         default_factory=dict,
         description="further arms of a grid, each a whole experiment by its label; a run writes its controls out here",
     )
@@ -79,7 +83,7 @@ class Sweep(Options):
 
     @field_validator("scheduler", mode="before")
     @classmethod
-    def _refuse_populations(cls, value: Any) -> Any:
+    def _refuse_populations(cls, value: object) -> object:
         name = value.get("name") if isinstance(value, dict) else value
         if isinstance(name, str) and POPULATIONS.search(name):
             raise ValueError(
@@ -90,12 +94,12 @@ class Sweep(Options):
 
     @field_validator("experiment")
     @classmethod
-    def _locate(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _locate(cls, value: Document) -> Document:
         return located(value)
 
     @field_validator("arms")
     @classmethod
-    def _locate_arms(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _locate_arms(cls, value: dict[str, Document]) -> dict[str, Document]:
         return {label: located(arm) for label, arm in value.items()}
 
     @classmethod
@@ -153,7 +157,7 @@ class Sweep(Options):
         return sweep
 
     @classmethod
-    def read(cls, document: dict[str, Any]) -> Sweep:
+    def read(cls, document: Document) -> Sweep:
         """Validate plain data.
 
         Raises:
@@ -188,7 +192,7 @@ class Sweep(Options):
     def _whole_space(self) -> SearchSpace:
         return self._space({**self.arms, **self.derived.arms})
 
-    def _space(self, arms: Mapping[str, Mapping[str, Any]]) -> SearchSpace:
+    def _space(self, arms: Mapping[str, Document]) -> SearchSpace:
         return SearchSpace({key: value for key, value in self.experiment.items() if key != "seed"}, arms)
 
     @cached_property
@@ -271,8 +275,8 @@ class Sweep(Options):
         return self._experiments[key]
 
     def searcher_for(
-        self, space: SearchSpace, describe: Callable[[Point], dict[str, Any]] | None = None, journal: Path | None = None
-    ) -> tuple[Any, int]:
+        self, space: SearchSpace, describe: Callable[[Point], Document] | None = None, journal: Path | None = None
+    ) -> Found:
         """Return Ray Tune's searcher and the number of trials.
 
         Args:
@@ -284,10 +288,9 @@ class Sweep(Options):
             InputError: the searcher cannot search this space as it is asked to.
         """
         describe = describe or (lambda point: point.experiment)
-        found: tuple[Any, int] = SEARCHERS.make(self.search, space, describe, self.goals, journal)
-        return found
+        return SEARCHERS.make(self.search, space, describe, self.goals, journal)
 
-    def scheduler_for(self, space: SearchSpace) -> Any:
+    def scheduler_for(self, space: SearchSpace) -> TrialScheduler:
         """Return Ray Tune's scheduler, which never judges before the latest first review of the space.
 
         Raises:
@@ -301,10 +304,11 @@ class Sweep(Options):
             )
         experiments = [self.experiment_at(point) for point in space.corners()]
         plans = [plan for experiment in experiments if (plan := experiment.plan()) is not None]
-        return SCHEDULERS.make(
+        found = SCHEDULERS.make(
             self.scheduler,
             max(experiment.training.epochs for experiment in experiments),
             [plan.review_epochs for plan in plans],
             self.metric,
             self.mode,
         )
+        return cast("TrialScheduler", found)

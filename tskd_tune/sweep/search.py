@@ -10,11 +10,12 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
+from tskd_tune.plain import Document
 from tskd_tune.registry import Registry
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.draws import uniformly
@@ -22,6 +23,9 @@ from tskd_tune.sweep.objectives import Goals
 from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.space import SearchSpace
 from tskd_tune.sweep.starting_points import Start, starting_points
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
 
 Sampler = Literal["tpe", "gp", "nsga2", "qmc", "random"]
 SAMPLERS_THAT_START_AT_RANDOM = ("tpe", "gp")
@@ -35,7 +39,10 @@ Trials = Annotated[int, Field(ge=1, le=100_000)]
 
 F = TypeVar("F", bound=Callable[..., object])
 
-SEARCHERS: Registry[tuple[Any, int]] = Registry("searchers", tuple[Any, int])
+Found: TypeAlias = tuple[Any, int]
+"""A searcher of Ray Tune, and the number of trials."""
+
+SEARCHERS: Registry[Found] = Registry("searchers", tuple[Any, int])
 """Factories of ``(ray.tune.search.Searcher, number of trials)``.
 
 Their run-time arguments are the space, what makes a trial's config out of a point, the objectives with their modes
@@ -61,9 +68,7 @@ def _exact(factory: F) -> F:
 
 @SEARCHERS.register("grid", source="every point of the product of the choices")
 @_exact
-def grid(
-    space: SearchSpace, describe: Callable[[Point], dict[str, Any]], goals: Goals, journal: Path | None
-) -> tuple[Any, int]:
+def grid(space: SearchSpace, describe: Callable[[Point], Document], goals: Goals, journal: Path | None) -> Found:
     """Every point of the space, once, in the order of the YAML."""
     return _listed([describe(point) for point in space.grid()], goals)
 
@@ -71,13 +76,13 @@ def grid(
 @SEARCHERS.register("random", source="Bergstra and Bengio 2012, Random Search for Hyper-Parameter Optimization")
 def random(
     space: SearchSpace,
-    describe: Callable[[Point], dict[str, Any]],
+    describe: Callable[[Point], Document],
     goals: Goals,
     journal: Path | None,
     *,
     trials: Trials,
     seed: NonNegativeInt = 0,
-) -> tuple[Any, int]:
+) -> Found:
     """Independent draws, no experiment twice; more trials go on where fewer ended.
 
     Args:
@@ -87,7 +92,7 @@ def random(
     space.refuse("search")
     _refuse_too_many(space, trials)
     pick = uniformly(randomness.Random(seed))
-    configs: dict[str, dict[str, Any]] = {}
+    configs: dict[str, Document] = {}
     misses = 0
     while len(configs) < trials:
         config = describe(space.sample(pick))
@@ -105,7 +110,7 @@ def random(
 @SEARCHERS.register("optuna", source="Akiba et al. 2019, Optuna; its samplers cite their own papers")
 def optuna(
     space: SearchSpace,
-    describe: Callable[[Point], dict[str, Any]],
+    describe: Callable[[Point], Document],
     goals: Goals,
     journal: Path | None,
     *,
@@ -115,7 +120,7 @@ def optuna(
     population: Annotated[int, Field(ge=2)] | None = None,
     start: Start | None = None,
     seed: NonNegativeInt = 0,
-) -> tuple[Any, int]:
+) -> Found:
     """A search that learns from finished trials; the first startup_trials (null: Optuna's number) are random.
 
     Args:
@@ -152,7 +157,7 @@ def optuna(
     return found, trials
 
 
-def _listed(configs: list[dict[str, Any]], goals: Goals) -> tuple[Any, int]:
+def _listed(configs: list[Document], goals: Goals) -> Found:
     from tskd_tune.sweep.listed_points import ListedPoints
 
     return ListedPoints(configs, goals), len(configs)
@@ -181,17 +186,17 @@ def _population(population: int | None, trials: int) -> int:
     return max(2, min(LARGEST_POPULATION, trials // GENERATIONS)) if population is None else population
 
 
-def _resampled(sampler: Sampler, startup_trials: int | None, population: int, seed: int, known: int) -> Any:
+def _resampled(sampler: Sampler, startup_trials: int | None, population: int, seed: int, known: int) -> BaseSampler:
     """Return the sampler of a search of which so many trials are known: from one seed it would draw them again."""
     return _optuna_sampler(sampler, startup_trials, population, seed + known)
 
 
-def _optuna_sampler(sampler: Sampler, startup_trials: int | None, population: int, seed: int) -> Any:
+def _optuna_sampler(sampler: Sampler, startup_trials: int | None, population: int, seed: int) -> BaseSampler:
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
 
-    startup: dict[str, Any] = {} if startup_trials is None else {"n_startup_trials": startup_trials}
-    makers: dict[str, Callable[[], Any]] = {
+    startup: Document = {} if startup_trials is None else {"n_startup_trials": startup_trials}
+    makers: dict[str, Callable[[], BaseSampler]] = {
         # Groups are the branches of a conditional space: holes that appear together are modelled together.
         "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, group=True, **startup),
         # Holes of a branch are not in every trial; these two draw them at random, which is no news to a user.

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
@@ -14,6 +13,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tskd_tune.errors import InputError
+from tskd_tune.plain import Document
 from tskd_tune.reports.findings.importance import STUDY
 from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.divergence import DIVERGED, LearningStorage, kept
@@ -55,7 +55,7 @@ class OptunaSearcher(RunSearcher):
         sampler: BaseSampler,
         trials: int,
         journal: Path | None,
-        starts: Sequence[Mapping[str, Any]] = (),
+        starts: Sequence[Document] = (),
         resampled: Callable[[int], BaseSampler] | None = None,
     ) -> None:
         """Search ``space`` with ``trials`` trials.
@@ -225,7 +225,7 @@ class OptunaSearcher(RunSearcher):
         trial, point = self._ask()
         return trial, point, self._describe(point)
 
-    def _drawn(self) -> dict[str, Any] | None:
+    def _drawn(self) -> Document | None:
         """Draw a point that no trial has, by hole; None where none is found."""
         for point in _candidates(self._space, seed=len(kept(self._study))):
             with suppress(InputError):
@@ -279,7 +279,7 @@ def _drawing_from(trial: Trial) -> Pick:
     return pick
 
 
-def _failure(result: Mapping[str, Any], error: bool, values: Mapping[str, float | None]) -> str | None:
+def _failure(result: Document, error: bool, values: Mapping[str, float | None]) -> str | None:
     if result.get("failed"):
         return str(result["failed"])
     if error:
@@ -288,7 +288,7 @@ def _failure(result: Mapping[str, Any], error: bool, values: Mapping[str, float 
     return f"the last result has no finite '{missing[0]}'" if missing else None
 
 
-def _has_diverged(result: Mapping[str, Any], values: Mapping[str, float | None]) -> bool:
+def _has_diverged(result: Document, values: Mapping[str, float | None]) -> bool:
     """Tell a trial whose numbers are not finite from one that measured nothing, or broke."""
     if result.get("broke"):
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, StringConstraints
 
@@ -46,7 +46,7 @@ def _of_key(text: str) -> list[int]:
         raise ValueError(str(error).removeprefix("seeds: ")) from error
 
 
-def _read(value: Any) -> Any:
+def _read(value: object) -> object:
     if isinstance(value, str):
         return _of_key(value)
     if isinstance(value, int) and not isinstance(value, bool):

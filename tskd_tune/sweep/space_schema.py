@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from tskd_tune.plain import Document
 
-Schema = dict[str, Any]
+Schema = Document
 DOMAIN_MEANINGS = {
     "choice": "one of a list of values, or of a mapping of labels to values",
     "grid": "each of a list of values, or of a mapping of labels to values; for the search grid only",
@@ -15,14 +14,14 @@ DOMAIN_MEANINGS = {
 }
 
 
-def space_schema(experiment_schema: Mapping[str, Any]) -> dict[str, Any]:
+def space_schema(experiment_schema: Schema) -> Schema:
     """Return the JSON Schema of a search space, given that of an experiment.
 
     Every property may also be a domain, every mapping may have a ``choice`` or a ``grid`` beside its keys, nothing
     is required, and the root may say ``extends``. References stay ``#/$defs/...``: who puts the result into a larger
     schema moves its ``$defs`` to that schema's root.
     """
-    schema: dict[str, Any] = _holed_schema(experiment_schema)
+    schema = _holed_mapping(experiment_schema)
     schema["title"] = "SearchSpace"
     schema["properties"]["extends"] = {
         "type": "string",
@@ -32,12 +31,14 @@ def space_schema(experiment_schema: Mapping[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _holed_schema(schema: Any) -> Any:
+def _holed_schema(schema: object) -> object:
     if isinstance(schema, list):
         return [_holed_schema(part) for part in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    holed = {
+    return _holed_mapping(schema) if isinstance(schema, dict) else schema
+
+
+def _holed_mapping(schema: Schema) -> Schema:
+    holed: Schema = {
         # Without its name a component fits several alternatives, so that `oneOf` would refuse it.
         {"oneOf": "anyOf"}.get(key, key): _holed_keyword(key, part)
         for key, part in schema.items()
@@ -48,23 +49,23 @@ def _holed_schema(schema: Any) -> Any:
     return holed
 
 
-def _holed_keyword(key: str, part: Any) -> Any:
-    if key == "properties":
+def _holed_keyword(key: str, part: object) -> object:
+    if key == "properties" and isinstance(part, dict):
         return {name: _holed_property(inner) for name, inner in part.items()}
-    if key == "$defs":
+    if key == "$defs" and isinstance(part, dict):
         return {name: _holed_schema(inner) for name, inner in part.items()}
     if key in ("anyOf", "oneOf", "allOf", "items", "prefixItems", "additionalProperties"):
         return _holed_schema(part)
     return part
 
 
-def _holed_property(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _holed_property(schema: Schema) -> Schema:
     """Allow a domain in place of a value; the meaning stays where editors look for it."""
     meaning = {"description": schema["description"]} if "description" in schema else {}
     return {**meaning, "anyOf": [_holed_schema(schema), {"$ref": "#/$defs/domain"}]}
 
 
-def _domain_schemas() -> dict[str, Any]:
+def _domain_schemas() -> Schema:
     listed = {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean", "null"]}}
     choice = {"anyOf": [listed, {"type": "object", "minProperties": 1}]}
     ends = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}

@@ -6,16 +6,17 @@ What is searched is taken from the paper, hole by hole; what stands fixed in the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from tskd_tune.documents import DOMAINS
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
-from tskd_tune.sweep.domains import ARM, Hole
+from tskd_tune.plain import Document
+from tskd_tune.sweep.domains import ARM, Hole, Picked
 from tskd_tune.sweep.space import SearchSpace
 
-Start = Literal["paper"] | list[dict[str, Any]]
-Values = dict[str, Any]
+Start = Literal["paper"] | list[Document]
+Values = dict[str, Picked]
 # What names the question is the sweep's own; everything else of the paper's is the default of the preset `paper`.
 QUESTION: Final = ("task", "student", "teacher")
 ABSENT: Final = object()
@@ -40,7 +41,7 @@ def _of_the_paper(space: SearchSpace) -> Values:
     reference = _reference(space)
     values: Values = {}
 
-    def pick(hole: Hole) -> Any:
+    def pick(hole: Hole) -> Picked:
         wanted = _lookup(reference, _path(hole))
         values[hole.name] = _fitting(hole, wanted)
         return values[hole.name]
@@ -49,7 +50,7 @@ def _of_the_paper(space: SearchSpace) -> Values:
     return values
 
 
-def _reference(space: SearchSpace) -> dict[str, Any]:
+def _reference(space: SearchSpace) -> Document:
     """Return the paper's experiment on the first task, student and teacher of the space, as plain data."""
     first = Experiment.read(next(iter(space.corners())).experiment).plain()
     question = {key: first[key] for key in QUESTION if first[key] is not None}
@@ -71,7 +72,7 @@ def _is_arm(name: str) -> bool:
     return name == ARM or name.startswith(f"{ARM}.")
 
 
-def _lookup(value: Any, path: str) -> Any:
+def _lookup(value: object, path: str) -> object:
     for key in path.split(".") if path else []:
         if isinstance(value, Mapping):
             value = value.get(key, ABSENT)
@@ -82,11 +83,11 @@ def _lookup(value: Any, path: str) -> Any:
     return value
 
 
-def _fitting(hole: Hole, wanted: Any) -> Any:
+def _fitting(hole: Hole, wanted: object) -> Picked:
     """Return the value of a hole that stands for what the paper has."""
     if hole.is_range:
-        if _in_range(hole, wanted):
-            return _number(hole, wanted)
+        if (number := _number(hole, wanted)) is not None:
+            return number
     else:
         label = next((label for label in hole.labels if _fits(hole.branches[label], wanted)), None)
         if label is not None:
@@ -98,28 +99,34 @@ def _fitting(hole: Hole, wanted: Any) -> Any:
     )
 
 
-def _fits(content: Any, wanted: Any) -> bool:
+def _fits(content: object, wanted: object) -> bool:
     """Tell whether what a branch holds, domains included, can become what the paper has there."""
     if isinstance(content, Hole):
         return (
-            _in_range(content, wanted) if content.is_range else any(_fits(b, wanted) for b in content.branches.values())
+            _number(content, wanted) is not None
+            if content.is_range
+            else any(_fits(b, wanted) for b in content.branches.values())
         )
     if isinstance(content, Mapping):
-        holes = [inner for key, inner in content.items() if key in DOMAINS and isinstance(inner, Hole)]
-        beside = {key: inner for key, inner in content.items() if not isinstance(inner, Hole)}
-        if holes and not _fits(holes[0], wanted):
-            return False
-        if not isinstance(wanted, Mapping):
-            return bool(holes) and not beside
-        return all(key in wanted and _fits(inner, wanted[key]) for key, inner in beside.items())
+        return _fits_mapping(content, wanted)
     if isinstance(content, list):
-        same = isinstance(wanted, list) and len(content) == len(wanted)
-        return same and all(map(_fits, content, wanted))
-    named = isinstance(wanted, Mapping) and isinstance(content, str)
-    return _same(content, wanted.get("name") if named else wanted)
+        return isinstance(wanted, list) and len(content) == len(wanted) and all(map(_fits, content, wanted))
+    if isinstance(wanted, Mapping) and isinstance(content, str):
+        return _same(content, wanted.get("name"))
+    return _same(content, wanted)
 
 
-def point_of(space: SearchSpace, point: Mapping[str, Any], where: str) -> Values:
+def _fits_mapping(content: Mapping[str, object], wanted: object) -> bool:
+    holes = [inner for key, inner in content.items() if key in DOMAINS and isinstance(inner, Hole)]
+    beside = {key: inner for key, inner in content.items() if not isinstance(inner, Hole)}
+    if holes and not _fits(holes[0], wanted):
+        return False
+    if not isinstance(wanted, Mapping):
+        return bool(holes) and not beside
+    return all(key in wanted and _fits(inner, wanted[key]) for key, inner in beside.items())
+
+
+def point_of(space: SearchSpace, point: Mapping[str, object], where: str) -> Values:
     """Return a point, which need not fill every hole, as a searcher names its values.
 
     Args:
@@ -142,27 +149,26 @@ def point_of(space: SearchSpace, point: Mapping[str, Any], where: str) -> Values
     return values
 
 
-def _asked(hole: Hole, value: Any, where: str) -> Any:
+def _asked(hole: Hole, value: object, where: str) -> Picked:
     """Return a value as the searcher names it: that of a range as a number, that of a choice by its label."""
-    if hole.is_range and _in_range(hole, value):
-        return _number(hole, value)
+    if hole.is_range and (number := _number(hole, value)) is not None:
+        return number
     for label in hole.labels:
         if value == label or (not hole.labelled and _same(hole.branches[label], value)):
             return label
     raise InputError(f"{where}: {hole.name} is {_domain(hole)}, which does not hold {value!r}")
 
 
-def _in_range(hole: Hole, value: Any) -> bool:
+def _number(hole: Hole, value: object) -> float | None:
+    """Return a value as a number of a range; None if the range does not hold the value."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not hole.low <= value <= hole.high:
-        return False
-    return hole.kind != "int" or (value - hole.low) % hole.step == 0
+        return None
+    if hole.kind != "int":
+        return float(value)
+    return int(value) if (value - hole.low) % hole.step == 0 else None
 
 
-def _number(hole: Hole, value: float) -> float:
-    return int(value) if hole.kind == "int" else float(value)
-
-
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
@@ -177,5 +183,5 @@ def _listed(labels: Sequence[str]) -> str:
     return ", ".join(labels)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return str(value["name"]) if isinstance(value, Mapping) and "name" in value else str(value)

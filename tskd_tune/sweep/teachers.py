@@ -16,6 +16,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import is_ready, obtain
 from tskd_tune.files import write_whole
 from tskd_tune.outside import short_name
+from tskd_tune.plain import Document
 from tskd_tune.records.events import Listener, broken_teacher_event, teacher_event, teaching_event
 from tskd_tune.sweep.recorder import reason_of_loss
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
@@ -84,7 +85,7 @@ def _idle_cores(least: int) -> int:
     return max(least, min(MOST_CORES, max(machines, default=least)))
 
 
-def _train(document: dict[str, Any]) -> Iterator[dict[str, Any] | Content | None]:
+def _train(document: Document) -> Iterator[Document | Content | None]:
     """Train on a worker: yield the record of every epoch, and at last the teacher and its file's content.
 
     None comes where another run trains the teacher now.

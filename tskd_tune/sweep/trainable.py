@@ -24,6 +24,7 @@ from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.files import write_whole
+from tskd_tune.plain import Document
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Identity, Session
@@ -77,7 +78,7 @@ class SweepTrial(tune.Trainable):
     _broken: tuple[int, Breakage] | None
     _taken_up: list[str]
 
-    def setup(self, config: dict[str, Any], shipped: Shipped | None = None) -> None:
+    def setup(self, config: Document, shipped: Shipped | None = None) -> None:
         """Build the trainings of a config; what the sweep ships comes by `ray.tune.with_parameters`."""
         assert shipped is not None
         # Ray's workers inherit the driver's environment; W&B shall not ask this one for a key.
@@ -86,13 +87,13 @@ class SweepTrial(tune.Trainable):
         self.shipped = shipped
         self._open(config)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: Document) -> bool:
         """Become another trial in the same process, which saves starting a new one."""
         self.cleanup()
         self._open(new_config)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> Document:
         """Train one epoch of every seed and report their mean.
 
         Returns:
@@ -110,7 +111,7 @@ class SweepTrial(tune.Trainable):
                 self._broken = (self._at, breakage(error))
         return self._account_of_breakage(*self._broken)
 
-    def _epoch(self) -> dict[str, Any]:
+    def _epoch(self) -> Document:
         self._begin()
         records = [record for session in self.sessions if (record := self._next_record(session)) is not None]
         failures = [session.failure for session in self.sessions if session.failure]
@@ -130,7 +131,7 @@ class SweepTrial(tune.Trainable):
             return {**result, "failed": failures[0], self.shipped.metric: worst(self.shipped.mode)}
         return {**result, **means(records)}
 
-    def _account_of_breakage(self, seed: int, broke: Breakage) -> dict[str, Any]:
+    def _account_of_breakage(self, seed: int, broke: Breakage) -> Document:
         """Report a row for every seed of a trial that broke, or let Ray Tune try again."""
         if broke.passing:
             raise BrokenTrialError(seed, broke.reason, broke.text)
@@ -157,11 +158,11 @@ class SweepTrial(tune.Trainable):
         given = self._given
         return broken_row(given.experiment, seed, [], reason, run=given.run, arm=given.arm, point=given.point)
 
-    def _told(self, rows: list[Row], notes: list[str]) -> dict[str, Any]:
+    def _told(self, rows: list[Row], notes: list[str]) -> Document:
         self._taken_up = []
         return {"rows": [row.plain() for row in rows], "notes": notes}
 
-    def _next_record(self, session: Session) -> dict[str, Any] | None:
+    def _next_record(self, session: Session) -> Document | None:
         """Train an epoch; a training that was restored at its end repeats its last record instead."""
         self._at = session.experiment.seed
         return session.history[-1] if session.finished else session.epoch()
@@ -215,7 +216,7 @@ class SweepTrial(tune.Trainable):
             session.close()
         self.sessions = []
 
-    def _open(self, config: dict[str, Any]) -> None:
+    def _open(self, config: Document) -> None:
         self.sessions = []
         self._begun = False
         self._broken = None
