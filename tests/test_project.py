@@ -121,6 +121,12 @@ def test_what_the_makefile_runs():
     assert "sphinx-build --quiet --fail-on-warning" in make("docs").stdout
 
 
+def test_one_factory_builds_the_rows_of_all_tests():
+    tests = ROOT / "tests"
+    building = (path for path in tests.rglob("*.py") if re.search(r"\bRow\(", path.read_text()))
+    assert [path.relative_to(tests).as_posix() for path in building] == ["factories.py"]
+
+
 def test_coverage_has_a_floor(pyproject: dict[str, Any]):
     assert pyproject["tool"]["coverage"]["report"]["fail_under"] >= 80
 

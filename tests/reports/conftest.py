@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from factories import a_row
 from tskd_tune.metrics import undeclared
-from tskd_tune.records.row import Cost, Row
 from tskd_tune.reports.findings.arms import arm_findings
 from tskd_tune.reports.findings.comparison import Headline
 from tskd_tune.reports.findings.records import ArmFindings, Statistic
@@ -27,19 +27,8 @@ def an_arm(
     **changes: Any,
 ) -> ArmFindings:
     """Return an arm of one seed with this resolved experiment; its mean is said to be that of five seeds."""
-    row = Row(
-        run=name,
-        seed=1,
-        arm=name,
-        status="done",
-        epochs=1,
-        epochs_planned=1,
-        cost=Cost(seconds=1.0, train_seconds=1.0, device="cpu", threads=1),
-        preset="paper",
-        started="",
-        finished="",
-        experiment={} if experiment is None else experiment,
-    )
+    facts = {"started": "", "finished": "", "experiment": {} if experiment is None else experiment}
+    row = a_row(name, arm=name, planned=1, **facts)
     found = arm_findings([row], HEADLINE, 0)
     ends = None if interval is None else Interval(*interval, 0.95, "t")
     headline = Statistic(5, 5, mean, None)
