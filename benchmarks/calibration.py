@@ -22,7 +22,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.metrics import metric_of
 from tskd_tune.records.row import Row
-from tskd_tune.records.session import Identity, Session
+from tskd_tune.records.session import Session, Trial
 from tskd_tune.reports.findings.comparison import Headline, Trained, compare
 from tskd_tune.reports.findings.declared import Compare, Declared
 from tskd_tune.reports.findings.records import Setting
@@ -80,16 +80,16 @@ def trainings(experiment: Mapping[str, Any], dealt: Deal) -> Iterator[Row]:
     for number, table in enumerate(dealt):
         for name, seeds in table.items():
             for seed in seeds:
-                yield train({**experiment, "seed": seed}, teacher, Identity(str(number), name))
+                yield train({**experiment, "seed": seed}, teacher, Trial(str(number), name))
 
 
-def train(experiment: Mapping[str, Any], teacher: TeacherFile | None, identity: Identity) -> Row:
+def train(experiment: Mapping[str, Any], teacher: TeacherFile | None, trial: Trial) -> Row:
     """Train one seed as a run does, and return its row.
 
     Raises:
         RunError: the training failed.
     """
-    session = Session(Experiment.read({**experiment}), teacher, identity, None)
+    session = Session(Experiment.read({**experiment}), teacher, trial, None)
     session.begin()
     while not session.finished:
         session.epoch()

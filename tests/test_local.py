@@ -69,7 +69,8 @@ def test_a_training_leaves_its_row_history_checkpoint_student_and_report(unbroke
     assert [line["epoch"] for line in unbroken.history("0")] == list(range(7))
     assert (unbroken.state.kind, unbroken.state.expected) == ("train", 1)
     assert Experiment.read(unbroken.document()) == experiment()
-    for file in ("trials/0/checkpoint.pt", "trials/0/student-seed1.pth", "report.html", "report.md"):
+    own = f"trainings/{row.identity}-seed1"
+    for file in (f"{own}/checkpoint.pt", f"{own}/student.pth", "report.html", "report.md"):
         assert (unbroken.path / file).stat().st_size > 0
     assert not (unbroken.path / "wandb").exists()
 
@@ -161,7 +162,7 @@ def test_a_damaged_checkpoint_begins_the_training_anew_with_a_sentence(
     with pytest.raises(KeyboardInterrupt):
         start("cut", tmp_path, break_off)
     folder = RunFolder.open(tmp_path / "cut")
-    saved = folder.trial_path(local.RUN) / local.CHECKPOINT
+    saved = folder.checkpoint_path(local.RUN, 1)
     content = saved.read_bytes()
     saved.write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
     with pytest.warns(UserWarning, match="no readable checkpoint: it is damaged: .*; the training begins anew"):

@@ -9,11 +9,11 @@ from typing import Literal
 from tskd_tune import single
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries, verify_data
+from tskd_tune.experiment.identity import identity
 from tskd_tune.records.tracking import Place
 from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.checking import refuse as refuse_mistakes
-from tskd_tune.sweep.controls import identity
 from tskd_tune.sweep.estimate import Estimate
 from tskd_tune.sweep.machine import refuse_here
 from tskd_tune.sweep.schema import Sweep
@@ -51,7 +51,7 @@ class Checked:
         warnings: dict[str, list[str]] = {}
         same: dict[str, list[str]] = {}
         for arm, experiment in self.arms.items():
-            same.setdefault(identity(experiment.plain()), []).append(arm)
+            same.setdefault(identity(experiment), []).append(arm)
             for sentence in experiment.warnings():
                 warnings.setdefault(sentence, []).append(arm)
         twins = [arms for arms in same.values() if len(arms) > 1 and self.points == len(self.arms)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from tskd_tune.errors import InputError, RunError, UnwritableError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import verify_data
+from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.networks import AUTO
 from tskd_tune.experiment.teacher import obtain, teacher_key
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
@@ -19,7 +20,7 @@ from tskd_tune.records.events import Event, Listener, data_event, row_event, tea
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.session import Identity, Session
+from tskd_tune.records.session import Session, Trial
 from tskd_tune.records.state import Begun
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import Place, WandbTracker
@@ -32,7 +33,6 @@ from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
 # The only trial of a run that trains one experiment.
 RUN = "0"
-CHECKPOINT = "checkpoint.pt"
 
 
 def start(
@@ -107,6 +107,7 @@ def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track
 def _begun(experiment: Experiment) -> Begun:
     return Begun(
         run=RUN,
+        identity=identity(experiment),
         arm=label(experiment),
         seeds=[experiment.seed],
         epochs=experiment.training.epochs,
@@ -147,9 +148,9 @@ def _broken(experiment: Experiment, session: Session | None, folder: RunFolder, 
 
 def _session(experiment: Experiment, teacher: TeacherFile | None, folder: RunFolder, track: bool) -> Session:
     arm = label(experiment)
-    tracker = WandbTracker(folder.path, sweep=folder.name, run=RUN, seed=experiment.seed, arm=arm) if track else None
-    session = Session(experiment, teacher, Identity(RUN, arm), tracker)
-    saved = folder.trial_path(RUN) / CHECKPOINT
+    tracker = _tracker(experiment, folder) if track else None
+    session = Session(experiment, teacher, Trial(RUN, arm), tracker)
+    saved = folder.checkpoint_path(RUN, experiment.seed)
     if not saved.exists():
         return session
     try:
@@ -158,7 +159,13 @@ def _session(experiment: Experiment, teacher: TeacherFile | None, folder: RunFol
     except Exception as error:  # whatever a damaged file makes of itself
         problem = reason_of(error).partition("; ")[0]
         warnings.warn(f"{problem}; the training begins anew, as a seed gives the same one again", stacklevel=2)
-        return Session(experiment, teacher, Identity(RUN, arm), tracker)
+        return Session(experiment, teacher, Trial(RUN, arm), tracker)
+
+
+def _tracker(experiment: Experiment, folder: RunFolder) -> WandbTracker:
+    name = identity(experiment) if folder.state.by_identity else None
+    arm, seed = label(experiment), experiment.seed
+    return WandbTracker(folder.path, sweep=folder.name, run=RUN, seed=seed, arm=arm, name=name)
 
 
 def _train(session: Session, folder: RunFolder, listener: Listener) -> None:
@@ -167,7 +174,7 @@ def _train(session: Session, folder: RunFolder, listener: Listener) -> None:
         record = session.epoch()
         if record is not None:
             folder.append_history(RUN, [record])
-            checkpoint.save(session.state_dict(), folder.trial_path(RUN) / CHECKPOINT)
+            checkpoint.save(session.state_dict(), folder.checkpoint_path(RUN, session.experiment.seed))
             listener(_of_student(session.experiment, session.trainer.history[-1]))
     if session.failure is None:
         session.write_student(folder.student_path(RUN, session.experiment.seed))

@@ -16,7 +16,7 @@ from benchmarks.calibration import AGAIN, METRIC, A, Arm
 from factories import a_row
 from tskd_tune.errors import RunError
 from tskd_tune.records.row import Row
-from tskd_tune.records.session import Identity
+from tskd_tune.records.session import Trial
 from tskd_tune.training.teachers import CACHE_VARIABLE
 
 TABLES, SEEDS = 40, 5
@@ -51,7 +51,7 @@ class TestTraining:
     def test_a_seed_gives_the_same_whatever_was_trained_before_it(self) -> None:
         plain = calibration.document(Arm.PLAIN)
         before, after = calibration.trainings(plain, [{A: [3], AGAIN: [4]}])
-        alone = calibration.train({**plain, "seed": 4}, None, Identity("0", AGAIN))
+        alone = calibration.train({**plain, "seed": 4}, None, Trial("0", AGAIN))
         assert (before.run, before.arm, before.seed) == ("0", A, 3)
         assert (after.run, after.arm, after.seed) == ("0", AGAIN, 4)
         assert alone.metrics == after.metrics != before.metrics

@@ -32,7 +32,7 @@ def files(folder: Path, tiny: dict[str, Any]) -> None:
 
 def trains(folder: Path) -> bool:
     """Tell whether an epoch of a trial is written down; plain lines tell only of every tenth epoch."""
-    return any((folder / "runs" / "run" / "trials").glob("*/history.jsonl"))
+    return any((folder / "runs" / "run" / "trainings").glob("*/history.jsonl"))
 
 
 def says(words: str) -> Condition:

@@ -233,7 +233,7 @@ def dated(folder: RunFolder, *sittings: tuple[float, float | None], lines: Seque
         if time is not None
     ]
     (folder.path / "sittings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
-    path = folder.history_path("00002")
+    path = folder.history_path("00002", 2)
     path.parent.mkdir(parents=True)
     epochs = [{"seed": 2, "epoch": number, "seconds": 9.0, "time": at(time)} for number, time in enumerate(lines)]
     path.write_text("".join(json.dumps(line) + "\n" for line in epochs))
@@ -265,7 +265,7 @@ def test_a_run_of_an_older_version_lasted_until_its_last_record(folder: RunFolde
     """Its history has no times, so that the trial under way lasted as long as its epochs at least."""
     run = dated(folder)
     (run.path / "sittings.jsonl").unlink()
-    run.history_path("00002").write_text(json.dumps({"seed": 2, "epoch": 0, "seconds": 8.0, "eval_seconds": 2.0}))
+    run.history_path("00002", 2).write_text(json.dumps({"seed": 2, "epoch": 0, "seconds": 8.0, "eval_seconds": 2.0}))
     assert run_status(run).elapsed == 10
     run.add_row(a_row("00000", "kd", 60.0, started=at(0), finished=at(70)))
     found = run_status(run, CREATED + timedelta(seconds=80))
@@ -394,7 +394,7 @@ def contents(folder: RunFolder) -> dict[str, tuple[int, bytes]]:
 @pytest.mark.filterwarnings("error")
 def test_looking_changes_nothing_and_takes_half_written_lines(folder: RunFolder) -> None:
     whole = run_status(folder)
-    with folder.history_path("00002").open("ab") as file:
+    with folder.history_path("00002", 2).open("ab") as file:
         file.write('{"seed": 2, "epoch": 2, "arm": "é'.encode()[:-1])
     with folder.rows_path.open("ab") as file:
         file.write(b'{"format": 1, "run": "00002"')

@@ -115,7 +115,7 @@ class TestOpen:
     def test_another_format_is_refused(self, folder):
         state = folder.path / "state.json"
         state.write_text(json.dumps(folder.state.plain() | {"format": FORMAT + 1, "new": 1}))
-        with pytest.raises(InputError, match=rf"has format {FORMAT + 1}, this version reads {FORMAT}"):
+        with pytest.raises(InputError, match=rf"has format {FORMAT + 1}, this version reads formats up to {FORMAT}"):
             RunFolder.open(folder.path)
         state.write_text("{")
         with pytest.raises(InputError, match="is damaged"):
@@ -243,7 +243,7 @@ class TestHistory:
 
     def test_torn_lines_are_left_out(self, folder):
         folder.append_history("t0", [{"seed": 1, "epoch": 0}])
-        with folder.history_path("t0").open("a") as file:
+        with folder.history_path("t0", 1).open("a") as file:
             file.write('{"seed": 1, "ep')
         assert untimed(folder.history("t0")) == [{"seed": 1, "epoch": 0}]
         folder.append_history("t0", [{"seed": 1, "epoch": 1}])

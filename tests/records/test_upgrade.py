@@ -40,7 +40,8 @@ def test_a_row_has_what_the_old_one_had():
     assert row.teacher is None
     taught = Row.model_validate(upgrade(LINES[1])).teacher
     assert taught and taught.metrics == {"test_top1": LINES[1]["teacher"]["test_top1"]}
-    same = row.plain().keys() - {"format", "best", "measures", "data", "teacher"}
+    assert row.identity == ""
+    same = row.plain().keys() - {"format", "identity", "best", "measures", "data", "teacher"}
     assert {name: row.plain()[name] for name in same} == {name: old[name] for name in same}
 
 

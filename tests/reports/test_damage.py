@@ -125,7 +125,7 @@ def in_rows(folder: RunFolder) -> Path:
 
 
 def in_history(folder: RunFolder) -> Path:
-    return folder.history_path("00001")
+    return folder.history_path("00001", 1)
 
 
 def in_looks(folder: RunFolder) -> Path:

@@ -45,10 +45,10 @@ def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray:
     page = (folder.path / "report.html").read_text()
     assert "figure-accuracy" in page and "tskd_feature_map" in page
     assert len(list((folder.path / "wandb").glob("offline-run-*"))) == 18
-    assert len(list((folder.path / "trials").glob("*/student-seed*.pth"))) == 18
+    assert len(list((folder.path / "trainings").glob("*/student.pth"))) == 18
     assert not [line for line in history(folder) if line["epoch"] < 11 and "test_top1" in line]
 
 
 def history(folder: RunFolder) -> list[dict[str, object]]:
-    paths = (folder.path / "trials").glob("*/history.jsonl")
+    paths = (folder.path / "trainings").glob("*/history.jsonl")
     return [json.loads(line) for path in paths for line in path.read_text().splitlines()]

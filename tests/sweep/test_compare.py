@@ -70,3 +70,14 @@ def test_a_search_compares_nothing():
     search = {"search": {"name": "random", "trials": 2}, "compare": {"interim": [5]}}
     (problem,) = check(Sweep.read(SWEEP | search))
     assert "are ranked, not compared" in problem
+
+
+def test_points_with_one_label_are_refused():
+    lr = {"choice": {"1, momentum=2": 0.1, "1": 0.2}}
+    momentum = {"choice": {"2": 0.9, "2, momentum=2": 0.8}}
+    training = {"epochs": 2, "lr": lr, "momentum": momentum}
+    experiment = {key: value for key, value in SWEEP["experiment"].items() if key != "choice"}
+    sweep = Sweep.read({**SWEEP, "experiment": {**experiment, "training": training}})
+    (problem,) = check(sweep)
+    assert problem.startswith("experiment: 2 points of the grid are called 'lr=1, momentum=2, momentum=2'")
+    assert "give their values different labels" in problem

@@ -308,10 +308,9 @@ def test_the_bytes_of_an_arm_are_those_of_its_files(over: dict[str, Any], tiny: 
     """No part is forgotten: momentum, snapshots, extractors with their Adam, memory banks, a teacher that learns."""
     experiment = tiny(**over)
     folder = local.start(experiment, "run", tmp_path, lambda event: None, track=False)
-    trial = folder.trial_path("0")
     kept = estimate._sizes([experiment])[estimate.kind(experiment)]
-    assert kept.state == pytest.approx((trial / "checkpoint.pt").stat().st_size, rel=0.1)
-    assert kept.student == pytest.approx((trial / "student-seed1.pth").stat().st_size, rel=0.1)
+    assert kept.state == pytest.approx(folder.checkpoint_path("0", experiment.seed).stat().st_size, rel=0.1)
+    assert kept.student == pytest.approx(folder.student_path("0", experiment.seed).stat().st_size, rel=0.1)
 
 
 def test_a_training_of_a_sweep_keeps_two_checkpoints_and_two_students(tiny: Read) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from optuna.trial import TrialState
 
 import factories
 from factories import a_cost
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
-from tskd_tune.sweep.known import known_trials, numbers
+from tskd_tune.sweep.known import Trainings, known_trials
 from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.search import SEARCHERS
 from tskd_tune.sweep.space import SearchSpace
@@ -135,4 +138,34 @@ def test_a_training_keeps_the_number_of_the_trial_that_began_it(folder: RunFolde
     folder.begin(Begun(run="00005", arm="b", seeds=[1]))
     config = {"number": 7, "label": "c", "values": {}}
     folder.write_rows([a_row(config, 2, None, status="failed", broke=True, reason="boom")])
-    assert numbers(folder) == {("a", 1): 4, ("b", 1): 5, ("c", 2): 7}
+    found = Trainings(folder, ["a", "b", "c"])
+    known = [found.find("x", arm, seed) for arm, seed in (("a", 1), ("b", 1), ("c", 2), ("c", 1))]
+    assert [(one.number, one.ended) if one else None for one in known] == [(4, False), (5, False), (7, False), None]
+
+
+def begin(folder: RunFolder, run: str, arm: str, trained: Experiment, **over: Any) -> None:
+    facts = {"identity": identity(trained), "experiment": trained.plain(), **over}
+    folder.begin(Begun(run=run, arm=arm, seeds=[1], **facts))
+
+
+def test_a_training_is_found_by_what_it_trains(folder: RunFolder, tiny: Callable[..., Experiment]) -> None:
+    plain, other = tiny(review=None), tiny(review=None, training={"lr": 0.2})
+    begin(folder, "00000", "old name", plain)
+    begin(folder, "00001", "kept", plain)
+    found = Trainings(folder, ["new name", "kept"])
+    for arm, number in (("new name", 0), ("kept", 1)):
+        training = found.find(identity(plain), arm, 1)
+        assert training is not None and training.number == number
+    assert found.find(identity(other), "kept", 1) is None, "the arm trains something else now"
+    assert found.find(identity(plain), "kept", 2) is None
+
+
+def test_records_of_a_version_that_digested_otherwise_are_compared_by_their_experiment(
+    folder: RunFolder, tiny: Callable[..., Experiment]
+) -> None:
+    begin(folder, "00000", "a", tiny(), identity="0123456789ab")
+    begin(folder, "00001", "b", tiny(), identity="0123456789ab", experiment={"an option": "that is gone"})
+    found = Trainings(folder, ["a", "b"])
+    assert found.find(identity(tiny()), "a", 1) is not None
+    assert found.find(identity(tiny(review=None)), "a", 1) is None
+    assert found.find(identity(tiny()), "b", 1) is None

@@ -56,6 +56,7 @@ def config(tiny_document: dict[str, Any], seeds: list[int]) -> dict[str, Any]:
         "experiment": tiny_document,
         "seeds": seeds,
         "teacher": None,
+        "identity": "0123456789ab",
     }
 
 

@@ -157,7 +157,7 @@ def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], 
     driver = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL)
     run = tmp_path / "runs" / "run"
     deadline = time.monotonic() + 240
-    while len(list(run.glob("trials/*/history.jsonl"))) < 2 or len(histories(run)) < 12:
+    while len(list(run.glob("trainings/*/history.jsonl"))) < 2 or len(histories(run)) < 12:
         assert driver.poll() is None and time.monotonic() < deadline
         time.sleep(0.2)
     os.killpg(driver.pid, signal.SIGKILL)
@@ -182,5 +182,5 @@ def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], 
 
 
 def histories(run: Path) -> list[dict[str, Any]]:
-    lines = [line for path in run.glob("trials/*/history.jsonl") for line in path.read_text().splitlines()]
+    lines = [line for path in run.glob("trainings/*/history.jsonl") for line in path.read_text().splitlines()]
     return [json.loads(line) for line in lines if line.endswith("}")]

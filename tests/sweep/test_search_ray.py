@@ -24,7 +24,7 @@ TRIALS, EPOCHS = 5, 6
 
 
 def started(folder: Path) -> int:
-    return sum(1 for _ in folder.glob("trials/*/history.jsonl"))
+    return sum(1 for _ in folder.glob("trainings/*/history.jsonl"))
 
 
 def kill(driver: subprocess.Popen[bytes]) -> None:

@@ -13,6 +13,7 @@ from ray.tune import Checkpoint
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session
@@ -26,7 +27,7 @@ Tiny = Callable[..., Experiment]
 
 def config(experiment: Experiment, seeds: list[int], **over: Any) -> dict[str, Any]:
     document = {key: value for key, value in experiment.plain().items() if key != "seed"}
-    told = {"number": 3, "arm": "an arm", "point": {"k": 2}, "teacher": None}
+    told = {"number": 3, "arm": "an arm", "point": {"k": 2}, "teacher": None, "identity": identity(experiment)}
     return {**told, "experiment": document, "seeds": seeds, **over}
 
 
@@ -38,6 +39,10 @@ def trial(experiment: Experiment, seeds: list[int], shipped: Shipped | None = No
             super().setup(given, ships)
 
     return Local(config(experiment, seeds, **over))
+
+
+def state_of(tiny: Tiny) -> str:
+    return f"state-{identity(tiny(review=None))}-seed1.pt"
 
 
 def test_seeds_train_in_lockstep_and_their_mean_is_reported(tiny: Tiny) -> None:
@@ -91,7 +96,7 @@ def test_a_trial_goes_on_from_the_newest_whole_checkpoint_where_the_noted_one_is
     last = one.step()
     torn = tmp_path / "checkpoint_000003"
     torn.mkdir()
-    (torn / "state-seed1.pt").write_bytes((tmp_path / "checkpoint_000002" / "state-seed1.pt").read_bytes()[:100])
+    (torn / state_of(tiny)).write_bytes((tmp_path / "checkpoint_000002" / state_of(tiny)).read_bytes()[:100])
 
     again = trial(tiny(review=None), [1, 2])
     again.restore(Checkpoint(str(tmp_path / "checkpoint_000009")))
@@ -102,6 +107,17 @@ def test_a_trial_goes_on_from_the_newest_whole_checkpoint_where_the_noted_one_is
     assert fresh.step()["epoch"] == 0
 
 
+def test_a_checkpoint_of_format_1_goes_by_its_seed_alone(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(review=None), [1])
+    one.step()
+    one.save_checkpoint(str(tmp_path))
+    last = one.step()
+    (tmp_path / state_of(tiny)).rename(tmp_path / "state-seed1.pt")
+    again = trial(tiny(review=None), [1])
+    again.load_checkpoint(str(tmp_path))
+    assert again.step()["val_loss"] == last["val_loss"]
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_an_older_whole_one(tiny: Tiny, tmp_path: Path) -> None:
     one = trial(tiny(review=None), [1])
     for number in range(2):
@@ -109,7 +125,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_whole_one(tiny: Tiny, 
         (tmp_path / f"checkpoint_{number:06d}").mkdir()
         one.save_checkpoint(str(tmp_path / f"checkpoint_{number:06d}"))
     last = one.step()
-    newest = tmp_path / "checkpoint_000001" / "state-seed1.pt"
+    newest = tmp_path / "checkpoint_000001" / state_of(tiny)
     content = newest.read_bytes()
     newest.write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
 
@@ -294,13 +310,13 @@ def test_a_new_process_takes_up_the_newest_whole_checkpoint_and_says_what_was_da
     again = trial(tiny(review=None), [1], shipped)
     result = again.step()
     assert (result["epoch"], result["notes"]) == (3, [])
-    torn = folder / "checkpoint_000002" / "state-seed1.pt"
+    torn = folder / "checkpoint_000002" / state_of(tiny)
     torn.write_bytes(torn.read_bytes()[:200])
     result = trial(tiny(review=None), [1], shipped).step()
     assert (result["epoch"], result["val_loss"]) == (2, last["val_loss"])
     (note,) = result["notes"]
     assert "checkpoint_000002 is damaged" in note and "goes on after 2 epochs" in note
-    for path in folder.glob("checkpoint_*/state-seed1.pt"):
+    for path in folder.glob(f"checkpoint_*/{state_of(tiny)}"):
         path.write_bytes(b"")
     result = trial(tiny(review=None), [1], shipped).step()
     assert result["epoch"] == 0 and "starts anew" in result["notes"][0]

@@ -17,6 +17,7 @@ import torch
 
 from tskd_tune.errors import TskdTuneError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
 from tskd_tune.records.row import UNKNOWN, Cost, PlanRecord, Row, last_metrics
 from tskd_tune.records.state import now
 
@@ -124,7 +125,7 @@ def broken_row(
 
 
 def _planned(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the experiment says of its length, its reviews and its preset; what it can, if it is not whole."""
+    """Return what the experiment says of its identity, length, reviews and preset; what it can, if it is not whole."""
     try:
         experiment = Experiment.read(dict(document))
         plan = experiment.plan()
@@ -136,6 +137,7 @@ def _planned(document: Mapping[str, Any]) -> dict[str, Any]:
         "plan": PlanRecord()
         if plan is None
         else PlanRecord(memorize=[*plan.memory_epochs], review=[*plan.review_epochs]),
+        "identity": identity(experiment),
         "preset": experiment.preset,
         "deviations": experiment.deviations(),
         "warnings": experiment.warnings(),

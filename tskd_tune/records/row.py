@@ -131,7 +131,9 @@ class Row(Record):
     """One finished run: one seed of one configuration.
 
     Attributes:
-        run: the trial's id.
+        run: the trial's id: when and with which others it was trained.
+        identity: the digest of the experiment without its seed, which names the training together with the seed; empty
+            in rows of the first format.
         arm: the label of the configuration.
         point: search parameter -> sampled value.
         reason: why the run failed or was stopped; None for a run that is done.
@@ -153,6 +155,7 @@ class Row(Record):
 
     format: Literal[2] = ROW_FORMAT
     run: str
+    identity: str = ""
     arm: str
     point: dict[str, Any] = {}
     seed: int
@@ -181,7 +184,7 @@ class Row(Record):
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells one row from another: its trial and its seed."""
+        """The trial and the seed: the order in which runs are listed."""
         return self.run, self.seed
 
     @property
@@ -206,6 +209,23 @@ class Row(Record):
     def meaning(self, name: str) -> Metric:
         """Return the metric of a name in rows, such as ``test_loss``."""
         return metric_of(name, self.measures)
+
+
+def latest(rows: Iterable[Row]) -> list[Row]:
+    """Return the last row of each training, in the order in which the trainings have their first rows.
+
+    Rows are of the same training where they have the same trial and seed, or the same identity, arm and seed.
+    """
+    places: dict[tuple[str, ...], int] = {}
+    found: list[Row] = []
+    for row in rows:
+        names = [("trial", row.run, str(row.seed))]
+        if row.identity:
+            names.append((row.identity, row.arm, str(row.seed)))
+        place = next((places[name] for name in names if name in places), len(found))
+        found[place : place + 1] = [row]
+        places |= dict.fromkeys(names, place)
+    return found
 
 
 def last_metrics(line: Mapping[str, Any]) -> dict[str, float | None]:

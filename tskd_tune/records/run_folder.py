@@ -22,10 +22,11 @@ from tskd_tune.files import write_whole
 from tskd_tune.plain import Document
 from tskd_tune.records.files import read_text, remove_parts
 from tskd_tune.records.finding import find_run, refuse_taken
-from tskd_tune.records.lines import Lines, history_line, interim_line, json_line, parsed_line, read_lines
+from tskd_tune.records.layout import BEGUN, TRIALS, Layout
+from tskd_tune.records.lines import Lines, history_line, interim_line, json_line, read_lines
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.row import Row
+from tskd_tune.records.row import Row, latest
 from tskd_tune.records.sittings import sitting, stamp
 from tskd_tune.records.state import Begun, Kind, State, fresh_id, now, state_of
 from tskd_tune.records.store import LocalStore, Store
@@ -36,9 +37,6 @@ ROWS: Final = "rows.jsonl"
 INTERIM: Final = "interim.jsonl"
 # The name of this file in runs of earlier versions.
 OLD_INTERIM: Final = "looks.jsonl"
-TRIALS: Final = "trials"
-# In the folder of a trial: what it is to train.
-BEGUN: Final = "trial.json"
 MOST_MISTAKES = 3
 
 
@@ -51,6 +49,7 @@ class RunFolder:
         self.state = state
         self.store: Store = LocalStore(path)
         self._known: tuple[Hashable, Lines[Row]] = (None, Lines())
+        self._layout = Layout(self.store)
 
     @classmethod
     def create(
@@ -208,7 +207,7 @@ class RunFolder:
         found = self._rows()
         for sentence in found.damage:
             warnings.warn(sentence, stacklevel=2)
-        return list(_by_key(found.records).values())
+        return latest(found.records)
 
     def interim(self) -> list[Document]:
         """Return the records of the interim analyses, as they were written."""
@@ -220,12 +219,13 @@ class RunFolder:
 
     def damage(self) -> list[str]:
         """Return a sentence for each line of the rows, the histories and the interim analyses that is left out."""
-        histories = [self._history(run) for run in self.trials()]
+        names = dict.fromkeys(name for run in self.trials() for name in self._layout.histories(run))
+        histories = [self._history(name) for name in names]
         # A torn last epoch is what a crash leaves, or what a process is just writing: it is trained again.
         epochs = [
             told for lines in histories for line, told in zip(lines.odd, lines.damage, strict=True) if not line.torn
         ]
-        broken = [problem for run in self.trials() if (problem := self._begun(run)[1])]
+        broken = [problem for run in self.trials() if (problem := self._layout.begun(run)[1])]
         return [*self._rows().damage, *epochs, *self._interim().damage, *broken]
 
     def write_rows(self, rows: Iterable[Row]) -> None:
@@ -237,7 +237,7 @@ class RunFolder:
         self.store.write(ROWS, "".join(json_line(row.plain()) for row in rows).encode())
 
     def add_row(self, row: Row) -> None:
-        """Append a row; of several rows with the same trial and seed the last one counts. Processes take turns.
+        """Append a row; of several rows of one training the last one counts. Processes take turns.
 
         A line that is no row stays where it is; only a torn last line is cut off.
 
@@ -247,23 +247,24 @@ class RunFolder:
         self.store.append(ROWS, json_line(row.plain()))
 
     def begin(self, begun: Begun) -> None:
-        """Write what a trial is to train; the time of its first beginning stays.
+        """Write what a trial is to train; the time of its first beginning stays, and the names of its files.
 
         Raises:
             RunError: the disk is full, or the folder is gone.
         """
-        first = self._begun(begun.run)[0]
-        begun = begun.model_copy(update={"started": first.started if first else now()})
-        self.store.write(_of_trial(begun.run, BEGUN), json_line(begun.plain()).encode())
+        first = self._layout.begun(begun.run)[0]
+        kept = {"started": first.started, "identity": first.identity} if first else {"started": now()}
+        begun = begun.model_copy(update=kept)
+        self.store.write(self._layout.trial(begun.run, BEGUN), json_line(begun.plain()).encode())
 
     def begun(self) -> dict[str, Begun]:
         """Return what each trial that began is to train, by its id; trials of an older version left no such file."""
-        found = {run: self._begun(run)[0] for run in self.trials()}
+        found = {run: self._layout.begun(run)[0] for run in self.trials()}
         return {run: begun for run, begun in found.items() if begun is not None}
 
     def error_path(self, run: str, seed: int) -> Path:
         """Return where the whole error of a training that broke is kept."""
-        return self.path / _of_trial(run, f"error-seed{seed}.txt")
+        return self.path / self._layout.error(run, seed)
 
     def keep_error(self, row: Row, text: str) -> Row:
         """Write the whole error of a training that broke, and return its row with the name of the file.
@@ -271,13 +272,13 @@ class RunFolder:
         Raises:
             RunError: the disk is full, or the folder is gone.
         """
-        name = _of_trial(row.run, f"error-seed{row.seed}.txt")
+        name = self._layout.error(row.run, row.seed)
         self.store.write(name, (text if text.endswith("\n") else f"{text}\n").encode())
         return row.model_copy(update={"error": name})
 
     def trials(self) -> list[str]:
         """Return the ids of the trials that left something, sorted."""
-        return [name.removesuffix("/") for name in self.store.names(TRIALS) if name.endswith("/")]
+        return self._layout.trials()
 
     def trial_path(self, run: str) -> Path:
         """Return the folder of a trial, which need not exist yet."""
@@ -285,11 +286,15 @@ class RunFolder:
 
     def student_path(self, run: str, seed: int) -> Path:
         """Return where the final student of a training is kept."""
-        return self.path / _of_trial(run, f"student-seed{seed}.pth")
+        return self.path / self._layout.student(run, seed)
 
-    def history_path(self, run: str) -> Path:
-        """Return where the history of a trial is kept."""
-        return self.path / _history_of(run)
+    def checkpoint_path(self, run: str, seed: int) -> Path:
+        """Return where a training without Ray keeps its newest checkpoint."""
+        return self.path / self._layout.checkpoint(run, seed)
+
+    def history_path(self, run: str, seed: int) -> Path:
+        """Return where the history of a training is kept."""
+        return self.path / self._layout.history(run, seed)
 
     def append_history(self, run: str, lines: Sequence[Mapping[str, Any]]) -> None:
         """Append lines, one an epoch of a seed, with the time; each holds at least ``seed`` and ``epoch``.
@@ -297,7 +302,12 @@ class RunFolder:
         Raises:
             RunError: the disk is full, or the folder may not be written.
         """
-        self.store.append(_history_of(run), "".join(json_line({**line, "time": stamp()}) for line in lines))
+        texts: dict[str, str] = {}
+        for line in lines:
+            name = self._layout.history(run, line["seed"])
+            texts[name] = texts.get(name, "") + json_line({**line, "time": stamp()})
+        for name, text in texts.items():
+            self.store.append(name, text)
 
     def history(self, run: str) -> list[Document]:
         """Return a trial's history by seed and epoch; an epoch that was run twice counts as it was last.
@@ -307,7 +317,8 @@ class RunFolder:
         Raises:
             RunError: the history may not be read.
         """
-        last = {(line["seed"], line["epoch"]): line for line in self._history(run).records}
+        lines = [line for name in self._layout.histories(run) for line in self._history(name).records]
+        last = {(line["seed"], line["epoch"]): line for line in lines}
         return [last[key] for key in sorted(last)]
 
     def _rows(self) -> Lines[Row]:
@@ -316,34 +327,8 @@ class RunFolder:
             self._known = version, read_lines(self.store.lines(ROWS), self.store.place(ROWS), _row)
         return self._known[1] if version is not None else Lines()
 
-    def _history(self, run: str) -> Lines[Document]:
-        name = _history_of(run)
+    def _history(self, name: str) -> Lines[Document]:
         return read_lines(self.store.lines(name), self.store.place(name), history_line)
-
-    def _begun(self, run: str) -> tuple[Begun | None, str]:
-        """Return what a trial is to train, and a sentence where its file is damaged."""
-        name = _of_trial(run, BEGUN)
-        content = self.store.read(name)
-        if content is None:
-            return None, ""
-        try:
-            return Begun.model_validate(parsed_line(content.decode(errors="replace"))), ""
-        except ValidationError as error:
-            place = self.store.place(name)
-            return None, f"{place}: is damaged ({sentences(error)[0]}) and left out; `tskd-tune resume` writes it anew"
-
-
-def _of_trial(run: str, name: str) -> str:
-    return f"{TRIALS}/{run}/{name}"
-
-
-def _history_of(run: str) -> str:
-    return _of_trial(run, "history.jsonl")
-
-
-def _by_key(rows: Iterable[Row]) -> dict[tuple[str, int], Row]:
-    """Return the last row of each training."""
-    return {row.key: row for row in rows}
 
 
 def _row(record: dict[str, Any]) -> Row:

@@ -13,6 +13,7 @@ import torch
 from tskd_tune.errors import DivergedError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import build
+from tskd_tune.experiment.identity import identity
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.metrics import Metric, Part, measured
 from tskd_tune.networks.weights import write_state
@@ -35,8 +36,8 @@ from tskd_tune.training.teachers import TeacherFile
 
 
 @dataclass(frozen=True)
-class Identity:
-    """Which training this is: its trial, the arm and the point of the search space that it belongs to."""
+class Trial:
+    """The trial that a training belongs to: its id, its arm, and search parameter -> sampled value."""
 
     run: str
     arm: str
@@ -47,16 +48,19 @@ class Session:
     """Trains one experiment epoch by epoch and keeps the account of it.
 
     Attributes:
+        trial: the trial that the training belongs to.
+        identity: the digest that names the training, together with its seed.
         failure: why the training ended early, or None.
         broke: whether it broke, so that a resume trains it again; a divergence is a result.
     """
 
     def __init__(
-        self, experiment: Experiment, teacher: TeacherFile | None, identity: Identity, tracker: Tracker | None
+        self, experiment: Experiment, teacher: TeacherFile | None, trial: Trial, tracker: Tracker | None
     ) -> None:
         """Build the training; the tracker is started by `begin`, after a resume has loaded its state."""
         self.experiment = experiment
-        self.identity = identity
+        self.trial = trial
+        self.identity = identity(experiment)
         self.failure: str | None = None
         self.broke = False
         self._teacher = teacher
@@ -115,9 +119,10 @@ class Session:
         status: Status = "failed" if self.failure else "done" if self.trainer.finished else "stopped"
         plan = self.experiment.plan()
         return Row(
-            run=self.identity.run,
-            arm=self.identity.arm,
-            point=dict(self.identity.point),
+            run=self.trial.run,
+            identity=self.identity,
+            arm=self.trial.arm,
+            point=dict(self.trial.point),
             seed=self.experiment.seed,
             status=status,
             broke=self.broke,

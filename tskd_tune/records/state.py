@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 from uuid import uuid4
 
 from pydantic import Field, ValidationError
@@ -15,7 +15,10 @@ from tskd_tune.records.lines import parsed_line
 from tskd_tune.records.provenance import commit, versions
 from tskd_tune.records.row import Record
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Since 2 a training's files are named by its identity and its seed; folders of format 1 still open."""
+
+Readable = Literal[1, 2]
 STATE_REMEDY = "copy the file back from another copy of the run; rows.jsonl beside it still holds what was measured"
 
 Kind = Literal["sweep", "train"]
@@ -25,12 +28,16 @@ class Begun(Record):
     """What a trial is to train, as written when the trial begins: so that a trial that leaves nothing else is known.
 
     Attributes:
+        run: the trial's id.
+        identity: the digest of the experiment without its seed, which names the files of its trainings together with
+            the seed; empty for a trial that began under format 1, whose files are in the trial's own folder.
         experiment: the resolved experiment as plain data, without its seed.
         started: when it first began, as ISO 8601.
     """
 
-    format: Literal[1] = FORMAT
+    format: Readable = FORMAT
     run: str
+    identity: str = ""
     arm: str
     point: dict[str, Any] = Field(default_factory=dict)
     seeds: list[int]
@@ -49,7 +56,7 @@ class State(Record):
         question: what the file's first comment asks.
     """
 
-    format: Literal[1] = FORMAT
+    format: Readable = FORMAT
     kind: Kind
     id: str | None = None
     created: str
@@ -59,6 +66,11 @@ class State(Record):
     question: str | None = None
     versions: dict[str, str] = Field(default_factory=versions)
     commit: str | None = Field(default_factory=commit)
+
+    @property
+    def by_identity(self) -> bool:
+        """Whether the run's W&B runs are named by the identity of their training, as since format 2."""
+        return self.format > 1
 
 
 def fresh_id(name: str) -> str:
@@ -86,9 +98,9 @@ def state_of(path: Path, text: str) -> State:
     if record is None:
         raise InputError(f"{path}/state.json: is damaged: it holds no JSON object; {STATE_REMEDY}")
     form = record.get("format")
-    if isinstance(form, int) and form != FORMAT:
+    if isinstance(form, int) and form not in get_args(Readable):
         raise InputError(
-            f"{path}: the run has format {form}, this version reads {FORMAT}; "
+            f"{path}: the run has format {form}, this version reads formats up to {FORMAT}; "
             "open it with the version of tskd-tune that made it"
         )
     try:

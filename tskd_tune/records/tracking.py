@@ -125,6 +125,7 @@ class WandbTracker:
         run: str,
         seed: int,
         arm: str,
+        name: str | None = None,
         place: Place = Place(),
         job_type: str = "train",
         deadline: float = 20.0,
@@ -139,6 +140,8 @@ class WandbTracker:
             run: the trial.
             seed: the seed.
             arm: the arm.
+            name: what names the W&B run beside the seed: the identity of the training; None for the trial's id, by
+                which runs of folders of format 1 go.
             place: project and entity of the sweep's file.
             job_type: W&B's word for the kind of the run.
             deadline: seconds that reaching the server and finishing may take, each.
@@ -150,7 +153,7 @@ class WandbTracker:
             "dir": str(folder),
             "resume": "allow",
             "reinit": "create_new",
-            "id": run_id(run_key(folder, sweep) if key is None else key, run, seed),
+            "id": run_id(run_key(folder, sweep) if key is None else key, name or run, seed),
             "name": f"{arm[: ID_LENGTH - len(suffix)]}{suffix}",
             "group": arm[:ID_LENGTH],
             "job_type": job_type,
@@ -303,9 +306,10 @@ def account() -> Any:
     return wandb.setup(settings=wandb.Settings(silent=True)).settings
 
 
-def run_id(key: str, run: str, seed: int) -> str:
-    """Return the id of a W&B run: a function of the sweep's key, trial and seed, in the characters that W&B allows."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{key}-{run}-seed{seed}")[-ID_LENGTH:].lstrip("-")
+def run_id(key: str, name: str, seed: int) -> str:
+    """Return the id of a W&B run: a function of the sweep's key, the training's name and its seed."""
+    # W&B allows these characters only.
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{key}-{name}-seed{seed}")[-ID_LENGTH:].lstrip("-")
 
 
 def run_key(folder: Path, sweep: str) -> str:

@@ -26,7 +26,8 @@ def check(sweep: Sweep) -> list[str]:
     points = _Points(sweep)
     problems = space.check(points.refuse, sweep.places)
     return problems or [
-        sweep.places.name(problem) for problem in _check_compare(sweep, space) or _check_search(sweep, space)
+        sweep.places.name(problem)
+        for problem in _check_labels(sweep, space) or _check_compare(sweep, space) or _check_search(sweep, space)
     ]
 
 
@@ -82,6 +83,19 @@ def _try_parts(sweep: Sweep, experiment: Experiment) -> None:
             "task.validation: is 0, but a searcher or a scheduler judges by the validation part;"
             " set task.validation to a number of training images"
         )
+
+
+def _check_labels(sweep: Sweep, space: SearchSpace) -> list[str]:
+    """Return which points of a grid get the same label, under which they would be taken for one arm."""
+    points: dict[str, list[Point]] = {}
+    for point in space.grid() if sweep.is_exact else []:
+        points.setdefault(point.label, []).append(point)
+    return [
+        f"experiment: {len(those)} points of the grid are called '{label}' ({those[0].values} and"
+        f" {those[1].values}); give their values different labels, as in choice: {{label: value}}"
+        for label, those in points.items()
+        if len(those) > 1
+    ]
 
 
 def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from tskd_tune.experiment.identity import identity
 from tskd_tune.plain import Document
 from tskd_tune.sweep.points import Point
 from tskd_tune.sweep.schema import Sweep
@@ -22,6 +23,7 @@ class TrialConfig:
         experiment: the resolved experiment, without its seed.
         seeds: the seeds that train in lockstep.
         teacher: the key of its teacher among those that the sweep ships; None where it needs none of them.
+        identity: the digest of the experiment, which names its trainings.
     """
 
     number: int
@@ -30,10 +32,11 @@ class TrialConfig:
     experiment: Document
     seeds: list[int]
     teacher: str | None
+    identity: str
 
     @property
     def run(self) -> str:
-        """The name of the trial: of its folder, in rows and in W&B."""
+        """The id of the trial, which names its folder."""
         return f"{self.number:05d}"
 
     def plain(self) -> Document:
@@ -60,7 +63,15 @@ class Describe:
         """
         experiment = self._sweep.experiment_at(point)
         plain = {key: value for key, value in experiment.plain().items() if key != "seed"}
-        config = TrialConfig(-1, point.label, point.values, plain, self._seeds, key_of(experiment)).plain()
+        config = TrialConfig(
+            number=-1,
+            arm=point.label,
+            point=point.values,
+            experiment=plain,
+            seeds=self._seeds,
+            teacher=key_of(experiment),
+            identity=identity(experiment),
+        ).plain()
         return {key: value for key, value in config.items() if key != "number"}
 
     def __getstate__(self) -> Document:

@@ -6,9 +6,12 @@ trainings have ended, ``trial.json`` says what a trial was to train, and a trial
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tskd_tune.errors import InputError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
 from tskd_tune.plain import Document
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
@@ -49,13 +52,69 @@ def known_trials(folder: RunFolder, seeds: Sequence[int]) -> dict[int, Known]:
     }
 
 
-def numbers(folder: RunFolder) -> dict[tuple[str, int], int]:
-    """Return the number of the trial that began to train a seed of an arm, whose folder it goes on in."""
-    found: dict[tuple[str, int], str] = {}
+@dataclass(frozen=True)
+class Training:
+    """A training of a run's records.
+
+    Attributes:
+        identity: the digest of its experiment; empty in records of format 1.
+        experiment: as plain data.
+        number: the number of its trial, in whose folder it goes on; None for the trial of another kind of run.
+        ended: whether it needs no more training.
+    """
+
+    identity: str
+    arm: str
+    seed: int
+    experiment: Document
+    number: int | None
+    ended: bool = False
+
+
+class Trainings:
+    """The trainings of a grid that began, found by what they train and not by what their arms are called."""
+
+    def __init__(self, folder: RunFolder, arms: Collection[str]) -> None:
+        """Read the records of a run whose arms are called ``arms`` now."""
+        self._found: dict[tuple[str, str, int], Training] = {}
+        for training in _trainings(folder):
+            identity, arm, seed = training.identity, training.arm, training.seed
+            names = [(identity, arm), ("", arm)] + ([(identity, "")] if identity and arm not in arms else [])
+            self._found |= {(*name, seed): training for name in names}
+
+    def find(self, identity: str, arm: str, seed: int) -> Training | None:
+        """Return the training of an experiment, also if its arm was called otherwise; None if it never began.
+
+        Two arms may train the same experiment; each has its own trainings.
+        """
+        found = self._found.get((identity, arm, seed)) or self._found.get((identity, "", seed))
+        return found or self._by_arm(identity, arm, seed)
+
+    def _by_arm(self, identity: str, arm: str, seed: int) -> Training | None:
+        """Return the training of an arm if records of an older version, which digested otherwise, mean the same."""
+        found = self._found.get(("", arm, seed))
+        if found is None or not found.identity:
+            return found
+        return found if _digest(found.experiment) == identity else None
+
+
+def _trainings(folder: RunFolder) -> Iterator[Training]:
     for run, begun in folder.begun().items():
-        found |= {(begun.arm, seed): run for seed in begun.seeds}
-    found |= {(row.arm, row.seed): row.run for row in folder.rows()}
-    return {training: int(run) for training, run in found.items() if run.isdecimal()}
+        for seed in begun.seeds:
+            yield Training(begun.identity, begun.arm, seed, begun.experiment, _number(run))
+    for row in folder.rows():
+        yield Training(row.identity, row.arm, row.seed, row.experiment, _number(row.run), row.ended)
+
+
+def _number(run: str) -> int | None:
+    return int(run) if run.isdecimal() else None
+
+
+def _digest(experiment: Document) -> str:
+    try:
+        return identity(Experiment.read(experiment))
+    except InputError:  # of a version whose options are gone
+        return ""
 
 
 def _known(folder: RunFolder, run: str, point: Document, rows: Sequence[Row], seeds: Sequence[int]) -> Known:

@@ -168,6 +168,7 @@ def _begun(given: TrialConfig) -> Begun:
     epochs = (given.experiment.get("training") or {}).get("epochs")
     return Begun(
         run=given.run,
+        identity=given.identity,
         arm=given.arm,
         point=given.point,
         seeds=given.seeds,

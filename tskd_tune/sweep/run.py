@@ -153,6 +153,7 @@ def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool
             key=run_key(folder.path, folder.name),
             connection=_connection() if track else None,
             trials=folder.path / TRIALS,
+            by_identity=folder.state.by_identity,
         )
         return train(Tuning(sweep, folder, shipped), listener)
 

@@ -11,7 +11,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.importance import JOURNAL
 from tskd_tune.sweep.configs import Describe
 from tskd_tune.sweep.interim import analyze, portions
-from tskd_tune.sweep.known import known_trials, numbers
+from tskd_tune.sweep.known import Trainings, known_trials
 from tskd_tune.sweep.listed_points import ListedPoints
 from tskd_tune.sweep.schedulers import Resumable
 from tskd_tune.sweep.schema import Sweep
@@ -39,16 +39,15 @@ def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Docum
     All points come with the first seed, then with the next one, so that arms can be compared early. A training that
     began keeps its number, and so its folder with its checkpoints. Others get numbers above those of all folders.
     """
-    ended = {(row.arm, row.seed) for row in folder.rows() if row.ended}
-    began, free = numbers(folder), count(1 + highest_number(folder))
+    points = [*map(Describe(sweep, seeds), sweep.space().grid())]
+    began, free = Trainings(folder, {point["arm"] for point in points}), count(1 + highest_number(folder))
     configs: list[Document] = []
     for seed in seeds:
-        describe = Describe(sweep, [seed])
-        for point in sweep.space().grid():
-            training = point.label, seed
-            if training not in ended:
-                number = began[training] if training in began else next(free)
-                configs.append({**describe(point), "number": number})
+        for point in points:
+            training = began.find(point["identity"], point["arm"], seed)
+            if training is None or not training.ended:
+                known = training.number if training else None
+                configs.append({**point, "seeds": [seed], "number": next(free) if known is None else known})
     return configs
 
 

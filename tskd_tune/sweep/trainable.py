@@ -22,19 +22,21 @@ from ray import tune
 
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.files import write_whole
 from tskd_tune.plain import Document
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
 from tskd_tune.records.row import Row
-from tskd_tune.records.session import Identity, Session
+from tskd_tune.records.session import Session, Trial
 from tskd_tune.records.tracking import Connection, Place, WandbTracker
 from tskd_tune.sweep.configs import TrialConfig
 from tskd_tune.sweep.objectives import means, worst
 from tskd_tune.training import checkpoint
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
-STATE = "state-seed{seed}.pt"
+# A trial's checkpoint holds a state for each of its trainings, by identity and seed.
+STATES = "state-*.pt"
 STUDENT = "student-seed{seed}.pth"
 
 
@@ -49,6 +51,7 @@ class Shipped:
         key: what tells this sweep's W&B runs from those of any other.
         connection: what one look at W&B's server found.
         trials: the folder of the trials' folders, where an earlier process may have left checkpoints; None for none.
+        by_identity: whether W&B runs are named by the identity of their training, or by the trial's id.
     """
 
     sweep: str
@@ -60,6 +63,7 @@ class Shipped:
     key: str | None = None
     connection: Connection | None = None
     trials: Path | None = None
+    by_identity: bool = True
 
 
 class BrokenTrialError(RunError):
@@ -177,7 +181,7 @@ class SweepTrial(tune.Trainable):
             return
         for session in self.sessions:
             seed = session.experiment.seed
-            checkpoint.save(session.state_dict(), Path(checkpoint_dir) / STATE.format(seed=seed))
+            checkpoint.save(session.state_dict(), Path(checkpoint_dir) / _state(session))
             if session.finished and session.failure is None:
                 session.write_student(Path(checkpoint_dir) / STUDENT.format(seed=seed))
 
@@ -189,7 +193,7 @@ class SweepTrial(tune.Trainable):
         """
         if self._broken is not None:
             return
-        paths = [Path(checkpoint_dir) / STATE.format(seed=session.experiment.seed) for session in self.sessions]
+        paths = [_state_in(Path(checkpoint_dir), session) for session in self.sessions]
         states = [checkpoint.load(path) for path in paths]
         for session, state in zip(self.sessions, states, strict=True):
             session.load_state_dict(state)
@@ -240,7 +244,7 @@ class SweepTrial(tune.Trainable):
         """Go on from the newest whole checkpoint of an earlier process, if there is one."""
         damaged: list[str] = []
         for path in sorted(folder.glob("checkpoint_*"), reverse=True):
-            if not list(path.glob("state-seed*.pt")):
+            if not list(path.glob(STATES)):
                 continue  # left by a trial that broke
             try:
                 self.load_checkpoint(path)
@@ -270,12 +274,13 @@ class SweepTrial(tune.Trainable):
                 run=given.run,
                 seed=seed,
                 arm=given.arm,
+                name=identity(experiment) if self.shipped.by_identity else None,
                 place=self.shipped.place,
                 key=self.shipped.key,
                 connection=self.shipped.connection,
             )
-        identity = Identity(given.run, given.arm, given.point)
-        return Session(experiment, self._teacher(given, experiment), identity, tracker)
+        trial = Trial(given.run, given.arm, given.point)
+        return Session(experiment, self._teacher(given, experiment), trial, tracker)
 
     def _teacher(self, given: TrialConfig, experiment: Experiment) -> TeacherFile | None:
         if given.teacher is None or given.teacher not in self.shipped.teachers:
@@ -288,6 +293,16 @@ class SweepTrial(tune.Trainable):
         if not _holds(path, content):
             write_whole(path, content)
         return replace(teacher, path=path)
+
+
+def _state(session: Session) -> str:
+    return f"state-{session.identity}-seed{session.experiment.seed}.pt"
+
+
+def _state_in(folder: Path, session: Session) -> Path:
+    """Return the state of a training in a checkpoint; before format 2 it went by the seed alone."""
+    path = folder / _state(session)
+    return path if path.exists() else folder / f"state-seed{session.experiment.seed}.pt"
 
 
 def _holds(path: Path, content: bytes) -> bool:

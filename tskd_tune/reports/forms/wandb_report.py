@@ -151,7 +151,8 @@ def _arms(run: RunFolder, found: Findings) -> list[Arm]:
 
 def _ids(run: RunFolder, row: Row, kept: set[str]) -> list[str]:
     """Return the ids of a row's W&B run: a second one where the server once refused it."""
-    name = run_id(run.state.id or run.name, row.run, row.seed)
+    training = row.identity if run.state.by_identity and row.identity else row.run
+    name = run_id(run.state.id or run.name, training, row.seed)
     return [name, f"{name}-offline"] if f"{name}-offline" in kept else [name]
 
 
