@@ -10,8 +10,8 @@ from tskd_tune import single
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries, verify_data
 from tskd_tune.experiment.identity import identity
-from tskd_tune.records.tracking import Place
 from tskd_tune.records.wandb_rules import refuse
+from tskd_tune.records.wandb_server import Place
 from tskd_tune.sweep import estimate
 from tskd_tune.sweep.checking import refuse as refuse_mistakes
 from tskd_tune.sweep.estimate import Estimate

@@ -23,8 +23,9 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.session import Session, Trial
 from tskd_tune.records.state import Begun
 from tskd_tune.records.teaching import noted
-from tskd_tune.records.tracking import Place, WandbTracker
+from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.records.wandb_rules import refuse
+from tskd_tune.records.wandb_server import Place
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.single import check, label
 from tskd_tune.training import checkpoint

@@ -15,10 +15,11 @@ from types import SimpleNamespace
 import pytest
 import wandb
 
-from tskd_tune.records import tracking
+from tskd_tune.records import wandb_server
 from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.tracking import PHASES, Place, WandbTracker, run_id
+from tskd_tune.records.tracking import OWN_NAMES, PHASES, WandbTracker
+from tskd_tune.records.wandb_server import ID_LENGTH, Connection, Place, run_id
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
 
@@ -136,7 +137,7 @@ def fake(monkeypatch):
         known = {"mode": "online", "project": None, "api_key": None, "identity_token_file": None}
         known |= {"entity": None, "base_url": "https://api.example.org"} | settings
         monkeypatch.setattr(wandb, "setup", lambda settings: SimpleNamespace(settings=SimpleNamespace(**known)))
-        monkeypatch.setattr(tracking.urllib.request, "urlopen", answering)
+        monkeypatch.setattr(wandb_server.urllib.request, "urlopen", answering)
         monkeypatch.setattr(wandb, "init", lambda **named: asked.append(named) or init(**named))
         return asked
 
@@ -298,12 +299,12 @@ def test_a_folder_of_an_earlier_version_keeps_its_ids_and_one_without_records_go
 
 def test_what_the_environment_says_of_one_run_names_no_training(tmp_path, fake, monkeypatch):
     asked = fake(lambda **named: FakeRun(), api_key=KEY)
-    for name in tracking.OWN_NAMES:
+    for name in OWN_NAMES:
         monkeypatch.setenv(name, "mine")
     for seed in (1, 2):
         began(a_tracker(tmp_path, seed))
     assert [named["id"] for named in asked] == ["first-t0-seed1", "first-t0-seed2"]
-    assert not any(name in os.environ for name in tracking.OWN_NAMES)
+    assert not any(name in os.environ for name in OWN_NAMES)
 
 
 def test_the_rest_of_an_online_run_that_fails_midway_is_kept_offline_for_a_sync(tmp_path, fake):
@@ -330,14 +331,14 @@ def test_the_rest_of_an_online_run_that_fails_midway_is_kept_offline_for_a_sync(
 
 def test_one_look_at_the_server_serves_all_runs(tmp_path, fake, monkeypatch):
     asked = fake(lambda **named: FakeRun(), api_key=KEY)
-    monkeypatch.setattr(tracking.urllib.request, "urlopen", lambda url, timeout: raising())
-    away = tracking.Connection("the server is away; it")
+    monkeypatch.setattr(wandb_server.urllib.request, "urlopen", lambda url, timeout: raising())
+    away = Connection("the server is away; it")
     trackers = [a_tracker(tmp_path, seed, connection=away) for seed in (1, 2)]
     for tracker in trackers:
         began(tracker)
     assert [named["mode"] for named in asked] == ["offline", "offline"]
     assert {tracker.warning for tracker in trackers} == {f"W&B: {away.warning}"}
-    began(a_tracker(tmp_path, 3, connection=tracking.Connection(None)))
+    began(a_tracker(tmp_path, 3, connection=Connection(None)))
     assert "mode" not in asked[2]
 
 
@@ -351,7 +352,7 @@ def test_one_look_at_the_server_serves_all_runs(tmp_path, fake, monkeypatch):
 )
 def test_an_id_is_a_function_of_sweep_trial_and_seed(names, expected):
     assert run_id(*names) == expected
-    assert len(expected) <= tracking.ID_LENGTH
+    assert len(expected) <= ID_LENGTH
 
 
 def test_phase_codes_name_every_phase_once():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.tracking import Place
 from tskd_tune.records.wandb_rules import problems, refuse
+from tskd_tune.records.wandb_server import Place
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tskd_tune.cli.terminal import complain, say, warn
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.records import offline
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.tracking import account, has_key, why_away
+from tskd_tune.records.wandb_server import account, has_key, why_away
 from tskd_tune.signals import Ended
 
 # Seconds that a server may take to answer at all.

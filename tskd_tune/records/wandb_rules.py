@@ -13,7 +13,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.tracking import ID_LENGTH, OWN_NAMES, Place
+from tskd_tune.records.tracking import OWN_NAMES
+from tskd_tune.records.wandb_server import ID_LENGTH, Place
 
 PREFIX: Final = "WANDB_"
 SECRET: Final = "WANDB_API_KEY"

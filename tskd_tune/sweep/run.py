@@ -14,8 +14,8 @@ from tskd_tune.records.events import Listener, data_event
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import noted
-from tskd_tune.records.tracking import Connection, Place, run_key
 from tskd_tune.records.wandb_rules import refuse as refuse_names
+from tskd_tune.records.wandb_server import Connection, Place, run_key
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep.checking import refuse
 from tskd_tune.sweep.extension import Addition, extended

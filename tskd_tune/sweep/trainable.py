@@ -29,7 +29,8 @@ from tskd_tune.plain import Document
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session, Trial
-from tskd_tune.records.tracking import Connection, Place, WandbTracker
+from tskd_tune.records.tracking import WandbTracker
+from tskd_tune.records.wandb_server import Connection, Place
 from tskd_tune.sweep.configs import TrialConfig
 from tskd_tune.sweep.objectives import means, worst
 from tskd_tune.training import checkpoint

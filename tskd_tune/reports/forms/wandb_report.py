@@ -23,7 +23,7 @@ from tskd_tune.files import write_whole
 from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.tracking import Place, account, has_key, run_id, why_away
+from tskd_tune.records.wandb_server import Place, account, has_key, run_id, why_away
 from tskd_tune.reports.findings import effects
 from tskd_tune.reports.findings.records import ArmFindings
 from tskd_tune.reports.findings.summary import Findings, summary
