@@ -25,7 +25,7 @@ SWEEP = {
 
 def test_a_sweep_without_it_has_the_defaults_and_keeps_them():
     sweep = Sweep.read(SWEEP)
-    assert sweep.compare == Compare(baseline=None, pairs=None, margin=0.3, interim=None)
+    assert sweep.compare == Compare(baseline=None, pairs=None, margin=None, interim=None)
     assert Sweep.read(sweep.plain()) == sweep
 
 

@@ -51,8 +51,10 @@ class Compare(Options):
         min_length=1,
         description="the comparisons, each [arm, baseline] by label; null: each arm with the baseline",
     )
-    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        0.3, description="differences within plus or minus so many percentage points count as equivalent"
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="differences within plus or minus the margin, in the metric's unit, count as equivalent; null: 0.3"
+        " percentage points for a metric in percent, and no test of equivalence for any other metric",
     )
     controls: dict[str, str] = Field(
         default_factory=dict,

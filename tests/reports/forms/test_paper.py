@@ -151,3 +151,25 @@ def test_cells_that_others_quote():
 def test_an_unknown_table_names_the_known_ones():
     with pytest.raises(InputError, match=r"there is no table 'tabel6'; did you mean 'table6'\? known: table1, table2"):
         paper.named("tabel6")
+
+
+def test_an_option_that_did_not_exist_yet_is_as_it_always_was(beside):
+    """A row of an older version lacks options that the conditions name."""
+    (row,) = [row for row in rows_of("table6_delta") if row.arm == "k3_delta5"]
+    review = row.experiment["review"]
+    plan = {name: value for name, value in review["plan"].items() if name != "review_window"}
+    assert "review_window" in review["plan"]
+
+    def with_review(changed):
+        return row.model_copy(update={"experiment": row.experiment | {"review": changed}})
+
+    older = with_review({**review, "plan": plan})
+    assert placed(beside("table6", [older])) == {("resnet20", "delta 5"): ["k3_delta5"]}
+
+
+def test_an_option_with_another_value_is_not_the_papers(beside):
+    (row,) = [row for row in rows_of("table6_delta") if row.arm == "k3_delta5"]
+    review = row.experiment["review"]
+    for changed in (None, {**review, "plan": {**review["plan"], "review_window": 2}}, {**review, "extractor": "x"}):
+        other = row.model_copy(update={"experiment": row.experiment | {"review": changed}, "run": str(changed)})
+        assert paper._meets(other.experiment, paper.paper_tables()["table6_interval"].rows[0].match) is False

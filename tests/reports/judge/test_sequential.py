@@ -13,6 +13,7 @@ from scipy import stats
 
 from tskd_tune.errors import InputError
 from tskd_tune.reports.forms.plain import plain
+from tskd_tune.reports.judge.contrasts import contrast
 from tskd_tune.reports.judge.sequential import look, obrien_fleming, repeated_p
 from tskd_tune.reports.judge.verdicts import family
 
@@ -272,3 +273,16 @@ class TestLook:
     def test_what_was_not_declared_is_refused(self, options, sentence):
         with pytest.raises(InputError, match=sentence):
             look(arms(0.3), [("tskd", "kd")], **({"seeds": SEEDS, "looks": LOOKS, "at": 5} | options))
+
+
+def test_a_look_with_fewer_than_five_common_seeds_adds_no_evidence():
+    """One of the first five seeds failed. The four others alone would be decisive; ten seeds are not."""
+    base = dict.fromkeys(range(1, 11), 70.0)
+    clear = {1: 71.0, 2: 71.01, 3: 70.99, 4: 71.0}
+    later = {6: 69.2, 7: 70.9, 8: 69.5, 9: 70.4, 10: 69.6}
+    seeds = list(range(1, 11))
+    (finding,) = look({"a": clear | later, "b": base}, [("a", "b")], seeds=seeds, looks=[5, 10], at=10).family.findings
+    alone = contrast(clear, base)
+    assert alone.n == 4 and repeated_p(alone.p, 5, [5, 10]) < 1e-3
+    assert finding.contrast.n == 9
+    assert finding.evidence.p == repeated_p(finding.contrast.p, 10, [5, 10]) > 0.05

@@ -118,8 +118,7 @@ def summary(run: RunFolder) -> Findings:
     measures = _measures(rows)
     search = _search(document, measures)
     name, mode = (search.metric, search.mode) if search else _headline(rows, measures)
-    headline = Headline(name, metric_of(name, measures))
-    open_ = unfinished(run, rows)
+    headline, open_ = Headline(name, metric_of(name, measures)), unfinished(run, rows)
     counts = Counts.over(rows, run.state.expected, len(open_))
     seeds = 0 if counts.finished == run.state.expected else len(document.seeds or [1])
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
