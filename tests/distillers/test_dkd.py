@@ -145,5 +145,5 @@ def test_the_published_weights() -> None:
 
 def test_two_classes_are_refused() -> None:
     shapes = Shapes((2,), {}, {}, (4,))
-    with pytest.raises(InputError, match="'dkd' needs at least 3 classes, but the task has 2: beside the target"):
+    with pytest.raises(InputError, match="'dkd' needs at least 3 classes, but the task has 2: only one class remains"):
         distillers.build("dkd", Probe(shapes, shapes, 2, torch.tensor([0, 1])))

@@ -156,7 +156,7 @@ def test_the_number_of_extractors():
     shapes = Shapes.of(output(0))
     taps = Taps(shapes, shapes, layers=["stem", "stage1", "stage2"])
     extractors = list(review().extractors)
-    with pytest.raises(InputError, match="2 extractors for 3 taps; give one a tap, or one"):
+    with pytest.raises(InputError, match="2 extractors for 3 taps; give one per tap, or one"):
         ReviewLoss(taps, Attention(), KnowledgeSequence(), Target(), extractors)
 
 

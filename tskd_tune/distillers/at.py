@@ -16,13 +16,13 @@ from tskd_tune.method.transforms import Attention
 
 @DISTILLERS.register("at", source="Zagoruyko and Komodakis 2017, arXiv 1612.03928; weights as in RepDistiller")
 class AT(Distiller):
-    """Sum over the stages, the stem left out, of the mean squared difference of normalized attention maps."""
+    """Sum over the stages, without the stem, of the mean squared difference of normalized attention maps."""
 
     needs = frozenset({Need.FEATURES})
     separable = True
 
     def __init__(self, probe: Probe, *, power: PositiveInt = 2, weight: NonNegativeFloat = 1000.0) -> None:
-        """Set the power that activations are raised to, and the loss's weight.
+        """Set the power of the activations, and the loss weight.
 
         Args:
             power: power of the absolute activations whose mean over the channels is an attention map.
@@ -34,7 +34,7 @@ class AT(Distiller):
         self.weight = weight
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
-        """Return ``{"at": ...}`` from features ``[B, C, H, W]``; of two sizes the larger map is pooled."""
+        """Return ``{"at": ...}`` from features ``[B, C, H, W]``; if the sizes differ, the larger map is pooled."""
         gaps = [self._gap(*with_larger_pooled(student, teacher, stage)) for stage in self.stages]
         return {"at": self.weight * sum(gaps[1:], gaps[0])}
 

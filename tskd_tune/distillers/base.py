@@ -1,4 +1,4 @@
-"""What every distiller is: a module that turns two outputs and a batch into named losses."""
+"""The contract of a distiller: a module that turns two outputs and a batch into named losses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tskd_tune.registry import Component, Registry
 
 
 class Need(StrEnum):
-    """What a distiller may ask of the networks and the task; `check` refuses what they cannot supply."""
+    """What a distiller may ask of the networks and the task; `check` refuses a need that they cannot supply."""
 
     LOGITS = "logits"
     FEATURES = "features"
@@ -27,7 +27,7 @@ class Need(StrEnum):
 
 
 class Distiller(nn.Module, ABC):
-    """A distillation loss; its parameters join the optimizer, its state dict the checkpoint.
+    """A distillation loss; its parameters join the optimizer, and its state dict joins the checkpoint.
 
     A constructor takes one positional argument, the `Probe` of the networks and the task, and its options
     as keyword-only arguments.
@@ -45,9 +45,9 @@ class Distiller(nn.Module, ABC):
     {'hint': torch.Size([])}
 
     Attributes:
-        needs: what it reads; with nothing in it the teacher does not run for its sake.
-        task_weight: the weight of the task's own loss beside it (Hinton's 0.1, knowledge adjustment's 0).
-        smallest_batch: the fewest images of a batch that it learns something from.
+        needs: what the distiller uses. If nothing, the distiller is not called, and the teacher runs in reviews only.
+        task_weight: the weight of the task loss (0.1 for Hinton's distillation, 0 for knowledge adjustment).
+        smallest_batch: the fewest images per batch with which the losses are defined.
         separable: whether each loss of a batch is the mean of the losses of its two halves, so that several devices can
             each compute the loss of their share of a batch.
         capturable: whether `forward` does the same operations in every step of a phase and never waits for the device,
@@ -62,26 +62,27 @@ class Distiller(nn.Module, ABC):
 
     @classmethod
     def needs_with(cls, **options: Any) -> frozenset[Need]:
-        """Return what it reads under these options, for those whose options decide; known before it is built."""
+        """Return the needs under these options, before the distiller is built; override it where options decide."""
         return cls.needs
 
     @abstractmethod
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the weighted losses, scalars by name; only a trainable teacher's tensors carry gradients."""
+        """Return the weighted losses, scalars by name; the teacher's tensors have gradients only if it is trainable."""
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
-        """Hear the number of the epoch before its first batch.
+        """Prepare an epoch before its first batch.
 
         A number of the loss that changes from epoch to epoch, such as the weight in a warm-up, is a buffer that this
         method fills in place; see `tskd_tune.contracts.weighted`.
 
         Args:
             epoch: counted from 0.
-            random: the distiller's own stream of the epoch, on the CPU; what is drawn from it alone resumes exactly.
+            random: the distiller's own stream of the epoch, on the CPU. A distiller that draws from no other generator
+                is resumed exactly.
         """
 
     def phase(self, epoch: int) -> Hashable:
-        """Return what tells epochs apart whose steps do different operations; it depends on the epoch alone."""
+        """Return equal values for epochs whose steps do the same operations; the epoch number alone decides."""
         return None
 
     def generators(self) -> Sequence[torch.Generator]:
@@ -92,7 +93,7 @@ class Distiller(nn.Module, ABC):
         return ()
 
     def trains_teacher(self, epoch: int) -> bool:
-        """Tell whether the teacher learns in an epoch, counted from 0; in others it is as frozen as any."""
+        """Tell whether the teacher is trained in an epoch, counted from 0; otherwise the teacher is frozen."""
         return Need.TRAINABLE_TEACHER in self.needs
 
 
@@ -100,7 +101,7 @@ DISTILLERS: Registry[Distiller] = Registry("distillers", Distiller)
 
 
 def needs_of(component: Component) -> frozenset[Need]:
-    """Return what a distiller with these options reads; a factory that says nothing reads nothing."""
+    """Return the needs of a distiller with these options; a factory that does not say needs nothing."""
     factory = DISTILLERS.entry(component.name).factory
     needs: frozenset[Need] = (
         factory.needs_with(**component.options()) if hasattr(factory, "needs_with") else frozenset()

@@ -1,4 +1,4 @@
-"""Several distillers at once: knowledge adjustment with attention transfer, a hint beside softened logits."""
+"""Several distillers at once, such as knowledge adjustment with attention transfer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Combined(Distiller):
 
     @classmethod
     def needs_with(cls, **options: Any) -> frozenset[Need]:
-        """Return what any of the parts reads."""
+        """Return the needs of all parts."""
         return frozenset().union(*(needs_of(part) for part in options["parts"].values()))
 
     def __init__(self, probe: Probe, *, parts: Parts, task_weight: NonNegativeFloat | None = None) -> None:
@@ -47,17 +47,17 @@ class Combined(Distiller):
         self.task_weight = min(part.task_weight for part in self._parts()) if task_weight is None else task_weight
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
-        """Return each part's losses: ``label`` of a part with one, ``label_name`` of one with more."""
+        """Return the losses of all parts: named ``label`` if the part has one loss, otherwise ``label_name``."""
         losses: dict[str, Tensor] = {}
         constant = teacher.detached()
         for label, part in zip(self.parts, self._parts(), strict=True):
-            # A part that trains its teacher does not hand it over to its neighbors.
+            # The losses of the other parts do not train the teacher of a part that trains its teacher.
             found = part(student, teacher if Need.TRAINABLE_TEACHER in part.needs else constant, batch)
             losses |= {label if len(found) == 1 else f"{label}_{name}": loss for name, loss in found.items()}
         return losses
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
-        """Tell every part; they draw from one stream, in their order."""
+        """Prepare all parts; they draw from one stream, in their order."""
         for part in self._parts():
             part.begin_epoch(epoch, random)
 

@@ -1,4 +1,4 @@
-"""Contrastive representation distillation: a sample's two embeddings among those of others (Tian et al., 2020)."""
+"""Contrastive representation distillation of embeddings (Tian et al., 2020)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.negatives import Negatives
 from tskd_tune.errors import RunError
 
-# A product with the whole bank beats gathering each anchor's own rows of it up to banks of about fifty times as many
-# samples as an anchor is compared with: on one CPU thread it is 20 times as fast at a ratio of 3, 2 at 49, 0.6 at 98.
+# A product with the whole bank is faster than gathering the rows of each anchor, up to banks of about fifty times as
+# many samples as an anchor is compared with: on one CPU thread 20 times as fast at a ratio of 3, 2 at 49, 0.6 at 98.
 WHOLE_BANK = 50
 
 
 @DISTILLERS.register("crd", source="Tian et al. 2020, arXiv 1910.10699; exact mode and weights of RepDistiller")
 class CRD(Distiller):
-    """Tell a sample's embedding by the other network from K negatives of other classes, in both directions.
+    """Tell the other network's embedding of the same sample from K negatives of other classes, in both directions.
 
-    Linear projections of length one are compared with a bank of those of all N training samples by the other
-    network. With ``p = exp(similarity / temperature) / Z`` a direction's loss is ``-log h`` of the sample itself and
-    ``-log(1 - h)`` summed over the negatives, ``h = p / (p + K / N)``, a mean over the batch;
-    ``Z``, N times the mean of the exponentials, is fixed by the first batch, as in RepDistiller. All of it is computed
-    in logarithms, which need no epsilon; RepDistiller adds 1e-7 to ``K / N``.
+    Each network's embedding is projected linearly and scaled to length 1. The projection is compared with a bank that
+    holds the other network's projections of all N training samples. With ``p = exp(similarity / temperature) / Z`` a
+    direction's loss is ``-log h`` of the sample itself and ``-log(1 - h)`` summed over the negatives, ``h = p / (p + K
+    / N)``, a mean over the batch; ``Z``, N times the mean of the exponentials, is fixed by the first batch, as in
+    RepDistiller. Everything is computed in logarithms, which need no epsilon; RepDistiller adds 1e-7 to ``K / N``.
 
     Attributes:
         student_bank: the students' projections, ``[N, dimension]``; in the checkpoint, as is ``teacher_bank``.
@@ -51,7 +51,7 @@ class CRD(Distiller):
         momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5,
         weight: NonNegativeFloat = 0.8,
     ) -> None:
-        """Set the dimension of the projections, K, the temperature, the bank's momentum and the loss's weight.
+        """Set the dimension of the projections, K, the temperature, the momentum of the banks and the loss weight.
 
         Args:
             dimension: length of the projected embeddings.
@@ -123,7 +123,7 @@ class CRD(Distiller):
         samples, compared = len(bank), chosen.shape[1] - 1
         fresh = scores.detach().logsumexp((0, 1)) + math.log(samples / scores.numel())
         settled = self.log_normalizers[number]
-        log_normalizer = torch.where(settled.isinf(), fresh, settled)  # no question that a GPU would have to answer
+        log_normalizer = torch.where(settled.isinf(), fresh, settled)  # a condition in Python would wait for the GPU
         self.log_normalizers[number] = log_normalizer
         odds = scores - (log_normalizer + math.log(compared / samples))
         found, told_apart = functional.logsigmoid(odds[:, 0]), functional.logsigmoid(-odds[:, 1:])
@@ -131,7 +131,7 @@ class CRD(Distiller):
 
     @torch.no_grad()
     def _remember(self, bank: Tensor, indices: Tensor, projections: Tensor) -> None:
-        """Move the entries of a batch towards its projections; of a sample that is there twice, the last counts."""
+        """Move the bank's entries of a batch towards its projections; if a sample occurs twice, the last one counts."""
         mixed = self.momentum * bank[indices] + (1 - self.momentum) * projections
         places = torch.arange(1, len(indices) + 1, device=indices.device)
         last = ((indices.unsqueeze(1) == indices) * places).argmax(dim=1)

@@ -21,9 +21,9 @@ class DKD(Distiller):
 
     TCKD compares the probability of the target with that of all other classes together, NCKD how the others share
     theirs (Eq. 7). KD is the sum with alpha 1 and with ``1 - p_t(target)``, the sample's own, for beta (Eq. 6). Both
-    are computed from log-probabilities, so that a probability that rounds to 0 does no harm.
+    are computed from log-probabilities, so a probability that rounds to 0 causes no error.
 
-    In the warm-up the loss grows by equal steps from ``1 / warmup`` in epoch 0 to its whole in epoch ``warmup - 1``.
+    In the warm-up the loss weight grows by equal steps from ``1 / warmup`` in epoch 0 to 1 in epoch ``warmup - 1``.
     """
 
     needs = frozenset({Need.LOGITS})
@@ -40,7 +40,7 @@ class DKD(Distiller):
         warmup: NonNegativeInt = 20,
         task_weight: NonNegativeFloat = 1.0,
     ) -> None:
-        """Set the weights of TCKD and NCKD, T, the epochs of the warm-up and the weight of the task's own loss.
+        """Set the weights of TCKD and NCKD, T, the length of the warm-up and the weight of the task loss.
 
         Args:
             alpha: weight of TCKD, the divergence of the target's probability from that of all other classes together.
@@ -54,7 +54,7 @@ class DKD(Distiller):
             InputError: the task has two classes.
         """
         super().__init__()
-        refuse_two_classes(probe, "dkd", "beside the target there is one class, which has nothing to share")
+        refuse_two_classes(probe, "dkd", "only one class remains beside the target")
         self.alpha = alpha
         self.beta = beta
         self.temperature = temperature

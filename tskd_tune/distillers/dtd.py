@@ -26,8 +26,8 @@ GAMMA = 1.0
 class DTD(Distiller):
     """Soften every sample by a temperature of its own: ``weight * tau^2 * KL(p_t^tau || p_s^tau)``, a mean over x.
 
-    A sample's temperature is ``tau = T + beta * (mean(w) - w)``, but at least ``min_temperature``; where that floor
-    is not reached the batch's mean temperature is T. No gradient flows through w, which says how hard the sample is:
+    A sample's temperature is ``tau = T + beta * (mean(w) - w)``, but at least ``min_temperature``. If no sample is at
+    this minimum, the mean temperature of the batch is T. The hardness w of a sample carries no gradient:
 
     * ``flsw``: ``(1 - cos(s, t))^gamma`` of the logits of student and teacher;
     * ``cwsm``: ``1 / max softmax(s)``, the student's lack of confidence at temperature 1, between 1 and the number of
@@ -54,7 +54,7 @@ class DTD(Distiller):
         weight: NonNegativeFloat = 0.9,
         task_weight: NonNegativeFloat = 0.1,
     ) -> None:
-        """Set the base temperature T and its spread, the adjustment, and the weights.
+        """Set the base temperature T and the spread of the temperatures, the adjustment, and the weights.
 
         Args:
             probe: not read.
@@ -70,7 +70,7 @@ class DTD(Distiller):
             task_weight: weight of the task's own loss, the cross-entropy.
 
         Raises:
-            InputError: options do not apply to one another, or the floor lies above T.
+            InputError: an option does not apply, or ``min_temperature`` is above T.
         """
         super().__init__()
         _check(weighting, gamma, temperature, min_temperature)

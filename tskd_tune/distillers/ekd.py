@@ -1,4 +1,4 @@
-"""EKD-style distillation: a teacher that learns beside its student, guided modules on both (Zhang et al., 2021)."""
+"""EKD-style distillation: teacher and student are trained together, with guided modules (Zhang et al., 2021)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Guided = Literal["none", "linear", "bottleneck"]
 
 @DISTILLERS.register("ekd", source="EKD-style: our reading of Zhang et al., arXiv 2103.13811 (abstract only)")
 class EKD(Distiller):
-    """Train the teacher with its student, which follows its logits and those of guided modules at every stage.
+    """Train the teacher together with the student; the student follows its logits and those of guided modules.
 
-    A guided module is a small classifier on a stage; both networks have one at each shared stage, and none of them
-    is there when a network is used. With ``a``, ``b``, ``c`` and ``e`` for the weights, in the order of the options,
+    A guided module is a small classifier on a stage; both networks have one at each shared stage. Guided modules are
+    used in training only. With ``a``, ``b``, ``c`` and ``e`` for the weights, in the order of the options,
     the teacher's loss is ``CE(t) + a sum_l CE(t_l)``, and the student's, beside the task's own, is
     ``a sum_l CE(s_l) + b T^2 KL(t || s) + c sum_l (T^2 KL(t_l || s_l) + e |u_l / |u_l| - v_l / |v_l||^2)``, where
     ``t_l`` and ``s_l`` are the logits and ``u_l`` and ``v_l`` the embeddings of the modules at stage ``l``; every

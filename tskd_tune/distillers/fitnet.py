@@ -1,4 +1,4 @@
-"""FitNets: a regressor on the student's features of one stage guesses the teacher's (Romero et al., 2015)."""
+"""FitNets: a regressor on the student's features of one stage predicts the teacher's features (Romero et al., 2015)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ MapShape = tuple[int, ...]
     source="Romero et al. 2015, arXiv 1412.6550, equation 3; joint training, regressor, weight of RepDistiller",
 )
 class FitNet(Distiller):
-    """The mean squared gap between the regressed hint stage of the student and the teacher's.
+    """The mean squared difference between the student's regressed features and the teacher's, at one stage.
 
-    The paper trains hint and task one after the other; as in the field's later comparisons, both are trained at once
-    here. The regressor is a convolution with a batch norm and a ReLU. Its kernel follows from the two sizes: 3x3 with
-    stride 2 where the student's map is twice as large, a transposed 4x4 with stride 2 where it is half as large, and
-    ``1 + difference`` without padding where it is otherwise no smaller.
+    The paper first trains the hint and then the task. Here, as in later comparisons, both are trained together. The
+    regressor is a convolution with a batch norm and a ReLU. Its kernel follows from the two sizes: 3x3 with stride 2
+    where the student's map is twice as large, a transposed 4x4 with stride 2 where it is half as large, and ``1 +
+    difference`` without padding where it is otherwise no smaller.
     """
 
     needs = frozenset({Need.FEATURES})
 
     def __init__(self, probe: Probe, *, stage: str = "stage2", weight: NonNegativeFloat = 100.0) -> None:
-        """Set the hint stage, which both networks have, and the loss's weight.
+        """Set the hint stage, which both networks must have, and the loss weight.
 
         Args:
             stage: the stage, of both networks, whose features are regressed, such as stage2.

@@ -1,4 +1,4 @@
-"""Knowledge adjustment: what the teacher gets wrong is put right before the student follows it (Wen et al., 2019)."""
+"""Knowledge adjustment: wrong predictions of the teacher are corrected before distillation (Wen et al., 2019)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 def adjusted(log_probabilities: Tensor, targets: Tensor, mode: Mode, correct: float = CORRECT) -> Tensor:
-    """Put right the samples whose target is not the most probable class; leave the others as they are.
+    """Correct the samples whose target is not the most probable class; keep the others.
 
-    A sample whose target ties with another class for the first place counts as right.
+    A sample whose target is as probable as another class, and no class is more probable, counts as right.
 
     Args:
         log_probabilities: ``[B, classes]`` of the teacher, softened or not.
@@ -49,10 +49,10 @@ def adjusted(log_probabilities: Tensor, targets: Tensor, mode: Mode, correct: fl
 
 
 def correct_of(name: str, mode: str, correct: float | None) -> float:
-    """Return the target's probability under label smoothing, the default where none is given.
+    """Return the target's probability under label smoothing; the default if none is given.
 
     Raises:
-        InputError: it is given to a mode that does not read it.
+        InputError: a probability is given with another mode.
     """
     if correct is not None and mode != "label_smoothing":
         raise InputError(
@@ -68,9 +68,9 @@ def correct_of(name: str, mode: str, correct: float | None) -> float:
 class KA(Distiller):
     """Follow the corrected teacher: ``weight * T^2 * KL(q || softmax(s / T))``, a mean over the batch.
 
-    The corrected teacher ``q`` is never wrong, so that the task's own loss is left out unless ``task_weight`` brings
-    it back. Temperature 4 is that of ``kd``, from which this differs in nothing else than in the correction and the
-    weights; the authors' own value could not be verified.
+    The corrected teacher ``q`` is never wrong, so the task loss has weight 0 by default; ``task_weight`` changes this.
+    The temperature is 4, as in ``kd``; the authors' own value could not be verified. Only the correction and the
+    weights differ from ``kd``.
     """
 
     needs = frozenset({Need.LOGITS})
@@ -86,7 +86,7 @@ class KA(Distiller):
         weight: NonNegativeFloat = 1.0,
         task_weight: NonNegativeFloat = 0.0,
     ) -> None:
-        """Set the mode of correction, the target's probability under label smoothing (null: 0.99), and the weights.
+        """Set the correction, the target's probability under label smoothing (null: 0.99), and the weights.
 
         Args:
             mode: how a wrong prediction of the teacher is corrected: ``probability_shift``: the target and the most
@@ -99,7 +99,7 @@ class KA(Distiller):
             task_weight: weight of the task's own loss, the cross-entropy.
 
         Raises:
-            InputError: ``correct`` is given to a mode that does not read it.
+            InputError: ``correct`` is given with another mode.
         """
         super().__init__()
         self.mode: Mode = mode

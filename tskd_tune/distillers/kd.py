@@ -14,7 +14,7 @@ from tskd_tune.distillers.softening import divergences
 
 @DISTILLERS.register("kd", source="Hinton, Vinyals and Dean 2015, arXiv 1503.02531; weights as in RepDistiller")
 class KD(Distiller):
-    """Pull softened logits together: ``weight * T^2 * KL(softmax(t / T) || softmax(s / T))``, a mean over the batch."""
+    """Divergence of softened logits: ``weight * T^2 * KL(softmax(t / T) || softmax(s / T))``, a mean over the batch."""
 
     needs = frozenset({Need.LOGITS})
     separable = True
@@ -27,7 +27,7 @@ class KD(Distiller):
         weight: NonNegativeFloat = 0.9,
         task_weight: NonNegativeFloat = 0.1,
     ) -> None:
-        """Set the temperature T, the weight of the divergence and that of the task's own loss.
+        """Set the temperature T, the weight of the divergence and the weight of the task loss.
 
         Args:
             temperature: T, what the logits of both networks are divided by before the softmax; larger values are

@@ -1,4 +1,4 @@
-"""Logit standardization: z-scores of logits are distilled, so that only relations matter (Sun et al., 2024)."""
+"""Logit standardization: distillation of the z-scores of the logits (Sun et al., 2024)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EPSILON = 1e-7
 def standardized(logits: Tensor) -> Tensor:
     """Return the z-scores of every sample's logits ``[B, classes]``, in float32 at least.
 
-    The deviation is the unbiased one, and ``1e-7`` is added to it, as in the authors' code.
+    The standard deviation is the unbiased one plus ``1e-7``, as in the authors' code.
     """
     values = exact(logits)
     return (values - values.mean(dim=1, keepdim=True)) / (values.std(dim=1, keepdim=True) + EPSILON)
@@ -43,7 +43,7 @@ class LogitStandardization(Distiller):
         weight: NonNegativeFloat = 9.0,
         task_weight: NonNegativeFloat = 0.1,
     ) -> None:
-        """Set the base temperature T, the weight of the divergence and that of the task's own loss.
+        """Set the base temperature T, the weight of the divergence and the weight of the task loss.
 
         Args:
             temperature: T, what the z-scores of the logits are divided by before the softmax; larger values are softer.

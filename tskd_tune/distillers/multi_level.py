@@ -28,9 +28,9 @@ class MultiLevel(Distiller):
     * batch: the squared gaps between the correlations of samples ``P P'``, summed, over B;
     * class: the squared gaps between the correlations of classes ``P' P``, summed, over the number of classes.
 
-    The authors train on two views of an image, one of them strongly augmented. Every arm here shares one view: this
-    reading has the terms of their code that read its weakly augmented view, but two (instance, T of 2 and 6) that
-    stand by a slip among those of the other.
+    The authors train on two views of an image, one of them strongly augmented. Here all arms share one view. This class
+    has the terms of the authors' code for the weakly augmented view, except two terms (instance, T of 2 and 6) that
+    their code computes by mistake on the other view.
     """
 
     needs = frozenset({Need.LOGITS})
@@ -46,7 +46,7 @@ class MultiLevel(Distiller):
         class_weight: NonNegativeFloat = 0.9,
         task_weight: NonNegativeFloat = 0.1,
     ) -> None:
-        """Set the temperatures, the mask and the weights of the three losses and of the task's own.
+        """Set the temperatures, the mask, and the weights of the three losses and of the task loss.
 
         Args:
             probe: not read.

@@ -1,4 +1,4 @@
-"""Samples of other classes, drawn for every sample of a batch: what a contrastive loss pushes away from it."""
+"""Negatives of a contrastive loss: samples of other classes, drawn for each sample of a batch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tskd_tune.errors import InputError
 
 
 class Negatives(nn.Module):
-    """Draws K samples of other classes for each anchor, every anchor on its own.
+    """Draws K samples of other classes for each anchor, independently of the other anchors.
 
-    None repeats where the other classes have K samples; elsewhere each is drawn anew from all of them, as in
-    RepDistiller. What it knows of the classes moves with the module and is in no checkpoint.
+    If the other classes have at least K samples, no sample is drawn twice for an anchor. Otherwise samples are drawn
+    with replacement, as in RepDistiller. The table of classes moves with the module and is not part of checkpoints.
 
     Attributes:
         count: K.

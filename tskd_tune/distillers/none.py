@@ -1,4 +1,4 @@
-"""No distillation: the task alone. The baseline, and what the paper's equation 9 puts beside a review."""
+"""No distillation: the task loss alone. The baseline, and the loss to which equation 9 of TSKD adds the review."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NoDistiller(Distiller):
     separable = True
 
     def __init__(self, probe: Probe | None = None) -> None:
-        """Take the probe that every distiller is given, and read nothing off it."""
+        """Ignore the probe."""
         super().__init__()
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:

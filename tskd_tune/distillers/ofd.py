@@ -20,10 +20,10 @@ RARE = 1e-3
 
 
 class Connector(nn.Module):
-    """A 1x1 convolution and a batch norm onto the teacher's channels, and the partial L2 distance behind them.
+    """A 1x1 convolution and a batch norm to the teacher's channels, then the partial L2 distance.
 
     Attributes:
-        margin: ``[C_t, 1, 1]``, negative; what lies below it in the teacher is lifted to it.
+        margin: ``[C_t, 1, 1]``, negative; smaller values of the teacher are set to the margin.
     """
 
     margin: Tensor
@@ -40,8 +40,8 @@ class Connector(nn.Module):
     def forward(self, given: Tensor, wanted: Tensor) -> Tensor:
         """Return the distance of pre-activations ``[B, C_s, H, W]`` and ``[B, C_t, H', W']``.
 
-        It is a sum over channels and pixels and a mean over the batch. The teacher's map is pooled to the student's
-        size, as in mdistiller; where it is the smaller one, its pixels are repeated.
+        The distance is summed over channels and pixels and averaged over the batch. The teacher's map is pooled to the
+        student's size, as in mdistiller; if the teacher's map is smaller, its pixels are repeated.
         """
         guess = exact(self.connector(given))
         target = torch.maximum(pooled(exact(wanted), (guess.shape[-2], guess.shape[-1])), self.margin)
@@ -52,10 +52,10 @@ class Connector(nn.Module):
 
 @DISTILLERS.register("ofd", source="Heo et al. 2019, arXiv 1904.01866; connectors and weight of the authors' code")
 class OFD(Distiller):
-    """Sum over the stages, the stem left out, of the partial distances, each half as heavy as the next deeper one.
+    """Sum over the stages, without the stem, of the partial distances; each has half the weight of the next deeper one.
 
-    The authors sum over everything, divide by the batch size and then by 1000; mdistiller averages over the batch,
-    sums over the rest and weighs it by 0.001. Both are the same number, and so is this.
+    The authors sum over everything and divide by the batch size and by 1000. mdistiller averages over the batch, sums
+    over the rest and multiplies by 0.001. Both give the same number as this class.
     """
 
     needs = frozenset({Need.PREACTIVATIONS, Need.BATCH_NORMS})
@@ -89,9 +89,9 @@ class OFD(Distiller):
 
 
 def expected_negatives(norm: BatchNormStatistics) -> Tensor:
-    """Return ``E[x | x < 0]`` of every channel ``[C]``, where x is normal as its batch norm's weight and bias say.
+    """Return ``E[x | x < 0]`` of each channel, ``[C]``, for a normal x with mean ``bias`` and deviation ``weight``.
 
-    Of a residual sum the batch norm knows one addend only; the authors' code takes it all the same.
+    A batch norm before a residual sum normalizes one addend only; the authors' code uses this batch norm too.
 
     Source: Heo et al. (2019); for channels that are hardly ever negative, the authors' code.
     """

@@ -1,4 +1,4 @@
-"""Probabilistic knowledge transfer: who is near whom in the embedding (Passalis and Tefas, 2018)."""
+"""Probabilistic knowledge transfer: which samples are neighbors in the embedding (Passalis and Tefas, 2018)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ EPSILON = 1e-7
 
 @DISTILLERS.register("pkt", source="Passalis and Tefas 2018, arXiv 1803.10837; form and weight of RepDistiller")
 class PKT(Distiller):
-    """Pull the student's neighborhoods to the teacher's, ``weight * mean over i, j of p_t log(p_t / p_s)``.
+    """The divergence of the neighborhoods, ``weight * mean over i, j of p_t log(p_t / p_s)``.
 
-    ``p[i, j]`` is the probability of meeting sample j as a neighbor of sample i: its cosine with i, scaled to [0, 1],
-    as a share of all of i's. Of one sample there is nothing to learn: the loss is zero.
+    ``p[i, j]`` is the probability that sample j is a neighbor of sample i: the cosine of i and j, scaled to [0, 1],
+    divided by the sum over j. With a batch of one sample the loss is zero.
     """
 
     needs = frozenset({Need.EMBEDDING})
     smallest_batch = 2
 
     def __init__(self, probe: Probe | None = None, *, weight: NonNegativeFloat = 30000.0) -> None:
-        """Set the loss's weight.
+        """Set the loss weight.
 
         Args:
             weight: weight of the divergence loss.

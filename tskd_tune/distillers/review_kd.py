@@ -1,4 +1,4 @@
-"""Knowledge review: every stage of the teacher teaches the student's stages up to its depth (Chen et al., 2021)."""
+"""ReviewKD, knowledge review: deeper stages of the student are fused with shallower ones (Chen et al., 2021)."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ CONTEXTS = (4, 2, 1)
 
 
 class Fusion(nn.Module):
-    """The attention-based fusion of a stage with what the deeper stages were fused to.
+    """The attention-based fusion of a stage with the fused map of the deeper stages.
 
-    The deepest one has nothing to fuse with and no attention.
+    The deepest stage has no deeper map and no attention.
     """
 
     def __init__(self, inputs: int, inner: int, outputs: int, *, deepest: bool) -> None:
-        """Map ``inputs`` channels to ``inner`` ones, which are fused, and these to the teacher's ``outputs``."""
+        """Map ``inputs`` channels to ``inner`` channels, which are fused, and these to the teacher's ``outputs``."""
         super().__init__()
         self.entry = _normed(nn.Conv2d(inputs, inner, 1, bias=False))
         self.attention = None if deepest else nn.Conv2d(2 * inner, 2, 1)
         self.exit = _normed(nn.Conv2d(inner, outputs, 3, padding=1, bias=False))
 
     def forward(self, features: Tensor, deeper: Tensor | None, size: Size) -> tuple[Tensor, Tensor]:
-        """Return what the teacher's stage is compared with, ``[B, outputs, *size]``, and what goes on upwards.
+        """Return the map for the teacher's stage, ``[B, outputs, *size]``, and the fused map for the next stage.
 
         Args:
             features: the student's, ``[B, inputs, H, W]``.
-            deeper: what came up, ``[B, inner, H', W']``; None for the deepest stage.
+            deeper: the fused map of the deeper stages, ``[B, inner, H', W']``; None for the deepest stage.
             size: of the teacher's map.
         """
         fused: Tensor = self.entry(features)
@@ -49,11 +49,11 @@ class Fusion(nn.Module):
 
 @DISTILLERS.register("review_kd", source="Chen et al. 2021, arXiv 2104.09044; modules and weights of the authors' code")
 class ReviewKD(Distiller):
-    """Sum of the hierarchical context losses of the fused student's stages and the teacher's pre-activations.
+    """Sum of the hierarchical context losses between the student's fused stages and the teacher's pre-activations.
 
-    The stages, the stem left out, are followed by the pooled embeddings as maps of one pixel. Maps are resized to the
-    nearest pixels, the student's to the teacher's size. (The authors' ImageNet code reads the student's
-    pre-activations; this is their CIFAR code, which reads its features.)
+    The stages, without the stem, are followed by the pooled embeddings as maps of one pixel. The student's maps are
+    resized to the teacher's size by nearest pixels. (The authors' ImageNet code takes the student's pre-activations as
+    input; their CIFAR code, as here, takes the student's features.)
     """
 
     needs = frozenset({Need.FEATURES, Need.PREACTIVATIONS, Need.EMBEDDING})
@@ -68,11 +68,11 @@ class ReviewKD(Distiller):
         warmup: NonNegativeInt = 20,
         weight: NonNegativeFloat = 1.0,
     ) -> None:
-        """Set the most channels that maps are fused in, the epochs of the warm-up and the loss's weight.
+        """Set the largest number of channels of fused maps, the length of the warm-up and the loss weight.
 
         The fused maps have as many channels as the student's embedding, ``max_channels`` at most. The weight rises
-        by equal steps from zero in epoch 0, where the authors begin (mdistiller a step later), to its whole in epoch
-        ``warmup``.
+        by equal steps from 0 in epoch 0, as in the authors' code (in mdistiller one step later), to its full value in
+        epoch ``warmup``.
 
         Args:
             max_channels: largest number of channels in which maps are fused; the number is that of the student's
@@ -99,7 +99,7 @@ class ReviewKD(Distiller):
         self.register_buffer("factor", varying(self._factor(0)), persistent=False)
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
-        """Raise the weight, which is whole once the warm-up is over."""
+        """Set the weight of the epoch."""
         self.factor.fill_(self._factor(epoch))
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
@@ -118,9 +118,9 @@ class ReviewKD(Distiller):
 
 
 def hierarchical_context_loss(given: Tensor, wanted: Tensor) -> Tensor:
-    """Return the weighted mean of squared gaps at full size and pooled to 4x4, 2x2 and 1 pixels.
+    """Return the weighted mean of squared differences at full size and pooled to 4x4, 2x2 and 1 pixels.
 
-    Each context weighs half of the one before; those that are not smaller than the map are left out.
+    Each size has half the weight of the size before; sizes that are not smaller than the map are left out.
 
     Args:
         given: ``[B, C, H, W]``.

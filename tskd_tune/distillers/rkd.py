@@ -16,12 +16,12 @@ from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 
 @DISTILLERS.register("rkd", source="Park et al. 2019, arXiv 1904.05068; form and weights of RepDistiller")
 class RKD(Distiller):
-    """Pull the student's distances and angles to the teacher's, ``weight * (distance * L_D + angle * L_A)``.
+    """Compare distances and angles, ``weight * (distance * L_D + angle * L_A)``.
 
     ``L_D`` is the mean Huber loss of all B^2 distances, in units of their mean over different samples;
-    ``L_A`` that of all B^3 cosines of the angle that two samples span at a third. The pairs and triples with a sample
-    twice count in both means, as in RepDistiller. Samples in one place have no direction: their cosines are zero and
-    have no gradient. One or two samples say nothing: the loss is zero.
+    ``L_A`` is the mean Huber loss of all B^3 cosines of the angle at one sample between two others. As in RepDistiller,
+    both means include pairs and triples in which a sample occurs twice. If two samples are at the same place, their
+    cosines are zero and have no gradient. With a batch of one or two samples the loss is zero.
     """
 
     needs = frozenset({Need.EMBEDDING})
@@ -35,7 +35,7 @@ class RKD(Distiller):
         angle: NonNegativeFloat = 50.0,
         weight: NonNegativeFloat = 1.0,
     ) -> None:
-        """Set the weights of the distances and of the angles, and that of the loss as a whole.
+        """Set the weights of the distances and of the angles, and the weight of the whole loss.
 
         Args:
             distance: weight of the distances between two samples.

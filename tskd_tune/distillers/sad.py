@@ -1,4 +1,4 @@
-"""Show, attend and distill: attention finds which student stage follows which teacher stage (Ji et al., 2021)."""
+"""Show, attend and distill: attention decides which student stage follows which teacher stage (Ji et al., 2021)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tskd_tune.method.taps import Size, pooled
 
 
 class StageAttention(nn.Module):
-    """How much of every teacher stage each student stage is to follow, sample by sample."""
+    """How strongly each student stage follows each teacher stage, for each sample."""
 
     def __init__(self, student: Sequence[int], teacher: Sequence[int], dimension: int) -> None:
         """Attend from the teacher's stages to the student's, given the channels of each, in ``dimension`` numbers."""
@@ -47,14 +47,14 @@ class StageAttention(nn.Module):
 
 @DISTILLERS.register("sad", source="Ji et al. 2021, arXiv 2102.02973; modules and weights of the authors' code")
 class SAD(Distiller):
-    """Squared gaps of spatial maps between all pairs of stages, weighted by attention, beside softened logits.
+    """Squared differences of spatial maps between all pairs of stages, weighted by attention, plus softened logits.
 
     A spatial map is the mean over the channels of squared features, pooled to the teacher's size, of length 1.
 
-    The authors attend over the output of every block; the candidates here are the tapped stages, the stem left out,
-    of which the networks may have different numbers. The loss is a sum over the teacher's: with 3 stages in the place
-    of 18 blocks the same weight pulls less. Wide residual nets are tapped at raw sums, where the authors' are
-    activated first.
+    The authors attend over the output of every block. Here the candidates are the tapped stages without the stem; the
+    networks may have different numbers of stages. The loss is a sum over the teacher's stages, so the same weight has
+    less effect with 3 stages than with 18 blocks. Wide residual nets are tapped at their raw sums; the authors tap them
+    after the activation.
     """
 
     needs = frozenset({Need.FEATURES, Need.LOGITS})

@@ -1,4 +1,4 @@
-"""Softened logits, which every distiller of logits begins with."""
+"""Softened logits and their divergences, shared by the distillers of logits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def divergences(student: Tensor, teacher: Tensor, temperature: float | Tensor) -
 
 
 def refuse_two_classes(probe: Probe | None, name: str, reason: str) -> None:
-    """Refuse a task of two classes, in which a distiller of logits has nothing to say.
+    """Refuse a task of two classes, for which a distiller of logits is not defined.
 
     Args:
         probe: the networks and the task; without one nothing is refused.

@@ -1,4 +1,4 @@
-"""Similarity-preserving distillation: what is alike to the teacher is so to the student (Tung and Mori, 2019)."""
+"""Similarity-preserving distillation: the student keeps the teacher's similarities of samples (Tung and Mori, 2019)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class SP(Distiller):
     """Compare the similarities of a batch, ``weight / B^2 * ||G_t - G_s||^2``, at the last stage of each network.
 
     ``G`` holds the inner products of all flattened features, each row scaled to length one. Channels, sizes and
-    the stages' names may differ between the networks. Of one sample the loss is zero.
+    the stages' names may differ between the networks. With a batch of one sample the loss is zero.
     """
 
     needs = frozenset({Need.FEATURES})
     smallest_batch = 2
 
     def __init__(self, probe: Probe, *, weight: NonNegativeFloat = 3000.0) -> None:
-        """Set the loss's weight.
+        """Set the loss weight.
 
         Args:
             weight: weight of the similarity loss.

@@ -1,4 +1,4 @@
-"""Which stages of a student and its teacher a distiller compares, and how two sizes become one."""
+"""Which stages of student and teacher a distiller compares, and how maps of two sizes are brought to one size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Who = Literal["student", "teacher"]
 
 
 def shared_stages(probe: Probe, name: str) -> tuple[str, ...]:
-    """Return the student's stages behind its stem, shallow to deep; the teacher must have them all, by name.
+    """Return the student's stages without the stem, shallow to deep; the teacher must have stages of the same names.
 
     Args:
         probe: the shapes of both networks.
@@ -50,7 +50,7 @@ def require_stage(probe: Probe, stage: str, name: str) -> None:
 
 
 def own_stages(shapes: Shapes, name: str, who: Who) -> tuple[str, ...]:
-    """Return a network's stages behind its stem, shallow to deep, for distillers that pair them themselves.
+    """Return a network's stages without the stem, shallow to deep, for distillers that choose the pairs themselves.
 
     Raises:
         InputError: there are none.

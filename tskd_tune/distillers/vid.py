@@ -19,7 +19,7 @@ LEAST_VARIANCE = 1e-5
 
 
 class Posterior(nn.Module):
-    """``q(t | s)``, a Gaussian whose mean is regressed from the student and whose variance every channel learns.
+    """``q(t | s)``, a Gaussian: its mean is regressed from the student, and each channel has a learned variance.
 
     Attributes:
         log_scale: ``[C_t]``; a variance is its ``softplus(log_scale) + 1e-5``.
@@ -46,7 +46,7 @@ class Posterior(nn.Module):
 
 @DISTILLERS.register("vid", source="Ahn et al. 2019, arXiv 1904.05835; regressor and weight of RepDistiller")
 class VID(Distiller):
-    """Sum over the stages, the stem left out, of the negative log-likelihood of the teacher's features."""
+    """Sum over the stages, without the stem, of the negative log-likelihood of the teacher's features."""
 
     needs = frozenset({Need.FEATURES})
     separable = True
@@ -58,7 +58,7 @@ class VID(Distiller):
         variance: Annotated[float, Field(gt=LEAST_VARIANCE)] = 5.0,
         weight: NonNegativeFloat = 1.0,
     ) -> None:
-        """Set the variance that every channel of the teacher begins with, and the loss's weight.
+        """Set the initial variance of every channel of the teacher, and the loss weight.
 
         Args:
             variance: variance with which every channel of the teacher begins, before it is learned.
@@ -73,7 +73,7 @@ class VID(Distiller):
         self.weight = weight
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
-        """Return ``{"vid": ...}``, below zero once variances are small; of two sizes the larger map is pooled."""
+        """Return ``{"vid": ...}``, which may be negative; if the sizes differ, the larger map is pooled."""
         losses = [
             posterior(*with_larger_pooled(student, teacher, stage))
             for stage, posterior in zip(self.stages, self.posteriors, strict=True)

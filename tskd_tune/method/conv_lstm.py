@@ -1,4 +1,4 @@
-"""The paper's extractor: a convolutional LSTM that encodes the sequence and forecasts from its states.
+"""The paper's extractor: a convolutional LSTM encodes the sequence, and a second one forecasts from the states.
 
 TSKD, Eq. 6 and 11; Shi et al. 2015, arXiv 1506.04214, Eq. 3 and Section 3.2. With X the input, H the hidden and C the
 cell state, ``*`` a convolution and ``o`` a product of elements::
@@ -27,9 +27,9 @@ SLOPE = 0.2
 
 
 class _Cell(nn.Module):
-    """The recurrent half of Eq. 11: it adds the states to inputs that were projected to the four gates before.
+    """The recurrent half of Eq. 11: adds the states' share of the four gates to the inputs' share.
 
-    The gates lie in the order i, f, c, o. Peepholes begin at zero, as in the original.
+    The order of the gates is i, f, c, o. Peephole weights begin at zero, as in the original.
     """
 
     peep_input: nn.Parameter | None
@@ -54,7 +54,7 @@ class _Cell(nn.Module):
         return self._shown(from_output, cell)
 
     def _first(self, projected: Tensor) -> State:
-        # Both states before the first step are zero: nothing recurs, and there is nothing to peek at or to forget.
+        # Both states before the first step are zero, so the recurrent terms, peepholes and forget gate have no effect.
         from_input, _, change, from_output = projected.chunk(4, 1)
         return self._shown(from_output, torch.sigmoid(from_input) * torch.tanh(change))
 
@@ -79,7 +79,7 @@ class _NoInput(nn.Module):
 
 
 def _start_jointly(projection: nn.Module, cell: _Cell, inputs: int) -> None:
-    """Give both halves of a cell, and its bias, what one convolution over ``[input, hidden]`` begins with."""
+    """Initialize both halves of a cell and its bias as one convolution over ``[input, hidden]``."""
     recurrent = cell.recurrent
     both = nn.Conv2d(inputs + recurrent.in_channels, recurrent.out_channels, recurrent.kernel_size)  # type: ignore[arg-type]
     weight = both.weight.detach()
@@ -99,7 +99,7 @@ class ConvLSTM(Extractor):
     torch.Size([2, 1, 8, 8])
 
     Args:
-        site: where it stands.
+        site: the tap of the extractor and the shape of its sequences.
         hidden: channels of the states, or a list with one number per tap.
         kernel: height and width of the convolutions, in pixels, odd.
         peephole: weights from the cell state to the gates: ``channel``: one per channel, whatever the size of the maps;
@@ -174,7 +174,7 @@ class ConvLSTM(Extractor):
         steps, batch = sequence.shape[:2]
         inputs = self.stem(sequence.flatten(0, 1))
         self._check_state_size(inputs)
-        # What the gates take from the inputs knows no order: one convolution for all steps.
+        # The inputs' share of the gates does not depend on the order, so one convolution computes it for all steps.
         projected: Tensor = self.encoder_input(inputs).unflatten(0, (steps, batch))
         state: State | None = None
         for step in projected:
@@ -200,7 +200,7 @@ class ConvLSTM(Extractor):
         if self._is_sized and size != self.state_size:
             raise InputError(
                 f"review.extractor.peephole: 'full' weights were made for states of {_by(self.state_size)} pixels "
-                f"but these are {_by(size)}; use peephole: channel, or one extractor a tap"
+                f"but these are {_by(size)}; use peephole: channel, or one extractor per tap"
             )
 
 

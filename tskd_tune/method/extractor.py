@@ -26,14 +26,14 @@ OddInt = Annotated[PositiveInt, AfterValidator(_odd)]
 
 @dataclass(frozen=True)
 class ExtractorSite:
-    """Where an extractor stands.
+    """The place of an extractor: its tap, and the shape of its sequences.
 
     Attributes:
-        steps: T, the length of the sequences that it reads.
-        height: of its maps, in pixels.
-        width: of its maps, in pixels.
+        steps: T, the length of the sequences.
+        height: height of the maps, in pixels.
+        width: width of the maps, in pixels.
         tap: the index of its tap, from 0.
-        taps: how many taps have an extractor of their own; 1 for a shared one.
+        taps: the number of taps with an extractor of their own; 1 if all taps share one.
     """
 
     steps: int
@@ -75,16 +75,16 @@ def build_extractors(
     *,
     share: bool = False,
 ) -> list[Extractor]:
-    """Make one extractor a tap, or one for all, and try each on a sequence of zeros.
+    """Make one extractor per tap, or one for all taps, and try each on a sequence of zeros.
 
     Args:
         make: builds the extractor of a site.
         steps: T, the length of the sequences.
         sizes: ``(H, W)`` of every tap.
-        share: whether one extractor, built for the first tap's size, serves all taps.
+        share: whether all taps share one extractor, which is built for the size of the first tap.
 
     Raises:
-        InputError: an extractor does not keep the size of the maps of a tap that it serves.
+        InputError: the prediction of an extractor has another size than the maps of its tap.
     """
     if share:
         shared = make(ExtractorSite(steps, *sizes[0], tap=0, taps=1))

@@ -1,4 +1,4 @@
-"""The extractors: the paper's ConvLSTM, and simpler predictors that show how much of its effect they have too."""
+"""The extractors: the paper's ConvLSTM, and simpler predictors to compare with it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ConvGRU(Extractor):
     """A convolutional GRU over the sequence, and a 1x1 convolution of its last state.
 
     Args:
-        site: where it stands.
+        site: the tap of the extractor and the shape of its sequences.
         hidden: channels of the state.
         kernel: height and width of the convolutions, in pixels, odd.
     """
@@ -44,7 +44,7 @@ class ConvGRU(Extractor):
         """Map ``[T, B, 1, H, W]`` to ``[B, 1, H, W]``."""
         steps, batch = sequence.shape[:2]
         first, *rest = self.input(sequence.flatten(0, 1)).unflatten(0, (steps, batch))
-        # The state before the first step is zero: nothing recurs yet, and there is nothing to reset.
+        # The state before the first step is zero, so the recurrent terms and the reset gate have no effect.
         update, _, candidate = first.chunk(3, 1)
         state = update.sigmoid() * candidate.tanh()
         for projected in rest:
@@ -61,10 +61,10 @@ class ConvGRU(Extractor):
 
 @EXTRACTORS.register("conv3d", source="Tran et al. 2015, arXiv 1412.0767")
 class Conv3d(Extractor):
-    """Two 3-D convolutions over time and space, the second of which spans the whole sequence.
+    """Two 3-D convolutions over time and space; the second one spans the whole sequence.
 
     Args:
-        site: where it stands.
+        site: the tap of the extractor and the shape of its sequences.
         hidden: channels between the two convolutions.
         kernel: height and width of the convolutions in pixels, and length of the first one in steps, odd.
     """

@@ -18,13 +18,13 @@ BatchNormMode = Literal["eval", "train"]
 
 
 class Frozen(nn.Module):
-    """A network that does not learn: no gradient, and no call of ``train`` wakes it.
+    """A network that is never trained: its parameters have no gradient, and ``train()`` does not change its modes.
 
     Args:
         network: maps images to an `Output`.
-        take: freeze the given network itself; otherwise a deep copy, and the given one is left as it is.
-        batch_norm: ``eval``: every part stays in eval mode; ``train``: batch norms use the statistics of the batch
-            and go on moving their own, every other part stays in eval mode.
+        take: freeze the given network itself; otherwise freeze a deep copy and leave the given network unchanged.
+        batch_norm: ``eval``: all modules stay in eval mode; ``train``: batch norms use the statistics of the batch and
+            go on updating their running statistics, all other modules stay in eval mode.
     """
 
     def __init__(self, network: nn.Module, take: bool = False, *, batch_norm: BatchNormMode = "eval") -> None:
@@ -35,7 +35,7 @@ class Frozen(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Keep the modes as they were made, whatever is asked."""
+        """Keep the modes, whatever ``mode`` is."""
         super().train(False)
         if self._batch_norm == "train":
             for module in self.modules():
@@ -44,7 +44,7 @@ class Frozen(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Output:
-        """Map images ``[B, channels, H, W]`` to their output, which carries no gradient."""
+        """Map images ``[B, channels, H, W]`` to their output, without gradient."""
         with torch.no_grad():
             output: Output = self.network(images)
         return output
@@ -150,7 +150,7 @@ class Memory(nn.Module):
             template: a network of the snapshots' architecture, on their device; it is copied, not changed.
 
         Raises:
-            RunError: the state is of another k or of another architecture; the memory is then left as it was.
+            RunError: the state is of another k or of another architecture; the memory is not changed.
         """
         memorized, snapshots = state["memorized"], state["snapshots"]
         if len(snapshots) != min(memorized, self.k):

@@ -1,7 +1,7 @@
-"""Which epoch memorizes, which reviews: the node types of TSKD (Definition 1, Eq. 5 and Algorithm 1).
+"""The review plan: which epochs memorize and which review (TSKD, Definition 1, Eq. 5 and Algorithm 1).
 
-A *memory* epoch leaves a snapshot of the student, a *review* epoch adds the review loss to every step and reads the
-last ``k`` snapshots, every other epoch is *general*. Epochs count from 0.
+A *memory* epoch keeps a snapshot of the student. A *review* epoch adds the review loss to its steps and uses the last
+``k`` snapshots. All other epochs are *general*. Epochs count from 0.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ FEWEST_REVIEWS = 3
 
 @dataclass(frozen=True)
 class ReviewPlan:
-    """The memory and review epochs of a training, as a pure function of the epoch's number.
+    """The memory and review epochs of a training; the epoch number alone decides.
 
-    Marked epochs stand ``S`` apart, ``S`` being ``delta`` (``spacing: period``) or ``delta + 1`` (``gap``). Cycles are
+    Marked epochs are ``S`` apart: ``S`` is ``delta`` (``spacing: period``) or ``delta + 1`` (``spacing: gap``). A cycle
+    is
 
     * ``disjoint``: k memories, then a review that is not a memory;
     * ``chained``: a review is also the first memory of the next window;
@@ -37,8 +38,8 @@ class ReviewPlan:
 
     Attributes:
         epochs: the length of the training.
-        k: the memories that a review reads.
-        delta: the distance of marked epochs, or the general epochs between them.
+        k: the number of snapshots that a review uses.
+        delta: the distance between marked epochs, or the number of general epochs between them.
         spacing: how ``delta`` is counted. ``period``: marked epochs are ``delta`` apart; ``gap``: ``delta`` general
             epochs lie between them.
         cycle: how memories and reviews alternate. ``disjoint``: k memories, then a review that is not a memory;
@@ -76,14 +77,14 @@ class ReviewPlan:
     review_epochs: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check what was given and lay the epochs out."""
+        """Check the options and compute the epochs."""
         self._check()
         reviews = self._reviews()
         object.__setattr__(self, "review_epochs", reviews)
         object.__setattr__(self, "memory_epochs", self._memories(reviews))
 
     def memorizes(self, epoch: int) -> bool:
-        """Tell whether an epoch leaves a snapshot."""
+        """Tell whether an epoch keeps a snapshot."""
         return epoch in self.memory_epochs
 
     def reviews(self, epoch: int) -> bool:
@@ -91,7 +92,7 @@ class ReviewPlan:
         return epoch in self.review_epochs
 
     def phase(self, epoch: int) -> Phase:
-        """Name what an epoch does."""
+        """Return the name of what an epoch does."""
         if self.reviews(epoch):
             return "memorize+review" if self.memorizes(epoch) else "review"
         return "memorize" if self.memorizes(epoch) else "general"
@@ -101,7 +102,7 @@ class ReviewPlan:
         return max(1, round(self.review_fraction * steps_per_epoch))
 
     def warnings(self, milestones: Sequence[int]) -> list[str]:
-        """Say what makes the plan a weak experiment; ``milestones`` are the epochs that begin a lower rate."""
+        """Return warnings about a weak plan; ``milestones`` are the epochs at which the learning rate drops."""
         found = []
         count, first = len(self.review_epochs), self.review_epochs[0]
         if count < FEWEST_REVIEWS:
@@ -178,6 +179,6 @@ class ReviewPlan:
 
 
 def _list(epochs: Sequence[int]) -> str:
-    """Write epochs for a message, the first few where there are many."""
+    """Write epochs for a message; of many epochs only the first four and the last."""
     few = ", ".join(str(epoch) for epoch in epochs[:4])
     return few if len(epochs) <= 4 else f"{few}, ..., {epochs[-1]}"

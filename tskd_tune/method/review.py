@@ -22,9 +22,9 @@ class ReviewTerms:
     """What a review finds in a batch.
 
     Attributes:
-        loss: L_ST of Eq. 8, a scalar, not yet times lambda.
-        teacher_gap: the mean of ``|A_T - A_S|`` over the batch, the pixels and the taps, a scalar without
-            gradient. A loss that falls beside a gap that does not: the gap is predicted, not closed.
+        loss: L_ST of Eq. 8, a scalar, not multiplied by lambda.
+        teacher_gap: the mean of ``|A_T - A_S|`` over the batch, the pixels and the taps, a scalar without gradient. If
+            the loss falls but the gap does not, the extractor predicts the gap but the student does not close the gap.
     """
 
     loss: Tensor
@@ -56,13 +56,13 @@ class ReviewLoss(nn.Module):
         transform: features -> maps (Eq. 10).
         sequence: maps of the snapshots and today's -> knowledge sequence (Eq. 4 and 5).
         target: today's map and the teacher's -> target (Eq. 7).
-        extractors: one a tap, in their order, or a single one for all (Eq. 6).
+        extractors: one per tap, in the order of the taps, or a single one for all taps (Eq. 6).
         reduction: the squared errors' ``mean`` over batch and pixels, or their ``sum`` over the pixels and mean
             over the batch.
         tap_reduction: whether the losses of the taps are added or averaged.
 
     Raises:
-        InputError: neither one extractor nor one a tap.
+        InputError: neither one extractor nor one per tap.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ReviewLoss(nn.Module):
         super().__init__()
         if len(extractors) not in (1, len(taps.names)):
             raise InputError(
-                f"review.extractor: {len(extractors)} extractors for {len(taps.names)} taps; give one a tap, or one"
+                f"review.extractor: {len(extractors)} extractors for {len(taps.names)} taps; give one per tap, or one"
             )
         self._taps = taps
         self.transform = transform
@@ -96,7 +96,7 @@ class ReviewLoss(nn.Module):
         memories: Sequence[Output],
         generator: torch.Generator | None = None,
     ) -> ReviewTerms:
-        """Compare a student with its teacher in the light of its own past.
+        """Compare a student with its teacher and with its own snapshots.
 
         Args:
             student: today's student on the batch, with its gradient.

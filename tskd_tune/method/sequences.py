@@ -1,4 +1,4 @@
-"""Remembered maps and today's -> the sequence that the extractor reads, and the target it is compared with.
+"""Knowledge sequences and targets: from the maps of the snapshots and of the current student.
 
 TSKD, Eq. 4 (increment), Eq. 5 (sequence of increments), Table 5 (sequence of feature maps), Eq. 7 (absolute increment).
 """
@@ -34,7 +34,7 @@ _ORDERS: Mapping[str, Callable[[list[Tensor], torch.Generator | None], list[Tens
     "shuffled": _shuffled,
     "repeat_last": lambda elements, _: elements[-1:] * len(elements),
     "zeros": lambda elements, _: [torch.zeros_like(element) for element in elements],
-    # What differs in this arm is what the memory holds: networks that were never trained.
+    # In this control arm the memory holds networks that were never trained.
     "random_memory": lambda elements, _: elements,
 }
 
@@ -60,7 +60,7 @@ class KnowledgeSequence:
         sequence_gradient: whether the gradient reaches the student through today's map in the sequence.
 
     Raises:
-        InputError: options that would change nothing beside the others.
+        InputError: an option has no effect together with the others.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class KnowledgeSequence:
 class Target:
     """What the extractor's prediction is compared with (TSKD, Eq. 7).
 
-    The teacher's map is a constant: the review never trains the teacher.
+    The teacher's map has no gradient: the review never trains the teacher.
 
     >>> Target()(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[0.5, 5.0]]]))
     tensor([[[0.5000, 3.0000]]])

@@ -1,4 +1,4 @@
-"""Where student and teacher are compared: the pairs of layers C of TSKD's Eq. 7 and 8, made equal in size."""
+"""Where student and teacher are compared: the pairs of layers C in Eq. 7 and 8 of TSKD, matched in size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OFFICIAL = (STEM, "stage1", "stage2")
 
 
 class Taps:
-    """The tapped stages of a student and its teacher, one to one by name.
+    """The tapped stages of a student and its teacher; stages of the same name form a pair.
 
     >>> from tskd_tune.networks import NETWORKS
     >>> student, teacher = (NETWORKS.build(name, 10).probe(3, 32) for name in ("resnet8", "resnet20"))
@@ -71,11 +71,11 @@ class Taps:
         return [self._pair(name, ours, theirs) for name, ours, theirs in taken]
 
     def of_student(self, output: Output, like: Sequence[Tensor]) -> list[Tensor]:
-        """Return the features of every tap of a remembered student, in the sizes of today's matched features.
+        """Return the features of a snapshot at every tap, in the sizes of the current student's matched features.
 
         Args:
-            output: what a snapshot found.
-            like: today's features, ``[B, C, H, W]`` a tap, after size matching.
+            output: the output of a snapshot.
+            like: the current student's features after size matching, ``[B, C, H, W]`` for each tap.
         """
         features = _taken(output, self._student_points)
         return [self._resized(map_, _size(today)) for map_, today in zip(features, like, strict=True)]
@@ -130,7 +130,11 @@ def _teacher_points(names: Sequence[str], point: str) -> dict[str, str]:
 
 
 def _checked(shapes: Shapes, points: Mapping[str, str], who: str) -> dict[str, Size]:
-    """Return the size of every tap of a network, or say which tap it lacks."""
+    """Return the size of every tap of a network.
+
+    Raises:
+        InputError: the network lacks a tap, or the tap is no map ``[C, H, W]``.
+    """
     sizes = {}
     for name, point in points.items():
         shape = _shape(shapes, name, point, who)
@@ -164,11 +168,11 @@ def _size(map_: Tensor) -> Size:
 
 
 def pooled(map_: Tensor, size: Size) -> Tensor:
-    """Average a map ``[B, C, H, W]`` down to a size; where it is the smaller one, pixels are repeated."""
+    """Average a map ``[B, C, H, W]`` down to a size; if the map is smaller than this size, its pixels are repeated."""
     height, width = _size(map_)
     if (height, width) == size:
         return map_
     if height % size[0] == 0 and width % size[1] == 0:
-        # The same averages, and a backward pass that is deterministic on GPUs.
+        # The same averages, with a backward pass that is deterministic on GPUs.
         return F.avg_pool2d(map_, (height // size[0], width // size[1]))
     return F.adaptive_avg_pool2d(map_, size)

@@ -17,7 +17,7 @@ EPSILON = 1e-12
 
 
 class Transform(nn.Module, ABC):
-    """A map of feature maps ``[B, C, H, W]`` to maps ``[B, H, W]``, on which snapshots are compared."""
+    """Maps features ``[B, C, H, W]`` to maps ``[B, H, W]``, on which all networks are compared."""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ _NORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
 class Attention(Transform):
     """The spatial attention map of a layer: powers of the absolute activations, reduced over the channels.
 
-    The map is computed in float32 at least, even under autocast: sums of squares leave the range of half
+    The map is computed in float32 at least, also under autocast, because sums of squares exceed the range of half
     precision. A map of zeros stays zero, and its gradient is zero.
 
     >>> import torch
@@ -81,10 +81,10 @@ class Attention(Transform):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[B, C, H, W]`` to ``[B, H, W]``, non-negative, of float32 or wider."""
-        # No operation below is one that autocast narrows, so that widening its input is enough.
+        # Autocast narrows none of the operations below, so it is enough to widen their input.
         wide = exact(features)
         return self._norm(self._reduce(self._powers(wide)))
 
     def _powers(self, features: Tensor) -> Tensor:
-        # An even power needs no absolute value: one pass over [B, C, H, W] less.
+        # An even power needs no absolute value, which saves one pass over [B, C, H, W].
         return features.pow(self.power) if self.power % 2 == 0 else features.abs().pow(self.power)

@@ -1,4 +1,4 @@
-"""What every network gives: logits, an embedding and its stages, before and after their activation."""
+"""The contract of a network: it returns logits, an embedding and its stages, before and after their activation."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
-        """Return, by stage, the batch norm right before the stage's pre-activation; stages without one are absent."""
+        """Return, by stage, the batch norm that computes the stage's pre-activation; some stages have none."""
 
     @property
     def title(self) -> str:
-        """What messages call the network."""
+        """The name of the network in messages."""
         return f"network {type(self).__name__}"
 
     def tail(self, stage: str) -> nn.Module:
@@ -51,7 +51,7 @@ class Network(nn.Module, ABC):
         )
 
     def probe(self, channels: int, size: int, width: int | None = None) -> Shapes:
-        """Find the shapes of every output by one dry forward in eval mode, which leaves no trace.
+        """Find the shapes of all outputs by one forward of zeros in eval mode; the network is not changed.
 
         Args:
             channels: the channels of an image.
@@ -80,7 +80,7 @@ class Network(nn.Module, ABC):
 
 
 def statistics(norms: Mapping[str, nn.BatchNorm2d]) -> dict[str, BatchNormStatistics]:
-    """Return what a margin is computed from, of the batch norm of every stage."""
+    """Return the weight and the bias of the batch norm of each stage."""
     return {stage: BatchNormStatistics(norm.weight.detach(), norm.bias.detach()) for stage, norm in norms.items()}
 
 

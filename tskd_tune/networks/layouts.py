@@ -1,4 +1,4 @@
-"""The layouts of the field's checkpoints: under which key the tensors lie, and what stands before their names."""
+"""The usual layouts of checkpoints: the key of the tensors, and the prefixes of their names."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 State = Mapping[str, Tensor]
-# Keys that hold a network, what is wanted first. Other keys are searched after them.
+# Keys that hold a network, in order of preference. Other keys are searched after these.
 WRAPPERS = (
     *("model", "state_dict", "student_best", "student", "model_state_dict", "model_state", "net", "network"),
     *("net_state_dict", "params", "weights", "module", "model_ema", "state_dict_ema", "ema", "params_ema", "teacher"),
 )
-# What torch.nn.DataParallel, DistributedDataParallel and torch.compile put before every name, or a part's names.
+# Prefixes that torch.nn.DataParallel, DistributedDataParallel and torch.compile put before names.
 SHELLS = ("module.", "_orig_mod.")
 STUDENT = "student."
-# Beside an averaged model's parameters (torch.optim.swa_utils.AveragedModel).
+# A counter beside the parameters of torch.optim.swa_utils.AveragedModel.
 AVERAGED = "n_averaged"
 DEPTH = 4
 
@@ -26,9 +26,9 @@ class Held:
     """A state dict in a file.
 
     Attributes:
-        key: where it lies, ``student_best.model``; empty for a bare one.
-        tensors: its names, as they stand in the file -> tensors.
-        facts: what stands beside it, on the way to it.
+        key: its place in the file, such as ``student_best.model``; empty for a bare state dict.
+        tensors: name in the file -> tensor.
+        facts: all other values beside it, on all levels.
     """
 
     key: str
@@ -38,14 +38,14 @@ class Held:
 
 @dataclass(frozen=True)
 class Spelled:
-    """A state with the names of a network, and the names in the file that were left out."""
+    """A state dict with the names of a network, and the names of the file that were left out."""
 
     state: State
     ignored: tuple[str, ...]
 
 
 def states(payload: object) -> list[Held]:
-    """Return every state dict that a file's content holds, what is wanted first."""
+    """Return every state dict in the content of a file, the preferred one first."""
     return list(_states(payload, "", {}, DEPTH))
 
 
@@ -64,10 +64,10 @@ def _states(payload: object, key: str, facts: Mapping[str, object], depth: int) 
 
 
 def spelled(tensors: State) -> Spelled | None:
-    """Spell names as a network does, and drop what is not the student's where a student is named.
+    """Remove prefixes from names; if some names begin with ``student.``, keep only these.
 
     Returns:
-        None where the same parameters stand in it twice, under several prefixes.
+        None if the same parameters occur twice, under several prefixes.
     """
     averaged = [AVERAGED] if AVERAGED in tensors and len(tensors) > 1 else []
     bare = {key: _bare(key) for key in tensors if key not in averaged}
@@ -85,7 +85,7 @@ def _bare(key: str) -> str:
 
 
 def prefix_of(names: list[str]) -> str:
-    """Return the longest prefix of whole parts, ``model.``, that every name begins with; empty if there is none."""
+    """Return the longest common prefix of whole parts, such as ``model.``; empty if there is none."""
     parts = [name.split(".")[:-1] for name in names]
     common = 0
     while all(len(part) > common and part[common] == parts[0][common] for part in parts):
@@ -103,6 +103,6 @@ def prefixes_of(names: list[str]) -> list[str]:
 
 
 def without(prefix: str, given: Spelled) -> Spelled:
-    """Keep the names that begin with a prefix, and take it off."""
+    """Keep the names that begin with a prefix, and remove the prefix."""
     state = {name.removeprefix(prefix): tensor for name, tensor in given.state.items() if name.startswith(prefix)}
     return Spelled(state, (*given.ignored, *(name for name in given.state if not name.startswith(prefix))))

@@ -14,18 +14,18 @@ PUBLISHERS = (TorchvisionNetwork.publisher, TimmNetwork.publisher)
 
 
 def is_published(weights: str) -> bool:
-    """Tell whether weights are named ``package:tag``, and are no path."""
+    """Tell whether weights are a name ``package:tag`` and not a path."""
     package, colon, _ = weights.partition(":")
     return bool(colon) and package in PUBLISHERS
 
 
 def load_published(network: Network, weights: str, *, name: str, where: str = "teacher.weights") -> None:
-    """Load the weights that a package publishes for its own network, from its cache or its servers.
+    """Load the weights that a package publishes for its own network, from the cache or from its servers.
 
     Downloads go to the package's own cache: ``$TORCH_HOME``, ``$HF_HOME``.
 
     Args:
-        network: the network, whose classes and channels are the task's.
+        network: the network, with the classes and channels of the task.
         weights: ``package:tag``.
         name: the network's name in the registry.
         where: the part of the experiment that messages begin with.
@@ -47,7 +47,7 @@ def load_published(network: Network, weights: str, *, name: str, where: str = "t
 
 
 def identity(weights: str) -> dict[str, str]:
-    """Return what decides which weights a name means: a package's next version may have other defaults.
+    """Return the name and the version of the package: other versions may have other default weights.
 
     Raises:
         InputError: the package is not installed.

@@ -1,4 +1,4 @@
-"""A network that sees smaller images than its task has."""
+"""Networks that get smaller images than the task has."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class Downsample:
-    """A forward pre-hook: whoever gives the network images, it sees them averaged down.
+    """A forward pre-hook that averages images down before a network gets them.
 
-    The network keeps its names and parameters, and its copies see as little as it does.
+    The network keeps its parameter names, and copies of the network have the hook too.
     """
 
     def __init__(self, size: int) -> None:
@@ -17,13 +17,13 @@ class Downsample:
         self.size = size
 
     def __call__(self, network: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return what the network gets in place of images ``[B, C, H, W]``."""
+        """Return the arguments of the network, with the images ``[B, C, H, W]`` averaged down."""
         images, *rest = given
         return downsampled(images, self.size), *rest
 
 
 def downsampled(images: Tensor, size: int) -> Tensor:
-    """Return images ``[B, C, size, size]``: means of whole pixels where they fit, else an antialiasing filter."""
+    """Return images ``[B, C, size, size]``: means of whole pixels if possible, otherwise an antialiasing filter."""
     height, width = images.shape[-2:]
     if (height, width) == (size, size):
         return images

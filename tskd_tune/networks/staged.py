@@ -1,4 +1,4 @@
-"""Networks of stages of blocks, each block followed by an activation: tapped on both sides of it, entered anywhere."""
+"""Networks of stages of blocks; each block is followed by an activation and tapped before and after that activation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Staged(Network):
 
     @abstractmethod
     def _classifier(self) -> nn.Linear:
-        """Return what maps the embedding to logits."""
+        """Return the layer that maps the embedding to logits."""
 
     def forward(self, images: Tensor) -> Output:
         """Map images ``[B, channels, H, W]`` to their output."""

@@ -1,4 +1,4 @@
-"""timm's image classifiers, any that shows its stages, convolutional or not."""
+"""timm's image classifiers, convolutional or not, if they can return their stages."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class TimmNetwork(Wrapped):
         return Output(logits, dict(zip(self._levels, maps, strict=True)), {}, embedding)
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
-        """Return nothing: no stage shows its pre-activation."""
+        """Return nothing: timm's networks do not return pre-activations."""
         return {}
 
     def load_published(self, tag: str) -> None:
@@ -125,7 +125,7 @@ def _named_levels(levels: list[Mapping[str, Any]], chosen: list[int] | None, tit
 
 
 def _place(settings: Any) -> str:
-    """Say where weights are and where they are looked for."""
+    """Return how to download weights by hand, and the place where timm looks for them."""
     if settings.hf_hub_id:
         cache = importlib.import_module("huggingface_hub").constants.HF_HUB_CACHE
         folder = f"models--{settings.hf_hub_id.replace('/', '--')}"

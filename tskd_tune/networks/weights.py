@@ -1,4 +1,4 @@
-"""Reading and writing the field's checkpoints: a state dict, bare or wrapped, with or without prefixes."""
+"""Reading and writing checkpoints in the usual layouts: a state dict, bare or under a key, with or without prefixes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tskd_tune.networks.layouts import Held, Spelled
 from tskd_tune.networks.wrapped import Wrapped
 
 ACCURACIES = ("accuracy", "best_acc")
-# Counters that checkpoints of torch 0.4 lack; nothing of the field's networks reads them.
+# Counters that checkpoints of torch 0.4 lack; no network here uses them.
 COUNTER = "num_batches_tracked"
 SHOWN = 3
 NUMBERS = (int, float, np.number, np.ndarray, Tensor)
@@ -34,9 +34,9 @@ class StateFile:
 
     Attributes:
         state: parameter and buffer names, as the network spells them -> tensors.
-        accuracy: the top-1 accuracy that the file claims, as it stands there; None if it claims none.
+        accuracy: the accuracy that the file states; None if it states none.
         facts: everything beside the state: the epoch, the name, an optimizer's state.
-        ignored: the names in the file that are not the student's: its teacher's, its extractors'.
+        ignored: the names in the file that do not belong to the student, such as those of a teacher.
     """
 
     state: Mapping[str, Tensor]
@@ -47,7 +47,7 @@ class StateFile:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded into a network: the number of its parameters, what the file claims and what was ignored."""
+    """What was loaded: the number of parameters, the accuracy that the file states, and the names that were ignored."""
 
     parameters: int
     accuracy: float | None
@@ -55,7 +55,7 @@ class LoadReport:
 
 
 def read_state(path: Path, *, where: str = "teacher") -> StateFile:
-    """Read a checkpoint in any of the field's layouts, without running code from it.
+    """Read a checkpoint in any of the usual layouts, without running code from the file.
 
     ``{"model": state}``, ``{"state_dict": state}`` and the like are unwrapped; ``module.`` is stripped; of a file
     that holds a student beside other networks (``module.student.*``, ``student.*``) the student is taken.
@@ -72,10 +72,10 @@ def read_state(path: Path, *, where: str = "teacher") -> StateFile:
 
 
 def load_into(network: Network, path: Path, *, name: str, where: str = "teacher") -> LoadReport:
-    """Load a checkpoint into a network, after it was found to fit completely.
+    """Load a checkpoint into a network if all names and shapes fit.
 
     Args:
-        network: the network, which is left as it was if the file does not fit.
+        network: the network; it is not changed if the file does not fit.
         path: the file, in any layout that `read_state` reads. Where it holds several networks, the one that fits is
             taken, and a prefix before all of its names, such as Lightning's ``model.``, is stripped.
         name: the network's name in the registry.

@@ -1,4 +1,4 @@
-"""Networks of other packages: watched while they run, and saved under their own names of parameters."""
+"""Networks of other packages: their stages are tapped by hooks, and their parameters keep their names."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Passage = tuple[Tensor, Tensor]
 
 
 class Wrapped(Network):
-    """A model of another package with its stages tapped, which a `Watch` does from outside.
+    """A model of another package; a `Watch` taps its stages by hooks.
 
-    The state dict has the model's own names, without those of the wrapping, so that published checkpoints are read
-    and exported ones are read by the package that the model is from.
+    The state dict has the model's own parameter names, so published checkpoints can be loaded, and the package of the
+    model can load exported checkpoints.
 
     Attributes:
         publisher: the package, as ``teacher.weights`` names it.
@@ -46,19 +46,20 @@ class Wrapped(Network):
 
     @property
     def title(self) -> str:
-        """What messages call the network."""
+        """The name of the network in messages."""
         return f"{self.publisher}'s {self.model_name}"
 
     @abstractmethod
     def load_published(self, tag: str) -> None:
-        """Load the weights that the package publishes for this model under a tag, from its cache or its servers.
+        """Load the weights that the package publishes for this model under a tag, from the cache or its servers.
 
         Raises:
-            InputError: there are none of this name or for these classes, or they can neither be read nor downloaded.
+            InputError: there are no such weights for the model and its classes, or they can neither be read nor
+                downloaded.
         """
 
     def check_published(self, tag: str, classes: int, channels: int) -> None:
-        """Refuse published weights that were trained on other classes or for other images than the network's.
+        """Refuse published weights for another number of classes or image channels than the network has.
 
         Raises:
             InputError: they do not fit.
@@ -71,18 +72,18 @@ class Wrapped(Network):
             )
 
     def load_from(self, make: Callable[[], nn.Module], tag: str, place: str) -> None:
-        """Take the weights of the model that ``make`` loads, or say what stood in the way.
+        """Take the weights of the model that ``make`` loads.
 
         Args:
             make: builds the package's model with its published weights.
             tag: the name of the weights.
-            place: from where they are downloaded, to where, and how to bring them by hand.
+            place: what the message says of the place of the weights: how to download them by hand, and to where.
 
         Raises:
             InputError: they can neither be downloaded nor read.
         """
         try:
-            # The weights that are drawn first are thrown away; nobody's stream of random numbers shall notice.
+            # The model first draws random weights, which must not change the state of torch's generator.
             with torch.random.fork_rng(devices=[]):
                 state = make().state_dict()
         except OSError as error:
