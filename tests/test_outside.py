@@ -21,7 +21,7 @@ LOSSES = """
 from collections.abc import Mapping
 from torch import Tensor
 from tskd_tune.distillers import Distiller, Need
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Classified, Probe
 import {helper}
 
 class Hint(Distiller):
@@ -32,7 +32,7 @@ class Hint(Distiller):
         super().__init__()
         self.weight = weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         return {{"hint": self.weight * (student.logits - teacher.logits).square().mean()}}
 """
 NETS = """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor
@@ -35,15 +36,32 @@ def varying(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 
-@dataclass(frozen=True)
-class Output:
-    """What a network found in a batch of B images.
+class Output(ABC):
+    """What a network found in a batch of B images: what a review compares, whatever the network is trained for.
 
     Attributes:
-        logits: ``[B, classes]``.
         features: stage name -> ``[B, C, H, W]``, shallow to deep, as the field taps them: after the
             activation in residual nets, the raw sums of the blocks in wide residual nets.
         preactivations: stage name -> ``[B, C, H, W]``, the same stages before their activation.
+    """
+
+    features: Mapping[str, Tensor]
+    preactivations: Mapping[str, Tensor]
+
+    @abstractmethod
+    def detached(self) -> Self:
+        """Return the output cut off from the network that made it."""
+
+
+@final
+@dataclass(frozen=True)
+class Classified(Output):
+    """What a network for classification found in a batch of B images.
+
+    Attributes:
+        logits: ``[B, classes]``.
+        features: see `Output`.
+        preactivations: see `Output`.
         embedding: ``[B, D]``, the pooled vector that the classifier reads.
     """
 
@@ -52,9 +70,10 @@ class Output:
     preactivations: Mapping[str, Tensor]
     embedding: Tensor
 
-    def detached(self) -> Output:
+    def detached(self) -> Self:
         """Return the output cut off from the network that made it."""
-        return Output(
+        return replace(
+            self,
             logits=self.logits.detach(),
             features={stage: map_.detach() for stage, map_ in self.features.items()},
             preactivations={stage: map_.detach() for stage, map_ in self.preactivations.items()},
@@ -84,7 +103,7 @@ class Shapes:
     embedding: tuple[int, ...]
 
     @classmethod
-    def of(cls, output: Output) -> Shapes:
+    def of(cls, output: Classified) -> Shapes:
         """Read the shapes off an output."""
         return cls(
             logits=tuple(output.logits.shape[1:]),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune import documents
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Classified, Probe
 from tskd_tune.distillers import DISTILLERS, Distiller, Need
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import build_teacher
@@ -184,7 +184,7 @@ class Noisy(Distiller):
         self.first = nn.Parameter(torch.rand(3) + float(np.random.rand()) + random.random())
         self.register_buffer("drawn", torch.zeros(3, dtype=torch.float64))
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> dict[str, Tensor]:
         drawn = [float(torch.rand(5).sum()), float(np.random.rand(3).sum()), random.random()]
         self.drawn = torch.tensor(drawn, dtype=torch.float64)
         return {"noise": 0.0 * student.logits.sum() + 0.0 * self.first.sum()}

@@ -16,7 +16,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Output
+from tskd_tune.contracts import Classified
 from tskd_tune.tasks import TASKS, Task, build, cifar, cinic10
 from tskd_tune.testing import TaskContract
 from tskd_tune.testing.tasks import CPU, Make, epoch, evaluated
@@ -194,9 +194,9 @@ class Answers(nn.Module):
         super().__init__()
         self.logits = logits
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         logits = self.logits(images)
-        return Output(logits, {}, {}, logits)
+        return Classified(logits, {}, {}, logits)
 
 
 def measured(task: Task, logits: Callable[[Tensor], Tensor], part: Any = "test") -> dict[str, float]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.distillers import crd as module
 from tskd_tune.distillers.crd import CRD
 from tskd_tune.errors import InputError, RunError
@@ -49,8 +49,8 @@ def batch(indices: Tensor = INDICES) -> Batch:
     return Batch(torch.zeros(len(indices), 1, 1, 1), TARGETS[indices], indices)
 
 
-def output(vectors: Tensor) -> Output:
-    return Output(vectors[:, :1], {}, {}, vectors)
+def output(vectors: Tensor) -> Classified:
+    return Classified(vectors[:, :1], {}, {}, vectors)
 
 
 def loss_of(crd: CRD, seed: int = 0) -> Tensor:

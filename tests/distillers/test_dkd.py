@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.errors import InputError
 
 CLASSES, SAMPLES = 5, 12
@@ -26,8 +26,8 @@ def logits(seed: int, scale: float = 2.0) -> Tensor:
     return (scale * torch.randn(SAMPLES, CLASSES, generator=source, dtype=torch.float64)).requires_grad_()
 
 
-def output(values: Tensor) -> Output:
-    return Output(values, {}, {}, values)
+def output(values: Tensor) -> Classified:
+    return Classified(values, {}, {}, values)
 
 
 def softmax(row: list[float], temperature: float) -> list[float]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers, networks
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.distillers import Distiller
 from tskd_tune.errors import InputError
 
@@ -24,17 +24,17 @@ def shapes(features: dict[str, tuple[int, ...]]) -> Shapes:
     return Shapes((CLASSES,), features, features, (7,))
 
 
-def output(features: dict[str, tuple[int, ...]], seed: int) -> Output:
+def output(features: dict[str, tuple[int, ...]], seed: int) -> Classified:
     stream = torch.Generator().manual_seed(seed)
 
     def leaf(*shape: int) -> Tensor:
         return torch.randn(BATCH, *shape, generator=stream, dtype=torch.float64).requires_grad_()
 
     maps = {stage: leaf(*shape) for stage, shape in features.items()}
-    return Output(leaf(CLASSES), maps, maps, leaf(7))
+    return Classified(leaf(CLASSES), maps, maps, leaf(7))
 
 
-def setting(**options: Any) -> tuple[Distiller, Output, Output, Batch]:
+def setting(**options: Any) -> tuple[Distiller, Classified, Classified, Batch]:
     torch.manual_seed(0)
     targets = torch.tensor([0, 1, 2, 3, 4, 0])
     probe = Probe(shapes(STUDENT), shapes(TEACHER), CLASSES, targets)
@@ -77,7 +77,7 @@ def parts_of(distiller: Distiller, who: str, stage: str) -> dict[str, Tensor]:
 
 
 def written_out(
-    distiller: Distiller, student: Output, teacher: Output, batch: Batch, weights: dict[str, float], **how: bool
+    distiller: Distiller, student: Classified, teacher: Classified, batch: Batch, weights: dict[str, float], **how: bool
 ) -> dict[str, Tensor]:
     """The losses of method 3.2, with a, b, c and e."""
 
@@ -101,7 +101,7 @@ def written_out(
     return found
 
 
-def everything(distiller: Distiller, student: Output, teacher: Output) -> dict[str, Tensor]:
+def everything(distiller: Distiller, student: Classified, teacher: Classified) -> dict[str, Tensor]:
     """Every leaf that a gradient may reach."""
     leaves = {f"own {name}": parameter for name, parameter in distiller.named_parameters()}
     for who, found in (("student", student), ("teacher", teacher)):

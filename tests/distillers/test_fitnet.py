@@ -7,25 +7,27 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.errors import InputError
 
 BATCH = Batch(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 2]), torch.arange(3))
 Size = tuple[int, int]
 
 
-def output(seed: int, size: Size, channels: int) -> Output:
+def output(seed: int, size: Size, channels: int) -> Classified:
     source = torch.Generator().manual_seed(seed)
     stages = ("stem", "stage1", "stage2")
     features = {s: torch.randn(3, channels, *size, generator=source, dtype=torch.float64) for s in stages}
-    return Output(torch.zeros(3, 2), {s: map_.requires_grad_(seed == 0) for s, map_ in features.items()}, {}, Tensor())
+    return Classified(
+        torch.zeros(3, 2), {s: map_.requires_grad_(seed == 0) for s, map_ in features.items()}, {}, Tensor()
+    )
 
 
-def probe(student: Output, teacher: Output) -> Probe:
+def probe(student: Classified, teacher: Classified) -> Probe:
     return Probe(Shapes.of(student), Shapes.of(teacher), 2, torch.zeros(3))
 
 
-def made(student: Size, teacher: Size, **options: object) -> tuple[distillers.Distiller, Output, Output]:
+def made(student: Size, teacher: Size, **options: object) -> tuple[distillers.Distiller, Classified, Classified]:
     torch.manual_seed(0)
     outputs = output(0, student, 2), output(1, teacher, 3)
     return distillers.build("fitnet", probe(*outputs), **options).double(), *outputs
@@ -99,7 +101,7 @@ def test_it_is_the_mean_squared_gap_behind_the_regressor(student: Size, teacher:
 def test_a_teacher_that_is_guessed_right_leaves_no_loss() -> None:
     fitnet, given, wanted = made((4, 4), (4, 4))
     guess = fitnet.regressor(given.features["stage2"]).detach()
-    right = Output(wanted.logits, {"stage2": guess}, {}, Tensor())
+    right = Classified(wanted.logits, {"stage2": guess}, {}, Tensor())
     assert float(fitnet(given, right, BATCH)["fitnet"].detach()) == 0.0
 
 
@@ -126,7 +128,7 @@ def test_a_student_that_is_smaller_but_not_half_is_refused(teacher: Size) -> Non
 @pytest.mark.parametrize("who", ["student", "teacher"])
 def test_a_network_without_the_hint_stage_is_refused(who: str) -> None:
     whole = output(0, (4, 4), 2)
-    poor = Output(whole.logits, {"stem": whole.features["stem"]}, {}, whole.embedding)
+    poor = Classified(whole.logits, {"stem": whole.features["stem"]}, {}, whole.embedding)
     outputs = (poor, whole) if who == "student" else (whole, poor)
     with pytest.raises(InputError, match=f"'fitnet' compares the stage 'stage2', which the {who} lacks; .*known: stem"):
         distillers.build("fitnet", probe(*outputs))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.distillers.ka import Mode, adjusted
 from tskd_tune.errors import InputError
 
@@ -23,8 +23,8 @@ def logits(seed: int, scale: float = 2.0) -> Tensor:
     return (scale * torch.randn(SAMPLES, CLASSES, generator=source, dtype=torch.float64)).requires_grad_()
 
 
-def output(values: Tensor) -> Output:
-    return Output(values, {}, {}, values)
+def output(values: Tensor) -> Classified:
+    return Classified(values, {}, {}, values)
 
 
 def softmax(row: list[float], temperature: float) -> list[float]:

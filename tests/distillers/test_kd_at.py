@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.errors import InputError
 
 BATCH = Batch(torch.zeros(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1]), torch.arange(5))
 
 
-def output(seed: int, sizes: tuple[int, ...] = (4, 4, 2), channels: int = 3) -> Output:
+def output(seed: int, sizes: tuple[int, ...] = (4, 4, 2), channels: int = 3) -> Classified:
     source = torch.Generator().manual_seed(seed)
 
     def drawn(*shape: int) -> Tensor:
@@ -24,7 +24,7 @@ def output(seed: int, sizes: tuple[int, ...] = (4, 4, 2), channels: int = 3) -> 
 
     stages = [f"stage{number}" for number in range(len(sizes))]
     features = {"stem" if n == 0 else stages[n]: drawn(5, channels, size, size) for n, size in enumerate(sizes)}
-    return Output(drawn(5, 3), features, features, drawn(5, 4))
+    return Classified(drawn(5, 3), features, features, drawn(5, 4))
 
 
 PROBE = Probe(Shapes.of(output(0)), Shapes.of(output(1)), 3, BATCH.targets)
@@ -85,7 +85,7 @@ def test_at_pools_the_larger_of_two_sizes() -> None:
     small, large = output(0, (4, 2, 2)), output(1, (4, 4, 2))
     at = distillers.build("at", PROBE)
     pooled = torch.nn.functional.avg_pool2d(large.features["stage1"], 2)
-    reduced = Output(large.logits, {**large.features, "stage1": pooled}, {}, large.embedding)
+    reduced = Classified(large.logits, {**large.features, "stage1": pooled}, {}, large.embedding)
     for pair, twin in [((small, large), (small, reduced)), ((large, small), (reduced, small))]:
         torch.testing.assert_close(at(*pair, BATCH)["at"], at(*twin, BATCH)["at"], rtol=1e-12, atol=0)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.distillers.logit_standardization import standardized
 from tskd_tune.errors import InputError
 
@@ -27,7 +27,7 @@ STUDENT, TEACHER = logits(0), logits(1).detach()
 
 def loss(student: Tensor, teacher: Tensor, **options: float) -> Tensor:
     distiller = distillers.build("logit_standardization", **options)
-    outputs = Output(student, {}, {}, student), Output(teacher, {}, {}, teacher)
+    outputs = Classified(student, {}, {}, student), Classified(teacher, {}, {}, teacher)
     return distiller(*outputs, BATCH)["logit_standardization"]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tskd_tune import distillers, networks
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Classified, Probe
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
@@ -21,7 +21,7 @@ every_one = pytest.mark.parametrize("name", ["fitnet", "ofd", "review_kd", "sad"
 class Watched:
     """An output that notes which of its parts are read."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Classified) -> None:
         self.output = output
         self.read: set[str] = set()
 
@@ -30,7 +30,7 @@ class Watched:
         return getattr(self.output, part)
 
 
-def setting(name: str, seed: int = 0) -> tuple[distillers.Distiller, Output, Output, Batch]:
+def setting(name: str, seed: int = 0) -> tuple[distillers.Distiller, Classified, Classified, Batch]:
     """A distiller in its 50th epoch, built after the seed, and what two networks say of four images."""
     torch.manual_seed(0)
     student, teacher = networks.build("resnet8", CLASSES), networks.build("wrn_16_2", CLASSES)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 
 CLASSES = 5
 Rows = list[list[float]]
@@ -25,7 +25,7 @@ def logits(seed: int, samples: int, scale: float = 2.0) -> Tensor:
 
 def losses(student: Tensor, teacher: Tensor, **options: object) -> Mapping[str, Tensor]:
     batch = Batch(torch.zeros(len(student), 1, 2, 2), torch.arange(len(student)) % CLASSES, torch.arange(len(student)))
-    outputs = Output(student, {}, {}, student), Output(teacher, {}, {}, teacher)
+    outputs = Classified(student, {}, {}, student), Classified(teacher, {}, {}, teacher)
     return distillers.build("multi_level", **options)(*outputs, batch)
 
 

@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from torch import Tensor
 
 from tskd_tune import distillers, networks
-from tskd_tune.contracts import Batch, BatchNormStatistics, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, BatchNormStatistics, Classified, Probe, Shapes
 from tskd_tune.distillers.ofd import expected_negatives
 from tskd_tune.errors import InputError
 
@@ -19,7 +19,7 @@ BATCH = Batch(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 2]), torch.arange(3))
 STAGES = ("stage1", "stage2")
 
 
-def output(seed: int, sizes: tuple[int, ...] = (4, 4, 2), channels: int = 2) -> Output:
+def output(seed: int, sizes: tuple[int, ...] = (4, 4, 2), channels: int = 2) -> Classified:
     source = torch.Generator().manual_seed(seed)
     maps = {
         name: torch.randn(3, channels, size, size, generator=source, dtype=torch.float64).requires_grad_(seed == 0)
@@ -27,7 +27,7 @@ def output(seed: int, sizes: tuple[int, ...] = (4, 4, 2), channels: int = 2) -> 
     }
     # What OFD reads are the pre-activations: the features have other values.
     features = {name: torch.full_like(map_, math.nan) for name, map_ in maps.items()}
-    return Output(torch.zeros(3, 2), features, maps, Tensor())
+    return Classified(torch.zeros(3, 2), features, maps, Tensor())
 
 
 def statistics(channels: int, seed: int = 0) -> BatchNormStatistics:
@@ -36,12 +36,12 @@ def statistics(channels: int, seed: int = 0) -> BatchNormStatistics:
     return BatchNormStatistics(weight, bias)
 
 
-def probe(student: Output, teacher: Output) -> Probe:
+def probe(student: Classified, teacher: Classified) -> Probe:
     norms = {stage: statistics(teacher.preactivations[stage].shape[1]) for stage in STAGES}
     return Probe(Shapes.of(student), Shapes.of(teacher), 2, torch.zeros(3), norms)
 
 
-def made(student: Output, teacher: Output, **options: object) -> distillers.Distiller:
+def made(student: Classified, teacher: Classified, **options: object) -> distillers.Distiller:
     torch.manual_seed(0)
     return distillers.build("ofd", probe(student, teacher), **options).double()
 
@@ -106,9 +106,9 @@ def set_up(guess: float, target: float) -> tuple[float, float, float]:
     margin = float(ofd.connectors[1].margin)
     # The last stage alone; elsewhere both lie below every margin.
     maps = {"stage1": torch.full((1, 1, 2, 2), -9.0), "stage2": torch.full((1, 1, 1, 1), guess)}
-    student = Output(Tensor(), {}, {name: map_.double().requires_grad_() for name, map_ in maps.items()}, Tensor())
+    student = Classified(Tensor(), {}, {name: map_.double().requires_grad_() for name, map_ in maps.items()}, Tensor())
     maps["stage2"] = torch.full((1, 1, 1, 1), target)
-    teacher = Output(Tensor(), {}, {name: map_.double() for name, map_ in maps.items()}, Tensor())
+    teacher = Classified(Tensor(), {}, {name: map_.double() for name, map_ in maps.items()}, Tensor())
     loss = ofd(student, teacher, BATCH)["ofd"] * 1000
     (gradient,) = torch.autograd.grad(loss, student.preactivations["stage2"])
     return float(loss.detach()), float(gradient), margin
@@ -139,7 +139,7 @@ def test_a_student_that_meets_its_target_pays_nothing() -> None:
         for stage, connector in zip(STAGES, ofd.connectors, strict=True)
     }
     # Lifted where it is below the margin, and there a student below its target pays nothing.
-    assert float(ofd(given, Output(Tensor(), {}, lifted, Tensor()), BATCH)["ofd"].detach()) == 0.0
+    assert float(ofd(given, Classified(Tensor(), {}, lifted, Tensor()), BATCH)["ofd"].detach()) == 0.0
 
 
 @pytest.mark.parametrize(("weight", "bias"), [(1.0, 0.0), (0.5, 0.3), (-0.5, 0.3), (2.0, -1.5), (0.1, -3.0)])
@@ -193,7 +193,7 @@ def test_the_teachers_map_is_brought_to_the_students_size() -> None:
     pooled = torch.nn.functional.avg_pool2d(large.preactivations["stage1"], 2)
     repeated = small.preactivations["stage1"].repeat_interleave(2, 2).repeat_interleave(2, 3)
     for student, teacher, same in [(small, large, pooled), (large, small, repeated)]:
-        twin = Output(Tensor(), {}, {**teacher.preactivations, "stage1": same}, Tensor())
+        twin = Classified(Tensor(), {}, {**teacher.preactivations, "stage1": same}, Tensor())
         found, expected = ofd(student, teacher, BATCH)["ofd"], ofd(student, twin, BATCH)["ofd"]
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
@@ -212,7 +212,7 @@ def test_the_defaults_are_the_authors() -> None:
 @pytest.mark.parametrize("who", ["student", "teacher"])
 def test_a_network_without_preactivations_is_refused(who: str) -> None:
     whole = output(0)
-    poor = Output(whole.logits, whole.features, {"stage1": whole.preactivations["stage1"]}, whole.embedding)
+    poor = Classified(whole.logits, whole.features, {"stage1": whole.preactivations["stage1"]}, whole.embedding)
     shapes = [Shapes.of(poor if who == name else whole) for name in ("student", "teacher")]
     norms = dict.fromkeys(STAGES, statistics(2))
     said = (

@@ -13,14 +13,14 @@ from torchdistill.models.adaptation import ConvReg
 from torchdistill.models.wrapper import AttentionBasedFusion, Regressor4VID
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.distillers.review_kd import hierarchical_context_loss
 
 BATCH = Batch(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 2]), torch.arange(3))
 STAGES = ("stage1", "stage2")
 
 
-def output(seed: int, channels: tuple[int, int], width: int = 6) -> Output:
+def output(seed: int, channels: tuple[int, int], width: int = 6) -> Classified:
     source = torch.Generator().manual_seed(seed)
 
     def drawn(*shape: int) -> Tensor:
@@ -28,7 +28,7 @@ def output(seed: int, channels: tuple[int, int], width: int = 6) -> Output:
 
     layout = list(zip(STAGES, channels, (8, 4), strict=True))
     features, before = ({name: drawn(count, side, side) for name, count, side in layout} for _ in range(2))
-    return Output(torch.zeros(3, 2), features, before, drawn(width))
+    return Classified(torch.zeros(3, 2), features, before, drawn(width))
 
 
 STUDENT, TEACHER = output(0, (2, 3)), output(1, (4, 6), 5)

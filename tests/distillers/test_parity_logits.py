@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchdistill.losses.mid_level import KDLoss, LogitStdKDLoss, SKDInstanceLoss
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.distillers import Distiller
 
 CLASSES, SAMPLES = 10, 16
@@ -28,7 +28,7 @@ STUDENT, TEACHER = drawn(0), drawn(1).detach()
 
 def ours(distiller: Distiller, name: str) -> Tensor:
     batch = Batch(torch.zeros(SAMPLES, 1, 2, 2), TARGETS, torch.arange(SAMPLES))
-    return distiller(Output(STUDENT, {}, {}, STUDENT), Output(TEACHER, {}, {}, TEACHER), batch)[name]
+    return distiller(Classified(STUDENT, {}, {}, STUDENT), Classified(TEACHER, {}, {}, TEACHER), batch)[name]
 
 
 def theirs(kind: type[nn.Module], **options: Any) -> Tensor:

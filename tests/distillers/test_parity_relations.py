@@ -11,7 +11,7 @@ from torchdistill.losses import mid_level
 from torchdistill.losses.mid_level import CRDLoss, PKTLoss, RKDLoss, SPKDLoss
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.distillers.crd import CRD
 
 B, STUDENT, TEACHER = 6, 5, 8
@@ -23,16 +23,16 @@ def drawn(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def output(embedding: Tensor, features: Tensor) -> Output:
-    return Output(embedding[:, :1], {"stem": features, "stage1": features}, {}, embedding)
+def output(embedding: Tensor, features: Tensor) -> Classified:
+    return Classified(embedding[:, :1], {"stem": features, "stage1": features}, {}, embedding)
 
 
-def outputs(seed: int = 0) -> tuple[Output, Output]:
+def outputs(seed: int = 0) -> tuple[Classified, Classified]:
     student = output(drawn(seed, B, STUDENT).requires_grad_(), drawn(seed + 1, B, 3, 4, 4).requires_grad_())
     return student, output(drawn(seed + 2, B, TEACHER), drawn(seed + 3, B, 6, 4, 4))
 
 
-def ours(name: str, student: Output, teacher: Output, **options: Any) -> Tensor:
+def ours(name: str, student: Classified, teacher: Classified, **options: Any) -> Tensor:
     targets = torch.arange(SAMPLES) % 4
     distiller = distillers.build(name, Probe(Shapes.of(student), Shapes.of(teacher), 4, targets), **options)
     return distiller(student, teacher, Batch(torch.zeros(B, 1, 1, 1), targets[:B], torch.arange(B)))[name]
@@ -79,7 +79,7 @@ def test_sp_where_their_rows_have_length_one_by_squares(monkeypatch: pytest.Monk
     assert_the_same(found, 3000 * their_loss(), student.features["stage1"])
 
 
-def crd_of(student: Output, teacher: Output) -> CRD:
+def crd_of(student: Classified, teacher: Classified) -> CRD:
     torch.manual_seed(0)
     probe = Probe(Shapes.of(student), Shapes.of(teacher), 4, torch.arange(SAMPLES) % 4)
     crd = distillers.build("crd", probe, dimension=DIMENSION, negatives=K)
@@ -96,7 +96,7 @@ def their_crd(crd: CRD, epsilon: float) -> nn.Module:
 
 
 def their_loss(
-    theirs: nn.Module, crd: CRD, student: Output, teacher: Output, indices: Tensor, others: Tensor
+    theirs: nn.Module, crd: CRD, student: Classified, teacher: Classified, indices: Tensor, others: Tensor
 ) -> Tensor:
     def projected(linear: nn.Linear, embedding: Tensor) -> dict[str, Tensor]:
         vectors = linear(embedding)

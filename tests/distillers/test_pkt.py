@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.distillers.pkt import EPSILON
 
 BATCH = Batch(torch.zeros(6, 1, 1, 1), torch.zeros(6, dtype=torch.long), torch.arange(6))
@@ -18,8 +18,8 @@ def embedding(seed: int, width: int = 4, samples: int = 6) -> Tensor:
     return torch.randn(samples, width, generator=source, dtype=torch.float64).requires_grad_()
 
 
-def output(vectors: Tensor) -> Output:
-    return Output(vectors[:, :1], {}, {}, vectors)
+def output(vectors: Tensor) -> Classified:
+    return Classified(vectors[:, :1], {}, {}, vectors)
 
 
 def loss_of(student: Tensor, teacher: Tensor, **options: float) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.distillers.review_kd import hierarchical_context_loss
 from tskd_tune.errors import InputError
 
@@ -21,7 +21,7 @@ EPOCHS = torch.Generator()
 
 def output(
     seed: int, sizes: tuple[int, ...] = (8, 8, 4), channels: tuple[int, ...] = (2, 2, 3), width: int = 3
-) -> Output:
+) -> Classified:
     source = torch.Generator().manual_seed(seed)
 
     def drawn(*shape: int) -> Tensor:
@@ -29,14 +29,14 @@ def output(
 
     layout = list(zip(("stem", *STAGES), channels, sizes, strict=True))
     features, before = ({name: drawn(count, size, size) for name, count, size in layout} for _ in range(2))
-    return Output(torch.zeros(3, 2), features, before, drawn(width))
+    return Classified(torch.zeros(3, 2), features, before, drawn(width))
 
 
-def probe(student: Output, teacher: Output) -> Probe:
+def probe(student: Classified, teacher: Classified) -> Probe:
     return Probe(Shapes.of(student), Shapes.of(teacher), 2, torch.zeros(3))
 
 
-def made(student: Output, teacher: Output, epoch: int = 50, **options: object) -> distillers.Distiller:
+def made(student: Classified, teacher: Classified, epoch: int = 50, **options: object) -> distillers.Distiller:
     torch.manual_seed(0)
     review_kd = distillers.build("review_kd", probe(student, teacher), **options).double()
     review_kd.begin_epoch(epoch, EPOCHS)
@@ -177,8 +177,8 @@ def test_stems_and_the_teachers_features_are_not_read() -> None:
     given, wanted = output(0), output(1)
     review_kd = made(given, wanted)
     bare = [
-        Output(Tensor(), {stage: given.features[stage] for stage in STAGES}, {}, given.embedding),
-        Output(Tensor(), {}, {stage: wanted.preactivations[stage] for stage in STAGES}, wanted.embedding),
+        Classified(Tensor(), {stage: given.features[stage] for stage in STAGES}, {}, given.embedding),
+        Classified(Tensor(), {}, {stage: wanted.preactivations[stage] for stage in STAGES}, wanted.embedding),
     ]
     found, expected = review_kd(*bare, BATCH)["review_kd"], review_kd(given, wanted, BATCH)["review_kd"]
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
@@ -191,7 +191,7 @@ def test_the_defaults_are_the_authors() -> None:
 
 def test_a_teacher_without_preactivations_is_refused() -> None:
     whole = output(0)
-    poor = Output(whole.logits, whole.features, {}, whole.embedding)
+    poor = Classified(whole.logits, whole.features, {}, whole.embedding)
     said = "'review_kd' reads the teacher's stages before their activation, but .* no such map of 'stage1' .known: none"
     with pytest.raises(InputError, match=said):
         distillers.build("review_kd", probe(whole, poor))
@@ -200,6 +200,6 @@ def test_a_teacher_without_preactivations_is_refused() -> None:
 
 def test_a_teacher_without_a_stage_is_refused() -> None:
     whole = output(0)
-    poor = Output(whole.logits, {"stage1": whole.features["stage1"]}, whole.preactivations, whole.embedding)
+    poor = Classified(whole.logits, {"stage1": whole.features["stage1"]}, whole.preactivations, whole.embedding)
     with pytest.raises(InputError, match="'review_kd' compares .* which lacks stage2; choose a teacher"):
         distillers.build("review_kd", probe(whole, poor))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.errors import InputError
 
@@ -20,7 +20,7 @@ STUDENT: Layout = ((2, 8), (3, 4), (4, 4))
 TEACHER: Layout = ((4, 4), (6, 4), (5, 2))
 
 
-def output(seed: int, layout: Layout) -> Output:
+def output(seed: int, layout: Layout) -> Classified:
     """A network whose stem and stages have these channels and sizes."""
     source = torch.Generator().manual_seed(seed)
 
@@ -29,10 +29,10 @@ def output(seed: int, layout: Layout) -> Output:
 
     names = ["stem", *(f"stage{number}" for number in range(1, len(layout)))]
     features = {name: drawn(count, size, size) for name, (count, size) in zip(names, layout, strict=True)}
-    return Output(drawn(3), features, {}, Tensor())
+    return Classified(drawn(3), features, {}, Tensor())
 
 
-def made(student: Output, teacher: Output, **options: object) -> distillers.Distiller:
+def made(student: Classified, teacher: Classified, **options: object) -> distillers.Distiller:
     torch.manual_seed(0)
     return distillers.build("sad", Probe(Shapes.of(student), Shapes.of(teacher), 3, torch.zeros(5)), **options).double()
 
@@ -115,8 +115,8 @@ def test_shares_sum_to_one_over_the_students_stages() -> None:
 
 def test_maps_of_the_same_form_leave_no_loss_whatever_their_channels_and_scale() -> None:
     base = output(1, ((1, 4), (1, 4))).features["stage1"]
-    student = Output(Tensor(), {"stage1": base.repeat(1, 2, 1, 1), "stage2": -3 * base}, {}, Tensor())
-    teacher = Output(Tensor(), {"stage1": 0.1 * base.repeat(1, 5, 1, 1)}, {}, Tensor())
+    student = Classified(Tensor(), {"stage1": base.repeat(1, 2, 1, 1), "stage2": -3 * base}, {}, Tensor())
+    teacher = Classified(Tensor(), {"stage1": 0.1 * base.repeat(1, 5, 1, 1)}, {}, Tensor())
     assert float(made(student, teacher, kd_weight=0.0)(student, teacher, BATCH)["sad"].detach()) < 1e-25
 
 
@@ -136,7 +136,7 @@ def test_softened_logits_stand_beside_the_maps() -> None:
 
 def test_without_a_weight_of_logits_there_is_no_such_loss_and_no_such_need() -> None:
     student, teacher = output(0, STUDENT), output(1, TEACHER)
-    blind = [Output(Tensor(), o.features, {}, Tensor()) for o in (student, teacher)]
+    blind = [Classified(Tensor(), o.features, {}, Tensor()) for o in (student, teacher)]
     sad = made(student, teacher, kd_weight=0.0)
     assert list(sad(*blind, BATCH)) == ["sad"] and sad.needs == {Need.FEATURES}
     slot = DISTILLERS.slot()

@@ -9,7 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, exact
+from tskd_tune.contracts import Batch, Classified, exact
 from tskd_tune.distillers.softening import divergences, kl_divergences, log_softened
 
 LOGIT_DISTILLERS = ["kd", "ka", "dtd", "dkd", "logit_standardization", "multi_level"]
@@ -45,7 +45,7 @@ def test_no_number_is_fetched_from_the_device_in_a_step(name: str) -> None:
     with FakeTensorMode():
         logits = torch.randn(8, 5, requires_grad=True)
         batch = Batch(torch.zeros(8, 1, 2, 2), torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long))
-        losses = distiller(Output(logits, {}, {}, logits), Output(logits.detach(), {}, {}, logits), batch)
+        losses = distiller(Classified(logits, {}, {}, logits), Classified(logits.detach(), {}, {}, logits), batch)
         sum(losses.values(), torch.zeros(())).backward()
         assert logits.grad is not None and logits.grad.shape == (8, 5)
 
@@ -58,9 +58,9 @@ def test_a_loss_of_half_precision_is_that_of_the_same_logits_widened(name: str, 
     batch = Batch(torch.zeros(8, 1, 2, 2), torch.arange(8) % 5, torch.arange(8))
     distiller = distillers.build(name)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = distiller(Output(student, {}, {}, student), Output(teacher, {}, {}, teacher), batch)
+        found = distiller(Classified(student, {}, {}, student), Classified(teacher, {}, {}, teacher), batch)
     given, wanted = student.float(), teacher.float()
-    expected = distiller(Output(given, {}, {}, given), Output(wanted, {}, {}, wanted), batch)
+    expected = distiller(Classified(given, {}, {}, given), Classified(wanted, {}, {}, wanted), batch)
     for key, loss in found.items():
         assert loss.dtype == torch.float32
         torch.testing.assert_close(loss, expected[key], rtol=1e-6, atol=0)

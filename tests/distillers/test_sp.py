@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 from tskd_tune.errors import InputError
 
 BATCH = Batch(torch.zeros(4, 1, 1, 1), torch.zeros(4, dtype=torch.long), torch.arange(4))
 
 
-def output(seed: int, channels: int = 2, size: int = 3, samples: int = 4, last: str = "stage3") -> Output:
+def output(seed: int, channels: int = 2, size: int = 3, samples: int = 4, last: str = "stage3") -> Classified:
     source = torch.Generator().manual_seed(seed)
 
     def drawn(side: int) -> Tensor:
@@ -21,16 +21,16 @@ def output(seed: int, channels: int = 2, size: int = 3, samples: int = 4, last: 
         return torch.randn(shape, generator=source, dtype=torch.float64).requires_grad_()
 
     features = {"stem": drawn(size + 1), "stage1": drawn(size + 1), last: drawn(size)}
-    return Output(drawn(1), features, {}, drawn(1))
+    return Classified(drawn(1), features, {}, drawn(1))
 
 
-def loss_of(student: Output, teacher: Output, **options: float) -> Tensor:
+def loss_of(student: Classified, teacher: Classified, **options: float) -> Tensor:
     probe = Probe(Shapes.of(student), Shapes.of(teacher), 2, BATCH.targets)
     return distillers.build("sp", probe, **options)(student, teacher, BATCH)["sp"]
 
 
-def with_last(given: Output, features: Tensor) -> Output:
-    return Output(given.logits, {**given.features, list(given.features)[-1]: features}, {}, given.embedding)
+def with_last(given: Classified, features: Tensor) -> Classified:
+    return Classified(given.logits, {**given.features, list(given.features)[-1]: features}, {}, given.embedding)
 
 
 def row(features: Tensor, i: int) -> list[Tensor]:

@@ -10,22 +10,22 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Output, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes
 
 BATCH = Batch(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 2]), torch.arange(3))
 
 
-def output(seed: int, sizes: tuple[int, ...] = (4, 4, 2), channels: int = 2) -> Output:
+def output(seed: int, sizes: tuple[int, ...] = (4, 4, 2), channels: int = 2) -> Classified:
     source = torch.Generator().manual_seed(seed)
     names = ["stem", *(f"stage{number}" for number in range(1, len(sizes)))]
     features = {
         name: torch.randn(3, channels, size, size, generator=source, dtype=torch.float64).requires_grad_(seed == 0)
         for name, size in zip(names, sizes, strict=True)
     }
-    return Output(torch.zeros(3, 2), features, {}, Tensor())
+    return Classified(torch.zeros(3, 2), features, {}, Tensor())
 
 
-def made(student: Output, teacher: Output, **options: object) -> distillers.Distiller:
+def made(student: Classified, teacher: Classified, **options: object) -> distillers.Distiller:
     torch.manual_seed(0)
     return distillers.build("vid", Probe(Shapes.of(student), Shapes.of(teacher), 2, torch.zeros(3)), **options).double()
 
@@ -78,11 +78,11 @@ def test_the_first_log_scale_is_repdistillers() -> None:
     assert float(found.detach()) == pytest.approx(math.log(math.exp(5.0 - 1e-5) - 1.0), rel=1e-6)
 
 
-def guessed(vid: distillers.Distiller, given: Output, shift: float) -> Output:
+def guessed(vid: distillers.Distiller, given: Classified, shift: float) -> Classified:
     """A teacher that the student guesses wrong by a shift everywhere."""
     stages = zip(("stage1", "stage2"), vid.posteriors, strict=True)
     features = {stage: posterior.regressor(given.features[stage]).detach() + shift for stage, posterior in stages}
-    return Output(given.logits, features, {}, Tensor())
+    return Classified(given.logits, features, {}, Tensor())
 
 
 def test_a_mean_that_is_the_teachers_is_the_minimum() -> None:
@@ -110,7 +110,7 @@ def test_the_larger_of_two_maps_is_pooled() -> None:
     small, large = output(0, (4, 2, 2)), output(0, (4, 4, 2))
     vid = made(small, large)
     pooled = torch.nn.functional.avg_pool2d(large.features["stage1"], 2)
-    reduced = Output(large.logits, {**large.features, "stage1": pooled}, {}, large.embedding)
+    reduced = Classified(large.logits, {**large.features, "stage1": pooled}, {}, large.embedding)
     for pair, twin in [((small, large), (small, reduced)), ((large, small), (reduced, small))]:
         torch.testing.assert_close(vid(*pair, BATCH)["vid"], vid(*twin, BATCH)["vid"], rtol=1e-12, atol=0)
 

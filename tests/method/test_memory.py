@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tskd_tune.contracts import Output
+from tskd_tune.contracts import Classified
 from tskd_tune.errors import RunError
 from tskd_tune.method.memory import Frozen, Memory
 
@@ -23,7 +23,7 @@ class Net(nn.Module):
         before = self.norm(self.conv(images))
         after = self.drop(before.relu())
         pooled = after.mean((2, 3))
-        return Output(self.head(pooled), {"stage1": after}, {"stage1": before}, pooled)
+        return Classified(self.head(pooled), {"stage1": after}, {"stage1": before}, pooled)
 
 
 def net(seed=0, channels=3):

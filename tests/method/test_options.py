@@ -12,7 +12,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from tskd_tune.contracts import Output, Shapes
+from tskd_tune.contracts import Classified, Shapes
 from tskd_tune.method.conv_lstm import ConvLSTM
 from tskd_tune.method.extractors import EXTRACTORS, Conv3d, ConvGRU, ExtractorSite, build_extractors
 from tskd_tune.method.memory import Memory
@@ -46,7 +46,7 @@ class Net(nn.Module):
             for (name, size), weight in zip(self.sizes.items(), self.weight, strict=True)
         }
         after = {name: map_.relu() for name, map_ in before.items()}
-        return Output(torch.zeros(3, 2), after, before, torch.zeros(3, 2))
+        return Classified(torch.zeros(3, 2), after, before, torch.zeros(3, 2))
 
 
 @cache

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tskd_tune.contracts import Output, Shapes
+from tskd_tune.contracts import Classified, Shapes
 from tskd_tune.errors import InputError
 from tskd_tune.method.extractors import EXTRACTORS, build_extractors
 from tskd_tune.method.review import ReviewLoss
@@ -22,7 +22,7 @@ def output(seed, channels=2, gradient=False):
         name: torch.randn(2, channels, size, size, generator=generator, dtype=torch.float64).requires_grad_(gradient)
         for name, size in SIZES.items()
     }
-    return Output(torch.zeros(2, 3), features, {}, torch.zeros(2, channels))
+    return Classified(torch.zeros(2, 3), features, {}, torch.zeros(2, channels))
 
 
 def review(  # one review of every part's default, but for what is given
@@ -163,7 +163,7 @@ def test_the_number_of_extractors():
 def test_the_loss_is_wide_under_autocast():
     found = review().float()
     narrow = [
-        Output(o.logits, {name: map_.float() for name, map_ in o.features.items()}, {}, o.embedding)
+        Classified(o.logits, {name: map_.float() for name, map_ in o.features.items()}, {}, o.embedding)
         for o in (STUDENT, TEACHER, *PAST)
     ]
     plain = found(narrow[0], narrow[1], narrow[2:])

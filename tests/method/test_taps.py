@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tskd_tune.contracts import Output, Shapes
+from tskd_tune.contracts import Classified, Shapes
 from tskd_tune.errors import InputError
 from tskd_tune.method.taps import Taps
 
@@ -17,7 +17,7 @@ def output(channels=2, sizes=SIZES, pre=tuple(SIZES), seed=0):
         name: torch.randn(2, channels, size, size + 2, generator=generator, dtype=torch.float64)
         for name, size in sizes.items()
     }
-    return Output(
+    return Classified(
         logits=torch.zeros(2, 3),
         features={name: map_.relu() for name, map_ in before.items()},
         preactivations={name: map_ for name, map_ in before.items() if name in pre},
@@ -149,6 +149,6 @@ def test_the_official_teacher_needs_no_pre_activation_of_the_stem():
 
 
 def test_only_maps_can_be_tapped():
-    tokens = Output(torch.zeros(2, 3), {"stage1": torch.zeros(2, 9, 4)}, {}, torch.zeros(2, 4))
+    tokens = Classified(torch.zeros(2, 3), {"stage1": torch.zeros(2, 9, 4)}, {}, torch.zeros(2, 4))
     with pytest.raises(InputError, match=r"'stage1' of the student has the shape \[9, 4\]"):
         taps(tokens, TEACHER)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Classified, Probe
 from tskd_tune.distillers import Distiller, Need
 
 
@@ -26,6 +26,6 @@ class Gaps(Distiller):
         super().__init__()
         self.weight = weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return the mean of the squared gaps, weighted."""
         return {"gaps": self.weight * (student.logits - teacher.logits).square().mean()}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.metrics import Metric
 from tskd_tune.tasks import Task, TaskFacts, build
 from tskd_tune.tasks.base import Objective
@@ -25,7 +25,7 @@ class Brier(Objective):
         """Return the Brier score."""
         return (BRIER,)
 
-    def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, output: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return the mean Brier score of a batch."""
         return {"task": scores(output, batch).mean()}
 
@@ -45,7 +45,7 @@ class Scores:
         """Begin with no sample."""
         self._scores: list[Tensor] = []
 
-    def update(self, output: Output, batch: Batch) -> None:
+    def update(self, output: Classified, batch: Batch) -> None:
         """Add a batch."""
         self._scores.append(scores(output, batch).double())
 
@@ -54,7 +54,7 @@ class Scores:
         return {BRIER.name: torch.cat(self._scores).mean().item()}
 
 
-def scores(output: Output, batch: Batch) -> Tensor:
+def scores(output: Classified, batch: Batch) -> Tensor:
     """Return the Brier score ``[B]`` of each sample."""
     right = F.one_hot(batch.targets, output.logits.shape[1]).to(output.logits.dtype)
     return (output.logits.softmax(1) - right).square().sum(1)

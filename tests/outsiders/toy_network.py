@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Output
+from tskd_tune.contracts import BatchNormStatistics, Classified
 from tskd_tune.networks import Network
 
 
@@ -28,14 +28,14 @@ class ThreeConvolutions(Network):
         )
         self.fc = nn.Linear(2 * width, classes)
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         """Map images ``[B, channels, H, W]`` to their output."""
         before, features, map_ = {}, {}, images
         for number, stage in enumerate(self.stages, 1):
             before[f"stage{number}"] = stage(map_)
             features[f"stage{number}"] = map_ = before[f"stage{number}"].relu()
         embedding = map_.mean((2, 3))
-        return Output(self.fc(embedding), features, before, embedding)
+        return Classified(self.fc(embedding), features, before, embedding)
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return nothing: no batch norm stands before an activation."""

@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
@@ -185,7 +185,7 @@ class LossOnly(Objective):
     def metrics(self, facts: TaskFacts) -> tuple[Metric, ...]:
         return (LOSS,)
 
-    def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, output: Classified, batch: Batch) -> Mapping[str, Tensor]:
         return Classification().losses(output, batch)
 
     def meter(self, facts: TaskFacts) -> Meter:

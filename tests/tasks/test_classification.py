@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.errors import InputError
 from tskd_tune.tasks.base import Task, TaskFacts
 from tskd_tune.tasks.classification import Classification
@@ -49,20 +49,20 @@ def task(source: Flat | None = None, batch_size: int = 4, padding: int = 0, flip
 
 
 class Answers(nn.Module):
-    def __init__(self, answer: Callable[[Tensor], Output]) -> None:
+    def __init__(self, answer: Callable[[Tensor], Classified]) -> None:
         super().__init__()
         self.answer = answer
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         return self.answer(images)
 
 
-def measured(made: Task, answer: Callable[[Tensor], Output], part: Any = "test") -> dict[str, float]:
+def measured(made: Task, answer: Callable[[Tensor], Classified], part: Any = "test") -> dict[str, float]:
     return evaluate(Answers(answer), made.evaluation(part, CPU), made.meter(), Compute(CPU))
 
 
-def output(logits: Tensor) -> Output:
-    return Output(logits, {}, {}, logits)
+def output(logits: Tensor) -> Classified:
+    return Classified(logits, {}, {}, logits)
 
 
 def classes_of(images: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def test_the_criterion_of_half_precision_is_single_precision() -> None:
 
 
 def test_an_evaluation_counts_ranks() -> None:
-    def fifth_at_best(images: Tensor) -> Output:
+    def fifth_at_best(images: Tensor) -> Classified:
         """Four wrong classes above the right one, or five for class 0."""
         right = classes_of(images)
         logits = torch.zeros(len(images), 8)
@@ -118,7 +118,7 @@ def test_an_evaluation_weighs_every_image_alike(monkeypatch: pytest.MonkeyPatch)
 def test_an_evaluation_asks_for_no_gradient() -> None:
     weight = torch.ones(8, requires_grad=True)
 
-    def forward(images: Tensor) -> Output:
+    def forward(images: Tensor) -> Classified:
         logits = images[:, 0, 0, :1] * weight
         assert not logits.requires_grad
         return output(logits)
@@ -127,7 +127,7 @@ def test_an_evaluation_asks_for_no_gradient() -> None:
 
 
 def test_top5_is_left_out_where_it_would_always_be_full() -> None:
-    def forward(images: Tensor) -> Output:
+    def forward(images: Tensor) -> Classified:
         return output(torch.zeros(len(images), 5))
 
     assert set(measured(task(Flat(classes=5)), forward, "test")) == {"top1", "loss"}
@@ -142,7 +142,7 @@ def test_a_training_part_is_not_padded_for_evaluation() -> None:
     made = task(Flat(samples=(13, 8, 16)), padding=2)
     seen: list[Tensor] = []
 
-    def forward(images: Tensor) -> Output:
+    def forward(images: Tensor) -> Classified:
         seen.append(images)
         return output(torch.zeros(len(images), 8))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.errors import InputError
 from tskd_tune.tasks import build
 from tskd_tune.tasks.base import Objective, Source, Task, TaskFacts
@@ -116,7 +116,7 @@ def test_an_objective_with_options_is_in_the_fingerprint_and_one_without_is_not(
         def metrics(self, facts: TaskFacts):
             return Classification().metrics(facts)
 
-        def losses(self, output: Output, batch: Batch):
+        def losses(self, output: Classified, batch: Batch):
             return Classification().losses(output, batch)
 
         def meter(self, facts: TaskFacts):

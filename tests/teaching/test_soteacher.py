@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Output, Shapes
+from tskd_tune.contracts import Batch, Classified, Shapes
 from tskd_tune.errors import InputError
 from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod
 
@@ -42,8 +42,8 @@ def method(of: nn.Module, **options: Any) -> TeacherMethod:
     return TEACHER_METHODS.build("soteacher", setting, **options)
 
 
-def said(logits: Tensor) -> Output:
-    return Output(logits, {}, {}, logits)
+def said(logits: Tensor) -> Classified:
+    return Classified(logits, {}, {}, logits)
 
 
 def batch(*indices: int) -> Batch:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Classified, Probe
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import DivergedError, RunError
@@ -478,7 +478,7 @@ class Everything(Distiller):
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
         self.epochs.append(epoch)
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         self.seen[batch.indices] += 1
         assert torch.equal(self.probe.targets[batch.indices], batch.targets)
         self.teacher_gradient = teacher.logits.requires_grad

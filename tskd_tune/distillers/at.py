@@ -8,7 +8,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Classified, Probe
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import shared_stages, with_larger_pooled
 from tskd_tune.method.transforms import Attention
@@ -33,7 +33,7 @@ class AT(Distiller):
         self.attention = Attention(power=power, reduce="mean", norm="l2")
         self.weight = weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"at": ...}`` from features ``[B, C, H, W]``; if the sizes differ, the larger map is pooled."""
         gaps = [self._gap(*with_larger_pooled(student, teacher, stage)) for stage in self.stages]
         return {"at": self.weight * sum(gaps[1:], gaps[0])}

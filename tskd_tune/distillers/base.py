@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.registry import Component, Registry
 
 
@@ -35,7 +35,7 @@ class Distiller(nn.Module, ABC):
     >>> class Hint(Distiller):
     ...     needs = frozenset({Need.LOGITS})
     ...
-    ...     def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    ...     def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
     ...         return {"hint": (student.logits - teacher.logits).square().mean()}
     >>> from tskd_tune.networks import NETWORKS
     >>> student, teacher = NETWORKS.build("resnet8", 10), NETWORKS.build("resnet20", 10)
@@ -66,7 +66,7 @@ class Distiller(nn.Module, ABC):
         return cls.needs
 
     @abstractmethod
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return the weighted losses, scalars by name; the teacher's tensors have gradients only if it is trainable."""
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, StringConstraints
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Classified, Probe
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need, needs_of
 from tskd_tune.registry import Component
 
@@ -46,7 +46,7 @@ class Combined(Distiller):
         self.capturable = all(part.capturable for part in self._parts())
         self.task_weight = min(part.task_weight for part in self._parts()) if task_weight is None else task_weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return the losses of all parts: named ``label`` if the part has one loss, otherwise ``label_name``."""
         losses: dict[str, Tensor] = {}
         constant = teacher.detached()

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.negatives import Negatives
 from tskd_tune.errors import RunError
@@ -88,7 +88,7 @@ class CRD(Distiller):
         """Return the generator of the epoch's negatives."""
         return () if self._random is None else (self._random,)
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"crd": ...}`` from embeddings ``[B, D_s]`` and ``[B, D_t]``, and move the banks' entries.
 
         Raises:

@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, varying, weighted
+from tskd_tune.contracts import Batch, Classified, Probe, varying, weighted
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import kl_divergences, log_softened, refuse_two_classes
 
@@ -66,7 +66,7 @@ class DKD(Distiller):
         """Set the loss's factor of the epoch; mdistiller counts epochs from 1, this distiller from 0."""
         self.factor.fill_(self._factor(epoch))
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"dkd": ...}`` from logits ``[B, classes]`` and targets ``[B]``."""
         given, wanted = (log_softened(output.logits, self.temperature) for output in (student, teacher))
         is_target = torch.arange(given.shape[1], device=given.device) == batch.targets.unsqueeze(1)

@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.ka import Mode, Share, adjusted, correct_of
 from tskd_tune.distillers.softening import kl_divergences, log_softened
@@ -84,7 +84,7 @@ class DTD(Distiller):
         self.weight = weight
         self.task_weight = task_weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"dtd": ...}`` from logits ``[B, classes]`` and targets ``[B]``."""
         temperatures = self.temperatures(student.logits, teacher.logits).unsqueeze(1)
         wanted = log_softened(teacher.logits, temperatures)

@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, Shapes, exact
+from tskd_tune.contracts import Batch, Classified, Probe, Shapes, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import divergences
 from tskd_tune.distillers.stages import shared_stages
@@ -104,7 +104,7 @@ class EKD(Distiller):
         self._teacher_learns = self.trains_teacher(epoch)
         self.teacher_guides.train(self._teacher_learns).requires_grad_(self._teacher_learns)
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``teacher`` while that learns, ``guides``, ``ekd`` and ``guided`` from logits and features."""
         ours, theirs = _guesses(self.student_guides, student), _guesses(self.teacher_guides, teacher)
         losses = {"ekd": self.weight * self._divergence(student.logits, teacher.logits)}
@@ -161,7 +161,7 @@ def _guides(shapes: Shapes, stages: Sequence[str], guided: Guided, width: int, c
     )
 
 
-def _guesses(guides: nn.ModuleDict, output: Output) -> list[tuple[Tensor, Tensor]]:
+def _guesses(guides: nn.ModuleDict, output: Classified) -> list[tuple[Tensor, Tensor]]:
     """Return the embedding ``[B, width]`` and the logits ``[B, classes]`` of the guided module of every stage."""
     return [guide(output.features[stage]) for stage, guide in guides.items()]
 

@@ -8,7 +8,7 @@ from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import require_stage
 from tskd_tune.errors import InputError
@@ -50,7 +50,7 @@ class FitNet(Distiller):
         self.stage = stage
         self.weight = weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"fitnet": ...}`` from the stage's features ``[B, C, H, W]``."""
         guess = self.regressor(student.features[self.stage])
         return {"fitnet": self.weight * functional.mse_loss(exact(guess), exact(teacher.features[self.stage]))}

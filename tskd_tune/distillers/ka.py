@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Classified, Probe
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import kl_divergences, log_softened
 from tskd_tune.errors import InputError
@@ -108,7 +108,7 @@ class KA(Distiller):
         self.weight = weight
         self.task_weight = task_weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"ka": ...}`` from logits ``[B, classes]`` and targets ``[B]``."""
         taught = log_softened(teacher.logits, self.temperature)
         wanted = adjusted(taught, batch.targets, self.mode, self.correct)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Classified, Probe
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import divergences
 
@@ -40,7 +40,7 @@ class KD(Distiller):
         self.weight = weight
         self.task_weight = task_weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"kd": ...}`` from logits ``[B, classes]``."""
         gaps = divergences(student.logits, teacher.logits, self.temperature)
         return {"kd": self.weight * self.temperature**2 * gaps.mean()}

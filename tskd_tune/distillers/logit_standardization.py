@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import divergences, refuse_two_classes
 
@@ -59,7 +59,7 @@ class LogitStandardization(Distiller):
         self.weight = weight
         self.task_weight = task_weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"logit_standardization": ...}`` from logits ``[B, classes]``."""
         gaps = divergences(standardized(student.logits), standardized(teacher.logits), self.temperature)
         return {"logit_standardization": self.weight * self.temperature**2 * gaps.mean()}

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import kl_divergences, log_softened
 
@@ -70,7 +70,7 @@ class MultiLevel(Distiller):
         self.class_weight = class_weight
         self.task_weight = task_weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"instance": ..., "batch": ..., "class": ...}`` from logits ``[B, classes]``."""
         confidences = exact(teacher.logits).softmax(dim=1)
         samples, classes = _unsure(confidences.amax(dim=1)), _unsure(confidences.sum(dim=0))

@@ -9,7 +9,7 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, BatchNormStatistics, Output, Probe, exact
+from tskd_tune.contracts import Batch, BatchNormStatistics, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import require_preactivations, shared_stages
 from tskd_tune.errors import InputError
@@ -78,7 +78,7 @@ class OFD(Distiller):
         )
         self.weight = weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"ofd": ...}`` from pre-activations ``[B, C, H, W]``."""
         gaps = [
             connector(student.preactivations[stage], teacher.preactivations[stage])

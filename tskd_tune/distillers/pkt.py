@@ -8,7 +8,7 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 
 # RepDistiller's, added to norms and to probabilities.
@@ -35,7 +35,7 @@ class PKT(Distiller):
         super().__init__()
         self.weight = weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"pkt": ...}`` from embeddings ``[B, D_s]`` and ``[B, D_t]``."""
         with torch.autocast(student.embedding.device.type, enabled=False):
             given, wanted = neighborhoods(exact(student.embedding)), neighborhoods(exact(teacher.embedding))

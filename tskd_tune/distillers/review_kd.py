@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, exact, varying, weighted
+from tskd_tune.contracts import Batch, Classified, Probe, exact, varying, weighted
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import require_preactivations, shared_stages
 from tskd_tune.method.taps import Size, pooled
@@ -102,7 +102,7 @@ class ReviewKD(Distiller):
         """Set the weight of the epoch."""
         self.factor.fill_(self._factor(epoch))
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"review_kd": ...}`` from maps ``[B, C, H, W]`` and embeddings ``[B, D]``."""
         given = [*(student.features[stage] for stage in self.stages), student.embedding[..., None, None]]
         wanted = [*(teacher.preactivations[stage] for stage in self.stages), teacher.embedding[..., None, None]]

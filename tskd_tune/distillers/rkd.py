@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 
 
@@ -47,7 +47,7 @@ class RKD(Distiller):
         self.angle = angle
         self.weight = weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"rkd": ...}`` from embeddings ``[B, D_s]`` and ``[B, D_t]``."""
         with torch.autocast(student.embedding.device.type, enabled=False):
             distances, cosines = relations(exact(student.embedding))

@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import divergences
 from tskd_tune.distillers.stages import own_stages
@@ -102,7 +102,7 @@ class SAD(Distiller):
         self.temperature = temperature
         self.task_weight = task_weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"sad": ..., "kd": ...}`` from features ``[B, C, H, W]`` and logits ``[B, classes]``."""
         losses = {"sad": self.weight * self._gaps(student, teacher)}
         if self.kd_weight:
@@ -110,7 +110,7 @@ class SAD(Distiller):
             losses["kd"] = self.kd_weight * self.temperature**2 * gaps.mean()
         return losses
 
-    def _gaps(self, student: Output, teacher: Output) -> Tensor:
+    def _gaps(self, student: Classified, teacher: Classified) -> Tensor:
         given = [exact(student.features[stage]) for stage in self.student_stages]
         wanted = [exact(teacher.features[stage]) for stage in self.teacher_stages]
         gaps = torch.stack([_map_gaps(given, map_) for map_ in wanted], dim=1)

@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import own_stages
 
@@ -39,7 +39,7 @@ class SP(Distiller):
         self.teacher_stage = own_stages(probe.teacher, "sp", "teacher")[-1]
         self.weight = weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"sp": ...}`` from features ``[B, C, H, W]``."""
         given, wanted = student.features[self.student_stage], teacher.features[self.teacher_stage]
         with torch.autocast(given.device.type, enabled=False):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from tskd_tune.contracts import STEM, Output, Probe, Shapes
+from tskd_tune.contracts import STEM, Classified, Probe, Shapes
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.method.taps import pooled
 
@@ -79,7 +79,7 @@ def require_preactivations(shapes: Shapes, stages: Sequence[str], name: str, who
         )
 
 
-def with_larger_pooled(student: Output, teacher: Output, stage: str) -> tuple[Tensor, Tensor]:
+def with_larger_pooled(student: Classified, teacher: Classified, stage: str) -> tuple[Tensor, Tensor]:
     """Return a stage's features of both, ``[B, C_s, H, W]`` and ``[B, C_t, H, W]``, the larger map averaged down."""
     given, wanted = student.features[stage], teacher.features[stage]
     height, width = min(given.shape[-2], wanted.shape[-2]), min(given.shape[-1], wanted.shape[-1])

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tskd_tune.contracts import Batch, Output, Probe, exact
+from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.stages import shared_stages, with_larger_pooled
 
@@ -72,7 +72,7 @@ class VID(Distiller):
         )
         self.weight = weight
 
-    def forward(self, student: Output, teacher: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``{"vid": ...}``, which may be negative; if the sizes differ, the larger map is pooled."""
         losses = [
             posterior(*with_larger_pooled(student, teacher, stage))

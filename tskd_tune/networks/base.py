@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Output, Shapes
+from tskd_tune.contracts import BatchNormStatistics, Classified, Shapes
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.registry import Registry
 
@@ -25,7 +25,7 @@ class Network(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         """Map images ``[B, channels, H, W]`` to their output."""
 
     @abstractmethod

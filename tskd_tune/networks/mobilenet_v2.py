@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.initialization import initialize
 
@@ -81,7 +81,7 @@ class MobileNetV2(Network):
         self.classifier = nn.Sequential(nn.Linear(last, classes))
         initialize(self)
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         """Map images ``[B, channels, H, W]`` to their output; ``stem`` and ``stage1`` are half their size."""
         preactivations: dict[str, Tensor] = {STEM: self.conv1(images)}
         # Not in place: what comes before the activation is tapped too.
@@ -92,7 +92,7 @@ class MobileNetV2(Network):
             if number in STAGES:
                 features[STAGES[number]] = preactivations[STAGES[number]] = maps
         embedding = F.relu(self.conv2(maps), inplace=True).mean(dim=(2, 3))
-        return Output(self.classifier(embedding), features, preactivations, embedding)
+        return Classified(self.classifier(embedding), features, preactivations, embedding)
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm of the stem and, for each stage, the last one of its last block."""

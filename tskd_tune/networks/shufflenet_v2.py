@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.shufflenet import shuffled
 
@@ -97,7 +97,7 @@ class ShuffleNetV2(Network):
         self.bn2 = nn.BatchNorm2d(LAST)
         self.linear = nn.Linear(LAST, classes)
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         """Map images ``[B, channels, H, W]`` to their output; the stem keeps their size."""
         preactivations: dict[str, Tensor] = {STEM: self.bn1(self.conv1(images))}
         # Not in place: what comes before the activation is tapped too.
@@ -108,7 +108,7 @@ class ShuffleNetV2(Network):
                 activated, before = block(activated)
             features[stage], preactivations[stage] = activated, before
         embedding = F.relu(self.bn2(self.conv2(activated)), inplace=True).mean(dim=(2, 3))
-        return Output(self.linear(embedding), features, preactivations, embedding)
+        return Classified(self.linear(embedding), features, preactivations, embedding)
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm of the stem; half of a stage's channels have none before their pre-activation."""

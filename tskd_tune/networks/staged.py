@@ -9,7 +9,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, Output
+from tskd_tune.contracts import STEM, Classified
 from tskd_tune.networks.base import Network, behind
 
 
@@ -35,7 +35,7 @@ class Staged(Network):
     def _classifier(self) -> nn.Linear:
         """Return the layer that maps the embedding to logits."""
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         """Map images ``[B, channels, H, W]`` to their output."""
         preactivations: dict[str, Tensor] = {STEM: self.bn1(self.conv1(images))}
         # Not in place: what the activations read is tapped too.
@@ -48,7 +48,7 @@ class Staged(Network):
             preactivations[stage] = total
             features[stage] = activated
         embedding = activated.mean(dim=(2, 3))
-        return Output(self._classifier()(embedding), features, preactivations, embedding)
+        return Classified(self._classifier()(embedding), features, preactivations, embedding)
 
     def tail(self, stage: str) -> nn.Module:
         """Return the network behind a stage, the stem or another; see `Network.tail`."""

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
 from tskd_tune.errors import InputError
 from tskd_tune.networks.base import NETWORKS
 from tskd_tune.networks.wrapped import Watch, Wrapped
@@ -65,7 +65,7 @@ class TimmNetwork(Wrapped):
         self._levels = _named_levels(cast("Any", self.model).feature_info, stages, self.title)
         self._watch = Watch({CLASSIFIER: classifier})
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         """Map images ``[B, channels, H, W]`` to their output."""
         model: Any = self.model
         levels = list(self._levels.values())
@@ -73,7 +73,7 @@ class TimmNetwork(Wrapped):
         logits = model.forward_head(last)
         # Some classifiers are 1x1 convolutions, which read [B, D, 1, 1].
         embedding = self._watch.take()[CLASSIFIER][0].flatten(1)
-        return Output(logits, dict(zip(self._levels, maps, strict=True)), {}, embedding)
+        return Classified(logits, dict(zip(self._levels, maps, strict=True)), {}, embedding)
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return nothing: timm's networks do not return pre-activations."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.networks.base import NETWORKS, statistics
 from tskd_tune.networks.wrapped import Watch, Wrapped
@@ -79,13 +79,13 @@ class TorchvisionNetwork(Wrapped):
                 # What the activation reads is tapped too.
                 cast("nn.ReLU", self.model.get_submodule(tap.module)).inplace = False
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         """Map images ``[B, channels, H, W]`` to their output; the embedding is what the last linear layer reads."""
         logits = self.model(images)
         seen = self._watch.take()
         features = {stage: seen[stage][1] for stage in self._taps}
         preactivations = {stage: seen[stage][0] for stage, tap in self._taps.items() if tap.norm is not None}
-        return Output(logits, features, preactivations, embedding=seen[CLASSIFIER][0])
+        return Classified(logits, features, preactivations, embedding=seen[CLASSIFIER][0])
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm right before each pre-activation, in the families that show them."""

@@ -9,7 +9,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.initialization import initialize
 
@@ -48,7 +48,7 @@ class VGG(Network):
         self.classifier = nn.Linear(WIDTHS[-1], classes)
         initialize(self)
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         """Map images ``[B, channels, H, W]`` to their output; the stem keeps their size."""
         pooled = {"stage1", "stage2", "stage3"} | ({"stage4"} if images.shape[-2] >= POOLED_SIZE else set())
         preactivations: dict[str, Tensor] = {}
@@ -59,7 +59,7 @@ class VGG(Network):
             # Not in place: what comes before the activation is tapped too.
             features[stage] = activated = F.relu(preactivations[stage])
         embedding = activated.mean(dim=(2, 3))
-        return Output(self.classifier(embedding), features, preactivations, embedding)
+        return Classified(self.classifier(embedding), features, preactivations, embedding)
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the last batch norm of every block, which ends it."""

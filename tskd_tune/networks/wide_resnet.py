@@ -9,7 +9,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Output
+from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
 from tskd_tune.networks.base import NETWORKS, Network, behind, statistics
 
 STEM_WIDTH = 16
@@ -102,7 +102,7 @@ class WideResNet(Network):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor) -> Classified:
         """Map images ``[B, channels, H, W]`` to their output; ``stem`` and ``stage1`` keep their size."""
         stem: Tensor = self.conv1(images)
         first, stem_normed = self.block1(stem)
@@ -112,7 +112,7 @@ class WideResNet(Network):
         embedding = F.relu(third_normed).mean(dim=(2, 3))
         features = dict(zip(STAGES, (stem, first, second, third), strict=True))
         normed = dict(zip(STAGES, (stem_normed, first_normed, second_normed, third_normed), strict=True))
-        return Output(self.fc(embedding), features, normed, embedding)
+        return Classified(self.fc(embedding), features, normed, embedding)
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return, by stage, the batch norm that reads its sum."""

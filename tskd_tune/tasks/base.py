@@ -12,17 +12,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, final
+from typing import Generic, Protocol, TypeVar, final
 
 import torch
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified, Output
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric, Part
 from tskd_tune.plain import Json
 from tskd_tune.registry import Registry
 from tskd_tune.tasks.summary import DataSummary
+
+Out_contra = TypeVar("Out_contra", bound=Output, contravariant=True)
 
 ORDER, AUGMENTATION = "order", "augmentation"
 """The purposes for which a feed asks for random numbers."""
@@ -114,17 +116,17 @@ class Source(ABC):
         """
 
 
-class Meter(Protocol):
+class Meter(Protocol[Out_contra]):
     """Collects what a network computes from the batches of one part, and then computes the metrics."""
 
-    def update(self, output: Output, batch: Batch) -> None:
+    def update(self, output: Out_contra, batch: Batch) -> None:
         """Add one batch; nothing waits for the device."""
 
     def compute(self) -> dict[str, float]:
         """Return the value of each metric of the part, by the name of the metric."""
 
 
-class Objective(ABC):
+class Objective(ABC, Generic[Out_contra]):
     """What is learned: the losses of a batch, and the metrics of a part."""
 
     @abstractmethod
@@ -132,14 +134,14 @@ class Objective(ABC):
         """Return what is measured of a source with these facts, the headline first."""
 
     @abstractmethod
-    def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, output: Out_contra, batch: Batch) -> Mapping[str, Tensor]:
         """Return the losses of a batch by name: scalars, each the mean over the batch.
 
         Histories show each as ``loss_<name>``. An objective with a single loss calls that loss ``task``.
         """
 
     @abstractmethod
-    def meter(self, facts: TaskFacts) -> Meter:
+    def meter(self, facts: TaskFacts) -> Meter[Out_contra]:
         """Return a new meter of `metrics`."""
 
     def identity(self) -> Mapping[str, Json]:
@@ -247,7 +249,7 @@ class Task:
     """
 
     source: Source
-    objective: Objective
+    objective: Objective[Classified]
     feeding: Feeding
 
     def facts(self) -> TaskFacts:
@@ -285,7 +287,7 @@ class Task:
             raise InputError(f"task: there is no {part} part to evaluate; set task.{part} above 0")
         return self.feeding.evaluation(self.source, part, device)
 
-    def meter(self) -> Meter:
+    def meter(self) -> Meter[Classified]:
         """Return a new meter of the task's metrics."""
         return self.objective.meter(self.facts())
 

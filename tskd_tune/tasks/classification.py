@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output, exact
+from tskd_tune.contracts import Batch, Classified, exact
 from tskd_tune.metrics import PERCENT, Metric
 from tskd_tune.tasks.base import Objective, TaskFacts
 
@@ -19,7 +19,7 @@ LOSS = Metric("loss", "loss", "", "min", digits=4)
 
 
 @final
-class Classification(Objective):
+class Classification(Objective[Classified]):
     """Cross-entropy of the logits; the metrics are top-1 and top-5 accuracy in percent, and the mean cross-entropy.
 
     Top-5 is left out where there are five classes or fewer, because top-5 would always be 100.
@@ -29,7 +29,7 @@ class Classification(Objective):
         """Return top-1, top-5 where there are more than five classes, and the loss."""
         return (TOP1, TOP5, LOSS) if facts.outputs > 5 else (TOP1, LOSS)
 
-    def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, output: Classified, batch: Batch) -> Mapping[str, Tensor]:
         """Return the cross-entropy of the logits, the mean over the batch, in float32 at least."""
         return {"task": F.cross_entropy(exact(output.logits), batch.targets)}
 
@@ -48,7 +48,7 @@ class Accuracy:
         self._sums: list[Tensor] = []
         self._samples = 0
 
-    def update(self, output: Output, batch: Batch) -> None:
+    def update(self, output: Classified, batch: Batch) -> None:
         """Add the logits ``[B, classes]`` and the targets ``[B]`` of a batch."""
         logits, targets = output.logits, batch.targets
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == targets.unsqueeze(1)

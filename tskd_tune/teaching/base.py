@@ -10,7 +10,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Output, Shapes
+from tskd_tune.contracts import Batch, Classified, Shapes
 from tskd_tune.registry import Component, Registry
 
 
@@ -69,7 +69,7 @@ class TeacherMethod(nn.Module, ABC):
     capturable: bool = True
 
     @abstractmethod
-    def forward(self, network: Output, above: Output | None, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, network: Classified, above: Classified | None, batch: Batch) -> Mapping[str, Tensor]:
         """Return the weighted losses, scalars by name.
 
         Args:

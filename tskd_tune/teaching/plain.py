@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.teaching.base import TEACHER_METHODS, Setting, TeacherMethod
 
 
@@ -20,6 +20,6 @@ class Plain(TeacherMethod):
         """Use nothing of the setting."""
         super().__init__()
 
-    def forward(self, network: Output, above: Output | None, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, network: Classified, above: Classified | None, batch: Batch) -> Mapping[str, Tensor]:
         """Return no losses."""
         return {}

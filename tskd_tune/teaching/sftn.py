@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tskd_tune.contracts import STEM, Batch, Output, Shapes, exact
+from tskd_tune.contracts import STEM, Batch, Classified, Shapes, exact
 from tskd_tune.errors import InputError
 from tskd_tune.method.taps import pooled
 from tskd_tune.teaching.base import TEACHER_METHODS, Need, Setting, TeacherMethod
@@ -61,7 +61,7 @@ class SFTN(TeacherMethod):
         self.branch_weight = branch_weight
         self.temperature = temperature
 
-    def forward(self, network: Output, above: Output | None, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, network: Classified, above: Classified | None, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``branches_kl`` and ``branches`` from the features and logits of the teacher."""
         guesses = [exact(branch(network.features[stage])) for stage, branch in self.branches.items()]
         gaps = torch.stack([self._divergence(guess, network.logits) for guess in guesses])

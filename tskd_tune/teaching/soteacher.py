@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from tskd_tune.contracts import Batch, Output, exact, varying, weighted
+from tskd_tune.contracts import Batch, Classified, exact, varying, weighted
 from tskd_tune.errors import InputError
 from tskd_tune.teaching.base import TEACHER_METHODS, Need, Setting, TeacherMethod
 
@@ -79,7 +79,7 @@ class SoTeacher(TeacherMethod):
         """Tell whether there are past predictions to be consistent with: from epoch 1 on."""
         return epoch > 0
 
-    def forward(self, network: Output, above: Output | None, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, network: Classified, above: Classified | None, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``lipschitz`` and, from epoch 1 on, ``consistency``, and take the predictions into the mean."""
         found = exact(network.logits).softmax(dim=1)
         past = self.average[batch.indices]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from tskd_tune import networks
-from tskd_tune.contracts import Batch, Output, Probe
+from tskd_tune.contracts import Batch, Classified, Probe
 from tskd_tune.distillers import DISTILLERS, Distiller, Need
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
@@ -44,8 +44,8 @@ class Case:
         indices = torch.tensor([1, 4, 7, 9])
         self.batch = Batch(torch.randn(4, 3, SIZE, SIZE), targets[indices], indices)
         with torch.set_grad_enabled(Need.TRAINABLE_TEACHER in self.distiller.needs):
-            self.teacher: Output = teacher(torch.randn(4, 3, size, size))
-        self.student: Output = student(self.batch.images)
+            self.teacher: Classified = teacher(torch.randn(4, 3, size, size))
+        self.student: Classified = student(self.batch.images)
         self.network = student
 
     def losses(self) -> dict[str, Tensor]:
@@ -209,12 +209,12 @@ class DistillerContract(Contract):
         return build_trainer(Experiment.read(document))
 
 
-def part_of(output: Output, which: slice) -> Output:
+def part_of(output: Classified, which: slice) -> Classified:
     """Return what a network computed from some images of a batch."""
     features, preactivations = (
         {stage: map_[which] for stage, map_ in maps.items()} for maps in (output.features, output.preactivations)
     )
-    return Output(output.logits[which], features, preactivations, output.embedding[which])
+    return Classified(output.logits[which], features, preactivations, output.embedding[which])
 
 
 def _teacher(trainer: Trainer) -> list[Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tskd_tune import networks
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.metrics import measured
 from tskd_tune.tasks.base import Objective, TaskFacts
 from tskd_tune.testing.distillers import part_of
@@ -18,7 +18,7 @@ SAMPLES, CLASSES, SIZE = 12, 7, 8
 class ObjectiveContract:
     """What every objective promises: its losses, and the metrics that it declares and measures."""
 
-    def objective(self) -> Objective:
+    def objective(self) -> Objective[Classified]:
         """Return the objective under test."""
         raise NotImplementedError("override objective() with what makes the objective under test")
 
@@ -28,7 +28,7 @@ class ObjectiveContract:
         return TaskFacts((3, SIZE, SIZE), CLASSES, (SAMPLES, 4, 4))
 
     @pytest.fixture
-    def seen(self) -> tuple[Output, Batch]:
+    def seen(self) -> tuple[Classified, Batch]:
         """Return what a network computes from random images, and their batch."""
         torch.manual_seed(0)
         images, indices = torch.randn(SAMPLES, 3, SIZE, SIZE), torch.arange(SAMPLES)
@@ -43,14 +43,14 @@ class ObjectiveContract:
             assert measured("validation", metric) == f"val_{metric.name}"
             assert metric.name.isidentifier() and metric.title and metric.mode in ("max", "min")
 
-    def test_losses_are_finite_scalars_with_a_gradient(self, seen: tuple[Output, Batch]) -> None:
+    def test_losses_are_finite_scalars_with_a_gradient(self, seen: tuple[Classified, Batch]) -> None:
         """Each loss is a finite scalar that trains the network."""
         losses = self.objective().losses(*seen)
         assert losses
         for loss in losses.values():
             assert loss.shape == () and bool(torch.isfinite(loss)) and loss.requires_grad
 
-    def test_losses_are_means_over_the_batch(self, seen: tuple[Output, Batch]) -> None:
+    def test_losses_are_means_over_the_batch(self, seen: tuple[Classified, Batch]) -> None:
         """The loss of a batch is the mean of the losses of its halves."""
         objective, (output, batch) = self.objective(), seen
         half = SAMPLES // 2
@@ -61,20 +61,20 @@ class ObjectiveContract:
         for name, loss in whole.items():
             torch.testing.assert_close(loss, (first[name] + second[name]) / 2)
 
-    def test_a_meter_measures_what_is_declared(self, facts: TaskFacts, seen: tuple[Output, Batch]) -> None:
+    def test_a_meter_measures_what_is_declared(self, facts: TaskFacts, seen: tuple[Classified, Batch]) -> None:
         """A meter gives every declared metric, in the declared order, and no other; all are finite."""
         found = self._measured(facts, [_detached(*seen)])
         assert list(found) == [metric.name for metric in self.objective().metrics(facts)]
         assert bool(torch.tensor(list(found.values())).isfinite().all())
 
-    def test_a_metric_does_not_depend_on_the_batches(self, facts: TaskFacts, seen: tuple[Output, Batch]) -> None:
+    def test_a_metric_does_not_depend_on_the_batches(self, facts: TaskFacts, seen: tuple[Classified, Batch]) -> None:
         """Batches of other sizes give the same metrics of a part."""
         output, batch = _detached(*seen)
         parts = [_part(output, batch, which) for which in (slice(0, 5), slice(5, 6), slice(6, SAMPLES))]
         together, apart = self._measured(facts, [(output, batch)]), self._measured(facts, parts)
         assert together == pytest.approx(apart)
 
-    def test_right_answers_are_better_than_wrong_ones(self, facts: TaskFacts, seen: tuple[Output, Batch]) -> None:
+    def test_right_answers_are_better_than_wrong_ones(self, facts: TaskFacts, seen: tuple[Classified, Batch]) -> None:
         """The headline's mode says which numbers are better."""
         output, batch = _detached(*seen)
         right = 20 * torch.nn.functional.one_hot(batch.targets, CLASSES).float()
@@ -84,20 +84,20 @@ class ObjectiveContract:
         )
         assert headline.better(good, bad), f"{headline.name}: {good} for right answers, {bad} for wrong ones"
 
-    def _measured(self, facts: TaskFacts, parts: list[tuple[Output, Batch]]) -> dict[str, float]:
+    def _measured(self, facts: TaskFacts, parts: list[tuple[Classified, Batch]]) -> dict[str, float]:
         meter = self.objective().meter(facts)
         for output, batch in parts:
             meter.update(output, batch)
         return meter.compute()
 
 
-def _detached(output: Output, batch: Batch) -> tuple[Output, Batch]:
+def _detached(output: Classified, batch: Batch) -> tuple[Classified, Batch]:
     return output.detached(), batch
 
 
-def _with_logits(output: Output, logits: Tensor) -> Output:
-    return Output(logits, output.features, output.preactivations, output.embedding)
+def _with_logits(output: Classified, logits: Tensor) -> Classified:
+    return Classified(logits, output.features, output.preactivations, output.embedding)
 
 
-def _part(output: Output, batch: Batch, which: slice) -> tuple[Output, Batch]:
+def _part(output: Classified, batch: Batch, which: slice) -> tuple[Classified, Batch]:
     return part_of(output, which), Batch(batch.images[which], batch.targets[which], batch.indices[which])

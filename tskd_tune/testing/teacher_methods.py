@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from tskd_tune import networks
-from tskd_tune.contracts import Batch, Output
+from tskd_tune.contracts import Batch, Classified
 from tskd_tune.networks.base import Network
 from tskd_tune.teaching import TEACHER_METHODS, Need, Setting, TeacherMethod, method_needs
 from tskd_tune.testing.base import Contract, Options, check_description
@@ -33,7 +33,7 @@ def made(name: str, options: Options) -> tuple[TeacherMethod, Network]:
     return TEACHER_METHODS.build(name, setting, **options), teacher
 
 
-def seen(teacher: Network, seed: int = 0) -> tuple[Output, Batch]:
+def seen(teacher: Network, seed: int = 0) -> tuple[Classified, Batch]:
     """Return what a teacher computes from four images, and their batch."""
     indices = torch.tensor([1, 4, 7, 9])
     images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Output, Saved, weighted
+from tskd_tune.contracts import Batch, Classified, Saved, weighted
 from tskd_tune.distillers.base import Distiller
 from tskd_tune.errors import DivergedError, RunError
 from tskd_tune.method.review import ReviewTerms
@@ -83,7 +83,7 @@ class Parts:
     teacher: nn.Module | None
     distiller: Distiller | TeacherMethod
     review: Reviewing | None
-    objective: Objective
+    objective: Objective[Classified]
     compute: Compute
     optimizers: Sequence[torch.optim.Optimizer]
 
@@ -170,14 +170,14 @@ class EagerEngine:
             losses["review"] = self._review_loss(losses, output, taught, batch, kind)
         return losses
 
-    def _plain_losses(self, batch: Batch, kind: StepKind) -> tuple[dict[str, Tensor], Output, Output | None]:
+    def _plain_losses(self, batch: Batch, kind: StepKind) -> tuple[dict[str, Tensor], Classified, Classified | None]:
         """Return the losses of the task and of the distiller, and the outputs of both networks."""
         parts = self._parts
         images = parts.compute.arrange(batch.images)
-        output: Output = parts.student(images)
+        output: Classified = parts.student(images)
         weight = parts.distiller.task_weight
         losses = {name: weight * loss for name, loss in parts.objective.losses(output, batch).items()}
-        taught: Output | None = None
+        taught: Classified | None = None
         if parts.teacher is not None and (parts.distiller.needs or kind.review):
             taught = parts.teacher(images)
         if parts.distiller.needs:
@@ -185,7 +185,7 @@ class EagerEngine:
         return losses, output, taught
 
     def _review_loss(
-        self, losses: Mapping[str, Tensor], output: Output, taught: Output, batch: Batch, kind: StepKind
+        self, losses: Mapping[str, Tensor], output: Classified, taught: Classified, batch: Batch, kind: StepKind
     ) -> Tensor:
         terms = self._terms(output, taught, batch)
         if kind.look:
@@ -194,7 +194,7 @@ class EagerEngine:
             terms = self._terms(output.detached(), taught, batch)
         return weighted(self._reviewing.weight, terms.loss)
 
-    def _terms(self, output: Output, taught: Output, batch: Batch) -> ReviewTerms:
+    def _terms(self, output: Classified, taught: Classified, batch: Batch) -> ReviewTerms:
         review, compute = self._reviewing, self._parts.compute
         with compute.autocast():
             memories = review.memory.recall(compute.arrange(batch.images))
