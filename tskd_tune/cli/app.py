@@ -47,7 +47,7 @@ class Form(StrEnum):
     SWEEP = "sweep"
 
 
-class Output(StrEnum):
+class Classified(StrEnum):
     """The forms of a report on stdout."""
 
     MD = "md"
