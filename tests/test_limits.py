@@ -20,7 +20,6 @@ OF_CLASSIFICATION = {"tasks/classification.py"}
 
 # What still exceeds a limit. An entry is removed with the last excess of its file, and none is added.
 LONG_FILES = {
-    "cli/run_status.py",
     "records/run_folder.py",
     "records/tracking.py",
     "sweep/run.py",
@@ -28,7 +27,7 @@ LONG_FILES = {
     "sweep/space.py",
 }
 LONG_FUNCTIONS: set[str] = set()
-NAMING_TOP1 = {"cli/progress.py", "cli/run_status.py", "records/teaching.py", "sweep/objectives.py"}
+NAMING_TOP1 = {"cli/progress.py", "records/teaching.py", "sweep/objectives.py"}
 
 
 def long_functions(source: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.networks import AUTO
 from tskd_tune.experiment.teacher import obtain, teacher_key
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
+from tskd_tune.records.design import Design, write_design
 from tskd_tune.records.events import Event, Listener, data_event, row_event, teacher_event, teaching_event
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.row import Row
@@ -94,6 +95,7 @@ def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track
     listener = noted(folder.store, listener)
     trains = experiment.teacher is not None and experiment.teacher.weights == AUTO and experiment.needs_teacher
     key = teacher_key(experiment) if trains else None
+    write_design(folder.path, Design(epochs=experiment.training.epochs))
     folder.begin(_begun(experiment))
     row = _accounted(experiment, key, folder, listener, track)
     folder.add_row(row)

@@ -10,8 +10,9 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from tskd_tune.cli.run_status import RunStatus, State, run_status
+from tskd_tune.cli.run_status import RunStatus, run_status
 from tskd_tune.cli.terminal import console, put_json, say
+from tskd_tune.cli.trial_status import State
 from tskd_tune.errors import InputError
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import Teaching

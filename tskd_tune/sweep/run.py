@@ -10,6 +10,7 @@ from typing import Any
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import verify_data
+from tskd_tune.records.design import write_design
 from tskd_tune.records.events import Listener, data_event
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
@@ -18,6 +19,7 @@ from tskd_tune.records.wandb_rules import refuse as refuse_names
 from tskd_tune.records.wandb_server import Connection, Place, run_key
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweep.checking import refuse
+from tskd_tune.sweep.design import design_of
 from tskd_tune.sweep.extension import Addition, extended
 from tskd_tune.sweep.ray_address import named_cluster
 from tskd_tune.sweep.ray_session import session
@@ -142,6 +144,7 @@ def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) ->
 def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> bool:
     """Train what is missing, and return whether everything has ended."""
     listener = noted(folder.store, listener)
+    write_design(folder.path, design_of(sweep))
     with Recorder.recording(folder, listener):
         shipped = Shipped(
             sweep=folder.name,

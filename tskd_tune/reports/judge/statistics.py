@@ -13,9 +13,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from scipy import stats
-
 from tskd_tune.reports.judge.values import LEVEL, Interval, Values, checked, is_flat, t_interval
 
 BOOTSTRAP_FROM = 10
@@ -71,6 +68,10 @@ def _what_is_missing(n: int, interval: Interval | None, bootstrap: Interval | No
 
 def _bca(numbers: Sequence[float]) -> Interval | None:
     """Return the BCa interval of the mean; the generator is fixed, so the same values give the same interval."""
+    # Both take half a second, for which `status` and `runs` need not wait.
+    import numpy as np
+    from scipy import stats
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = stats.bootstrap((np.asarray(numbers),), np.mean, confidence_level=LEVEL, rng=np.random.default_rng(0))

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from scipy import special
-
 from tskd_tune.errors import InputError
 
 LEVEL = 0.95
@@ -48,6 +46,8 @@ def checked(values: Values, name: str) -> dict[int, float]:
 
 def t_interval(center: float, se: float, df: float, level: float, method: Literal["t", "welch"]) -> Interval:
     """Return Student's interval around ``center``, given the standard error and its degrees of freedom."""
+    from scipy import special  # it takes half a second, which most looks at a run need not wait for
+
     half = float(special.stdtrit(df, (1 + level) / 2)) * se
     return Interval(center - half, center + half, level, method)
 

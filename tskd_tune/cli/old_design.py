@@ -1,0 +1,21 @@
+"""What a run of an older version is to train, read from its whole document; this module imports torch."""
+
+from __future__ import annotations
+
+from tskd_tune.experiment import Experiment
+from tskd_tune.records.design import Design
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.sweep.design import design_of
+from tskd_tune.sweep.schema import Sweep
+
+
+def old_design(folder: RunFolder) -> Design:
+    """Return what a run is to train.
+
+    Raises:
+        InputError: the document is damaged.
+    """
+    document = folder.document()
+    if folder.state.kind == "train":
+        return Design(epochs=Experiment.read(document).training.epochs)
+    return design_of(Sweep.read(document))

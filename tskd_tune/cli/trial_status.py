@@ -1,0 +1,139 @@
+"""How far the trials of a run are, and how much is left to train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Final, Literal, TypeAlias
+
+from tskd_tune.plain import Document
+from tskd_tune.records.design import Design
+from tskd_tune.records.row import Row
+from tskd_tune.records.state import Begun
+
+State = Literal["waiting", "running", "done", "failed", "stopped"]
+STATES: Final[tuple[State, ...]] = ("waiting", "running", "done", "failed", "stopped")
+History: TypeAlias = Sequence[Document]
+"""The lines of a trial's history, an epoch of a seed each."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial that left something: a point of the space with the seeds that train in lockstep, often just one.
+
+    Attributes:
+        run: its id.
+        state: ``running`` where it has neither ended nor broken; whether a process still runs it, `RunStatus.silent`
+            hints at.
+        arm: the label of its point; None where no file tells yet.
+        seeds: its seeds, as far as they are known.
+        epochs: epochs trained, those of its seeds together.
+        planned: the epochs that its seeds are to train together; None where no file tells yet.
+        reason: why it failed or was stopped.
+        broke: whether it failed because it broke, so that a resume trains it again.
+        error: the file with the whole error, relative to the run's folder.
+    """
+
+    run: str
+    state: State
+    arm: str | None
+    seeds: tuple[int, ...]
+    epochs: int
+    planned: int | None
+    reason: str | None = None
+    broke: bool = False
+    error: str | None = None
+
+    def line(self, word: str | None = None) -> str:
+        """Return a line for people; ``word`` stands for the state."""
+        seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}" if self.seeds else ""
+        who = ", ".join(part for part in (self.arm, seeds) if part)
+        of = "" if self.planned is None else f" of {self.planned}"
+        reason = f": {self.reason}" if self.reason else ""
+        how = "broke" if self.broke else word or self.state
+        more = f" (the whole error: {self.error})" if self.error else ""
+        return f"{self.run}: {who} {how}, {self.epochs}{of} epochs{reason}{more}"
+
+
+def trials_of(
+    rows: Sequence[Row], histories: Mapping[str, History], begun: Mapping[str, Begun], design: Design
+) -> list[Trial]:
+    """Return every trial that left something, by its id.
+
+    Args:
+        rows: the rows of the run.
+        histories: trial -> its history.
+        begun: trial -> what it is to train, of those that have begun.
+        design: what the run is to train.
+    """
+    ended: dict[str, list[Row]] = {}
+    for row in rows:
+        ended.setdefault(row.run, []).append(row)
+    return [
+        _ended(run, ended[run]) if run in ended else _open(design, run, histories.get(run, ()), begun.get(run))
+        for run in sorted(histories.keys() | ended.keys() | begun.keys())
+    ]
+
+
+def _ended(run: str, rows: Sequence[Row]) -> Trial:
+    """Account for a trial with rows; it failed if a seed of it failed."""
+    worst = next((row for status in ("failed", "stopped") for row in rows if row.status == status), rows[0])
+    return Trial(
+        run=run,
+        state=worst.status,
+        arm=worst.arm,
+        seeds=tuple(sorted(row.seed for row in rows)),
+        epochs=sum(row.epochs for row in rows),
+        planned=sum(row.epochs_planned for row in rows),
+        reason=worst.reason,
+        broke=any(row.broke for row in rows),
+        error=worst.error,
+    )
+
+
+def _open(design: Design, run: str, history: History, begun: Begun | None) -> Trial:
+    """Account for a trial without a row: it runs, or was cut off; its folder says what it is to train."""
+    lengths: dict[int, int] = {line["seed"]: line["epoch"] + 1 for line in history}
+    seeds = tuple(begun.seeds) if begun else tuple(sorted(lengths))
+    length = (begun.epochs if begun else None) or design.epochs
+    return Trial(
+        run=run,
+        state="running" if history or begun else "waiting",
+        arm=begun.arm if begun else None,
+        seeds=seeds,
+        epochs=sum(lengths.values()),
+        planned=None if length is None else length * max(len(seeds), design.seeds),
+    )
+
+
+def epochs_left(trials: Sequence[Trial], waiting: int, design: Design) -> int | None:
+    """Return the epochs that are still to train; those of trials that wait are as many as others have on average."""
+    running = [trial for trial in trials if trial.state == "running" or trial.broke]
+    known = [trial.planned for trial in trials if trial.planned is not None]
+    if any(trial.planned is None for trial in running):
+        return None
+    left = sum(max(0, (trial.planned or 0) - trial.epochs) for trial in running)
+    if not waiting:
+        return left
+    if design.epochs is not None:
+        return left + waiting * design.epochs * design.seeds
+    return left + round(waiting * fmean(known)) if known else None
+
+
+def seconds_left(epochs: int | None, trials: Sequence[Trial], histories: Mapping[str, History]) -> float | None:
+    """Guess the time left: the epochs left at the mean cost of an epoch, shared by the trials that run now.
+
+    The seeds of one trial train one after the other in one process, so they share nothing.
+    """
+    seconds = [
+        line["seconds"] + (line.get("eval_seconds") or 0.0)
+        for lines in histories.values()
+        for line in lines
+        if line.get("seconds") is not None
+    ]
+    if epochs == 0:
+        return 0.0
+    if not seconds or epochs is None:
+        return None
+    return epochs * fmean(seconds) / max(1, sum(trial.state == "running" for trial in trials))
