@@ -1,4 +1,5 @@
-# make demo | install | test | test-all | test-lowest | coverage | lint | docs | clean: needs make and Python 3.11 or later, the rest is put in here.
+# make demo | install | test | test-all | test-lowest | coverage | lint | docs | clean
+# These need make and Python 3.11 or later. Everything else is installed into this folder.
 
 PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -6,12 +7,12 @@ UV ?= $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .uv/bin/uv)
 INSTALLED := .venv/.installed
 LOWEST := .lowest/.installed
 
-# Downloads are kept in the user's cache, or in this folder where there is no home that can be written to.
+# Downloads are kept in the user's cache, or in this folder if there is no writable home.
 ifeq ($(shell test -n "$$XDG_CACHE_HOME" || { test -d "$$HOME" && test -w "$$HOME"; } && echo yes),)
 export XDG_CACHE_HOME := $(CURDIR)/.uv/cache
 endif
 
-# As pip does: trust the machine's certificates where it has some (a company's proxy), else those that uv brings.
+# As pip does: trust the certificates of the machine if it has some (a company's proxy), otherwise those of uv.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),true,false)
 
 NEED_PYTHON = @test -n "$(PYTHON)" || { \
@@ -30,11 +31,12 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	.venv/bin/pytest
 
-# The fast tests on the lowest versions that pyproject.toml allows. Parity tests need torchdistill, which asks for more.
+# The fast tests with the lowest versions that pyproject.toml allows. Parity tests need torchdistill, which needs later
+# versions.
 test-lowest: $(LOWEST)
 	.lowest/bin/pytest -m "not slow" --ignore-glob="*/test_parity_*.py"
 
-# The fast tests, with the lines that they run; fails below the floor that pyproject.toml sets.
+# The fast tests, and which lines they run. Fails below the floor in pyproject.toml.
 coverage: $(INSTALLED)
 	.venv/bin/pytest -m "not slow" --cov --cov-report=term
 
