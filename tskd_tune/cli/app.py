@@ -47,7 +47,7 @@ class Form(StrEnum):
     SWEEP = "sweep"
 
 
-class Classified(StrEnum):
+class Output(StrEnum):
     """The forms of a report on stdout."""
 
     MD = "md"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tskd_tune.cli.app import RUNS, Classified, Json, Run, Storage, ToWandb, What, app
+from tskd_tune.cli.app import RUNS, Json, Output, Run, Storage, ToWandb, What, app
 from tskd_tune.cli.terminal import in_words
 
 
@@ -19,7 +19,7 @@ def _report(
     storage: Storage = RUNS,
     as_json: Json = False,
     form: Annotated[
-        Classified | None,
+        Output | None,
         typer.Option(
             "--format", help="Print the report on stdout in this format, and write no file.", show_default=False
         ),
