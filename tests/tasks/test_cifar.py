@@ -71,7 +71,7 @@ def source(
         validation=validation,
         split_seed=split_seed,
         fraction=fraction,
-        normalization="cifar10",
+        constants="cifar10",
         root=None if root is None else str(root),
         download=download,
     )

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from filelock import FileLock
-from pydantic import NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import PathText
@@ -19,12 +18,14 @@ from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder, require_writable
 from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.options import BatchSize, Flip, HeldOut, Padding, SplitSeed, UsedFraction
 from tskd_tune.tasks.resident import Resident
-from tskd_tune.tasks.splits import Fraction, fraction_counts, fraction_of, quotas, stratified
+from tskd_tune.tasks.splits import fraction_counts, fraction_of, quotas, stratified
 from tskd_tune.tasks.summary import DataSummary
 from tskd_tune.tasks.words import first_few
 
-Constants = Literal["cifar10", "cifar100"]
+Name = Literal["cifar10", "cifar100"]
+Constants = Name
 
 NORMALIZATIONS = {
     "cifar10": Normalization(mean=(125.3 / 255, 123.0 / 255, 113.9 / 255), std=(63.0 / 255, 62.1 / 255, 66.7 / 255)),
@@ -66,12 +67,12 @@ KNOWN = {
 @TASKS.register("cifar10", source="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images")
 def cifar10(
     *,
-    batch_size: PositiveInt = 128,
-    validation: NonNegativeInt = 0,
-    split_seed: NonNegativeInt = 0,
-    fraction: Fraction | None = None,
-    padding: NonNegativeInt = 4,
-    flip: bool = True,
+    batch_size: BatchSize = 128,
+    validation: HeldOut = 0,
+    split_seed: SplitSeed = 0,
+    fraction: UsedFraction = None,
+    padding: Padding = 4,
+    flip: Flip = True,
     normalization: Constants = "cifar10",
     root: PathText | None = None,
     download: bool = True,
@@ -79,39 +80,23 @@ def cifar10(
     """CIFAR-10: ten classes, 50,000 color images of 32 x 32 to train and 10,000 to test.
 
     Args:
-        batch_size: images in a training batch.
-        validation: number of training images held out as the validation set, the same number of each class as far as
-            possible.
-        split_seed: seed that decides which images are held out for validation; it does not change the test set.
-        fraction: share of each class's remaining training images that is used, the same images for every seed; a
-            smaller share is a part of a larger one; null: all.
-        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
-        flip: mirror a random half of the training images, anew in every epoch.
         normalization: whose mean and standard deviation pixels are normalized with.
         root: folder that holds ``cifar-10-batches-py``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
         download: download the files where they are missing.
     """
-    source = CifarImages(
-        "cifar10",
-        validation=validation,
-        split_seed=split_seed,
-        fraction=fraction,
-        normalization=normalization,
-        root=root,
-        download=download,
-    )
+    source = CifarImages("cifar10", validation, split_seed, fraction, normalization, root, download)
     return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
 
 
 @TASKS.register("cifar100", source="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images")
 def cifar100(
     *,
-    batch_size: PositiveInt = 128,
-    validation: NonNegativeInt = 0,
-    split_seed: NonNegativeInt = 0,
-    fraction: Fraction | None = None,
-    padding: NonNegativeInt = 4,
-    flip: bool = True,
+    batch_size: BatchSize = 128,
+    validation: HeldOut = 0,
+    split_seed: SplitSeed = 0,
+    fraction: UsedFraction = None,
+    padding: Padding = 4,
+    flip: Flip = True,
     normalization: Constants = "cifar100",
     root: PathText | None = None,
     download: bool = True,
@@ -119,87 +104,60 @@ def cifar100(
     """CIFAR-100: a hundred classes, 50,000 color images of 32 x 32 to train and 10,000 to test.
 
     Args:
-        batch_size: images in a training batch.
-        validation: number of training images held out as the validation set, the same number of each class as far as
-            possible.
-        split_seed: seed that decides which images are held out for validation; it does not change the test set.
-        fraction: share of each class's remaining training images that is used, the same images for every seed; a
-            smaller share is a part of a larger one; null: all.
-        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
-        flip: mirror a random half of the training images, anew in every epoch.
         normalization: whose mean and standard deviation pixels are normalized with; published work on CIFAR-100 uses
             either.
         root: folder that holds ``cifar-100-python``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
         download: download the files where they are missing.
     """
-    source = CifarImages(
-        "cifar100",
-        validation=validation,
-        split_seed=split_seed,
-        fraction=fraction,
-        normalization=normalization,
-        root=root,
-        download=download,
-    )
+    source = CifarImages("cifar100", validation, split_seed, fraction, normalization, root, download)
     return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
 
 
+@dataclass(frozen=True)
 class CifarImages(ImageSource):
-    """One of the two CIFAR sets, checked against torchvision's checksums as it is read."""
+    """One of the two CIFAR sets, checked against torchvision's checksums as it is read; the options of the task."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        validation: int,
-        split_seed: int,
-        fraction: float | None,
-        normalization: Constants,
-        root: str | None,
-        download: bool,
-    ) -> None:
-        """Take the name of the set and the options of the task."""
-        self._name = name
-        self._validation = validation
-        self._split_seed = split_seed
-        self._fraction = fraction
-        self._normalization = normalization
-        self._root = root
-        self._download = download
+    name: Name
+    validation: int
+    split_seed: int
+    fraction: float | None
+    constants: Constants
+    root: str | None
+    download: bool
 
     def facts(self) -> TaskFacts:
         """Say what is known of the set; of the files only this is looked up, that they are or can be put there."""
-        known = KNOWN[self._name]
+        known = KNOWN[self.name]
         counts = [known.train_each] * known.classes
         names = self._class_names()
-        held = quotas(counts, self._validation, option="validation", names=names, spare=1)
-        used = fraction_counts(counts - held, self._fraction, names=names)
+        held = quotas(counts, self.validation, option="validation", names=names, spare=1)
+        used = fraction_counts(counts - held, self.fraction, names=names)
         self._require_files()
         samples = (int(used.sum()), int(held.sum()), known.test_each * known.classes)
         return TaskFacts(inputs=(3, 32, 32), outputs=known.classes, samples=samples)
 
     def summary(self) -> DataSummary:
         """Tell what is known of the set."""
-        return summary_of(self.facts(), f"{self._name} in {self._folder()}", self._class_names())
+        return summary_of(self.facts(), f"{self.name} in {self._folder()}", self._class_names())
 
     def read(self) -> ImageParts:
         """Read both parts, downloading them first where they are missing."""
         self.facts()
         pool, test, names = self._read(train=True), self._read(train=False), self._class_names()
         targets = pool.targets.numpy()
-        taken, left = stratified(targets, self._validation, seed=self._split_seed, option="validation", names=names)
-        used = left[fraction_of(targets[left], self._fraction, names=names)]
-        return ImageParts(pool.at(used), pool.at(taken), test, NORMALIZATIONS[self._normalization])
+        taken, left = stratified(targets, self.validation, seed=self.split_seed, option="validation", names=names)
+        used = left[fraction_of(targets[left], self.fraction, names=names)]
+        return ImageParts(pool.at(used), pool.at(taken), test, NORMALIZATIONS[self.constants])
 
     def identity(self) -> Mapping[str, Json]:
         """Return the name, the split and the normalization; torchvision's checksums vouch for the files."""
         # Left out where all is used, so that teachers that were trained before there were fractions are found.
-        few = {} if self._fraction in (None, 1) else {"fraction": self._fraction}
+        few = {} if self.fraction in (None, 1) else {"fraction": self.fraction}
         return {
-            "data": self._name,
-            "validation": self._validation,
-            "split_seed": self._split_seed,
-            "normalization": self._normalization,
+            "data": self.name,
+            "validation": self.validation,
+            "split_seed": self.split_seed,
+            "normalization": self.constants,
             **few,
         }
 
@@ -210,7 +168,7 @@ class CifarImages(ImageSource):
     def _require_files(self) -> None:
         if (self._folder() / self._dataset().base_folder).is_dir():
             return
-        if not self._download:
+        if not self.download:
             raise InputError(self._missing("task.download is false"))
         require_writable(self._folder())
 
@@ -220,17 +178,17 @@ class CifarImages(ImageSource):
         except RuntimeError:  # torchvision's word for files that are missing or have another checksum
             data = self._downloaded(train=train)
         except OSError as error:
-            raise InputError(f"task: {self._name} cannot be read ({error}); mend {self._folder()}") from error
+            raise InputError(f"task: {self.name} cannot be read ({error}); mend {self._folder()}") from error
         images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
         return Labeled(images, torch.tensor(data.targets, dtype=torch.int64))
 
     def _downloaded(self, *, train: bool) -> Any:
         folder, wrong = self._folder(), self._wrong_files()
-        if not self._download:
+        if not self.download:
             raise InputError(self._missing(wrong or "torchvision cannot read it"))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / f"{self._name}.lock"):
+            with FileLock(folder / f"{self.name}.lock"):
                 return self._dataset()(folder, train=train, download=True)
         except (RuntimeError, OSError) as error:  # no network, no such page, no permission, a broken archive
             raise RunError(self._missing(f"{wrong}; the download failed: {error}")) from error
@@ -251,19 +209,19 @@ class CifarImages(ImageSource):
     def _dataset(self) -> Any:
         import torchvision
 
-        return getattr(torchvision.datasets, KNOWN[self._name].dataset)
+        return getattr(torchvision.datasets, KNOWN[self.name].dataset)
 
     def _folder(self) -> Path:
-        return data_folder() if self._root is None else Path(self._root)
+        return data_folder() if self.root is None else Path(self.root)
 
     def _class_names(self) -> list[str]:
-        return NAMES[self._name]
+        return NAMES[self.name]
 
     def _missing(self, why: str) -> str:
         dataset = self._dataset()
         whole = " whole" if (self._folder() / dataset.base_folder).is_dir() else ""
         return (
-            f"task: {self._name} is not{whole} in {self._folder()} ({why}); put {dataset.filename} from {dataset.url} "
+            f"task: {self.name} is not{whole} in {self._folder()} ({why}); put {dataset.filename} from {dataset.url} "
             f"there and unpack it, or name the folder that holds {dataset.base_folder}/ by task.root or "
             f"{DATA_VARIABLE}"
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt
 
 from tskd_tune.errors import InputError
 from tskd_tune.paths import PathText
@@ -17,8 +17,8 @@ from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
 from tskd_tune.tasks.image_files import FileImages, FileParts, few, held_out, listed
 from tskd_tune.tasks.images import Augmentation, Normalization
 from tskd_tune.tasks.listing import Lister
+from tskd_tune.tasks.options import BatchSize, Flip, Padding, SplitSeed, UsedFraction
 from tskd_tune.tasks.resident import Resident
-from tskd_tune.tasks.splits import Fraction
 
 Use = Literal["validation", "training", "unused"]
 Constants = Literal["cinic10", "measured"]
@@ -37,30 +37,24 @@ PARTS = ("train", "valid", "test")
 @TASKS.register("cinic10", source="Darlow et al. 2018, arXiv 1810.03505; the published split and constants")
 def cinic10(
     *,
-    batch_size: PositiveInt = 128,
+    batch_size: BatchSize = 128,
     valid_part: Use = "validation",
     validation: NonNegativeInt = 0,
-    split_seed: NonNegativeInt = 0,
-    fraction: Fraction | None = None,
-    padding: NonNegativeInt = 4,
-    flip: bool = True,
+    split_seed: SplitSeed = 0,
+    fraction: UsedFraction = None,
+    padding: Padding = 4,
+    flip: Flip = True,
     normalization: Constants = "cinic10",
     root: PathText | None = None,
 ) -> Task:
     """CINIC-10: ten classes, color images of 32 x 32; 90,000 each to train, to validate and to test.
 
     Args:
-        batch_size: images in a training batch.
         valid_part: what the 90,000 images in ``valid/`` are: ``validation``: the validation set; ``training``: further
             training images, as in the authors' second benchmark; ``unused``: not read, which saves their evaluation
             after every epoch.
         validation: number of training images held out as the validation set, the same number of each class as far as
             possible; must be 0 where ``valid/`` is the validation set.
-        split_seed: seed that decides which images are held out for validation; it does not change the test set.
-        fraction: share of each class's remaining training images that is used, the same images for every seed; a
-            smaller share is a part of a larger one; null: all.
-        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
-        flip: mirror a random half of the training images, anew in every epoch.
         normalization: mean and standard deviation that pixels are normalized with: the published ones, or those
             measured in the training set.
         root: folder that holds ``train/``, ``valid/`` and ``test/``; null: ``cinic-10`` in ``TSKD_TUNE_DATA``,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import PositiveInt
 
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Json
@@ -17,6 +17,7 @@ from tskd_tune.tasks.base import TASKS, Task, TaskFacts, summary_of
 from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.options import BatchSize, HeldOut, Padding, SplitSeed
 from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import TEST_SEED, quotas, stratified
 from tskd_tune.tasks.summary import DataSummary
@@ -29,22 +30,17 @@ TEST = 597
 @TASKS.register("digits", source="scikit-learn's load_digits; UCI, Optical Recognition of Handwritten Digits")
 def digits(
     *,
-    batch_size: PositiveInt = 64,
-    validation: NonNegativeInt = 0,
-    split_seed: NonNegativeInt = 0,
+    batch_size: BatchSize = 64,
+    validation: HeldOut = 0,
+    split_seed: SplitSeed = 0,
     train: PositiveInt | None = None,
-    padding: NonNegativeInt = 1,
+    padding: Padding = 1,
     flip: bool = False,
 ) -> Task:
     """Ten handwritten digits, gray, 8 x 8: 1200 images to train and 597 to test, with no download.
 
     Args:
-        batch_size: images in a training batch.
-        validation: number of training images held out as the validation set, the same number of each class as far as
-            possible.
-        split_seed: seed that decides which images are held out for validation; it does not change the test set.
         train: number of training images that are used, to make the task hard; null: all that are not held out.
-        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
         flip: mirror a random half of the training images, anew in every epoch, which makes some digits unreadable.
     """
     return Task(

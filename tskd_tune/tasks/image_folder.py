@@ -18,6 +18,7 @@ from tskd_tune.tasks.image_files import FileImages, FileParts, held_out, listed
 from tskd_tune.tasks.images import IMAGENET, Augmentation
 from tskd_tune.tasks.layouts import class_names, layout_of
 from tskd_tune.tasks.listing import Lister
+from tskd_tune.tasks.options import BatchSize, Flip, Padding, SplitSeed
 from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import TEST_SEED
 from tskd_tune.tasks.streamed import PREFETCH, Streamed, default_workers
@@ -35,14 +36,14 @@ def image_folder(
     *,
     root: PathText,
     size: PositiveInt = 32,
-    batch_size: PositiveInt = 128,
+    batch_size: BatchSize = 128,
     validation: NonNegativeInt = 0,
-    split_seed: NonNegativeInt = 0,
+    split_seed: SplitSeed = 0,
     classes: Annotated[int, Field(ge=2)] | None = None,
     per_class: PositiveInt | None = None,
     test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None,
-    padding: NonNegativeInt = 4,
-    flip: bool = True,
+    padding: Padding = 4,
+    flip: Flip = True,
     normalization: Constants = "measured",
     feed: FeedName = "resident",
     workers: NonNegativeInt | None = None,
@@ -62,16 +63,12 @@ def image_folder(
         root: folder of a folder of images per class, or of such folders in ``train``, ``val`` and ``test``; these names
             count in any case, and so do ``training``, ``valid``, ``validation`` and ``testing``.
         size: height and width, in pixels, that every image is brought to: its middle square, scaled.
-        batch_size: images in a training batch.
         validation: number of training images held out as the validation set, in proportion to the classes.
-        split_seed: seed that decides which images are held out for validation; it does not change the test set.
         classes: number of class folders that are used, the first in the order of their names; null: all.
         per_class: number of images that are used of each class, the first by name, without those of the test set; the
             validation set is held out of them; null: all.
         test_fraction: share of a single folder that becomes the test set; null: 0.2; refused where there is a test set
             of its own.
-        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
-        flip: mirror a random half of the training images, anew in every epoch.
         normalization: mean and standard deviation that pixels are normalized with: those measured in the training set,
             or ImageNet's.
         feed: ``resident``: all images are decoded once, and kept on the device; ``streamed``: worker processes decode

@@ -16,6 +16,7 @@ from tskd_tune.tasks.base import TASKS, Task, TaskFacts, summary_of
 from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
+from tskd_tune.tasks.options import BatchSize, Flip, Padding
 from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.summary import DataSummary
 
@@ -26,7 +27,7 @@ CONTRAST = 40.0
 @TASKS.register("synthetic", source="made up: one coarse pattern a class, with Gaussian noise")
 def synthetic(
     *,
-    batch_size: PositiveInt = 16,
+    batch_size: BatchSize = 16,
     classes: Annotated[int, Field(ge=2)] = 4,
     channels: PositiveInt = 3,
     size: PositiveInt = 16,
@@ -35,13 +36,12 @@ def synthetic(
     test: PositiveInt = 32,
     noise: Annotated[float, Field(ge=0)] = 30.0,
     data_seed: NonNegativeInt = 0,
-    padding: NonNegativeInt = 1,
-    flip: bool = False,
+    padding: Padding = 1,
+    flip: Flip = False,
 ) -> Task:
     """Images of a random pattern a class with noise, made from a seed; nothing is read from disk.
 
     Args:
-        batch_size: images in a training batch.
         classes: number of classes, each with a pattern of its own.
         channels: channels of an image.
         size: height and width of an image, in pixels.
@@ -50,8 +50,6 @@ def synthetic(
         test: number of test images, made besides.
         noise: standard deviation of the noise, in gray levels from 0 to 255; that of the patterns is 40.
         data_seed: seed of the patterns and of the noise.
-        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
-        flip: mirror a random half of the training images, anew in every epoch.
     """
     source = SyntheticImages(
         classes=classes,

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt
-
 from tskd_tune.errors import InputError
 from tskd_tune.paths import PathText
 from tskd_tune.tasks.base import TASKS, Task
@@ -18,8 +16,8 @@ from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
 from tskd_tune.tasks.image_files import FileImages, FileParts, few, found_file, held_out, listed, refuse_lost
 from tskd_tune.tasks.images import IMAGENET, Augmentation, Normalization
 from tskd_tune.tasks.listing import Lister
+from tskd_tune.tasks.options import BatchSize, Flip, HeldOut, Padding, SplitSeed, UsedFraction
 from tskd_tune.tasks.resident import Resident
-from tskd_tune.tasks.splits import Fraction
 from tskd_tune.tasks.words import counted, first_few, shown
 
 Constants = Literal["tiny_imagenet", "imagenet", "measured"]
@@ -38,28 +36,20 @@ ANEW = f"unpack {ARCHIVE} anew"
 @TASKS.register("tiny_imagenet", source="Stanford CS231n 2015; its val/ is the test part, as its test/ has no labels")
 def tiny_imagenet(
     *,
-    batch_size: PositiveInt = 128,
+    batch_size: BatchSize = 128,
     size: Literal[64, 32] = 64,
-    validation: NonNegativeInt = 0,
-    split_seed: NonNegativeInt = 0,
-    fraction: Fraction | None = None,
-    padding: NonNegativeInt = 4,
-    flip: bool = True,
+    validation: HeldOut = 0,
+    split_seed: SplitSeed = 0,
+    fraction: UsedFraction = None,
+    padding: Padding = 4,
+    flip: Flip = True,
     normalization: Constants = "tiny_imagenet",
     root: PathText | None = None,
 ) -> Task:
     """Tiny ImageNet: 200 classes, 100,000 color images of 64 x 64 to train and 10,000 to test.
 
     Args:
-        batch_size: images in a training batch.
         size: height and width of an image, in pixels; 32 scales the images down, for networks made for CIFAR.
-        validation: number of training images held out as the validation set, the same number of each class as far as
-            possible.
-        split_seed: seed that decides which images are held out for validation; it does not change the test set.
-        fraction: share of each class's remaining training images that is used, the same images for every seed; a
-            smaller share is a part of a larger one; null: all.
-        padding: zero pixels added to each side of a training image before a random crop of its size; 0: no random crop.
-        flip: mirror a random half of the training images, anew in every epoch.
         normalization: mean and standard deviation that pixels are normalized with: those of published work, ImageNet's,
             or those measured in the training set.
         root: folder that holds ``tiny-imagenet-200``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
