@@ -69,15 +69,8 @@ class EKD(Distiller):
             InputError: the teacher lacks a stage of the student, or an option does not apply.
         """
         super().__init__()
-        has_modules = guided != "none"
-        weights = {"auxiliary_weight": (auxiliary_weight, 0.3), "guided_weight": (guided_weight, 1.0)}
-        embedding = {"embedding_weight": (embedding_weight, 0.0)}
-        if not has_modules:
-            why = "without guided modules; choose guided: bottleneck"
-            _refuse_idle(why, **weights, **embedding, width=(width, 64))
-        if guided_weight == 0:
-            _refuse_idle("while guided_weight is 0; raise guided_weight", **embedding)
-        if has_modules and stop_gradient:
+        _check(guided, auxiliary_weight, guided_weight, embedding_weight, width)
+        if guided != "none" and stop_gradient:
             _refuse_untrained(auxiliary_weight)
         self.stages = () if guided == "none" else shared_stages(probe, "ekd")
         self.student_guides = _guides(probe.student, self.stages, guided, width, probe.classes)
@@ -168,6 +161,16 @@ def _guesses(guides: nn.ModuleDict, output: Classified) -> list[tuple[Tensor, Te
 
 def _cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
     return functional.cross_entropy(exact(logits), batch.targets)
+
+
+def _check(guided: Guided, auxiliary: float, guided_weight: float, embedding: float, width: int) -> None:
+    """Refuse options that were set although they do not apply."""
+    own = {"embedding_weight": (embedding, 0.0)}
+    if guided == "none":
+        weights = {"auxiliary_weight": (auxiliary, 0.3), "guided_weight": (guided_weight, 1.0)}
+        _refuse_idle("without guided modules; choose guided: bottleneck", **weights, **own, width=(width, 64))
+    if guided_weight == 0:
+        _refuse_idle("while guided_weight is 0; raise guided_weight", **own)
 
 
 def _refuse_untrained(auxiliary_weight: float) -> None:
