@@ -16,7 +16,7 @@ TESTS = Path(__file__).parents[1]
 
 
 def test_an_old_run_has_the_json_that_it_had():
-    """Recorded when the findings were dictionaries; since then ``measures`` was added, and no key went."""
+    """Recorded when the findings were dictionaries; since then ``measures`` was added and sentences were reworded."""
     found = as_json(summary(RunFolder.open(TESTS / "records" / "format_1" / "run")))
     assert [measure["name"] for measure in found.pop("measures")] == ["top1", "top5", "loss"]
     text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)

@@ -138,10 +138,10 @@ def test_it_is_said_in_words(shown: Any) -> None:
     rows = [a_row("a", 60.0, 5.0, 3 * 2**20, 1), a_row("a", 61.0, 5.0, 3 * 2**20, 2), a_row("b", 50.0, 6.0, 2**30)]
     told = shown(*rows)
     assert lines(told) == [
-        "1 of 2 points are beaten by no other in every objective: val_top1 (max), seconds (min), memory (min).",
+        "1 of 2 points are on the Pareto front of val_top1 (max), seconds (min), memory (min).",
         "x=a (trial a, 2 seeds): val_top1 60.50, seconds 5.0, memory 3.0 MiB",
         "seconds: seconds of training steps of a seed, without evaluation; mean over seeds;"
         " memory: peak bytes of the GPU's tensors; the most of any seed.",
-        "The front is one of means: neighbors on it may differ by chance, so confirm them on fresh seeds.",
+        "The front compares means, and neighbors on the front may differ by chance: confirm them on fresh seeds.",
     ]
     assert "## Pareto front\n\n- 1 of 2 points" in markdown(told)

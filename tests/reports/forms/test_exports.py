@@ -63,7 +63,7 @@ def test_latex_holds_verdicts_and_arms(run):
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
     assert text.index("resolved") < text.index("70.12 $\\pm$ 0.24 (5 of 6 seeds)")
     assert EVIL not in text and escaped(EVIL) in text
-    assert "This design can see differences of" in text
+    assert "This design detects differences of" in text
     for line in text.splitlines():
         if line.endswith(r"\\"):
             assert line.replace(r"\&", "").count("&") in (6, 7, 8)

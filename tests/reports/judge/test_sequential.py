@@ -144,7 +144,9 @@ class TestLook:
         (finding,) = found.family.findings
         assert (found.stop, found.next_seeds, finding.verdict) == (True, (), "resolved")
         assert finding.contrast.t_p < obrien_fleming(LOOKS).nominal[0]
-        assert found.sentence.startswith("Look 1 of 3, at 5 of 18 seeds: stop: every contrast has its verdict.")
+        assert found.sentence.startswith(
+            "Interim analysis 1 of 3, at 5 of 18 seeds: stop: every comparison has its verdict."
+        )
 
     def test_the_first_look_asks_for_far_more_than_the_fixed_design(self):
         values = arms(0.5, sd=0.2, seed=3)
@@ -153,7 +155,7 @@ class TestLook:
         found = taken(values, 5)
         assert (found.stop, found.family.findings[0].verdict) == (False, "undecided")
         assert found.next_seeds == (6, 7, 8, 9, 10)
-        assert "go on to 10 seeds: 1 of 1 contrasts without a decision" in found.sentence
+        assert "go on to 10 seeds: 1 of 1 comparison without a decision" in found.sentence
 
     def test_the_evidence_is_the_smallest_repeated_p_so_far(self):
         values = arms(0.3, seed=1)
@@ -191,7 +193,7 @@ class TestLook:
         (finding,) = found.family.findings
         assert (found.stop, finding.verdict) == (True, "equivalent")
         assert finding.contrast.tost_p < finding.evidence.tost_p <= 0.05
-        assert "(TOST, adjusted for 3 looks: p = " in finding.sentence
+        assert "(TOST, adjusted for 3 interim analyses: p = " in finding.sentence
         assert taken(values, 10, margin=0.02).family.findings[0].verdict == "undecided"
 
     def test_the_interval_is_at_the_level_of_the_boundary(self):
@@ -207,7 +209,7 @@ class TestLook:
     def test_the_last_look_stops_whatever_it_finds(self):
         found = taken(arms(0.2, sd=0.6, seed=5), 18)
         assert (found.stop, found.family.findings[0].verdict, found.next_seeds) == (True, "undecided", ())
-        assert "stop: this is the last look, 1 of 1 contrasts without a decision" in found.sentence
+        assert "stop: this is the last interim analysis, 1 of 1 comparison without a decision" in found.sentence
         assert found.alpha_spent == pytest.approx(0.05)
 
     def test_alpha_is_spent_look_by_look(self):
@@ -231,7 +233,7 @@ class TestLook:
         found = look(values, pairs, seeds=SEEDS, looks=LOOKS, at=5)
         assert [finding.verdict for finding in found.family.findings] == ["resolved", "undecided"]
         assert not found.stop
-        assert "1 of 2 contrasts without a decision" in found.sentence
+        assert "1 of 2 comparisons without a decision" in found.sentence
         alone = look(values, pairs[:1], seeds=SEEDS, looks=LOOKS, at=5).family.findings[0]
         assert found.family.findings[0].holm_p == pytest.approx(2 * alone.holm_p)
 
@@ -248,13 +250,15 @@ class TestLook:
         values = {"tskd": dict.fromkeys(range(1, 10), 70.0) | {1: 70.5}, "kd": dict.fromkeys(range(10, 19), 60.0)}
         (finding,) = taken(values, 18).family.findings
         assert (finding.verdict, finding.evidence.p) == ("undecided", None)
-        assert finding.sentence.endswith("Undecided: this is a look, so unpaired arms have no test.")
+        assert finding.sentence.endswith("Undecided: this is an interim analysis, so unpaired arms have no test.")
 
     def test_identical_arms_stop_as_equivalent(self):
         values = arms(0.0)
         found = taken({"tskd": values["kd"], "kd": values["kd"]}, 10)
         assert (found.stop, found.family.findings[0].verdict) == (True, "equivalent")
-        assert "Check that what tells the arms apart reaches the training" in found.family.findings[0].sentence
+        assert (
+            "Check that the option in which the arms differ reaches the training" in found.family.findings[0].sentence
+        )
 
     def test_plain_data_carry_the_verdict(self):
         told = json.loads(json.dumps(plain(taken(arms(0.3), 10)), allow_nan=False))

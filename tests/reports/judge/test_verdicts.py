@@ -80,7 +80,7 @@ class TestVerdict:
         finding = one(shifted(0.1))
         assert finding.verdict == "resolved"
         assert finding.evidence.tost_p < 0.05
-        assert "It is small all the same: the difference is within ±0.3 points" in finding.sentence
+        assert "The difference is small: it is within ±0.3 points" in finding.sentence
 
     def test_holm_over_the_family_can_take_a_verdict_away(self):
         pair = contrast(shifted(0.35, wobble=14.0), BASE)
@@ -128,8 +128,8 @@ class TestNoSpread:
         assert (finding.verdict, finding.contrast.spread, finding.holm_p) == ("equivalent", "identical", 1.0)
         assert finding.sentence == (
             "'arm' against 'base': +0.00 points (10 seeds, paired, the same value in every seed). Equivalent: the "
-            "difference is within ±0.3 points (TOST: p = 0.000977). Check that what tells the arms apart reaches the "
-            "training."
+            "difference is within ±0.3 points (TOST: p = 0.000977). Check that the option in which the arms "
+            "differ reaches the training."
         )
 
     def test_sign_flips_stand_in_where_the_difference_is_constant(self):
@@ -138,17 +138,17 @@ class TestNoSpread:
         five = one({seed: BASE[seed] + 0.5 for seed in range(1, 6)})
         assert (five.verdict, five.holm_p) == ("undecided", 1 / 16)
         assert "the same difference in every seed" in five.sentence
-        assert "sign flips, a single contrast: p = 0.0625" in five.sentence
+        assert "sign flips, a single comparison: p = 0.0625" in five.sentence
 
     def test_unpaired_arms_without_a_spread_stay_undecided(self):
         found = family({"a": dict.fromkeys(range(5), 70.0), "b": dict.fromkeys(range(5, 10), 70.0)}, [("a", "b")])
         assert found.findings[0].verdict == "undecided"
         assert found.findings[0].sentence == (
-            "'a' against 'b': +0.00 points (5 seeds an arm, unpaired: none is shared, no spread in either arm). "
+            "'a' against 'b': +0.00 points (5 seeds an arm, unpaired: no seed is shared, no spread in either arm). "
             "Undecided: neither arm spreads over its seeds, so unpaired arms have no test."
         )
         assert found.visible is None
-        assert found.sentence.startswith("No difference spreads over seeds")
+        assert found.sentence.startswith("No difference varies over seeds")
 
 
 class TestSeedsNeeded:
@@ -181,7 +181,7 @@ class TestSentences:
         interval = finding.contrast.interval
         assert finding.sentence == (
             f"'arm' against 'base': +0.50 points (95 % interval {interval.low:+.2f} to {interval.high:+.2f}, 10 seeds, "
-            "paired). Resolved: seeds alone would hardly give this (paired t test, a single contrast: p < 0.0001; "
+            "paired). Resolved: seed noise is an unlikely cause (paired t test, a single comparison: p < 0.0001; "
             "exact sign flips: p = 0.00195, 10 seeds reach 0.00195 at best)."
         )
 
@@ -192,17 +192,17 @@ class TestSentences:
 
     def test_undecided(self):
         finding = one(shifted(-0.2, wobble=15.0))
-        assert "Undecided: neither a difference is shown (paired t test, a single contrast: p = " in finding.sentence
-        assert ") nor that it is within ±0.3 points (TOST: p = " in finding.sentence
+        assert "Undecided: no difference is shown (paired t test, a single comparison: p = " in finding.sentence
+        assert ") and no equivalence within ±0.3 points (TOST: p = " in finding.sentence
         assert finding.sentence.endswith(
             f"With 80 % power, a difference of this size needs {finding.seeds_to_resolve} seeds in all. "
-            f"Were there none, {finding.seeds_to_equivalence} seeds would show equivalence with 80 % power."
+            f"If the true difference is 0, {finding.seeds_to_equivalence} seeds show equivalence with 80 % power."
         )
 
     def test_undecided_though_equivalence_was_within_reach(self):
         finding = one(shifted(0.18, wobble=8.0))
         assert finding.seeds_to_equivalence <= 10
-        assert finding.sentence.endswith("Were there none, 10 seeds would likely have shown equivalence.")
+        assert finding.sentence.endswith("If the true difference were 0, 10 seeds would likely have shown equivalence.")
 
     def test_seeds_of_one_arm_are_named(self):
         arm = shifted(0.5, n=6) | {20: 70.0}
@@ -219,8 +219,8 @@ class TestSentences:
     def test_unpaired_arms_are_marked(self):
         arm = {seed + 100: value for seed, value in shifted(0.9).items()}
         sentence = one(arm).sentence
-        assert "10 seeds an arm, unpaired: none is shared)" in sentence
-        assert "(Welch's t test, a single contrast: p < 0.0001)" in sentence
+        assert "10 seeds an arm, unpaired: no seed is shared)" in sentence
+        assert "(Welch's t test, a single comparison: p < 0.0001)" in sentence
 
     def test_a_common_seed_that_is_missing_or_alone(self):
         none, single = one({}), one({1: 70.5})
@@ -254,9 +254,10 @@ class TestVisible:
         assert seen.difference == pytest.approx(power.smallest_difference(pooled, 8))
         assert seen.holm_difference == pytest.approx(power.smallest_difference(pooled, 8, alpha=0.025))
         assert found.sentence == (
-            f"This design can see differences of {seen.difference:.2f} points or more, {seen.holm_difference:.2f} at "
-            "the strictest step of Holm over 2 contrasts (80 % power, two-sided paired t test at 0.05, 8 seeds an arm, "
-            f"sd of the differences {pooled:.2f} pooled over 2 contrasts)."
+            f"This design detects differences of {seen.difference:.2f} points or more, {seen.holm_difference:.2f} "
+            "after the strictest Holm correction over 2 comparisons (80 % power, two-sided paired t test at 0.05, "
+            "8 seeds an arm, "
+            f"standard deviation of the differences {pooled:.2f} pooled over 2 comparisons)."
         )
 
     def test_it_is_that_of_the_paired_noncentral_t(self):

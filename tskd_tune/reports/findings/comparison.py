@@ -223,12 +223,12 @@ def _methods(group: Sequence[Trained]) -> dict[str, str]:
 
 
 def _unpaid(document: Declared) -> list[str]:
-    """Say which seeds were added when there were enough for verdicts: whoever adds where one is open, looks twice."""
+    """Say which seeds were added when there were enough for verdicts, as that tests twice."""
     seeds, portions = document.seeds or [], document.comparing.added or []
     counts = [len(seeds) - sum(map(len, portions[place:])) for place in range(len(portions))]
     return [
-        f"{_seeds(portion)} added when there were {count}, enough to read verdicts: the p values do not pay for that"
-        " look. Looks that are paid for are declared before the run, by compare.interim."
+        f"{_seeds(portion)} added when there were {count}, enough for verdicts: the p values are not corrected for"
+        " this. Declare interim analyses before the run, by compare.interim."
         for portion, count in zip(portions, counts, strict=True)
         if count >= LEAST_SEEDS
     ]
@@ -293,7 +293,7 @@ class _Looks:
 
     def before(self) -> str:
         """Say that no look has been taken yet."""
-        so_far = f"The first declared look is at {self.looks[0]} seeds, and {self.complete} have ended in every arm"
+        so_far = f"The first interim analysis is at {self.looks[0]} seeds, and {self.complete} have ended in every arm"
         return f"{so_far}: nothing is compared before."
 
     def since(self, look: sequential.Look) -> list[str]:
@@ -302,8 +302,8 @@ class _Looks:
             return []
         so_far = f"{self.complete} seeds have ended in every arm"
         if look.stop:
-            return [f"{so_far}; those after the look's are not read."]
-        return [f"Between looks: {so_far}, the next look is at {self.next}; until then the new ones are not read."]
+            return [f"{so_far}; the seeds after those of the interim analysis are not used."]
+        return [f"{so_far}; the next interim analysis is at {self.next} seeds, and the new seeds are not used before."]
 
     def interim(self, look: sequential.Look) -> Interim:
         """Return the interim analysis with the state of all of them."""

@@ -254,7 +254,7 @@ def lines(found: Importance | None) -> list[str]:
     gone = [f"{count} {how}" for how, count in left_out if count]
     if gone:
         said.append(f"{' and '.join(gone)} trials are left out: the shares hold among those that trained to the end.")
-    return [*said, "The searcher chose the trials: what it seldom tried is judged by little."]
+    return [*said, "The searcher chose the trials, so values that it seldom tried rest on few trials."]
 
 
 def _lines(metric: str, group: Group) -> list[str]:

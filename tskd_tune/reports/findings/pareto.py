@@ -196,12 +196,15 @@ def lines(found: Sequence[Front], metrics: Sequence[Metric]) -> list[str]:
 
 def _lines(one: Front, metrics: Sequence[Metric]) -> list[str]:
     goals = ", ".join(f"{name} ({mode})" for name, mode in one.objectives.items())
-    said = [f"{len(one.on_front)} of {len(one.points)} points are beaten by no other in every objective: {goals}."]
+    said = [f"{len(one.on_front)} of {len(one.points)} points are on the Pareto front of {goals}."]
     said += [f"{point.arm} ({_run(point)}): {values_text(point, metrics)}" for point in one.on_front]
     said += [f"{other.arm} is left out: {other.reason}." for other in one.left_out]
     meanings = [f"{name}: {COSTS[name]}" for name in one.objectives if name in COSTS]
     said += [f"{'; '.join(meanings)}."] if meanings else []
-    return [*said, "The front is one of means: neighbors on it may differ by chance, so confirm them on fresh seeds."]
+    return [
+        *said,
+        "The front compares means, and neighbors on the front may differ by chance: confirm them on fresh seeds.",
+    ]
 
 
 def _run(point: FrontPoint) -> str:

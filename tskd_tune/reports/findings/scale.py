@@ -8,7 +8,7 @@ from tskd_tune.reports.judge.values import Interval
 # Stands beside an interval that was cut; `NOTE` explains it.
 MARK = "*"
 NOTE = (
-    f"{MARK} Student's t gives an interval that goes beyond 0 or 100 %, where no accuracy is; the interval is cut."
+    f"{MARK} Student's t gives an interval that goes beyond 0 or 100 %, which no accuracy can; the interval is cut."
     " The seeds are too few, or too near the end of the scale, for an interval of this kind."
 )
 

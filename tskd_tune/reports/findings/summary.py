@@ -193,7 +193,9 @@ def _compared(run: RunFolder, document: Declared, arms: Sequence[ArmFindings], h
     if run.state.kind == "train":
         return Comparison(None, "A single training: there is nothing to compare it with.")
     if document.is_search:
-        reason = "A search ranks its trials by what it chose them by: confirm the best on fresh seeds, in a grid"
+        reason = (
+            "A search ranks its trials by the metric that chose them: confirm the best trials on fresh seeds, in a grid"
+        )
         return Comparison(None, f"{reason}, to compare them.")
     trained = [Trained(arm.arm, arm.setting, arm.reviewed, arm.rows) for arm in arms]
     return compare(trained, document, headline, run.state.expected)

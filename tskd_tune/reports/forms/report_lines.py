@@ -27,7 +27,7 @@ def pooled_lines(found: Findings) -> list[str]:
         return []
     return [
         *(one.sentence for one in found.family.pooled),
-        "They sum up the contrasts above and have no verdict of their own.",
+        "They summarize the comparisons above and have no verdict of their own.",
     ]
 
 

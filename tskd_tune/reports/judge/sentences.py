@@ -26,7 +26,9 @@ def _measured(item: Contrast, interval: Interval | None, metric: Metric) -> str:
     head = title_of(item)
     if item.difference is None:
         return f"{head}: no seed has finished in both arms{_lacking(item)}."
-    how = f"{seeds_text(item.n)}, paired" if item.paired else f"{seeds_text(item.n)} an arm, unpaired: none is shared"
+    how = (
+        f"{seeds_text(item.n)}, paired" if item.paired else f"{seeds_text(item.n)} an arm, unpaired: no seed is shared"
+    )
     if interval:
         ends = f"{signed(interval.low, metric)} to {signed(interval.high, metric)}"
         how = f"{100 * interval.level:.4g} % interval {ends}, {how}"
@@ -60,12 +62,19 @@ def _reason(finding: Finding, metric: Metric) -> str:
     if finding.verdict is None:
         return "No verdict."
     if finding.verdict == "resolved":
-        small = f" It is small all the same: {_within(finding, metric)}." if finding.evidence.is_within else ""
-        return f"Resolved: seeds alone would hardly give this ({_tests(finding)}).{small}"
+        return f"Resolved: seed noise is an unlikely cause ({_tests(finding)}).{_small(finding, metric)}"
     if finding.verdict == "undecided":
         return _undecided(finding, metric)
-    check = " Check that what tells the arms apart reaches the training."
+    check = " Check that the option in which the arms differ reaches the training."
     return f"Equivalent: {_within(finding, metric)}.{check if finding.contrast.spread == 'identical' else ''}"
+
+
+def _small(finding: Finding, metric: Metric) -> str:
+    """Say that a resolved difference is within the margin; empty where it is not."""
+    if not finding.evidence.is_within:
+        return ""
+    margin = margin_text(finding.contrast.margin, metric)
+    return f" The difference is small: it is within {margin} ({_tost(finding.evidence)})."
 
 
 def without_verdict(found: Family) -> list[str]:
@@ -92,7 +101,7 @@ def _tests(finding: Finding) -> str:
     """Say the adjusted p, and the sign flips' beside it with the smallest that as many seeds can reach."""
     item, size = finding.contrast, finding.family_size
     name = "sign flips" if item.t_p is None else "paired t test" if item.paired else "Welch's t test"
-    over = f"Holm over {size} contrasts" if size > 1 else "a single contrast"
+    over = f"Holm over {size} comparisons" if size > 1 else "a single comparison"
     said = f"{name}, {over}{finding.evidence.adjusted}: {p_text(finding.holm_p)}" if finding.holm_p is not None else ""
     if item.sign_flip_p is None:
         return said
@@ -104,14 +113,14 @@ def _undecided(finding: Finding, metric: Metric) -> str:
     """Say that neither was shown, and how many seeds would show one."""
     item = finding.contrast
     if finding.holm_p is None:
-        flat = "neither arm spreads over its seeds" if item.spread != "measured" else "this is a look"
+        flat = "neither arm spreads over its seeds" if item.spread != "measured" else "this is an interim analysis"
         return f"Undecided: {flat}, so unpaired arms have no test."
     if item.margin is None:
         said = f"Undecided: no difference is shown ({_tests(finding)})."
     else:
         said = (
-            f"Undecided: neither a difference is shown ({_tests(finding)}) "
-            f"nor that it is within {margin_text(item.margin, metric)} ({_tost(finding.evidence)})."
+            f"Undecided: no difference is shown ({_tests(finding)}) "
+            f"and no equivalence within {margin_text(item.margin, metric)} ({_tost(finding.evidence)})."
         )
     return " ".join([said, *_needed(finding)])
 
@@ -132,20 +141,20 @@ def _needed(finding: Finding) -> list[str]:
     if item.margin is None or abs(item.difference or 0.0) >= item.margin:
         return said
     if equivalence is not None and equivalence <= item.n:
-        return [*said, f"Were there none, {seeds_text(item.n)} would likely have shown equivalence."]
-    return [*said, f"Were there none, {seeds_text(equivalence)} would show equivalence with 80 % power."]
+        return [*said, f"If the true difference were 0, {seeds_text(item.n)} would likely have shown equivalence."]
+    return [*said, f"If the true difference is 0, {seeds_text(equivalence)} show equivalence with 80 % power."]
 
 
 def under_the_table(seen: Visible | None, size: int, metric: Metric) -> str:
     """Return the line under a table: the smallest difference that its design detects."""
     if seen is None:
-        return "No difference spreads over seeds, so the smallest difference that this design can see is unknown."
+        return "No difference varies over seeds, so the smallest difference that this design detects is unknown."
     digits = metric.digits
-    strictest = f", {seen.holm_difference:.{digits}f} at the strictest step of Holm over {size} contrasts"
-    pooled = f" pooled over {seen.contrasts} contrasts" if seen.contrasts > 1 else ""
+    strictest = f", {seen.holm_difference:.{digits}f} after the strictest Holm correction over {size} comparisons"
+    pooled = f" pooled over {seen.contrasts} comparisons" if seen.contrasts > 1 else ""
     smallest = with_unit(f"{seen.difference:.{digits}f}", metric)
     return (
-        f"This design can see differences of {smallest} or more{strictest if size > 1 else ''} (80 % power, two-sided "
+        f"This design detects differences of {smallest} or more{strictest if size > 1 else ''} (80 % power, two-sided "
         f"{'paired' if seen.paired else 'unpaired'} t test at 0.05, {seeds_text(seen.n)} an arm, "
-        f"sd of the differences {seen.sd:.{digits}f}{pooled})."
+        f"standard deviation of the differences {seen.sd:.{digits}f}{pooled})."
     )

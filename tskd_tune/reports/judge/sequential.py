@@ -32,7 +32,7 @@ from tskd_tune.reports.judge.contrasts import MARGIN, Contrast
 from tskd_tune.reports.judge.records import LEAST_SEEDS, Evidence, Family
 from tskd_tune.reports.judge.values import Values
 from tskd_tune.reports.judge.verdicts import contrasts, judge
-from tskd_tune.reports.judge.words import POINTS
+from tskd_tune.reports.judge.words import POINTS, count
 
 # A path of Brownian motion up to time 1 is farther from zero with probability below 1e-18.
 FARTHEST = 9.0
@@ -160,7 +160,7 @@ def _evidence(path: Sequence[Contrast], boundaries: Boundaries) -> Evidence:
     p_values = [repeated_p(item.p, at, looks) for item, at in tested if item.p is not None]
     tost = [repeated_p(item.tost_p, at, looks, two_sided=False) for item, at in tested if item.tost_p is not None]
     level = 1 - boundaries.nominal[len(path) - 1]
-    adjusted = f", adjusted for {len(looks)} looks" if len(looks) > 1 else ""
+    adjusted = f", adjusted for {len(looks)} interim analyses" if len(looks) > 1 else ""
     return Evidence(min(p_values, default=None), min(tost, default=None), path[-1].interval_at(level), adjusted)
 
 
@@ -260,16 +260,16 @@ def _index(at: int, looks: Sequence[int]) -> int:
 def _said(found: Family, boundaries: Boundaries, index: int, decided: bool) -> str:
     looks = boundaries.looks
     open_ = sum(finding.verdict not in ("resolved", "equivalent") for finding in found.findings)
-    of = f"{open_} of {len(found.findings)} contrasts"
+    of = f"{open_} of {count(len(found.findings), 'comparison')}"
     if decided:
-        what = "stop: every contrast has its verdict"
+        what = "stop: every comparison has its verdict"
     elif index + 1 == len(looks):
-        what = f"stop: this is the last look, {of} without a decision"
+        what = f"stop: this is the last interim analysis, {of} without a decision"
     else:
         what = f"go on to {looks[index + 1]} seeds: {of} without a decision"
     return (
-        f"Look {index + 1} of {len(looks)}, at {looks[index]} of {looks[-1]} seeds: {what}. "
-        f"A single contrast is resolved here at p <= {boundaries.nominal[index]:.2g}; "
+        f"Interim analysis {index + 1} of {len(looks)}, at {looks[index]} of {looks[-1]} seeds: {what}. "
+        f"A single comparison is resolved here at p <= {boundaries.nominal[index]:.2g}; "
         f"{boundaries.spent[index]:.2g} of the overall alpha of {boundaries.alpha:g} is spent."
     )
 
