@@ -110,13 +110,11 @@ def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:
     if compare.interim and (problem := _interim_problem(sweep, compare.interim[-1])):
         return [problem]
     labels = [point.label for point in space.grid()] if names else []
-    problems = [
+    return [
         f"compare: no arm is called '{name}'{did_you_mean(name, labels)}"
         for name in dict.fromkeys(names)
         if name not in labels
     ]
-    shared = [name for name in dict.fromkeys(names) if labels.count(name) > 1]
-    return problems + [f"compare: several arms are called '{name}'; give them labels of their own" for name in shared]
 
 
 def _interim_problem(sweep: Sweep, last: int) -> str | None:

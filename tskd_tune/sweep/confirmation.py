@@ -1,8 +1,8 @@
 """Confirms what a search has found: its best points on fresh seeds, on the whole training set, the test part read once.
 
-The best of many trials looks better than it is, on the data and the seeds that chose it. So the winners are trained
-anew, the validation part merged back into the training set (with a teacher of their own, which sees it too), beside the
-same student without teacher and review, and beside the paper's setting.
+The best of many trials looks better than it is, on the data and with the seeds that chose it. So the winners are
+trained again on the training and the validation set together, with a teacher that is trained on both sets too. Two more
+arms are trained: the same student without teacher and review, and the paper's setting.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _whole(experiment: Document) -> Document:
 
 
 def _merged(task: Document) -> Document:
-    """Return a task that trains on its validation images too; one that trains on so many, on so many more."""
+    """Return a task that trains on its validation images too; a given number of training images grows by them."""
     merged: Document = {"validation": 0} if "validation" in task else {}
     if "validation" in task and isinstance(task.get("train"), int):
         merged["train"] = task["train"] + task["validation"]
@@ -155,7 +155,7 @@ def _label(row: Row, winners: Sequence[Row]) -> str:
 
 
 def _distinct(arms: dict[str, Document]) -> dict[str, Document]:
-    """Keep the first of arms that are the same experiment, but the baseline by its own name."""
+    """Keep the first of several arms that are the same experiment; the baseline keeps its own name."""
     names: dict[str, str] = {}
     for name, arm in arms.items():
         if name == BASELINE:

@@ -1,9 +1,10 @@
-"""Control arms by one key: what a review has to beat before its effect can be called its own.
+"""Control arms by one key: what a review has to beat before the gain can be attributed to the review.
 
-A control changes the first arm that reviews and is no control itself, or a named one, and leaves all else of it as it
-is. A claim climbs a ladder: above ``ce_kl``, then above ``at_review`` (nothing is predicted: attention transfer in the
-review epochs), then above ``shuffled`` and ``zeros``. ``matched_budget`` tells the distance of memories from the number
-of reviews, which shrinks with it; ``max_reviews`` varies that number alone.
+A control is a copy of one arm in which one thing is changed: of the first arm that reviews and is no control itself, or
+of a named arm. The claim needs each comparison in turn: with ``ce_kl``, with ``at_review`` (attention transfer in the
+review epochs, without a prediction), and with ``shuffled`` and ``zeros``. A larger distance between snapshots leaves
+fewer reviews: ``matched_budget`` changes the distance with the number of reviews fixed, and ``max_reviews`` changes the
+number of reviews alone.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ MULTIPLES = (2, 3)
 
 
 class Controls(Options):
-    """Which controls are added, and to what."""
+    """Which controls are added, and which arm they control."""
 
     of: str | None = Field(
         None,

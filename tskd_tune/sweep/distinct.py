@@ -1,4 +1,4 @@
-"""How many different experiments a space holds: two labels, or a parameter without effect, may give one twice."""
+"""How many different experiments a space holds: two labels can stand for one value, or a parameter have no effect."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MOST_POINTS: Final = 1000
 
 
 def too_few(space: SearchSpace, trials: int, resolve: Callable[[Point], Document]) -> str | None:
-    """Return a sentence where a space holds fewer different experiments than a search has trials, else None.
+    """Return a sentence if a space holds fewer different experiments than a search has trials; otherwise None.
 
-    A space with fewer points than trials is left to the searcher, which refuses it.
+    The searcher itself refuses a space with fewer points than trials.
 
     Args:
         space: the search space.

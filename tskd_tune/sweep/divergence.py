@@ -1,6 +1,6 @@
 """What a sampler learns from trials that diverged: each counts as the worst trial that was measured.
 
-Optuna's samplers leave failed trials out of their models, so a search would propose again and again what diverges.
+Optuna's samplers leave failed trials out of their models, so a search would propose diverging points again and again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a run will cost: runs, hours and disk, from a few steps on random images on this machine.
 
-No data is read and nothing is trained. Arms are timed until the budget is used, arms of different kinds before those
-that differ in numbers alone; every other arm has its own number of steps at the pace of the timed arm that is most like
-it. Bytes are counted for all arms.
+No data is read and nothing is trained. Arms are timed until the budget is used, first arms of different kinds, then
+arms that differ only in numbers. For every other arm, its own number of steps is multiplied by the seconds per step of
+the most similar timed arm. Bytes are counted for all arms.
 """
 
 from __future__ import annotations

@@ -103,10 +103,10 @@ def _made(base: str) -> Path:
 
 
 class _Keeper:
-    """Starts, keeps and ends Ray in a thread of its own.
+    """Starts and ends Ray in a thread of its own.
 
-    So neither Ray's handlers of signals nor a hang get hold of the main thread. The thread lives as long as Ray does:
-    Linux ends Ray's processes with the thread that started them.
+    So Ray's handlers of signals are not installed in the main thread, and a hang does not block it. The thread lives as
+    long as Ray does, because Linux ends Ray's processes with the thread that started them.
     """
 
     def __init__(self, cluster: RayAddress | None, folder: Path | None) -> None:

@@ -31,7 +31,7 @@ FOLDERS = (
 
 
 def prepare() -> None:
-    """Quiet Ray, and make the folders of the environment absolute, as workers stand in a folder of Ray's.
+    """Silence Ray, and make the folders of the environment absolute, because workers run in a folder of Ray's.
 
     Raises:
         InputError: a variable names no folder.
@@ -53,12 +53,12 @@ def prepare() -> None:
 
 
 def _unheard(data: object, ignore_prefix: bool = False) -> None:
-    """Keep what Ray writes of a dead worker from the terminal: the training's row and its file have it in our words."""
+    """Keep Ray's output of a dead worker off the terminal: the row and its file say what happened."""
     logging.getLogger("ray").debug("%s", data)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Let Tune say in one line that it cannot save its state, as where a disk is full; rows are kept without it."""
+    """Shorten Tune's message about a state that it cannot save to one line; rows do not need this state."""
     if record.exc_info and record.exc_info[1] is not None:
         record.msg, record.args, record.exc_info = f"{record.getMessage()}{record.exc_info[1]}", None, None
     return True

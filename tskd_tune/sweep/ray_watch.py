@@ -29,11 +29,11 @@ WAKE = signal.SIGUSR2
 
 
 class RayLost(BaseException):
-    """Raised in the main thread when a process of Ray has ended; nothing that awaits Ray may take it for its own."""
+    """Raised in the main thread when a process of Ray has ended; no ``except Exception`` catches it."""
 
 
 class Watch:
-    """Looks after Ray within a block, whose end it makes a `RunError` when Ray is lost.
+    """Watches Ray within a block, and ends the block with a `RunError` when Ray is lost.
 
     Attributes:
         processes: Ray's own processes on this machine and what they started, as last seen; empty in a joined cluster.

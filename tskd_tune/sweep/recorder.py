@@ -1,8 +1,8 @@
-"""The driver's pen: what trials report becomes histories, rows and students, and events for whoever watches.
+"""Writes what trials report into histories, rows and files of students, and tells it as events.
 
-Only the driver writes them, so that a worker that was cut off and goes on by itself overwrites nothing; an epoch
-that was trained twice is written twice and counted once. A training that breaks for good has a row as well, whoever
-ended it: its component, whose exception the trial reports, or the death of its process, which only Ray tells.
+Only the driver writes these files, so a worker that was cut off and trains on overwrites nothing. An epoch that was
+trained twice is written twice and counted once. A training that breaks for good has a row too, whether the trial
+reported the exception of a component, or only Ray knows that the worker process died.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Live:
 class Recorder(tune.Callback):
     """Writes what trials report into the run's folder.
 
-    Ray Tune pickles its callbacks, so this one holds nothing: `recording` says where to write.
+    Ray Tune pickles its callbacks, so this callback holds no state. `recording` says where it writes.
     """
 
     _live: ClassVar[_Live | None] = None
@@ -62,13 +62,13 @@ class Recorder(tune.Callback):
             cls._live = None
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Write what the trial is to train, before there is anything else of it."""
+        """Write what the trial is to train, before it writes anything else."""
         self._here().folder.begin(_begun(TrialConfig(**trial.config)))
 
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: tune.Checkpoint, **info: object
     ) -> None:
-        """Remove the checkpoints of an earlier process, now that there is a newer one; Tune numbers its own from 0."""
+        """Remove the checkpoints of an earlier process once there is a newer one; Tune starts again at number 0."""
         newest = Path(checkpoint.path)
         for other in newest.parent.glob("checkpoint_*"):
             if other.name > newest.name:
@@ -89,7 +89,7 @@ class Recorder(tune.Callback):
             live.listener(Event("epoch", given.arm, given.run, seed, epoch, epochs, metrics=record))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Write the rows of a trial that is over, and keep its students."""
+        """Write the rows of a trial that has ended, and keep its students."""
         for plain in trial.last_result.get("rows", []):
             row = Row.model_validate(plain)
             if row.status == "stopped" and row.reason is None:
@@ -99,7 +99,7 @@ class Recorder(tune.Callback):
         _end_where_full(trial.last_result.get("errors", ""))
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Let a full disk end the sweep, where another try would meet it again."""
+        """End the sweep if the disk is full: another try would fail too."""
         if is_full(RunError(_death(trial).text)):
             self.on_trial_error(iteration, trials, trial)
 
@@ -144,7 +144,7 @@ class Recorder(tune.Callback):
 
 
 def _end_where_full(error: str) -> None:
-    """End the sweep where a full disk broke a trial; all others would break in turn.
+    """End the sweep if a full disk broke a trial: all other trials would break too.
 
     Raises:
         RunError: it did.
@@ -200,7 +200,7 @@ def _death(trial: Trial) -> _Death:
 
 
 def reason_of_loss(error: RayError) -> str:
-    """Return in one line what ended a worker: the error that its code raised, or the loss of its process."""
+    """Return in one line what ended a worker: an error of its code, or the loss of its process."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         return reason_of(cause)

@@ -1,4 +1,4 @@
-"""What a trial takes of the machines that there are, and the refusal of what none of them has."""
+"""What a trial takes of the machines of a cluster; a trial that fits on no machine is refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cluster() -> dict[str, float]:
 
 
 def refuse_unfit(sweep: Sweep, listener: Listener) -> None:
-    """Refuse what no machine can give, for a trial would wait for ever; an autoscaler is waited for, which is said.
+    """Refuse resources that no machine has, because a trial would wait for ever; an autoscaler gets time to add one.
 
     Raises:
         InputError: no machine has what a trial takes, or memory is searched for where no trial takes a GPU.
@@ -78,7 +78,7 @@ def _refuse_more_than(wanted: Amounts, there: Amounts) -> None:
 
 
 def _refuse_unmeasured(sweep: Sweep) -> None:
-    """Refuse to search for little memory where no trial takes a GPU, of which it is measured."""
+    """Refuse the objective ``memory`` if no trial takes a GPU: only the memory of GPUs is measured."""
     if "memory" in sweep.goals and "gpu" not in needed(sweep):
         raise InputError(
             "search.objectives: memory is the peak of a GPU's, but trials take no GPU here; leave it out, or set"

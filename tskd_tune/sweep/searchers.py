@@ -157,10 +157,10 @@ class OptunaSearcher(RunSearcher):
         return optuna.create_study(study_name=STUDY, sampler=sampler, directions=directions, storage=storage)
 
     def on_trial_result(self, trial_id: str, result: Config) -> None:
-        """Keep the metric of an epoch; an epoch that was already told, or has no finite metric, is passed over.
+        """Keep the metric of an epoch, unless the epoch was told before or its metric is not finite.
 
-        Of several objectives none is kept, as Optuna has no place for them. What a diverged trial reports for Tune's
-        schedulers is no metric.
+        With several objectives nothing is kept, because Optuna has no place for them. The number that a diverged trial
+        reports for Tune's schedulers is no metric.
         """
         trial, value, epoch = self._running.get(trial_id), value_of(self.metric, result), result.get("epoch")
         if trial is None or value is None or epoch is None or epoch <= self._reported.get(trial_id, -1):
@@ -206,9 +206,9 @@ class OptunaSearcher(RunSearcher):
         return trial, self._space.sample(_drawing_from(trial))
 
     def _untrained(self) -> tuple[Trial, Point, Config]:
-        """Ask for a point until there is one that no trial has; draw one where the sampler insists.
+        """Ask for a point that no trial has. If the sampler proposes only known points, draw one at random.
 
-        Where every point of the space has its trial, one is trained again.
+        If every point of the space has its trial, a point is trained again.
         """
         told: set[str] = set()
         for _ in range(MOST_PROPOSALS):
@@ -234,7 +234,7 @@ class OptunaSearcher(RunSearcher):
         return None
 
     def _tell_known(self, trial: Trial, twin: str, *, weigh: bool) -> None:
-        """Tell a proposal what is known of its experiment; not often at once, which would give it too much weight."""
+        """Tell the study a proposal's known result; only once for each request, or the result would weigh too much."""
         trial.set_user_attr(SAME_AS, twin)
         source = next((other for other in self._trained() if other.user_attrs.get("trial") == twin), None)
         if weigh and twin in self._running:
@@ -256,7 +256,7 @@ class OptunaSearcher(RunSearcher):
         self._study.tell(trial, state=source.state)
 
     def _trained(self) -> list[FrozenTrial]:
-        """Return what has ended, once a trial of Tune's: as it ended last, without what was only proposed again."""
+        """Return the trials that have ended, each as it ended last, without proposals of a known experiment."""
         ended = [trial for trial in kept(self._study) if trial.state.is_finished() and SAME_AS not in trial.user_attrs]
         found = {trial.user_attrs.get("trial", trial.number): trial for trial in ended}
         return [trial for trial_id, trial in found.items() if trial_id not in self._running]
@@ -296,7 +296,7 @@ def _has_diverged(result: Document, values: Mapping[str, float | None]) -> bool:
 
 
 def _candidates(space: SearchSpace, seed: int) -> Iterator[Point]:
-    """Return every point of a small space in an order of chance, some of a larger one."""
+    """Return every point of a small space in random order, or some points of a larger space."""
     source = Random(seed)
     size = space.size()
     if size is not None and size <= MOST_LISTED:

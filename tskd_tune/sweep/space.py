@@ -154,7 +154,7 @@ class SearchSpace:
                 )
 
     def _product(self, options: Callable[[Hole], Sequence[Picked]]) -> Iterator[Point]:
-        """Walk like an odometer; which wheels there are depends on what those before them show."""
+        """Enumerate all combinations, the last hole fastest. Holes of a branch exist only while it is picked."""
         wheels: list[list[Picked]] = []
         while True:
             turning = iter(range(len(wheels)))

@@ -1,6 +1,6 @@
-"""Points that a search is to try first: the paper's setting, or a list of one's own.
+"""Points that a search tries first: the paper's setting, or a list.
 
-What is searched is taken from the paper, hole by hole; what stands fixed in the sweep's file stays as it is.
+Each search parameter takes the paper's value. Values that the sweep's file fixes stay as they are.
 """
 
 from __future__ import annotations

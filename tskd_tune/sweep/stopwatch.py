@@ -1,7 +1,7 @@
 """Times the steps of a training on random images: what a general step, a review step and an evaluated image cost.
 
-The clock is read around some steps of the real loop, with every part built on random weights. It is rough: no data is
-loaded, one training runs at a time, and the machine is cold.
+Some steps of the real loop are timed with random weights. The result is rough: no data is loaded, one training runs at
+a time, and the machine has not warmed up.
 """
 
 from __future__ import annotations

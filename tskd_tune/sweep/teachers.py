@@ -1,6 +1,6 @@
 """The teachers of a sweep are made before its trials, on the same resources, and then sent to all of them.
 
-So no trial holds a GPU while another trains its teacher, and machines need not share a cache.
+So no trial holds a GPU while another trial trains a teacher, and machines need not share a cache.
 """
 
 from __future__ import annotations

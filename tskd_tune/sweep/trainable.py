@@ -1,11 +1,11 @@
-"""One Ray Tune trial: its seeds train in lockstep, epoch by epoch, and what it reports is their mean.
+"""One Ray Tune trial: its seeds train in lockstep, epoch by epoch, and the trial reports their mean.
 
-In an exact grid a trial has one seed. Under a searcher or a scheduler it has all of them, so that means are
-judged and not single trainings.
+In an exact grid a trial trains one seed. Under a searcher or a scheduler it trains all seeds, because both compare
+means over seeds.
 
-An exception of a component ends the trial with a row that says so, without another try: a training is exact, so the
-same exception would come again. What may pass (short memory, a lost file system, a GPU's error) is raised for Ray Tune,
-which tries again in a new process, as it does after a worker was killed.
+If a component raises an exception, the trial ends with a row that names the exception. The trial is not tried again: a
+training is exact, so the same exception would come again. Errors that may pass (short memory, a lost file system, an
+error of the GPU) are raised for Ray Tune, which tries again in a new process, as it does after a worker was killed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ STUDENT = "student-seed{seed}.pth"
 
 @dataclass(frozen=True)
 class Shipped:
-    """What a sweep sends to every trial: where it stands, what is judged, and the teachers' files.
+    """What a sweep sends to every trial: the run's folder, the metric that is judged, and the teachers' files.
 
     Attributes:
         folder: the run's folder, for W&B's offline files; None tracks nothing.
@@ -68,7 +68,7 @@ class Shipped:
 
 
 class BrokenTrialError(RunError):
-    """What breaks a trial for Ray Tune, which sends it to the driver: the seed, the reason and the whole error."""
+    """An error that breaks a trial. Ray Tune sends it to the driver, with the seed, the reason and the whole error."""
 
     def __init__(self, seed: int, reason: str, text: str) -> None:
         """Keep what the driver writes down."""
@@ -77,14 +77,14 @@ class BrokenTrialError(RunError):
 
 
 class SweepTrial(tune.Trainable):
-    """Trains a point of the search space, once a seed."""
+    """Trains a point of the search space once with each of its seeds."""
 
     sessions: list[Session]
     _broken: tuple[int, Breakage] | None
     _taken_up: list[str]
 
     def setup(self, config: Document, shipped: Shipped | None = None) -> None:
-        """Build the trainings of a config; what the sweep ships comes by `ray.tune.with_parameters`."""
+        """Build the trainings of a config; `ray.tune.with_parameters` passes what the sweep ships."""
         assert shipped is not None
         # Ray's workers inherit the driver's environment; W&B shall not ask this one for a key.
         os.environ.setdefault("WANDB_SILENT", "true")
@@ -93,7 +93,7 @@ class SweepTrial(tune.Trainable):
         self._open(config)
 
     def reset_config(self, new_config: Document) -> bool:
-        """Become another trial in the same process, which saves starting a new one."""
+        """Become another trial in the same process, which saves the start of a new process."""
         self.cleanup()
         self._open(new_config)
         return True
@@ -307,10 +307,10 @@ def _state_in(folder: Path, session: Session) -> Path:
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Tell whether a file is there and has this content; one that is damaged, or was changed, has not."""
+    """Return whether a file exists and has this content."""
     return path.is_file() and path.read_bytes() == content
 
 
 def broken_reason(seed: int, broke: int, reason: str) -> str:
-    """Return why a seed broke: by itself, or with the seed of its trial that broke."""
+    """Return why a seed broke: by its own error, or because another seed of its trial broke."""
     return reason if seed == broke else f"seed {broke} of its trial broke: {reason}"
