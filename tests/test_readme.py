@@ -36,6 +36,12 @@ def test_the_pages_show_these_files():
     assert sorted(FILES) == ["my_parts.py", "my_parts.yaml", "my_search.yaml", "my_sweep.yaml", "test_my_parts.py"]
 
 
+def test_its_pictures_are_there_and_small():
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", PAGES[0].read_text())
+    assert pictures == ["docs/review.svg", "docs/report.png"]
+    assert all(0 < (ROOT / picture).stat().st_size < 200_000 for picture in pictures)
+
+
 def test_its_sweep_has_six_arms(folder: Path):
     assert len(Sweep.load(folder / "my_sweep.yaml").space().grid()) == 6
 
