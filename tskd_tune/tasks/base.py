@@ -137,7 +137,7 @@ class Objective(ABC, Generic[Out_contra]):
     def losses(self, output: Out_contra, batch: Batch) -> Mapping[str, Tensor]:
         """Return the losses of a batch by name: scalars, each the mean over the batch.
 
-        Histories show each as ``loss_<name>``. An objective with a single loss calls that loss ``task``.
+        Histories show each as ``loss_<name>``. Call the loss ``task`` where there is only one, as all shipped tasks do.
         """
 
     @abstractmethod

@@ -88,6 +88,28 @@ class Parts:
     optimizers: Sequence[torch.optim.Optimizer]
 
 
+@dataclass(frozen=True)
+class _Computed:
+    """What a batch gave before the review.
+
+    Attributes:
+        output: what the student computed.
+        taught: what the teacher computed; None if nobody needs it.
+        own: the losses of the objective, by name, with the weight that the distiller gives them.
+        beside: the losses of the distiller, by name.
+    """
+
+    output: Classified
+    taught: Classified | None
+    own: Mapping[str, Tensor]
+    beside: Mapping[str, Tensor]
+
+    @property
+    def losses(self) -> dict[str, Tensor]:
+        """All losses, those of the objective first."""
+        return {**self.own, **self.beside}
+
+
 class EagerEngine:
     """Carries out each operation of a step when Python reaches it."""
 
@@ -163,35 +185,29 @@ class EagerEngine:
     def _losses(self, batch: Batch, kind: StepKind) -> dict[str, Tensor]:
         """Return the losses of a batch, scalars by name, each with its weight."""
         with self._parts.compute.autocast():
-            losses, output, taught = self._plain_losses(batch, kind)
-        if kind.review:
-            if taught is None:
-                raise RunError("review: a review compares the student with a teacher, but this training has none")
-            losses["review"] = self._review_loss(losses, output, taught, batch, kind)
-        return losses
+            found = self._computed(batch, kind)
+        return found.losses | ({"review": self._review_loss(found, batch, kind)} if kind.review else {})
 
-    def _plain_losses(self, batch: Batch, kind: StepKind) -> tuple[dict[str, Tensor], Classified, Classified | None]:
-        """Return the losses of the task and of the distiller, and the outputs of both networks."""
+    def _computed(self, batch: Batch, kind: StepKind) -> _Computed:
         parts = self._parts
         images = parts.compute.arrange(batch.images)
         output: Classified = parts.student(images)
         weight = parts.distiller.task_weight
-        losses = {name: weight * loss for name, loss in parts.objective.losses(output, batch).items()}
+        own = {name: weight * loss for name, loss in parts.objective.losses(output, batch).items()}
         taught: Classified | None = None
         if parts.teacher is not None and (parts.distiller.needs or kind.review):
             taught = parts.teacher(images)
-        if parts.distiller.needs:
-            losses |= parts.distiller(output, taught, batch)
-        return losses, output, taught
+        beside = parts.distiller(output, taught, batch) if parts.distiller.needs else {}
+        return _Computed(output, taught, own, beside)
 
-    def _review_loss(
-        self, losses: Mapping[str, Tensor], output: Classified, taught: Classified, batch: Batch, kind: StepKind
-    ) -> Tensor:
-        terms = self._terms(output, taught, batch)
+    def _review_loss(self, found: _Computed, batch: Batch, kind: StepKind) -> Tensor:
+        if found.taught is None:
+            raise RunError("review: a review compares the student with a teacher, but this training has none")
+        terms = self._terms(found.output, found.taught, batch)
         if kind.look:
-            self._shown = self._look(losses, terms)
+            self._shown = self._look(found, terms)
         if kind.detached:
-            terms = self._terms(output.detached(), taught, batch)
+            terms = self._terms(found.output.detached(), found.taught, batch)
         return weighted(self._reviewing.weight, terms.loss)
 
     def _terms(self, output: Classified, taught: Classified, batch: Batch) -> ReviewTerms:
@@ -201,13 +217,13 @@ class EagerEngine:
         terms: ReviewTerms = review.loss(output, taught, memories, review.shuffle)
         return terms
 
-    def _look(self, losses: Mapping[str, Tensor], terms: ReviewTerms) -> dict[str, float]:
+    def _look(self, found: _Computed, terms: ReviewTerms) -> dict[str, float]:
         """Find lambda where it is ``auto``, and return what the gradients of the losses do to the student."""
         review = self._reviewing
         parameters = [parameter for parameter in self._parts.student.parameters() if parameter.requires_grad]
-        gradients = student_gradients({**losses, "review": terms.loss}, parameters)
-        others = float(torch.stack([gradients[name] for name in losses]).sum(dim=0).norm())
+        gradients = student_gradients({**found.losses, "review": terms.loss}, parameters)
+        others = float(torch.stack([gradients[name] for name in found.losses]).sum(dim=0).norm())
         weight = review.settle(others, float(gradients["review"].norm()))
         gradients["review"] = weight * gradients["review"]
         shown = {"review_loss": float(terms.loss.detach()), "teacher_gap": float(terms.teacher_gap), "lambda": weight}
-        return shown | gradient_figures(gradients) | {"grad_norm_others": others}
+        return shown | gradient_figures(gradients, of_task=found.own) | {"grad_norm_others": others}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,18 @@ def _flat_gradient(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     return torch.cat([piece.flatten().float() for piece in pieces])
 
 
-def gradient_figures(gradients: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return ``grad_norm_<loss>`` of every loss, and ``grad_cosine_<loss>`` with the task loss of every other loss."""
+def gradient_figures(gradients: Mapping[str, Tensor], of_task: Collection[str]) -> dict[str, float]:
+    """Return ``grad_norm_<loss>`` of every loss, and ``grad_cosine_<loss>`` of every loss that is not the task's.
+
+    Args:
+        gradients: the gradient of each loss on the parameters of the student, ``[P]``, by the name of the loss.
+        of_task: the names of the losses of the task's objective; the cosine is with the sum of their gradients.
+    """
     norms = {f"grad_norm_{name}": float(gradient.norm()) for name, gradient in gradients.items()}
-    task = gradients["task"]
+    task = torch.stack([gradients[name] for name in of_task]).sum(dim=0)
     cosines = {
         f"grad_cosine_{name}": float(torch.nn.functional.cosine_similarity(gradient, task, dim=0))
         for name, gradient in gradients.items()
-        if name != "task"
+        if name not in of_task
     }
     return norms | cosines
