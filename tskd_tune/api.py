@@ -17,13 +17,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from tskd_tune import documents, local, single
 from tskd_tune.checks import Checked, check_experiment, check_sweep
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.paths import whole_path
+from tskd_tune.plain import Document
 from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import STORAGE, RunFolder
@@ -34,7 +35,7 @@ from tskd_tune.sweep.schema import Sweep
 __all__ = ["Event", "Experiment", "Listener", "RunFolder", "Sweep", "check", "report", "sweep", "train"]
 
 File: TypeAlias = str | PathLike[str]
-Plain: TypeAlias = Mapping[str, Any]
+Plain: TypeAlias = Mapping[str, object]
 
 
 def _unheard(event: Event) -> None:
@@ -190,7 +191,7 @@ def _plain(given: File | Plain) -> Plain:
     return given if isinstance(given, Mapping) else documents.load(Path(given)).data
 
 
-def _with_settings(given: Plain, settings: Iterable[str]) -> dict[str, Any]:
+def _with_settings(given: Plain, settings: Iterable[str]) -> Document:
     """Return plain data with what it extends; paths in it are relative to the current folder."""
     return documents.apply_settings(documents.extended(given, Path.cwd()), settings)
 

@@ -6,14 +6,13 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import Any
 
 # A dataclass explains its arguments as its attributes.
 SECTION = re.compile(r"^(?:Args|Attributes):\n((?:[ \t]+\S.*\n?|\s*\n)*)", re.MULTILINE)
 ARGUMENT = re.compile(r"^(\w+): (.*(?:\n[ \t]+\S.*)*)", re.MULTILINE)
 
 
-def meanings(factory: Callable[..., Any]) -> dict[str, str]:
+def meanings(factory: Callable[..., object]) -> dict[str, str]:
     """Return argument -> its meaning on one line; what a constructor says stands above what its class says.
 
     Args:

@@ -213,7 +213,7 @@ def _domain(value: Mapping[str, Any]) -> str | None:
     return words[0] if len(words) == len(value) == 1 else None
 
 
-def _find(name: Any, folder: Path) -> Path:
+def _find(name: object, folder: Path) -> Path:
     if not isinstance(name, str):
         raise InputError(f"extends: must be the path of a YAML file, got {name!r}")
     for place in (folder, PACKAGED, SPACES):
@@ -233,7 +233,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if value is None:
         return "nothing: the file is empty"
     return "a list" if isinstance(value, list) else repr(value)

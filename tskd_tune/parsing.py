@@ -17,6 +17,7 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from tskd_tune.errors import InputError
+from tskd_tune.plain import Document
 
 MOST_DEPTH = 50
 # How many values aliases may add to those that are written.
@@ -59,7 +60,7 @@ class _Loader(yaml.SafeLoader):
     yaml_constructors: dict[str | None, Any] = {}  # type: ignore[misc]  # noqa: RUF012
     depth = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Refuse deep nesting before it exhausts the stack."""
         self.depth += 1
         if self.depth > MOST_DEPTH and parent is not None:
@@ -81,7 +82,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Quotes what readers of YAML 1.1 or 1.2 would take for something other than text."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         """Write shared parts out, so that a file can be edited by hand."""
         return True
 
@@ -146,7 +147,7 @@ def _in_words(problem: str | None) -> str:
     return next((words for start, words in _PROBLEMS.items() if text.startswith(start)), text)
 
 
-def dump(document: Mapping[str, Any]) -> str:
+def dump(document: Mapping[str, object]) -> str:
     """Write plain data as YAML that `parse` reads back to the same data, in the same order."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
@@ -199,7 +200,7 @@ def _lines(node: yaml.Node, keys: Keys) -> Iterator[tuple[Keys, int]]:
         yield from _lines(value, (*keys, name))
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> Document:
     _refuse_bad_keys(node)
     loader.flatten_mapping(node)
     # What `<<` brought stands first, so that the mapping's own keys win.
@@ -232,10 +233,10 @@ def _float(text: str) -> float:
     return number
 
 
-def _scalar(convert: Callable[[str], Any]) -> Callable[[_Loader, yaml.ScalarNode], Any]:
+def _scalar(convert: Callable[[str], object]) -> Callable[[_Loader, yaml.ScalarNode], object]:
     """Make PyYAML's constructor out of a conversion; an explicit tag (``!!int x``) may not fit the text."""
 
-    def construct(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    def construct(loader: _Loader, node: yaml.ScalarNode) -> object:
         text = loader.construct_scalar(node)
         try:
             return convert(text)
@@ -245,11 +246,11 @@ def _scalar(convert: Callable[[str], Any]) -> Callable[[_Loader, yaml.ScalarNode
     return construct
 
 
-def _sequence(loader: _Loader, node: yaml.SequenceNode) -> list[Any]:
+def _sequence(loader: _Loader, node: yaml.SequenceNode) -> list[object]:
     return loader.construct_sequence(node, deep=True)
 
 
-def _unknown_tag(loader: _Loader, node: yaml.Node) -> Any:
+def _unknown_tag(loader: _Loader, node: yaml.Node) -> object:
     raise ConstructorError(problem=f"the tag '{node.tag}' means nothing here", problem_mark=node.start_mark)
 
 
@@ -257,7 +258,7 @@ def _teach_core_schema() -> None:
     for name, (pattern, first) in _SCALARS.items():
         _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, first)
     _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-    constructors: dict[str, Callable[[_Loader, Any], Any]] = {
+    constructors: dict[str, Callable[[_Loader, Any], object]] = {
         "null": _scalar(lambda text: None),
         "bool": _scalar(lambda text: text.lower() == "true"),
         "int": _scalar(_integer),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -36,7 +36,7 @@ class Written(str):
         return written
 
 
-def written(value: Any, folder: Path) -> Any:
+def written(value: object, folder: Path) -> object:
     """Return plain data in which every text, but no key, remembers the folder of the file that it stands in."""
     if isinstance(value, str):
         return Written.of(value, folder)
@@ -131,13 +131,13 @@ class PathOption:
 
     applies: Callable[[str], bool] = _always
 
-    def read(self, value: Any) -> Any:
+    def read(self, value: object) -> object:
         """Return the whole path; what is no text is left to the option's own type."""
         if not isinstance(value, str):
             return value
         return whole(value) if self.applies(value) else str(value)
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Read with `read`, then as text."""
         return core_schema.no_info_before_validator_function(self.read, handler(source))
 

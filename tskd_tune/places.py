@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
 from tskd_tune.errors import InputError
 
@@ -43,7 +42,7 @@ class Places:
         source: the place of what no key leads to, such as the file itself.
     """
 
-    data: Any = field(default_factory=dict, repr=False)
+    data: object = field(default_factory=dict, repr=False)
     of: Mapping[Keys, Place] = field(default_factory=dict, repr=False)
     source: Place | None = None
 
@@ -106,9 +105,9 @@ def _named(places: Places) -> Iterator[None]:
         raise InputError("\n".join(map(places.name, str(error).splitlines()))) from error
 
 
-def _ways(value: Any, text: str, drawn: Collection[str] | None) -> Iterator[_Way]:
+def _ways(value: object, text: str, drawn: Collection[str] | None) -> Iterator[_Way]:
     """Follow a dotted path through plain data; a key may hold dots itself, and branches may go without their labels."""
-    inner: Mapping[str, Any] = {}
+    inner: Mapping[str, object] = {}
     if isinstance(value, Mapping):
         inner = value
     elif isinstance(value, list):
@@ -127,7 +126,7 @@ def _after(way: _Way, label: str) -> Keys:
     return way.keys if way.keys[:1] == (label,) else (label, *way.keys)
 
 
-def _named_ways(key: str, below: Any, text: str, drawn: Collection[str] | None) -> Iterator[_Way]:
+def _named_ways(key: str, below: object, text: str, drawn: Collection[str] | None) -> Iterator[_Way]:
     rest = text.removeprefix(key)
     if not key or rest == text or rest[:1] not in (".", ":"):
         return

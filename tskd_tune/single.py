@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError
@@ -30,7 +29,7 @@ def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
         return parse(document.data)
 
 
-def parse(document: Mapping[str, Any]) -> Experiment:
+def parse(document: Mapping[str, object]) -> Experiment:
     """Validate an experiment as plain data.
 
     Raises:

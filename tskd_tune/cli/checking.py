@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -14,6 +13,7 @@ from tskd_tune.cli.arms import course_of, is_sweep
 from tskd_tune.cli.terminal import WRONG, complain, put_json, say, warn
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
+from tskd_tune.plain import Document
 from tskd_tune.reports.forms.short import duration
 from tskd_tune.sweep.estimate import Estimate
 from tskd_tune.sweep.schema import Sweep
@@ -52,7 +52,7 @@ def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Checked:
     return check_experiment(single.read(file, settings), data=data)
 
 
-def _plain(found: Checked) -> dict[str, Any]:
+def _plain(found: Checked) -> Document:
     arms = [
         {
             "arm": arm,

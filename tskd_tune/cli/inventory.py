@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tskd_tune.cli.run_status import RunStatus, run_status
 from tskd_tune.cli.terminal import put_json, say, show, warn
 from tskd_tune.errors import InputError, TskdTuneError
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.forms.grids import drawn
+from tskd_tune.reports.forms.grids import Align, drawn
 
 LONGEST = 60
 # What makes a folder a run's, even where one of the two is gone.
@@ -116,7 +116,7 @@ def _state(finished: bool, running: bool | None) -> Literal["running", "finished
     return "unknown" if running is None else "interrupted"
 
 
-TITLES: tuple[Any, ...] = (
+TITLES: tuple[tuple[str, Align], ...] = (
     ("run", "left"),
     ("kind", "left"),
     ("state", "left"),

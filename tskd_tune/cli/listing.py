@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from tskd_tune.method.extractors import EXTRACTORS
 from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.networks import NETWORKS
 from tskd_tune.outside import whole_name
+from tskd_tune.plain import Document
 from tskd_tune.registry import Component, Entry, Registry
 from tskd_tune.sweep.objectives import Search
 from tskd_tune.sweep.schedulers import SCHEDULERS
@@ -26,7 +26,7 @@ from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import TEACHER_METHODS
 from tskd_tune.training.observers import OBSERVERS
 
-REGISTRIES: Mapping[str, Registry[Any]] = {
+REGISTRIES: Mapping[str, Registry[object]] = {
     registry.kind: registry
     for registry in (
         DISTILLERS,
@@ -68,14 +68,14 @@ def list_components(kind: str | None, name: str | None, *, as_json: bool) -> Non
         say(f"what an option means, and which values it takes: tskd-tune list {kind} NAME")
 
 
-def explained(registry: Registry[Any], name: str) -> dict[str, list[Option]]:
+def explained(registry: Registry[object], name: str) -> dict[str, list[Option]]:
     """Return the options of a component by what groups of them are called: its own, and those of its places."""
     groups = {OWN: options_of(registry.options(name))}
     slots = SLOTS.get(registry.kind, {})
     return groups | {title: options_of(base) for title, base in slots.items()}
 
 
-def _registry(kind: str) -> Registry[Any]:
+def _registry(kind: str) -> Registry[object]:
     if kind in REGISTRIES:
         return REGISTRIES[kind]
     holding = [other for other, registry in REGISTRIES.items() if kind in registry.names()]
@@ -94,7 +94,7 @@ def _list_names(*, as_json: bool) -> None:
     say("their options: tskd-tune list KIND; what an option means: tskd-tune list KIND NAME")
 
 
-def _explain(registry: Registry[Any], entry: Entry[Any], *, as_json: bool) -> None:
+def _explain(registry: Registry[object], entry: Entry[object], *, as_json: bool) -> None:
     groups = explained(registry, entry.name)
     if as_json:
         facts = {"kind": registry.kind, "name": entry.name, "summary": entry.summary, "source": entry.source}
@@ -124,7 +124,7 @@ def _show_options(title: str, options: list[Option]) -> None:
             say(f"  {option.key}: {option.meaning} ({option.values}; {default})")
 
 
-def _table(kind: str, described: list[dict[str, Any]]) -> Table:
+def _table(kind: str, described: list[Document]) -> Table:
     table = Table("name", "options", "source", title=kind, title_justify="left")
     for entry in described:
         needs = f"\nneeds {', '.join(entry['needs'])}" if entry["needs"] else ""
@@ -132,14 +132,14 @@ def _table(kind: str, described: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _options(options: Mapping[str, Mapping[str, Any]]) -> str:
+def _options(options: Mapping[str, Mapping[str, object]]) -> str:
     return "\n".join(
         f"{name} (required)" if option["required"] else f"{name}: {_value(option['default'])}"
         for name, option in options.items()
     )
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else str(value)

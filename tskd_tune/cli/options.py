@@ -101,7 +101,7 @@ def _mapping(schema: Schema, parts: Schema) -> str:
     return "mapping" if keys or not isinstance(values, Mapping) else f"mapping of labels to {in_words(values, parts)}"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """Write a value as YAML does, a component by its name and a group of options by a word."""
     if isinstance(value, Component):
         return value.name

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
@@ -184,7 +184,7 @@ class Progress:
         """Hear that another run trains a teacher now, so that this one waits."""
         self._screen.note(f"teacher {name}: another run trains the same teacher now; this run waits for it")
 
-    def ready(self, name: str, facts: Mapping[str, Any], source: str) -> None:
+    def ready(self, name: str, facts: Mapping[str, object], source: str) -> None:
         """Hear that a teacher was trained or verified; a source is ``auto`` or the path of its weights."""
         accuracy = facts.get("test_top1")
         measured = "" if accuracy is None else f", test top-1 {accuracy:.2f} %"
@@ -211,7 +211,7 @@ class Progress:
         epoch: int,
         epochs: int,
         *,
-        metrics: Mapping[str, Any],
+        metrics: Mapping[str, object],
         reason: str | None = None,
     ) -> None:
         """Hear that a training has its row, after its last ``epoch``; a reason says why it ended early."""
@@ -239,7 +239,7 @@ class Progress:
         self._screen.advance("training", self._pace.done, self._pace.total, note)
 
 
-def figures(metrics: Mapping[str, Any]) -> str:
+def figures(metrics: Mapping[str, object]) -> str:
     """Return the first two figures of a training that a reader looks for, ``test top-1 (%) 71.20``."""
     known = [name for name in SHOWN if isinstance(metrics.get(name), float)]
     return ", ".join(f"{heading(name, ())} {metrics[name]:.2f}" for name in known[:2]) or "nothing measured"

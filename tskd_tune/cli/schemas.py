@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from tskd_tune.experiment import Experiment
+from tskd_tune.plain import Document
 from tskd_tune.sweep.schema import Sweep
 from tskd_tune.sweep.space_schema import space_schema
 
@@ -16,17 +17,17 @@ EXTENDS = {
 }
 
 
-def json_schema(form: Form) -> dict[str, Any]:
+def json_schema(form: Form) -> Document:
     """Return the schema of a form of YAML, whole and without references to elsewhere."""
     schema = _experiment() if form == "experiment" else _sweep()
     return {"$schema": DIALECT, **schema}
 
 
-def _experiment() -> dict[str, Any]:
+def _experiment() -> Document:
     return _extensible(Experiment.model_json_schema(by_alias=True))
 
 
-def _sweep() -> dict[str, Any]:
+def _sweep() -> Document:
     schema = Sweep.model_json_schema(by_alias=True)
     space = space_schema(Experiment.model_json_schema(by_alias=True))
     # Both sides are made of models whose names may meet; the space's references are its own.
@@ -36,7 +37,7 @@ def _sweep() -> dict[str, Any]:
     return _extensible(schema)
 
 
-def _renamed(part: Any) -> Any:
+def _renamed(part: object) -> object:
     """Point the references of a search space to its definitions under their new names."""
     if isinstance(part, list):
         return [_renamed(item) for item in part]
@@ -50,7 +51,7 @@ def _renamed(part: Any) -> Any:
     }
 
 
-def _extensible(schema: dict[str, Any]) -> dict[str, Any]:
+def _extensible(schema: Document) -> Document:
     """Allow ``extends`` at the root; a file that has it need not repeat what the other one gives."""
     required = schema.pop("required", [])
     schema["properties"]["extends"] = EXTENDS

@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 
 from tskd_tune.errors import InputError, TskdTuneError, sentences
 from tskd_tune.paths import local_path
+from tskd_tune.plain import Document
 from tskd_tune.signals import Ended, as_interrupts
 
 P = ParamSpec("P")
@@ -54,7 +55,7 @@ def complain(message: str) -> None:
         typer.echo(f"error: {line}", err=True)
 
 
-def put_json(value: Any) -> None:
+def put_json(value: object) -> None:
     """Write one object on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
@@ -81,7 +82,7 @@ def in_words(command: Callable[P, R]) -> Callable[P, R]:
     return told
 
 
-def _make_local(options: dict[str, Any]) -> None:
+def _make_local(options: Document) -> None:
     """Take ``file:///a`` for the path that it is, wherever a path is given; refuse the addresses of other storage."""
     for name, value in options.items():
         if isinstance(value, Path) or (name == "run" and isinstance(value, str)):
@@ -144,7 +145,7 @@ class _Warner:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    def __call__(self, message: Warning | str, category: type[Warning], *where: Any, **to: Any) -> None:
+    def __call__(self, message: Warning | str, category: type[Warning], *where: object, **to: object) -> None:
         if issubclass(category, UserWarning) and str(message) not in self._told:
             self._told.add(str(message))
             typer.echo(f"warning: {message}", err=True)

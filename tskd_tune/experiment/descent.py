@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
@@ -38,7 +38,7 @@ class Descent(Options):
 
     @model_validator(mode="before")
     @classmethod
-    def _scale_milestones(cls, value: Any) -> Any:
+    def _scale_milestones(cls, value: object) -> object:
         if isinstance(value, dict) and value.get("milestones") is None:
             epochs = value.get("epochs", cls.model_fields["epochs"].default)
             if isinstance(epochs, int) and epochs > 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def _is_large(experiment: Experiment, task: Task) -> bool:
     return any(sizes) or any(number > LARGE_OPTION for number in _numbers(parts))
 
 
-def _numbers(value: Any) -> Iterator[int]:
+def _numbers(value: object) -> Iterator[int]:
     if isinstance(value, int) and not isinstance(value, bool):
         yield value
     elif isinstance(value, dict | list):
@@ -167,7 +167,7 @@ class _Part:
         made: the part; None where it cannot be made so.
     """
 
-    def __init__(self, key: str, what: str, make: Callable[[], Any]) -> None:
+    def __init__(self, key: str, what: str, make: Callable[[], object]) -> None:
         self.key, self.what = key, what
         self.made: Any = None
         self._endless = False
@@ -195,9 +195,11 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     total = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: object, args: Sequence[object] = (), kwargs: object = None
+    ) -> object:
         """Run an operation and count its results."""
-        found = func(*args, **(kwargs or {}))
+        found = func(*args, **(kwargs if isinstance(kwargs, dict) else {}))
         results = found if isinstance(found, tuple | list) else [found]
         for result, told in zip(results, func._schema.returns, strict=False):
             if isinstance(result, Tensor) and told.alias_info is None:

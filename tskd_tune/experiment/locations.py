@@ -6,37 +6,37 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 from tskd_tune.documents import DOMAINS
 from tskd_tune.experiment.schema import Experiment
 from tskd_tune.outside import whole_name
 from tskd_tune.paths import PathOption
+from tskd_tune.plain import Document
 from tskd_tune.registry import Group, Options, Slot
 
 Place = tuple[str, ...]
-Shapes = Sequence[Any]
+Shapes = Sequence[object]
 
 
-def located(document: Mapping[str, Any]) -> dict[str, Any]:
+def located(document: Mapping[str, object]) -> Document:
     """Return an experiment, or a search space, with every path whole and every text plain.
 
     A list of paths to choose from becomes a mapping, so that each keeps the label that was written. A text that
     cannot be a path stays as it is; reading the experiment refuses it.
     """
-    found: dict[str, Any] = _Locator(document).walk(document, (), [Experiment])
-    return found
+    walk = _Locator(document)
+    return {key: walk.inner(key, value, (), [Experiment], document) for key, value in document.items()}
 
 
 class _Locator:
     """Walks over plain data beside the types of the schema; a choice and its labels add nothing to a place."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, object]) -> None:
         self._names: dict[Place, list[str]] = {}
         for place, text in _texts(document, ()):
             self._names.setdefault(place, []).append(text)
 
-    def walk(self, value: Any, place: Place, shapes: Shapes) -> Any:
+    def walk(self, value: object, place: Place, shapes: Shapes) -> object:
         """Return a value with its paths made whole; ``shapes`` are the types that it may have."""
         if isinstance(value, str):
             return _text(value, shapes)
@@ -45,9 +45,10 @@ class _Locator:
             return [self.walk(item, place, items or shapes) for item in value]
         if not isinstance(value, Mapping):
             return value
-        return {key: self._inner(key, inner, place, shapes, value) for key, inner in value.items()}
+        return {key: self.inner(key, inner, place, shapes, value) for key, inner in value.items()}
 
-    def _inner(self, key: Any, value: Any, place: Place, shapes: Shapes, beside: Mapping[str, Any]) -> Any:
+    def inner(self, key: object, value: object, place: Place, shapes: Shapes, beside: Mapping[str, object]) -> object:
+        """Return the value of a key with its paths made whole; ``beside`` is the mapping that holds both."""
         if key in ("choice", "grid") and isinstance(value, Mapping):
             return {label: self.walk(branch, place, shapes) for label, branch in value.items()}
         if key in ("choice", "grid") and isinstance(value, list):
@@ -57,14 +58,14 @@ class _Locator:
             inner += [shape for shape in shapes if isinstance(shape, Slot)]
         return self.walk(value, (*place, str(key)), inner)
 
-    def _listed(self, values: list[Any], shapes: Shapes) -> Any:
+    def _listed(self, values: list[object], shapes: Shapes) -> object:
         read = [_text(value, shapes) if isinstance(value, str) else value for value in values]
         labels = [str(value) for value in values]
         if read == values or not all(isinstance(value, str) for value in values) or len({*labels}) < len(labels):
             return read
         return dict(zip(labels, read, strict=True))
 
-    def _fields(self, shape: Any, key: str, place: Place, beside: Mapping[str, Any]) -> Iterator[Any]:
+    def _fields(self, shape: object, key: str, place: Place, beside: Mapping[str, object]) -> Iterator[object]:
         """Return the types that a key may have in a mapping of a type."""
         if isinstance(shape, Slot):
             for model in self._components(shape, place, beside):
@@ -76,7 +77,7 @@ class _Locator:
         elif typing.get_origin(shape) is dict:
             yield from _shapes(typing.get_args(shape)[1])
 
-    def _components(self, slot: Slot, place: Place, beside: Mapping[str, Any]) -> Iterator[Any]:
+    def _components(self, slot: Slot, place: Place, beside: Mapping[str, object]) -> Iterator[object]:
         """Return the options of the component that a mapping names, or of all that it may be laid over."""
         own = beside.get("name")
         names = [own] if isinstance(own, str) else [*self._names.get((*place, "name"), []), *self._names.get(place, [])]
@@ -85,7 +86,7 @@ class _Locator:
                 yield slot.registry.options(whole_name(name), slot.base)
 
 
-def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+def _texts(value: object, place: Place) -> Iterator[tuple[Place, str]]:
     """Return every text with its place."""
     if isinstance(value, str):
         yield place, value
@@ -111,12 +112,12 @@ def _text(text: str, shapes: Shapes) -> str:
     return str(text)
 
 
-def _items(shape: Any) -> Iterator[Any]:
+def _items(shape: object) -> Iterator[object]:
     if typing.get_origin(shape) is list:
         yield from _shapes(typing.get_args(shape)[0])
 
 
-def _shapes(hint: Any, metadata: Sequence[Any] = ()) -> Iterator[Any]:
+def _shapes(hint: object, metadata: Sequence[object] = ()) -> Iterator[object]:
     """Return what a hint may be: models, slots of registries, paths, lists and mappings of them."""
     marks = [mark for mark in metadata if isinstance(mark, Slot | PathOption)]
     groups = [mark.model for mark in metadata if isinstance(mark, Group)]

@@ -8,14 +8,15 @@ still differs. ``paper_literal`` applies the equations without normalization and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from tskd_tune import documents
 from tskd_tune.outside import short_name
+from tskd_tune.plain import Document
 
 Preset = Literal["paper", "official", "paper_literal"]
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, Document] = {
     "paper": {},
     "official": {
         "task": {"name": "cifar100", "normalization": "cifar10"},
@@ -79,7 +80,7 @@ NOT_COMPARED = frozenset(
 )
 
 
-def filling(preset: str, student: str, teacher: str) -> dict[str, Any]:
+def filling(preset: str, student: str, teacher: str) -> Document:
     """Return what a preset sets for a student under a teacher, both by the names of their networks."""
     found = PRESETS.get(preset, {})
     if preset != "official":
@@ -101,7 +102,7 @@ def remaining(preset: str, teacher: str) -> list[str]:
     return [SNAPSHOTS, *([WIDE] if teacher.startswith("wrn_") else [])]
 
 
-def deviations(given: Mapping[str, Any], preset: Mapping[str, Any], path: str = "") -> list[str]:
+def deviations(given: Mapping[str, object], preset: Mapping[str, object], path: str = "") -> list[str]:
     """List where one resolved experiment differs from another: ``review.k: 6 (preset: 3)``."""
     lines = []
     for key in [*given, *(key for key in preset if key not in given)]:
@@ -115,7 +116,7 @@ def deviations(given: Mapping[str, Any], preset: Mapping[str, Any], path: str = 
     return lines
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     """Write a value as short as it can be told from another: a component by its name, a group as what it holds."""
     if isinstance(value, Mapping):
         return short_name(str(value["name"])) if "name" in value else "on" if len(value) > 1 else str(dict(value))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from tskd_tune import documents
+from tskd_tune.plain import Document
 
-Table = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
+Table = Mapping[str, Mapping[str, Mapping[str, Document]]]
 
 
 @cache
@@ -18,7 +18,7 @@ def published() -> Table:
     return documents.read(Path(__file__).with_name("published.yaml"))
 
 
-def with_published(document: Mapping[str, Any]) -> dict[str, Any]:
+def with_published(document: Document) -> Document:
     """Return an experiment, as plain data, whose distiller has its published options where none are set."""
     if "distiller" not in document:
         return dict(document)
@@ -26,7 +26,7 @@ def with_published(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "distiller": _filled(document["distiller"], teacher, student)}
 
 
-def _filled(distiller: Any, teacher: str, student: str) -> Any:
+def _filled(distiller: object, teacher: str, student: str) -> object:
     if not isinstance(distiller, str | Mapping):
         return distiller
     given = _spelled(distiller)
@@ -36,7 +36,7 @@ def _filled(distiller: Any, teacher: str, student: str) -> Any:
     return {**given, **{name: value for name, value in options.items() if name not in given}}
 
 
-def _spelled(component: Any) -> dict[str, Any]:
+def _spelled(component: object) -> Document:
     """Return a component as a mapping, however it was written; nothing of one that is not there."""
     if isinstance(component, Mapping):
         return dict(component)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -53,16 +53,16 @@ class AutoLambda(Options):
     )
 
 
-def _read_lambda(value: Any) -> Any:
+def _read_lambda(value: object) -> object:
     if isinstance(value, dict):
         return AutoLambda.model_validate(value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (isinstance(value, AutoLambda) or (is_number and value >= 0)):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    if not (isinstance(value, AutoLambda) or is_number):
         raise ValueError(f"must be a number from 0 up or {{auto: share}}, got {value!r}")
     return value
 
 
-def read_taps(value: Any) -> Any:
+def read_taps(value: object) -> object:
     """Write ``taps: stages`` or a list of layers as the mapping that it stands for."""
     return {"layers": value} if isinstance(value, (str, list)) else value
 

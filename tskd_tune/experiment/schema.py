@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from tskd_tune.experiment.published import with_published
 from tskd_tune.experiment.review import Review, read_taps
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.networks import NETWORKS
+from tskd_tune.plain import Document
 from tskd_tune.registry import NO_IDENTITY, Component, Options
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import method_needs
@@ -63,7 +64,7 @@ class Experiment(Options):
 
     @field_validator("review", mode="before")
     @classmethod
-    def _read_review(cls, value: Any) -> Any:
+    def _read_review(cls, value: object) -> object:
         if value is None or isinstance(value, dict | Review):
             return value
         raise ValueError(
@@ -73,7 +74,7 @@ class Experiment(Options):
 
     @field_validator("teacher", "distiller", mode="before")
     @classmethod
-    def _read_absent(cls, value: Any, info: ValidationInfo) -> Any:
+    def _read_absent(cls, value: object, info: ValidationInfo) -> object:
         """Show how nothing is written, which differs between the two."""
         name = str(_named(value)).casefold()
         if info.field_name == "teacher" and value is not None and name in ("none", "null", "false"):
@@ -92,7 +93,7 @@ class Experiment(Options):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_from_preset(cls, value: Any) -> Any:
+    def _fill_from_preset(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
         spelled = _spell_out(value)
@@ -145,7 +146,7 @@ class Experiment(Options):
             raise ValueError(f"teacher.replay: {count} snapshots need as many epochs, but {short[0]}; lower replay")
 
     @classmethod
-    def read(cls, document: dict[str, Any]) -> Experiment:
+    def read(cls, document: Document) -> Experiment:
         """Validate plain data.
 
         Raises:
@@ -206,23 +207,23 @@ class Experiment(Options):
         return Experiment.model_validate({**document, "training": {**recipe, **machine}})
 
 
-def _named(value: Any) -> Any:
+def _named(value: object) -> object:
     """Return the name of what may be a component."""
     return value.get("name") if isinstance(value, dict) else getattr(value, "name", value)
 
 
-def _own(component: Component) -> dict[str, Any]:
+def _own(component: Component) -> Document:
     """Return a component's own options by their names in YAML."""
     return {name.removesuffix("_"): value for name, value in component.options().items()}
 
 
-def _least(component: Component) -> dict[str, Any]:
+def _least(component: Component) -> Document:
     """Return a component with nothing but what has no default."""
     fields = type(component).model_fields.items()
     return {"name": component.name} | {name: getattr(component, name) for name, field in fields if field.is_required()}
 
 
-def _spell_out(value: dict[str, Any]) -> dict[str, Any]:
+def _spell_out(value: Document) -> Document:
     """Write ``taps: stages`` and ``distiller: kd`` as mappings, so that a preset merges into them."""
     spelled = dict(value)
     for key in ("task", "teacher", "student", "distiller"):

@@ -6,7 +6,6 @@ import hashlib
 import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -19,6 +18,7 @@ from tskd_tune.metrics import measured
 from tskd_tune.networks.pretrained import identity, is_published, load_published
 from tskd_tune.networks.weights import load_into, read_state, write_state
 from tskd_tune.outside import code_digest, short_name
+from tskd_tune.plain import Document
 from tskd_tune.tasks.base import Task
 from tskd_tune.tasks.words import shown
 from tskd_tune.teaching import Need, method_needs
@@ -53,13 +53,13 @@ def teacher_key(experiment: Experiment) -> str:
     )
 
 
-def _of_own_code(name: str) -> dict[str, Any]:
+def _of_own_code(name: str) -> dict[str, str]:
     """Return what tells a network in a file of the user's own: its code, not its folder; nothing of any other."""
     code = code_digest(name)
     return {} if code is None else {"code": code}
 
 
-def _of_some(experiment: Experiment) -> dict[str, Any]:
+def _of_some(experiment: Experiment) -> Document:
     """Return what a teacher depends on where it has it; the digests of all others are as if it did not exist."""
     assert experiment.teacher is not None
     method, replay = experiment.teacher.training.method, experiment.teacher.replay

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import torch
 
@@ -34,7 +33,7 @@ def parts_of(experiment: Experiment) -> str:
     return json.dumps(_without_factors(plain), sort_keys=True)
 
 
-def _without_factors(value: Any) -> Any:
+def _without_factors(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_factors(inner) for key, inner in value.items() if key not in OF_NO_PART}
     return value
