@@ -30,7 +30,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", tskd_tune.__all__)
 def test_the_package_offers_it_whatever_was_imported_before(name: str) -> None:
-    code = f"import tskd_tune.sweep.schema, tskd_tune; found = tskd_tune.{name}; print(callable(found) or found)"
+    code = f"import tskd_tune.sweeps.schema, tskd_tune; found = tskd_tune.{name}; print(callable(found) or found)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() in ("True", tskd_tune.__version__)
 
@@ -86,9 +86,9 @@ def test_a_sweep_is_no_experiment_and_a_space_is_none() -> None:
 @pytest.mark.slow
 def test_a_sweep_is_run_on_ray(elsewhere: Path) -> None:
     code = f"""
-import tskd_tune.api
+import tskd_tune
 points = {{**{TINY!r}, "training": {{"epochs": 1, "lr": {{"choice": [0.01, 0.02]}}}}}}
-folder = tskd_tune.api.sweep({{"experiment": points, "search": "grid"}}, "mine", track=False)
+folder = tskd_tune.sweep({{"experiment": points, "search": "grid"}}, "mine", track=False)
 print(sorted(row.metrics["epochs"] if "epochs" in row.metrics else row.epochs for row in folder.rows()))
 """
     command = [sys.executable, "-c", code]

@@ -21,7 +21,7 @@ FLOORS = [
     ["experiment"],
     ["records"],
     ["reports"],
-    ["sweep"],
+    ["sweeps"],
     ["single"],
     ["local", "checks"],
     ["api", "testing"],
@@ -145,9 +145,9 @@ def test_a_climb_within_the_reports_is_seen(line: str):
         ("method", "from tskd_tune.training.trainer import Trainer"),
         ("networks", "from tskd_tune.tasks.base import Task"),
         ("errors", "from tskd_tune import registry"),
-        ("experiment", "def f():\n    import tskd_tune.sweep.run"),
-        ("sweep", "from ..cli import main"),
-        ("sweep", "from tskd_tune.somewhere import new"),
+        ("experiment", "def f():\n    import tskd_tune.sweeps.run"),
+        ("sweeps", "from ..cli import main"),
+        ("sweeps", "from tskd_tune.somewhere import new"),
     ],
 )
 def test_a_climb_is_seen(room: str, line: str):

@@ -22,12 +22,12 @@ OF_CLASSIFICATION = {"tasks/classification.py"}
 LONG_FILES = {
     "records/run_folder.py",
     "records/tracking.py",
-    "sweep/run.py",
-    "sweep/searchers.py",
-    "sweep/space.py",
+    "sweeps/run.py",
+    "sweeps/searchers.py",
+    "sweeps/space.py",
 }
 LONG_FUNCTIONS: set[str] = set()
-NAMING_TOP1 = {"cli/progress.py", "records/teaching.py", "sweep/objectives.py"}
+NAMING_TOP1 = {"cli/progress.py", "records/teaching.py", "sweeps/objectives.py"}
 
 
 def long_functions(source: str) -> Iterator[str]:

@@ -30,7 +30,7 @@ from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import STORAGE, RunFolder
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.page.report import write_report
-from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweeps.schema import Sweep
 
 __all__ = ["Event", "Experiment", "Listener", "RunFolder", "Sweep", "check", "report", "sweep", "train"]
 
@@ -74,7 +74,7 @@ def sweep(
         RunError: something failed; what is finished is kept, and ``tskd-tune resume`` goes on.
         KeyboardInterrupt: the sweep was interrupted, and can be resumed.
     """
-    from tskd_tune.sweep.run import start  # it imports Ray, which only this function needs
+    from tskd_tune.sweeps.run import start  # it imports Ray, which only this function needs
 
     read = _sweep(given, settings)
     named = name or _named(given, "sweep")

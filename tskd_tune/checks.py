@@ -12,11 +12,11 @@ from tskd_tune.experiment.data import summaries, verify_data
 from tskd_tune.experiment.identity import identity
 from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.records.wandb_server import Place
-from tskd_tune.sweep import estimate
-from tskd_tune.sweep.checking import refuse as refuse_mistakes
-from tskd_tune.sweep.estimate import Estimate
-from tskd_tune.sweep.machine import refuse_here
-from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweeps import estimate
+from tskd_tune.sweeps.checking import refuse as refuse_mistakes
+from tskd_tune.sweeps.estimate import Estimate
+from tskd_tune.sweeps.machine import refuse_here
+from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.tasks.summary import DataSummary
 
 TWINS = "these arms are the same experiment, so the same seed gives the same results; keep one of them"

@@ -26,9 +26,9 @@ from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.sweep import estimate, stopwatch
-from tskd_tune.sweep.extension import Addition
-from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweeps import estimate, stopwatch
+from tskd_tune.sweeps.extension import Addition
+from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.training.teachers import CACHE_VARIABLE
 
 SHORT: dict[str, Any] = {
@@ -436,7 +436,7 @@ def test_export_copies_whole_and_never_overwrites(finished: RunFolder, run: Call
 
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Put a run of one row in the place of `tskd_tune.sweep.run`; note what it was given."""
+    """Put a run of one row in the place of `tskd_tune.sweeps.run`; note what it was given."""
     given: list[Any] = []
 
     def work(folder: RunFolder, listener: Callable[[Any], None]) -> RunFolder:
@@ -471,7 +471,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return work(folder, listener)
 
     stand_in = SimpleNamespace(start=start, resume=resume, extend=extend)
-    monkeypatch.setitem(sys.modules, "tskd_tune.sweep.run", stand_in)
+    monkeypatch.setitem(sys.modules, "tskd_tune.sweeps.run", stand_in)
     return given
 
 

@@ -7,9 +7,9 @@ import pytest
 from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.sweep.checking import check
-from tskd_tune.sweep.points import Point
-from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweeps.checking import check
+from tskd_tune.sweeps.points import Point
+from tskd_tune.sweeps.schema import Sweep
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "search_spaces"

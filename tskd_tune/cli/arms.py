@@ -8,7 +8,7 @@ from pathlib import Path
 from tskd_tune import documents, single
 from tskd_tune.cli.course import Course
 from tskd_tune.experiment import Experiment
-from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweeps.schema import Sweep
 
 
 def arms_of(file: Path, settings: Sequence[str]) -> dict[str, Experiment]:

@@ -15,8 +15,8 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.plain import Document
 from tskd_tune.reports.forms.short import duration
-from tskd_tune.sweep.estimate import Estimate
-from tskd_tune.sweep.schema import Sweep
+from tskd_tune.sweeps.estimate import Estimate
+from tskd_tune.sweeps.schema import Sweep
 
 MOST_ARMS = 20
 

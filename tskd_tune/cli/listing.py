@@ -19,9 +19,9 @@ from tskd_tune.networks import NETWORKS
 from tskd_tune.outside import whole_name
 from tskd_tune.plain import Document
 from tskd_tune.registry import Component, Entry, Registry
-from tskd_tune.sweep.objectives import Search
-from tskd_tune.sweep.schedulers import SCHEDULERS
-from tskd_tune.sweep.search import SEARCHERS
+from tskd_tune.sweeps.objectives import Search
+from tskd_tune.sweeps.schedulers import SCHEDULERS
+from tskd_tune.sweeps.search import SEARCHERS
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import TEACHER_METHODS
 from tskd_tune.training.observers import OBSERVERS

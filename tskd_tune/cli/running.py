@@ -24,10 +24,10 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.wandb_leftovers import cleared
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import write_report
-from tskd_tune.sweep.confirmation import PAPER, confirmation
-from tskd_tune.sweep.extension import Addition, extended
-from tskd_tune.sweep.schema import Sweep
-from tskd_tune.sweep.seeds import seeds_in
+from tskd_tune.sweeps.confirmation import PAPER, confirmation
+from tskd_tune.sweeps.extension import Addition, extended
+from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.seeds import seeds_in
 from tskd_tune.training.teachers import cache_folder
 
 Work = Callable[[Progress], RunFolder]
@@ -72,7 +72,7 @@ def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     _say_data(given.experiment_at(point) for point in given.space().corners())
 
     def work(progress: Progress) -> RunFolder:
-        from tskd_tune.sweep.run import start
+        from tskd_tune.sweeps.run import start
 
         return start(given, name, storage, lambda event: _hear(progress, event), track=track, origin=given.origin)
 
@@ -119,7 +119,7 @@ def extend(
     say(f"{folder.name}: {count} points x {len(after.all_seeds())} seeds = {trainings} runs, {finished} are finished")
 
     def work(progress: Progress) -> RunFolder:
-        from tskd_tune.sweep.run import extend as go_on
+        from tskd_tune.sweeps.run import extend as go_on
 
         return go_on(folder, addition, lambda event: _hear(progress, event), track=track)
 
@@ -162,7 +162,7 @@ def confirm(
         warn([f"{folder.name} has {rows} of its {expected} runs: its winner may still change"])
 
     def work(progress: Progress) -> RunFolder:
-        from tskd_tune.sweep.run import start
+        from tskd_tune.sweeps.run import start
 
         asked: Any = {"confirms": folder.name, "origin": folder.origin}
         return start(given, name, storage, lambda event: _hear(progress, event), track=track, **asked)
@@ -210,7 +210,7 @@ def _resume_sweep(folder: RunFolder, track: bool) -> None:
     say(f"{folder.name}: going on after {finished} of {trainings} trainings")
 
     def work(progress: Progress) -> RunFolder:
-        from tskd_tune.sweep.run import resume as go_on
+        from tskd_tune.sweeps.run import resume as go_on
 
         return go_on(folder, lambda event: _hear(progress, event), track=track)
 

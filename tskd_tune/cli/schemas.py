@@ -6,8 +6,8 @@ from typing import Literal
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.plain import Document
-from tskd_tune.sweep.schema import Sweep
-from tskd_tune.sweep.space_schema import space_schema
+from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.space_schema import space_schema
 
 Form = Literal["experiment", "sweep"]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

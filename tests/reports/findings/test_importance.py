@@ -19,8 +19,8 @@ from tskd_tune.reports.findings.importance import importance, lines
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.plain import as_json, plain
-from tskd_tune.sweep.search import SEARCHERS
-from tskd_tune.sweep.space import SearchSpace
+from tskd_tune.sweeps.search import SEARCHERS
+from tskd_tune.sweeps.space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SPACE = "{a: {uniform: [0, 1]}, b: {uniform: [0, 1]}, c: {choice: [x, y, z]}}"

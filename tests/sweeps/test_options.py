@@ -1,0 +1,204 @@
+"""Every option of a sweep, when it is changed, changes something that the run trains, asks for or reports."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.sweeps.objectives import Search
+from tskd_tune.sweeps.run import start
+from tskd_tune.sweeps.schedulers import SCHEDULERS
+from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.search import SEARCHERS, is_exact
+from tskd_tune.sweeps.settings import Compare, Resources, Wandb
+
+sys.path.insert(0, str(Path(__file__).parent))
+from stand_in import Cluster, installed
+
+Observed = Callable[[Cluster, RunFolder], object]
+
+
+def trained(cluster: Cluster, folder: RunFolder) -> object:
+    return sorted((row.arm, row.seed, str(row.experiment["training"])) for row in folder.rows())
+
+
+def asked(name: str) -> Observed:
+    return lambda cluster, folder: getattr(cluster.asked[0].tune, name)
+
+
+def shipped(name: str) -> Observed:
+    return lambda cluster, folder: getattr(cluster.asked[0].trainable.shipped_by_driver["shipped"], name)
+
+
+def resources(cluster: Cluster, folder: RunFolder) -> object:
+    return cluster.asked[0].trainable.resources
+
+
+def failures(cluster: Cluster, folder: RunFolder) -> object:
+    return cluster.asked[0].run.failure_config.max_failures
+
+
+def verdicts(cluster: Cluster, folder: RunFolder) -> object:
+    family = summary(folder).family
+    assert family is not None
+    return [finding.sentence for finding in family.family.findings], family.declared, family.notes
+
+
+def controlled(cluster: Cluster, folder: RunFolder) -> object:
+    return folder.document()["compare"]["controls"]
+
+
+def scheduler(cluster: Cluster, folder: RunFolder) -> object:
+    return cluster.asked[0].tune.scheduler.debug_string()
+
+
+def searcher(cluster: Cluster, folder: RunFolder) -> object:
+    return type(cluster.asked[0].tune.search_alg).__name__
+
+
+WHOLE = {"name": "synthetic", "batch_size": 8, "size": 8, "train": 24, "validation": 8, "test": 8}
+ARM = {"task": WHOLE, "student": {"name": "resnet8"}, "review": None, "training": {"epochs": 1, "lr": 0.01}}
+# Option -> another value, and what the value changes.
+GRID: dict[str, tuple[Any, Observed]] = {
+    "experiment": ({**ARM, "choice": {"low": {"training": {"lr": 0.02}}, "high": {}, "top": {}}}, trained),
+    "seeds": ([1, 2, 3], trained),
+    "search": ({"name": "random", "trials": 1}, asked("num_samples")),
+    "scheduler": ("asha", scheduler),
+    "controls": (["ce_kl"], trained),
+    "arms": ({"mine": {**ARM, "training": {"epochs": 1, "lr": 0.5}}}, trained),
+    "max_failures": (1, failures),
+    "resources.cpu": (2, resources),
+    "resources.gpu": (0.5, resources),
+    "resources.concurrent": (1, asked("max_concurrent_trials")),
+    "compare.baseline": ("high", verdicts),
+    "compare.pairs": ([["low", "high"]], verdicts),
+    "compare.margin": (50.0, verdicts),
+    "compare.controls": ({"high": "low"}, controlled),
+    "compare.added": ([[6]], verdicts),
+    "compare.interim": ([5, 6], lambda cluster, folder: len(folder.interim())),
+    "wandb.project": ("a-project", shipped("place")),
+    "wandb.entity": ("a-team", shipped("place")),
+}
+JUDGES: dict[str, tuple[Any, Observed]] = {
+    "metric": ("val_loss", shipped("metric")),
+    "mode": ("min", shipped("mode")),
+    "objectives": ({"val_loss": "min", "seconds": "min"}, shipped("metric")),
+}
+
+
+def options(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name in model.model_fields:
+        group = {"resources": Resources, "compare": Compare, "wandb": Wandb}.get(name) if not prefix else None
+        yield from [f"{prefix}{name}"] if group is None else options(group, f"{name}.")
+
+
+def test_every_option_stands_in_the_table() -> None:
+    assert set(options(Sweep)) == set(GRID)
+    assert set(Search.model_fields) - {"name"} == set(JUDGES)
+
+
+def observed(folder: Path, document: dict[str, Any], see: Observed, monkeypatch: pytest.MonkeyPatch) -> object:
+    with monkeypatch.context() as patch:
+        cluster = installed(patch)
+        found = start(Sweep.read(document), "run", folder, lambda event: None, track=False)
+        return see(cluster, found)
+
+
+def changed(document: dict[str, Any], option: str, value: Any) -> dict[str, Any]:
+    group, dot, name = option.rpartition(".")
+    return {**document, group: {**document.get(group, {}), name: value}} if dot else {**document, option: value}
+
+
+@pytest.mark.parametrize("option", GRID)
+def test_an_option_of_a_sweep_changes_what_the_table_says(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, see = GRID[option]
+    seeds = [1, 2, 3, 4, 5, 6] if option.startswith("compare.") else [1]
+    document = {
+        "experiment": {**ARM, "choice": {"low": {"training": {"lr": 0.001}}, "high": {}}},
+        "seeds": seeds,
+        "search": {"name": "grid"},
+    }
+    if option == "controls":
+        document["experiment"] |= {"teacher": {"name": "resnet8", "training": {"epochs": 1, "lr": 0.01}}}
+        document["experiment"]["training"] = {"epochs": 2, "lr": 0.01}
+        review = {"k": 1, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 2}}
+        document["experiment"]["choice"] = {"plain": {}, "tskd": {"review": review}}
+    before = observed(tmp_path / "before", document, see, monkeypatch)
+    after = observed(tmp_path / "after", changed(document, option, value), see, monkeypatch)
+    assert before != after
+
+
+@pytest.mark.parametrize("option", JUDGES)
+def test_what_a_search_judges_by_reaches_the_trials(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, see = JUDGES[option]
+    experiment = {**ARM, "training": {"epochs": 1, "lr": {"loguniform": [0.001, 0.1]}}}
+    document = {"experiment": experiment, "seeds": [1], "search": {"name": "optuna", "trials": 1}}
+    before = observed(tmp_path / "before", document, see, monkeypatch)
+    after = observed(tmp_path / "after", changed(document, f"search.{option}", value), see, monkeypatch)
+    assert before != after
+
+
+@pytest.mark.parametrize("name", SEARCHERS.names())
+def test_every_searcher_suggests_points_of_the_space_and_takes_up_what_is_known(name: str) -> None:
+    """No point twice, one for each trial, with a number of its own; a trial that has ended is not trained again."""
+    from ray.tune.search import Searcher
+
+    from tskd_tune.sweeps.known import Known
+    from tskd_tune.sweeps.space import SearchSpace
+
+    space = SearchSpace({"k": {"choice": [1, 2, 3, 4]}})
+    given = {} if is_exact(name) else {"trials": 3}
+
+    def build() -> tuple[Any, int]:
+        return SEARCHERS.build(
+            name,
+            space,
+            lambda point: {"experiment": point.experiment, "point": point.values},
+            {"val_loss": "min"},
+            None,
+            **given,
+        )
+
+    one, trials = build()
+    assert trials == (4 if is_exact(name) else 3) and (one.metric, one.mode) == ("val_loss", "min")
+    configs = [one.suggest(f"t{place}") for place in range(trials)]
+    assert [config["number"] for config in configs] == list(range(trials))
+    assert len({config["point"]["k"] for config in configs}) == trials
+    assert one.suggest("more") == Searcher.FINISHED
+    end = {"epoch": 0, "epochs": 1, "val_loss": 1.0, "rows": []}
+    again, _ = build()
+    again.take_up({0: Known(configs[0]["point"], [], end)}, highest=0)
+    left = [again.suggest(f"u{place}") for place in range(trials - 1)]
+    assert configs[0]["point"] not in [config["point"] for config in left]
+    assert 0 not in [config["number"] for config in left] and again.suggest("more") == Searcher.FINISHED
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("name", SCHEDULERS.names())
+def test_every_scheduler_keeps_the_best_trial_and_waits_for_the_first_review(name: str, mode: str) -> None:
+    """Decisions are Tune's words; the best trial is never stopped, and none before every point has reviewed."""
+    from stand_in import Trial
+
+    one = SCHEDULERS.build(name, 9, [[2, 5, 8]], "val_loss", mode)
+    trials = [Trial(f"t{number}", {"number": number}) for number in range(5)]
+    best = 0 if mode == "min" else 4
+    for trial in trials:
+        one.on_trial_add(None, trial)
+    for epoch in range(8):
+        for trial in trials:
+            number = trial.config["number"]
+            told = {"epoch": epoch, "epochs": 9, "val_loss": float(number), "training_iteration": epoch + 1}
+            decision = one.on_trial_result(None, trial, told)
+            assert decision in ("CONTINUE", "STOP")
+            assert decision == "CONTINUE" or (number != best and epoch >= 2)

@@ -1,0 +1,75 @@
+"""What is used of Ray's private side is there in the installed version, and is used in one file only."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from functools import reduce
+from pathlib import Path
+
+import pytest
+import ray
+
+from tskd_tune.sweeps import ray_private
+from tskd_tune.sweeps.ray_private import MAY_BE_ABSENT, NAMES
+
+PACKAGE = Path(ray_private.__file__).parents[1]
+
+
+def missing(name: str, purpose: str) -> str | None:
+    """Say what this version of Ray lacks, if it lacks it."""
+    module, attribute = name.split(":")
+    try:
+        reduce(getattr, attribute.split("."), importlib.import_module(module))
+    except (ImportError, AttributeError):
+        return f"Ray {ray.__version__} has no {name}, which {purpose}: find another way in sweeps/ray_private.py"
+    return None
+
+
+@pytest.mark.parametrize(("name", "purpose"), NAMES.items())
+def test_this_version_of_ray_has_what_is_used(name: str, purpose: str) -> None:
+    assert missing(name, purpose) is None
+
+
+def test_a_version_that_lacks_a_name_is_told_in_a_sentence() -> None:
+    told = missing("ray._private.worker:_no_such_node", "names Ray's processes")
+    assert told is not None and "has no ray._private.worker:_no_such_node, which names Ray's processes" in told
+    assert missing("ray._private.no_such_module:x", "is asked for") is not None
+
+
+def test_the_version_of_ray_at_hand_has_tokens_or_is_older() -> None:
+    (name,) = MAY_BE_ABSENT
+    version = tuple(map(int, ray.__version__.split(".")[:2]))
+    assert missing(name, MAY_BE_ABSENT[name]) is None or version < (2, 60)
+
+
+def test_a_node_of_ray_still_lists_its_processes() -> None:
+    source = inspect.getsource(importlib.import_module("ray._private.node").Node)
+    assert "self.all_processes" in source, f"Ray {ray.__version__}: Node.all_processes is gone"
+
+
+def test_ray_is_still_given_a_folder_for_its_files() -> None:
+    assert "_temp_dir" in inspect.getsource(ray.init), f"Ray {ray.__version__}: ray.init takes no _temp_dir any more"
+
+
+def private_imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+        whole = [f"{module}.{name}" if module else name for name in names]
+        found += [name for name in whole if name.startswith("ray.") and "._" in name]
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and ast.unparse(node.value) == "ray":
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_one_file_uses_rays_private_side() -> None:
+    using = {path.name for path in PACKAGE.rglob("*.py") if private_imports(path)}
+    assert using == {"ray_private.py"}
+
+
+def test_without_a_ray_of_ones_own_there_is_nothing_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray._private.worker._global_node", None)
+    assert ray_private.own_processes() == {} and ray_private.raylet_socket() == ""

@@ -1,0 +1,139 @@
+"""The driver's pen, with trials as Ray Tune hands them over."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.exceptions import RayActorError, RayTaskError
+from ray.tune import Checkpoint
+
+from tskd_tune.errors import RunError
+from tskd_tune.records.events import Event
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.sweeps.recorder import Recorder
+from tskd_tune.sweeps.trainable import BrokenTrialError
+
+
+@dataclass
+class Trial:
+    """What a recorder reads of a trial of Ray Tune."""
+
+    config: dict[str, Any]
+    error: Exception | None = None
+    last_result: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+
+    def get_pickled_error(self) -> Exception | None:
+        return self.error
+
+    def get_error(self) -> Exception | None:
+        return self.error
+
+
+@pytest.fixture
+def heard() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def folder(tmp_path: Path, heard: list[Event]) -> Iterator[RunFolder]:
+    found = RunFolder.create(tmp_path, "run", "sweep", {"seeds": [1, 2]}, expected=2)
+    with Recorder.recording(found, heard.append):
+        yield found
+
+
+def config(tiny_document: dict[str, Any], seeds: list[int]) -> dict[str, Any]:
+    return {
+        "number": 3,
+        "arm": "an arm",
+        "point": {"k": 2},
+        "experiment": tiny_document,
+        "seeds": seeds,
+        "teacher": None,
+        "identity": "0123456789ab",
+    }
+
+
+def raised(error: Exception) -> Exception:
+    return RayTaskError("step", "a long traceback of Ray's", error).as_instanceof_cause()
+
+
+def test_a_trial_that_begins_says_what_it_is_to_train(folder: RunFolder, tiny_document: dict[str, Any]) -> None:
+    trial = Trial(config(tiny_document, [1, 2]))
+    Recorder().on_trial_start(0, [], trial)
+    begun = folder.begun()["00003"]
+    assert (begun.arm, begun.seeds, begun.point, begun.epochs) == ("an arm", [1, 2], {"k": 2}, 6)
+    Recorder().on_trial_start(0, [], trial)
+    assert folder.begun()["00003"].started == begun.started
+    (folder.trial_path("00003") / "trial.json").write_text("{")
+    assert folder.begun() == {} and "trial.json: is damaged" in folder.damage()[0]
+    Recorder().on_trial_start(0, [], trial)
+    assert folder.damage() == []
+
+
+def test_a_lost_worker_leaves_a_row_a_seed_with_the_epochs_of_its_history(
+    folder: RunFolder, heard: list[Event], tiny_document: dict[str, Any]
+) -> None:
+    folder.append_history("00003", [{"seed": 1, "epoch": 0, "seconds": 2.0, "val_top1": 30.0}])
+    text = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"
+    died = RayActorError("an id", text)
+    Recorder().on_trial_error(0, [], Trial(config(tiny_document, [1, 2]), died))
+    first, second = folder.rows()
+    assert (first.seed, first.epochs, second.seed, second.epochs) == (1, 1, 2, 0)
+    for row in (first, second):
+        assert row.broke and "the worker process died without a message" in (row.reason or "")
+        assert "SYSTEM_ERROR" in (folder.path / (row.error or "")).read_text()
+    assert [(event.what, event.arm, event.seed) for event in heard] == [
+        ("failed", "an arm", 1),
+        ("failed", "an arm", 2),
+    ]
+
+
+def test_an_error_that_ray_carries_is_told_in_the_words_of_the_code(
+    folder: RunFolder, tiny_document: dict[str, Any]
+) -> None:
+    broke = raised(BrokenTrialError(2, "MemoryError: none left", "Traceback of the user's code"))
+    Recorder().on_trial_error(0, [], Trial(config(tiny_document, [1, 2]), broke))
+    reasons = {row.seed: row.reason for row in folder.rows()}
+    assert reasons == {1: "seed 2 of its trial broke: MemoryError: none left", 2: "MemoryError: none left"}
+    assert folder.error_path("00003", 2).read_text() == "Traceback of the user's code\n"
+    Recorder().on_trial_error(0, [], Trial(config(tiny_document, [1, 2]), raised(ZeroDivisionError("by 0"))))
+    assert {row.reason for row in folder.rows()} == {"ZeroDivisionError: by 0"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_ends_the_sweep_and_is_not_tried_again(
+    folder: RunFolder, tiny_document: dict[str, Any], number: int
+) -> None:
+    full = raised(OSError(number, os.strerror(number)))
+    full = RayTaskError("save", f"a long traceback, OSError: {os.strerror(number)}", full).as_instanceof_cause()
+    trial = Trial(config(tiny_document, [1]), full)
+    with pytest.raises(RunError, match="No space left"):
+        Recorder().on_trial_recover(0, [], trial)
+    assert [row.broke and row.seed for row in folder.rows()] == [1]
+    done = Trial(config(tiny_document, [2]), last_result={"rows": [], "errors": os.strerror(number)})
+    with pytest.raises(RunError, match="No space left"):
+        Recorder().on_trial_complete(0, [], done)
+
+
+def test_what_may_pass_is_tried_again_without_a_row(folder: RunFolder, tiny_document: dict[str, Any]) -> None:
+    passing = raised(BrokenTrialError(1, "MemoryError: none left", "Traceback of the user's code"))
+    Recorder().on_trial_recover(0, [], Trial(config(tiny_document, [1]), passing))
+    assert folder.rows() == []
+
+
+def test_older_checkpoints_go_when_there_is_a_newer_one(
+    folder: RunFolder, tmp_path: Path, tiny_document: dict[str, Any]
+) -> None:
+    trial = tmp_path / "trials" / "00003"
+    for number in (0, 5, 6):
+        (trial / f"checkpoint_{number:06d}").mkdir(parents=True)
+    newest = Checkpoint(str(trial / "checkpoint_000000"))
+    Recorder().on_checkpoint(0, [], Trial(config(tiny_document, [1])), newest)
+    assert [path.name for path in trial.iterdir()] == ["checkpoint_000000"]

@@ -1,0 +1,121 @@
+"""What a trial takes of the cluster that there is, and what is refused."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tskd_tune.errors import InputError
+from tskd_tune.records.events import Event
+from tskd_tune.sweeps import resources as room
+from tskd_tune.sweeps import run, teachers
+from tskd_tune.sweeps.schema import Sweep
+
+
+def sweep(tiny: dict[str, Any], **resources: Any) -> Sweep:
+    return Sweep.read({"experiment": tiny, "search": {"name": "grid"}, "resources": resources})
+
+
+@pytest.mark.parametrize(
+    ("cluster", "resources", "taken", "at_once"),
+    [
+        ({"CPU": 8.0}, {}, {"cpu": 1}, 8),
+        ({"CPU": 8.0}, {"cpu": 3}, {"cpu": 3}, 2),
+        ({"CPU": 8.0, "GPU": 2.0}, {}, {"cpu": 1, "gpu": 1.0}, 2),
+        ({"CPU": 8.0, "GPU": 2.0}, {"gpu": 0.25}, {"cpu": 1, "gpu": 0.25}, 8),
+        ({"CPU": 8.0, "GPU": 2.0}, {"gpu": 0.0, "cpu": 2}, {"cpu": 2}, 4),
+        ({"CPU": 0.0}, {}, {"cpu": 1}, 1),
+    ],
+)
+def test_a_trial_takes_a_gpu_where_there_are_any(
+    tiny_document: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    cluster: dict[str, float],
+    resources: dict[str, Any],
+    taken: dict[str, float],
+    at_once: int,
+) -> None:
+    monkeypatch.setattr(room, "cluster", lambda: cluster)
+    given = sweep(tiny_document, **resources)
+    assert room.needed(given) == taken
+    assert room.capacity(given) == at_once
+
+
+def test_more_than_the_machine_has_is_refused_unless_a_cluster_is_named(
+    tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(room, "cluster", lambda: {"CPU": 2.0})
+    with pytest.raises(InputError, match=r"resources.gpu: a trial asks for 1, but this machine has 0; lower"):
+        room.refuse_unfit(sweep(tiny_document, gpu=1.0), lambda event: None)
+
+
+def test_what_is_refused_once_the_cluster_is_known_leaves_its_name_free(
+    tiny_document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise InputError("resources.cpu: too many")
+
+    monkeypatch.setattr(run, "session", lambda path: nullcontext())
+    for name in ("refuse_unfit", "_trained"):
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "refuse_unfit", lambda *given: None)
+            patch.setattr(run, name, refuse)
+            with pytest.raises(InputError, match="too many"):
+                run.start(sweep(tiny_document), "first", tmp_path, lambda event: None)
+        assert list(tmp_path.iterdir()) == []
+
+
+def machines(
+    monkeypatch: pytest.MonkeyPatch, *there: dict[str, float], planned: tuple[dict[str, float], ...] = ()
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr(room, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(room, "_machines", lambda: list(there))
+    monkeypatch.setattr(room, "_planned", lambda: list(planned))
+
+
+def test_what_no_machine_of_a_cluster_has_is_refused_with_the_largest(
+    tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines(monkeypatch, {"CPU": 16.0}, {"CPU": 4.0, "GPU": 1.0})
+    room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=4), lambda event: None)
+    told = r"a trial asks for cpu 8, gpu 1, but no machine of the cluster has that; the largest has cpu 4, gpu 1; lower"
+    with pytest.raises(InputError, match=told):
+        room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=8), lambda event: None)
+
+
+def test_an_autoscaler_is_waited_for_where_it_has_such_machines(
+    tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines(monkeypatch, {"CPU": 0.0}, planned=({"CPU": 8.0, "GPU": 1.0},))
+    heard: list[Event] = []
+    room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=8), heard.append)
+    assert [event.what for event in heard] == ["machines"] and "autoscaler adds one" in str(heard[0].reason)
+    with pytest.raises(InputError, match=r"the largest has cpu 8, gpu 1"):
+        room.refuse_unfit(sweep(tiny_document, gpu=1.0, cpu=9), heard.append)
+
+
+def test_memory_is_no_objective_where_no_trial_takes_a_gpu(
+    tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objectives = {"val_top1": "max", "memory": "min"}
+    search = {"name": "optuna", "trials": 2, "sampler": "nsga2", "objectives": objectives}
+    given = Sweep.read({"experiment": tiny_document, "search": search})
+    monkeypatch.setattr(room, "cluster", lambda: {"CPU": 2.0})
+    with pytest.raises(InputError, match="memory is the peak of a GPU's, but trials take no GPU here"):
+        room._refuse_unmeasured(given)
+    monkeypatch.setattr(room, "cluster", lambda: {"CPU": 2.0, "GPU": 1.0})
+    room._refuse_unmeasured(given)
+
+
+def test_a_teacher_gets_the_cores_that_idle_before_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": True, "Resources": {"CPU": cores}} for cores in (0.0, 4.0, 64.0)]
+    monkeypatch.setattr(teachers.ray, "nodes", lambda: nodes[:2])
+    assert teachers._idle_cores(1) == 4
+    monkeypatch.setattr(teachers.ray, "nodes", lambda: nodes)
+    assert teachers._idle_cores(1) == teachers.MOST_CORES
+    assert teachers._idle_cores(16) == 16

@@ -1,0 +1,174 @@
+"""Schedulers, driven by hand: where their rungs lie, whom they stop, and what they learn from an earlier process."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from ray.tune.schedulers import AsyncHyperBandScheduler
+
+from tskd_tune.errors import InputError
+from tskd_tune.sweeps.known import Known
+from tskd_tune.sweeps.schedulers import SCHEDULERS, stops_trials
+
+EPOCHS = 4
+
+
+class Trial:
+    """What a scheduler takes of a trial of Ray Tune."""
+
+    def __init__(self, number: int):
+        self.trial_id = f"t{number}"
+        self.config = {"number": number}
+
+
+def result(epoch: int, value: float) -> dict[str, Any]:
+    return {"epoch": epoch, "epochs": EPOCHS, "training_iteration": epoch + 1, "val_top1": value}
+
+
+def rungs_of(one: Any) -> list[list[int]]:
+    return one.brackets
+
+
+def scheduler(first_review: int | None = 20, epochs: int = 240, **options: Any):
+    reviews = [] if first_review is None else [[first_review]]
+    return SCHEDULERS.build("asha", epochs, reviews, "val_top1", "max", **options)
+
+
+def test_asha_waits_for_the_first_review():
+    assert rungs_of(scheduler(20)) == [[21, 63, 189]]
+    assert rungs_of(scheduler(None)) == [[1, 3, 9, 27, 81]]
+    assert rungs_of(scheduler(20, grace=60)) == [[60, 180]]
+    assert rungs_of(scheduler(20, grace=21)) == [[21, 63, 189]]
+    assert rungs_of(scheduler(20, reduction_factor=2)) == [[21, 42, 84, 168]]
+    assert rungs_of(scheduler(20, brackets=2)) == [[21, 63, 189], [63, 189]]
+    one = scheduler(20)
+    assert (one.judged_by, one.mode) == ("val_top1", "max")
+
+
+def reviews_of(k: int, delta: int, epochs: int = 240) -> list[int]:
+    """Review epochs of disjoint cycles, written out: k memories delta apart, then a review."""
+    cycle = (k + 1) * delta
+    return [epoch for epoch in range(epochs) if epoch % cycle == k * delta]
+
+
+def test_rungs_are_rounded_up_to_the_ends_of_the_longest_cycle():
+    """With 3 memories 5 epochs apart a cycle has 20 epochs and ends with its review, after 16, 36, 56, ... epochs."""
+
+    def asha(*reviews: list[int], **options: Any) -> list[list[float]]:
+        return rungs_of(SCHEDULERS.build("asha", 240, reviews, "val_top1", "max", **options))
+
+    assert reviews_of(3, 5)[:3] == [15, 35, 55]
+    assert asha(reviews_of(3, 5)) == [[16, 56, 156]]
+    assert asha(reviews_of(3, 5), grace=30) == [[36, 96]]
+    # Of several points the one with the longest cycle counts, in whichever order, and never its shorter neighbors.
+    long = reviews_of(6, 5)
+    assert long[:3] == [30, 65, 100]
+    assert asha(reviews_of(3, 5), long) == asha(long, reviews_of(3, 5)) == [[31, 101]]
+    # Behind the last review every epoch will do.
+    assert asha(reviews_of(3, 5)[:2]) == [[16, 48, 144]]
+    assert asha(reviews_of(3, 5), brackets=2) == [[16, 56, 156], [56, 156]]
+    # Where two rungs end in the same cycle one is left.
+    assert asha(reviews_of(9, 10), grace=95, reduction_factor=2) == [[191]]
+
+
+def test_no_rung_lies_within_a_cycle_whatever_the_plan():
+    for k in (1, 3, 6):
+        for delta in (1, 4, 7):
+            reviews = reviews_of(k, delta)
+            (found,) = rungs_of(SCHEDULERS.build("asha", 240, [reviews], "val_top1", "max"))
+            assert all(rung - 1 in reviews or rung > reviews[-1] for rung in found)
+            assert found[0] == reviews[0] + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"grace": 20},
+            "scheduler.grace: 20 epochs judge runs before their first review, which is as late as epoch 20",
+        ),
+        ({"grace": 241}, "scheduler.grace: 241 epochs are more than the 240 of training"),
+        (
+            {"brackets": 4},
+            "scheduler.brackets: 4 brackets, but from epoch 21 to 240 by a factor of 3 there are 3 rungs",
+        ),
+    ],
+)
+def test_asha_refuses(options: dict[str, int], sentence: str):
+    with pytest.raises(InputError) as error:
+        scheduler(20, **options)
+    assert sentence in str(error.value)
+
+
+def test_asha_needs_a_factor_that_halves():
+    with pytest.raises(ValidationError, match="reduction_factor"):
+        scheduler(20, reduction_factor=1)
+
+
+@pytest.mark.parametrize(("mode", "ends"), [("max", ["CONTINUE", "STOP"]), ("min", ["CONTINUE", "CONTINUE"])])
+def test_asha_stops_the_worse_and_keeps_the_better(mode: str, ends: list[str]):
+    one = SCHEDULERS.build("asha", EPOCHS, [[1]], "val_top1", mode)
+    decisions = []
+    for number, value in enumerate((90.0, 10.0)):
+        assert one.on_trial_result(None, Trial(number), result(0, value)) == "CONTINUE"
+        decisions.append(one.on_trial_result(None, Trial(number), result(1, value)))
+    assert decisions == ends
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_without_cycles_halving_decides_as_tunes_own(mode: str, factor: int):
+    """Trials advance in turns with random metrics; every decision is that of Ray Tune's scheduler."""
+    chance = np.random.default_rng(factor)
+    epochs = 30
+    ours = SCHEDULERS.build("asha", epochs, [], "val_top1", mode, grace=2, reduction_factor=factor)
+    theirs = AsyncHyperBandScheduler(
+        metric="val_top1", mode=mode, max_t=epochs, grace_period=2, reduction_factor=factor
+    )
+    left = dict.fromkeys(range(40), 0)
+    stopped = 0
+    for number in left:
+        theirs.on_trial_add(None, Trial(number))
+    while left:
+        number = int(chance.choice(list(left)))
+        told = result(left[number], float(chance.normal()))
+        decision = ours.on_trial_result(None, Trial(number), told)
+        assert decision == theirs.on_trial_result(None, Trial(number), told) or left[number] + 1 == epochs
+        left[number] += 1
+        if decision == "STOP" or left[number] == epochs:
+            stopped += decision == "STOP"
+            for one in (ours, theirs):
+                one.on_trial_complete(None, Trial(number), told)
+            del left[number]
+    assert 10 < stopped < 40
+
+
+def test_a_resumed_asha_judges_as_if_it_had_run_on():
+    """What an earlier process trained is recorded: the metric of a diverged trial is the worst."""
+    whole, resumed = (SCHEDULERS.build("asha", EPOCHS, [[1]], "val_top1", "max") for _ in range(2))
+    for epoch in range(2):
+        whole.on_trial_result(None, Trial(0), result(epoch, 50.0))
+    whole.on_trial_complete(None, Trial(1), {**result(1, -1e9), "failed": "the loss is not finite"})
+    results = [{"epoch": epoch, "val_top1": 50.0} for epoch in range(2)]
+    failed = {"epoch": 1, "epochs": EPOCHS, "failed": "the loss is not finite"}
+    resumed.take_up({0: Known({}, results), 1: Known({}, [], failed)})
+    for number, value in ((2, 40.0), (3, 60.0), (0, 50.0)):
+        decisions = {one.on_trial_result(None, Trial(number), result(1, value)) for one in (whole, resumed)}
+        assert len(decisions) == 1
+    fresh = SCHEDULERS.build("asha", EPOCHS, [[1]], "val_top1", "max")
+    assert fresh.on_trial_result(None, Trial(2), result(1, 40.0)) == "CONTINUE", "it knows of no better one"
+    assert resumed.on_trial_result(None, Trial(4), result(1, 40.0)) == "STOP"
+
+
+def test_brackets_share_the_trials_the_same_way_in_every_process():
+    one, other = (SCHEDULERS.build("asha", 240, [[20]], "val_top1", "max", brackets=2) for _ in range(2))
+    chosen = [one._bracket(number) for number in range(200)]
+    assert chosen == [other._bracket(number) for number in range(200)]
+    assert 0.6 < chosen.count(0) / 200 < 0.85, "the bracket with three rungs is e times as likely as that with two"
+
+
+def test_fifo_lets_every_trial_run():
+    one = SCHEDULERS.build("fifo", EPOCHS, [], "val_top1", "max")
+    assert [one.on_trial_result(None, None, result(epoch, 0.0)) for epoch in range(EPOCHS)] == ["CONTINUE"] * EPOCHS
+    assert not stops_trials("fifo") and stops_trials("asha")

@@ -1,0 +1,322 @@
+"""A trial driven by hand, without a running Ray: lockstep, means, checkpoints, failures."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune import Checkpoint
+
+from tskd_tune.errors import InputError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
+from tskd_tune.experiment.teacher import obtain
+from tskd_tune.records.row import Row
+from tskd_tune.records.session import Session
+from tskd_tune.sweeps.objectives import worst
+from tskd_tune.sweeps.teacher_keys import key_of
+from tskd_tune.sweeps.trainable import STUDENT, BrokenTrialError, Shipped, SweepTrial
+from tskd_tune.training.teachers import TeacherCache
+
+Tiny = Callable[..., Experiment]
+
+
+def config(experiment: Experiment, seeds: list[int], **over: Any) -> dict[str, Any]:
+    document = {key: value for key, value in experiment.plain().items() if key != "seed"}
+    told = {"number": 3, "arm": "an arm", "point": {"k": 2}, "teacher": None, "identity": identity(experiment)}
+    return {**told, "experiment": document, "seeds": seeds, **over}
+
+
+def trial(experiment: Experiment, seeds: list[int], shipped: Shipped | None = None, **over: Any) -> SweepTrial:
+    ships = shipped or Shipped("sweep", None, "val_top1", "max", {})
+
+    class Local(SweepTrial):
+        def setup(self, given: dict[str, Any], shipped: Shipped | None = None) -> None:
+            super().setup(given, ships)
+
+    return Local(config(experiment, seeds, **over))
+
+
+def state_of(tiny: Tiny) -> str:
+    return f"state-{identity(tiny(review=None))}-seed1.pt"
+
+
+def test_seeds_train_in_lockstep_and_their_mean_is_reported(tiny: Tiny) -> None:
+    result = trial(tiny(), [1, 2]).step()
+    first, second = result["records"]
+    assert (first["seed"], second["seed"], first["epoch"]) == (1, 2, 0)
+    assert result["val_loss"] == pytest.approx((first["val_loss"] + second["val_loss"]) / 2)
+    assert (result["epoch"], result["epochs"], result["done"]) == (0, 6, False)
+    rows = [Row.model_validate(row) for row in result["rows"]]
+    assert [(row.run, row.arm, row.seed, row.status, row.epochs) for row in rows] == [
+        ("00003", "an arm", 1, "stopped", 1),
+        ("00003", "an arm", 2, "stopped", 1),
+    ]
+
+
+def test_a_trial_is_done_at_its_last_epoch_and_keeps_its_students(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(review=None, training={"epochs": 2}), [4])
+    assert not one.step()["done"]
+    one.save_checkpoint(str(tmp_path))
+    assert not (tmp_path / STUDENT.format(seed=4)).exists()
+    result = one.step()
+    assert result["done"] and Row.model_validate(result["rows"][0]).status == "done"
+    assert Row.model_validate(result["rows"][0]).metrics["test_top1"] == result["test_top1"]
+    one.save_checkpoint(str(tmp_path))
+    assert (tmp_path / STUDENT.format(seed=4)).exists()
+
+
+def test_a_checkpoint_restores_every_seed_and_a_finished_trial_repeats_its_last(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(), [1, 2])
+    results = [one.step() for _ in range(5)]
+    one.save_checkpoint(str(tmp_path))
+    last = one.step()
+    again = trial(tiny(), [1, 2])
+    again.load_checkpoint(str(tmp_path))
+    assert again.step()["val_loss"] == last["val_loss"] and results[-1]["epoch"] == 4
+    again.save_checkpoint(str(tmp_path))
+    over = trial(tiny(), [1, 2])
+    over.load_checkpoint(str(tmp_path))
+    repeated = over.step()
+    assert repeated["done"] and repeated["epoch"] == 5 and repeated["val_loss"] == last["val_loss"]
+
+
+def test_a_trial_goes_on_from_the_newest_whole_checkpoint_where_the_noted_one_is_gone(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    one = trial(tiny(review=None), [1, 2])
+    for number in range(3):
+        result = one.step()
+        (tmp_path / f"checkpoint_{number:06d}").mkdir()
+        one.save_checkpoint(str(tmp_path / f"checkpoint_{number:06d}"))
+    last = one.step()
+    torn = tmp_path / "checkpoint_000003"
+    torn.mkdir()
+    (torn / state_of(tiny)).write_bytes((tmp_path / "checkpoint_000002" / state_of(tiny)).read_bytes()[:100])
+
+    again = trial(tiny(review=None), [1, 2])
+    again.restore(Checkpoint(str(tmp_path / "checkpoint_000009")))
+    assert result["epoch"] == 2 and len(again.sessions[0].trainer.history) == 3
+    assert again.step()["val_loss"] == last["val_loss"]
+    fresh = trial(tiny(review=None), [1, 2])
+    fresh.restore(Checkpoint(str(tmp_path / "elsewhere" / "checkpoint_000000")))
+    assert fresh.step()["epoch"] == 0
+
+
+def test_a_checkpoint_of_format_1_goes_by_its_seed_alone(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(review=None), [1])
+    one.step()
+    one.save_checkpoint(str(tmp_path))
+    last = one.step()
+    (tmp_path / state_of(tiny)).rename(tmp_path / "state-seed1.pt")
+    again = trial(tiny(review=None), [1])
+    again.load_checkpoint(str(tmp_path))
+    assert again.step()["val_loss"] == last["val_loss"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_an_older_whole_one(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(review=None), [1])
+    for number in range(2):
+        one.step()
+        (tmp_path / f"checkpoint_{number:06d}").mkdir()
+        one.save_checkpoint(str(tmp_path / f"checkpoint_{number:06d}"))
+    last = one.step()
+    newest = tmp_path / "checkpoint_000001" / state_of(tiny)
+    content = newest.read_bytes()
+    newest.write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
+
+    again = trial(tiny(review=None), [1])
+    again.restore(Checkpoint(str(newest.parent)))
+    assert len(again.sessions[0].trainer.history) == 1
+    again.step()
+    assert again.step()["val_loss"] == last["val_loss"]
+
+
+@pytest.mark.parametrize("content", [b"", b"something else"])
+def test_a_damaged_teacher_of_this_machine_is_replaced_by_the_one_that_the_sweep_sent(
+    tiny: Tiny, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = tiny()
+    teacher = obtain(experiment, TeacherCache(tmp_path / "driver"), lambda record: None)
+    key = key_of(experiment)
+    assert teacher is not None and teacher.path is not None and key is not None
+    sent = teacher.path.read_bytes()
+    monkeypatch.setenv("TSKD_TUNE_CACHE", str(tmp_path / "worker"))
+    kept = TeacherCache().path(str(teacher.key))
+    for path in (teacher.path, kept):
+        path.write_bytes(content)
+    trial(experiment, [1], Shipped("sweep", None, "val_top1", "max", {key: (teacher, sent)}), teacher=key)
+    assert kept.read_bytes() == sent
+
+
+def test_a_process_is_used_again_for_another_trial(tiny: Tiny) -> None:
+    one = trial(tiny(), [1])
+    one.step()
+    assert one.reset_config(config(tiny(review=None), [2], number=4))
+    record = one.step()["records"][0]
+    assert (record["seed"], record["epoch"]) == (2, 0)
+    fresh = trial(tiny(review=None), [2]).step()["records"][0]
+    assert record["loss"] == fresh["loss"]
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_one_diverged_seed_ends_the_trial_with_its_reason_and_the_worst_metric(tiny: Tiny, mode: str) -> None:
+    experiment = tiny(review=None, training={"lr": 1e20})
+    one = trial(experiment, [1], Shipped("sweep", None, "val_loss", mode, {}))
+    result = one.step()
+    while not result["done"]:
+        result = one.step()
+    assert "the loss is not finite" in result["failed"] and result["val_loss"] == worst(mode)
+    row = Row.model_validate(result["rows"][0])
+    assert row.status == "failed" and row.reason == result["failed"]
+
+
+def test_a_shipped_teacher_is_used_on_a_machine_that_never_trained_it(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = tiny()
+    teacher = obtain(experiment, TeacherCache(tmp_path / "driver"), lambda record: None)
+    key = key_of(experiment)
+    assert teacher is not None and key is not None
+    content = teacher.path.read_bytes()
+    teacher.path.unlink()
+    monkeypatch.setenv("TSKD_TUNE_CACHE", str(tmp_path / "worker"))
+    shipped = Shipped("sweep", None, "val_top1", "max", {key: (teacher, content)})
+    one = trial(experiment, [1], shipped, teacher=key)
+    kept = tmp_path / "worker" / "teachers" / f"{teacher.key}.pth"
+    assert kept.read_bytes() == content
+    assert Row.model_validate(one.step()["rows"][0]).teacher.key == teacher.key  # type: ignore[union-attr]
+
+
+def test_one_shipped_file_is_enough_to_replay_a_teacher(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = tiny(teacher={"replay": 3, "training": {"epochs": 3}})
+    expected = trial(experiment, [1])
+    teacher = obtain(experiment, TeacherCache(), lambda record: None)
+    key = key_of(experiment)
+    assert teacher is not None and teacher.path is not None and key is not None
+    content = teacher.path.read_bytes()
+    away = replace(teacher, path=tmp_path / "not here.pth")
+    monkeypatch.setenv("TSKD_TUNE_CACHE", str(tmp_path / "worker"))
+    shipped = trial(experiment, [1], Shipped("sweep", None, "val_top1", "max", {key: (away, content)}), teacher=key)
+    for _ in range(6):
+        wanted, found = expected.step()["records"][0], shipped.step()["records"][0]
+        assert wanted["loss"] == found["loss"]
+    assert "review_loss" in found
+
+
+def test_an_untrained_teacher_is_made_by_the_trial_itself(tiny: Tiny, tmp_path: Path) -> None:
+    online = tiny(teacher={"weights": "untrained"}, distiller="ekd", review=None, training={"epochs": 2})
+    one = trial(online, [1, 2])
+    one.step()
+    one.save_checkpoint(str(tmp_path))
+    last = one.step()
+    again = trial(online, [1, 2])
+    again.load_checkpoint(str(tmp_path))
+    assert again.step()["test_teacher_loss"] == last["test_teacher_loss"]
+    row = Row.model_validate(last["rows"][0])
+    assert row.metrics["test_teacher_top1"] == last["records"][0]["test_teacher_top1"]
+    assert row.teacher is not None and (row.teacher.source, row.teacher.key) == ("untrained", None)
+    assert last["records"][0]["test_teacher_loss"] != last["records"][1]["test_teacher_loss"], "a seed has its teacher"
+
+
+def test_silent_reviews_are_said_in_the_row(tiny: Tiny) -> None:
+    quiet, loud = trial(tiny(review={"lambda": 1e-6}), [1]), trial(tiny(review={"lambda": {"auto": 0.5}}), [1])
+    for one, silent in ((quiet, True), (loud, False)):
+        for _ in range(6):
+            result = one.step()
+        sentences = Row.model_validate(result["rows"][0]).warnings
+        assert any("stayed under 1 %" in sentence for sentence in sentences) == silent
+
+
+# Trials that break
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException, seed: int = 2) -> None:
+    """Let the second epoch of a seed raise."""
+    whole = Session.epoch
+
+    def epoch(self: Session) -> dict[str, Any] | None:
+        if self.experiment.seed == seed and len(self.trainer.history) == 1:
+            raise error
+        return whole(self)
+
+    monkeypatch.setattr(Session, "epoch", epoch)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit("boom"), InputError("task: boom")])
+def test_an_exception_of_a_component_ends_the_trial_with_a_row_a_seed(
+    error: BaseException, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trial(tiny(review=None), [1, 2])
+    breaking(monkeypatch, error)
+    assert not one.step()["done"]
+    one.save_checkpoint(str(tmp_path))
+    result = one.step()
+    assert result["done"] and result["broke"] and result["records"] == [] and "boom" in result["errors"]
+    first, second = (Row.model_validate(row) for row in result["rows"])
+    assert all(row.status == "failed" and row.broke for row in (first, second))
+    assert (second.reason or "").endswith("boom") and first.reason == f"seed 2 of its trial broke: {second.reason}"
+    assert second.epochs == 1
+    # The state of the broken epoch is never kept.
+    (tmp_path / "broken").mkdir()
+    one.save_checkpoint(str(tmp_path / "broken"))
+    assert not list((tmp_path / "broken").glob("state-*"))
+    assert result["val_top1"] == worst("max")
+
+
+def test_what_may_pass_is_raised_for_another_try_in_a_new_process(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = trial(tiny(review=None), [1, 2])
+    breaking(monkeypatch, MemoryError())
+    one.step()
+    with pytest.raises(BrokenTrialError) as caught:
+        one.step()
+    told = pickle.loads(pickle.dumps(caught.value))
+    assert (told.seed, told.reason) == (2, "MemoryError: the process found no more memory")
+    assert "Traceback" in told.text
+
+
+def test_a_trial_that_cannot_be_built_tells_it_in_its_first_step(tiny: Tiny) -> None:
+    given = config(tiny(review=None), [1, 2])
+    lost = {**given, "experiment": given["experiment"] | {"distiller": {"name": "nowhere_to_be_found:Lost"}}}
+    one = trial(tiny(review=None), [1])
+    assert one.reset_config(lost)
+    one.load_checkpoint("nowhere")
+    result = one.step()
+    assert result["done"] and result["broke"]
+    rows = [Row.model_validate(row) for row in result["rows"]]
+    assert [(row.seed, row.epochs, row.broke) for row in rows] == [(1, 0, True), (2, 0, True)]
+    assert "nowhere_to_be_found" in (rows[0].reason or "")
+    assert one.reset_config(config(tiny(review=None), [1])) and one.step()["epoch"] == 0
+
+
+def test_a_new_process_takes_up_the_newest_whole_checkpoint_and_says_what_was_damaged(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    folder = tmp_path / "00003"
+    one = trial(tiny(review=None), [1])
+    for number in range(3):
+        last = one.step()
+        (folder / f"checkpoint_{number:06d}").mkdir(parents=True)
+        one.save_checkpoint(str(folder / f"checkpoint_{number:06d}"))
+    (folder / "checkpoint_000003").mkdir()
+    (folder / "checkpoint_000003" / "broke.txt").write_text("a trial that broke keeps no state")
+    shipped = Shipped("sweep", None, "val_top1", "max", {}, trials=tmp_path)
+    again = trial(tiny(review=None), [1], shipped)
+    result = again.step()
+    assert (result["epoch"], result["notes"]) == (3, [])
+    torn = folder / "checkpoint_000002" / state_of(tiny)
+    torn.write_bytes(torn.read_bytes()[:200])
+    result = trial(tiny(review=None), [1], shipped).step()
+    assert (result["epoch"], result["val_loss"]) == (2, last["val_loss"])
+    (note,) = result["notes"]
+    assert "checkpoint_000002 is damaged" in note and "goes on after 2 epochs" in note
+    for path in folder.glob(f"checkpoint_*/{state_of(tiny)}"):
+        path.write_bytes(b"")
+    result = trial(tiny(review=None), [1], shipped).step()
+    assert result["epoch"] == 0 and "starts anew" in result["notes"][0]

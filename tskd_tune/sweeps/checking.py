@@ -1,0 +1,152 @@
+"""Checks a sweep without training: every branch, the ends of every range, the comparisons, searcher and scheduler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tskd_tune.errors import InputError, did_you_mean
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import task_of
+from tskd_tune.experiment.teacher import check_weights
+from tskd_tune.experiment.verification import parts_of, verify
+from tskd_tune.sweeps.distinct import too_few
+from tskd_tune.sweeps.points import Point
+from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.space import SearchSpace
+
+
+def check(sweep: Sweep) -> list[str]:
+    """Return a sentence for every mistake of a sweep; an empty list if the sweep can be run.
+
+    Every branch and both ends of every range are built as whole experiments. Nothing is trained.
+    """
+    with sweep.places.named():
+        space = sweep.space()
+        space.refuse("grid" if sweep.is_exact else "search")
+    points = _Points(sweep)
+    problems = space.check(points.refuse, sweep.places)
+    return problems or [
+        sweep.places.name(problem)
+        for problem in _check_labels(sweep, space) or _check_compare(sweep, space) or _check_search(sweep, space)
+    ]
+
+
+def refuse(sweep: Sweep) -> None:
+    """Refuse a sweep that has a mistake.
+
+    Raises:
+        InputError: with a sentence for every mistake.
+    """
+    if problems := check(sweep):
+        raise InputError("\n".join(problems))
+
+
+class _Points:
+    """Checks the points of a space; points that differ only in rates and factors are built once."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+        self._known: dict[str, InputError | None] = {}
+
+    def refuse(self, document: dict[str, Any]) -> None:
+        """Refuse the experiment of a point.
+
+        Raises:
+            InputError: the experiment cannot be trained.
+        """
+        if "seed" in document:
+            raise InputError(
+                "seed: an arm cannot have a seed of its own, as arms are compared seed by seed; list all under seeds"
+            )
+        experiment = self._sweep.experiment_at(Point({}, document, ""))
+        parts = parts_of(experiment)
+        if parts not in self._known:
+            self._known[parts] = _misfit(self._sweep, experiment)
+        if (misfit := self._known[parts]) is not None:
+            raise misfit
+
+
+def _misfit(sweep: Sweep, experiment: Experiment) -> InputError | None:
+    """Return the error of an experiment whose parts do not fit together."""
+    try:
+        _try_parts(sweep, experiment)
+    except InputError as error:
+        return error
+    return None
+
+
+def _try_parts(sweep: Sweep, experiment: Experiment) -> None:
+    verify(experiment)
+    check_weights(experiment)
+    if sweep.is_judged and task_of(experiment).facts().samples[1] == 0:
+        raise InputError(
+            "task.validation: is 0, but a searcher or a scheduler judges by the validation part;"
+            " set task.validation to a number of training images"
+        )
+
+
+def _check_labels(sweep: Sweep, space: SearchSpace) -> list[str]:
+    """Return which points of a grid get the same label, under which they would be taken for one arm."""
+    points: dict[str, list[Point]] = {}
+    for point in space.grid() if sweep.is_exact else []:
+        points.setdefault(point.label, []).append(point)
+    return [
+        f"experiment: {len(those)} points of the grid are called '{label}' ({those[0].values} and"
+        f" {those[1].values}); give their values different labels, as in choice: {{label: value}}"
+        for label, those in points.items()
+        if len(those) > 1
+    ]
+
+
+def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:
+    """Return what is wrong with ``compare``: a search has trials and no arms, or labels name no arm or several."""
+    compare = sweep.compare
+    names = [name for pair in compare.pairs or [] for name in pair]
+    names += [] if compare.baseline is None else [compare.baseline]
+    names += [name for pair in compare.controls.items() for name in pair]
+    if not sweep.is_exact:
+        found = "compare: the trials of a search are ranked, not compared; remove it, or use search: {name: grid}"
+        return [found] if names or compare.interim else []
+    if compare.interim and (problem := _interim_problem(sweep, compare.interim[-1])):
+        return [problem]
+    labels = [point.label for point in space.grid()] if names else []
+    return [
+        f"compare: no arm is called '{name}'{did_you_mean(name, labels)}"
+        for name in dict.fromkeys(names)
+        if name not in labels
+    ]
+
+
+def _interim_problem(sweep: Sweep, last: int) -> str | None:
+    """Return why seeds cannot be trained up to one interim analysis after the other, if they cannot."""
+    if sweep.is_judged:
+        return (
+            f"compare.interim: the scheduler '{sweep.scheduler.name}' judges all seeds of a trial at once; use"
+            " fifo, or leave compare.interim out"
+        )
+    declared = len(sweep.all_seeds())
+    if last == declared:
+        return None
+    return (
+        f"compare.interim: the sweep ends with its last interim analysis, at {last} seeds, but {declared} seeds"
+        f" are declared; add {declared} to compare.interim, or drop seeds"
+    )
+
+
+def _check_search(sweep: Sweep, space: SearchSpace) -> list[str]:
+    """Return what the searcher and the scheduler cannot do, such as judging before the latest first review."""
+    if not sweep.is_judged:
+        return []
+    problems = [] if sweep.is_exact else _too_few(sweep, space)
+    for make in (sweep.scheduler_for,) if problems else (sweep.searcher_for, sweep.scheduler_for):
+        try:
+            make(space)
+        except InputError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _too_few(sweep: Sweep, space: SearchSpace) -> list[str]:
+    trials = sweep.search.options()["trials"]
+    few = too_few(space, trials, lambda point: sweep.experiment_at(point).plain())
+    return [few] if few else []

@@ -1,0 +1,165 @@
+"""Confirms what a search has found: its best points on fresh seeds, on the whole training set, the test part read once.
+
+The best of many trials looks better than it is, on the data and with the seeds that chose it. So the winners are
+trained again on the training and the validation set together, with a teacher that is trained on both sets too. Two more
+arms are trained: the same student without teacher and review, and the paper's setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from statistics import fmean
+from typing import Any
+
+from tskd_tune.documents import merge
+from tskd_tune.errors import InputError, did_you_mean
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import task_of
+from tskd_tune.plain import Document
+from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.sweeps.controls import identity
+from tskd_tune.sweeps.schema import Sweep
+
+BASELINE, PAPER = "baseline", "paper"
+# Where a task's options hold training images out: what merges a whole part of its own back.
+MERGED_PARTS = {"validation": "training"}
+
+
+def confirmation(
+    folder: RunFolder, seeds: Sequence[int], *, top: int = 1, against: str = BASELINE, controls: Any = None
+) -> Sweep:
+    """Return the grid that confirms the best points of a search.
+
+    Args:
+        folder: the search's run.
+        seeds: fresh ones.
+        top: how many points.
+        against: the arm that all are compared with: ``baseline``, or an arm of the search, which then is trained too.
+        controls: control arms of the best point that reviews, as the key of a sweep; None for none.
+
+    Raises:
+        InputError: the run is no sweep that measured a validation metric, a seed was used by it, it has fewer points,
+            or ``against`` is no arm.
+    """
+    sweep = _searched(folder)
+    _refuse_used(seeds, sweep.all_seeds())
+    ranked = _ranked(folder.rows(), sweep)
+    if len(ranked) < top:
+        raise InputError(f"--top: {top} points were asked for, but {len(ranked)} of {folder.name} have ended well")
+    winners = {_label(row, ranked[:top]): _whole(row.experiment) for row in ranked[:top]}
+    paper = _paper(ranked[0])
+    beside = {BASELINE: _plain(ranked[0]), **({} if paper is None else {PAPER: paper})}
+    arms = _distinct({**winners, **beside})
+    if against != BASELINE and against not in arms:
+        named = {row.arm: row for row in reversed(ranked)}
+        if against not in named:
+            raise InputError(f"--against: {folder.name} has no arm '{against}'{did_you_mean(against, [*arms, *named])}")
+        arm = _whole(named[against].experiment)
+        against = next((name for name, other in arms.items() if identity(other) == identity(arm)), against)
+        arms[against] = arm
+    return Sweep.read(
+        {
+            "experiment": {"choice": arms},
+            "seeds": list(seeds),
+            "search": {"name": "grid"},
+            "resources": sweep.resources.plain(),
+            "compare": {"baseline": against, "margin": sweep.compare.margin},
+            "max_failures": sweep.max_failures,
+            "wandb": sweep.wandb.plain(),
+            "controls": controls,
+        }
+    )
+
+
+def _searched(folder: RunFolder) -> Sweep:
+    if folder.state.kind != "sweep":
+        raise InputError(f"{folder.path}: is a single training, which has no winners; give the run of a search")
+    return Sweep.read(folder.document())
+
+
+def _refuse_used(seeds: Sequence[int], used: Sequence[int]) -> None:
+    again = [seed for seed in seeds if seed in used]
+    if again:
+        raise InputError(
+            f"--seeds: the search chose its winners by {', '.join(map(str, again))}, so that they are not fresh;"
+            f" it used {', '.join(map(str, used))}, give others"
+        )
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds: must be different numbers, got {', '.join(map(str, seeds)) or 'none'}")
+
+
+def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
+    """Return a row of each distinct point all of whose seeds are done, the best mean of the metric first."""
+    metric, sign = sweep.metric, -1 if sweep.mode == "max" else 1
+    points: dict[str, list[Row]] = {}
+    for row in rows:
+        points.setdefault(identity(row.experiment), []).append(row)
+    means = {}
+    for point, group in points.items():
+        values = [row.metrics.get(metric) for row in group if row.status == "done"]
+        known = [value for value in values if value is not None]
+        if {row.seed for row in group if row.status == "done"} >= set(sweep.all_seeds()) and len(known) == len(values):
+            means[point] = sign * fmean(known)
+    if not means:
+        raise InputError(
+            f"no point has all its seeds done with a '{metric}', by which winners are chosen; finish the run with"
+            " `tskd-tune resume`, or search with a validation part (task.validation)"
+        )
+    return [points[point][0] for point in sorted(means, key=lambda each: (means[each], points[each][0].run))]
+
+
+def _whole(experiment: Document) -> Document:
+    """Return an experiment with its validation part merged back, the test part read at the end and no seed."""
+    whole = {key: value for key, value in experiment.items() if key != "seed"}
+    # Threads are the new sweep's, by its resources.
+    changed = {"task": _merged(experiment["task"]), "evaluation": {"test": "last"}, "training": {"threads": None}}
+    found = merge(whole, changed)
+    left = task_of(Experiment.read(found)).facts().samples[1]
+    if left:
+        raise InputError(
+            f"task: {left} images of '{found['task']['name']}' stay held out for validation and cannot be merged back"
+        )
+    return found
+
+
+def _merged(task: Document) -> Document:
+    """Return a task that trains on its validation images too; a given number of training images grows by them."""
+    merged: Document = {"validation": 0} if "validation" in task else {}
+    if "validation" in task and isinstance(task.get("train"), int):
+        merged["train"] = task["train"] + task["validation"]
+    if task.get("valid_part") in MERGED_PARTS:
+        merged["valid_part"] = MERGED_PARTS[task["valid_part"]]
+    return {**task, **merged}
+
+
+def _plain(row: Row) -> Document:
+    """Return the winner's student alone, with its own recipe: no distiller, no review."""
+    return merge(_whole(row.experiment), {"review": None, "distiller": {"name": "none"}})
+
+
+def _paper(row: Row) -> Document | None:
+    """Return the paper's own setting on the winner's task and networks; None where its first review comes too late."""
+    kept = ("task", "teacher", "student", "training")
+    found = {"preset": "paper", **{key: value for key, value in row.experiment.items() if key in kept}}
+    with suppress(InputError):
+        return _whole(Experiment.read(found).plain())
+    return None
+
+
+def _label(row: Row, winners: Sequence[Row]) -> str:
+    """Return the name of a winner's arm, that of its point; with its trial's id where two points share it."""
+    shared = [other.arm for other in winners].count(row.arm) > 1 or row.arm in (BASELINE, PAPER)
+    return f"{row.arm} ({row.run})" if shared else row.arm
+
+
+def _distinct(arms: dict[str, Document]) -> dict[str, Document]:
+    """Keep the first of several arms that are the same experiment; the baseline keeps its own name."""
+    names: dict[str, str] = {}
+    for name, arm in arms.items():
+        if name == BASELINE:
+            names[identity(arm)] = name
+        else:
+            names.setdefault(identity(arm), name)
+    return {name: arms[name] for name in arms if names[identity(arms[name])] == name}

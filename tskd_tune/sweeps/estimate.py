@@ -1,0 +1,312 @@
+"""What a run will cost: runs, hours and disk, from a few steps on random images on this machine.
+
+No data is read and nothing is trained. Arms are timed until the budget is used, first arms of different kinds, then
+arms that differ only in numbers. For every other arm, its own number of steps is multiplied by the seconds per step of
+the most similar timed arm. Bytes are counted for all arms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import torch
+
+from tskd_tune.errors import InputError, TskdTuneError, reason
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
+from tskd_tune.experiment.teacher import is_ready, teacher_key, trains_a_teacher
+from tskd_tune.plain import Document
+from tskd_tune.sweeps.disk import OF_PAGE, Sizes, of_teacher, of_training, sizes
+from tskd_tune.sweeps.points import Point
+from tskd_tune.sweeps.schedulers import stops_trials
+from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.stopwatch import Clock, Pace, Stopwatch, pace, seconds
+from tskd_tune.tasks.base import stand_in_targets
+from tskd_tune.training.teachers import TeacherCache
+
+MOST_POINTS = 12
+MOST_NAMED = 4
+BUDGET = 6.0
+# What changes neither the cost of a step nor the bytes of a state.
+OF_NO_COST: Mapping[str, Sequence[str]] = {
+    "training": ("lr", "milestones", "weight_decay", "gamma", "epochs"),
+    "review": ("lambda", "delta", "plan"),
+    "teacher": ("weights", "training"),
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will cost on this machine, roughly.
+
+    Attributes:
+        runs: trainings, one a seed of each point.
+        epochs: the epochs of all of them; of a search the most that they can be.
+        hours: wall hours, those of the teachers included.
+        teacher_hours: the wall hours of teachers that the cache does not hold.
+        teachers: how many those are.
+        concurrent: trainings at once on this machine.
+        disk_bytes: what the run's folder holds in the end, and the files of those teachers in the cache.
+        timed: the labels of the arms that were timed.
+        taken_from: the label of every other arm -> the timed arm whose pace it was given.
+        how: how it was measured, a sentence.
+    """
+
+    runs: int
+    epochs: int
+    hours: float
+    teacher_hours: float
+    teachers: int
+    concurrent: int
+    disk_bytes: int
+    timed: list[str]
+    taken_from: dict[str, str]
+    how: str
+
+    def plain(self) -> Document:
+        """Return the estimate as plain data."""
+        return dict(vars(self))
+
+
+def of_experiment(experiment: Experiment, *, budget: float = BUDGET, clock: Clock = time.perf_counter) -> Estimate:
+    """Estimate one training.
+
+    Args:
+        experiment: what would be trained, already checked.
+        budget: seconds that the timing may take, about.
+        clock: counts seconds.
+    """
+    arms = {"the experiment": experiment}
+    return _estimate(arms, runs=1, concurrent=1, budget=budget, clock=clock, in_sweep=False)
+
+
+def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_counter) -> Estimate:
+    """Estimate a sweep: a grid from its points, a search from the corners of its space.
+
+    Args:
+        sweep: what would be run, already checked.
+        budget: seconds that the timing may take, about.
+        clock: counts seconds.
+    """
+    points, count = candidates(sweep)
+    seeds = len(sweep.all_seeds())
+    trials = count * (1 if sweep.is_judged else seeds)
+    found = _estimate(
+        {point.label: sweep.experiment_at(point) for point in points},
+        runs=count * seeds,
+        concurrent=min(concurrency(sweep), trials),
+        budget=budget,
+        clock=clock,
+    )
+    if not stops_trials(sweep.scheduler.name):
+        return found
+    return replace(found, how=f"{found.how}; less where the scheduler '{sweep.scheduler.name}' ends runs early")
+
+
+def candidates(sweep: Sweep) -> tuple[list[Point], int]:
+    """Return the points of a grid, or the corners of a search's space; and how many points will be trained.
+
+    Raises:
+        InputError: a grid has a range.
+    """
+    space = sweep.space()
+    if sweep.is_exact:
+        points = space.grid()
+        return points, len(points)
+    return list(space.corners()), int(sweep.search.options()["trials"])
+
+
+def concurrency(sweep: Sweep) -> int:
+    """Return how many trials run at once on this machine."""
+    resources = sweep.resources
+    fitting = (os.cpu_count() or 1) // resources.cpu
+    gpu = min(torch.cuda.device_count(), 1) if resources.gpu is None else resources.gpu
+    if gpu:
+        fitting = min(fitting, int(torch.cuda.device_count() / gpu))
+    return max(1, min(fitting, resources.concurrent or fitting))
+
+
+def _estimate(
+    arms: Mapping[str, Experiment], *, runs: int, concurrent: int, budget: float, clock: Clock, in_sweep: bool = True
+) -> Estimate:
+    with _undisturbed():
+        began = clock()
+        missing = _without_teacher(arms.values())
+        teachers = [_teacher_seconds(experiment, budget / max(4, 2 * len(missing)), clock) for experiment in missing]
+        paces = _paces(arms, began + budget, clock)
+        took = clock() - began
+        kept = _sizes(arms.values())
+        taught = sum(of_teacher(experiment, task_of(experiment)) for experiment in missing)
+    likes = {arm: most_like(experiment, {name: arms[name] for name in paces}) for arm, experiment in arms.items()}
+    costs = [seconds(experiment, paces[likes[arm]]) for arm, experiment in arms.items()]
+    left = [of_training(kept[kind(one)], one.training.epochs, in_sweep=in_sweep) for one in arms.values()]
+    trained = max(*costs, runs * fmean(costs) / concurrent)
+    return Estimate(
+        runs=runs,
+        epochs=round(runs * fmean(experiment.training.epochs for experiment in arms.values())),
+        hours=(trained + sum(teachers)) / 3600,
+        teacher_hours=sum(teachers) / 3600,
+        teachers=len(teachers),
+        concurrent=concurrent,
+        disk_bytes=round(runs * fmean(left)) + OF_PAGE + taught,
+        timed=list(paces),
+        taken_from={arm: like for arm, like in likes.items() if arm != like},
+        how=_how(took, concurrent, list(paces), likes),
+    )
+
+
+# Which arms stand for which
+
+
+def kind(experiment: Experiment) -> str:
+    """Return what arms share whose steps cost alike and whose states are as large: all but seed, rates and plan."""
+    plain = {name: part for name, part in experiment.plain().items() if name not in ("seed", "evaluation", "preset")}
+    for name, idle in OF_NO_COST.items():
+        if isinstance(plain.get(name), Mapping):
+            plain[name] = {key: value for key, value in plain[name].items() if key not in idle}
+    return json.dumps(plain, sort_keys=True)
+
+
+def most_like(experiment: Experiment, timed: Mapping[str, Experiment]) -> str:
+    """Return the label of the timed arm whose steps cost most likely as this one's do."""
+    mine, parts = _leaves(json.loads(kind(experiment))), ("task", "student", "review", "distiller", "teacher")
+
+    def distance(arm: str) -> tuple[object, ...]:
+        other = timed[arm]
+        its = _leaves(json.loads(kind(other)))
+        differing = {key for key in mine.keys() | its.keys() if mine.get(key) != its.get(key)}
+        networks = sum(mine.get(f"{part}.name") != its.get(f"{part}.name") for part in parts)
+        reviews = (experiment.review is None) != (other.review is None)
+        return networks + reviews, abs(_snapshots(experiment) - _snapshots(other)), len(differing)
+
+    return min(timed, key=distance)
+
+
+def _snapshots(experiment: Experiment) -> int:
+    return 0 if experiment.review is None else experiment.review.k
+
+
+def _leaves(document: object, path: str = "") -> Document:
+    """Return every value of nested mappings by the path of its keys."""
+    if not isinstance(document, Mapping):
+        return {path: document}
+    found: Document = {}
+    for key, value in document.items():
+        found |= _leaves(value, f"{path}.{key}" if path else str(key))
+    return found
+
+
+def evenly(arms: Sequence[str], most: int) -> list[str]:
+    """Choose at most so many arms, evenly spaced, the first and the last among them."""
+    if len(arms) <= most:
+        return list(arms)
+    return [arms[round(place * (len(arms) - 1) / (most - 1))] for place in range(most)]
+
+
+def _one_of_each(arms: Mapping[str, Experiment]) -> list[str]:
+    """Return the first arm of every kind."""
+    found: dict[str, str] = {}
+    for arm, experiment in arms.items():
+        found.setdefault(kind(experiment), arm)
+    return list(found.values())
+
+
+def _how(took: float, concurrent: int, timed: Sequence[str], likes: Mapping[str, str]) -> str:
+    """Say which arms were timed, and at which pace the others were counted."""
+    others = {arm: like for arm, like in likes.items() if arm != like}
+    which = "every arm" if not others else f"{len(timed)} of {len(likes)} arms"
+    as_like = _few([f"{arm} as {like}" for arm, like in others.items()])
+    rest = (
+        f"; the others have their own steps at the pace of the timed arm most like them ({as_like})" if others else ""
+    )
+    return (
+        f"timed for {took:.1f} s on this machine, a few steps on random images of {which} ({_few(timed)}){rest};"
+        f" {concurrent} at once; rough, and without the loading of data; bytes are counted for every arm"
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    rest = len(names) - MOST_NAMED
+    return "; ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+# Timing and counting
+
+
+def _paces(arms: Mapping[str, Experiment], deadline: float, clock: Clock) -> dict[str, Pace]:
+    """Time arms of different kinds, the first and the last before those between, until the budget is used."""
+    chosen = evenly(_one_of_each(arms), MOST_POINTS)
+    order = sorted(range(len(chosen)), key=lambda place: (min(place, len(chosen) - 1 - place), place))
+    paces: dict[str, Pace] = {}
+    for number, place in enumerate(order):
+        left = deadline - clock()
+        if paces and left <= 0:
+            break
+        paces[chosen[place]] = _pace(arms[chosen[place]], max(0.0, left) / (len(order) - number), clock)
+    return {arm: paces[arm] for arm in chosen if arm in paces}
+
+
+def _pace(experiment: Experiment, budget: float, clock: Clock) -> Pace:
+    watch = Stopwatch(task_of(experiment), experiment.training.compute(), clock)
+    teacher = teacher_network(experiment, watch.task.facts()) if experiment.needs_teacher else None
+    trainer = assemble(experiment, watch.task, teacher, stand_in_targets(watch.task.facts()))
+    with _stepping(f"distiller '{experiment.distiller.name}'"):
+        return pace(experiment, trainer, watch, budget)
+
+
+def _without_teacher(experiments: Iterable[Experiment]) -> list[Experiment]:
+    """Return one experiment for every teacher that the cache does not hold."""
+    cache = TeacherCache()
+    needed = {teacher_key(experiment): experiment for experiment in experiments if trains_a_teacher(experiment)}
+    return [experiment for experiment in needed.values() if not is_ready(experiment, cache)]
+
+
+def _teacher_seconds(experiment: Experiment, budget: float, clock: Clock) -> float:
+    """Time the steps of the training of an experiment's teacher, and return its seconds."""
+    plain = experiment.teacher_experiment()
+    watch = Stopwatch(task_of(plain), plain.training.compute(), clock)
+    trainer = assemble_teacher(experiment, watch.task, stand_in_targets(watch.task.facts()))
+    with _stepping("teacher's training"):
+        return seconds(plain, pace(plain, trainer, watch, budget))
+
+
+@contextmanager
+def _stepping(what: str) -> Iterator[None]:
+    """Make a sentence of what a component raises in a step of training, whoever wrote it."""
+    try:
+        yield
+    except TskdTuneError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"a step of training with the {what} fails ({reason(error)}); correct it or its options"
+        ) from error
+
+
+def _sizes(experiments: Iterable[Experiment]) -> dict[str, Sizes]:
+    """Return the sizes of every kind of arm; each is built once, and nothing of it is trained."""
+    found: dict[str, Sizes] = {}
+    for experiment in experiments:
+        name = kind(experiment)
+        if name not in found:
+            task = task_of(experiment)
+            teacher = teacher_network(experiment, task.facts()) if experiment.needs_teacher else None
+            found[name] = sizes(experiment, assemble(experiment, task, teacher, stand_in_targets(task.facts())))
+    return found
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Leave torch's random generators and its number of threads as they were found."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

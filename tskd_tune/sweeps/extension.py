@@ -1,0 +1,106 @@
+"""Seeds, controls and points for a sweep that was run before: only what is missing is trained; rows stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tskd_tune.errors import InputError
+from tskd_tune.plain import Document
+from tskd_tune.sweeps.checking import check
+from tskd_tune.sweeps.controls import identity
+from tskd_tune.sweeps.schema import Sweep
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What is added to a sweep.
+
+    Attributes:
+        seeds: further seeds, none of them the sweep's.
+        controls: control arms, as the key of a sweep: true, or names; None for none.
+        points: another sweep, whose points are added as far as they are new; nothing else of it counts.
+    """
+
+    seeds: Sequence[int] = ()
+    controls: Any = None
+    points: Sweep | None = None
+
+
+def extended(sweep: Sweep, addition: Addition) -> Sweep:
+    """Return a sweep with more seeds or arms after its own.
+
+    Args:
+        sweep: what was run, as its folder has it.
+        addition: what is added.
+
+    Raises:
+        InputError: the sweep cannot be extended, or so that nothing new would be trained.
+    """
+    refuse(sweep)
+    known, seeds = sweep.all_seeds(), list(addition.seeds)
+    again = [seed for seed in seeds if seed in known]
+    if again:
+        raise InputError(
+            f"--seeds: {', '.join(map(str, again))} {'is' if len(again) == 1 else 'are'} in the sweep already"
+            f" (it has {', '.join(map(str, known))}); give others"
+        )
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds: must be different numbers, got {', '.join(map(str, seeds))}")
+    plain = sweep.plain()
+    plain["experiment"] = {key: value for key, value in plain["experiment"].items() if key != "seed"}
+    arms = {**sweep.arms, **(_further(sweep, addition.points) if addition.points else {})}
+    compare = {**plain["compare"], "added": [*sweep.compare.added, *([seeds] if seeds else [])]}
+    changed = {"seeds": [*known, *seeds], "arms": arms, "controls": addition.controls, "compare": compare}
+    found = Sweep.read({**plain, **changed}).resolved()
+    if not seeds and found.arms == sweep.arms:
+        raise InputError(
+            "extend: nothing new was asked for; give --seeds, --controls that the sweep does not have, or --points with"
+            " points that it does not have"
+        )
+    return found
+
+
+def _further(sweep: Sweep, other: Sweep) -> dict[str, Document]:
+    """Return the points of another sweep that are new, as whole experiments by their labels."""
+    if not other.is_exact:
+        raise InputError(f"--points: a grid's points can be added, but the search there is '{other.search.name}'")
+    if problems := check(other):
+        raise InputError("\n".join(f"--points: {problem}" for problem in problems))
+    trained = {identity(sweep.experiment_at(point).plain()): point.label for point in sweep.space().grid()}
+    found: dict[str, Document] = {}
+    for point in other.space().grid():
+        # Threads are the resources of the sweep that trains.
+        if identity(sweep.experiment_at(point).plain()) in trained:
+            continue
+        if point.label in trained.values():
+            raise InputError(
+                f"--points: '{point.label}' is another experiment than the arm that goes by this name in the run, and"
+                " what was trained is not changed; give the new one a label of its own"
+            )
+        found[point.label] = point.experiment
+    return found
+
+
+def refuse(sweep: Sweep) -> None:
+    """Refuse to extend what would not stay what it is.
+
+    Raises:
+        InputError: the sweep searches, judges its trials while they train, or declared interim analyses.
+    """
+    if not sweep.is_exact:
+        raise InputError(
+            f"the search '{sweep.search.name}' chose its points by means over its own seeds, so that others would not"
+            " be its; train its winners on fresh seeds with `tskd-tune confirm`"
+        )
+    if sweep.is_judged:
+        raise InputError(
+            f"the scheduler '{sweep.scheduler.name}' stopped trials by means over the sweep's own seeds, so that others"
+            " would not be its; start a new sweep with these seeds"
+        )
+    if sweep.compare.interim:
+        raise InputError(
+            f"the sweep declared interim analyses at {', '.join(map(str, sweep.compare.interim))} seeds before it ran,"
+            " and its p values are corrected for these analyses only; start a new sweep with other seeds"
+        )

@@ -1,0 +1,144 @@
+"""What an earlier process of a run has left of its trials, read from the run's own records.
+
+Ray Tune's own files are never read: Ray pickles them, they lag behind, and they may be damaged. Rows say which
+trainings have ended, ``trial.json`` says what a trial was to train, and a trial finds its checkpoints in its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tskd_tune.errors import InputError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
+from tskd_tune.plain import Document
+from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.sweeps.objectives import means
+
+
+@dataclass(frozen=True)
+class Known:
+    """A trial that began.
+
+    Attributes:
+        point: hole -> sampled value.
+        results: what it reported, an epoch each, as means over its seeds.
+        end: its last result, with its rows; None where it has not ended, so that it is to be trained (on).
+    """
+
+    point: Document
+    results: Sequence[Document] = field(default_factory=list)
+    end: Document | None = None
+
+
+def known_trials(folder: RunFolder, seeds: Sequence[int]) -> dict[int, Known]:
+    """Return the trials of a search that began, by their numbers.
+
+    Args:
+        folder: the run's folder.
+        seeds: the seeds of each trial.
+    """
+    points = {run: begun.point for run, begun in folder.begun().items()}
+    rows: dict[str, list[Row]] = {}
+    for row in folder.rows():
+        rows.setdefault(row.run, []).append(row)
+    points |= {run: of[0].point for run, of in rows.items()}
+    return {
+        int(run): _known(folder, run, point, rows.get(run, []), seeds)
+        for run, point in points.items()
+        if run.isdecimal()
+    }
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of a run's records.
+
+    Attributes:
+        identity: the digest of its experiment; empty in records of format 1.
+        experiment: as plain data.
+        number: the number of its trial, in whose folder it goes on; None for the trial of another kind of run.
+        ended: whether it needs no more training.
+    """
+
+    identity: str
+    arm: str
+    seed: int
+    experiment: Document
+    number: int | None
+    ended: bool = False
+
+
+class Trainings:
+    """The trainings of a grid that began, found by what they train and not by what their arms are called."""
+
+    def __init__(self, folder: RunFolder, arms: Collection[str]) -> None:
+        """Read the records of a run whose arms are called ``arms`` now."""
+        self._found: dict[tuple[str, str, int], Training] = {}
+        for training in _trainings(folder):
+            identity, arm, seed = training.identity, training.arm, training.seed
+            names = [(identity, arm), ("", arm)] + ([(identity, "")] if identity and arm not in arms else [])
+            self._found |= {(*name, seed): training for name in names}
+
+    def find(self, identity: str, arm: str, seed: int) -> Training | None:
+        """Return the training of an experiment, also if its arm was called otherwise; None if it never began.
+
+        Two arms may train the same experiment; each has its own trainings.
+        """
+        found = self._found.get((identity, arm, seed)) or self._found.get((identity, "", seed))
+        return found or self._by_arm(identity, arm, seed)
+
+    def _by_arm(self, identity: str, arm: str, seed: int) -> Training | None:
+        """Return the training of an arm if records of an older version, which digested otherwise, mean the same."""
+        found = self._found.get(("", arm, seed))
+        if found is None or not found.identity:
+            return found
+        return found if _digest(found.experiment) == identity else None
+
+
+def _trainings(folder: RunFolder) -> Iterator[Training]:
+    for run, begun in folder.begun().items():
+        for seed in begun.seeds:
+            yield Training(begun.identity, begun.arm, seed, begun.experiment, _number(run))
+    for row in folder.rows():
+        yield Training(row.identity, row.arm, row.seed, row.experiment, _number(row.run), row.ended)
+
+
+def _number(run: str) -> int | None:
+    return int(run) if run.isdecimal() else None
+
+
+def _digest(experiment: Document) -> str:
+    try:
+        return identity(Experiment.read(experiment))
+    except InputError:  # of a version whose options are gone
+        return ""
+
+
+def _known(folder: RunFolder, run: str, point: Document, rows: Sequence[Row], seeds: Sequence[int]) -> Known:
+    ended = [row for row in rows if row.ended]
+    results = _results(folder.history(run), len(seeds))
+    return Known(point, results, None if {row.seed for row in ended} < set(seeds) else _end(ended))
+
+
+def _results(history: Sequence[Document], seeds: int) -> list[Document]:
+    """Return the means of each epoch that every seed of a trial has trained."""
+    epochs: dict[int, list[Document]] = {}
+    for line in history:
+        epochs.setdefault(line["epoch"], []).append(line)
+    whole = {epoch: lines for epoch, lines in epochs.items() if len(lines) == seeds}
+    return [{"epoch": epoch, **means(lines)} for epoch, lines in sorted(whole.items())]
+
+
+def _end(rows: Sequence[Row]) -> Document:
+    """Return a trial's last result out of its rows, as the trial reported it."""
+    failed = next((row.reason for row in rows if row.status == "failed"), None)
+    return {
+        **means([row.metrics for row in rows]),
+        "epoch": max(row.epochs for row in rows) - 1,
+        "epochs": rows[0].epochs_planned,
+        "rows": [row.plain() for row in rows],
+        **({"failed": failed or "failed"} if any(row.status == "failed" for row in rows) else {}),
+    }

@@ -1,0 +1,33 @@
+"""A searcher of Ray Tune for points that are all known in advance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tskd_tune.sweeps.known import Known
+from tskd_tune.sweeps.objectives import Goals
+from tskd_tune.sweeps.run_searcher import FINISHED, Config, RunSearcher
+
+
+class ListedPoints(RunSearcher):
+    """Suggests each config of a list once, in order."""
+
+    def __init__(self, configs: Sequence[Config], goals: Goals | None = None) -> None:
+        """Suggest ``configs``, each with its ``number``, by default its place in the list.
+
+        Without goals a result needs no metric.
+        """
+        super().__init__(goals)
+        self._left = [{"number": number, **config} for number, config in enumerate(configs)]
+
+    def suggest(self, trial_id: str) -> Config | None:
+        """Return the next config, or `FINISHED` after the last."""
+        return self._left.pop(0) if self._left else FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
+        """Learn nothing: results do not change the list."""
+
+    def take_up(self, known: Mapping[int, Known], *, highest: int = -1) -> None:
+        """Leave out the trials that have ended."""
+        ended = {number for number, trial in known.items() if trial.end is not None}
+        self._left = [config for config in self._left if config["number"] not in ended]

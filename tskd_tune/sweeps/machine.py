@@ -1,0 +1,30 @@
+"""Whether this machine has what a trial takes, without Ray."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from tskd_tune.errors import InputError
+from tskd_tune.sweeps.schema import Sweep
+
+
+def refuse_here(sweep: Sweep) -> None:
+    """Refuse resources that this machine does not have, unless ``RAY_ADDRESS`` names a cluster, which may have them.
+
+    Raises:
+        InputError: a trial takes more CPU cores or GPUs than there are.
+    """
+    if os.environ.get("RAY_ADDRESS", "local") not in ("", "local"):
+        return
+    wanted = {"cpu": float(sweep.resources.cpu), "gpu": sweep.resources.gpu or 0.0}
+    there = {"cpu": os.cpu_count() or 1, "gpu": torch.cuda.device_count() if wanted["gpu"] else 0}
+    problems = [
+        f"resources.{name}: a trial asks for {amount:g}, but this machine has {there[name]}; lower resources.{name}, or"
+        " set RAY_ADDRESS to a cluster that has it"
+        for name, amount in wanted.items()
+        if amount > there[name]
+    ]
+    if problems:
+        raise InputError("\n".join(problems))

@@ -1,0 +1,171 @@
+"""Ray for the length of a sweep: the cluster that ``RAY_ADDRESS`` names, or a Ray of the sweep's own.
+
+`tskd_tune.sweeps.ray_private` lists what of Ray is used although it is private.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+
+from tskd_tune.errors import InputError
+from tskd_tune.signals import deferred, reinstall
+from tskd_tune.sweeps.ray_address import RayAddress, named_cluster
+from tskd_tune.sweeps.ray_causes import why_not_started
+from tskd_tune.sweeps.ray_settings import for_cluster, prepare
+from tskd_tune.sweeps.ray_watch import Watch, family
+
+QUIETLY: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False, "logging_level": logging.ERROR}
+# Ray itself gives up sooner, with a reason; this is for where it hangs.
+START_SECONDS, STOP_SECONDS = 180.0, 20.0
+# Ray puts sockets below its folder, and a socket's path has at most so many bytes.
+SOCKET_BYTES = 103
+LONGEST_SOCKET = "/ray-abcdefgh/session_2026-12-31_23-59-59_123456_1234567/sockets/plasma_store"
+PROBE_BYTES = 2**20
+
+
+@contextmanager
+def session(run: Path) -> Iterator[None]:
+    """Join the cluster that ``RAY_ADDRESS`` names, or start a Ray on this machine; leave it as it was found.
+
+    Without ``RAY_ADDRESS`` a Ray that happens to run on this machine is never joined: it belongs to someone else.
+
+    Args:
+        run: the run's folder, for the sentence that says how to go on when Ray is lost.
+
+    Raises:
+        InputError: what the environment names is no cluster that can be joined, or no folder that Ray can use.
+        RunError: Ray did not start, or was lost.
+    """
+    prepare()
+    if ray.is_initialized():
+        yield
+        return
+    cluster = named_cluster()
+    folder = None if cluster else _folder()
+    keeper = _Keeper(cluster, folder)
+    processes: list[psutil.Process] = []
+    try:
+        keeper.begin()
+        with Watch(cluster, run) as watch:
+            processes = watch.processes
+            yield
+    finally:
+        with deferred():
+            keeper.end(processes)
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder() -> Path:
+    """Make a folder of this sweep's own for Ray's sockets, logs and objects, under a path that is short enough.
+
+    Raises:
+        InputError: no folder for temporary files is short, writable and has space.
+    """
+    refused = []
+    given = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR")
+    for base in dict.fromkeys([given or tempfile.gettempdir(), tempfile.gettempdir(), "/tmp", "/var/tmp"]):
+        if len(os.fsencode(base + LONGEST_SOCKET)) > SOCKET_BYTES:
+            refused.append(f"{base} is too long a path for Ray's sockets")
+            continue
+        try:
+            return _made(base)
+        except OSError as error:
+            refused.append(f"{base}: {error.strerror or error}")
+    raise InputError(
+        f"Ray needs a folder for temporary files: {'; '.join(refused)}; set TMPDIR to a short path that can be written"
+        " and has space"
+    )
+
+
+def _made(base: str) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=base))
+    try:
+        probe = folder / "probe"
+        probe.write_bytes(bytes(PROBE_BYTES))
+        probe.unlink()
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+class _Keeper:
+    """Starts and ends Ray in a thread of its own.
+
+    So Ray's handlers of signals are not installed in the main thread, and a hang does not block it. The thread lives as
+    long as Ray does, because Linux ends Ray's processes with the thread that started them.
+    """
+
+    def __init__(self, cluster: RayAddress | None, folder: Path | None) -> None:
+        """Join ``cluster``, or start a Ray of one's own whose files are in ``folder``."""
+        self._cluster = cluster
+        self._folder = folder
+        self._failure: BaseException | None = None
+        self._begun, self._leave = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="ray", daemon=True)
+
+    def begin(self) -> None:
+        """Wait until Ray is there.
+
+        Raises:
+            InputError: the cluster cannot be joined.
+            RunError: Ray did not come up.
+        """
+        before = family()
+        with deferred() as signals:
+            self._thread.start()
+            until = time.monotonic() + START_SECONDS
+            while not (self._begun.wait(0.1) or signals or time.monotonic() > until):
+                pass
+            reinstall()
+            if self._begun.is_set() and self._failure is None:
+                return
+            kill([process for process in family() if process not in before])
+            if signals:
+                return
+            failure = self._failure or TimeoutError(f"not within {START_SECONDS:g} s")
+            raise why_not_started(failure, self._cluster) from failure
+
+    def end(self, processes: list[psutil.Process]) -> None:
+        """Shut Ray down; whatever is left of its processes is killed."""
+        self._leave.set()
+        if self._thread.is_alive() and self._begun.is_set():
+            self._thread.join(STOP_SECONDS)
+        kill(processes)
+
+    def _keep(self) -> None:
+        try:
+            if self._cluster is None:
+                ray.init("local", _temp_dir=str(self._folder), **QUIETLY)
+            else:
+                variables = for_cluster()
+                environment = {"env_vars": variables} if variables else None
+                ray.init(str(self._cluster), runtime_env=environment, **QUIETLY)
+        except BaseException as error:  # told by the thread that waits
+            self._failure = error
+            return
+        finally:
+            self._begun.set()
+        self._leave.wait()
+        ray.shutdown()
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill processes that still run."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(processes, timeout=5)

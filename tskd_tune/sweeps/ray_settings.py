@@ -1,0 +1,69 @@
+"""The environment that Ray and its workers are started with."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from tskd_tune.errors import InputError
+from tskd_tune.paths import whole
+from tskd_tune.sweeps import ray_private
+
+QUIET = {
+    # Under `uv run` Ray would build a second environment for its workers.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Every checkpoint of a short epoch forces a snapshot, which is what a resume wants.
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # What breaks a trial stands in its row and its file, in our words; Tune would write each traceback on the terminal.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # A trial that takes no GPU sees none, so that it trains where its resources say.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+OURS = {*QUIET, "RAY_ADDRESS"}
+OWN_FOLDERS = ("TSKD_TUNE_DATA", "TSKD_TUNE_CACHE")
+FOLDERS = (
+    *OWN_FOLDERS,
+    *(f"WANDB_{name}" for name in ("DIR", "CACHE_DIR", "CONFIG_DIR", "DATA_DIR", "ARTIFACT_DIR")),
+    *("NETRC", "TORCH_HOME", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "RAY_TMPDIR", "TMPDIR"),
+)
+
+
+def prepare() -> None:
+    """Silence Ray, and make the folders of the environment absolute, because workers run in a folder of Ray's.
+
+    Raises:
+        InputError: a variable names no folder.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger(ray_private.STATE_LOGGER).addFilter(_without_traceback)
+    ray_private.hear_worker_output(_unheard)
+    for name in FOLDERS:
+        if os.environ.get(name):
+            try:
+                os.environ[name] = whole(os.environ[name])
+            except ValueError as error:
+                raise InputError(f"{name}: {error}") from error
+    if os.environ.get("PYTHONPATH"):
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
+
+
+def _unheard(data: object, ignore_prefix: bool = False) -> None:
+    """Keep Ray's output of a dead worker off the terminal: the row and its file say what happened."""
+    logging.getLogger("ray").debug("%s", data)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Shorten Tune's message about a state that it cannot save to one line; rows do not need this state."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}{record.exc_info[1]}", None, None
+    return True
+
+
+def for_cluster() -> dict[str, str]:
+    """Return the variables that workers of a cluster, which inherit nothing, are given."""
+    return {name: os.environ[name] for name in OWN_FOLDERS if os.environ.get(name)}

@@ -1,0 +1,208 @@
+"""Runs a sweep on Ray Tune, and takes one up again where it was cut off."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.data import verify_data
+from tskd_tune.records.design import write_design
+from tskd_tune.records.events import Listener, data_event
+from tskd_tune.records.origin import Origin
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.teaching import noted
+from tskd_tune.records.wandb_rules import refuse as refuse_names
+from tskd_tune.records.wandb_server import Connection, Place, run_key
+from tskd_tune.reports.page.report import write_report
+from tskd_tune.sweeps.checking import refuse
+from tskd_tune.sweeps.design import design_of
+from tskd_tune.sweeps.extension import Addition, extended
+from tskd_tune.sweeps.ray_address import named_cluster
+from tskd_tune.sweeps.ray_session import session
+from tskd_tune.sweeps.recorder import Recorder
+from tskd_tune.sweeps.resources import needed, refuse_unfit
+from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.stages import expected_rows, train
+from tskd_tune.sweeps.teacher_keys import distinct
+from tskd_tune.sweeps.teachers import prepare
+from tskd_tune.sweeps.trainable import Shipped
+from tskd_tune.sweeps.tuning import TRIALS, Tuning
+
+
+def start(
+    sweep: Sweep,
+    name: str,
+    storage: Path,
+    listener: Listener,
+    *,
+    track: bool = True,
+    confirms: str | None = None,
+    origin: Origin | None = None,
+) -> RunFolder:
+    """Check a sweep, run it whole and write its report.
+
+    Args:
+        sweep: what to run.
+        name: the run's name, new in ``storage``.
+        storage: the folder that runs are kept in.
+        listener: hears what happens.
+        track: whether trials keep W&B runs.
+        confirms: the run of the search whose winners this one trains.
+        origin: the file and its question, for the report.
+
+    Raises:
+        InputError: the sweep is wrong or the name is taken; nothing was started.
+        RunError: something failed; what was finished is kept, and the run can be resumed.
+        KeyboardInterrupt: the sweep was interrupted, and can be resumed.
+    """
+    named_cluster()  # at once where nothing answers there
+    refuse(sweep)
+    refuse_names(_place(sweep), track=track)
+    sweep = sweep.resolved()
+    _read_data(sweep, listener)
+    facts: Any = {"expected": expected_rows(sweep), "confirms": confirms, "origin": origin}
+    path = RunFolder.free(storage.absolute(), name)
+    folder: RunFolder | None = None
+    try:
+        with ExitStack() as until_reported:
+            with session(path):  # before the folder is made, so that none is left where Ray does not start
+                refuse_unfit(sweep, listener)
+                folder = RunFolder.create(path.parent, name, "sweep", sweep.plain(), **facts)
+                until_reported.enter_context(folder.alone())
+                whole = _trained(sweep, folder, listener, track=track)
+            return _reported(folder, whole=whole)
+    except InputError:
+        if folder is not None:
+            folder.discard()  # found before anything was trained; the name is free again
+        raise
+
+
+def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
+    """Finish a run that was cut off; trials that broke are tried again, finished ones are left alone.
+
+    Raises:
+        InputError: the run is no sweep, or another process trains it.
+        RunError: as `start`.
+    """
+    folder = _sweep_folder(folder)
+    with folder.alone():
+        sweep = Sweep.read(folder.document())
+        refuse_names(_place(sweep), track=track)
+        _read_data(sweep, listener)
+        return _run(sweep, folder, listener, track=track)
+
+
+def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: bool = True) -> RunFolder:
+    """Add seeds or arms to a run of a grid, and train what is missing; `resume` goes on where it is cut off.
+
+    Args:
+        folder: the run.
+        addition: what is added.
+        listener: hears what happens.
+        track: whether trials keep W&B runs.
+
+    Raises:
+        InputError: the run is no sweep that can be extended, another process trains it, or nothing new was given.
+        RunError: as `start`.
+    """
+    folder = _sweep_folder(folder)
+    with folder.alone():
+        sweep = extended(Sweep.read(folder.document()), addition)
+        refuse(sweep)
+        refuse_names(_place(sweep), track=track)
+        _read_data(sweep, listener)
+        # A crash between the two leaves a run that is not whole, which `resume` puts in order.
+        folder.expect(expected_rows(sweep))
+        folder.replace_document(sweep.plain())
+        return _run(sweep, folder, listener, track=track)
+
+
+def _read_data(sweep: Sweep, listener: Listener) -> None:
+    """Read all data before anything is trained, and tell what is odd about it."""
+    for oddity in verify_data(sweep.experiment_at(point) for point in sweep.space().corners()):
+        listener(data_event(oddity))
+
+
+def _sweep_folder(folder: RunFolder) -> RunFolder:
+    if folder.state.kind != "sweep":
+        raise InputError(f"{folder.path}: is not a sweep but a single training; `tskd-tune resume` knows both")
+    # Ray takes a relative path for an address without a scheme.
+    return RunFolder(folder.path.absolute(), folder.state)
+
+
+def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
+    with session(folder.path):
+        refuse_unfit(sweep, listener)
+        whole = _trained(sweep, folder, listener, track=track)
+    return _reported(folder, whole=whole)
+
+
+def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> bool:
+    """Train what is missing, and return whether everything has ended."""
+    listener = noted(folder.store, listener)
+    write_design(folder.path, design_of(sweep))
+    with Recorder.recording(folder, listener):
+        shipped = Shipped(
+            sweep=folder.name,
+            folder=folder.path if track else None,
+            metric=sweep.metric,
+            mode=sweep.mode,
+            teachers=prepare(_teachers(sweep), needed(sweep), listener),
+            place=_place(sweep),
+            key=run_key(folder.path, folder.name),
+            connection=_connection() if track else None,
+            trials=folder.path / TRIALS,
+            by_identity=folder.state.by_identity,
+        )
+        return train(Tuning(sweep, folder, shipped), listener)
+
+
+def _reported(folder: RunFolder, *, whole: bool) -> RunFolder:
+    write_report(folder)
+    if not whole:  # Tune takes Ctrl-C for itself and returns; nothing else lets it end before its trials
+        raise KeyboardInterrupt
+    _raise_what_is_missing(folder)
+    return folder
+
+
+def _place(sweep: Sweep) -> Place:
+    return Place(**sweep.wandb.plain())
+
+
+def _connection() -> Connection:
+    """Look at W&B's server once for all trials, and say where they stay offline although a server was asked for."""
+    found = Connection.probe()
+    if found.warning:
+        warnings.warn(f"W&B: {found.warning}", stacklevel=2)
+    return found
+
+
+def _teachers(sweep: Sweep) -> dict[str, Experiment]:
+    """Return the teachers of all branches; one that depends on a drawn number is left to its trial."""
+    return distinct(sweep.experiment_at(point) for point in sweep.space().corners())
+
+
+def _raise_what_is_missing(folder: RunFolder) -> None:
+    """Refuse to call a run done that is not whole, after its report was written.
+
+    Raises:
+        RunError: trainings failed, or have no row.
+    """
+    rows = folder.rows()
+    failed = [row for row in rows if row.status == "failed"]
+    if failed:
+        broke = sum(row.broke for row in failed)
+        again = f" {broke} of them broke and can be trained again: tskd-tune resume {folder.path}" if broke else ""
+        told = [f"{row.arm}, seed {row.seed}: {row.reason}" for row in failed]
+        head = f"{folder.path}: {len(failed)} failed; `tskd-tune report {folder.path}` shows them.{again}"
+        raise RunError("\n".join([head, *told]))
+    expected = folder.state.expected
+    if expected is not None and len(rows) < expected:
+        raise RunError(
+            f"{folder.path}: {expected - len(rows)} of {expected} trainings have no row; train them with: tskd-tune"
+            f" resume {folder.path}"
+        )

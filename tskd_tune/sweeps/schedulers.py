@@ -1,0 +1,130 @@
+"""Schedulers stop trials that are behind the others; each has a name and options.
+
+Ray is imported when a factory runs, so that a sweep can be read and checked without Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated, Protocol, TypeVar, runtime_checkable
+
+from pydantic import Field, PositiveInt
+
+from tskd_tune.errors import InputError
+from tskd_tune.registry import Registry
+from tskd_tune.sweeps.known import Known
+
+F = TypeVar("F", bound=Callable[..., object])
+
+SCHEDULERS: Registry[object] = Registry("schedulers", "TrialScheduler")
+"""Factories of ``ray.tune.schedulers.TrialScheduler``.
+
+Their run-time arguments are the epochs of a run, the review epochs of every corner of the space that reviews, the
+metric and its mode (``max`` or ``min``), which Tune's own config then leaves out.
+A factory whose attribute ``stops`` is False says that its scheduler lets every trial run to its end.
+"""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A scheduler that can learn what an earlier process of the run has trained."""
+
+    def take_up(self, known: Mapping[int, Known]) -> None:
+        """Record the results of trials, by their numbers, before the first trial starts."""
+
+
+def stops_trials(name: str) -> bool:
+    """Return whether a scheduler may stop a trial before its last epoch.
+
+    Raises:
+        InputError: no scheduler has this name.
+    """
+    return bool(getattr(SCHEDULERS.entry(name).factory, "stops", True))
+
+
+def _never_stops(factory: F) -> F:
+    factory.stops = False  # type: ignore[attr-defined]
+    return factory
+
+
+@SCHEDULERS.register("fifo", source="every trial runs to its end")
+@_never_stops
+def fifo(epochs: int, reviews: Sequence[Sequence[int]], metric: str, mode: str) -> object:
+    """Every trial runs to its end."""
+    from ray.tune.schedulers import FIFOScheduler
+
+    return FIFOScheduler()  # type: ignore[no-untyped-call]
+
+
+@SCHEDULERS.register("asha", source="Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning")
+def asha(
+    epochs: int,
+    reviews: Sequence[Sequence[int]],
+    metric: str,
+    mode: str,
+    *,
+    grace: PositiveInt | None = None,
+    reduction_factor: Annotated[int, Field(ge=2)] = 3,
+    brackets: PositiveInt = 1,
+) -> object:
+    """Successive halving, asynchronously: at each rung the best 1/reduction_factor of the trials go on.
+
+    Rungs lie where review cycles end, so that a run that has just reviewed is not compared with one that is about to
+    review. Rungs are rounded up to the ends of the cycles of the point with the longest cycles.
+
+    Args:
+        grace: epochs that every trial is trained before trials are compared; null: until the latest first review of the
+            search space is over.
+        reduction_factor: one of so many trials goes on at each rung, the best.
+        brackets: number of brackets that the trials are spread over; each begins to compare at a later rung.
+    """
+    from tskd_tune.sweeps.halving import Halving
+
+    # Epochs count from 0: a trial whose first review is epoch r has reviewed after r + 1 epochs.
+    earliest = max((epochs_of[0] + 1 for epochs_of in reviews), default=1)
+    chosen = earliest if grace is None else grace
+    _check_rungs(chosen, earliest, epochs, reduction_factor, brackets)
+    powers = _powers(chosen, epochs, reduction_factor)
+    ends = _cycle_ends(reviews)
+    rungs = [sorted({_rounded_up(rung, ends) for rung in powers[bracket:]}) for bracket in range(brackets)]
+    return Halving(rungs, metric, mode, reduction_factor=reduction_factor)
+
+
+def _powers(grace: int, epochs: int, factor: int) -> list[int]:
+    """Return the grace period times the powers of the factor, up to the epochs of a run."""
+    rungs = [grace]
+    while rungs[-1] * factor <= epochs:
+        rungs.append(rungs[-1] * factor)
+    return rungs
+
+
+def _cycle_ends(reviews: Sequence[Sequence[int]]) -> list[int]:
+    """Return after how many epochs the cycles of the point with the longest cycle end, ascending."""
+
+    def longest(epochs: Sequence[int]) -> tuple[int, int]:
+        begins = [-1, *epochs]
+        return max(later - earlier for earlier, later in pairwise(begins)), epochs[0]
+
+    return [epoch + 1 for epoch in max(reviews, key=longest, default=())]
+
+
+def _rounded_up(rung: int, ends: Sequence[int]) -> int:
+    """Return the first end of a cycle at a rung or after it; after the last review every epoch is the end of one."""
+    return next((end for end in ends if end >= rung), rung)
+
+
+def _check_rungs(grace: int, earliest: int, epochs: int, reduction_factor: int, brackets: int) -> None:
+    if grace < earliest:
+        raise InputError(
+            f"scheduler.grace: {grace} epochs judge runs before their first review, which is as late as epoch"
+            f" {earliest - 1} in this space; give {earliest} or more, or leave grace out"
+        )
+    if grace > epochs:
+        raise InputError(f"scheduler.grace: {grace} epochs are more than the {epochs} of training; lower grace")
+    most = len(_powers(grace, epochs, reduction_factor))
+    if brackets > most:
+        raise InputError(
+            f"scheduler.brackets: {brackets} brackets, but from epoch {grace} to {epochs} by a factor of"
+            f" {reduction_factor} there are {most} rungs; lower brackets to {most} or less"
+        )

@@ -1,0 +1,211 @@
+"""Searchers choose the points of a space that are trained; each has a name and options.
+
+Ray and Optuna are imported when a factory runs, so that a sweep can be read and checked without them.
+"""
+
+from __future__ import annotations
+
+import random as randomness
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from tskd_tune.errors import InputError
+from tskd_tune.plain import Document
+from tskd_tune.registry import Registry
+from tskd_tune.sweeps.controls import identity
+from tskd_tune.sweeps.draws import uniformly
+from tskd_tune.sweeps.objectives import Goals
+from tskd_tune.sweeps.points import Point
+from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.starting_points import Start, starting_points
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+Sampler = Literal["tpe", "gp", "nsga2", "qmc", "random"]
+SAMPLERS_THAT_START_AT_RANDOM = ("tpe", "gp")
+# Optuna's population, and how many generations a search should at least have.
+LARGEST_POPULATION, GENERATIONS = 50, 4
+
+# So many draws in a row without a new experiment end a random search for another.
+MOST_MISSES = 10_000
+
+Trials = Annotated[int, Field(ge=1, le=100_000)]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+Found: TypeAlias = tuple[Any, int]
+"""A searcher of Ray Tune, and the number of trials."""
+
+SEARCHERS: Registry[Found] = Registry("searchers", tuple[Any, int])
+"""Factories of ``(ray.tune.search.Searcher, number of trials)``.
+
+Their run-time arguments are the space, what makes a trial's config out of a point, the objectives with their modes
+(``min`` or ``max``), and the file of the Optuna study for the dashboard, or None for no such file.
+A factory whose attribute ``exact`` is True says that its searcher trains every point of the space; any other has the
+option ``trials``.
+"""
+
+
+def is_exact(name: str) -> bool:
+    """Return whether a searcher trains every point of the space, so that its points are arms to compare.
+
+    Raises:
+        InputError: no searcher has this name.
+    """
+    return bool(getattr(SEARCHERS.entry(name).factory, "exact", False))
+
+
+def _exact(factory: F) -> F:
+    factory.exact = True  # type: ignore[attr-defined]
+    return factory
+
+
+@SEARCHERS.register("grid", source="every point of the product of the choices")
+@_exact
+def grid(space: SearchSpace, describe: Callable[[Point], Document], goals: Goals, journal: Path | None) -> Found:
+    """Every point of the space, once, in the order of the YAML."""
+    return _listed([describe(point) for point in space.grid()], goals)
+
+
+@SEARCHERS.register("random", source="Bergstra and Bengio 2012, Random Search for Hyper-Parameter Optimization")
+def random(
+    space: SearchSpace,
+    describe: Callable[[Point], Document],
+    goals: Goals,
+    journal: Path | None,
+    *,
+    trials: Trials,
+    seed: NonNegativeInt = 0,
+) -> Found:
+    """Independent draws, no experiment twice; more trials go on where fewer ended.
+
+    Args:
+        trials: number of different points that are drawn, each trained with all seeds.
+        seed: seed of the draws; the trainings have the sweep's ``seeds``.
+    """
+    space.refuse("search")
+    _refuse_too_many(space, trials)
+    pick = uniformly(randomness.Random(seed))
+    configs: dict[str, Document] = {}
+    misses = 0
+    while len(configs) < trials:
+        config = describe(space.sample(pick))
+        key = identity(config.get("experiment", config))
+        misses = 0 if key not in configs else misses + 1
+        if misses > MOST_MISSES:
+            raise InputError(
+                f"search.trials: is {trials}, but only {len(configs)} different experiments were found in the space;"
+                f" lower `search.trials` to {len(configs)}"
+            )
+        configs.setdefault(key, config)
+    return _listed(list(configs.values()), goals)
+
+
+@SEARCHERS.register("optuna", source="Akiba et al. 2019, Optuna; its samplers cite their own papers")
+def optuna(
+    space: SearchSpace,
+    describe: Callable[[Point], Document],
+    goals: Goals,
+    journal: Path | None,
+    *,
+    trials: Trials,
+    sampler: Sampler = "tpe",
+    startup_trials: PositiveInt | None = None,
+    population: Annotated[int, Field(ge=2)] | None = None,
+    start: Start | None = None,
+    seed: NonNegativeInt = 0,
+) -> Found:
+    """A search that learns from finished trials; the first startup_trials (null: Optuna's number) are random.
+
+    Args:
+        trials: number of points that are tried, each trained with all seeds.
+        sampler: Optuna's sampler: tree-structured Parzen estimator (``tpe``), Gaussian process (``gp``), evolution
+            (``nsga2``), quasi-random points (``qmc``) or ``random``.
+        startup_trials: number of random trials before ``tpe`` or ``gp`` learn from results; null: Optuna's own number.
+        population: trials of a generation of ``nsga2``; null: a quarter of the trials, 50 at most.
+        start: points to try first: ``paper`` for the paper's setting, or a list such as ``[{review.k: 3, review.delta:
+            5}]``, whose missing values are drawn; null: none.
+        seed: seed of the sampler; the trainings have the sweep's ``seeds``.
+    """
+    from tskd_tune.sweeps.searchers import OptunaSearcher
+
+    space.refuse("search")
+    _refuse_too_many(space, trials)
+    _check_sampler(sampler, startup_trials, population)
+    starts = starting_points(space, start)
+    if len(starts) > trials:
+        raise InputError(
+            f"search.start: lists {len(starts)} points, but there are {trials} trials; raise search.trials"
+        )
+    seeded = partial(_resampled, sampler, startup_trials, _population(population, trials), seed)
+    found = OptunaSearcher(
+        space,
+        describe,
+        goals,
+        sampler=seeded(0),
+        resampled=seeded,
+        trials=trials,
+        journal=journal,
+        starts=starts,
+    )
+    return found, trials
+
+
+def _listed(configs: list[Document], goals: Goals) -> Found:
+    from tskd_tune.sweeps.listed_points import ListedPoints
+
+    return ListedPoints(configs, goals), len(configs)
+
+
+def _refuse_too_many(space: SearchSpace, trials: int) -> None:
+    """Refuse more trials than there are points: the same training again says nothing new."""
+    size = space.size()
+    if size is not None and trials > size:
+        raise InputError(
+            f"search.trials: is {trials}, but the space has {size} point{'' if size == 1 else 's'}; lower"
+            " `search.trials`, or use `search: {name: grid}` if the space has no range"
+        )
+
+
+def _check_sampler(sampler: Sampler, startup_trials: int | None, population: int | None) -> None:
+    if startup_trials is not None and sampler not in SAMPLERS_THAT_START_AT_RANDOM:
+        raise InputError(
+            f"search.startup_trials: the sampler '{sampler}' has no random start; leave it out, or use tpe or gp"
+        )
+    if population is not None and sampler != "nsga2":
+        raise InputError(f"search.population: the sampler '{sampler}' has no generations; leave it out, or use nsga2")
+
+
+def _population(population: int | None, trials: int) -> int:
+    return max(2, min(LARGEST_POPULATION, trials // GENERATIONS)) if population is None else population
+
+
+def _resampled(sampler: Sampler, startup_trials: int | None, population: int, seed: int, known: int) -> BaseSampler:
+    """Return the sampler of a search of which so many trials are known: from one seed it would draw them again."""
+    return _optuna_sampler(sampler, startup_trials, population, seed + known)
+
+
+def _optuna_sampler(sampler: Sampler, startup_trials: int | None, population: int, seed: int) -> BaseSampler:
+    from optuna import samplers
+    from optuna.exceptions import ExperimentalWarning
+
+    startup: Document = {} if startup_trials is None else {"n_startup_trials": startup_trials}
+    makers: dict[str, Callable[[], BaseSampler]] = {
+        # Groups are the branches of a conditional space: holes that appear together are modelled together.
+        "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, group=True, **startup),
+        # Holes of a branch are not in every trial; these two draw them at random, which is no news to a user.
+        "gp": lambda: samplers.GPSampler(seed=seed, warn_independent_sampling=False, **startup),
+        "qmc": lambda: samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
+        "nsga2": lambda: samplers.NSGAIISampler(seed=seed, population_size=population),
+        "random": lambda: samplers.RandomSampler(seed=seed),
+    }
+    with warnings.catch_warnings():
+        # That an interface of Optuna may change is news for this package, which bounds its version, not for a user.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return makers[sampler]()

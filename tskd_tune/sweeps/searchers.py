@@ -1,0 +1,312 @@
+"""A searcher of Ray Tune that asks an Optuna study for points, and is told anew what is known when a run is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tskd_tune.errors import InputError
+from tskd_tune.plain import Document
+from tskd_tune.reports.findings.importance import STUDY
+from tskd_tune.sweeps.controls import identity
+from tskd_tune.sweeps.divergence import DIVERGED, LearningStorage, kept
+from tskd_tune.sweeps.domains import Hole, Pick, Picked
+from tskd_tune.sweeps.draws import uniformly
+from tskd_tune.sweeps.known import Known
+from tskd_tune.sweeps.mirror import Mirror
+from tskd_tune.sweeps.objectives import Goals, value_of
+from tskd_tune.sweeps.points import Point
+from tskd_tune.sweeps.run_searcher import FINISHED, Config, RunSearcher
+from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.starting_points import point_of
+
+# How often a sampler is asked for a point that no trial has, before one is drawn.
+MOST_PROPOSALS = 10
+# A space of so many points is listed whole; of a larger one so many points are drawn.
+MOST_LISTED, MOST_DRAWS = 1000, 200
+# The attribute of a proposal that names the trial of the same experiment.
+SAME_AS = "same_as"
+# The attribute of a trial that keeps the point that it was told to start from.
+START = "start"
+
+
+class OptunaSearcher(RunSearcher):
+    """An Optuna study in memory, mirrored to a file for optuna-dashboard.
+
+    Tune's own searcher for Optuna tells a stopped trial as complete, so that low budgets pass for full ones, leaves
+    a trial without a metric running for ever, and fails where a database is ahead of what was restored.
+
+    No experiment is trained twice: a sampler that proposes one again is told what is known of it, and asked anew.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        describe: Callable[[Point], Config],
+        goals: Goals,
+        *,
+        sampler: BaseSampler,
+        trials: int,
+        journal: Path | None,
+        starts: Sequence[Document] = (),
+        resampled: Callable[[int], BaseSampler] | None = None,
+    ) -> None:
+        """Search ``space`` with ``trials`` trials.
+
+        Args:
+            space: the search space.
+            describe: makes a trial's config, plain data, out of a point.
+            goals: the objectives with their modes.
+            sampler: Optuna's sampler, seeded.
+            trials: how many points to suggest.
+            journal: the file of the mirror; None for none.
+            starts: what to try first, by hole; holes that are left out are drawn.
+            resampled: makes the sampler of a search that is told anew, of which so many trials are known.
+        """
+        super().__init__(goals)
+        self._space, self._describe, self._trials, self._goals = space, describe, trials, dict(goals)
+        # Optuna tells of every study that is made, on the terminal that shows the sweep's progress.
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._starts, self._resampled = [dict(values) for values in starts], resampled
+        self._study = self._new_study(sampler)
+        for values in self._starts:
+            self._study.enqueue_trial(values, user_attrs={START: values})
+        self._mirror = None if journal is None else Mirror(journal, list(goals))
+        # The highest number of a trial's folder; the study may not know the trial.
+        self._highest = -1
+        self._running: dict[str, Trial] = {}
+        self._reported: dict[str, int] = {}
+        self._finished: set[str] = set()
+        # Identity of an experiment -> the trial that trains it; trial -> proposals of the same while it trained.
+        self._taken: dict[str, str] = {}
+        self._echoes: dict[str, list[Trial]] = {}
+        # What an earlier process began, and is first in line: its trial, its config and its number.
+        self._again: list[tuple[Trial, Config, int]] = []
+
+    @property
+    def study(self) -> Study:
+        """The study, in memory, as its sampler sees it: a diverged trial is the worst (see `LearningStorage`)."""
+        return self._study
+
+    def suggest(self, trial_id: str) -> Config | None:
+        """Draw a point from the study that no trial has, or return that all were drawn."""
+        if not self._again and len(self._running) + len(self._finished) >= self._trials:
+            return FINISHED
+        if self._mirror is not None:
+            self._mirror.open(self._study.directions, self._trained())
+        if self._again:
+            trial, config, number = self._again.pop(0)
+            self._reported[trial_id] = self._reported.pop(_name_of_known(number), -1)
+            return self._issued(trial, trial_id, config, number)
+        number = 1 + max([self._highest, *(trial.user_attrs.get("number", -1) for trial in kept(self._study))])
+        trial, point, config = self._untrained()
+        trial.set_user_attr("label", point.label)
+        return self._issued(trial, trial_id, config, number)
+
+    def _issued(self, trial: Trial, trial_id: str, config: Config, number: int) -> Config:
+        # The mirror numbers trials as they finish; this is the number that names the trial's folder.
+        trial.set_user_attr("number", number)
+        trial.set_user_attr("trial", trial_id)
+        self._running[trial_id] = trial
+        self._taken[_identity(config)] = trial_id
+        return {**config, "number": number}
+
+    def take_up(self, known: Mapping[int, Known], *, highest: int = -1) -> None:
+        """Tell a new study of every trial that has ended, and put the trials that have not ended first in line."""
+        self._highest = max([highest, *known])
+        if not known:
+            return
+        mirror, self._mirror = self._mirror, None
+        sampler = self._resampled or (lambda known: self._study.sampler)
+        self._study = self._new_study(sampler(0))
+        if not isinstance(self._study.sampler, QMCSampler | NSGAIISampler):  # those two count what they are asked for
+            self._study.sampler = RandomSampler(seed=0)
+        for number in sorted(known):
+            self._retell(number, known[number])
+        for number, values in enumerate(self._starts):
+            if number not in known:
+                self._study.enqueue_trial(values, user_attrs={START: values})
+        self._study.sampler = sampler(len(known))
+        self._mirror = mirror
+
+    def _retell(self, number: int, known: Known) -> None:
+        self._study.enqueue_trial(point_of(self._space, known.point, f"trial {number:05d}"))
+        trial, point = self._ask()
+        trial.set_user_attr("label", point.label)
+        trial_id, config = _name_of_known(number), self._describe(point)
+        self._issued(trial, trial_id, config, number)
+        for result in known.results:
+            self.on_trial_result(trial_id, result)
+        if known.end is None:
+            del self._running[trial_id]
+            self._again.append((trial, config, number))
+            return
+        self.on_trial_complete(trial_id, known.end)
+
+    def _new_study(self, sampler: BaseSampler) -> Study:
+        minimized, maximized = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
+        directions = [minimized if mode == "min" else maximized for mode in self._goals.values()]
+        storage = LearningStorage(ranks_stopped=isinstance(sampler, TPESampler))
+        return optuna.create_study(study_name=STUDY, sampler=sampler, directions=directions, storage=storage)
+
+    def on_trial_result(self, trial_id: str, result: Config) -> None:
+        """Keep the metric of an epoch, unless the epoch was told before or its metric is not finite.
+
+        With several objectives nothing is kept, because Optuna has no place for them. The number that a diverged trial
+        reports for Tune's schedulers is no metric.
+        """
+        trial, value, epoch = self._running.get(trial_id), value_of(self.metric, result), result.get("epoch")
+        if trial is None or value is None or epoch is None or epoch <= self._reported.get(trial_id, -1):
+            return
+        if len(self._goals) > 1 or result.get("failed"):
+            return
+        trial.report(value, epoch)
+        self._reported[trial_id] = epoch
+
+    def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
+        """Tell the study how a trial ended: complete, stopped, diverged or broken. A second telling changes nothing."""
+        if trial_id not in self._running:
+            return
+        result = result or {}
+        values = {name: value_of(name, result) for name in self._goals}
+        failure = _failure(result, error, values)
+        if failure is not None:
+            if not error and _has_diverged(result, values):
+                self._running[trial_id].set_user_attr(DIVERGED, failure)
+            self._tell(trial_id, TrialState.FAIL, failure=failure)
+            return
+        # Tune tells the result at which a scheduler stops a trial here only.
+        self.on_trial_result(trial_id, result)
+        if result.get("epoch", 0) + 1 < result.get("epochs", 0):
+            self._tell(trial_id, TrialState.PRUNED)
+        else:
+            self._tell(trial_id, TrialState.COMPLETE, [value for value in values.values() if value is not None])
+
+    def _tell(self, trial_id: str, state: TrialState, values: Sequence[float] | None = None, failure: str = "") -> None:
+        trial = self._running.pop(trial_id)
+        self._reported.pop(trial_id, None)
+        self._finished.add(trial_id)
+        if failure:
+            trial.set_user_attr("failed", failure)
+        told = self._study.tell(trial, values, state)
+        for echo in self._echoes.pop(trial_id, []):
+            self._repeat(echo, told)
+        if self._mirror is not None:
+            self._mirror.add(told, self._study.directions, self._trained())
+
+    def _ask(self) -> tuple[Trial, Point]:
+        trial = self._study.ask()
+        return trial, self._space.sample(_drawing_from(trial))
+
+    def _untrained(self) -> tuple[Trial, Point, Config]:
+        """Ask for a point that no trial has. If the sampler proposes only known points, draw one at random.
+
+        If every point of the space has its trial, a point is trained again.
+        """
+        told: set[str] = set()
+        for _ in range(MOST_PROPOSALS):
+            trial, point = self._ask()
+            config = self._describe(point)
+            twin = self._taken.get(_identity(config))
+            if twin is None:
+                return trial, point, config
+            self._tell_known(trial, twin, weigh=twin not in told)
+            told.add(twin)
+        drawn = self._drawn()
+        if drawn is not None:
+            self._study.enqueue_trial(drawn)
+        trial, point = self._ask()
+        return trial, point, self._describe(point)
+
+    def _drawn(self) -> Document | None:
+        """Draw a point that no trial has, by hole; None where none is found."""
+        for point in _candidates(self._space, seed=len(kept(self._study))):
+            with suppress(InputError):
+                if _identity(self._describe(point)) not in self._taken:
+                    return self._space.picks(point)
+        return None
+
+    def _tell_known(self, trial: Trial, twin: str, *, weigh: bool) -> None:
+        """Tell the study a proposal's known result; only once for each request, or the result would weigh too much."""
+        trial.set_user_attr(SAME_AS, twin)
+        source = next((other for other in self._trained() if other.user_attrs.get("trial") == twin), None)
+        if weigh and twin in self._running:
+            self._echoes.setdefault(twin, []).append(trial)
+        elif weigh and source is not None:
+            self._repeat(trial, source)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+    def _repeat(self, trial: Trial, source: FrozenTrial) -> None:
+        """Let a proposal end as the trial of the same experiment did."""
+        if source.state == TrialState.COMPLETE:
+            self._study.tell(trial, source.values)
+            return
+        if DIVERGED in source.user_attrs:
+            trial.set_user_attr(DIVERGED, source.user_attrs[DIVERGED])
+        for epoch, value in source.intermediate_values.items() if source.state == TrialState.PRUNED else ():
+            trial.report(value, epoch)
+        self._study.tell(trial, state=source.state)
+
+    def _trained(self) -> list[FrozenTrial]:
+        """Return the trials that have ended, each as it ended last, without proposals of a known experiment."""
+        ended = [trial for trial in kept(self._study) if trial.state.is_finished() and SAME_AS not in trial.user_attrs]
+        found = {trial.user_attrs.get("trial", trial.number): trial for trial in ended}
+        return [trial for trial_id, trial in found.items() if trial_id not in self._running]
+
+
+def _name_of_known(number: int) -> str:
+    """Return the name of a trial of an earlier process, in place of Tune's."""
+    return f"known-{number:05d}"
+
+
+def _drawing_from(trial: Trial) -> Pick:
+    def pick(hole: Hole) -> Picked:
+        if not hole.is_range:
+            return trial.suggest_categorical(hole.name, hole.labels)
+        if hole.kind == "int":
+            numbers = hole.numbers()
+            return trial.suggest_int(hole.name, numbers[0], numbers[-1], step=hole.step)
+        return trial.suggest_float(hole.name, hole.low, hole.high, log=hole.kind == "loguniform")
+
+    return pick
+
+
+def _failure(result: Document, error: bool, values: Mapping[str, float | None]) -> str | None:
+    if result.get("failed"):
+        return str(result["failed"])
+    if error:
+        return "the trial ended with an error"
+    missing = [name for name, value in values.items() if value is None]
+    return f"the last result has no finite '{missing[0]}'" if missing else None
+
+
+def _has_diverged(result: Document, values: Mapping[str, float | None]) -> bool:
+    """Tell a trial whose numbers are not finite from one that measured nothing, or broke."""
+    if result.get("broke"):
+        return False
+    return bool(result.get("failed")) or any(value is None and name in result for name, value in values.items())
+
+
+def _candidates(space: SearchSpace, seed: int) -> Iterator[Point]:
+    """Return every point of a small space in random order, or some points of a larger space."""
+    source = Random(seed)
+    size = space.size()
+    if size is not None and size <= MOST_LISTED:
+        points = list(space.points())
+        source.shuffle(points)
+        return iter(points)
+    pick = uniformly(source)
+    return (space.sample(pick) for _ in range(MOST_DRAWS))
+
+
+def _identity(config: Config) -> str:
+    """Return what a config trains."""
+    return identity(config.get("experiment", config))

@@ -1,0 +1,203 @@
+"""A search space is an experiment with holes: the same YAML, in which some values are domains.
+
+    k: {choice: [3, 6, 9]}                      one of these
+    review: {choice: {none: null, tskd: {...}}} one of these branches, by their labels
+    k: {grid: [3, 6, 9]}                        as choice, for the grid searcher only
+    delta: {int: [1, 15]}                       an integer, both ends included; [low, high, step]
+    momentum: {uniform: [0.8, 0.95]}            a number
+    lambda: {loguniform: [0.1, 3000]}           a number, uniform in its logarithm
+
+A ``choice`` or ``grid`` that stands beside other keys is drawn and merged into them; at the root these are the
+arms of a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Literal
+
+from pydantic import ValidationError
+
+from tskd_tune.errors import InputError, sentences
+from tskd_tune.places import Place, Places
+from tskd_tune.plain import Document
+from tskd_tune.sweeps.domains import ARM, Hole, Pick, Picked, holed_mapping, walk
+from tskd_tune.sweeps.points import Draw, Point, filled, label_of, size_of
+
+MOST_CORNERS = 500
+MOST_POINTS = 10_000
+
+
+class SearchSpace:
+    """The holes of an experiment, and the points that fill them."""
+
+    def __init__(
+        self, experiment: Mapping[str, object], arms: Mapping[str, Mapping[str, object]] | None = None
+    ) -> None:
+        """Find the holes.
+
+        Args:
+            experiment: plain data with ``extends`` already resolved.
+            arms: label -> a whole experiment, further points of a grid beside those of the holes.
+
+        Raises:
+            InputError: a domain is malformed or stands in one of the arms, or two holes go by one name.
+        """
+        self._holed: Document = holed_mapping(experiment, "", ())
+        self._holes = list(walk(self._holed))
+        self._arms = [Point({ARM: label}, dict(arm), label) for label, arm in (arms or {}).items()]
+        self._refuse_twins()
+        self._refuse_holes_of_arms()
+
+    def holes(self) -> list[Hole]:
+        """Return every hole, also those of branches, in the order of the YAML."""
+        return list(self._holes)
+
+    def sample(self, pick: Pick) -> Point:
+        """Fill the holes one after the other; a hole in a branch is picked only where its branch was."""
+        drawn: list[Draw] = []
+        experiment = filled(self._holed, pick, drawn)
+        return Point({draw.name: draw.value for draw in drawn}, experiment, label_of(drawn))
+
+    def grid(self) -> list[Point]:
+        """Return the exact product of all choices, the last hole varying fastest.
+
+        Raises:
+            InputError: the space has a range.
+        """
+        self.refuse("grid")
+        size = self.size()
+        if size is not None and size > MOST_POINTS:
+            raise InputError(
+                f"experiment: the grid has {size} points, but {MOST_POINTS} are the most; take values out, or search"
+            )
+        points = list(self._product(lambda hole: list(hole.labels)))
+        taken = {point.label for point in points}
+        for arm in self._arms:
+            if arm.label in taken:
+                raise InputError(f"arms.{arm.label}: an arm of the space goes by this name; rename this one")
+        return [*points, *self._arms]
+
+    def size(self) -> int | None:
+        """Return the number of points, or None where a hole is continuous."""
+        size = size_of(self._holed, Hole.count)
+        return None if size is None else size + len(self._arms)
+
+    def points(self) -> Iterator[Point]:
+        """Walk over every point of a space without a continuous range, the last hole varying fastest."""
+        return chain(self._product(Hole.members), self._arms)
+
+    def picks(self, point: Point) -> dict[str, Picked]:
+        """Return what was picked for each hole of a point: the label of a choice, the number of a range."""
+        return {hole.name: hole.pick_of(point.values[hole.name]) for hole in self._holes if hole.name in point.values}
+
+    def refuse(self, kind: Literal["grid", "search"]) -> None:
+        """Refuse domains that a kind of searcher cannot take: ranges in a grid, ``grid`` outside of it.
+
+        Raises:
+            InputError: the space has such a domain.
+        """
+        if kind == "search" and self._arms:
+            raise InputError(f"arms: {self._arms[0].label!r} needs 'search: {{name: grid}}'; a search draws its points")
+        for hole in self._holes:
+            if kind == "grid" and hole.is_range:
+                raise InputError(
+                    f"{hole.name}: the range '{hole.kind}' has no place in a grid;"
+                    " list its values with 'grid' or 'choice', or search with optuna or random"
+                )
+            if kind == "search" and hole.kind == "grid":
+                raise InputError(f"{hole.name}: 'grid' needs 'search: {{name: grid}}'; write 'choice' for a search")
+
+    def corners(self) -> Iterator[Point]:
+        """Walk over every branch and both ends of every range.
+
+        Up to 500 points this is the whole product of labels and ends. A larger space is walked hole by hole: each
+        label and end once with everything else at its first value, and once with everything else at its last. The
+        arms beside the space come last.
+        """
+        size = size_of(self._holed, lambda hole: len(hole.extremes()))
+        whole = size is not None and size <= MOST_CORNERS
+        return chain(self._product(Hole.extremes) if whole else self._one_by_one(), self._arms)
+
+    def check(self, validate: Callable[[Document], object], places: Places | None = None) -> list[str]:
+        """Validate the corners and return a sentence a mistake, ``point 'tskd, k=9': ...``; no sentence is good.
+
+        A mistake of several points is told of the first, with the number of the others.
+
+        Args:
+            validate: refuses a point's experiment.
+            places: where the values of the sweep stand, which sentences then name.
+        """
+        where: dict[tuple[Place | None, str], list[str]] = {}
+        for point in self.corners():
+            for mistake in _mistakes(validate, point.experiment):
+                place = places.find(mistake, set(map(str, point.values.values()))) if places is not None else None
+                where.setdefault((place, mistake), []).append(point.label)
+        labelled = bool(self._holes or self._arms)
+        found = [(place, _sentence(of, mistake) if labelled else mistake) for (place, mistake), of in where.items()]
+        return [sentence if place is None else f"{place}: {sentence}" for place, sentence in found]
+
+    def _refuse_twins(self) -> None:
+        names = [hole.name for hole in self._holes]
+        twins = [name for name in names if names.count(name) > 1]
+        if twins:
+            raise InputError(f"{twins[0]}: two domains go by this name; rename the branch or the key")
+
+    def _refuse_holes_of_arms(self) -> None:
+        for point in self._arms:
+            hole = next(walk(holed_mapping(point.experiment, "", ())), None)
+            if hole is not None:
+                raise InputError(
+                    f"arms.{point.label}: '{hole.name}' is a {hole.kind}, but an arm is one whole experiment;"
+                    " write an arm for each value"
+                )
+
+    def _product(self, options: Callable[[Hole], Sequence[Picked]]) -> Iterator[Point]:
+        """Enumerate all combinations, the last hole fastest. Holes of a branch exist only while it is picked."""
+        wheels: list[list[Picked]] = []
+        while True:
+            turning = iter(range(len(wheels)))
+
+            def pick(hole: Hole, turning: Iterator[int] = turning) -> Picked:
+                place = next(turning, None)
+                if place is None:
+                    wheels.append(list(options(hole)))
+                    return wheels[-1][0]
+                return wheels[place][0]
+
+            yield self.sample(pick)
+            while wheels and len(wheels[-1]) == 1:
+                wheels.pop()
+            if not wheels:
+                return
+            wheels[-1].pop(0)
+
+    def _one_by_one(self) -> Iterator[Point]:
+        seen: set[str] = set()
+        for point in self._each_at_both_ends():
+            if (values := repr(point.values)) not in seen:
+                seen.add(values)
+                yield point
+
+    def _each_at_both_ends(self) -> Iterator[Point]:
+        for hole in self._holes:
+            for extreme in hole.extremes():
+                forced = {**dict(hole.condition), hole.name: extreme}
+                for end in (0, -1):
+                    yield self.sample(lambda other: forced.get(other.name, other.extremes()[end]))  # noqa: B023
+
+
+def _mistakes(validate: Callable[[Document], object], experiment: Document) -> list[str]:
+    try:
+        validate(experiment)
+    except ValidationError as error:
+        return sentences(error)
+    except InputError as error:
+        return str(error).splitlines()
+    return []
+
+
+def _sentence(labels: list[str], mistake: str) -> str:
+    others = f" (and {len(labels) - 1} more)" if len(labels) > 1 else ""
+    return f"point '{labels[0]}'{others}: {mistake}"

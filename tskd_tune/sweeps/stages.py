@@ -1,0 +1,94 @@
+"""Trains what a run lacks: a grid one portion of seeds after the other, a search trial by trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+from tskd_tune.plain import Document
+from tskd_tune.records.events import Listener
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.reports.findings.importance import JOURNAL
+from tskd_tune.sweeps.configs import Describe
+from tskd_tune.sweeps.interim import analyze, portions
+from tskd_tune.sweeps.known import Trainings, known_trials
+from tskd_tune.sweeps.listed_points import ListedPoints
+from tskd_tune.sweeps.schedulers import Resumable
+from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.tuning import Tuning
+
+
+def train(tuning: Tuning, listener: Listener) -> bool:
+    """Train what is missing of a run, and return whether everything has ended; else the run was cut off.
+
+    Raises:
+        RunError: Ray Tune broke off, or a record cannot be written.
+    """
+    return _train_search(tuning) if tuning.sweep.is_judged else _train_grid(tuning, listener)
+
+
+def expected_rows(sweep: Sweep) -> int:
+    """Return the number of rows of the whole run; with interim analyses the most that there can be."""
+    points = len(sweep.space().grid()) if sweep.is_exact else int(sweep.search.options()["trials"])
+    return points * (sweep.compare.interim or [len(sweep.all_seeds())])[-1]
+
+
+def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Document]:
+    """Return the configs of the trainings of a grid that have not ended, a trial for each seed of a point.
+
+    All points come with the first seed, then with the next one, so that arms can be compared early. A training that
+    began keeps its number, and so its folder with its checkpoints. Others get numbers above those of all folders.
+    """
+    points = [*map(Describe(sweep, seeds), sweep.space().grid())]
+    began, free = Trainings(folder, {point["arm"] for point in points}), count(1 + highest_number(folder))
+    configs: list[Document] = []
+    for seed in seeds:
+        for point in points:
+            training = began.find(point["identity"], point["arm"], seed)
+            if training is None or not training.ended:
+                known = training.number if training else None
+                configs.append({**point, "seeds": [seed], "number": next(free) if known is None else known})
+    return configs
+
+
+def highest_number(folder: RunFolder) -> int:
+    """Return the highest number of a trial that left something; -1 if none did."""
+    return max((int(run) for run in folder.trials() if run.isdecimal()), default=-1)
+
+
+def _train_grid(tuning: Tuning, listener: Listener) -> bool:
+    sweep, folder = tuning.sweep, tuning.folder
+    folder.expect(expected_rows(sweep))
+    for at, seeds in zip(sweep.compare.interim or [0], portions(sweep), strict=True):
+        if configs := missing(sweep, folder, seeds):
+            if not tuning.train(ListedPoints(configs), sweep.scheduler_for(sweep.space()), len(configs)):
+                return False
+            if missing(sweep, folder, seeds):  # they broke; an analysis waits for the resume that trains them again
+                break
+        if not at:
+            continue
+        analysis = analyze(folder, at)
+        listener(analysis.event())
+        if analysis.stop:
+            folder.expect(at * len(sweep.space().grid()))
+            break
+    return True
+
+
+def _train_search(tuning: Tuning) -> bool:
+    """Train the trials that a searcher suggests or a scheduler judges.
+
+    A resumed run goes on from its own records: searcher and scheduler are told of the trials that have ended, and the
+    trials that have not ended are trained first.
+    """
+    sweep, folder = tuning.sweep, tuning.folder
+    known = known_trials(folder, sweep.all_seeds())
+    searcher, trials = sweep.searcher_for(sweep.space(), Describe(sweep, sweep.all_seeds()), folder.path / JOURNAL)
+    left = trials - sum(trial.end is not None for trial in known.values())
+    if not left:
+        return True
+    scheduler = sweep.scheduler_for(sweep.space())
+    searcher.take_up(known, highest=highest_number(folder))
+    if isinstance(scheduler, Resumable):
+        scheduler.take_up(known)
+    return tuning.train(searcher, scheduler, left)

@@ -1,0 +1,113 @@
+"""The teachers of a sweep are made before its trials, on the same resources, and then sent to all of them.
+
+So no trial holds a GPU while another trial trains a teacher, and machines need not share a cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ray
+
+from tskd_tune import documents
+from tskd_tune.errors import RunError
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.teacher import is_ready, obtain
+from tskd_tune.files import write_whole
+from tskd_tune.outside import short_name
+from tskd_tune.plain import Document
+from tskd_tune.records.events import Listener, broken_teacher_event, teacher_event, teaching_event
+from tskd_tune.sweeps.recorder import reason_of_loss
+from tskd_tune.training.teachers import TeacherCache, TeacherFile
+
+Content = tuple[TeacherFile, bytes]
+# More threads than this help a small network little.
+MOST_CORES = 8
+
+
+def prepare(
+    experiments: Mapping[str, Experiment], resources: Mapping[str, float], listener: Listener
+) -> dict[str, Content]:
+    """Return every teacher with the content of its file, trained first where the cache does not hold it.
+
+    Raises:
+        RunError: a training failed; what was trained is kept in the cache.
+    """
+    cache = TeacherCache()
+    teachers: dict[str, Content] = {}
+    for key, experiment in experiments.items():
+        if is_ready(experiment, cache):
+            found = obtain(experiment, cache, progress=lambda record: None)
+            teachers[key] = _with_content(found)
+        else:
+            teachers[key] = _remotely(key, experiment, resources, listener)
+        listener(teacher_event(teachers[key][0]))
+    return teachers
+
+
+def _remotely(key: str, experiment: Experiment, resources: Mapping[str, float], listener: Listener) -> Content:
+    assert experiment.teacher is not None
+    gpus = resources.get("gpu", 0)
+    threads = int(resources["cpu"]) if gpus else _idle_cores(int(resources["cpu"]))
+    document = documents.merge(experiment.plain(), {"training": {"threads": threads}})
+    task: Any = ray.remote(_train).options(num_cpus=threads, num_gpus=gpus, num_returns="streaming", max_retries=3)
+    last: Any = None
+    try:
+        for reference in task.remote(document):
+            last = ray.get(reference)
+            if last is None or isinstance(last, dict):
+                listener(teaching_event(experiment, key, last))
+    except ray.exceptions.RayError as error:
+        reason = reason_of_loss(error)
+        listener(broken_teacher_event(experiment, key, reason))
+        name = short_name(experiment.teacher.name)
+        raise RunError(
+            f"teacher {name}: its training broke, so no student was trained: {reason}; mend the cause, then resume the"
+            " run"
+        ) from error
+    teacher, content = last
+    assert teacher.key is not None
+    path = TeacherCache().path(teacher.key)
+    if not path.exists() or path.read_bytes() != content:
+        write_whole(path, content)
+    return teacher, content
+
+
+def _with_content(teacher: TeacherFile | None) -> Content:
+    assert teacher is not None and teacher.path is not None
+    return teacher, teacher.path.read_bytes()
+
+
+def _idle_cores(least: int) -> int:
+    """Return how many cores a teacher may have while no trial runs: those of the largest machine, within reason."""
+    machines = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return max(least, min(MOST_CORES, max(machines, default=least)))
+
+
+def _train(document: Document) -> Iterator[Document | Content | None]:
+    """Train on a worker: yield the record of every epoch, and at last the teacher and its file's content.
+
+    None comes where another run trains the teacher now.
+    """
+    import queue
+    import threading
+
+    experiment = Experiment.read(document)
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            found = obtain(experiment, TeacherCache(), events.put)
+            events.put(_with_content(found))
+        except BaseException as error:  # handed over to the generator below, which raises it
+            events.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        item = events.get()
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+        if isinstance(item, tuple):
+            return

@@ -1,0 +1,81 @@
+"""Runs the trials of a sweep on Ray Tune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ray import tune
+from ray.tune.error import TuneError
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from tskd_tune.errors import RunError
+from tskd_tune.records.breakage import reason_of
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.sweeps.configs import TrialConfig
+from tskd_tune.sweeps.recorder import Recorder
+from tskd_tune.sweeps.resources import capacity, needed
+from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.trainable import Shipped, SweepTrial
+
+# The name of Ray Tune's experiment, and so of the folder of the trials in a run's folder.
+TRIALS = "trials"
+# How many checkpoints of a trial are kept.
+CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the trials of a run are trained.
+
+    Attributes:
+        sweep: the sweep.
+        folder: the run's folder.
+        shipped: what every trial is sent.
+    """
+
+    sweep: Sweep
+    folder: RunFolder
+    shipped: Shipped
+
+    def train(self, searcher: Searcher, scheduler: TrialScheduler, trials: int) -> bool:
+        """Train so many trials, and return whether all of them have ended; else the run was cut off.
+
+        Raises:
+            RunError: Ray Tune broke off.
+        """
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(SweepTrial, shipped=self.shipped), needed(self.sweep)),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=scheduler,
+                num_samples=trials,
+                max_concurrent_trials=self.sweep.resources.concurrent or capacity(self.sweep),
+                reuse_actors=True,
+                trial_dirname_creator=_folder_name,
+            ),
+            run_config=tune.RunConfig(
+                name=TRIALS,
+                storage_path=str(self.folder.path),
+                verbose=0,
+                callbacks=[Recorder()],
+                failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
+                checkpoint_config=tune.CheckpointConfig(
+                    num_to_keep=CHECKPOINTS, checkpoint_frequency=1, checkpoint_at_end=True
+                ),
+            ),
+        )
+        return _all_ended(tuner.fit, self.folder)
+
+
+def _folder_name(trial: tune.experiment.Trial) -> str:
+    return TrialConfig(**trial.config).run
+
+
+def _all_ended(fit: Callable[[], tune.ResultGrid], folder: RunFolder) -> bool:
+    try:
+        results = fit()
+    except TuneError as error:
+        raise RunError(f"{folder.path}: the sweep broke off ({reason_of(error)}); resume it") from error
+    return bool(results.num_terminated + results.num_errors == len(results))
