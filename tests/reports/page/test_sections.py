@@ -14,7 +14,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import html
 from tskd_tune.reports.page.section import Page, Section, rendered
-from tskd_tune.reports.page.sections import SECTIONS
+from tskd_tune.reports.page.sections import OWN, SECTIONS
 
 
 class Toy(Section):
@@ -56,6 +56,37 @@ def test_a_section_of_an_installed_package_is_on_every_page(folder, outside, mon
     point = EntryPoint("sections.toy", outside, "tskd_tune")
     monkeypatch.setattr(SECTIONS, "_points", lambda: {"toy": point})
     assert stands_between_verdicts_and_table(html(folder, summary(folder)))
+
+
+class Broken(Section):
+    """Fails whenever a page is written."""
+
+    place = 5
+
+    def html(self, page: Page) -> str:
+        raise ValueError("no <such> page")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("outside_sections:Broken", "ValueError: no &lt;such&gt; page"), ("outside_sections:Gone", "cannot be imported")],
+)
+def test_a_section_of_an_installed_package_that_fails_loses_no_report(folder, outside, monkeypatch, target, reason):
+    sys.modules["outside_sections"].Broken = Broken
+    monkeypatch.setattr(SECTIONS, "_points", lambda: {"toy": EntryPoint("sections.toy", target, "tskd_tune")})
+    page = html(folder, summary(folder))
+    assert "The section toy of an installed package failed" in page and reason in page
+    assert page.index('id="versions"') < page.index("The section toy")
+
+
+def test_a_section_of_the_package_that_fails_is_a_bug(folder, monkeypatch):
+    monkeypatch.setattr(SECTIONS.entry("runs").factory, "html", Broken.html)
+    with pytest.raises(ValueError, match="no <such> page"):
+        html(folder, summary(folder))
+
+
+def test_a_section_is_registered_under_the_name_of_its_file():
+    assert {entry.name for entry in SECTIONS} >= OWN
 
 
 def test_what_is_no_section_is_refused(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,9 +15,16 @@ from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.report_lines import purpose
 from tskd_tune.reports.page import figures
-from tskd_tune.reports.page.section import Page, Section, rendered
-from tskd_tune.reports.page.sections import SECTIONS
+from tskd_tune.reports.page.section import Page, rendered
+from tskd_tune.reports.page.sections import OWN, SECTIONS
 from tskd_tune.reports.page.words import minute
+
+# Where a section that failed is named: behind all others.
+LAST = 10_000
+FAILED = """\
+<section class="warning"><h2>The section {{ name }} of an installed package failed</h2>
+<p>{{ reason }}</p></section>
+"""
 
 
 def write_report(run: RunFolder) -> Path:
@@ -43,7 +51,7 @@ def html(run: RunFolder, found: Findings, *more: str) -> str:
         more: sections beside those of the package and of installed packages, each as ``module:Class``.
     """
     page = Page(run, found)
-    body = Markup("").join(Markup(section.html(page)) for section in _sections(more))
+    body = Markup("").join(text for _, text in sorted(_written(page, more), key=lambda placed: placed[0]))
     filled = rendered(
         files(__package__ or "").joinpath("page.html.j2").read_text("utf-8"),
         found=found,
@@ -55,6 +63,19 @@ def html(run: RunFolder, found: Findings, *more: str) -> str:
     return str(filled)
 
 
-def _sections(more: tuple[str, ...]) -> list[Section]:
-    names = [*(entry.name for entry in SECTIONS), *more]
-    return sorted(map(SECTIONS.build, names), key=lambda section: section.place)
+def _written(page: Page, more: tuple[str, ...]) -> Iterator[tuple[int, Markup]]:
+    """Yield the place and the HTML of every section.
+
+    What fails of an installed package's section is said in its place, as a report must not be lost with it.
+    """
+    for name in more:
+        section = SECTIONS.build(name)
+        yield section.place, Markup(section.html(page))
+    for name in SECTIONS.names():
+        try:
+            section = SECTIONS.build(name)
+            yield section.place, Markup(section.html(page))
+        except Exception as error:
+            if name in OWN:
+                raise
+            yield LAST, rendered(FAILED, name=name, reason=" ".join(f"{type(error).__name__}: {error}".split()))

@@ -5,7 +5,10 @@ from pkgutil import iter_modules
 
 from tskd_tune.reports.page.section import SECTIONS
 
-__all__ = ["SECTIONS"]
+__all__ = ["OWN", "SECTIONS"]
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+OWN = frozenset(_module.name for _module in iter_modules(__path__))
+"""The names of the package's own sections: those of their files."""
+
+for _name in sorted(OWN):
+    import_module(f"{__name__}.{_name}")
