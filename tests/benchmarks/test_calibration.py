@@ -75,7 +75,7 @@ class TestJudging:
         assert found.difference == pytest.approx(62.2 - 52.0)
         assert found.p == pytest.approx(stats.ttest_ind(list(two.values()), list(one.values()), equal_var=False).pvalue)
         assert found.verdict == "resolved"
-        assert "5 seeds an arm, unpaired: no seed is shared" in found.sentence
+        assert "5 seeds per arm, unpaired: no seed is shared" in found.sentence
 
     def test_the_margin_is_that_of_the_call(self) -> None:
         assert [calibration.judge(ALIKE, margin).verdict for margin in (0.3, 0.01)] == ["equivalent", "undecided"]

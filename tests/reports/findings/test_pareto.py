@@ -140,7 +140,7 @@ def test_it_is_said_in_words(shown: Any) -> None:
     assert lines(told) == [
         "1 of 2 points are on the Pareto front of val_top1 (max), seconds (min), memory (min).",
         "x=a (trial a, 2 seeds): val_top1 60.50, seconds 5.0, memory 3.0 MiB",
-        "seconds: seconds of training steps of a seed, without evaluation; mean over seeds;"
+        "seconds: seconds of training steps per seed, without evaluation; mean over seeds;"
         " memory: peak bytes of the GPU's tensors; the most of any seed.",
         "The front compares means, and neighbors on the front may differ by chance: confirm them on fresh seeds.",
     ]

@@ -344,7 +344,7 @@ class TestTables:
         assert table[0] == (
             "| arm | test top-1 (%), last epoch | 95 % interval | val top-1 (%), last epoch "
             "| test top-1 (%), best validation epoch | test top-1 (%), best test epoch † "
-            "| reviews | λ | time a run | time ratio | ended early |"
+            "| reviews | λ | time per run | time ratio | ended early |"
         )
         # Student's t of two values 60 and 62: 61 ± 12.706 x 1.
         assert table[2] == (
@@ -369,7 +369,7 @@ class TestTables:
             "test top-1 (%), last epoch",
             "reviews",
             "λ",
-            "time a run",
+            "time per run",
             "time ratio",
         ]
 

@@ -170,7 +170,7 @@ def test_no_difference_cannot_be_resolved():
     ("call", "sentence"),
     [
         (lambda: power.power(0.3, math.nan, 5), "sd: must be a positive finite number, got nan"),
-        (lambda: power.power(0.3, 0.3, 1), "n: a test needs at least 2 seeds an arm, got 1"),
+        (lambda: power.power(0.3, 0.3, 1), "n: a test needs at least 2 seeds per arm, got 1"),
         (lambda: power.power(0.3, 0.3, 5, alpha=0.0), "alpha: a level lies between 0 and 1, got 0.0"),
         (lambda: power.power(math.nan, 0.3, 5), "difference: must be a finite number, got nan"),
         (lambda: power.seeds_needed(0.3, 0.3, target=1.0), "target: a power to plan for lies from 0.5 to below 1"),

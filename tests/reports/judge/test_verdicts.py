@@ -144,7 +144,7 @@ class TestNoSpread:
         found = family({"a": dict.fromkeys(range(5), 70.0), "b": dict.fromkeys(range(5, 10), 70.0)}, [("a", "b")])
         assert found.findings[0].verdict == "undecided"
         assert found.findings[0].sentence == (
-            "'a' against 'b': +0.00 points (5 seeds an arm, unpaired: no seed is shared, no spread in either arm). "
+            "'a' against 'b': +0.00 points (5 seeds per arm, unpaired: no seed is shared, no spread in either arm). "
             "Undecided: neither arm spreads over its seeds, so unpaired arms have no test."
         )
         assert found.visible is None
@@ -219,7 +219,7 @@ class TestSentences:
     def test_unpaired_arms_are_marked(self):
         arm = {seed + 100: value for seed, value in shifted(0.9).items()}
         sentence = one(arm).sentence
-        assert "10 seeds an arm, unpaired: no seed is shared)" in sentence
+        assert "10 seeds per arm, unpaired: no seed is shared)" in sentence
         assert "(Welch's t test, a single comparison: p < 0.0001)" in sentence
 
     def test_a_common_seed_that_is_missing_or_alone(self):
@@ -256,7 +256,7 @@ class TestVisible:
         assert found.sentence == (
             f"This design detects differences of {seen.difference:.2f} points or more, {seen.holm_difference:.2f} "
             "after the strictest Holm correction over 2 comparisons (80 % power, two-sided paired t test at 0.05, "
-            "8 seeds an arm, "
+            "8 seeds per arm, "
             f"standard deviation of the differences {pooled:.2f} pooled over 2 comparisons)."
         )
 
@@ -281,7 +281,7 @@ class TestVisible:
         assert found.visible.difference == pytest.approx(
             power.smallest_difference(found.findings[0].contrast.sd, 10, paired=False)
         )
-        assert "two-sided unpaired t test at 0.05, 10 seeds an arm" in found.sentence
+        assert "two-sided unpaired t test at 0.05, 10 seeds per arm" in found.sentence
 
 
 class TestInput:

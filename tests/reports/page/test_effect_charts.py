@@ -37,7 +37,7 @@ def test_costs_number_and_join_the_front():
     assert (list(beaten.x), list(beaten.customdata), beaten.mode) == ([2.0], ["&lt;b&gt;"], "markers")
     assert (list(front.x), list(front.y), list(front.text)) == ([1.0, 1.5], [70.0, 72.0], ["1", "2"])
     assert list(front.error_y.array) == [1.0, 0.0]
-    assert figure.layout.xaxis.title.text == "training of a seed (min)"
+    assert figure.layout.xaxis.title.text == "training per seed (min)"
     assert figure.layout.xaxis.type == "linear"
     far = [effect_charts.Costed("a", 1.0, 70.0, None, 1), effect_charts.Costed("b", 11.0, 71.0, None, 2)]
     assert effect_charts.costs(far, "x", "seconds").layout.xaxis.type == "log"

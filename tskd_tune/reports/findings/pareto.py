@@ -20,7 +20,7 @@ from tskd_tune.reports.findings.records import ArmFindings
 
 # What an objective may be beside a metric of the validation part, and how it is said.
 COSTS: Final = {
-    "seconds": "seconds of training steps of a seed, without evaluation; mean over seeds",
+    "seconds": "seconds of training steps per seed, without evaluation; mean over seeds",
     "memory": "peak bytes of the GPU's tensors; the most of any seed",
 }
 FEWEST: Final = 2

@@ -39,7 +39,7 @@ def columns(found: Findings) -> list[Column]:
         *_chosen_columns(found),
         Column("reviews", lambda arm: str(arm.reviews)),
         *([] if sampled else [Column("λ", lambda arm: weight(arm.lambda_))]),
-        Column("time a run", lambda arm: duration(arm.cost_seconds)),
+        Column("time per run", lambda arm: duration(arm.cost_seconds)),
         Column("time ratio", lambda arm: value_text(arm.cost_ratio, ".2f")),
         *([ended] if any(map(ended_early, found.arms)) else []),
     ]

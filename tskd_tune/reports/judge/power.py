@@ -29,7 +29,7 @@ def power(difference: float, sd: float, n: int, *, alpha: float = ALPHA, paired:
     Args:
         difference: the true difference, in points.
         sd: the sd of the difference between the arms.
-        n: the seeds an arm.
+        n: the seeds per arm.
         alpha: the level of the test; the family's over its size for Holm's strictest step.
         paired: whether the arms share their seeds.
 
@@ -57,7 +57,7 @@ def smallest_difference(
 def seeds_needed(
     difference: float, sd: float, *, alpha: float = ALPHA, target: float = POWER, paired: bool = True
 ) -> int | None:
-    """Return the fewest seeds an arm that find a true difference with the power ``target``.
+    """Return the fewest seeds per arm that find a true difference with the power ``target``.
 
     None where not even 10,000 would, as for no difference.
 
@@ -84,7 +84,7 @@ def equivalence_power(margin: float, sd: float, n: int, *, alpha: float = ALPHA,
 def seeds_for_equivalence(
     margin: float, sd: float, *, alpha: float = ALPHA, target: float = POWER, paired: bool = True
 ) -> int | None:
-    """Return the fewest seeds an arm that show equivalence with the power ``target`` where there is no difference.
+    """Return the fewest seeds per arm that show equivalence with the power ``target`` where there is no difference.
 
     None where not even 10,000 would.
 
@@ -161,7 +161,7 @@ def _positive(value: float, name: str) -> float:
 
 def _seeds(n: int) -> int:
     if n < 2:
-        raise InputError(f"n: a test needs at least 2 seeds an arm, got {n}")
+        raise InputError(f"n: a test needs at least 2 seeds per arm, got {n}")
     return n
 
 

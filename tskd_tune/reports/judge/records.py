@@ -37,7 +37,7 @@ class Finding:
     """A contrast with its verdict; None below five common seeds.
 
     ``holm_p`` is the evidence's p adjusted over the family of ``family_size`` contrasts; its TOST p is not adjusted for
-    the family. ``seeds_to_resolve`` are the seeds an arm that find a difference as large as the one measured with 80 %
+    the family. ``seeds_to_resolve`` are the seeds per arm that find a difference as large as the one measured with 80 %
     power at Holm's strictest step, and ``seeds_to_equivalence`` those that show equivalence where there is no
     difference; both only where undecided, and None where more than 10,000 are needed (the second also where the
     measured difference is outside the margin).

@@ -27,7 +27,7 @@ def _measured(item: Contrast, interval: Interval | None, metric: Metric) -> str:
     if item.difference is None:
         return f"{head}: no seed has finished in both arms{_lacking(item)}."
     how = (
-        f"{seeds_text(item.n)}, paired" if item.paired else f"{seeds_text(item.n)} an arm, unpaired: no seed is shared"
+        f"{seeds_text(item.n)}, paired" if item.paired else f"{seeds_text(item.n)} per arm, unpaired: no seed is shared"
     )
     if interval:
         ends = f"{signed(interval.low, metric)} to {signed(interval.high, metric)}"
@@ -155,6 +155,6 @@ def under_the_table(seen: Visible | None, size: int, metric: Metric) -> str:
     smallest = with_unit(f"{seen.difference:.{digits}f}", metric)
     return (
         f"This design detects differences of {smallest} or more{strictest if size > 1 else ''} (80 % power, two-sided "
-        f"{'paired' if seen.paired else 'unpaired'} t test at 0.05, {seeds_text(seen.n)} an arm, "
+        f"{'paired' if seen.paired else 'unpaired'} t test at 0.05, {seeds_text(seen.n)} per arm, "
         f"standard deviation of the differences {seen.sd:.{digits}f}{pooled})."
     )

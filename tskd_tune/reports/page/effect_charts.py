@@ -147,7 +147,7 @@ def _cost_axis(cost: str, largest: float) -> tuple[str, float]:
     if cost != "seconds":
         return cost, 1.0
     unit, size = ("h", 3600.0) if largest >= 3600 else ("min", 60.0) if largest >= 60 else ("s", 1.0)
-    return f"training of a seed ({unit})", size
+    return f"training per seed ({unit})", size
 
 
 @dataclass(frozen=True)

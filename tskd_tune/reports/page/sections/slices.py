@@ -10,7 +10,7 @@ TEMPLATE = """\
 {% from "macros" import sentences, arms_legend %}
 <section aria-labelledby="slices">
 <h2 id="slices">What was tried</h2>
-<p class="notes">A point a trial, the mean over its seeds. The searcher chose where to look, so points crowd where it found more.</p>
+<p class="notes">A point per trial: the mean over its seeds. The searcher chose the trials, so points are denser where values were better.</p>
 <div class="grid">
 {% for item in slices %}
 <figure>
