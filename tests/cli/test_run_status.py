@@ -310,7 +310,7 @@ def test_the_training_of_a_teacher_is_shown_with_its_time_left(folder: RunFolder
     for name, key in (("resnet20", "k1"), ("vgg8", "k2")):
         hear(Event("ready", name, key, metrics={"parameters": 5, "test_top1": 91.5}))
     found = run_status(folder)
-    assert [(one.state, one.test_top1) for one in found.teachers] == [("ready", 91.5)] * 2
+    assert [(one.state, one.metrics) for one in found.teachers] == [("ready", {"test_top1": 91.5})] * 2
     assert not any(line.startswith("teacher") for line in status.lines(folder, found))
     assert [one["epochs"] for one in found.plain()["teachers"]] == [3, 0]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
+from tskd_tune.plain import Document
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.sittings import Times, is_held, marks, moment, sittings, times
+from tskd_tune.records.teaching import Told
 
-History = Sequence[Mapping[str, Any]]
+History = Sequence[Document]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def life(
     folder: RunFolder,
     rows: Sequence[Row],
     histories: Mapping[str, History],
-    teachers: Sequence[Mapping[str, Any]],
+    teachers: Sequence[Told],
     now: datetime,
 ) -> Life:
     """Tell the times of a run from its records.
@@ -44,8 +45,9 @@ def life(
     created = moment(folder.state.created) or now
     noted = sittings(folder.store)
     held = is_held(folder.lock_path)
-    written = marks((line for lines in histories.values() for line in lines), "time")
-    written += marks(teachers, "time") + marks((vars(row) for row in rows), "started", "finished")
+    written = marks(line.get("time") for lines in histories.values() for line in lines)
+    written += marks(line.time for line in teachers)
+    written += marks(time for row in rows for time in (row.started, row.finished))
     if not noted:
         written += _untimed(created, histories)
     found = times(created, noted, written, now if held else None)
@@ -55,9 +57,9 @@ def life(
 
 def _untimed(created: datetime, histories: Mapping[str, History]) -> list[datetime]:
     """Return the earliest time at which each history without times can have ended, as older versions wrote them."""
-    untimed = [lines for lines in histories.values() if lines and not marks(lines, "time")]
+    untimed = [lines for lines in histories.values() if lines and not marks(line.get("time") for line in lines)]
     return [created + timedelta(seconds=sum(map(_seconds, lines))) for lines in untimed]
 
 
-def _seconds(line: Mapping[str, Any]) -> float:
+def _seconds(line: Document) -> float:
     return float(line.get("seconds") or 0.0) + float(line.get("eval_seconds") or 0.0)

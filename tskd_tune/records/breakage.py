@@ -11,13 +11,13 @@ import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from tskd_tune.errors import TskdTuneError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
+from tskd_tune.plain import Document, Json
 from tskd_tune.records.row import UNKNOWN, Cost, PlanRecord, Row, last_metrics
 from tskd_tune.records.state import now
 
@@ -76,14 +76,14 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def broken_row(
-    experiment: Mapping[str, Any],
+    experiment: Document,
     seed: int,
-    history: Sequence[Mapping[str, Any]],
+    history: Sequence[Document],
     reason: str,
     *,
     run: str,
     arm: str,
-    point: Mapping[str, Any],
+    point: Mapping[str, Json],
     started: str | None = None,
 ) -> Row:
     """Account for a training whose process left no account: from what it was to train, and from its history.
@@ -124,7 +124,7 @@ def broken_row(
     )
 
 
-def _planned(document: Mapping[str, Any]) -> dict[str, Any]:
+def _planned(document: Document) -> Document:
     """Return what the experiment says of its identity, length, reviews and preset; what it can, if it is not whole."""
     try:
         experiment = Experiment.read(dict(document))
@@ -144,11 +144,11 @@ def _planned(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _number(line: Mapping[str, Any], name: str) -> float:
+def _number(line: Document, name: str) -> float:
     value = line.get(name)
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def of_seed(lines: Iterable[Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
+def of_seed(lines: Iterable[Document], seed: int) -> list[Document]:
     """Return the epochs of one seed out of a trial's history."""
     return [dict(line) for line in lines if line["seed"] == seed]

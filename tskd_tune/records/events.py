@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.outside import short_name
+from tskd_tune.plain import Json
 from tskd_tune.records.row import Row
+from tskd_tune.training.record import Line
 from tskd_tune.training.teachers import TeacherFile
 
 What = Literal[
@@ -44,20 +46,20 @@ class Event:
     seed: int | None = None
     epoch: int = 0
     epochs: int = 0
-    metrics: Mapping[str, Any] | None = None
+    metrics: Mapping[str, Json] | None = None
     reason: str | None = None
 
 
 Listener = Callable[[Event], None]
 
 
-def teaching_event(experiment: Experiment, key: str | None, record: Mapping[str, Any] | None) -> Event:
+def teaching_event(experiment: Experiment, key: str | None, record: Line | None) -> Event:
     """Tell of an epoch of the training of an experiment's teacher; without a record another run trains it now."""
     assert experiment.teacher is not None
     name, epochs = short_name(experiment.teacher.name), experiment.teacher.training.epochs
     if record is None:
         return Event("waiting", name, key, epochs=epochs)
-    return Event("teacher", name, key, epoch=record["epoch"], epochs=epochs, metrics=record)
+    return Event("teacher", name, key, epoch=int(record["epoch"]), epochs=epochs, metrics=record)
 
 
 def broken_teacher_event(experiment: Experiment, key: str | None, reason: str) -> Event:

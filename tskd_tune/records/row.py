@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from tskd_tune.metrics import Measured, Metric, Part, measured, metric_of
+from tskd_tune.plain import Document
 from tskd_tune.records.provenance import commit, versions
 
 ROW_FORMAT: Final = 2
@@ -52,7 +53,7 @@ class Record(BaseModel):
         alias_generator=lambda name: name.removesuffix("_"),
     )
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Document:
         """Return the facts as plain data, with the names of the JSON."""
         return self.model_dump(mode="json")
 
@@ -157,7 +158,7 @@ class Row(Record):
     run: str
     identity: str = ""
     arm: str
-    point: dict[str, Any] = {}
+    point: Document = Field(default_factory=dict)
     seed: int
     status: Status
     reason: str | None = None
@@ -180,7 +181,7 @@ class Row(Record):
     commit: str | None = Field(default_factory=commit)
     started: str
     finished: str
-    experiment: dict[str, Any]
+    experiment: Document
 
     @property
     def key(self) -> tuple[str, int]:
@@ -228,7 +229,7 @@ def latest(rows: Iterable[Row]) -> list[Row]:
     return found
 
 
-def last_metrics(line: Mapping[str, Any]) -> dict[str, float | None]:
+def last_metrics(line: Mapping[str, float | None]) -> dict[str, float | None]:
     """Return what of a history line a row keeps: the training loss and all that was measured on a part."""
     return {name: value for name, value in line.items() if name == "loss" or Measured.read(name) is not None}
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from tskd_tune import documents
 from tskd_tune.errors import InputError, TskdTuneError, sentences
 from tskd_tune.files import write_whole
-from tskd_tune.plain import Document
+from tskd_tune.plain import Document, Json
 from tskd_tune.records.files import read_text, remove_parts
 from tskd_tune.records.finding import find_run, refuse_taken
 from tskd_tune.records.layout import BEGUN, TRIALS, Layout
@@ -57,7 +57,7 @@ class RunFolder:
         root: Path,
         name: str,
         kind: Kind,
-        document: Mapping[str, Any],
+        document: Mapping[str, Json],
         *,
         expected: int | None = None,
         confirms: str | None = None,
@@ -137,7 +137,7 @@ class RunFolder:
         """Where the rows are kept."""
         return self.path / ROWS
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         """Return the resolved document, as plain data.
 
         Raises:
@@ -145,7 +145,7 @@ class RunFolder:
         """
         return upgrade_document(documents.read(self.path / "sweep.yaml"))
 
-    def replace_document(self, document: Mapping[str, Any]) -> None:
+    def replace_document(self, document: Mapping[str, Json]) -> None:
         """Write another resolved document, that of a sweep to which something was added.
 
         Raises:
@@ -296,7 +296,7 @@ class RunFolder:
         """Return where the history of a training is kept."""
         return self.path / self._layout.history(run, seed)
 
-    def append_history(self, run: str, lines: Sequence[Mapping[str, Any]]) -> None:
+    def append_history(self, run: str, lines: Sequence[Document]) -> None:
         """Append lines, one an epoch of a seed, with the time; each holds at least ``seed`` and ``epoch``.
 
         Raises:
@@ -331,7 +331,7 @@ class RunFolder:
         return read_lines(self.store.lines(name), self.store.place(name), history_line)
 
 
-def _row(record: dict[str, Any]) -> Row:
+def _row(record: Document) -> Row:
     try:
         return Row.model_validate(upgrade(record))
     except ValidationError as error:

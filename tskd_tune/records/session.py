@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,6 +16,7 @@ from tskd_tune.experiment.identity import identity
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.metrics import Metric, Part, measured
 from tskd_tune.networks.weights import write_state
+from tskd_tune.plain import Document, Json
 from tskd_tune.records.row import (
     Best,
     Cost,
@@ -31,6 +31,7 @@ from tskd_tune.records.row import (
 from tskd_tune.records.state import now
 from tskd_tune.records.tracking import Tracker
 from tskd_tune.tasks.base import TaskFacts
+from tskd_tune.training.record import Record
 from tskd_tune.training.reviewing import SILENT_SHARE
 from tskd_tune.training.teachers import TeacherFile
 
@@ -41,7 +42,7 @@ class Trial:
 
     run: str
     arm: str
-    point: Mapping[str, Any] = field(default_factory=dict)
+    point: Mapping[str, Json] = field(default_factory=dict)
 
 
 class Session:
@@ -81,22 +82,23 @@ class Session:
         """End a training that broke; its state is that of a broken epoch, which nobody may keep."""
         self.failure, self.broke = reason, True
 
-    def epoch(self) -> dict[str, Any] | None:
+    def epoch(self) -> Document | None:
         """Train the next epoch and return its history line; None if its loss is not finite, as `failure` says.
 
         Whatever else is raised broke the training.
         """
         try:
-            line = self.trainer.epoch().plain()
+            record = self.trainer.epoch()
         except DivergedError as error:
             self.failure = str(error)
             return None
+        line = record.plain()
         if self._tracker is not None:
-            self._tracker.log(self.trainer.history[-1].epoch, line)
+            self._tracker.log(record.epoch, line)
         return line
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[Document]:
         """The history lines of the epochs that have ended."""
         return [record.plain() for record in self.trainer.history]
 
@@ -115,7 +117,7 @@ class Session:
 
     def row(self, stopped: str | None = None) -> Row:
         """Account for the training as it stands; ``stopped`` says why it ends here if it is neither done nor failed."""
-        history = self.history
+        history = self.trainer.history
         status: Status = "failed" if self.failure else "done" if self.trainer.finished else "stopped"
         plan = self.experiment.plan()
         return Row(
@@ -130,7 +132,7 @@ class Session:
             epochs=len(history),
             epochs_planned=self.experiment.training.epochs,
             plan=_plan_record(plan),
-            metrics=last_metrics(history[-1]) if history else {},
+            metrics=last_metrics(history[-1].numbers) if history else {},
             measures=[*self._facts.metrics],
             best=self._best(history),
             lambda_=None if self.trainer.review is None else self.trainer.review.strength.value,
@@ -147,16 +149,16 @@ class Session:
 
     def write_student(self, path: Path) -> None:
         """Write the student in the field's checkpoint layout, readable by ``weights:``."""
-        history = self.history
-        accuracy = history[-1].get(measured("test", self._facts.headline)) if history else None
+        history = self.trainer.history
+        accuracy = history[-1].numbers.get(measured("test", self._facts.headline)) if history else None
         facts = {"name": self.experiment.student.name, "epoch": len(history) - 1, "accuracy": accuracy}
         write_state(path, self.trainer.student, facts=facts)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Document:
         """Return what a resume needs."""
         return {"trainer": self.trainer.state_dict(), "started": self._started, "failure": self.failure}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Document) -> None:
         """Go back to the end of the epoch at which the state was taken."""
         self.trainer.load_state_dict(state["trainer"])
         self._started = state["started"]
@@ -165,9 +167,9 @@ class Session:
     def _tracker_warnings(self) -> list[str]:
         return [self._tracker.warning] if self._tracker is not None and self._tracker.warning else []
 
-    def _cost(self, history: Sequence[Mapping[str, Any]]) -> Cost:
-        trained = sum(record["seconds"] for record in history)
-        evaluated = sum(record["eval_seconds"] for record in history)
+    def _cost(self, history: Sequence[Record]) -> Cost:
+        trained = sum(record.seconds for record in history)
+        evaluated = sum(record.eval_seconds for record in history)
         compute = self.trainer.compute
         return Cost(
             seconds=trained + evaluated,
@@ -189,7 +191,7 @@ class Session:
             metrics=dict(teacher.metrics),
         )
 
-    def _best(self, history: Sequence[Mapping[str, Any]]) -> list[Best]:
+    def _best(self, history: Sequence[Record]) -> list[Best]:
         parts: list[Part] = (
             ["validation", "test"] if self.experiment.evaluation.test == "every_epoch" else ["validation"]
         )
@@ -204,22 +206,24 @@ def _plan_record(plan: ReviewPlan | None) -> PlanRecord:
     return PlanRecord() if plan is None else PlanRecord(memorize=[*plan.memory_epochs], review=[*plan.review_epochs])
 
 
-def _best(history: Sequence[Mapping[str, Any]], part: Part, metric: Metric) -> list[Best]:
+def _best(history: Sequence[Record], part: Part, metric: Metric) -> list[Best]:
     """Return the epoch at which a metric of a part was best; the first of several equal ones."""
     name, other = measured(part, metric), other_part(part, metric.name)
-    lines = [line for line in history if line.get(name) is not None and math.isfinite(line[name])]
-    if not lines:
+    values = {
+        record.epoch: record.numbers[name] for record in history if math.isfinite(record.numbers.get(name, math.nan))
+    }
+    if not values:
         return []
-    best = metric.best(line[name] for line in lines)
-    line = next(line for line in lines if line[name] == best)
-    also = {other: line[other]} if part == "validation" and line.get(other) is not None else {}
-    return [Best.of(line["epoch"], part, metric.name, best, also)]
+    best = metric.best(values.values())
+    record = next(record for record in history if values.get(record.epoch) == best)
+    also = {other: record.numbers[other]} if part == "validation" and other in record.numbers else {}
+    return [Best.of(record.epoch, part, metric.name, best, also)]
 
 
-def _review_warnings(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say it where the reviews were too weak to be heard: their gradient beside that of all other losses."""
-    reviews = [record for record in history if record.get("lambda")]
-    shares = [record["grad_norm_review"] / max(record["grad_norm_others"], 1e-12) for record in reviews]
+def _review_warnings(history: Sequence[Record]) -> list[str]:
+    """Return a warning if the review's gradient stayed small beside the gradient of all other losses."""
+    reviews = [record.numbers for record in history if record.numbers.get("lambda")]
+    shares = [numbers["grad_norm_review"] / max(numbers["grad_norm_others"], 1e-12) for numbers in reviews]
     if not shares or max(shares) >= SILENT_SHARE:
         return []
     return [

@@ -7,12 +7,12 @@ as old as its copy.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tskd_tune.errors import RunError
 from tskd_tune.records.lines import json_line, parsed_line
@@ -27,10 +27,10 @@ def stamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def moment(text: Any) -> datetime | None:
+def moment(text: object) -> datetime | None:
     """Return the time that a record gives as ISO 8601; None where it gives none."""
     with suppress(ValueError, TypeError):
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text if isinstance(text, str) else "")
         return found if found.tzinfo else found.replace(tzinfo=UTC)
     return None
 
@@ -131,6 +131,6 @@ def _length(span: tuple[datetime, datetime | None], bound: datetime | None, sign
     return ((end or max(before, default=begin)) - begin).total_seconds()
 
 
-def marks(records: Iterable[Mapping[str, Any]], *names: str) -> list[datetime]:
-    """Return the times that records give under these names."""
-    return [found for record in records for name in names if (found := moment(record.get(name))) is not None]
+def marks(times: Iterable[object]) -> list[datetime]:
+    """Return the times that are given as ISO 8601; anything else is left out."""
+    return [found for time in times if (found := moment(time)) is not None]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 from uuid import uuid4
 
 from pydantic import Field, ValidationError
 
 from tskd_tune.errors import InputError, sentences
+from tskd_tune.plain import Document
 from tskd_tune.records.lines import parsed_line
 from tskd_tune.records.provenance import commit, versions
 from tskd_tune.records.row import Record
@@ -39,10 +40,10 @@ class Begun(Record):
     run: str
     identity: str = ""
     arm: str
-    point: dict[str, Any] = Field(default_factory=dict)
+    point: Document = Field(default_factory=dict)
     seeds: list[int]
     epochs: int | None = None
-    experiment: dict[str, Any] = Field(default_factory=dict)
+    experiment: Document = Field(default_factory=dict)
     started: str = ""
 
 

@@ -6,12 +6,14 @@ A teacher is trained before the trials begin, so without these lines a run would
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError, model_validator
 
+from tskd_tune.metrics import Measured
+from tskd_tune.plain import Document, Json
 from tskd_tune.records.lines import json_line, parsed_line
 from tskd_tune.records.sittings import stamp
 from tskd_tune.records.store import Store
@@ -26,10 +28,17 @@ CONCERNS: Final[Mapping[str, str]] = {"teacher": "epoch", "waiting": "waiting", 
 State = Literal["waiting", "training", "ready", "broken"]
 
 
-class _Written(BaseModel):
-    """What is read of a line; a file that was damaged or edited can hold anything."""
+class Told(BaseModel):
+    """A line about a teacher; a file that was damaged or edited can hold anything else.
 
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    Attributes:
+        what: what happened: the teacher waits, has trained an epoch, is ready or broke.
+        teacher: the teacher's network.
+        key: the digest of the teacher's recipe; None where the teacher has none.
+        metrics: what was measured, by its name in histories.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
     what: Literal["waiting", "epoch", "ready", "broken"]
     teacher: str
@@ -39,8 +48,20 @@ class _Written(BaseModel):
     epochs: NonNegativeInt | None = None
     seconds: NonNegativeFloat | None = None
     eval_seconds: NonNegativeFloat | None = None
-    test_top1: float | None = None
+    metrics: dict[str, float | None] = {}
     reason: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_metrics(cls, line: Document) -> Document:
+        """Gather the metrics, which stand beside everything else in a line."""
+        return {**line, "metrics": {name: value for name, value in line.items() if Measured.read(name) is not None}}
+
+    @model_validator(mode="after")
+    def _check_epoch(self) -> Told:
+        if self.what == "epoch" and self.epoch is None:
+            raise ValueError("an epoch has no number")
+        return self
 
 
 @dataclass(frozen=True)
@@ -52,7 +73,7 @@ class Teaching:
         state: ``waiting`` for another run that trains the same teacher, ``training``, ``ready`` or ``broken``.
         epochs: epochs trained, of ``planned``; both 0 for a teacher that was there already.
         left: seconds left at the mean cost of the epochs so far; None where nothing tells.
-        test_top1: of a ready teacher, in percent, if it was measured.
+        metrics: what was measured of the teacher last, by its name in histories.
         reason: why its training broke, in one line.
     """
 
@@ -61,10 +82,10 @@ class Teaching:
     epochs: int
     planned: int
     left: float | None
-    test_top1: float | None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
     reason: str | None = None
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Document:
         """Return the facts as plain data."""
         return asdict(self)
 
@@ -80,52 +101,52 @@ def noted(store: Store, listener: Listener) -> Listener:
     return hear
 
 
-def lines(store: Store) -> list[dict[str, Any]]:
-    """Return the lines of a run's store, in the order in which they were written; torn and damaged ones are left out.
+def lines(store: Store) -> list[Told]:
+    """Return the lines of a run's store, in the order in which they were written; damaged ones are left out.
 
     Raises:
         RunError: the file may not be read.
     """
-    found = (parsed_line(line.decode(errors="replace")) for line in store.lines(FILE))
-    return [line for line in found if line and _is_sound(line)]
+    return [line for raw in store.lines(FILE) if (line := _told(raw)) is not None]
 
 
-def _is_sound(line: Mapping[str, Any]) -> bool:
+def _told(raw: bytes) -> Told | None:
+    record = parsed_line(raw.decode(errors="replace"))
     try:
-        checked = _Written.model_validate(line)
+        return None if record is None else Told.model_validate(record)
     except ValidationError:
-        return False
-    return checked.what != "epoch" or checked.epoch is not None
+        return None
 
 
-def teachings(told: Sequence[Mapping[str, Any]]) -> list[Teaching]:
+def teachings(told: Sequence[Told]) -> list[Teaching]:
     """Return how far each teacher is, from the `lines` of a run."""
-    teachers: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
+    teachers: dict[tuple[str, str | None], list[Told]] = {}
     for line in told:
-        teachers.setdefault((line["teacher"], line["key"]), []).append(line)
+        teachers.setdefault((line.teacher, line.key), []).append(line)
     return [_teaching(of) for of in teachers.values()]
 
 
-def _teaching(told: Sequence[Mapping[str, Any]]) -> Teaching:
+def _teaching(told: Sequence[Told]) -> Teaching:
     last = told[-1]
-    trained = {line["epoch"]: line for line in told if line["what"] == "epoch"}
-    seconds = [line["seconds"] + (line.get("eval_seconds") or 0.0) for line in trained.values() if line.get("seconds")]
-    epochs, planned = max(trained, default=-1) + 1, int(last.get("epochs") or 0)
-    state: State = "training" if last["what"] == "epoch" else last["what"]
+    trained = {line.epoch: line for line in told if line.what == "epoch" and line.epoch is not None}
+    seconds = [line.seconds + (line.eval_seconds or 0.0) for line in trained.values() if line.seconds]
+    epochs, planned = max(trained, default=-1) + 1, last.epochs or 0
+    state: State = "training" if last.what == "epoch" else last.what
     return Teaching(
-        name=last["teacher"],
+        name=last.teacher,
         state=state,
         epochs=epochs,
         planned=planned,
         left=(planned - epochs) * fmean(seconds) if seconds and state == "training" else None,
-        test_top1=last.get("test_top1"),
-        reason=last.get("reason") if state == "broken" else None,
+        metrics=last.metrics,
+        reason=last.reason if state == "broken" else None,
     )
 
 
-def _line(event: Event) -> dict[str, Any]:
+def _line(event: Event) -> dict[str, Json]:
     shown = event.metrics or {}
-    figures = {name: shown[name] for name in ("seconds", "eval_seconds", "val_top1", "test_top1") if name in shown}
+    clocks = ("seconds", "eval_seconds")
+    figures = {name: value for name, value in shown.items() if name in clocks or Measured.read(name) is not None}
     epoch = {"epoch": event.epoch} if event.what == "teacher" else {}
     reason = {"reason": event.reason} if event.what == "broken" else {}
     what = {"what": CONCERNS[event.what], "teacher": event.arm, "key": event.run}

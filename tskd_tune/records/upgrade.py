@@ -6,15 +6,14 @@ Only the newest format exists in the rest of the code.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from tskd_tune.metrics import Measured, undeclared
+from tskd_tune.plain import Document
 from tskd_tune.records.row import ROW_FORMAT, Best
 
-Plain = dict[str, Any]
 
-
-def upgrade(record: Plain) -> Plain:
+def upgrade(record: Document) -> Document:
     """Return a row in the newest format.
 
     Args:
@@ -34,7 +33,7 @@ def upgrade(record: Plain) -> Plain:
     return record
 
 
-def upgrade_document(document: Plain) -> Plain:
+def upgrade_document(document: Document) -> Document:
     """Return a run's ``sweep.yaml`` with the keys that this version knows; a damaged document stays damaged."""
     compare = document.get("compare")
     if not isinstance(compare, dict) or "looks" not in compare:
@@ -43,7 +42,7 @@ def upgrade_document(document: Plain) -> Plain:
     return {**document, "compare": renamed}
 
 
-def _from_1(record: Plain) -> Plain:
+def _from_1(record: Document) -> Document:
     """Format 1 knew classification of square images only, whose tasks did not declare metrics."""
     kept = {name: value for name, value in record.items() if name not in ("best_validation", "best_test")}
     kept |= {"format": 2, "best": _best(record), "measures": _measures(record.get("metrics"))}
@@ -54,7 +53,7 @@ def _from_1(record: Plain) -> Plain:
     return kept
 
 
-def _best(record: Plain) -> list[Plain]:
+def _best(record: Document) -> list[Document]:
     found = []
     for part, name in (("validation", "best_validation"), ("test", "best_test")):
         old = record.get(name)
@@ -63,7 +62,7 @@ def _best(record: Plain) -> list[Plain]:
     return found
 
 
-def _best_of(part: str, old: Mapping[str, Any]) -> Plain:
+def _best_of(part: str, old: Document) -> Document:
     """Rewrite ``{epoch, val_METRIC, test_METRIC}``."""
     values = {name: read for name in old if (read := Measured.read(name)) is not None}
     name, read = next((name, read) for name, read in values.items() if read.part == part)
@@ -71,23 +70,23 @@ def _best_of(part: str, old: Mapping[str, Any]) -> Plain:
     return Best.of(old["epoch"], read.part, read.metric, old[name], also).plain()
 
 
-def _measures(metrics: object) -> list[Plain]:
+def _measures(metrics: object) -> list[Document]:
     names = [read for name in metrics if (read := Measured.read(name))] if isinstance(metrics, Mapping) else []
     found = {read.metric: undeclared(read.metric) for read in names}
     # The order in which a classification declares its metrics: accuracies first, the loss last.
     return [metric.plain() for metric in sorted(found.values(), key=lambda metric: metric.mode == "min")]
 
 
-def _data(old: Plain) -> Plain:
+def _data(old: Document) -> Document:
     shape = [old.get("channels"), old.get("size"), old.get("size")]
     return {"inputs": shape, "outputs": old.get("classes"), "samples": old.get("samples")}
 
 
-def _teacher(old: Plain) -> Plain:
+def _teacher(old: Document) -> Document:
     """The validation accuracy and the seconds of a teacher were never written, though format 1 had room for them."""
     measured = {name for name in old if Measured.read(name) is not None}
     kept = {name: value for name, value in old.items() if name not in measured and name != "seconds"}
     return kept | {"metrics": {name: old[name] for name in sorted(measured) if old[name] is not None}}
 
 
-STEPS: Final[Mapping[int, Callable[[Plain], Plain]]] = {1: _from_1}
+STEPS: Final[Mapping[int, Callable[[Document], Document]]] = {1: _from_1}
