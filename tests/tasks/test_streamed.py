@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.tasks import build, decoding, streamed
 from tskd_tune.tasks.base import Feed, Task
@@ -276,3 +277,12 @@ def test_workers_and_prefetch_reach_the_loader(root: Path, monkeypatch: pytest.M
     for options in ({}, {"workers": 2}, {"workers": 1, "prefetch": 5}, {"workers": 0}, {"workers": 99}):
         made(root, feed="streamed", **options).training(CPU)
     assert made_with == [(3, 2), (2, 2), (1, 5), (0, None), (4, 2)]  # never more than an epoch has batches
+
+
+def test_how_images_are_fed_gives_a_training_no_other_name() -> None:
+    def name(**options: Any) -> str:
+        task = {"name": "image_folder", "root": "/images", **options}
+        return identity(Experiment.read({"task": task, "student": "resnet8", "review": None}))
+
+    assert name() == name(feed="streamed") == name(feed="streamed", workers=3, prefetch=1)
+    assert name() != name(size=16)

@@ -18,7 +18,7 @@ from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder, require_writable
 from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
-from tskd_tune.tasks.options import BatchSize, Flip, HeldOut, Padding, SplitSeed, UsedFraction
+from tskd_tune.tasks.options import BatchSize, Download, Flip, HeldOut, Padding, SplitSeed, UsedFraction
 from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import fraction_counts, fraction_of, quotas, stratified
 from tskd_tune.tasks.summary import DataSummary
@@ -75,14 +75,13 @@ def cifar10(
     flip: Flip = True,
     normalization: Constants = "cifar10",
     root: PathText | None = None,
-    download: bool = True,
+    download: Download = True,
 ) -> Task:
     """CIFAR-10: ten classes, 50,000 color images of 32 x 32 to train and 10,000 to test.
 
     Args:
         normalization: whose mean and standard deviation pixels are normalized with.
         root: folder that holds ``cifar-10-batches-py``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
-        download: download the files where they are missing.
     """
     source = CifarImages("cifar10", validation, split_seed, fraction, normalization, root, download)
     return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
@@ -99,7 +98,7 @@ def cifar100(
     flip: Flip = True,
     normalization: Constants = "cifar100",
     root: PathText | None = None,
-    download: bool = True,
+    download: Download = True,
 ) -> Task:
     """CIFAR-100: a hundred classes, 50,000 color images of 32 x 32 to train and 10,000 to test.
 
@@ -107,7 +106,6 @@ def cifar100(
         normalization: whose mean and standard deviation pixels are normalized with; published work on CIFAR-100 uses
             either.
         root: folder that holds ``cifar-100-python``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
-        download: download the files where they are missing.
     """
     source = CifarImages("cifar100", validation, split_seed, fraction, normalization, root, download)
     return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))

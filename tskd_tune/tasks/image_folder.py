@@ -18,14 +18,13 @@ from tskd_tune.tasks.image_files import FileImages, FileParts, held_out, listed
 from tskd_tune.tasks.images import IMAGENET, Augmentation
 from tskd_tune.tasks.layouts import class_names, layout_of
 from tskd_tune.tasks.listing import Lister
-from tskd_tune.tasks.options import BatchSize, Flip, Padding, SplitSeed
+from tskd_tune.tasks.options import BatchSize, FeedKind, FeedName, Flip, Padding, Prefetch, SplitSeed, Workers
 from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import TEST_SEED
 from tskd_tune.tasks.streamed import PREFETCH, Streamed, default_workers
 from tskd_tune.tasks.words import counted
 
 Constants = Literal["measured", "imagenet"]
-FeedName = Literal["resident", "streamed"]
 
 DEFAULT_TEST_FRACTION = 0.2
 REMEDY = "add some or remove the folder"
@@ -45,9 +44,9 @@ def image_folder(
     padding: Padding = 4,
     flip: Flip = True,
     normalization: Constants = "measured",
-    feed: FeedName = "resident",
-    workers: NonNegativeInt | None = None,
-    prefetch: PositiveInt | None = None,
+    feed: FeedKind = "resident",
+    workers: Workers = None,
+    prefetch: Prefetch = None,
 ) -> Task:
     """A folder of class folders of images, or of such folders named train, test and val.
 
@@ -71,12 +70,6 @@ def image_folder(
             of its own.
         normalization: mean and standard deviation that pixels are normalized with: those measured in the training set,
             or ImageNet's.
-        feed: ``resident``: all images are decoded once, and kept on the device; ``streamed``: worker processes decode
-            the images of each batch anew, for data that do not fit into memory. Both give the same numbers.
-        workers: number of processes that decode images for a training; 0 decodes in the training's own process; null:
-            4, or the number of CPUs where there are fewer; only where ``feed`` is ``streamed``.
-        prefetch: number of batches that each of these processes prepares in advance; null: 2; only where ``workers`` is
-            above 0.
     """
     feeding = _feeding(feed, Augmentation(padding, flip), batch_size, workers, prefetch)
     selection = Selection(validation, split_seed, classes, per_class, test_fraction)
