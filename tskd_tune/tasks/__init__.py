@@ -1,4 +1,4 @@
-"""What is learned: a data set with its loss and its metric."""
+"""The tasks: each is a data set with an objective and a way of feeding."""
 
 from __future__ import annotations
 

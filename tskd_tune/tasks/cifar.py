@@ -124,7 +124,7 @@ class CifarImages(ImageSource):
     download: bool
 
     def facts(self) -> TaskFacts:
-        """Say what is known of the set; of the files only this is looked up, that they are or can be put there."""
+        """Return the known facts; check only that the files exist or that their folder can be written."""
         known = KNOWN[self.name]
         counts = [known.train_each] * known.classes
         names = self._class_names()
@@ -135,7 +135,7 @@ class CifarImages(ImageSource):
         return TaskFacts(inputs=(3, 32, 32), outputs=known.classes, samples=samples)
 
     def summary(self) -> DataSummary:
-        """Tell what is known of the set."""
+        """Return the known facts of the set, with the names of its classes."""
         return summary_of(self.facts(), f"{self.name} in {self._folder()}", self._class_names())
 
     def read(self) -> ImageParts:
@@ -148,7 +148,7 @@ class CifarImages(ImageSource):
         return ImageParts(pool.at(used), pool.at(taken), test, NORMALIZATIONS[self.constants])
 
     def identity(self) -> Mapping[str, Json]:
-        """Return the name, the split and the normalization; torchvision's checksums vouch for the files."""
+        """Return the name, the split and the normalization; the files are fixed by torchvision's checksums."""
         # Left out where all is used, so that teachers that were trained before there were fractions are found.
         few = {} if self.fraction in (None, 1) else {"fraction": self.fraction}
         return {

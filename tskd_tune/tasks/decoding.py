@@ -129,7 +129,7 @@ def decode_one(path: str, size: int) -> NDArray[np.uint8]:
 
 
 def _decode_all(paths: list[str], size: int) -> NDArray[np.uint8]:
-    """Decode all, past those that cannot be; then refuse what these are."""
+    """Decode all files; if some files cannot be decoded, refuse them together at the end."""
     pixels = _room(len(paths), size)
     broken: dict[str, str] = {}
     for place, found in enumerate(mapped(partial(_tried, size=size), paths)):
@@ -154,7 +154,7 @@ def _room(count: int, size: int) -> NDArray[np.uint8]:
 
 
 def _unreadable(broken: dict[str, str], total: int) -> str:
-    """Say how many files cannot be read, and of the first few which and why."""
+    """Say how many files cannot be read, and name the first ones with the reason."""
     named = [f"  {shown(path)}: {why}" for path, why in list(broken.items())[:MOST_NAMED]]
     more = [f"  and {len(broken) - MOST_NAMED} more"] if len(broken) > MOST_NAMED else []
     return "\n".join(
@@ -171,7 +171,7 @@ def _tried(path: str, size: int) -> NDArray[np.uint8] | str:
 
 
 def _decode(path: str, size: int) -> NDArray[np.uint8]:
-    """Return the middle square of an image, scaled to ``[3, size, size]``; nothing is scaled that fits already.
+    """Return the middle square of an image, scaled to ``[3, size, size]``; an image of that size is not scaled.
 
     Raises:
         InputError: it is not a readable image, with the reason.
@@ -188,7 +188,7 @@ def _decode(path: str, size: int) -> NDArray[np.uint8]:
 
 
 def _reason(path: str, error: Exception) -> str:
-    """Say what a file is that is not a readable image."""
+    """Say what kind of file an unreadable image is."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(512)
@@ -201,7 +201,7 @@ def _reason(path: str, error: Exception) -> str:
 
 
 def _unknown(path: str, head: bytes) -> str:
-    """Say what a file is that Pillow takes for no image, as far as its first bytes tell."""
+    """Say from the first bytes what a file is that Pillow does not recognize as an image."""
     if head[4:8] == b"ftyp":
         return "it is a HEIC, AVIF or MP4 file, which is not read; convert it to PNG or JPEG"
     kind = kind_of(Path(path))
@@ -211,7 +211,7 @@ def _unknown(path: str, head: bytes) -> str:
 
 
 def _other_than_image(head: bytes) -> str | None:
-    """Say what a file is by its first bytes, where these are known to be no image's."""
+    """Say what a file is, where the first bytes show a known kind of file that is not an image."""
     known = {
         "it is empty": not head,
         "it holds zeros: it was not written or copied to its end": not head.strip(b"\0"),

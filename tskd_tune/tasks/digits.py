@@ -52,13 +52,13 @@ class DigitImages(ImageSource):
     """The digits, split by fixed seeds; values 0 to 16 become 0 to 255, rounded to the nearest."""
 
     def __init__(self, validation: int, split_seed: int, train: int | None) -> None:
-        """Take the sizes of the parts; ``train: None`` is all that is left."""
+        """Take the sizes of the sets; ``train: None`` uses all images that are not held out."""
         self._validation = validation
         self._split_seed = split_seed
         self._train = train
 
     def facts(self) -> TaskFacts:
-        """Count by the known numbers of images of each digit; only that scikit-learn is there is looked up."""
+        """Compute the facts from the known number of images per digit; check only that scikit-learn is installed."""
         if find_spec("sklearn") is None:
             raise InputError("task: 'digits' needs scikit-learn, which is not installed; install scikit-learn")
         left = COUNTS - quotas(COUNTS.tolist(), TEST, option="test", names=NAMES, spare=1)
@@ -70,7 +70,7 @@ class DigitImages(ImageSource):
         return TaskFacts(inputs=(1, 8, 8), outputs=10, samples=(used, self._validation, TEST))
 
     def summary(self) -> DataSummary:
-        """Count by the known numbers of images of each digit."""
+        """Return the summary, from the known number of images per digit."""
         return summary_of(self.facts(), "digits, in scikit-learn", NAMES)
 
     def read(self) -> ImageParts:

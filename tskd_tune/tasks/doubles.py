@@ -1,4 +1,4 @@
-"""Identical files in two parts of a data set: what is tested was trained on."""
+"""Identical files in two sets of the data: the network would be tested on images of its training set."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def data_folder() -> Path:
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written to, or cannot be made; nothing is made.
+    """Refuse a folder that cannot be written or created; the folder is not created.
 
     Raises:
         InputError: the nearest folder above it that exists is not one, or has no write permission.

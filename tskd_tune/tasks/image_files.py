@@ -1,4 +1,4 @@
-"""Images that lie in files, one each: how they are listed and split, and the source that they make."""
+"""Images in files, one image per file: listing, splitting, and the source made from them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class FileImages(ImageSource):
         constants: Normalization | None,
         kept: bool = True,
     ) -> None:
-        """Take what lists and splits the files when it is asked for; nothing is looked at yet.
+        """Take the function that lists and splits the files; the function is called when the files are first needed.
 
         Args:
             split: lists and splits the files.
@@ -114,7 +114,7 @@ class FileImages(ImageSource):
         return TaskFacts(inputs=(3, self._size, self._size), outputs=len(parts.classes), samples=samples)
 
     def summary(self) -> DataSummary:
-        """Count the images of each class, and look up the sizes of some of them in the heads of their files."""
+        """Count the images of each class, and read the sizes of some images from the headers of their files."""
         parts = self._parts
         used = [*parts.training, *parts.validation, *parts.test]
         counts = np.bincount(_targets(used), minlength=len(parts.classes)).tolist()
@@ -131,7 +131,7 @@ class FileImages(ImageSource):
         )
 
     def read(self) -> ImageParts:
-        """Read the decoded images, decoding them first where nobody has."""
+        """Read the decoded images; decode the files first if no process has decoded them."""
         files = self._parts.everything
         pixels = decoded(files, self._size)
         places = {file.path: place for place, file in enumerate(files)}
@@ -147,13 +147,13 @@ class FileImages(ImageSource):
         return FileSamples(files, self._size)
 
     def normalization(self) -> Normalization:
-        """Return how pixels are normalized; what must be measured is measured once, and kept in the data folder."""
+        """Return the normalization; a measured normalization is kept in the data folder."""
         if self._kept:
             return super().normalization()
         return self._constants or measured_normalization(self._parts.training, self._size)
 
     def verify(self) -> list[str]:
-        """Decode all images, unless decoded images are kept and found, and tell what is odd about them."""
+        """Decode all images, unless kept decoded images are found, and return a sentence for each oddity."""
         if self._kept:
             self.read()
         else:
@@ -200,7 +200,7 @@ class FileImages(ImageSource):
 
     @cached_property
     def _odd(self) -> Mapping[str, Oddity]:
-        """Look at the head of every file, once."""
+        """Read the header of every file, once."""
         paths = [file.path for file in self._parts.everything]
         looks = mapped(oddity, paths)
         return {path: found for path, found in zip(paths, looks, strict=True) if found is not None}
@@ -252,7 +252,7 @@ def listed(folder: Path, names: Sequence[str], *, remedy: str, lister: Lister | 
 
 
 def refuse_lost(lost: Sequence[str]) -> None:
-    """Refuse files that are not there, of which each is given as a sentence; the first are shown.
+    """Refuse files that are missing; each is given as a sentence, and the first ones are shown.
 
     Raises:
         InputError: there are some.
@@ -267,7 +267,7 @@ def _why(entry: os.DirEntry[str], error: OSError) -> str:
 
 
 def _sizes_of_some(files: Sequence[ImageFile]) -> list[tuple[int, int]]:
-    """Return the sizes of at most `MOST_SIZES` images, evenly chosen; those that cannot be read are passed over."""
+    """Return the sizes of at most `MOST_SIZES` images, evenly chosen; files that cannot be read are skipped."""
     chosen = files[:: -(-len(files) // MOST_SIZES) or 1]
     return [size for size in mapped(dimensions, [file.path for file in chosen]) if size is not None]
 

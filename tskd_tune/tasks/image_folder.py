@@ -174,7 +174,7 @@ def _chosen(folder: Path, layout: Mapping[str, Path], first: int | None, lister:
 
 
 def _refuse_needless(folder: Path, layout: Mapping[str, Path], selection: Selection) -> None:
-    """Refuse options that ask for a part that the folder has already."""
+    """Refuse options that would hold out a set that the folder already has."""
     if "test" in layout and selection.test_fraction is not None:
         raise InputError(
             f"task.test_fraction: {folder} has a test part of its own, {selection.test_fraction} does not apply; "

@@ -40,7 +40,7 @@ class Labeled:
 
 @dataclass(frozen=True)
 class ImageParts:
-    """The three parts of a data set, split for good, and how their pixels are normalized."""
+    """The three sets of a data set, and the normalization of their pixels."""
 
     training: Labeled
     validation: Labeled
@@ -66,7 +66,7 @@ class ImageSource(Source):
         return {"training": parts.training, "validation": parts.validation, "test": parts.test}[part]
 
     def normalization(self) -> Normalization:
-        """Return how pixels are normalized; raises as `read`."""
+        """Return the normalization of the pixels; raises as `read`."""
         return self.read().normalization
 
     def verify(self) -> Sequence[str]:

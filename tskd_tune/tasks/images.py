@@ -29,7 +29,7 @@ class Normalization:
 
     @classmethod
     def of(cls, images: Tensor) -> Normalization:
-        """Measure images ``[N, C, H, W]`` (bytes); exact counts, so that no order of summation shows.
+        """Measure images ``[N, C, H, W]`` (bytes) by exact counts; the order of the images does not matter.
 
         Raises:
             InputError: all pixels of a channel are equal, so that nothing can be scaled.
@@ -38,7 +38,7 @@ class Normalization:
 
     @classmethod
     def of_counts(cls, counts: NDArray[np.int64]) -> Normalization:
-        """Measure by how often each level stands in each channel, ``[C, 256]``; see `of`."""
+        """Measure from the count of each level in each channel, ``[C, 256]``; see `of`."""
         values = np.arange(256) / 255
         shares = counts / counts.sum(axis=1, keepdims=True)
         mean = shares @ values
@@ -68,7 +68,7 @@ class Normalization:
 
 
 def levels(images: Tensor) -> NDArray[np.int64]:
-    """Return how often each level stands in each channel of images ``[N, C, H, W]`` (bytes), ``[C, 256]``."""
+    """Return the count of each level in each channel of images ``[N, C, H, W]`` (bytes), ``[C, 256]``."""
     counts: NDArray[np.int64] = torch.stack(
         [torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]
     ).numpy()
@@ -96,7 +96,10 @@ class Augmentation:
     flip: bool
 
     def draw(self, samples: int, generator: torch.Generator) -> Crops:
-        """Draw the crops of an epoch, by sample; both kinds are always drawn, so that one does not move the other."""
+        """Draw the crops of an epoch, by sample.
+
+        Places and flips are always both drawn, so one option does not change the draws of the other.
+        """
         rows, columns = torch.randint(0, 2 * self.padding + 1, (2, samples), generator=generator)
         flips = torch.randint(0, 2, (samples,), generator=generator)
         return Crops(rows, columns, flips if self.flip else torch.zeros_like(flips))
@@ -108,9 +111,9 @@ class Augmentation:
 
 
 def batch_bounds(samples: int, batch_size: int) -> list[tuple[int, int]]:
-    """Cut an epoch into batches ``[start, stop)``; the last one may be smaller and no sample is dropped.
+    """Cut an epoch into batches ``[start, stop)``; the last batch may be smaller, and no sample is dropped.
 
-    A single left-over sample joins the batch before it: batch normalization cannot learn from one value.
+    A single remaining sample joins the previous batch: batch normalization cannot compute statistics of one value.
     """
     edges = [*range(0, samples, batch_size), samples]
     if len(edges) > 2 and samples % batch_size == 1:
@@ -119,7 +122,7 @@ def batch_bounds(samples: int, batch_size: int) -> list[tuple[int, int]]:
 
 
 def batch_count(samples: int, batch_size: int) -> int:
-    """Return how many batches `batch_bounds` cuts, without cutting them."""
+    """Return the number of batches of `batch_bounds`."""
     count = -(-samples // batch_size)
     return count - 1 if count > 1 and samples % batch_size == 1 else count
 

@@ -1,4 +1,4 @@
-"""How a folder of images is laid out: class folders, or such folders in one folder a part."""
+"""The layout of a folder of images: class folders, or one folder per set with class folders inside."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _is_class(folder: Path, lister: Lister) -> bool:
 
 
 def _whole(folder: Path, parts: Mapping[str, str], lister: Lister) -> dict[str, Path]:
-    """Return the folder of each part; what is there must be enough, and hold class folders."""
+    """Return the folder of each set; the folders must hold class folders, and there must be a training set."""
     paths = {part: folder / name for part, name in parts.items()}
     for path in paths.values():
         if not lister.folders(str(path)):
@@ -146,7 +146,7 @@ def _classes(folder: Path, lister: Lister) -> list[str]:
 
 
 def _advice(layout: Mapping[str, Path], names: Sequence[str], lister: Lister) -> str:
-    """Return what to do where there is no second class; a folder around the whole is found."""
+    """Return what to do if there is no second class; a folder around the data set is recognized."""
     for name in names:
         inner = layout["training"] / name
         within = lister.folders(str(inner))

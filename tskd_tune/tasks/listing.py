@@ -1,4 +1,4 @@
-"""How folders of images are listed: what is no class and no image is left out, and noted."""
+"""Listing folders of images: files and folders that are neither class nor image are left out and noted."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class Lister:
         return [file for _, files in sorted(found, key=lambda pair: pair[0]) for file in files]
 
     def holds_files(self, folder: str) -> bool:
-        """Tell whether any file lies in a folder or below, whatever it is."""
+        """Return whether a folder or a folder below contains any file."""
         return any(
             not _is_folder(entry) or (not self._leads_back(entry) and self.holds_files(entry.path))
             for entry in self._entries(folder)
         )
 
     def holds_images(self, folder: str) -> bool:
-        """Tell whether any image lies in a folder or below."""
+        """Return whether a folder or a folder below contains any image."""
         entries = list(self._entries(folder))
         if any(is_image(entry.name) for entry in entries if not _is_folder(entry)):
             return True
@@ -135,7 +135,7 @@ class Lister:
 
 
 def tool_made(name: str) -> str | None:
-    """Return why a file or folder is none of the user's; None if it is."""
+    """Return why a file or folder was not made by the user; None if the user made it."""
     if name.startswith("."):
         return "hidden"
     return "made by a tool" if name.lower() in TOOLS else None

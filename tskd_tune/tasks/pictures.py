@@ -37,7 +37,7 @@ JPEG = b"\xff\xd8"
 
 
 class Oddity(NamedTuple):
-    """What makes a file other than a plain 8-bit picture.
+    """How a file differs from a plain 8-bit picture.
 
     Attributes:
         deep: whether it is gray of 16 or 32 bits.
@@ -72,7 +72,7 @@ def as_seen(image: Image.Image) -> Image.Image:
 
 
 def oddity(path: str) -> Oddity | None:
-    """Look at the head of a file; None for a plain picture, and for a file that cannot be read."""
+    """Read the header of a file; None for a plain picture, and for a file that cannot be read."""
     try:
         with Path(path).open("rb") as file:
             if _is_plain(file.read(HEAD)):
@@ -88,7 +88,7 @@ def oddity(path: str) -> Oddity | None:
 
 
 def dimensions(path: str) -> tuple[int, int] | None:
-    """Return the width and height that a file's head tells, in pixels; None where it cannot be read."""
+    """Return width and height from the header of a file, in pixels; None if the file cannot be read."""
     try:
         with Image.open(path) as image:
             return image.size
@@ -106,7 +106,7 @@ def brightest(path: str) -> int:
 
 
 def _is_plain(head: bytes) -> bool:
-    """Tell by the first bytes whether a file needs no closer look, as most do not."""
+    """Return whether the first bytes show a plain picture, as those of most files do."""
     if head.startswith(PNG):
         depth, color = head[24:25], head[25:26]
         odd = color in (b"\x04", b"\x06") or (depth == b"\x10" and color == b"\0")
@@ -115,7 +115,7 @@ def _is_plain(head: bytes) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 where there is none or the tags cannot be read, which hurts no picture."""
+    """Return the EXIF orientation, 1 if there is none or the tags cannot be read."""
     try:
         found: Any = image.getexif().get(ORIENTATION, 1)
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""What a task takes its data for: classes, parts, sizes, and what it left out."""
+"""What a task found in its data: classes, sets, sizes, and files that were left out."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What a task takes its data for.
+    """What a task found in its data.
 
     Attributes:
         source: the data set, or the folder.
@@ -141,7 +141,7 @@ class Leftovers:
 
 
 def left_out(why: str, names: Iterable[str]) -> LeftOut:
-    """Return what some names have in common, with the first of them as examples."""
+    """Return the record of files that were left out for one reason, with the first names as examples."""
     ordered = sorted(names)
     return LeftOut(why, len(ordered), tuple(ordered[:MOST_EXAMPLES]))
 

@@ -81,7 +81,7 @@ class SyntheticImages(ImageSource):
         self._seed = seed
 
     def facts(self) -> TaskFacts:
-        """Repeat what was asked for."""
+        """Return what the options say."""
         train = self._samples[0]
         if train < self._classes:
             raise InputError(
@@ -91,7 +91,7 @@ class SyntheticImages(ImageSource):
         return TaskFacts(self._shape, self._classes, self._samples)
 
     def summary(self) -> DataSummary:
-        """Repeat what was asked for."""
+        """Return what the options say."""
         return summary_of(self.facts(), "synthetic images, made from task.data_seed")
 
     def read(self) -> ImageParts:

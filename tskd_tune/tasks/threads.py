@@ -1,4 +1,4 @@
-"""Work on many files at once: reading releases Python's lock."""
+"""Work on many files at once in threads; reading a file releases Python's global lock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROUP = 128
 
 
 def mapped(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Yield what a function makes of every item, in their order."""
+    """Yield the result of a function for every item, in the order of the items."""
     groups = [items[start : start + GROUP] for start in range(0, len(items), GROUP)]
     with ThreadPoolExecutor() as pool:
         for results in pool.map(lambda group: [function(item) for item in group], groups):

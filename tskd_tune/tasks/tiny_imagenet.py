@@ -110,7 +110,7 @@ def _class_names(folder: Path) -> list[str]:
 
 
 def _titles(folder: Path) -> dict[str, str]:
-    """Return the first word for each class of ``words.txt``, where that file is there."""
+    """Return the first word for each class of ``words.txt``, if the file exists."""
     if not (folder / "words.txt").is_file():
         return {}
     pairs = (line.partition("\t") for line in _lines(folder, "words.txt"))
@@ -118,7 +118,7 @@ def _titles(folder: Path) -> dict[str, str]:
 
 
 def _annotated(folder: Path, names: Sequence[str], lister: Lister) -> list[ImageFile]:
-    """Look at every image of ``val/images`` that the annotations name: file, class and box, parted by tabs."""
+    """Look at every image of ``val/images`` that the annotations name: file, class and box, separated by tabs."""
     file, images = folder / "val" / "val_annotations.txt", folder / "val" / "images"
     classes = _classes_by_file(file, _lines(folder, "val/val_annotations.txt"), names)
     there = set(lister.images(str(images))) if images.is_dir() else set()
