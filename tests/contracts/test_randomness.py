@@ -116,7 +116,7 @@ def test_every_network_trains_to_the_same_bits(tiny: Tiny, name: str) -> None:
         pytest.importorskip("timm")
     student = {"name": name, **REQUIRED.get(name, {})}
     plain = experiment(tiny, student=student, review=None, distiller="none")
-    see_one_training(plain.build)
+    see_one_training(lambda: build_trainer(plain))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_every_distiller_trains_to_the_same_bits_beside_a_review(tiny: Tiny, nam
     online = Need.TRAINABLE_TEACHER in DISTILLERS.entry(name).factory.needs
     teacher = {"weights": "untrained" if online else "auto"}
     reviewed = experiment(tiny, distiller={"name": name, **REQUIRED.get(name, {})}, teacher=teacher)
-    see_one_training(reviewed.build)
+    see_one_training(lambda: build_trainer(reviewed))
 
 
 @pytest.mark.parametrize("name", TEACHER_METHODS.names())
@@ -198,7 +198,7 @@ def noisy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_a_component_that_draws_from_global_generators_is_fixed_by_the_seed(tiny: Tiny, noisy: str) -> None:
-    see_one_training(experiment(tiny, distiller=noisy).build)
+    see_one_training(lambda: build_trainer(experiment(tiny, distiller=noisy)))
     first, other = (build_trainer(experiment(tiny, distiller=noisy, seed=seed)) for seed in (1, 2))
     assert not torch.equal(first.distiller.first, other.distiller.first)
     first.epoch()
