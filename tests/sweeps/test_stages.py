@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 from ray.tune.search import Searcher
 
 import factories
+from tskd_tune.experiment import Experiment
 from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps import interim, stages
+from tskd_tune.sweeps.configs import Describe
 from tskd_tune.sweeps.interim import Interim
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.tuning import Tuning
@@ -79,6 +82,27 @@ FIRST = [("00000", "plain", 1), ("00001", "tskd", 1), ("00002", "plain", 2), ("0
 def test_a_grid_is_trained_seed_by_seed_at_once_and_never_again(fake: Tune, sweep: dict[str, Any]) -> None:
     assert train(fake, sweep) and fake.batches == [FIRST]
     assert train(fake, sweep) and fake.batches == [FIRST]
+
+
+def test_a_point_is_read_once_however_many_seeds_and_steps_ask_for_it(
+    fake: Tune, sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
+    original = Experiment.read
+    monkeypatch.setattr(Experiment, "read", lambda document: [read.append(document), original(document)][1])
+    given = Sweep.read({**sweep, "seeds": list(range(1, 21))})
+    assert len(stages.missing(given, fake.folder, given.all_seeds())) == 40
+    assert stages.expected_rows(given) == 40 and given.scheduler_for(given.space()) is not None
+    assert len(read) == 2
+
+
+def test_a_pickled_description_of_trials_reads_the_sweep_again(sweep: dict[str, Any]) -> None:
+    """Ray Tune pickles a searcher, and with it the object that makes the configs of its trials."""
+    given = Sweep.read(sweep)
+    describe = Describe(given, [1, 2])
+    again = cloudpickle.loads(cloudpickle.dumps(describe))
+    for point in given.space().grid():
+        assert again(point) == describe(point) and describe(point)["seeds"] == [1, 2]
 
 
 def test_what_was_added_is_trained_under_new_numbers(fake: Tune, sweep: dict[str, Any]) -> None:
