@@ -16,6 +16,7 @@ from tskd_tune.plain import Document
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.objectives import means
+from tskd_tune.sweeps.results import TrialResult
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,12 @@ def _results(history: Sequence[Document], seeds: int) -> list[Document]:
 
 def _end(rows: Sequence[Row]) -> Document:
     """Return a trial's last result out of its rows, as the trial reported it."""
-    failed = next((row.reason for row in rows if row.status == "failed"), None)
-    return {
-        **means([row.metrics for row in rows]),
-        "epoch": max(row.epochs for row in rows) - 1,
-        "epochs": rows[0].epochs_planned,
-        "rows": [row.plain() for row in rows],
-        **({"failed": failed or "failed"} if any(row.status == "failed" for row in rows) else {}),
-    }
+    failed = next((row.reason or "failed" for row in rows if row.status == "failed"), None)
+    return TrialResult(
+        epoch=max(row.epochs for row in rows) - 1,
+        epochs=rows[0].epochs_planned,
+        rows=[row.plain() for row in rows],
+        numbers=means([row.metrics for row in rows]),
+        done=True,
+        failed=failed,
+    ).plain()

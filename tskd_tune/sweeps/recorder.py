@@ -29,6 +29,7 @@ from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
 from tskd_tune.sweeps.configs import TrialConfig
+from tskd_tune.sweeps.results import TrialResult
 from tskd_tune.sweeps.trainable import STUDENT, BrokenTrialError, broken_reason
 
 if TYPE_CHECKING:
@@ -79,24 +80,25 @@ class Recorder(tune.Callback):
     ) -> None:
         """Append the epoch to the trial's history."""
         live = self._here()
-        given = TrialConfig(**trial.config)
-        for sentence in result.get("notes", []):
+        given, found = TrialConfig(**trial.config), TrialResult.read(result)
+        for sentence in found.notes:
             live.listener(Event("note", given.arm, given.run, reason=sentence))
-        if result["records"]:
-            live.folder.append_history(given.run, result["records"])
-        for record in result["records"]:
-            seed, epoch, epochs = record["seed"], record["epoch"], result["epochs"]
-            live.listener(Event("epoch", given.arm, given.run, seed, epoch, epochs, metrics=record))
+        if found.records:
+            live.folder.append_history(given.run, found.records)
+        for record in found.records:
+            seed, epoch = record["seed"], record["epoch"]
+            live.listener(Event("epoch", given.arm, given.run, seed, epoch, found.epochs, metrics=record))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Write the rows of a trial that has ended, and keep its students."""
-        for plain in trial.last_result.get("rows", []):
-            row = Row.model_validate(plain)
+        result = TrialResult.read(trial.last_result)
+        for row in result.trainings():
             if row.status == "stopped" and row.reason is None:
-                row = row.model_copy(update={"reason": f"the scheduler stopped it after epoch {row.epochs - 1}"})
+                reason = f"the scheduler stopped it after epoch {row.epochs - 1}"
+                row = row.model_copy(update={"reason": reason})  # noqa: PLW2901
             self._keep_student(trial, row)
-            self._add(row, trial.last_result.get("errors", ""))
-        _end_where_full(trial.last_result.get("errors", ""))
+            self._add(row, result.error)
+        _end_where_full(result.error)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """End the sweep if the disk is full: another try would fail too."""
@@ -106,7 +108,7 @@ class Recorder(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Write a row for every seed of a trial that broke for good; `resume` tries them again."""
         given, death = TrialConfig(**trial.config), _death(trial)
-        reported = {row["seed"]: Row.model_validate(row) for row in (trial.last_result or {}).get("rows", [])}
+        reported = {row.seed: row for row in TrialResult.read(trial.last_result or {}).trainings()}
         history = self._here().folder.history(given.run)
         for seed in given.seeds:
             reason = death.reason if death.seed is None else broken_reason(seed, death.seed, death.reason)

@@ -33,6 +33,7 @@ from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.records.wandb_server import Connection, Place
 from tskd_tune.sweeps.configs import TrialConfig
 from tskd_tune.sweeps.objectives import means, worst
+from tskd_tune.sweeps.results import TrialResult
 from tskd_tune.training import checkpoint
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
@@ -102,21 +103,19 @@ class SweepTrial(tune.Trainable):
         """Train one epoch of every seed and report their mean.
 
         Returns:
-            ``records`` (a history line a seed), ``rows`` (each training's account as it stands), the means of
-            what was measured, ``epoch``, ``epochs``, ``done``, and ``failed`` with the reason of a divergence. Where
-            the trial broke also ``broke``, and under ``errors`` the whole error. ``notes`` are sentences for the user.
+            A `TrialResult` as plain data.
 
         Raises:
             BrokenTrialError: it broke by what may pass; Ray Tune tries again.
         """
         if self._broken is None:
             try:
-                return self._epoch()
+                return self._epoch().plain()
             except (Exception, SystemExit) as error:
                 self._broken = (self._at, breakage(error))
-        return self._account_of_breakage(*self._broken)
+        return self._account_of_breakage(*self._broken).plain()
 
-    def _epoch(self) -> Document:
+    def _epoch(self) -> TrialResult:
         self._begin()
         records = [record for session in self.sessions if (record := self._next_record(session)) is not None]
         failures = [session.failure for session in self.sessions if session.failure]
@@ -125,34 +124,34 @@ class SweepTrial(tune.Trainable):
             for session in self.sessions:
                 session.close()
         stopped = "another seed of its trial failed" if failures else None
-        result = {
-            **self._told([session.row(stopped) for session in self.sessions], self._taken_up),
-            "epoch": max(len(session.trainer.history) for session in self.sessions) - 1,
-            "epochs": self.sessions[0].experiment.training.epochs,
-            "records": records,
-            "done": done,
-        }
-        if failures:
-            return {**result, "failed": failures[0], self.shipped.metric: worst(self.shipped.mode)}
-        return {**result, **means(records)}
+        return TrialResult(
+            epoch=max(len(session.trainer.history) for session in self.sessions) - 1,
+            epochs=self.sessions[0].experiment.training.epochs,
+            rows=[session.row(stopped).plain() for session in self.sessions],
+            numbers={self.shipped.metric: worst(self.shipped.mode)} if failures else means(records),
+            records=records,
+            notes=self._notes(),
+            done=done,
+            failed=failures[0] if failures else None,
+        )
 
-    def _account_of_breakage(self, seed: int, broke: Breakage) -> Document:
+    def _account_of_breakage(self, seed: int, broke: Breakage) -> TrialResult:
         """Report a row for every seed of a trial that broke, or let Ray Tune try again."""
         if broke.passing:
             raise BrokenTrialError(seed, broke.reason, broke.text)
         reasons = {each: broken_reason(each, seed, broke.reason) for each in self._given.seeds}
         rows = [self._broken_row(each, reason) for each, reason in reasons.items()]
-        return {
-            **self._told(rows, self._taken_up),
-            "epoch": max(row.epochs for row in rows) - 1,
-            "epochs": rows[0].epochs_planned,
-            "records": [],
-            "done": True,
-            "failed": broke.reason,
-            "broke": True,
-            "errors": broke.text,
-            self.shipped.metric: worst(self.shipped.mode),
-        }
+        return TrialResult(
+            epoch=max(row.epochs for row in rows) - 1,
+            epochs=rows[0].epochs_planned,
+            rows=[row.plain() for row in rows],
+            numbers={self.shipped.metric: worst(self.shipped.mode)},
+            notes=self._notes(),
+            done=True,
+            failed=broke.reason,
+            broke=True,
+            error=broke.text,
+        )
 
     def _broken_row(self, seed: int, reason: str) -> Row:
         for session in self.sessions:
@@ -163,9 +162,10 @@ class SweepTrial(tune.Trainable):
         given = self._given
         return broken_row(given.experiment, seed, [], reason, run=given.run, arm=given.arm, point=given.point)
 
-    def _told(self, rows: list[Row], notes: list[str]) -> Document:
-        self._taken_up = []
-        return {"rows": [row.plain() for row in rows], "notes": notes}
+    def _notes(self) -> list[str]:
+        """Return the sentences for the user that were not reported yet."""
+        notes, self._taken_up = self._taken_up, []
+        return notes
 
     def _next_record(self, session: Session) -> Document | None:
         """Train an epoch; a training that was restored at its end repeats its last record instead."""

@@ -1,0 +1,71 @@
+"""What a trial reports after each epoch, as a record; Ray Tune passes it on as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tskd_tune.plain import Document
+from tskd_tune.records.row import Row
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """The result of one epoch of a trial.
+
+    Attributes:
+        epoch: the last epoch that was trained, from 0.
+        epochs: the epochs of the whole training.
+        rows: the row of each training as it stands, as plain data; `trainings` reads them.
+        numbers: by name, the mean over the seeds of every number that was measured for each of them.
+        records: the history line of each seed.
+        notes: sentences for the user.
+        done: whether the trial has ended.
+        failed: why a training diverged or broke; None if none did.
+        broke: whether the trial broke, so that a resume trains it again.
+        error: the whole error of a trial that broke.
+    """
+
+    epoch: int
+    epochs: int
+    rows: Sequence[Document]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    records: Sequence[Document] = ()
+    notes: Sequence[str] = ()
+    done: bool = False
+    failed: str | None = None
+    broke: bool = False
+    error: str = ""
+
+    def plain(self) -> Document:
+        """Return the result as Ray Tune, searchers and schedulers read it, with the numbers beside the other keys."""
+        return {
+            **self.numbers,
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "rows": list(self.rows),
+            "records": list(self.records),
+            "notes": list(self.notes),
+            "done": self.done,
+            **({} if self.failed is None else {"failed": self.failed}),
+            **({"broke": True, "errors": self.error} if self.broke else {}),
+        }
+
+    @classmethod
+    def read(cls, result: Document) -> TrialResult:
+        """Read a result of Ray Tune's, without its numbers; of a trial that reported nothing there is nothing."""
+        return cls(
+            epoch=result.get("epoch", -1),
+            epochs=result.get("epochs", 0),
+            rows=result.get("rows", []),
+            records=result.get("records", []),
+            notes=result.get("notes", []),
+            done=result.get("done", False),
+            failed=result.get("failed"),
+            broke=result.get("broke", False),
+            error=result.get("errors", ""),
+        )
+
+    def trainings(self) -> list[Row]:
+        """Return the row of each training."""
+        return [Row.model_validate(row) for row in self.rows]
