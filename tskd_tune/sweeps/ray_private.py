@@ -26,7 +26,7 @@ NAMES: Final[Mapping[str, str]] = {
 
 MAY_BE_ABSENT: Final[Mapping[str, str]] = {
     "ray._private.authentication.authentication_token_setup:maybe_enable_token_auth_if_token_available": (
-        "gives the token of this user to a cluster that was found here; Ray before 2.52 has no tokens"
+        "gives the token of this user to a cluster that was found here; Ray 2.52 has no such function"
     ),
 }
 """As `NAMES`, but a version of Ray may lack them."""
