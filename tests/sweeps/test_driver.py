@@ -14,6 +14,7 @@ import pytest
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from ray.tune.search import Searcher
 from torch import Tensor
 
 from tskd_tune.contracts import Batch, Classified
@@ -29,6 +30,7 @@ from tskd_tune.registry import Entry
 from tskd_tune.sweeps.extension import Addition
 from tskd_tune.sweeps.run import extend, resume, start
 from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.search import SEARCHERS
 from tskd_tune.tasks.base import TASKS, Meter, Objective, Task, TaskFacts
 from tskd_tune.tasks.classification import LOSS, Accuracy, Classification
 from tskd_tune.tasks.synthetic import synthetic
@@ -271,3 +273,35 @@ def test_a_search_whose_trials_broke_trains_them_again(
     rows = {row.key: row for row in folder.rows()}
     assert len(rows) == 14 and not any(row.broke for row in rows.values()) and rows["00002", 1].point == point
     assert len(study_of(folder).trials) == 7
+
+
+class Twice(Searcher):
+    """Somebody's own searcher of Ray Tune, which knows nothing of runs: the same two points for ever."""
+
+    def __init__(self, configs: list[dict[str, Any]]) -> None:
+        super().__init__("val_loss", "min")
+        self.configs = [{**config, "number": number} for number, config in enumerate(configs)]
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        return self.configs.pop(0) if self.configs else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        pass
+
+
+def twice(space: Any, describe: Any, goals: Any, journal: Any, *, trials: int = 2) -> tuple[Any, int]:
+    """The first two corners."""
+    return Twice([describe(point) for point in space.corners()][:2]), trials
+
+
+def test_a_searcher_of_ones_own_trains_and_says_that_it_cannot_be_resumed(
+    cluster: Cluster, search: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SEARCHERS._entries, "twice", Entry("twice", twice, "a test"))
+    given = {**search, "search": {"name": "twice"}, "scheduler": "fifo"}
+    assert len(begin(given, tmp_path, "whole").rows()) == 4
+    cluster.results, cluster.cut_off_after = 0, 2
+    with pytest.raises(KeyboardInterrupt):
+        begin(given, tmp_path)
+    with pytest.raises(InputError, match=r"searcher 'twice' cannot go on with a run that was cut off; make its class"):
+        resume(RunFolder.open(tmp_path / "run"), silent, track=False)

@@ -48,7 +48,7 @@ SEARCHERS: Registry[Found] = Registry("searchers", tuple[Any, int])
 Their run-time arguments are the space, what makes a trial's config out of a point, the objectives with their modes
 (``min`` or ``max``), and the file of the Optuna study for the dashboard, or None for no such file.
 A factory whose attribute ``exact`` is True says that its searcher trains every point of the space; any other has the
-option ``trials``.
+option ``trials``. A `tskd_tune.sweeps.run_searcher.RunSearcher` can go on with a run that was cut off.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
+from tskd_tune.errors import InputError
 from tskd_tune.plain import Document
 from tskd_tune.records.events import Listener
 from tskd_tune.records.run_folder import RunFolder
@@ -13,6 +14,7 @@ from tskd_tune.sweeps.configs import Describe
 from tskd_tune.sweeps.interim import analyze, portions
 from tskd_tune.sweeps.known import Trainings, known_trials
 from tskd_tune.sweeps.listed_points import ListedPoints
+from tskd_tune.sweeps.run_searcher import RunSearcher
 from tskd_tune.sweeps.schedulers import Resumable
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.tuning import Tuning
@@ -23,6 +25,7 @@ def train(tuning: Tuning, listener: Listener) -> bool:
 
     Raises:
         RunError: Ray Tune broke off, or a record cannot be written.
+        InputError: a search was cut off, and its searcher cannot be told what is known.
     """
     return _train_search(tuning) if tuning.sweep.is_judged else _train_grid(tuning, listener)
 
@@ -88,7 +91,13 @@ def _train_search(tuning: Tuning) -> bool:
     if not left:
         return True
     scheduler = sweep.scheduler_for(sweep.space())
-    searcher.take_up(known, highest=highest_number(folder))
+    if isinstance(searcher, RunSearcher):
+        searcher.take_up(known, highest=highest_number(folder))
+    elif known:
+        raise InputError(
+            f"search: the searcher '{sweep.search.name}' cannot go on with a run that was cut off; make its class a"
+            " tskd_tune.sweeps.run_searcher.RunSearcher with a method take_up, or start a new run"
+        )
     if isinstance(scheduler, Resumable):
         scheduler.take_up(known)
     return tuning.train(searcher, scheduler, left)
