@@ -15,6 +15,7 @@ from typing import TypeAlias
 from tskd_tune.metrics import PERCENT, Metric
 from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.declared import Compare, Declared
+from tskd_tune.reports.findings.endings import Counts
 from tskd_tune.reports.findings.grouping import alike
 from tskd_tune.reports.findings.records import Setting, values_by_seed
 from tskd_tune.reports.judge import sequential, verdicts
@@ -239,10 +240,8 @@ def _seeds(portion: Sequence[int]) -> str:
 
 
 def _unfinished(arms: Sequence[Trained], expected: int | None) -> str:
-    finished = sum(row.ended for arm in arms for row in arm.rows)
-    if expected is None or finished >= expected:
-        return ""
-    return f"{finished} of {expected} runs have ended: nothing here is final."
+    counts = Counts.over([row for arm in arms for row in arm.rows], expected, 0)
+    return "" if counts.all_finished else f"{counts.of_expected} have ended: nothing here is final."
 
 
 def _not_counted(arms: Sequence[Trained], pairs: Pairs, metric: str) -> list[str]:
