@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
+from pydantic import BaseModel
+from sphinx.application import Sphinx
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -32,3 +35,13 @@ default_role = "code"  # a docstring writes `name` for a name of the code
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 100
+
+
+def _short(app: Sphinx, what: str, name: str, thing: object, *others: object) -> tuple[str, str] | None:
+    """Leave out the signature of a Pydantic model: it repeats all fields with their validators."""
+    return ("", "") if isinstance(thing, type) and issubclass(thing, BaseModel) else None
+
+
+def setup(app: Sphinx) -> None:
+    """Tell Sphinx what differs from its defaults."""
+    app.connect("autodoc-process-signature", _short)
