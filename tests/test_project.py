@@ -128,7 +128,7 @@ def test_one_factory_builds_the_rows_of_all_tests():
 
 
 def test_coverage_has_a_floor(pyproject: dict[str, Any]):
-    assert pyproject["tool"]["coverage"]["report"]["fail_under"] >= 80
+    assert pyproject["tool"]["coverage"]["report"]["fail_under"] >= 75
 
 
 def test_everything_is_installed_into_the_clone_after_a_word_on_its_size():
