@@ -1,7 +1,7 @@
-"""One experiment on this machine, without Ray: what `tskd-tune train` runs, and takes up again.
+"""Trains one experiment on this machine without Ray, and resumes it: the command `tskd-tune train`.
 
-After every epoch its history line is appended and then its checkpoint replaced, so that a training that is cut
-off anywhere goes on at the end of its last whole epoch, and ends with the same student.
+After each epoch the history line is appended, and then the checkpoint is replaced. A training that is cut off goes on
+at the end of its last whole epoch, and ends with the same student.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from pathlib import Path
 
 from tskd_tune.errors import InputError, RunError, UnwritableError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.data import verify_data
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.networks import AUTO
 from tskd_tune.experiment.teacher import obtain, teacher_key
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
 from tskd_tune.records.design import Design, write_design
-from tskd_tune.records.events import Event, Listener, data_event, row_event, teacher_event, teaching_event
+from tskd_tune.records.events import Event, Listener, read_data, row_event, teacher_event, teaching_event
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
@@ -62,7 +61,7 @@ def start(
     """
     check(experiment)
     refuse(Place(), track=track)
-    _read_data(experiment, listener)
+    read_data([experiment], listener)
     folder = RunFolder.create(storage.absolute(), name, "train", experiment.plain(), expected=1, origin=origin)
     with folder.alone():
         return _run(experiment, folder, listener, track=track)
@@ -81,14 +80,8 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
     check(experiment)
     refuse(Place(), track=track)
     with folder.alone():
-        _read_data(experiment, listener)
+        read_data([experiment], listener)
         return _run(experiment, folder, listener, track=track)
-
-
-def _read_data(experiment: Experiment, listener: Listener) -> None:
-    """Read all data before anything is trained, and tell what is odd about it."""
-    for oddity in verify_data([experiment]):
-        listener(data_event(oddity))
 
 
 def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:

@@ -1,7 +1,7 @@
-"""A training that broke: what is said of it, what is kept of it, and whether another try can end differently.
+"""A training that broke: the reason in its row, the whole error in a file, and whether another try may succeed.
 
-A training that diverged is a result. A training that broke is none: it has a row, so that nobody forgets it, and
-`resume` trains it again from its newest whole checkpoint.
+A training that diverged is a result. A training that broke is not a result: its row says so, and `resume` trains it
+again from its newest whole checkpoint.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tskd_tune.records.state import now
 LONGEST_REASON = 300
 # The address that an object prints of itself differs in every process and says nothing.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-# What a machine lacks for a moment, and a new process may find.
+# A machine may lack these for a moment only.
 _PASSING = (MemoryError, torch.OutOfMemoryError, ConnectionError, TimeoutError)
 _PASSING_ERRNO = {errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 _ACCELERATOR = ("CUDA error", "CUDA out of memory", "cuDNN error", "NCCL error")
@@ -46,7 +46,7 @@ class Breakage:
 
 
 def breakage(error: BaseException) -> Breakage:
-    """Return what is to be said of an error that was raised while a training was built or trained."""
+    """Return the reason, the text and the kind of an error that was raised while a training was built or trained."""
     return Breakage(reason_of(error), "".join(traceback.format_exception(error)), _is_passing(error))
 
 
@@ -62,7 +62,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def shortened(reason: str) -> str:
-    """Return a reason of a length that a line of a table can hold; the file beside the history has all of it."""
+    """Return a reason that fits into a line of a table; the file beside the history holds the whole error."""
     return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}..."
 
 
@@ -86,7 +86,7 @@ def broken_row(
     point: Mapping[str, Json],
     started: str | None = None,
 ) -> Row:
-    """Account for a training whose process left no account: from what it was to train, and from its history.
+    """Make the row of a training whose process left none, from its experiment and its history.
 
     Args:
         experiment: plain data; its seed is filled in.

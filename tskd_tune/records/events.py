@@ -1,12 +1,13 @@
-"""What whoever watches a run hears of it, while it goes on."""
+"""What a run tells its listener while it goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.data import verify_data
 from tskd_tune.outside import short_name
 from tskd_tune.plain import Json
 from tskd_tune.records.row import Row
@@ -27,17 +28,17 @@ class Event:
             run waits; ``ready``: a teacher, trained or verified; ``broken``: a teacher's training broke;
             ``epoch``: an epoch of a student's training;
             ``finished``: a training has its row; ``failed``: a training broke, and only a resume tries it again;
-            ``note``: a sentence on a trial; ``look``: a declared look was taken, and decided to go on or to stop;
-            ``data``: something is odd about the data; ``machines``: the cluster has none that is large enough yet.
-        arm: the arm, or the teacher's name; empty for a look, for data and for machines.
+            ``note``: a sentence on a trial; ``interim``: an interim analysis decided to go on or to stop;
+            ``data``: something is odd about the data; ``machines``: no machine of the cluster is large enough yet.
+        arm: the arm, or the teacher's name; empty for an interim analysis, for data and for machines.
         run: the trial; of a teacher its key, if it has one.
         seed: the training's seed; None for a teacher.
         epoch: the epoch that was trained.
         epochs: how many there are.
-        metrics: what the epoch or the row shows; of a teacher its ``parameters`` and the
-            headline metric of the test set.
-        reason: why it failed or was stopped; of a teacher where it comes from; of a look what was decided; of
-            data what is odd; of machines what is waited for.
+        metrics: what the epoch or the row shows; of a teacher its ``parameters`` and the headline metric
+            on the test set.
+        reason: why it failed or was stopped; of a teacher where it comes from; of an interim
+            analysis what was decided; of data what is odd; of machines what is waited for.
     """
 
     what: What
@@ -75,9 +76,15 @@ def teacher_event(teacher: TeacherFile) -> Event:
     return Event("ready", teacher.name, teacher.key, metrics=facts, reason=teacher.source)
 
 
-def data_event(oddity: str) -> Event:
-    """Tell what is odd about the data."""
-    return Event("data", "", reason=oddity)
+def read_data(experiments: Iterable[Experiment], listener: Listener) -> None:
+    """Read the data of experiments before anything is trained, and tell a listener what is odd about it.
+
+    Raises:
+        InputError: data is damaged or missing.
+        RunError: a download failed.
+    """
+    for oddity in verify_data(experiments):
+        listener(Event("data", "", reason=oddity))
 
 
 def row_event(row: Row) -> Event:

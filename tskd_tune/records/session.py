@@ -46,7 +46,7 @@ class Trial:
 
 
 class Session:
-    """Trains one experiment epoch by epoch and keeps the account of it.
+    """Trains one experiment epoch by epoch, and makes its row.
 
     Attributes:
         trial: the trial that the training belongs to.
@@ -79,13 +79,13 @@ class Session:
             self._tracker.start({**self.experiment.plain(), "deviations": self.experiment.deviations()})
 
     def break_off(self, reason: str) -> None:
-        """End a training that broke; its state is that of a broken epoch, which nobody may keep."""
+        """End a training that broke; its state must not be saved, because the epoch is not whole."""
         self.failure, self.broke = reason, True
 
     def epoch(self) -> Document | None:
         """Train the next epoch and return its history line; None if its loss is not finite, as `failure` says.
 
-        Whatever else is raised broke the training.
+        Any other exception means that the training broke.
         """
         try:
             record = self.trainer.epoch()
@@ -116,7 +116,7 @@ class Session:
             self._tracker.finish(summary, failed=self.failure is not None)
 
     def row(self, stopped: str | None = None) -> Row:
-        """Account for the training as it stands; ``stopped`` says why it ends here if it is neither done nor failed."""
+        """Make the row of the training so far; ``stopped`` is the reason if the training is neither done nor failed."""
         history = self.trainer.history
         status: Status = "failed" if self.failure else "done" if self.trainer.finished else "stopped"
         plan = self.experiment.plan()

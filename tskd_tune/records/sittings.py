@@ -1,7 +1,6 @@
-"""When a process worked on a run: a line as it begins and one as it ends, in ``sittings.jsonl``.
+"""When processes worked on a run: ``sittings.jsonl`` has a line when a process begins, and a line when it ends.
 
-Times are told from what is written inside the files. The time of a file itself is no record: a copy of a run would be
-as old as its copy.
+Times are read from inside the files. The times of the files themselves are not used, because copying changes them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How far the teachers of a run are: a line for each epoch in ``teachers.jsonl``, for whoever looks at the run.
+"""How far the teachers of a run are: ``teachers.jsonl`` has a line for each epoch of a teacher.
 
-A teacher is trained before the trials begin, so without these lines a run would seem to do nothing for as long.
+Teachers are trained before the trials begin. Without these lines a run would show no progress until then.
 """
 
 from __future__ import annotations

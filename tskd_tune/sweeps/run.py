@@ -9,9 +9,8 @@ from typing import Any
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.data import verify_data
 from tskd_tune.records.design import write_design
-from tskd_tune.records.events import Listener, data_event
+from tskd_tune.records.events import Listener, read_data
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import noted
@@ -122,9 +121,7 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
 
 
 def _read_data(sweep: Sweep, listener: Listener) -> None:
-    """Read all data before anything is trained, and tell what is odd about it."""
-    for oddity in verify_data(sweep.experiment_at(point) for point in sweep.space().corners()):
-        listener(data_event(oddity))
+    read_data((sweep.experiment_at(point) for point in sweep.space().corners()), listener)
 
 
 def _sweep_folder(folder: RunFolder) -> RunFolder:
