@@ -13,13 +13,25 @@ pytest has to be installed; nothing else of the package imports this one.
 
 import pytest
 
-MODULES = ("base", "distillers", "extractors", "networks", "objectives", "tasks", "teacher_methods")
+MODULES = (
+    "base",
+    "distillers",
+    "extractors",
+    "networks",
+    "objectives",
+    "searching",
+    "sections",
+    "tasks",
+    "teacher_methods",
+)
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in MODULES))
 
 from tskd_tune.testing.distillers import DistillerContract  # noqa: E402 (after the rewrite of asserts is set up)
 from tskd_tune.testing.extractors import ExtractorContract, TransformContract  # noqa: E402
 from tskd_tune.testing.networks import NetworkContract  # noqa: E402
 from tskd_tune.testing.objectives import ObjectiveContract  # noqa: E402
+from tskd_tune.testing.searching import SearcherContract  # noqa: E402
+from tskd_tune.testing.sections import SectionContract  # noqa: E402
 from tskd_tune.testing.tasks import TaskContract  # noqa: E402
 from tskd_tune.testing.teacher_methods import TeacherMethodContract  # noqa: E402
 
@@ -28,6 +40,8 @@ __all__ = [
     "ExtractorContract",
     "NetworkContract",
     "ObjectiveContract",
+    "SearcherContract",
+    "SectionContract",
     "TaskContract",
     "TeacherMethodContract",
     "TransformContract",
