@@ -13,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from tskd_tune.cli.terminal import console, say
-from tskd_tune.metrics import heading
+from tskd_tune.metrics import Measured, heading, metric_of
 from tskd_tune.reports.forms.short import duration
 
 # Before so many epochs a rate is a guess.
 FEWEST_EPOCHS = 3
 STEPS = 10
-SHOWN = ("test_top1", "val_top1", "loss")
+LOSS = "loss"
 
 
 class Pace:
@@ -186,8 +186,8 @@ class Progress:
 
     def ready(self, name: str, facts: Mapping[str, object], source: str) -> None:
         """Hear that a teacher was trained or verified; a source is ``auto`` or the path of its weights."""
-        accuracy = facts.get("test_top1")
-        measured = "" if accuracy is None else f", test top-1 {accuracy:.2f} %"
+        tested = [name for name in _leading(facts) if name.startswith("test_")]
+        measured = "".join(f", {_in_words(name, facts[name])}" for name in tested)
         weights = "trained here" if source == "auto" else source
         self._screen.note(f"teacher {name}: {facts['parameters']:,} parameters{measured} ({weights})")
 
@@ -241,8 +241,24 @@ class Progress:
 
 def figures(metrics: Mapping[str, object]) -> str:
     """Return the first two figures of a training that a reader looks for, ``test top-1 (%) 71.20``."""
-    known = [name for name in SHOWN if isinstance(metrics.get(name), float)]
+    known = [*_leading(metrics), *([LOSS] if isinstance(metrics.get(LOSS), float) else [])]
     return ", ".join(f"{heading(name, ())} {metrics[name]:.2f}" for name in known[:2]) or "nothing measured"
+
+
+def _leading(metrics: Mapping[str, object]) -> list[str]:
+    """Return the first metric of the test set and the first of the validation set, which are the headline's."""
+    found: dict[str, str] = {}
+    for name, value in metrics.items():
+        known = Measured.read(name)
+        if known is not None and not known.teacher and isinstance(value, float):
+            found.setdefault(known.part, name)
+    return [found[part] for part in ("test", "validation") if part in found]
+
+
+def _in_words(name: str, value: object) -> str:
+    """Return ``test top-1 72.34 %``."""
+    metric = metric_of(name, ())
+    return f"{name.partition('_')[0]} {metric.title} {metric.text(value) if isinstance(value, float) else value}"
 
 
 def _plain(text: str) -> str:
