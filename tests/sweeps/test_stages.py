@@ -14,6 +14,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.state import Begun
 from tskd_tune.sweeps import interim, stages
 from tskd_tune.sweeps.configs import Describe
 from tskd_tune.sweeps.interim import Interim
@@ -103,6 +104,16 @@ def test_a_pickled_description_of_trials_reads_the_sweep_again(sweep: dict[str, 
     again = cloudpickle.loads(cloudpickle.dumps(describe))
     for point in given.space().grid():
         assert again(point) == describe(point) and describe(point)["seeds"] == [1, 2]
+
+
+def test_an_empty_folder_reserves_no_number_and_a_checkpoint_does(fake: Tune) -> None:
+    folder = fake.folder
+    folder.trial_path("00004").mkdir(parents=True)
+    assert stages.highest_number(folder) == -1, "Ray Tune makes it before the trial begins"
+    folder.begin(Begun(run="00002", arm="plain", seeds=[1], epochs=6))
+    assert stages.highest_number(folder) == 2
+    (folder.trial_path("00003") / "checkpoint_000000").mkdir(parents=True)
+    assert stages.highest_number(folder) == 3, "a trial with this number would go on from the checkpoint of another"
 
 
 def test_what_was_added_is_trained_under_new_numbers(fake: Tune, sweep: dict[str, Any]) -> None:

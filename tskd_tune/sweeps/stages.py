@@ -55,8 +55,13 @@ def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Docum
 
 
 def highest_number(folder: RunFolder) -> int:
-    """Return the highest number of a trial that left something; -1 if none did."""
-    return max((int(run) for run in folder.trials() if run.isdecimal()), default=-1)
+    """Return the highest number of a trial that began or left a checkpoint; -1 if there is none.
+
+    Ray Tune makes the folder of a trial before the trial begins, so an empty folder does not count.
+    """
+    begun = {*folder.begun(), *(row.run for row in folder.rows())}
+    kept = {run for run in folder.trials() if any(folder.trial_path(run).glob("checkpoint_*"))}
+    return max((int(run) for run in begun | kept if run.isdecimal()), default=-1)
 
 
 def _train_grid(tuning: Tuning, listener: Listener) -> bool:
