@@ -59,7 +59,9 @@ def test_a_search_whose_driver_was_killed_resumes(
     assert done.returncode == 0, done.stdout + done.stderr
     folder = RunFolder.open(run)
     rows = {row.key: row for row in folder.rows()}
-    assert len(rows) == 2 * TRIALS and {name for name, _ in rows} == {f"{number:05d}" for number in range(TRIALS)}
+    # A trial that was suggested and never began left nothing: its number is not used again.
+    names = {name for name, _ in rows}
+    assert len(rows) == 2 * TRIALS and len(names) == TRIALS
     assert all(rows[key] == row for key, row in ended.items())
     assert all(rows[name, 1].point == point for name, point in points.items())
     assert len({row.point["training.lr"] for row in rows.values()}) == TRIALS
@@ -68,7 +70,7 @@ def test_a_search_whose_driver_was_killed_resumes(
         assert row.status == "done" if scheduler == "fifo" else row.status in ("done", "stopped")
     storage = JournalStorage(JournalFileBackend(str(run / "study.journal")))
     study = optuna.load_study(study_name="sweep", storage=storage)
-    assert sorted(trial.user_attrs["number"] for trial in study.trials) == list(range(TRIALS))
+    assert sorted(f"{trial.user_attrs['number']:05d}" for trial in study.trials) == sorted(names)
     for trial in study.trials:
         of = [row for (name, _), row in rows.items() if name == f"{trial.user_attrs['number']:05d}"]
         assert trial.state.name == ("PRUNED" if of[0].epochs < EPOCHS else "COMPLETE")
