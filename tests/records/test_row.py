@@ -78,7 +78,6 @@ def test_values_and_their_meaning_are_found_by_name():
     assert row.value("test_error") == 40.0
     assert row.value("val_error") is None
     assert row.headline == ERROR
-    assert row.meaning("val_loss") == LOSS
     assert row.best_by("validation") == best[0]
     assert row.best_by("validation", "loss") == best[1]
     assert row.best_by("test") is None

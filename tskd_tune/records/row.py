@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from tskd_tune.metrics import Measured, Metric, Part, measured, metric_of
+from tskd_tune.metrics import Measured, Metric, Part, measured
 from tskd_tune.plain import Document
 from tskd_tune.records.provenance import commit, versions
 
@@ -206,10 +206,6 @@ class Row(Record):
         """Return the best epoch by a part and a metric (by default the headline); None where none was measured."""
         found = (best for best in self.best if best.part == part and metric in (None, best.metric))
         return next(found, None)
-
-    def meaning(self, name: str) -> Metric:
-        """Return the metric of a name in rows, such as ``test_loss``."""
-        return metric_of(name, self.measures)
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
