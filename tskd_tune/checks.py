@@ -19,7 +19,10 @@ from tskd_tune.sweeps.machine import refuse_here
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.tasks.summary import DataSummary
 
-TWINS = "these arms are the same experiment, so the same seed gives the same results; keep one of them"
+TWINS = (
+    "these arms are the same experiment apart from where and how fast it is trained, so with the same seed their"
+    " results differ by rounding at most; keep one of them"
+)
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,20 @@ def test_a_grid_trains_every_point_once_a_seed_as_it_would_alone(
         begin(grid, tmp_path)
 
 
+def test_arms_that_train_one_experiment_share_no_file(cluster: Cluster, grid: dict[str, Any], tmp_path: Path) -> None:
+    plain = {"review": None}
+    grid["experiment"]["choice"] = {"plain": plain, "again": plain, "threads": {**plain, "training": {"threads": 2}}}
+    folder = begin(grid, tmp_path, seeds=[1])
+    rows = rows_of(folder)
+    own = rows["plain", 1].identity
+    assert [rows[arm, 1].identity for arm in ("again", "threads")] == [f"{own}-2", f"{own}-3"]
+    assert len({folder.student_path(row.run, 1) for row in rows.values()}) == 3
+    for row in rows.values():
+        assert [line["epoch"] for line in folder.history(row.run)] == [*range(EPOCHS)], "each epoch stands once"
+    resume(folder, silent, track=False)
+    assert len(cluster.asked) == 1, "nothing is trained again"
+
+
 @pytest.mark.parametrize("after", [1, 5])
 def test_a_grid_that_was_cut_off_goes_on_from_its_checkpoints(
     cluster: Cluster, grid: dict[str, Any], tmp_path: Path, after: int

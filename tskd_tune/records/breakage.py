@@ -16,7 +16,7 @@ import torch
 
 from tskd_tune.errors import TskdTuneError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.identity import identity
+from tskd_tune.experiment.identity import identity as identity_of
 from tskd_tune.plain import Document, Json
 from tskd_tune.records.row import UNKNOWN, Cost, PlanRecord, Row, last_metrics
 from tskd_tune.records.state import now
@@ -84,6 +84,7 @@ def broken_row(
     run: str,
     arm: str,
     point: Mapping[str, Json],
+    identity: str | None = None,
     started: str | None = None,
 ) -> Row:
     """Make the row of a training whose process left none, from its experiment and its history.
@@ -96,6 +97,7 @@ def broken_row(
         run: its trial.
         arm: the label of its point.
         point: hole -> sampled value.
+        identity: what names the training beside its seed; None: the experiment names the training.
         started: when it began, as ISO 8601; None where nobody knows.
     """
     document = {**experiment, "seed": seed}
@@ -120,7 +122,7 @@ def broken_row(
         started=started or now(),
         finished=now(),
         experiment=document,
-        **_planned(document),
+        **_planned(document) | ({"identity": identity} if identity else {}),
     )
 
 
@@ -137,7 +139,7 @@ def _planned(document: Document) -> Document:
         "plan": PlanRecord()
         if plan is None
         else PlanRecord(memorize=[*plan.memory_epochs], review=[*plan.review_epochs]),
-        "identity": identity(experiment),
+        "identity": identity_of(experiment),
         "preset": experiment.preset,
         "deviations": experiment.deviations(),
         "warnings": experiment.warnings(),

@@ -38,11 +38,15 @@ from tskd_tune.training.teachers import TeacherFile
 
 @dataclass(frozen=True)
 class Trial:
-    """The trial that a training belongs to: its id, its arm, and search parameter -> sampled value."""
+    """The trial that a training belongs to: its id, its arm, and search parameter -> sampled value.
+
+    ``identity`` names the trial's trainings where two arms train the same experiment; None: the experiment names them.
+    """
 
     run: str
     arm: str
     point: Mapping[str, Json] = field(default_factory=dict)
+    identity: str | None = None
 
 
 class Session:
@@ -61,7 +65,7 @@ class Session:
         """Build the training; the tracker is started by `begin`, after a resume has loaded its state."""
         self.experiment = experiment
         self.trial = trial
-        self.identity = identity(experiment)
+        self.identity = trial.identity or identity(experiment)
         self.failure: str | None = None
         self.broke = False
         self._teacher = teacher

@@ -96,7 +96,7 @@ class Trainings:
         found = self._found.get(("", arm, seed))
         if found is None or not found.identity:
             return found
-        return found if _digest(found.experiment) == identity else None
+        return found if _digest(found.experiment) == identity.partition("-")[0] else None
 
 
 def _trainings(folder: RunFolder) -> Iterator[Training]:

@@ -117,7 +117,8 @@ class Recorder(tune.Callback):
                 row = reported[seed].model_copy(update=broke)
             else:
                 of = of_seed(history, seed)
-                row = broken_row(given.experiment, seed, of, reason, run=given.run, arm=given.arm, point=given.point)
+                named = {"run": given.run, "arm": given.arm, "identity": given.identity}
+                row = broken_row(given.experiment, seed, of, reason, point=given.point, **named)
             self._add(row, death.text)
         _end_where_full(death.text)
 

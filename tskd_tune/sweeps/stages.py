@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 
@@ -42,7 +43,7 @@ def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Docum
     All points come with the first seed, then with the next one, so that arms can be compared early. A training that
     began keeps its number, and so its folder with its checkpoints. Others get numbers above those of all folders.
     """
-    points = [*map(Describe(sweep, seeds), sweep.space().grid())]
+    points = _told_apart([*map(Describe(sweep, seeds), sweep.space().grid())])
     began, free = Trainings(folder, {point["arm"] for point in points}), count(1 + highest_number(folder))
     configs: list[Document] = []
     for seed in seeds:
@@ -52,6 +53,22 @@ def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Docum
                 known = training.number if training else None
                 configs.append({**point, "seeds": [seed], "number": next(free) if known is None else known})
     return configs
+
+
+def _told_apart(points: Sequence[Document]) -> list[Document]:
+    """Name the trainings of each point by an identity that no other point has.
+
+    Arms whose experiments differ in nothing that names a training (such as ``training.threads``) have one identity. The
+    first arm keeps it, the others add their place among these arms, so no arm writes into the files of another.
+    """
+    before: Counter[str] = Counter()
+    named: list[Document] = []
+    for point in points:
+        identity = point["identity"]
+        before[identity] += 1
+        own = identity if before[identity] == 1 else f"{identity}-{before[identity]}"
+        named.append({**point, "identity": own})
+    return named
 
 
 def highest_number(folder: RunFolder) -> int:

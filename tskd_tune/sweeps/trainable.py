@@ -22,7 +22,6 @@ from ray import tune
 
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.files import write_whole
 from tskd_tune.plain import Document
@@ -160,7 +159,8 @@ class SweepTrial(tune.Trainable):
                 session.close()
                 return session.row()
         given = self._given
-        return broken_row(given.experiment, seed, [], reason, run=given.run, arm=given.arm, point=given.point)
+        named = {"run": given.run, "arm": given.arm, "identity": given.identity}
+        return broken_row(given.experiment, seed, [], reason, point=given.point, **named)
 
     def _notes(self) -> list[str]:
         """Return the sentences for the user that were not reported yet."""
@@ -275,12 +275,12 @@ class SweepTrial(tune.Trainable):
                 run=given.run,
                 seed=seed,
                 arm=given.arm,
-                name=identity(experiment) if self.shipped.by_identity else None,
+                name=given.identity if self.shipped.by_identity else None,
                 place=self.shipped.place,
                 key=self.shipped.key,
                 connection=self.shipped.connection,
             )
-        trial = Trial(given.run, given.arm, given.point)
+        trial = Trial(given.run, given.arm, given.point, given.identity)
         return Session(experiment, self._teacher(given, experiment), trial, tracker)
 
     def _teacher(self, given: TrialConfig, experiment: Experiment) -> TeacherFile | None:
