@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
-from tskd_tune.signals import Ended, as_interrupts, deferred
+from tskd_tune.signals import Ended, as_interrupts, deferred, noticed
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -64,3 +65,29 @@ def test_a_command_in_the_background_of_a_shell_ends_too():
         command, capture_output=True, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
     )
     assert "interrupted; nothing was started" in done.stderr
+
+
+def test_a_signal_that_another_handled_is_noticed():
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        with noticed() as has_come:
+            assert not has_come()
+            signal.raise_signal(signal.SIGTERM)
+            assert has_come() and has_come()
+        with noticed() as has_come:
+            assert not has_come(), "that of before is over"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_outside_the_main_thread_no_signal_comes():
+    seen: list[bool] = []
+
+    def look() -> None:
+        with noticed() as has_come:
+            seen.append(has_come())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [False]

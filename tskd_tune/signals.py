@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from types import FrameType
 
@@ -63,6 +64,35 @@ def handled(numbers: Collection[int], handler: Handler) -> Iterator[None]:
                     signal.signal(number, handler)
                     stack.callback(partial(signal.signal, number, before or signal.SIG_DFL))
         yield
+
+
+@contextmanager
+def noticed() -> Iterator[Callable[[], bool]]:
+    """Give the block a function that tells whether an ending signal has come, whoever handled the signal.
+
+    Ray Tune handles Ctrl-C itself and then returns as if its trials had ended. Outside the main thread, where Python
+    delivers no signal, the function returns False.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    came = False
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+
+        def has_come() -> bool:
+            nonlocal came
+            with suppress(BlockingIOError):
+                came = came or any(number in ENDING for number in reader.recv(4096))
+            return came
+
+        try:
+            yield has_come
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def reinstall() -> None:

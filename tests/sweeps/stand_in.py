@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,8 +63,14 @@ class Cluster:
 
 
 class Results(list[Trial]):
-    num_terminated = 0
-    num_errors = 0
+    """The trials of a tuner."""
+
+
+def interrupt() -> None:
+    """Receive Ctrl-C as Ray Tune does, which handles the signal itself and returns."""
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 class Tuner:
@@ -84,6 +91,7 @@ class Tuner:
                 return self.results
             for trial in list(live):
                 if self.cluster.results == self.cluster.cut_off_after:
+                    interrupt()
                     return self.results
                 if self._step(trial):
                     live.remove(trial)
@@ -122,7 +130,6 @@ class Tuner:
             self.asks.search_alg.on_trial_complete(trial.trial_id, result)
             self._call("on_trial_complete", trial)
             trial.trainable.cleanup()
-            self.results.num_terminated += 1
             self.cluster.ended.append((trial.config["number"], result["epoch"] + 1, stopped))
         return bool(stop)
 
@@ -145,7 +152,6 @@ class Tuner:
         self._call("on_trial_error", trial)
         self.asks.scheduler.on_trial_error(None, trial)
         self.asks.search_alg.on_trial_complete(trial.trial_id, error=True)
-        self.results.num_errors += 1
         return True
 
     def _save(self, trial: Trial) -> None:

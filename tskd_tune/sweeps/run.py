@@ -160,7 +160,7 @@ def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool
 
 def _reported(folder: RunFolder, *, whole: bool) -> RunFolder:
     write_report(folder)
-    if not whole:  # Tune takes Ctrl-C for itself and returns; nothing else lets it end before its trials
+    if not whole and _lacks_rows(folder):
         raise KeyboardInterrupt
     _raise_what_is_missing(folder)
     return folder
@@ -181,6 +181,11 @@ def _connection() -> Connection:
 def _teachers(sweep: Sweep) -> dict[str, Experiment]:
     """Return the teachers of all branches; one that depends on a drawn number is left to its trial."""
     return distinct(sweep.experiment_at(point) for point in sweep.space().corners())
+
+
+def _lacks_rows(folder: RunFolder) -> bool:
+    expected = folder.state.expected
+    return expected is None or sum(row.ended for row in folder.rows()) < expected
 
 
 def _raise_what_is_missing(folder: RunFolder) -> None:

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from tskd_tune.errors import RunError
 from tskd_tune.records.breakage import reason_of
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.signals import noticed
 from tskd_tune.sweeps.configs import TrialConfig
 from tskd_tune.sweeps.recorder import Recorder
 from tskd_tune.sweeps.resources import capacity, needed
@@ -40,7 +41,7 @@ class Tuning:
     shipped: Shipped
 
     def train(self, searcher: Searcher, scheduler: TrialScheduler, trials: int) -> bool:
-        """Train so many trials, and return whether all of them have ended; else the run was cut off.
+        """Train so many trials, and return whether no signal cut the run off.
 
         Raises:
             RunError: Ray Tune broke off.
@@ -66,16 +67,18 @@ class Tuning:
                 ),
             ),
         )
-        return _all_ended(tuner.fit, self.folder)
+        return _uninterrupted(tuner.fit, self.folder)
 
 
 def _folder_name(trial: tune.experiment.Trial) -> str:
     return TrialConfig(**trial.config).run
 
 
-def _all_ended(fit: Callable[[], tune.ResultGrid], folder: RunFolder) -> bool:
+def _uninterrupted(fit: Callable[[], object], folder: RunFolder) -> bool:
+    # Tune handles Ctrl-C itself: it ends the trials and returns as if they had finished.
     try:
-        results = fit()
+        with noticed() as has_come:
+            fit()
+            return not has_come()
     except TuneError as error:
         raise RunError(f"{folder.path}: the sweep broke off ({reason_of(error)}); resume it") from error
-    return bool(results.num_terminated + results.num_errors == len(results))
