@@ -1,6 +1,6 @@
-"""Sweeps of Temporal Supervised Knowledge Distillation (TSKD), and the training that they sweep over.
+"""Training and sweeps for Temporal Supervised Knowledge Distillation (TSKD).
 
-What ``tskd_tune.api`` offers can be imported from here; it is loaded when one of its names is used.
+All names of ``tskd_tune.api`` can be imported from here; ``tskd_tune.api`` is loaded at the first use of such a name.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ __all__ = ["Experiment", "Sweep", "__version__", "check", "report", "sweep", "tr
 
 
 def __getattr__(name: str) -> Any:
-    """Load the front door when one of its names is used, so that light commands do not wait for torch."""
+    """Load ``tskd_tune.api`` at the first use of one of its names, so that light commands do not wait for torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from tskd_tune import api
@@ -23,5 +23,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the names of the front door beside those that are loaded."""
+    """List the loaded names and the names of ``tskd_tune.api``."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""``python -m tskd_tune`` is ``tskd-tune``."""
+"""``python -m tskd_tune`` runs ``tskd-tune``."""
 
 from tskd_tune.cli import main
 

@@ -1,9 +1,9 @@
-"""The front door for Python: check, train and sweep experiments, and read what a run has found.
+"""The Python interface: check, train and sweep experiments, and write the report of a run.
 
-Every function takes what it works on as the path of a YAML file, as the name of a search space of the package (such as
-``digits``), as plain data, or as an `Experiment` or a `Sweep` that was read before. All failures are subclasses of
-`tskd_tune.errors.TskdTuneError`: an `InputError` says what is wrong with what was given, before anything is trained; a
-`RunError` says what broke during a run.
+The input of a function is the path of a YAML file, the name of a search space of the package (such as ``digits``),
+plain data, or an `Experiment` or a `Sweep` that was read before. All errors are subclasses of
+`tskd_tune.errors.TskdTuneError`: an `InputError` says, before any training, what is wrong with the input; a `RunError`
+says what failed during a run.
 
 >>> import tskd_tune
 >>> found = tskd_tune.check("digits")
@@ -39,7 +39,7 @@ Plain: TypeAlias = Mapping[str, object]
 
 
 def _unheard(event: Event) -> None:
-    """Do nothing with an event."""
+    """Ignore an event."""
 
 
 def sweep(
@@ -51,7 +51,7 @@ def sweep(
     listener: Listener = _unheard,
     track: bool = True,
 ) -> RunFolder:
-    """Run a sweep on this machine, or on the Ray cluster that the variable ``RAY_ADDRESS`` names.
+    """Run a sweep on this machine, or on the Ray cluster of the variable ``RAY_ADDRESS``.
 
     >>> import tskd_tune
     >>> folder = tskd_tune.sweep("digits", "first", settings=["seeds=[1, 2]"])  # doctest: +SKIP
@@ -60,21 +60,21 @@ def sweep(
 
     Args:
         given: the sweep: a YAML file, the name of a search space of the package, plain data, or a `Sweep`.
-        name: the name of the run's folder; None for the file's name, or ``sweep``, and the time.
+        name: the name of the run's folder; None: the file's name (or ``sweep``) and the time.
         settings: settings ``key.key=value``, as ``--set`` of the command line takes them.
         storage: the folder that runs are kept in.
         listener: is called with every `Event` of the run, once it is on disk.
-        track: whether trials keep Weights & Biases runs, offline where there is no key.
+        track: whether trials write Weights & Biases runs, offline without an API key.
 
     Returns:
         The run's folder, with its rows, its students and its report.
 
     Raises:
-        InputError: the sweep is wrong, or the name is taken; nothing was started.
-        RunError: something failed; what is finished is kept, and ``tskd-tune resume`` goes on.
-        KeyboardInterrupt: the sweep was interrupted, and can be resumed.
+        InputError: the sweep is wrong, or the name is in use; nothing was started.
+        RunError: something failed; finished runs are kept, and ``tskd-tune resume`` continues the sweep.
+        KeyboardInterrupt: the sweep was interrupted and can be resumed.
     """
-    from tskd_tune.sweeps.run import start  # it imports Ray, which only this function needs
+    from tskd_tune.sweeps.run import start  # this module imports Ray, which only `sweep` needs
 
     read = _sweep(given, settings)
     named = name or _named(given, "sweep")
@@ -107,17 +107,17 @@ def train(
 
     Args:
         given: the experiment: a YAML file, plain data, or an `Experiment`.
-        name: the name of the run's folder; None for the file's name, or ``experiment``, and the time.
+        name: the name of the run's folder; None: the file's name (or ``experiment``) and the time.
         settings: settings ``key.key=value``, as ``--set`` of the command line takes them.
         storage: the folder that runs are kept in.
         listener: is called with every `Event` of the run, once it is on disk.
-        track: whether the training keeps a Weights & Biases run, offline where there is no key.
+        track: whether the training writes a Weights & Biases run, offline without an API key.
 
     Returns:
         The run's folder, with its row, its student and its report.
 
     Raises:
-        InputError: the experiment is wrong, or the name is taken; nothing was started.
+        InputError: the experiment is wrong, or the name is in use; nothing was started.
         RunError: something failed, such as a loss that is not finite; the run can be resumed.
     """
     experiment = _experiment(given, settings)
@@ -141,7 +141,7 @@ def check(given: Sweep | Experiment | File | Plain, *, settings: Iterable[str] =
         data: whether all images of the task are read and decoded.
 
     Raises:
-        InputError: with a sentence for every mistake.
+        InputError: with one sentence per mistake.
     """
     if isinstance(given, Experiment):
         return check_experiment(_experiment(given, settings), data=data)
@@ -151,7 +151,7 @@ def check(given: Sweep | Experiment | File | Plain, *, settings: Iterable[str] =
 
 
 def report(run: RunFolder | File, *, storage: File = STORAGE) -> Findings:
-    """Write the report of a run anew, ``report.html`` and ``report.md`` in its folder, and return what was found.
+    """Rewrite the report of a run, ``report.html`` and ``report.md`` in the run's folder, and return the findings.
 
     >>> import tskd_tune
     >>> found = tskd_tune.report("first")  # doctest: +SKIP
@@ -192,12 +192,12 @@ def _plain(given: File | Plain) -> Plain:
 
 
 def _with_settings(given: Plain, settings: Iterable[str]) -> Document:
-    """Return plain data with what it extends; paths in it are relative to the current folder."""
+    """Return plain data merged over the data that it extends; paths are relative to the current folder."""
     return documents.apply_settings(documents.extended(given, Path.cwd()), settings)
 
 
 def _named(given: object, kind: str) -> str:
-    """Return the name of a run that was given none."""
+    """Return the name of a run for which the caller gave no name."""
     stem = Path(given).stem if isinstance(given, str | PathLike) else kind
     return f"{stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 

@@ -1,4 +1,4 @@
-"""What a sweep or an experiment holds and what it will cost, found without training it."""
+"""Checks a sweep or an experiment and estimates its cost, without training."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ TWINS = (
 
 @dataclass(frozen=True)
 class Checked:
-    """What a sweep or an experiment in order holds.
+    """The result of checking a valid sweep or experiment.
 
     Attributes:
         kind: whether a sweep or an experiment was checked.
-        points: the number of points that are trained.
-        seeds: the seeds with which each point is trained.
-        arms: the experiments by label: all of a grid, the corners of a search's space.
+        points: the number of configurations that are trained.
+        seeds: the seeds of each configuration.
+        arms: the experiments by label: all of a grid, or the corners of a search space.
         cost: what the run will cost on this machine.
-        left_out: a sentence for every control that adds no arm.
-        data: what the data of each task is taken for.
-        oddities: a sentence for everything that is odd about the data; None where the data was not read.
+        left_out: one sentence per control that adds no arm.
+        data: how the data of each task is interpreted.
+        oddities: one sentence per unusual finding in the data; None if the data was not read.
     """
 
     kind: Literal["sweep", "experiment"]
@@ -50,7 +50,7 @@ class Checked:
     oddities: Sequence[str] | None
 
     def warnings(self) -> dict[str, list[str]]:
-        """Return every warning once, with the labels of the arms that it concerns."""
+        """Return every warning once, with the labels of its arms."""
         warnings: dict[str, list[str]] = {}
         same: dict[str, list[str]] = {}
         for arm, experiment in self.arms.items():
@@ -62,10 +62,10 @@ class Checked:
 
 
 def check_experiment(experiment: Experiment, *, data: bool = False) -> Checked:
-    """Check an experiment, read its data where ``data`` asks for that, and estimate its cost.
+    """Check an experiment, read the data if ``data`` is true, and estimate the cost.
 
     Raises:
-        InputError: with a sentence for every mistake.
+        InputError: with one sentence per mistake.
     """
     single.check(experiment)
     refuse(Place())
@@ -82,10 +82,10 @@ def check_experiment(experiment: Experiment, *, data: bool = False) -> Checked:
 
 
 def check_sweep(sweep: Sweep, *, data: bool = False) -> Checked:
-    """Check every arm of a sweep, read its data where ``data`` asks for that, and estimate its cost.
+    """Check every arm of a sweep, read the data if ``data`` is true, and estimate the cost.
 
     Raises:
-        InputError: with a sentence for every mistake.
+        InputError: with one sentence per mistake.
     """
     refuse_mistakes(sweep)
     refuse(Place(**sweep.wandb.plain()))

@@ -1,4 +1,4 @@
-"""What networks, tasks and distillers exchange: batches, and what a network computes from a batch."""
+"""The data that networks, tasks and distillers exchange: batches, and a network's output for a batch."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from torch import Tensor
 STEM = "stem"
 """The name of the stage that comes before the first stage of blocks."""
 
-# What a checkpoint holds, by name: tensors and plain values, as `torch.save` writes them to a file.
+# The content of a checkpoint by name: tensors and plain values, as `torch.save` writes them to a file.
 Saved = dict[str, Any]
 
 
 def exact(values: Tensor) -> Tensor:
-    """Return the values in float32 at least: what a loss is computed in, also under autocast."""
+    """Return the values in float32 or float64; losses are computed in this precision, even under autocast."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def weighted(weight: Tensor, loss: Tensor) -> Tensor:
     """Return ``weight * loss`` in the loss's dtype, rounded as ``float(weight) * loss`` would be.
 
-    A weight that changes from epoch to epoch is a buffer of no dimensions in float64. A captured graph reads the buffer
-    at every replay; a Python float would stay what it was when the graph was captured.
+    A weight that changes between epochs is a buffer without dimensions, in float64. A captured CUDA graph reads the
+    buffer at every replay; a Python float would keep the value from the time of the capture.
     """
     return weight.to(loss.dtype) * loss
 
 
 def varying(value: float) -> Tensor:
-    """Return a number of no dimensions, in float64, that is filled anew in place: the value of a buffer."""
+    """Return a tensor without dimensions, in float64, as the value of a buffer that is changed in place."""
     return torch.tensor(value, dtype=torch.float64)
 
 
 class Output(ABC):
-    """What a network found in a batch of B images: what a review compares, whatever the network is trained for.
+    """The output of a network for a batch of B images, for any task; a review compares these features.
 
     Attributes:
-        features: stage name -> ``[B, C, H, W]``, shallow to deep, as the field taps them: after the
-            activation in residual nets, the raw sums of the blocks in wide residual nets.
-        preactivations: stage name -> ``[B, C, H, W]``, the same stages before their activation.
+        features: stage name -> ``[B, C, H, W]``, shallow to deep, at the usual points: after the activation in residual
+            networks, the sums of the blocks without activation in wide residual networks.
+        preactivations: stage name -> ``[B, C, H, W]``, the same stages before the activation.
     """
 
     features: Mapping[str, Tensor]
@@ -56,13 +56,13 @@ class Output(ABC):
 @final
 @dataclass(frozen=True)
 class Classified(Output):
-    """What a network for classification found in a batch of B images.
+    """The output of a classification network for a batch of B images.
 
     Attributes:
         logits: ``[B, classes]``.
         features: see `Output`.
         preactivations: see `Output`.
-        embedding: ``[B, D]``, the pooled vector that the classifier reads.
+        embedding: ``[B, D]``, the pooled vector, which is the input of the classifier.
     """
 
     logits: Tensor
@@ -85,7 +85,7 @@ class Classified(Output):
 class Batch:
     """B augmented, normalized images ``[B, C, H, W]``, their targets ``[B]`` and sample indices ``[B]``.
 
-    An index names the sample in the training part, whatever the order of the epoch.
+    An index gives the position of the sample in the training set, independent of the order in an epoch.
     """
 
     images: Tensor
@@ -95,7 +95,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Shapes:
-    """The shapes, without the batch dimension, that one dry forward of a network found."""
+    """The shapes of a network's output, without the batch dimension, from one test forward pass."""
 
     logits: tuple[int, ...]
     features: Mapping[str, tuple[int, ...]]
@@ -104,7 +104,7 @@ class Shapes:
 
     @classmethod
     def of(cls, output: Classified) -> Shapes:
-        """Read the shapes off an output."""
+        """Return the shapes of an output."""
         return cls(
             logits=tuple(output.logits.shape[1:]),
             features={stage: tuple(map_.shape[1:]) for stage, map_ in output.features.items()},
@@ -115,7 +115,7 @@ class Shapes:
 
 @dataclass(frozen=True)
 class BatchNormStatistics:
-    """The affine parameters ``[C]`` of a stage's last batch norm: what a margin is computed from."""
+    """The affine parameters ``[C]`` of a stage's last batch norm; a distiller computes a margin from them."""
 
     weight: Tensor
     bias: Tensor
@@ -123,7 +123,7 @@ class BatchNormStatistics:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a distiller may know when it is built: shapes, statistics, the number of samples.
+    """The information for building a distiller: shapes, statistics, the number of samples.
 
     Attributes:
         student: the student's shapes.

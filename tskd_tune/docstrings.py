@@ -1,4 +1,4 @@
-"""What the docstring of a class or function says of each of its arguments, in the style of Google."""
+"""Reads the meaning of each argument from the docstring of a class or function, in Google style."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 
-# A dataclass explains its arguments as its attributes.
+# The docstring of a dataclass explains arguments as attributes.
 SECTION = re.compile(r"^(?:Args|Attributes):\n((?:[ \t]+\S.*\n?|\s*\n)*)", re.MULTILINE)
 ARGUMENT = re.compile(r"^(\w+): (.*(?:\n[ \t]+\S.*)*)", re.MULTILINE)
 
 
 def meanings(factory: Callable[..., object]) -> dict[str, str]:
-    """Return argument -> its meaning on one line; what a constructor says stands above what its class says.
+    """Return argument -> meaning on one line; the constructor's docstring takes precedence over the class's.
 
     Args:
         factory: a class, a dataclass or a function, with sections ``Args:`` or ``Attributes:``.

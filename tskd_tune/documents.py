@@ -1,4 +1,4 @@
-"""YAML files as plain data: extended by other files, merged, and set from the command line."""
+"""Reads YAML files as plain data, resolves ``extends``, merges files, and applies settings of the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_EXTENDED = 20
 
 @dataclass(frozen=True)
 class Document:
-    """Plain data, and where every value of it stands."""
+    """Plain data, and the place of every value."""
 
     data: dict[str, Any]
     of: Mapping[Keys, Place]
@@ -33,7 +33,7 @@ class Document:
 
     @property
     def places(self) -> Places:
-        """The places, which name themselves in sentences about the data."""
+        """The places, which add file and line to messages about the data."""
         return Places(self.data, self.of, self.source)
 
     def with_settings(self, settings: Iterable[str]) -> Document:
@@ -46,11 +46,11 @@ class Document:
 
 
 def load(path: Path, settings: Iterable[str] = ()) -> Document:
-    """Read a YAML file with ``extends`` resolved and settings ``a.b=value`` applied; keep where each value stands.
+    """Read a YAML file, resolve ``extends``, apply settings ``a.b=value``, and keep the place of each value.
 
     Args:
-        path: the file, or the name of a search space that comes with the package.
-        settings: applied in order.
+        path: the file, or the name of a search space of the package.
+        settings: the settings, applied in order.
 
     Raises:
         InputError: a file is missing, malformed or extends itself, or a setting is malformed.
@@ -60,10 +60,10 @@ def load(path: Path, settings: Iterable[str] = ()) -> Document:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds one mapping; ``extends`` is left as it stands.
+    """Read a YAML file with one mapping; ``extends`` is not resolved.
 
     Raises:
-        InputError: the file cannot be read, is not YAML, repeats a key or holds something other than a mapping.
+        InputError: the file cannot be read, is not YAML, repeats a key or does not contain a mapping.
     """
     return _read(path).data
 
@@ -88,17 +88,17 @@ def _read(path: Path) -> Document:
 
 
 def extended(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a document merged over the one that its ``extends`` names, and that over its own, and so on.
+    """Return a document merged over the file that ``extends`` names; that file can extend another file.
 
-    The same is done to the mapping under ``experiment``, where a sweep keeps the experiment that it searches.
+    The mapping under ``experiment``, the experiment of a sweep, can have ``extends`` too.
 
     Args:
-        document: the content of a file, with or without ``extends``: a path relative to ``folder``, or else to the
-            package's own experiments.
-        folder: the folder of the file; every text of the document remembers it, for those that are paths.
+        document: the content of a file. ``extends`` is a path relative to ``folder``, or otherwise to the experiments
+            of the package.
+        folder: the folder of the file; every text of the document remembers this folder, because texts may be paths.
 
     Raises:
-        InputError: the file that is named is not there, is malformed or extends itself.
+        InputError: the extended file is missing, is malformed or extends itself.
     """
     return _extended(Document(dict(document), {}), folder, ()).data
 
@@ -130,10 +130,11 @@ def _below(document: Document, key: str) -> Document:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``over`` laid on it: mappings merge key by key, everything else replaces.
+    """Return ``base`` merged with ``over``: mappings merge key by key, all other values of ``over`` replace.
 
-    A mapping replaces whole where both sides carry a ``name`` and the names differ, as the options of one
-    component mean nothing to another, and where a range or one domain of a search space meets another.
+    A mapping of ``over`` replaces the whole mapping of ``base`` in two cases: if both have a ``name`` and the names
+    differ, because options of one component do not fit another; and if one is a range, or both are different domains of
+    a search space.
     """
     if _replaces(base, over):
         return dict(over)
@@ -148,10 +149,10 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply_settings(document: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """Return a document with settings ``a.b=value`` merged over it, in order; a value is read as YAML.
+    """Return a document merged with settings ``a.b=value``, in order; values are read as YAML.
 
     Raises:
-        InputError: a setting has no ``=``, an empty key or a value that is not YAML, or goes into a value
+        InputError: a setting has no ``=``, an empty key or a value that is not YAML, or sets a key inside a value
             that is neither a mapping nor null.
     """
     return _set(Document(dict(document), {}), settings).data
@@ -167,13 +168,13 @@ def _set(document: Document, settings: Iterable[str]) -> Document:
         merged = merge(merged, value)
         place = Place(f"--set {setting}")
         places |= dict.fromkeys([tuple(keys), *((*keys, *inner) for inner in below)], place)
-        for length in range(1, len(keys)):  # mappings that the setting brought
+        for length in range(1, len(keys)):  # mappings that the setting adds
             places.setdefault(tuple(keys[:length]), place)
     return Document(merged, places, document.source)
 
 
 def _setting(setting: str) -> tuple[list[str], Any, list[Keys]]:
-    """Return the keys of a setting, its value, and the keys within its value."""
+    """Return the keys of a setting, the value, and the keys within the value."""
     path, equals, text = setting.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
@@ -208,7 +209,7 @@ def _replaces(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
 
 
 def _domain(value: Mapping[str, Any]) -> str | None:
-    """Return the word of a mapping that is a domain of a search space and nothing else."""
+    """Return the kind of domain of a search space that a mapping is; None for any other mapping."""
     words = [key for key in value if key in DOMAINS]
     return words[0] if len(words) == len(value) == 1 else None
 
@@ -229,7 +230,7 @@ def _find(name: object, folder: Path) -> Path:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # no file can have this name
         return False
 
 

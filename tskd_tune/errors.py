@@ -1,7 +1,7 @@
-"""Every failure is a sentence: what, where, what was given and what to do.
+"""The errors of this package; a message says what is wrong, where, which value was given, and what to do.
 
 TskdTuneError
-+-- InputError        what the user gave is wrong, found before training        (exit code 2)
++-- InputError        the user's input is wrong, found before training           (exit code 2)
 +-- RunError          something failed during a run                             (exit code 1)
     +-- UnwritableError a file of the run could not be written or read
     +-- DivergedError the loss of a training is no longer a finite number
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 LONGEST_VALUE = 100
 _KEY = re.compile(r"^[a-z_]+(?:\.[a-z_]+)*: ")
 _SHOULD = re.compile(r"^(?:\w+ )?should")
-# What Pydantic wants, in the words of YAML.
+# The requirements of Pydantic, in the words of YAML.
 _WANTED = {
     "model_type": "must be a mapping (key: value)",
     "model_attributes_type": "must be a mapping (key: value)",
@@ -37,27 +37,27 @@ _WANTED = {
 
 
 class TskdTuneError(Exception):
-    """The base of every error that this package raises on purpose."""
+    """The base class of all errors that this package raises on purpose."""
 
 
 class InputError(TskdTuneError, ValueError):
-    """What the user gave is wrong; nothing was started."""
+    """The user's input is wrong; nothing was started."""
 
 
 class RunError(TskdTuneError, RuntimeError):
-    """Something failed while a run was under way."""
+    """Something failed during a run."""
 
 
 class UnwritableError(RunError):
-    """The disk is full, or a folder is gone or not writable: nothing can be kept, and a resume goes on."""
+    """The disk is full, or a folder is missing or not writable; a resume continues the run."""
 
 
 class DivergedError(RunError):
-    """The loss is NaN or infinite, or the review has no gradient: a result. This training ends here, others go on."""
+    """The loss is NaN or infinite, or the review has no gradient. This is a result; other trainings continue."""
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest known word, whatever its case, with all of them."""
+    """Return ``; did you mean 'x'?`` with the nearest known word, ignoring case, and list all known words."""
     names = sorted(known)
     lowered = {name.casefold(): name for name in reversed(names)}
     near = difflib.get_close_matches(str(word)[:LONGEST_VALUE].casefold(), lowered, n=1, cutoff=0.6)
@@ -66,18 +66,18 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a value that was given as YAML writes it, shortened where it is long."""
+    """Write a given value as YAML; long values are shortened."""
     words = {None: "null", True: "true", False: "false"}
     text = words[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def reason(error: BaseException) -> str:
-    """Return the type and the first line of an error that another's code raised, and the line of code."""
+    """Return the type and the first line of an error raised by foreign code, and the line of code."""
     said = str(error).strip().partition("\n")[0]
-    # A mistake in the syntax names its own line, and was found by Python's machinery, not by another's code.
+    # A syntax error names the line itself; Python raises it, not the foreign code.
     frames = [] if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)
-    # W&B puts a function of its own in the place of `sys.exit`.
+    # W&B replaces `sys.exit` by a function of its own.
     outer = ("exit",) if isinstance(error, SystemExit) else ()
     frames = [frame for frame in frames if not frame.filename.startswith("<") and frame.name not in outer]
     where = f", {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
@@ -85,7 +85,7 @@ def reason(error: BaseException) -> str:
 
 
 def sentences(error: ValidationError) -> list[str]:
-    """Turn a validation error into one line a mistake, ``where: what was wrong``."""
+    """Return a validation error as lines, one line per mistake: ``where: what was wrong``."""
     lines = []
     for item in error.errors(include_url=False):
         where = ".".join(str(part) for part in item["loc"] if not _is_schema_word(part))
@@ -95,12 +95,12 @@ def sentences(error: ValidationError) -> list[str]:
         elif item["type"] not in ("value_error", "assertion_error"):
             said = _WANTED.get(item["type"]) or _SHOULD.sub("must", f"{message[0].lower()}{message[1:]}")
             message = f"{said}, got {shown(item['input'])}"
-        joint = "." if where and _KEY.match(message) else ": "  # a group may name the key that is wrong in it
+        joint = "." if where and _KEY.match(message) else ": "  # the message of a group may begin with the wrong key
         lines.append(f"{where}{joint}{message}" if where else message)
     return list(dict.fromkeys(lines))
 
 
 def _is_schema_word(part: object) -> bool:
-    """Tell the names that a union puts into an error's location from the user's keys."""
+    """Tell whether a part of an error's location comes from a union of types, and not from the user's keys."""
     words = {"int", "float", "str", "bool"}
     return isinstance(part, str) and (part.endswith("]") or part.startswith("constrained-") or part in words)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and sentences for what a disk says."""
+"""Writes files completely or not at all, and makes messages for errors of the disk."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ REMEDIES = {
 
 
 def disk_error(action: str, path: Path, error: OSError) -> UnwritableError:
-    """Make the sentence for a failed ``action`` (``written``, ``read``) on ``path``, with errno's own text."""
+    """Make the error for a failed ``action`` (``written``, ``read``) on ``path``, with the system's own text."""
     text = error.strerror or str(error)
     remedy = REMEDIES.get(error.errno or 0, "look at the disk")
     return UnwritableError(f"{path}: could not be {action} ({text}); {remedy} and run `tskd-tune resume`")
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file so that a reader, or a crash, finds the old content or the new one and nothing between.
+    """Write a file so that at any time, even after a crash, it has either the old or the new content.
 
     Text is written as UTF-8.
 
     Raises:
-        RunError: the disk is full, the folder is gone or may not be written.
+        RunError: the disk is full, the folder is missing or cannot be written.
     """
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
@@ -51,14 +51,14 @@ def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     except OSError as error:
         raise disk_error("written", path, error) from error
     finally:
-        with suppress(OSError):  # it was renamed, or never made
+        with suppress(OSError):  # the temporary file was renamed, or never made
             part.unlink()
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether a full disk, or a used-up quota, is what an error or one of its causes comes from.
+    """Tell whether an error or one of its causes is a full disk or an exhausted quota.
 
-    Errors of Ray's workers arrive as text, so that the text counts too.
+    Errors of Ray's workers arrive as text, so the text is searched too.
     """
     seen: list[BaseException] = []
     while error not in seen:
@@ -70,7 +70,7 @@ def is_full(error: BaseException) -> bool:
 
 
 def fullest(paths: Iterable[Path]) -> Path:
-    """Return the path on the disk with the least space left; what is not there yet goes by the folder above."""
+    """Return the path on the disk with the least space left; for a missing path the folder above is checked."""
 
     def space_left(path: Path) -> int:
         there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, in words, for those that stand where a checkpoint should."""
+"""Recognizes by the first bytes a file that is given as a checkpoint but is another kind of file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONVERT = "convert it to a state dict of this network and save that with torch.s
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file that is no checkpoint: what it is, ``a web page``, and what to do."""
+    """A kind of file that is no checkpoint: its description, such as ``a web page``, and what to do."""
 
     title: str
     remedy: str
@@ -55,10 +55,10 @@ KERAS = Kind("a Keras model", CONVERT)
 
 
 def kind_of(path: Path) -> Kind | None:
-    """Return what a file is that cannot be a checkpoint; None if it may be one.
+    """Return the kind of a file that cannot be a checkpoint; None if the file may be a checkpoint.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
@@ -77,7 +77,7 @@ def _of_zip(path: Path) -> Kind | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except Exception:  # It is damaged, which its reader says; the classes of error are many.
+    except Exception:  # The file is damaged (many classes of error); the reader of checkpoints reports this.
         return None
     inner = {name.partition("/")[2] for name in names}
     if {"constants.pkl", "version"} <= inner or any(name.startswith("code/") for name in inner):
@@ -96,13 +96,13 @@ def _is_page(head: bytes, size: int) -> bool:
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
-    """Tell by the header: its length, 8 bytes, and then JSON."""
+    """Recognize safetensors by the header: 8 bytes with the length, followed by JSON."""
     length = int.from_bytes(head[:8], "little")
     return head[8:9] == b"{" and 2 <= length <= size
 
 
 def _is_graph(head: bytes, size: int) -> bool:
-    """Tell protobuf by its first field, a small version number, and the second, text."""
+    """Recognize protobuf: the first field is a small version number, the second field is text."""
     return len(head) > 4 and head[0] == 0x08 and head[1] < 0x40 and head[2] in (0x12, 0x22, 0x3A)
 
 
@@ -116,7 +116,7 @@ TESTS: list[tuple[Callable[[bytes, int], bool], Kind]] = [
 
 
 def _text(head: bytes) -> Kind | None:
-    """Recognize text, and show how it begins."""
+    """Recognize text, and show the beginning."""
     words = head.decode("utf-8", errors="replace")
     odd = sum(not (letter.isprintable() or letter in "\n\r\t") or letter == "\ufffd" for letter in words[:-4] or words)
     if odd:

@@ -1,4 +1,4 @@
-"""Whether something that was imported by name is a component of a kind; nothing is called to find out."""
+"""Checks, without a call, whether an object that was imported by name is a component of a kind."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import typing
 
 
 def misfit(factory: object, base: object) -> str | None:
-    """Say why a factory does not give what its kind needs; None where it does.
+    """Return why a factory does not make components of a kind; None if it does.
 
     Args:
-        factory: what was imported: a class, or a function that is annotated with what it returns.
-        base: the class, or the generic type such as ``tuple[Any, int]``, that components of the kind have. A class is
-            also given by its name, where importing it would be slow.
+        factory: the imported object: a class, or a function with an annotated return type.
+        base: the class, or the generic type such as ``tuple[Any, int]``, of components of the kind. A class whose
+            import would be slow is given by name.
     """
     if inspect.isclass(factory):
         if not _is_a(factory, base):

@@ -1,7 +1,7 @@
-"""Trains one experiment on this machine without Ray, and resumes it: the command `tskd-tune train`.
+"""Trains one experiment on this machine without Ray, and resumes the training: the command `tskd-tune train`.
 
-After each epoch the history line is appended, and then the checkpoint is replaced. A training that is cut off goes on
-at the end of its last whole epoch, and ends with the same student.
+After each epoch the history line is appended, and then the checkpoint is replaced. An interrupted training continues
+after its last complete epoch, and ends with the same student.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ def start(
     track: bool = True,
     origin: Origin | None = None,
 ) -> RunFolder:
-    """Train an experiment into a new run's folder, and write its report.
+    """Train an experiment in a new run's folder, and write the report.
 
     Args:
         experiment: what to train.
         name: the run's name, new in ``storage``.
         storage: the folder that runs are kept in.
-        listener: hears what happens, once it is on disk.
+        listener: is called with every `Event`, once it is on disk.
         track: whether to keep a W&B run.
         origin: the file and its question, for the report.
 
     Raises:
-        InputError: the experiment is wrong or the name is taken; nothing was started.
+        InputError: the experiment is wrong or the name is in use; nothing was started.
         RunError: something failed, such as a loss that is not finite; the run can be resumed.
     """
     check(experiment)
@@ -68,10 +68,10 @@ def start(
 
 
 def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
-    """Finish a training that was cut off, from the end of its last whole epoch.
+    """Finish an interrupted training, from the end of the last complete epoch.
 
     Raises:
-        InputError: the run is a sweep, or what it needs is gone.
+        InputError: the run is a sweep, or a file that the run needs is missing.
         RunError: as `start`.
     """
     if folder.state.kind != "train":
@@ -112,7 +112,7 @@ def _begun(experiment: Experiment) -> Begun:
 
 
 def _accounted(experiment: Experiment, key: str | None, folder: RunFolder, listener: Listener, track: bool) -> Row:
-    """Train, and return the row; whatever the teacher, a component or the machine raises breaks the training."""
+    """Train, and return the row; any error of the teacher, a component or the machine breaks the training."""
     session: Session | None = None
     try:
         teacher = obtain(experiment, TeacherCache(), lambda record: listener(teaching_event(experiment, key, record)))
@@ -121,10 +121,10 @@ def _accounted(experiment: Experiment, key: str | None, folder: RunFolder, liste
         session = _session(experiment, teacher, folder, track)
         _train(session, folder, listener)
         folder.error_path(RUN, experiment.seed).unlink(missing_ok=True)
-        session.close()  # before its row, which says what became of the tracking
+        session.close()  # before the row, which has the warning of the tracker
         return session.row()
     except UnwritableError:
-        raise  # nor could a row be written
+        raise  # a row could not be written either
     except (Exception, SystemExit) as error:
         broke = breakage(error)
         return folder.keep_error(_broken(experiment, session, folder, broke), broke.text)
@@ -152,7 +152,7 @@ def _session(experiment: Experiment, teacher: TeacherFile | None, folder: RunFol
     try:
         session.load_state_dict(checkpoint.load(saved))
         return session
-    except Exception as error:  # whatever a damaged file makes of itself
+    except Exception as error:  # a damaged file can raise any error
         problem = reason_of(error).partition("; ")[0]
         warnings.warn(f"{problem}; the training begins anew, as a seed gives the same one again", stacklevel=2)
         return Session(experiment, teacher, Trial(RUN, arm), tracker)

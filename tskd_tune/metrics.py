@@ -1,4 +1,4 @@
-"""What a task measures, how a measured metric is named in rows and histories, and how its values are shown."""
+"""The metrics of a task, their names in rows and histories, and how their values are shown."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ PREFIXES: dict[Part, str] = {"validation": "val", "test": "test"}
 """How rows and histories call each part."""
 
 TEACHER = "teacher"
-"""Stands between the part and the metric where the teacher was measured and not the student."""
+"""The text between part and metric in the name of a teacher's metric."""
 
 PERCENT = "%"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number by which a task measures a network.
+    """A metric of a task.
 
     Attributes:
-        name: as in rows and histories, where the part stands before it: ``loss`` gives ``val_loss`` and ``test_loss``.
-        title: as tables and charts name it, such as ``top-1``.
-        unit: the unit of the number, and of differences between two numbers, such as ``%``; empty where there is none.
+        name: the name. Rows and histories add the part: ``loss`` gives ``val_loss`` and ``test_loss``.
+        title: the name in tables and charts, such as ``top-1``.
+        unit: the unit of the number, and of differences between two numbers, such as ``%``; empty without a unit.
             A metric in ``%`` lies between 0 and 100.
-        mode: ``max`` where a larger number is better, ``min`` where a smaller one is.
-        digits: decimals that are shown.
+        mode: ``max`` if a larger number is better, ``min`` if a smaller number is better.
+        digits: the number of decimals shown.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Metric:
         return (0.0, 100.0) if self.unit == PERCENT else None
 
     def better(self, value: float, other: float) -> bool:
-        """Tell whether a value is better than another one; equal values are not."""
+        """Tell whether a value is better than another value; False for equal values."""
         return value > other if self.mode == "max" else value < other
 
     def best(self, values: Iterable[float]) -> float:
@@ -58,16 +58,16 @@ class Metric:
         return max(values) if self.mode == "max" else min(values)
 
     def gain(self, value: float, other: float) -> float:
-        """Return by how much a value is better than another one, in the metric's unit; negative where it is worse."""
+        """Return by how much a value is better than another value, in the metric's unit; negative if it is worse."""
         return value - other if self.mode == "max" else other - value
 
     def text(self, value: float, *, sign: bool = False) -> str:
-        """Return a value with its digits and its unit: ``71.20 %``; with ``sign`` also a plus."""
+        """Return a value with digits and unit: ``71.20 %``; ``sign`` adds a plus to positive values."""
         shown = f"{value:{'+' if sign else ''}.{self.digits}f}"
         return f"{shown} {self.unit}" if self.unit else shown
 
     def plain(self) -> dict[str, str | int]:
-        """Return the metric as plain data, as rows and JSON hold it; ``Metric(**plain)`` reads it."""
+        """Return the metric as plain data, as in rows and JSON; ``Metric(**plain)`` reads the data."""
         return {
             "name": self.name,
             "title": self.title,
@@ -79,7 +79,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Measured:
-    """A metric of one part, of the student or of a teacher that learns beside it.
+    """A metric on one part, of the student or of a teacher that learns together with the student.
 
     Attributes:
         part: the part on which the network was evaluated.
@@ -99,7 +99,7 @@ class Measured:
 
     @classmethod
     def read(cls, name: str) -> Measured | None:
-        """Read a name of rows and histories; None where the name is none of a measured metric.
+        """Read a name in rows and histories; None if the name is not that of a measured metric.
 
         >>> Measured.read("test_teacher_loss")
         Measured(part='test', metric='loss', teacher=True)
@@ -114,7 +114,7 @@ class Measured:
 
 
 def measured(part: Part, metric: Metric | str, *, teacher: bool = False) -> str:
-    """Return the name of a metric of a part in rows and histories.
+    """Return the name in rows and histories of a metric on a part.
 
     >>> measured("validation", "loss")
     'val_loss'
@@ -123,9 +123,9 @@ def measured(part: Part, metric: Metric | str, *, teacher: bool = False) -> str:
 
 
 def undeclared(name: str) -> Metric:
-    """Return what is assumed of a metric that its run did not declare: runs written before tasks declared metrics.
+    """Return the assumed properties of a metric that a run did not declare; runs of older versions declare none.
 
-    A name such as ``top5`` is an accuracy in percent. Of a loss or an error less is better, of all others more.
+    A name such as ``top5`` is an accuracy in percent. For a loss or an error smaller is better, otherwise larger.
     """
     accuracy = re.fullmatch(r"top(\d+)", name)
     if accuracy:
@@ -135,11 +135,11 @@ def undeclared(name: str) -> Metric:
 
 
 def metric_of(name: str, metrics: Iterable[Metric]) -> Metric:
-    """Return the metric of a name of rows and histories (``val_loss``) or of a task (``loss``).
+    """Return the metric for a name in rows and histories (``val_loss``) or of a task (``loss``).
 
     Args:
         name: the name.
-        metrics: what the task declared; see `undeclared` for a metric that is not among them.
+        metrics: the metrics that the task declared; see `undeclared` for any other metric.
     """
     found = Measured.read(name)
     own = name if found is None else found.metric
@@ -147,7 +147,7 @@ def metric_of(name: str, metrics: Iterable[Metric]) -> Metric:
 
 
 def heading(name: str, metrics: Iterable[Metric]) -> str:
-    """Return the heading of a column of a measured metric, with the part before it: ``val loss``."""
+    """Return the heading of a measured metric's column, beginning with the part: ``val loss``."""
     found = Measured.read(name)
     own = metric_of(name, metrics).heading
     if found is None:

@@ -1,4 +1,4 @@
-"""Groups of options: frozen and strict, with a sentence for every mistake."""
+"""Groups of options: frozen and strict, with one sentence per mistake."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_IDENTITY: Final = NoIdentity()
 
 
 class Options(BaseModel):
-    """A frozen, strict group of options: unknown keys are refused with the nearest known one."""
+    """A frozen, strict group of options; an error for an unknown key names the nearest known key."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -44,7 +44,7 @@ class Options(BaseModel):
 
     @classmethod
     def _hint(cls, key: str, known: set[str]) -> str:
-        """Say what an unknown key may have been meant to be."""
+        """Return which key the user may have meant by an unknown key."""
         return did_you_mean(key, known)
 
     def plain(self) -> Document:
@@ -58,11 +58,11 @@ class Derived(Options):
     derived: ClassVar[frozenset[str]] = frozenset()
 
     def options(self) -> dict[str, Any]:
-        """Return the factory's own options, by parameter name, without those of the slot it stands in."""
+        """Return the factory's own options, by parameter name, without the options of the slot."""
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.derived}
 
 
 class Component(Derived):
-    """A component by name, with its options; the base of every model that a registry derives."""
+    """A component by name, with options; the base class of every model that a registry derives."""
 
     name: str

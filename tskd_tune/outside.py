@@ -1,9 +1,9 @@
-"""Components of one's own by name: ``module:Class`` of an installed package, or of a file beside the YAML.
+"""Imports a user's own components by name: ``module:Class`` of an installed package, or of a file beside the YAML.
 
-What no installed package holds is looked for in the folder of the file that names it, and from then on goes by its
-whole name, ``/folder/module:Class``: workers, a resume and other commands stand in other folders. The folder is put at
-the end of Python's search path, so that its files hide no installed package. Folders whose modules have the same names
-are kept apart: those of one folder at a time are in Python's table of modules.
+A module that is not installed is searched in the folder of the YAML file. The component then has the absolute name
+``/folder/module:Class``, because workers, a resume and other commands run in other folders. The folder is added at the
+end of Python's search path, so its files hide no installed package. Different folders may have modules of the same
+name: Python's table of modules contains the modules of only one such folder at a time.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from tskd_tune.paths import Written, whole
 
 
 class _NotThereError(ImportError):
-    """What is wrong with a name, in words that say where it was looked for."""
+    """A module was not found; the message says where the module was searched."""
 
 
 def whole_name(name: str) -> str:
-    """Return the name by which a component is found from everywhere; a registered name stays as it is.
+    """Return a component's absolute name, which is valid in any folder; a registered name is returned unchanged.
 
     Args:
-        name: ``module:Class`` or ``folder/module:Class``; a text of a file remembers the folder of that file, any other
-            text is looked for from the current folder.
+        name: ``module:Class`` or ``folder/module:Class``. A text from a file is relative to that file's folder, all
+            other texts to the current folder.
 
     Raises:
-        ValueError: the folder is no path.
+        ValueError: the folder is not a path.
     """
     if ":" not in name:
         return str(name)
@@ -52,11 +52,11 @@ def short_name(name: str) -> str:
 
 
 def load(name: str) -> Any:
-    """Import what a whole name means.
+    """Import the object of an absolute name.
 
     Raises:
-        InputError: there is no such module, or it holds no such name.
-        Exception: whatever the module raises while it is imported.
+        InputError: there is no such module, or the module has no such name.
+        Exception: any error that the module raises during the import.
     """
     place, _, attribute = name.rpartition(":")
     try:
@@ -73,7 +73,7 @@ def load(name: str) -> Any:
 
 
 def code_digest(name: str) -> str | None:
-    """Return a digest of the file of a component beside a YAML; None of any other component."""
+    """Return a digest of the code of a component in a user's own file; None for any other component."""
     place = name.rpartition(":")[0]
     if os.sep not in place:
         return None
@@ -87,7 +87,7 @@ def _module(place: str) -> ModuleType:
 
 
 def _is_installed(module: str, folder: str) -> bool:
-    """Tell whether Python finds a module otherwise than in a folder, which may be on its search path by chance."""
+    """Tell whether Python finds a module outside ``folder``; the folder may already be on Python's search path."""
     top = module.partition(".")[0]
     loaded = sys.modules.get(top)
     if loaded is not None and not _lies_in(loaded, folder) and not _FOLDERS.holds(loaded):
@@ -99,7 +99,7 @@ def _is_installed(module: str, folder: str) -> bool:
 
 
 def _lies_in(module: ModuleType, folder: str) -> bool:
-    """Tell whether a top-level module is a file, or a package, right in a folder."""
+    """Tell whether a top-level module is a file or a package directly in a folder."""
     spec = getattr(module, "__spec__", None)
     if spec is None:
         return False
@@ -108,7 +108,7 @@ def _lies_in(module: ModuleType, folder: str) -> bool:
 
 
 class _Folders:
-    """The folder whose modules are in Python's table, and those of the folders that were there before."""
+    """The folder whose modules are in Python's table of modules, and the saved modules of earlier folders."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -118,23 +118,23 @@ class _Folders:
 
     @property
     def entered(self) -> list[str]:
-        """The folder that is on Python's search path now, if there is one."""
+        """The user's folder that is on Python's search path now, if any."""
         return [] if self._folder is None else [self._folder]
 
     def holds(self, module: ModuleType) -> bool:
-        """Tell whether a loaded top-level module is one of the present folder's."""
+        """Tell whether a loaded top-level module belongs to the current folder."""
         return self._folder is not None and module.__name__ not in self._before and _lies_in(module, self._folder)
 
     def load(self, folder: str, module: str) -> ModuleType:
         """Import a module of a folder.
 
         Raises:
-            ImportError: the folder has no such module, or an installed one hides it.
+            ImportError: the folder has no such module, or an installed module hides it.
         """
         top = module.partition(".")[0]
         with self._lock:
             self._enter(folder)
-            if module not in sys.modules:  # its file may be younger than Python's last look into the folder
+            if module not in sys.modules:  # the file may be newer than Python's cache of the folder
                 importlib.invalidate_caches()
             try:
                 found = importlib.import_module(module)

@@ -1,8 +1,8 @@
-"""YAML text as plain data, with the line of every value.
+"""Parses YAML text into plain data, with the line of every value.
 
 Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): ``5e-4`` is a number,
-``yes``, ``on`` and ``1:30`` are text. Keys are text as written, so that everything here is also plain JSON. What no
-file of this package needs is refused: deep nesting, aliases that multiply, numbers beyond 64 bits, control characters.
+``yes``, ``on`` and ``1:30`` are text. Keys are text as written, so the data is also valid JSON. Features that no file
+of this package needs are refused: deep nesting, aliases that multiply, numbers beyond 64 bits, control characters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.plain import Document
 
 MOST_DEPTH = 50
-# How many values aliases may add to those that are written.
+# The maximal number of values that aliases may add.
 MOST_REPEATED = 20_000
 _FLOAT = re.compile(
     r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
@@ -32,7 +32,7 @@ _SCALARS = {
     "float": (_FLOAT, list("-+.0123456789")),
     "merge": (re.compile(r"^<<$"), ["<"]),
 }
-# Of control characters only the tab and the end of a line stand in text that a file can need.
+# All control characters except the tab and the line ends.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -41,11 +41,11 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a text holds.
+    """The content of a text.
 
     Attributes:
-        data: plain data, as JSON has it.
-        lines: the line, from 1, of every value, by the keys that lead to it; a list's items by their number from 0.
+        data: plain data, as in JSON.
+        lines: path of keys -> line of the value, from 1; the key of a list's item is its number, from 0.
     """
 
     data: Any
@@ -53,9 +53,9 @@ class Parsed:
 
 
 class _Loader(yaml.SafeLoader):
-    """The core schema, ``<<`` and nothing else."""
+    """Reads the core schema and ``<<``, nothing else."""
 
-    # PyYAML keeps its tables on the class; without tables of its own this one would know all of YAML 1.1.
+    # PyYAML keeps tables on the class; without its own tables this class would accept all of YAML 1.1.
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
     yaml_constructors: dict[str | None, Any] = {}  # type: ignore[misc]  # noqa: RUF012
     depth = 0
@@ -70,7 +70,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
-        """Refuse characters that are no text, in keys and values."""
+        """Refuse control characters and halves of characters, in keys and values."""
         node: yaml.ScalarNode = super().compose_scalar_node(anchor)
         try:
             node.value = text_of(node.value)
@@ -80,14 +80,14 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what readers of YAML 1.1 or 1.2 would take for something other than text."""
+    """Quotes text that readers of YAML 1.1 or 1.2 would not read as text."""
 
     def ignore_aliases(self, data: object) -> bool:
-        """Write shared parts out, so that a file can be edited by hand."""
+        """Write repeated values in full, so that users can edit the file."""
         return True
 
 
-# How the problem begins that YAML's reader names -> how it is said.
+# Beginning of a message of YAML's reader -> message of this package.
 _PROBLEMS = {
     "found character '\\t'": "a tab stands here, where YAML takes only spaces",
     "but found another document": "a second document begins here, after '---', but a file holds one",
@@ -97,10 +97,10 @@ _TOO_DEEP = f"more than {MOST_DEPTH} lists and mappings stand in one another"
 
 
 def text_of(text: str) -> str:
-    """Return a text with the halves of every character put together.
+    """Return a text in which surrogate pairs are joined to characters.
 
     Raises:
-        ValueError: it holds half a character, or a control character other than a tab or the end of a line.
+        ValueError: the text contains half a character, or a control character other than a tab or the end of a line.
     """
     if _SURROGATE.search(text):
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -112,14 +112,14 @@ def text_of(text: str) -> str:
 
 
 def parse(text: str, where: str) -> Parsed:
-    """Read a text that holds one YAML document.
+    """Read a text that contains one YAML document.
 
     Args:
         text: the text.
-        where: what messages call it, such as the file's path.
+        where: the name of the text in messages, such as the file's path.
 
     Raises:
-        InputError: it is not YAML, repeats a key, or holds what is refused here.
+        InputError: the text is not YAML, repeats a key, or uses a refused feature (see the module).
     """
     loader = None
     try:
@@ -142,7 +142,7 @@ def parse(text: str, where: str) -> Parsed:
 
 
 def _in_words(problem: str | None) -> str:
-    """Say in plain words what YAML's reader found."""
+    """Return a message of YAML's reader in plain words."""
     text = str(problem)
     return next((words for start, words in _PROBLEMS.items() if text.startswith(start)), text)
 
@@ -154,7 +154,7 @@ def dump(document: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True)
 class _Measure:
-    """How high the tree below a node is, and how many values it holds where aliases are written out, and as written."""
+    """The height of the tree below a node, and the number of its values, with aliases expanded and as written."""
 
     height: int
     whole: int
@@ -162,7 +162,7 @@ class _Measure:
 
 
 def _measure(node: yaml.Node, known: dict[int, _Measure | None]) -> _Measure:
-    """Refuse aliases that multiply or nest, before anything is made of them: a few lines can stand for millions."""
+    """Refuse aliases that multiply or nest before they are expanded: a few lines can mean millions of values."""
     if id(node) in known:
         found = known[id(node)]
         if found is None:
@@ -203,7 +203,7 @@ def _lines(node: yaml.Node, keys: Keys) -> Iterator[tuple[Keys, int]]:
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> Document:
     _refuse_bad_keys(node)
     loader.flatten_mapping(node)
-    # What `<<` brought stands first, so that the mapping's own keys win.
+    # Keys from `<<` come first, so the mapping's own keys override them.
     return {key.value: loader.construct_object(value, deep=True) for key, value in node.value}
 
 
@@ -219,7 +219,7 @@ def _refuse_bad_keys(node: yaml.MappingNode) -> None:
 
 
 def _integer(text: str) -> int:
-    # Python refuses to read thousands of digits in words of its own.
+    # For thousands of digits Python would raise its own error.
     number = int(text, 0 if text[:2] in ("0o", "0x") else 10) if len(text) < 100 else None
     if number is None or not -(2**63) <= number < 2**63:
         raise ValueError("the integer has more than 64 bits")
@@ -234,7 +234,7 @@ def _float(text: str) -> float:
 
 
 def _scalar(convert: Callable[[str], object]) -> Callable[[_Loader, yaml.ScalarNode], object]:
-    """Make PyYAML's constructor out of a conversion; an explicit tag (``!!int x``) may not fit the text."""
+    """Make a constructor for PyYAML from a conversion; a text may not fit an explicit tag (``!!int x``)."""
 
     def construct(loader: _Loader, node: yaml.ScalarNode) -> object:
         text = loader.construct_scalar(node)

@@ -1,6 +1,7 @@
-"""Paths as people write them: relative to the file or the folder where they were written, with ``~``, or as ``file://``.
+"""Makes the paths that users write absolute: relative paths, paths with ``~``, and ``file://`` addresses.
 
-A path is made whole once, where it comes in, since a worker stands in another folder.
+A relative path is relative to the file with the path, or to the current folder. Each path is made absolute once, when
+it is read, because a worker runs in another folder.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095
-# `Path` makes one slash out of two, so one is enough; one letter is a drive.
+# `Path` replaces two slashes by one, so one slash is enough. A single letter may be a drive.
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
 class Written(str):
-    """A text of a file that remembers the folder of this file, until it is known whether the text is a path."""
+    """A text from a file, with the folder of this file, which is needed if the text turns out to be a path."""
 
     __slots__ = ("folder",)
     folder: Path
 
     @classmethod
     def of(cls, text: str, folder: Path) -> Written:
-        """Return the text with its folder; a text that has one keeps it."""
+        """Return the text with a folder; a text that has a folder is returned unchanged."""
         if isinstance(text, Written):
             return text
         written = cls(text)
@@ -37,7 +38,7 @@ class Written(str):
 
 
 def written(value: object, folder: Path) -> object:
-    """Return plain data in which every text, but no key, remembers the folder of the file that it stands in."""
+    """Return plain data in which every text, except keys, remembers the folder of its file."""
     if isinstance(value, str):
         return Written.of(value, folder)
     if isinstance(value, Mapping):
@@ -46,10 +47,10 @@ def written(value: object, folder: Path) -> object:
 
 
 def whole(text: str) -> str:
-    """Return the absolute path that a text means, from the folder of its file or else from the current folder.
+    """Return the absolute path of a text, from the folder of its file or otherwise from the current folder.
 
     Raises:
-        ValueError: the text is no path of a file system, such as the address of an object storage.
+        ValueError: the text is not a path of a file system, but for example the address of an object storage.
     """
     path = _without_scheme(str(text))
     _refuse_impossible(path)
@@ -61,7 +62,7 @@ def whole(text: str) -> str:
 
 
 def whole_path(given: str | Path) -> Path:
-    """Return `whole` as a path.
+    """Return the result of `whole` as a `Path`.
 
     Raises:
         ValueError: as `whole`.
@@ -70,10 +71,10 @@ def whole_path(given: str | Path) -> Path:
 
 
 def local_path(given: str | Path) -> Path:
-    """Return the path that an argument of the command line means, relative where it is.
+    """Return the path of an argument of the command line; a relative path stays relative.
 
     Raises:
-        ValueError: it is no path of a file system, such as the address of an object storage.
+        ValueError: the argument is not a path of a file system, but for example the address of an object storage.
     """
     path = _without_scheme(str(given))
     _refuse_impossible(path)
@@ -81,7 +82,7 @@ def local_path(given: str | Path) -> Path:
 
 
 def _without_dots(path: str) -> str:
-    """Return a path without ``..``, unless a link on the way gives them another meaning."""
+    """Return a path without ``..``, unless a symbolic link in the path changes the meaning of ``..``."""
     shorter = os.path.normpath(path)
     return shorter if os.path.realpath(shorter) == os.path.realpath(path) else path
 
@@ -101,7 +102,7 @@ def _without_scheme(text: str) -> str:
 
 
 def _refuse_impossible(path: str) -> None:
-    """Refuse what no file system can hold, before any of its calls raises an error of its own."""
+    """Refuse a path that is impossible in every file system, before a call of the system raises another error."""
     if not path.strip():
         raise ValueError("an empty path names nothing; give the path of a folder or a file")
     try:
@@ -123,24 +124,24 @@ def _always(text: str) -> bool:
 
 @dataclass(frozen=True)
 class PathOption:
-    """Tells Pydantic that an option is a path, which is made whole when it is read.
+    """Tells Pydantic that an option is a path, which is made absolute when it is read.
 
     Attributes:
-        applies: tells which texts are paths, where the option may also be a word, such as ``auto``.
+        applies: tells whether a text is a path; needed for an option that may also be a word, such as ``auto``.
     """
 
     applies: Callable[[str], bool] = _always
 
     def read(self, value: object) -> object:
-        """Return the whole path; what is no text is left to the option's own type."""
+        """Return the absolute path; a value that is not text is returned unchanged, and the option's type checks it."""
         if not isinstance(value, str):
             return value
         return whole(value) if self.applies(value) else str(value)
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Read with `read`, then as text."""
+        """Apply `read`, then the schema of text."""
         return core_schema.no_info_before_validator_function(self.read, handler(source))
 
 
 PathText = Annotated[str, PathOption()]
-"""The type of a component's option that is a path: absolute when the component gets it."""
+"""The type of a component's option that is a path; the component receives an absolute path."""

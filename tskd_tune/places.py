@@ -1,4 +1,4 @@
-"""Where a value stands: the file and line, or the ``--set``, that it was read from."""
+"""The place of a value: the file and line, or the ``--set``, from which the value was read."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from itertools import chain
 from tskd_tune.errors import InputError
 
 Keys = tuple[str, ...]
-# How a sentence names a key that stands where it is not known; see `tskd_tune.registry.Options`.
+# How a message names an unknown key; see `tskd_tune.registry.Options`.
 _UNKNOWN = re.compile(r"(?:: )?unknown key '(.*?)'")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value was given.
+    """The place of a value.
 
     Attributes:
         source: the path of a file, or ``--set a.b=c``.
-        line: the line of the file, from 1; None where there are no lines.
+        line: the line of the file, from 1; None without lines.
     """
 
     source: str
     line: int | None = None
 
     def __str__(self) -> str:
-        """Return ``file.yaml:12``, as compilers and editors write it."""
+        """Return ``file.yaml:12``, the form of compilers and editors."""
         return self.source if self.line is None else f"{self.source}:{self.line}"
 
 
 @dataclass(frozen=True)
 class Places:
-    """The places of a document's values, and the values, whose keys a sentence may name.
+    """A document and the places of its values; messages name values by their keys.
 
     Attributes:
         data: the document, plain data.
-        of: the place of a value, by the keys that lead to it; a list's items by their number.
-        source: the place of what no key leads to, such as the file itself.
+        of: path of keys -> place of the value; the key of a list's item is its number.
+        source: the place of values without keys, such as the file itself.
     """
 
     data: object = field(default_factory=dict, repr=False)
@@ -47,39 +47,39 @@ class Places:
     source: Place | None = None
 
     def at(self, keys: Keys) -> Place | None:
-        """Return the place of a value, or of the nearest one around it that has a place."""
+        """Return the place of a value, or of the nearest enclosing value that has a place."""
         for length in range(len(keys), 0, -1):
             if keys[:length] in self.of:
                 return self.of[keys[:length]]
         return self.source
 
     def name(self, sentence: str, drawn: Collection[str] | None = None) -> str:
-        """Put the place before a sentence, ``file.yaml:12: review.k: ...``, by the dotted path that it begins with.
+        """Put a place before a message: ``file.yaml:12: review.k: ...``. The message must begin with a dotted path.
 
         Args:
-            sentence: what is wrong.
-            drawn: the labels of the point that it is wrong in; None: any branch of a choice may be meant.
+            sentence: the message.
+            drawn: the labels of the configuration with the error; None: the error may be in any branch of a choice.
         """
         return self.put(self.find(sentence, drawn), sentence)
 
     def find(self, sentence: str, drawn: Collection[str] | None = None) -> Place | None:
-        """Return the place of the dotted path that a sentence begins with; see `name`."""
+        """Return the place of the dotted path at the beginning of a message; see `name`."""
         way = max(self._ways(sentence, drawn), key=lambda way: way.told, default=_Way(0, ()))
         unknown = _UNKNOWN.match(sentence[way.told :])
         return self.at((*way.keys, unknown[1]) if unknown else way.keys)
 
     def named(self) -> AbstractContextManager[None]:
-        """Put the places before the sentences of an error of input that is raised within."""
+        """Add places to the messages of an `InputError` that is raised within the block."""
         return _named(self)
 
     def put(self, place: Place | None, sentence: str) -> str:
-        """Put a place before a sentence that does not begin with one yet."""
+        """Put a place before a message that does not begin with a place."""
         if place is None or sentence.startswith((place.source, "--")):
             return sentence
         return f"{place}: {sentence}"
 
     def _ways(self, sentence: str, drawn: Collection[str] | None) -> Iterator[_Way]:
-        """Follow a sentence's path from the root, from the experiment of a sweep, and from its further arms."""
+        """Follow a message's path from the root, from the experiment of a sweep, and from the further arms."""
         yield from _ways(self.data, sentence, drawn)
         roots = [("experiment",), *(("arms", label) for label in drawn or ())]
         for root in roots:
@@ -91,7 +91,7 @@ class Places:
 
 @dataclass(frozen=True)
 class _Way:
-    """The keys that a text leads to, and how many of its characters name them."""
+    """The keys at the beginning of a text, and the number of characters that name these keys."""
 
     told: int
     keys: Keys
@@ -106,7 +106,7 @@ def _named(places: Places) -> Iterator[None]:
 
 
 def _ways(value: object, text: str, drawn: Collection[str] | None) -> Iterator[_Way]:
-    """Follow a dotted path through plain data; a key may hold dots itself, and branches may go without their labels."""
+    """Follow a dotted path through plain data; a key may contain dots, and the path may omit labels of branches."""
     inner: Mapping[str, object] = {}
     if isinstance(value, Mapping):
         inner = value

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
-"""A value of JSON or YAML, to be read and not changed."""
+"""A value of JSON or YAML, for reading only."""
 
 Document: TypeAlias = dict[str, Any]
 """A mapping of JSON or YAML as a parser returns it, before a model has checked its keys and values.

@@ -1,10 +1,9 @@
-"""A name -> a factory whose keyword-only parameters are its options.
+"""Registries of components: name -> factory whose keyword-only parameters are the options.
 
-A component is a plain class or function. Its positional parameters are run-time things that a builder
-supplies; its keyword-only parameters are what a user may set. From these a registry derives a frozen
-Pydantic model, so that a name, its options, their defaults, bounds and error messages stand in one place.
-What an option means is read off the docstring's ``Args:``.
-A trailing underscore, needed where an option is a word of Python, is dropped in YAML: ``lambda_`` is ``lambda``.
+A component is a class or a function. A builder supplies the positional parameters; a user sets the keyword-only
+parameters. From the keyword-only parameters a registry derives a frozen Pydantic model, so the signature is the only
+place for options, defaults and bounds. The meaning of an option is read from the docstring's ``Args:``.
+A trailing underscore, needed if an option is a keyword of Python, is dropped in YAML: ``lambda_`` is ``lambda``.
 """
 
 from __future__ import annotations
@@ -60,12 +59,12 @@ class Entry(Generic[T_co]):
 
     @property
     def needs(self) -> list[str]:
-        """What the component asks of the networks and the task, sorted; empty if it asks nothing."""
+        """The requirements of the component on networks and task, sorted; empty without requirements."""
         return sorted(str(need) for need in getattr(self.factory, "needs", ()))
 
 
 class Registry(Generic[T_co]):
-    """The components of one kind, by name; outsiders' by entry point or as ``module:Class``.
+    """The components of one kind, by name; other packages add components by entry point or as ``module:Class``.
 
     >>> from pydantic import PositiveInt
     >>> shapes: Registry[object] = Registry("shapes")
@@ -85,8 +84,8 @@ class Registry(Generic[T_co]):
         """Open a registry.
 
         Args:
-            kind: its plural name (``distillers``), used in messages and entry points.
-            base: what its components are; see `tskd_tune.kinds.misfit`.
+            kind: the plural name of the kind (``distillers``), used in messages and entry points.
+            base: the class or type of the components; see `tskd_tune.kinds.misfit`.
         """
         self.kind = kind
         self.base = base
@@ -94,7 +93,7 @@ class Registry(Generic[T_co]):
         self.opened.append(self)
 
     def register(self, name: str, *, source: str) -> Callable[[F], F]:
-        """Register the decorated factory under ``name``; ``source`` is its paper, equation or code."""
+        """Register the decorated factory under ``name``; ``source`` is the paper, equation or code of the method."""
 
         def add(factory: F) -> F:
             if name in self._entries:
@@ -116,7 +115,7 @@ class Registry(Generic[T_co]):
         """Return the entry of a name.
 
         Raises:
-            InputError: nothing has this name, or ``package.module:Class`` cannot be imported.
+            InputError: no component has this name, or ``package.module:Class`` cannot be imported.
         """
         if ":" in name:
             return self._imported(name)
@@ -127,15 +126,15 @@ class Registry(Generic[T_co]):
         raise InputError(f"'{name[:100]}' is not among the {self.kind}{self._elsewhere(name)}")
 
     def options(self, name: str, slot: type[Component] = Component) -> type[Component]:
-        """Return the model of a component's options, extended by those of the slot that it stands in."""
+        """Return the model of a component's options and the slot's own options."""
         return options_model(self.entry(name).factory, name, slot)
 
     def default(self, name: str, slot: type[C] = Component) -> Callable[[], C]:  # type: ignore[assignment]
-        """Return what makes a component with the default of every option; for use as a field's default factory."""
+        """Return a function that makes a component with all defaults, for a field's default factory."""
         return lambda: cast("C", self.options(name, slot).model_validate({"name": name}))
 
     def build(self, name: str, *runtime: object, **options: Any) -> T_co:
-        """Build a component from run-time arguments and options, which are validated.
+        """Build a component from run-time arguments and options; the options are validated.
 
         Keyword arguments that are not options are run-time arguments given by name.
         """
@@ -149,14 +148,14 @@ class Registry(Generic[T_co]):
         return self._made(component.name, runtime, {**named, **component.options()})
 
     def slot(self, base: type[Component] = Component, *, without: str | None = None) -> Slot:
-        """Return what makes a field hold a component of this registry: ``Annotated[Component, NETWORKS.slot()]``.
+        """Return the annotation of a field for a component of this registry: ``Annotated[Component, NETWORKS.slot()]``.
 
-        ``without`` is a name that may not stand there: that of a component that holds others of its kind.
+        ``without`` is a name that the field refuses, such as a component that contains other components of this kind.
         """
         return Slot(self, base, without)
 
     def describe(self) -> list[Document]:
-        """Return ``{name, source, options, needs}`` of every component, each option with its meaning, as plain data."""
+        """Return ``{name, source, options, needs}`` of every component as plain data; options include their meaning."""
         return [
             {
                 "name": entry.name,
@@ -172,7 +171,7 @@ class Registry(Generic[T_co]):
         return key in parameters and key not in known
 
     def _made(self, name: str, runtime: Sequence[object], options: Mapping[str, object]) -> T_co:
-        """Call a factory; what another's code raises becomes a sentence, and so does what is no component."""
+        """Call a factory; raise an `InputError` if foreign code fails or does not return a component of this kind."""
         try:
             found: T_co = self.entry(name).factory(*runtime, **options)
         except (TskdTuneError, ValidationError):
@@ -193,7 +192,7 @@ class Registry(Generic[T_co]):
         return self.kind.removesuffix("s")
 
     def _elsewhere(self, name: str) -> str:
-        """Say what stands under an unknown name in another registry, or which known name is near."""
+        """Return a hint for an unknown name: the registry that has this name, or a similar known name."""
         others = [registry.kind for registry in self.opened if registry is not self and name in registry.names()]
         return f"; it is one of the {others[0]}" if others else did_you_mean(name, self.names())
 

@@ -1,6 +1,6 @@
-"""Reading what torch.save wrote: without running code from it, and with its checksums looked at.
+"""Reads files of torch.save without running code from the file, and verifies checksums.
 
-torch itself does not compare the checksums of its archives, so a flipped byte would become a weight.
+torch does not verify the checksums of its archives, so a damaged byte would change a network's parameters.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COPY = "copy it again from where it came from"
 
 
 def _plain_dict(*factory: Any) -> dict[Any, Any]:
-    """Stand in for a defaultdict, which torch's reader does not fill."""
+    """Replace a defaultdict, which torch's reader does not fill."""
     return {}
 
 
@@ -33,23 +33,23 @@ _scalar = np.float64(0).__reduce__()[0]
 _array = np.zeros(1).__reduce__()[0]
 # numpy's types whose values may be Python objects or structures of them.
 HOLDERS = ("ObjectDType", "VoidDType", "StringDType")
-# Harmless things that checkpoints carry beside their tensors. None of them does anything when it is made.
+# Harmless objects in checkpoints besides tensors. Creating them runs no other code.
 HARMLESS: list[Any] = [
     *(argparse.Namespace, types.SimpleNamespace, (_plain_dict, "collections.defaultdict")),
-    *(frozenset, int, float, list, dict),  # the last four as what a defaultdict makes
+    *(frozenset, int, float, list, dict),  # the last four as values of a defaultdict
     *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
     *((pathlib.PurePath, f"{module}.{name}") for module in ("pathlib", "pathlib._local") for name in (
         *("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "PurePath", "Path"),
     )),
     *(np.ndarray, np.dtype, *(getattr(np.dtypes, name) for name in np.dtypes.__all__ if name not in HOLDERS)),
-    # numpy 1 and 2 name the same things in other modules.
+    # numpy 1 and numpy 2 have the same objects in different modules.
     *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((_array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
 ]  # fmt: skip
 
 
 class UnreadableError(Exception):
-    """A file that holds no state: ``problem`` is what is said of it, and ``remedy`` what to do."""
+    """A file without a state: ``problem`` says what is wrong with the file, and ``remedy`` what to do."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}; {remedy}")
@@ -58,11 +58,11 @@ class UnreadableError(Exception):
 
 
 def read(path: Path) -> Any:
-    """Return what a file of torch.save holds, its tensors on the CPU.
+    """Return the content of a file of torch.save, with tensors on the CPU.
 
     Raises:
         OSError: the file is missing or cannot be read.
-        UnreadableError: it is another kind of file, it is damaged, or it holds objects that could run code.
+        UnreadableError: the file is of another kind, is damaged, or contains objects that could run code.
     """
     kind = kind_of(path)
     if kind is not None:
@@ -70,7 +70,7 @@ def read(path: Path) -> Any:
     _compare_checksums(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
-            warnings.simplefilter("ignore")  # torch's own words are about its reader, and advise what runs code
+            warnings.simplefilter("ignore")  # torch's warnings are about its reader, and advise a way that runs code
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refusal(error) from error
@@ -79,14 +79,14 @@ def read(path: Path) -> Any:
 
 
 def _compare_checksums(path: Path) -> None:
-    """Compare those of an archive; torch's older format has none."""
+    """Verify the checksums of an archive; torch's older format has no checksums."""
     with path.open("rb") as file:
         if not file.read(len(ZIP)).startswith(ZIP):
             return
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
-            # torch can be told to write no checksums; then they are all zero.
+            # torch has an option to write no checksums; then all checksums are zero.
             broken = archive.testzip() if any(record.CRC for record in records) else None
     except Exception as error:  # A damaged archive fails anywhere in its reader, with any class of error.
         raise UnreadableError("is damaged: it ends too early, or its table of contents is broken", COPY) from error
@@ -95,7 +95,7 @@ def _compare_checksums(path: Path) -> None:
 
 
 def _refusal(error: pickle.UnpicklingError) -> UnreadableError:
-    """Say which object was refused; torch's own words advise to load it all the same, so they are not repeated."""
+    """Return an error that names the refused object; torch's own message advises unsafe loading and is not shown."""
     found = re.search(r"GLOBAL (\S+)|<(?:class|function|built-in function) '?([\w.]+)", str(error))
     name = next((group for group in found.groups() if group), None) if found else None
     if name is None:

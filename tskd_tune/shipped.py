@@ -1,4 +1,4 @@
-"""The search spaces that come with the package, by name; each asks one question."""
+"""The search spaces of the package by name; each is for one question."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 from tskd_tune.errors import InputError, did_you_mean
 
 HERE = Path(__file__).parent
-# In a wheel they lie in the package, in a clone beside it.
+# In a wheel the search spaces are inside the package, in a clone beside the package.
 SPACES = next((place for place in (HERE / "search_spaces", HERE.parent / "search_spaces") if place.is_dir()), HERE)
 
 
 def spaces() -> dict[str, Path]:
-    """Return name -> file of every search space that comes with the package."""
+    """Return name -> file of every search space of the package."""
     return {path.stem: path for path in sorted(SPACES.glob("*.yaml"))}
 
 
 def file_of(given: Path) -> Path:
-    """Return the file that is meant: the given path, or where there is none the search space of this name.
+    """Return the given path, or if there is no such file, the search space of this name.
 
     Raises:
-        InputError: there is neither.
+        InputError: there is neither a file nor a search space.
     """
     known, name, is_bare = spaces(), given.name.removesuffix(".yaml"), len(given.parts) == 1
     try:
         if given.is_symlink() or (given.exists() and not (is_bare and given.is_dir())):
             return given
-    except (OSError, ValueError):  # a name that no file can have; who reads it says so
+    except (OSError, ValueError):  # no file can have this name; reading the file reports the error
         return given
     if is_bare and name in known:
         return known[name]

@@ -1,4 +1,4 @@
-"""Signals that end the process: SIGTERM and SIGHUP do what Ctrl-C does, and none cuts a start or a clean-up short."""
+"""Handles signals: SIGTERM and SIGHUP act like Ctrl-C, and no signal interrupts a start or a clean-up."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ ENDING = tuple(
 
 
 class Ended:
-    """Which signal has ended the command; Ctrl-C where it was none of those that a system sends."""
+    """The signal that ended the command; SIGINT (Ctrl-C) if the system sent no other signal."""
 
     number: int = signal.SIGINT
 
     @classmethod
     def code(cls) -> int:
-        """Return the exit code of a process that a signal ended: 128 and the number."""
+        """Return the exit code of a process that a signal ended: 128 plus the signal's number."""
         return 128 + cls.number
 
     @classmethod
     def by_system(cls) -> bool:
-        """Tell whether a system ended the command; it may have ended what the command started at the same time."""
+        """Tell whether the system ended the command; the system may have ended the command's child processes too."""
         return cls.number != signal.SIGINT
 
 
 @contextmanager
 def as_interrupts() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP do within the block what Ctrl-C does there, whoever handles it; `Ended` notes which came.
+    """Make SIGTERM and SIGHUP act like Ctrl-C within the block; `Ended` records the signal.
 
-    A signal that was ignored before, as under ``nohup``, stays ignored.
+    A signal that was ignored before, such as SIGHUP under ``nohup``, stays ignored.
     """
     Ended.number = signal.SIGINT
     with handled([number for number in ENDING if number != signal.SIGINT], _interrupt):
@@ -45,7 +45,7 @@ def as_interrupts() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[list[int]]:
-    """Let no signal interrupt the block, which sees which came; the first is dealt with after the block."""
+    """Delay signals during the block and list them for the block; the first signal is handled after the block."""
     came: list[int] = []
     with handled(ENDING, lambda number, frame: came.append(number)):
         yield came
@@ -55,7 +55,7 @@ def deferred() -> Iterator[list[int]]:
 
 @contextmanager
 def handled(numbers: Collection[int], handler: Handler) -> Iterator[None]:
-    """Handle signals within the block, but for those that are ignored; outside the main thread nothing is changed."""
+    """Handle signals within the block, except ignored signals; outside the main thread change nothing."""
     with ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():
             for number in numbers:
@@ -96,7 +96,7 @@ def noticed() -> Iterator[Callable[[], bool]]:
 
 
 def reinstall() -> None:
-    """Install Python's handlers again, where a library has put others below them."""
+    """Install Python's handlers again, after a library has replaced them at the level of C."""
     if threading.current_thread() is threading.main_thread():
         for number in ENDING:
             before = signal.getsignal(number)

@@ -1,4 +1,4 @@
-"""Options out of signatures: the keyword-only parameters of a factory become a model that Pydantic checks."""
+"""Derives options from signatures: the keyword-only parameters of a factory become a Pydantic model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Factory: TypeAlias = Callable[..., Any]
 """A class or a function that makes a component."""
 
 Fields: TypeAlias = dict[str, Any]
-"""Parameter -> its annotation, or what Pydantic makes a field of."""
+"""Parameter -> annotation, or the definition of a Pydantic field."""
 
 
 class Group:
-    """Tells Pydantic to read a group of options off the signature of one factory, which has no rivals."""
+    """Tells Pydantic to read a group of options from the signature of one factory, which has no alternatives."""
 
     def __init__(self, factory: Factory) -> None:
         """Derive the group from the keyword-only parameters of ``factory``."""
@@ -39,7 +39,7 @@ class Group:
 
 @cache
 def options_model(factory: Factory, name: str, slot: type[Component]) -> type[Component]:
-    """Return the model of a component's options, extended by those of the slot that the component stands in.
+    """Return the model of a component's options and the slot's own options.
 
     Raises:
         InputError: the signature cannot be read.
@@ -67,7 +67,7 @@ def derived_model(factory: Factory, name: str, base: type[M], fields: Fields) ->
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             if parameter.name not in hints:
                 raise TypeError(f"the parameter '{parameter.name}' has no annotation")
-            known = parameter.name in explained  # else the description may stand in the annotation
+            known = parameter.name in explained  # otherwise the annotation may have the description
             described = Field(default, description=explained[parameter.name]) if known else Field(default)
             own[parameter.name] = (hints[parameter.name], described)
     model = create_model(_title(name), __base__=base, __doc__=first_line(factory) or name, **fields, **own)
@@ -81,7 +81,7 @@ def first_line(factory: Factory) -> str:
 
 
 def _hints(factory: Factory) -> Fields:
-    # Read where the function stands: a constructor may be inherited from another module.
+    # Read in the module of the function: a constructor may be inherited from another module.
     function = factory.__init__ if inspect.isclass(factory) else factory
     return typing.get_type_hints(function, include_extras=True)
 

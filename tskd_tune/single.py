@@ -1,4 +1,4 @@
-"""The YAML of a single experiment: read, checked, and named in tables."""
+"""Reads and checks the YAML file of a single experiment, and makes its label for tables."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tskd_tune.sweeps.space import SearchSpace
 
 
 def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
-    """Read an experiment's YAML, with ``extends`` resolved and ``a.b=c`` settings applied.
+    """Read an experiment's YAML file, resolve ``extends``, and apply settings ``a.b=c``.
 
     Raises:
-        InputError: the file is a sweep or a search space, or with a sentence for every mistake.
+        InputError: the file is a sweep or a search space, or has mistakes (one sentence per mistake).
     """
     document = documents.load(path)
     if "experiment" in document.data:
@@ -33,7 +33,7 @@ def parse(document: Mapping[str, object]) -> Experiment:
     """Validate an experiment as plain data.
 
     Raises:
-        InputError: the data is a search space, or with a sentence for every mistake.
+        InputError: the data is a search space, or has mistakes (one sentence per mistake).
     """
     data = located(dict(document))
     holes = SearchSpace(data).holes()
@@ -46,17 +46,17 @@ def parse(document: Mapping[str, object]) -> Experiment:
 
 
 def check(experiment: Experiment) -> None:
-    """Refuse, before anything is trained or written, an experiment whose parts do not fit together.
+    """Refuse, before training and before writing files, an experiment whose parts do not fit together.
 
     Raises:
-        InputError: data or weights are missing, or a part does not fit another.
+        InputError: data or weights are missing, or a part does not fit another part.
     """
     verify(experiment)
     check_weights(experiment)
 
 
 def label(experiment: Experiment) -> str:
-    """Return what a single training goes by in tables: ``resnet20, kd, review``."""
+    """Return the label of a single training in tables: ``resnet20, kd, review``."""
     distiller = [] if experiment.distiller.name == "none" else [short_name(experiment.distiller.name)]
     review = ["review"] if experiment.review is not None else []
     return ", ".join([short_name(experiment.student.name), *distiller, *review])

@@ -1,4 +1,4 @@
-"""The place of a component in a model of options: how its value is read, and how JSON Schema describes it."""
+"""A slot, which is a field for a component: how the value is read, and how JSON Schema describes it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tskd_tune.errors import shown
 from tskd_tune.options import Component
 from tskd_tune.plain import Document
 
-# What the JSON Schema of a component says of it in a comment, before the kind.
+# The comment in a component's JSON Schema, before the kind.
 ONE_OF = "one of the "
 
 
 class Components(Protocol):
-    """What a slot asks of a registry."""
+    """The methods of a registry that a slot needs."""
 
     kind: str
 
@@ -27,14 +27,14 @@ class Components(Protocol):
         """Return every known name."""
 
     def options(self, name: str, slot: type[Component]) -> type[Component]:
-        """Return the model of a component's options, with those of the slot."""
+        """Return the model of a component's options and the slot's own options."""
 
 
 class Slot:
     """Tells Pydantic how to read a component of a registry, and to describe it in JSON Schema."""
 
     def __init__(self, registry: Components, base: type[Component], without: str | None) -> None:
-        """Hold components of ``registry``, but the one ``without``, with the slot's own options, those of ``base``."""
+        """Make a slot for the components of ``registry`` except ``without``; ``base`` has the slot's own options."""
         self.registry = registry
         self.base = base
         self.without = without
@@ -53,17 +53,17 @@ class Slot:
         return self.registry.options(name, self.base).model_validate({**value, "name": name})
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Read with ``parse``, write as plain data."""
+        """Read with `parse`, write as plain data."""
         plain = core_schema.plain_serializer_function_ser_schema(lambda component: component.plain())
         return core_schema.no_info_plain_validator_function(self.parse, serialization=plain)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Document:
-        """Describe one mapping a registered name, the name alone, and what another package may bring."""
+        """Describe one mapping per registered name, the name alone, and components of other packages."""
         names = [name for name in self.registry.names() if name != self.without]
         models = [self.registry.options(name, self.base) for name in names]
         union: typing.Any = typing.Union[tuple(models)]  # noqa: UP007 (made from a list that is known at run time only)
         imported = {"type": "string", "pattern": ":"}
-        # Said without `required`, which a search space drops: it has a name, and the name is an imported one.
+        # A mapping with an imported name; without `required`, because the schema of search spaces drops `required`.
         outsider = {"type": "object", "not": {"properties": {"name": {"not": imported}}}}
         forms = [handler(TypeAdapter(union).core_schema), {"enum": names}, imported, outsider]
         return {"$comment": f"{ONE_OF}{self.registry.kind}", "anyOf": forms}

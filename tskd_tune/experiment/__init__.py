@@ -1,4 +1,4 @@
-"""One run, from its options to its trainer; it needs neither ray, optuna nor wandb."""
+"""One run, from the options to the trainer; this package imports neither ray, optuna nor wandb."""
 
 from tskd_tune.experiment.descent import TeacherTraining, Training
 from tskd_tune.experiment.review import Review

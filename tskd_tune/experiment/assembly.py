@@ -1,7 +1,7 @@
-"""From options to parts: how an experiment becomes a trainer.
+"""Builds the trainer of an experiment from the options.
 
-Every part is initialized from a stream of its own, so that a part that an arm has more of (an extractor, a
-distiller's regressor) leaves the student, the data order and the augmentation of its seed untouched.
+Each part is initialized from its own random stream. So an extra part in one arm (an extractor, a distiller's
+regressor) does not change the student, the data order or the augmentation of the seed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tskd_tune.training.trainer import Trainer
 
 
 def build(experiment: Experiment, teacher: TeacherFile | None) -> Trainer:
-    """Build the trainer of an experiment, its data loaded and its teacher read.
+    """Build the trainer of an experiment; load the data and read the teacher.
 
     Raises:
         InputError: data, weights or options do not fit together.
@@ -61,7 +61,7 @@ def build(experiment: Experiment, teacher: TeacherFile | None) -> Trainer:
 
 
 def build_teacher(experiment: Experiment) -> Trainer:
-    """Build the training of an experiment's teacher, its data loaded.
+    """Build the trainer of an experiment's teacher, and load the data.
 
     Raises:
         InputError: data or options do not fit together.
@@ -72,10 +72,10 @@ def build_teacher(experiment: Experiment) -> Trainer:
 
 
 def trajectory(experiment: Experiment, path: Path) -> Sequence[State]:
-    """Read what is replayed of a teacher's training from its file; nothing where nothing is.
+    """Read the snapshots of a teacher's training to replay from the teacher's file; none without replay.
 
     Raises:
-        InputError: the file does not hold what shall be replayed.
+        InputError: the file does not have these snapshots.
     """
     assert experiment.teacher is not None
     count = experiment.teacher.replay
@@ -85,14 +85,14 @@ def trajectory(experiment: Experiment, path: Path) -> Sequence[State]:
 def assemble(
     experiment: Experiment, task: Task, teacher: Network | None, targets: Tensor, past: Sequence[State] = ()
 ) -> Trainer:
-    """Compose the parts around a task and a teacher's network, which becomes frozen unless it is to be trained.
+    """Build a trainer from a task and a teacher's network, which is frozen unless it is trained too.
 
     Args:
-        experiment: what is composed.
-        task: the data, which need not be loaded.
-        teacher: its network, with its weights; None where nobody asks for it.
+        experiment: the options.
+        task: the data; the data need not be loaded.
+        teacher: the teacher's network with its weights; None if the experiment needs no teacher.
         targets: ``[N]``, the class of every training sample.
-        past: the snapshots of the teacher's training that are replayed.
+        past: the snapshots of the teacher's training to replay.
     """
     facts = task.facts()
     student = student_network(experiment, facts)
@@ -117,7 +117,7 @@ def assemble(
 
 
 def assemble_teacher(experiment: Experiment, task: Task, targets: Tensor) -> Trainer:
-    """Compose the training of an experiment's teacher, in which the teacher is who learns, by its method."""
+    """Build the trainer of an experiment's teacher: the teacher learns, with the losses of its method."""
     plain = experiment.teacher_experiment()
     network = student_network(plain, task.facts())
     return Trainer(
@@ -133,7 +133,7 @@ def assemble_teacher(experiment: Experiment, task: Task, targets: Tensor) -> Tra
 
 
 def task_of(experiment: Experiment) -> Task:
-    """Return the experiment's task; within a process experiments with the same options share the task."""
+    """Return the experiment's task; experiments of one process with the same task options share the task."""
     return _shared_task(json.dumps(experiment.task.plain(), sort_keys=True))
 
 
@@ -145,13 +145,13 @@ def _shared_task(words: str) -> Task:
 
 
 def student_network(experiment: Experiment, facts: TaskFacts) -> Network:
-    """Initialize the student of the experiment's seed."""
+    """Initialize the student from the experiment's seed."""
     with initialization(experiment.seed, "student"):
         return _new_student(experiment, facts)
 
 
 def _new_student(experiment: Experiment, facts: TaskFacts) -> Network:
-    """Make a student from torch's generator as it is, which sees images as small as it shall."""
+    """Create a student from torch's current random state; its images are downsampled if ``resolution`` is set."""
     network = NETWORKS.make(experiment.student, facts.outputs, facts.inputs[0])
     size = experiment.student.resolution
     if size is not None:
@@ -166,14 +166,14 @@ def _new_student(experiment: Experiment, facts: TaskFacts) -> Network:
 
 
 def teacher_network(experiment: Experiment, facts: TaskFacts) -> Network:
-    """Initialize a network of the teacher's kind, to be loaded."""
+    """Initialize the teacher's network; weights are loaded later."""
     assert experiment.teacher is not None
     with initialization(experiment.seed, "teacher"):
         return NETWORKS.make(experiment.teacher, facts.outputs, facts.inputs[0])
 
 
 def probe_of(student: Network, teacher: Network | None, facts: TaskFacts, targets: Tensor) -> Probe:
-    """Find the shapes of both networks, which a distiller and a review are built from."""
+    """Find the shapes of both networks; distiller and review are built from these shapes."""
     shapes = student.probe(*facts.inputs)
     return Probe(
         student=shapes,
@@ -185,7 +185,7 @@ def probe_of(student: Network, teacher: Network | None, facts: TaskFacts, target
 
 
 def _method(experiment: Experiment, network: Network, facts: TaskFacts, samples: int) -> TeacherMethod:
-    """Build the losses of a teacher's training, from a stream of the teacher's seed."""
+    """Build the losses of a teacher's training, from a random stream of the teacher's seed."""
     assert experiment.teacher is not None
     training = experiment.teacher.training
     with initialization(training.seed, "teacher_method"):
@@ -227,7 +227,7 @@ def _reviewing(experiment: Experiment, review: Review, probe: Probe, facts: Task
 
 
 def _replacement(experiment: Experiment, review: Review, facts: TaskFacts) -> Callable[[int], nn.Module] | None:
-    """Return what stands in for the snapshots in the control arm whose memories never learned anything."""
+    """Return a maker of untrained networks for the control ``random_memory``; None for any other order."""
     if review.sequence_order != "random_memory":
         return None
     device = experiment.training.compute().device
@@ -240,7 +240,7 @@ def _replacement(experiment: Experiment, review: Review, facts: TaskFacts) -> Ca
 
 
 def review_loss(review: Review, probe: Probe) -> ReviewLoss:
-    """Build the loss of a review, with extractors as torch's generator makes them."""
+    """Build the loss of a review; torch's current random state initializes the extractors."""
     taps = Taps(probe.student, probe.teacher, **review.taps.options())
     sequence = review.knowledge_sequence()
 

@@ -1,4 +1,4 @@
-"""The data of experiments: what it is taken for, and whether all of it can be read."""
+"""Checks the data of experiments: how the data is interpreted, and whether all data can be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tskd_tune.tasks.summary import DataSummary
 
 
 def summaries(experiments: Iterable[Experiment]) -> list[DataSummary]:
-    """Return what the data of each task is taken for, in the order of the experiments.
+    """Return how the data of each task is interpreted, in the order of the experiments.
 
     Raises:
         InputError: data is missing, or does not fit the options.
@@ -20,14 +20,14 @@ def summaries(experiments: Iterable[Experiment]) -> list[DataSummary]:
 
 
 def verify_data(experiments: Iterable[Experiment]) -> list[str]:
-    """Read the data of each task once, and return a sentence for all that is odd about it; a second call is free.
+    """Read the data of each task once, and return one sentence per unusual finding; a second call costs no time.
 
-    Images that were decoded are kept, and found by the trainings on this machine. Other machines of a cluster read
-    the data when a training begins there.
+    Decoded images are kept for the trainings on this machine. Other machines of a cluster read the data when a
+    training begins there.
 
     Raises:
-        InputError: data is damaged; all of it is counted, and the first is named.
-        RunError: a download failed, or a file vanished.
+        InputError: data is damaged; the message gives the number of problems and the first problem.
+        RunError: a download failed, or a file disappeared.
     """
     return [sentence for task in _tasks(experiments) for sentence in task.verify()]
 

@@ -16,7 +16,7 @@ MOST_EPOCHS, MOST_THREADS = 100_000, 256
 
 
 class Descent(Options):
-    """Stochastic gradient descent with drops of the learning rate."""
+    """Stochastic gradient descent; the learning rate drops at milestones."""
 
     epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = Field(240, description="epochs of training")
     lr: PositiveFloat = Field(0.1, description="the first learning rate")
@@ -96,12 +96,12 @@ class Training(Descent):
     )
 
     def compute(self) -> Compute:
-        """Choose where and how to compute; nothing is set."""
+        """Return the device and the settings of computation, without applying them."""
         return Compute.choose(self.device, self.precision, self.channels_last, self.threads)
 
 
 class TeacherTraining(Descent):
-    """How the teacher is trained where its weights are ``auto``: its own recipe, method and seed."""
+    """How a teacher with ``weights: auto`` is trained: recipe, method and seed."""
 
     method: Annotated[Component, TEACHER_METHODS.slot()] = Field(
         default_factory=TEACHER_METHODS.default("plain"),

@@ -1,7 +1,7 @@
-"""What a training needs in memory, found on tensors without data before anything is allocated.
+"""Estimates the memory of a training without allocating memory.
 
-Every part is built of torch's fake tensors, which have shapes only, and a batch of the task's size goes through it. It
-is a bound for refusing what can never fit, not a forecast: a training that is not refused may still not fit.
+Every part is built from torch's fake tensors, which have shapes but no data, and is run on a batch of the task's size.
+The estimate is a lower bound: a refused training cannot fit, but a training that is not refused may still not fit.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from tskd_tune.experiment.assembly import probe_of, review_loss, student_network
 from tskd_tune.experiment.schema import Experiment
 from tskd_tune.tasks.base import Task, stand_in_targets
 
-# A parameter, its gradient and its momentum.
+# Copies in memory: the parameter, the gradient and the momentum.
 COPIES = 3
-# Below these a training fits into any machine, and is not measured: values of a batch, images of a batch or classes
-# (of which some losses compare all with all), and the value of any option.
+# Below these limits a training fits into any machine, and memory is not measured: values per batch, images per batch or
+# classes (some losses compare all with all), and the value of any option.
 LARGE_IMAGES, LARGE_BATCH, LARGE_OPTION = 2**26, 2048, 16384
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one part of a training needs.
+    """The memory of one part of a training.
 
     Attributes:
-        key: the key of the experiment that decides it.
+        key: the key of the experiment that decides the size.
         what: what needs the memory, in words.
-        bytes: how much; None where even the number of values leaves 64 bits.
+        bytes: the size; None if even the number of values exceeds 64 bits.
     """
 
     key: str
@@ -49,10 +49,10 @@ class Share:
 
 
 def refuse_absurd(experiment: Experiment, task: Task) -> None:
-    """Refuse a training that needs more memory than its device has, in all that can be told without allocating.
+    """Refuse a training that needs more memory than the device has, as far as can be known without allocation.
 
     Raises:
-        InputError: with what needs most, and the memory that there is.
+        InputError: with the part that needs most memory, and the memory of the device.
     """
     memory, facts = memory_of(experiment.training.compute().device), task.facts()
     _, height, width = facts.inputs
@@ -66,7 +66,7 @@ def refuse_absurd(experiment: Experiment, task: Task) -> None:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the bytes of a device's memory: of a GPU its own, else what this machine or its container has."""
+    """Return the bytes of memory of a GPU; for the CPU the memory of the machine or the container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
@@ -93,12 +93,12 @@ def _size(count: int | None) -> str:
 
 
 def batch_of(task: Task) -> int:
-    """Return how many images a batch of the training part has; the last one may have fewer, but never only one."""
+    """Return the number of images per training batch; the last batch may have fewer, but never only one."""
     return -(-task.facts().samples[0] // task.steps())
 
 
 def _is_large(experiment: Experiment, task: Task) -> bool:
-    """Tell whether sizes are such that they have to be measured, which takes seconds."""
+    """Tell whether the sizes are large enough to measure the memory, which takes seconds."""
     facts, batch, plain = task.facts(), batch_of(task), experiment.plain()
     parts = [plain["student"], plain["distiller"], plain["review"], {**(plain["teacher"] or {}), "training": None}]
     values = batch * math.prod(facts.inputs)
@@ -115,7 +115,7 @@ def _numbers(value: object) -> Iterator[int]:
 
 
 def _shares(experiment: Experiment, task: Task) -> Iterator[Share]:
-    """Measure one part after the other without data; what cannot be built so is left out."""
+    """Measure each part without data; parts that cannot be built without data are left out."""
     facts = task.facts()
     size, targets = batch_of(task), stand_in_targets(facts)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.random.fork_rng(devices=[]):
@@ -134,7 +134,7 @@ def _shares(experiment: Experiment, task: Task) -> Iterator[Share]:
 
 @dataclass(frozen=True)
 class _Networks:
-    """What the losses are built from."""
+    """The networks and the output from which the losses are built."""
 
     student: _Part
     teacher: _Part | None
@@ -161,10 +161,10 @@ def _of_losses(
 
 
 class _Part:
-    """A part that is made without data, with what it needs: parameters of a module, the results of operations.
+    """A part made without data, with its memory: parameters of a module, or results of operations.
 
     Attributes:
-        made: the part; None where it cannot be made so.
+        made: the part; None if the part cannot be made without data.
     """
 
     def __init__(self, key: str, what: str, make: Callable[[], object]) -> None:
@@ -175,12 +175,12 @@ class _Part:
         try:
             with operations:
                 self.made = make()
-        except Exception as error:  # what has no meaning without data, or is told where the part is built in earnest
+        except Exception as error:  # the part needs data, or has an error that the real build reports
             self._endless = any(word in str(error) for word in ("overflow", "Overflow"))
         self._results = operations.total
 
     def share(self, copies: int = COPIES) -> Share:
-        """Return what it needs: a module so many copies of its parameters, a result half of what led to it."""
+        """Return the memory: ``copies`` times a module's parameters, or half of the results that led to a result."""
         if self._endless:
             return Share(self.key, self.what, None)
         if not isinstance(self.made, nn.Module):
@@ -191,14 +191,14 @@ class _Part:
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the bytes of what operations give; views, and results in place, need nothing."""
+    """Adds up the bytes of the results of operations; views and in-place results need no memory."""
 
     total = 0
 
     def __torch_dispatch__(
         self, func: Any, types: object, args: Sequence[object] = (), kwargs: object = None
     ) -> object:
-        """Run an operation and count its results."""
+        """Run an operation and add the bytes of the results."""
         found = func(*args, **(kwargs if isinstance(kwargs, dict) else {}))
         results = found if isinstance(found, tuple | list) else [found]
         for result, told in zip(results, func._schema.returns, strict=False):

@@ -1,7 +1,7 @@
-"""What a training is called: a digest of the options that decide its numbers, without the seed.
+"""Names a training by a digest of the options that affect its numbers, without the seed.
 
-Rows, histories, checkpoints, students and W&B runs carry this digest and the seed. A label or the number of a trial
-would name another training after an edit of the file.
+Rows, histories, checkpoints, students and W&B runs are named by this digest and the seed. A label or a trial's number
+could refer to another training after an edit of the file.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tskd_tune.registry import NO_IDENTITY, Component, Options
 
 LENGTH: Final = 12
 VERSION: Final = 1
-"""Raise it if the same options come to mean another training."""
+"""Raise this number if the same options come to mean another training."""
 
 
 def identity(experiment: Experiment) -> str:
     """Return the digest of an experiment without its seed: twelve hexadecimal digits.
 
     Options at their default are left out, so a new option with a default renames no training. Options that change no
-    number (`registry.NO_IDENTITY`: the preset's name, the device, the threads) are left out too. A component of one's
-    own goes by its name and class, and not by its folder or its code, so a training that is resumed after a correction
-    is still found.
+    number (`registry.NO_IDENTITY`: the preset's name, the device, the threads) are left out too. A user's own component
+    is included by module and class, without the folder and the code, so a training is still found on resume after a
+    correction of the code.
 
     >>> identity(Experiment.read({"task": "digits", "student": "resnet8", "review": None, "seed": 7}))
     'c97bae026cda'
@@ -39,7 +39,7 @@ def identity(experiment: Experiment) -> str:
 
 
 def essence(options: Options) -> dict[str, Json]:
-    """Return what decides the numbers of a training, as plain data: the options that are not at their default."""
+    """Return the options that are not at their default and affect the numbers of a training, as plain data."""
     found: dict[str, Json] = {}
     for name, field in type(options).model_fields.items():
         value = getattr(options, name)
@@ -55,7 +55,7 @@ def _is_aside(options: Options, name: str, field: FieldInfo) -> bool:
 
 
 def _is_default(field: FieldInfo, value: object) -> bool:
-    # Compared as they are written: the default group may differ in an option that changes no number.
+    # Compared as plain data: the default group may differ in an option that changes no number.
     return not field.is_required() and _plain(value) == _plain(field.get_default(call_default_factory=True))
 
 

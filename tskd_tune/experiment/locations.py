@@ -1,4 +1,4 @@
-"""Where the paths of an experiment stand, by the types of its options, also while values are still to be searched."""
+"""Finds the paths in an experiment or a search space by the types of the options, and makes them absolute."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Shapes = Sequence[object]
 
 
 def located(document: Mapping[str, object]) -> Document:
-    """Return an experiment, or a search space, with every path whole and every text plain.
+    """Return an experiment, or a search space, with absolute paths and plain texts.
 
-    A list of paths to choose from becomes a mapping, so that each keeps the label that was written. A text that
-    cannot be a path stays as it is; reading the experiment refuses it.
+    A list of paths to choose from becomes a mapping, so that each path keeps its label as written. A text that cannot
+    be a path is kept unchanged; reading the experiment refuses such a text.
     """
     walk = _Locator(document)
     return {key: walk.inner(key, value, (), [Experiment], document) for key, value in document.items()}
 
 
 class _Locator:
-    """Walks over plain data beside the types of the schema; a choice and its labels add nothing to a place."""
+    """Walks over plain data together with the types of the schema; a choice and its labels are not part of a place."""
 
     def __init__(self, document: Mapping[str, object]) -> None:
         self._names: dict[Place, list[str]] = {}
@@ -37,7 +37,7 @@ class _Locator:
             self._names.setdefault(place, []).append(text)
 
     def walk(self, value: object, place: Place, shapes: Shapes) -> object:
-        """Return a value with its paths made whole; ``shapes`` are the types that it may have."""
+        """Return a value with absolute paths; ``shapes`` are the possible types of the value."""
         if isinstance(value, str):
             return _text(value, shapes)
         if isinstance(value, list):
@@ -48,7 +48,7 @@ class _Locator:
         return {key: self.inner(key, inner, place, shapes, value) for key, inner in value.items()}
 
     def inner(self, key: object, value: object, place: Place, shapes: Shapes, beside: Mapping[str, object]) -> object:
-        """Return the value of a key with its paths made whole; ``beside`` is the mapping that holds both."""
+        """Return the value of a key with absolute paths; ``beside`` is the mapping that has the key."""
         if key in ("choice", "grid") and isinstance(value, Mapping):
             return {label: self.walk(branch, place, shapes) for label, branch in value.items()}
         if key in ("choice", "grid") and isinstance(value, list):
@@ -66,7 +66,7 @@ class _Locator:
         return dict(zip(labels, read, strict=True))
 
     def _fields(self, shape: object, key: str, place: Place, beside: Mapping[str, object]) -> Iterator[object]:
-        """Return the types that a key may have in a mapping of a type."""
+        """Return the possible types of a key's value in a mapping of type ``shape``."""
         if isinstance(shape, Slot):
             for model in self._components(shape, place, beside):
                 yield from self._fields(model, key, place, beside)
@@ -78,11 +78,11 @@ class _Locator:
             yield from _shapes(typing.get_args(shape)[1])
 
     def _components(self, slot: Slot, place: Place, beside: Mapping[str, object]) -> Iterator[object]:
-        """Return the options of the component that a mapping names, or of all that it may be laid over."""
+        """Return the options of the component that a mapping names; without a name, of all components at this place."""
         own = beside.get("name")
         names = [own] if isinstance(own, str) else [*self._names.get((*place, "name"), []), *self._names.get(place, [])]
         for name in dict.fromkeys(names):
-            with suppress(Exception):  # whatever is wrong with a component is told where it is read
+            with suppress(Exception):  # reading the component reports any error
                 yield slot.registry.options(whole_name(name), slot.base)
 
 
@@ -118,7 +118,7 @@ def _items(shape: object) -> Iterator[object]:
 
 
 def _shapes(hint: object, metadata: Sequence[object] = ()) -> Iterator[object]:
-    """Return what a hint may be: models, slots of registries, paths, lists and mappings of them."""
+    """Return the possible types of a hint: models, slots of registries, paths, and lists and mappings of these."""
     marks = [mark for mark in metadata if isinstance(mark, Slot | PathOption)]
     groups = [mark.model for mark in metadata if isinstance(mark, Group)]
     origin = typing.get_origin(hint)

@@ -11,7 +11,7 @@ from tskd_tune.networks.pretrained import is_published
 from tskd_tune.paths import PathOption
 from tskd_tune.registry import Component
 
-# What the weights of a teacher may be, beside the path of a checkpoint.
+# Values of a teacher's weights, besides the path of a checkpoint.
 AUTO, UNTRAINED = "auto", "untrained"
 WEIGHTS = PathOption(lambda weights: weights not in (AUTO, UNTRAINED) and not is_published(weights))
 

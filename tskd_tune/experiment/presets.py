@@ -1,8 +1,9 @@
-"""Three readings of the paper as named options, and how an experiment differs from the one that it names.
+"""Three interpretations of the paper as presets, and the differences of an experiment from its preset.
 
-``paper`` is the default of every option: the paper's explicit equations, and where it is silent the authors'
-code or attention transfer. ``official`` reproduces the authors' code, including its bugs; `remaining` says where it
-still differs. ``paper_literal`` applies the equations without normalization and diverges at the paper's own lambda.
+``paper`` is the default of every option: the paper's explicit equations; details missing in the paper come from the
+authors' code or from attention transfer. ``official`` reproduces the authors' code, including its bugs; `remaining`
+lists the remaining differences. ``paper_literal`` applies the equations without normalization and diverges at the
+paper's own lambda.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ PRESETS: dict[str, Document] = {
     },
 }
 
-# Where the authors' code does otherwise for some networks: its file of VGG pairs has other sizes and taps, and its
-# training script lowers the rate for small students.
+# The authors' code treats some networks differently: the file of VGG pairs has other sizes and taps, and the training
+# script lowers the learning rate for small students.
 VGG = frozenset({"vgg8", "vgg13"})
 SMALL = frozenset({"mobilenet_v2", "shufflenet_v1", "shufflenet_v2"})
 OFFICIAL_VGG = {"review": {"taps": {"teacher_point": "post"}, "extractor": {"hidden": [64, 32, 32]}}}
 OFFICIAL_SMALL = {"training": {"lr": 0.02}}
 
-# Both change running statistics alone, which no output of a training reads.
+# Both differences change only running statistics, and no result of a training uses these statistics.
 SNAPSHOTS = (
     "official: the running statistics of a snapshot's batch norms go on from batch to batch (authors' code: each batch"
     " begins with those of the snapshot's file); no output depends on it"
@@ -64,7 +65,7 @@ WIDE = (
     " depends on it"
 )
 
-# What identifies the question (which data, which networks, which seed, which machine) is not a deviation.
+# Keys that say which data, networks, seed or machine are used are not deviations.
 NOT_COMPARED = frozenset(
     {
         "preset",
@@ -81,7 +82,7 @@ NOT_COMPARED = frozenset(
 
 
 def filling(preset: str, student: str, teacher: str) -> Document:
-    """Return what a preset sets for a student under a teacher, both by the names of their networks."""
+    """Return the options of a preset for a student and a teacher, both given by the names of their networks."""
     found = PRESETS.get(preset, {})
     if preset != "official":
         return dict(found)
@@ -91,11 +92,11 @@ def filling(preset: str, student: str, teacher: str) -> Document:
 
 
 def remaining(preset: str, teacher: str) -> list[str]:
-    """Return how an experiment that reviews still differs from the authors' code under ``official``, a line each.
+    """Return how a review under ``official`` still differs from the authors' code, one line per difference.
 
     Args:
-        preset: the preset that the experiment names.
-        teacher: the name of its teacher's network.
+        preset: the preset of the experiment.
+        teacher: the name of the teacher's network.
     """
     if preset != "official":
         return []
@@ -103,7 +104,7 @@ def remaining(preset: str, teacher: str) -> list[str]:
 
 
 def deviations(given: Mapping[str, object], preset: Mapping[str, object], path: str = "") -> list[str]:
-    """List where one resolved experiment differs from another: ``review.k: 6 (preset: 3)``."""
+    """List the differences between two resolved experiments: ``review.k: 6 (preset: 3)``."""
     lines = []
     for key in [*given, *(key for key in preset if key not in given)]:
         ours, theirs, where = given.get(key), preset.get(key), f"{path}.{key}" if path else key
@@ -117,7 +118,7 @@ def deviations(given: Mapping[str, object], preset: Mapping[str, object], path: 
 
 
 def _word(value: object) -> str:
-    """Write a value as short as it can be told from another: a component by its name, a group as what it holds."""
+    """Write a value in short form: the name of a component, ``on`` for a larger group, otherwise the value."""
     if isinstance(value, Mapping):
         return short_name(str(value["name"])) if "name" in value else "on" if len(value) > 1 else str(dict(value))
     return "null" if value is None else str(value)

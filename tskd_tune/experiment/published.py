@@ -1,4 +1,4 @@
-"""The options that a method's authors publish for one pair of networks: data, in the YAML file beside this one."""
+"""The options that a method's authors publish for one pair of networks, from the YAML file in this folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def published() -> Table:
 
 
 def with_published(document: Document) -> Document:
-    """Return an experiment, as plain data, whose distiller has its published options where none are set."""
+    """Return an experiment as plain data; options of the distiller that are not set get their published values."""
     if "distiller" not in document:
         return dict(document)
     teacher, student = (str(_spelled(document.get(key)).get("name")) for key in ("teacher", "student"))
@@ -30,14 +30,14 @@ def _filled(distiller: object, teacher: str, student: str) -> object:
     if not isinstance(distiller, str | Mapping):
         return distiller
     given = _spelled(distiller)
-    if isinstance(given.get("parts"), Mapping):  # of a combination, each part
+    if isinstance(given.get("parts"), Mapping):  # a combination: fill each part
         return {**given, "parts": {label: _filled(part, teacher, student) for label, part in given["parts"].items()}}
     options = published().get(str(given.get("name")), {}).get(teacher, {}).get(student, {})
     return {**given, **{name: value for name, value in options.items() if name not in given}}
 
 
 def _spelled(component: object) -> Document:
-    """Return a component as a mapping, however it was written; nothing of one that is not there."""
+    """Return a component as a mapping; empty for a missing component."""
     if isinstance(component, Mapping):
         return dict(component)
     return {"name": component} if isinstance(component, str) else {}

@@ -1,4 +1,4 @@
-"""An experiment made ready to train: its teacher obtained, its data loaded, its parts composed."""
+"""Prepares an experiment for training: obtains the teacher, loads the data and builds the parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tskd_tune.training.trainer import Trainer
 
 
 def build_trainer(experiment: Experiment) -> Trainer:
-    """Build the trainer of an experiment; its teacher is read from the user's cache, or trained first.
+    """Build the trainer of an experiment; the teacher is read from the user's cache, or trained first.
 
     Raises:
         InputError: data, weights or options do not fit together.

@@ -28,16 +28,16 @@ EXTRACTOR_TRAINING = Group(ExtractorTraining)
 if TYPE_CHECKING:
 
     class SequenceOptions(Derived):
-        """What the derived model below has, for the type checker."""
+        """The options of the derived model below, for the type checker."""
 
         sequence_order: str = "forward"
 
-else:  # the options of the knowledge sequence stand directly under `review`
+else:  # the options of the knowledge sequence are keys directly under `review`
     SequenceOptions = Group(KnowledgeSequence).model
 
 
 class Extractor(Component):
-    """An extractor of the knowledge sequence, and how it is trained."""
+    """An extractor of the knowledge sequence, and how the extractor is trained."""
 
     share: bool = Field(False, description="true: one extractor for all taps; false: one per tap")
     training: Annotated[Derived, EXTRACTOR_TRAINING] = Field(
@@ -46,7 +46,7 @@ class Extractor(Component):
 
 
 class AutoLambda(Options):
-    """Lambda found at the first review: its gradient becomes this share of that of all other losses together."""
+    """Lambda set at the first review so that the review's gradient is this share of the other losses' gradient."""
 
     auto: PositiveFloat = Field(
         description="norm of the review's gradient as a share of that of all other losses, such as 0.1"
@@ -63,7 +63,7 @@ def _read_lambda(value: object) -> object:
 
 
 def read_taps(value: object) -> object:
-    """Write ``taps: stages`` or a list of layers as the mapping that it stands for."""
+    """Replace ``taps: stages`` or a list of layers by the equivalent mapping."""
     return {"layers": value} if isinstance(value, (str, list)) else value
 
 
@@ -122,7 +122,7 @@ class Review(SequenceOptions):
         return self
 
     def knowledge_sequence(self) -> KnowledgeSequence:
-        """Return the sequence that the extractors read.
+        """Return the knowledge sequence that the extractors take as input.
 
         Raises:
             InputError: an option does not apply to this kind of sequence.
@@ -130,7 +130,7 @@ class Review(SequenceOptions):
         return KnowledgeSequence(**self.options())
 
     def strength(self) -> Strength:
-        """Return the weight of the review, given or to be found."""
+        """Return the loss weight of the review: a number, or a gradient share from which the weight is found."""
         if isinstance(self.lambda_, AutoLambda):
             return Strength(None, self.lambda_.auto, self.lambda_warmup)
         return Strength(self.lambda_, None, self.lambda_warmup)
@@ -139,6 +139,6 @@ class Review(SequenceOptions):
         """Plan the epochs of a training.
 
         Raises:
-            InputError: no review falls within the training.
+            InputError: the training has no review epoch.
         """
         return ReviewPlan(epochs, self.k, self.delta, **self.plan.options())

@@ -1,4 +1,4 @@
-"""The schema of one run: every option of the YAML, validated as a whole."""
+"""The schema of one run: all options of the YAML file, validated together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tskd_tune.training.schedule import Schedule, TestReading
 
 
 class Evaluation(Options):
-    """When the test part is read."""
+    """When the test set is evaluated."""
 
     test: TestReading = Field(
         "last",
@@ -35,7 +35,7 @@ class Evaluation(Options):
 
 
 class Experiment(Options):
-    """One run: a student on a task, perhaps under a teacher, perhaps reviewing, from one seed."""
+    """One run: a student, a task and a seed, with an optional teacher and an optional review."""
 
     preset: Annotated[Preset, NO_IDENTITY] = Field(
         "paper", description="reading of the paper that fills what the file does not set"
@@ -75,7 +75,7 @@ class Experiment(Options):
     @field_validator("teacher", "distiller", mode="before")
     @classmethod
     def _read_absent(cls, value: object, info: ValidationInfo) -> object:
-        """Show how nothing is written, which differs between the two."""
+        """Refuse wrong ways to write "no teacher" (null) and "no distiller" (none)."""
         name = str(_named(value)).casefold()
         if info.field_name == "teacher" and value is not None and name in ("none", "null", "false"):
             raise ValueError(
@@ -99,7 +99,7 @@ class Experiment(Options):
         spelled = _spell_out(value)
         names = (str(_named(spelled.get(key))) for key in ("student", "teacher"))
         filled = filling(str(value.get("preset", "paper")), *names)
-        for key in ("task", "teacher"):  # a preset fills what is there, it does not bring a task or a teacher
+        for key in ("task", "teacher"):  # a preset adds options, but no task and no teacher
             if value.get(key) is None:
                 filled.pop(key, None)
         return with_published(documents.merge(filled, spelled))
@@ -117,7 +117,7 @@ class Experiment(Options):
         return self
 
     def _check_teacher(self, teacher: Teacher) -> None:
-        """Refuse options of a teacher that do not go together, or not with what is made of it."""
+        """Refuse options of a teacher that do not fit each other or the use of the teacher."""
         if teacher.weights == UNTRAINED and not self.trains_teacher:
             raise ValueError(
                 "teacher.weights: an untrained teacher has to learn beside its student, but the distiller"
@@ -150,7 +150,7 @@ class Experiment(Options):
         """Validate plain data.
 
         Raises:
-            InputError: with a sentence for every mistake.
+            InputError: with one sentence per mistake.
         """
         try:
             return cls.model_validate(document)
@@ -159,26 +159,26 @@ class Experiment(Options):
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether anything in this run asks for a teacher."""
+        """Whether the distiller or the review needs a teacher."""
         return self.review is not None or bool(needs_of(self.distiller))
 
     @property
     def trains_teacher(self) -> bool:
-        """Whether the teacher is trained beside the student."""
+        """Whether the teacher is trained together with the student."""
         return Need.TRAINABLE_TEACHER in needs_of(self.distiller)
 
     def plan(self) -> ReviewPlan | None:
-        """Return which epoch memorizes and which reviews, if any does."""
+        """Return which epochs memorize and which review; None without a review."""
         return None if self.review is None else self.review.review_plan(self.training.epochs)
 
     def schedule(self) -> Schedule:
-        """Return the training's length, seed and reading of the test part."""
+        """Return the training's length, its seed, and when the test set is evaluated."""
         return Schedule(self.training.epochs, self.seed, self.evaluation.test)
 
     def deviations(self) -> list[str]:
-        """List where this experiment differs from the preset that it names, one line an option.
+        """List the differences from the experiment's preset, one line per option.
 
-        Under ``official`` the list ends with what still differs from the authors' code.
+        Under ``official`` the list ends with the remaining differences from the authors' code.
         """
         teacher = self.teacher or self.student
         same = {"task": _least(self.task), "student": _least(self.student), "teacher": _least(teacher)}
@@ -191,12 +191,12 @@ class Experiment(Options):
         return [*deviations(given, reference), *stays]
 
     def warnings(self) -> list[str]:
-        """Return what a user should know of the plan before training."""
+        """Return warnings about the plan before training."""
         plan = self.plan()
         return [] if plan is None else plan.warnings(self.training.milestones or [])
 
     def teacher_experiment(self) -> Experiment:
-        """Return the training that makes this experiment's teacher, but for the losses of its method."""
+        """Return the experiment that trains the teacher, without the losses of the teacher's method."""
         assert self.teacher is not None
         network = {"name": self.teacher.name, **_own(self.teacher)}
         recipe = self.teacher.training.plain()
@@ -208,7 +208,7 @@ class Experiment(Options):
 
 
 def _named(value: object) -> object:
-    """Return the name of what may be a component."""
+    """Return the name of a component; any other value is returned unchanged."""
     return value.get("name") if isinstance(value, dict) else getattr(value, "name", value)
 
 
@@ -218,13 +218,13 @@ def _own(component: Component) -> Document:
 
 
 def _least(component: Component) -> Document:
-    """Return a component with nothing but what has no default."""
+    """Return a component with only the options that have no default."""
     fields = type(component).model_fields.items()
     return {"name": component.name} | {name: getattr(component, name) for name, field in fields if field.is_required()}
 
 
 def _spell_out(value: Document) -> Document:
-    """Write ``taps: stages`` and ``distiller: kd`` as mappings, so that a preset merges into them."""
+    """Write short forms such as ``distiller: kd`` as mappings, so that a preset can be merged into them."""
     spelled = dict(value)
     for key in ("task", "teacher", "student", "distiller"):
         if isinstance(spelled.get(key), str):

@@ -1,4 +1,4 @@
-"""Where an experiment's teacher comes from: the cache of trained teachers, or weights that are given and verified."""
+"""Obtains an experiment's teacher: from the cache of trained teachers, or from given weights, which are verified."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tskd_tune.training.evaluation import evaluate
 from tskd_tune.training.replay import snapshot_epochs
 from tskd_tune.training.teachers import Check, Progress, TeacherCache, TeacherFile, digest, parameter_count
 
-# Options of a student that its network does not have, and a teacher therefore neither.
+# Options of a student that belong to its use and not to the network, so a teacher does not have them.
 OF_STUDENTS = frozenset(Student.model_fields) - {"name"}
 
 
 def teacher_key(experiment: Experiment) -> str:
-    """Return the digest of all that an ``auto`` teacher depends on: network, data, split, recipe, method, precision."""
+    """Return the digest of all inputs of an ``auto`` teacher: network, data, split, recipe, method, precision."""
     plain = experiment.teacher_experiment()
     task = task_of(plain)
     training = plain.training.plain()
@@ -54,13 +54,13 @@ def teacher_key(experiment: Experiment) -> str:
 
 
 def _of_own_code(name: str) -> dict[str, str]:
-    """Return what tells a network in a file of the user's own: its code, not its folder; nothing of any other."""
+    """Return the digest of the code of a network in the user's own file; empty for all other networks."""
     code = code_digest(name)
     return {} if code is None else {"code": code}
 
 
 def _of_some(experiment: Experiment) -> Document:
-    """Return what a teacher depends on where it has it; the digests of all others are as if it did not exist."""
+    """Return a teacher's optional inputs (method, student, replay); unset inputs are left out and change no digest."""
     assert experiment.teacher is not None
     method, replay = experiment.teacher.training.method, experiment.teacher.replay
     found = {"method": method.plain()} if method_needs(method) else {}
@@ -70,17 +70,17 @@ def _of_some(experiment: Experiment) -> Document:
 
 
 def is_ready(experiment: Experiment, cache: TeacherCache) -> bool:
-    """Tell whether the experiment's teacher, if one is trained for it, is in the cache and whole."""
+    """Tell whether the teacher is ready: given or not needed, or trained, in the cache and undamaged."""
     return not trains_a_teacher(experiment) or cache.usable(teacher_key(experiment), _check(experiment))
 
 
 def trains_a_teacher(experiment: Experiment) -> bool:
-    """Tell whether the experiment needs a teacher that is trained for it, or was."""
+    """Tell whether the experiment needs a teacher with ``weights: auto``."""
     return experiment.needs_teacher and experiment.teacher is not None and experiment.teacher.weights == AUTO
 
 
 def _check(experiment: Experiment) -> Check:
-    """Return what refuses a kept teacher that is damaged or of another network than the experiment's."""
+    """Return a check that refuses a cached teacher that is damaged or has another network than the experiment's."""
     assert experiment.teacher is not None
     name = experiment.teacher.name
 
@@ -92,15 +92,15 @@ def _check(experiment: Experiment) -> Check:
 
 
 def obtain(experiment: Experiment, cache: TeacherCache, progress: Progress) -> TeacherFile | None:
-    """Return the experiment's teacher, training it if need be; None where nothing asks for one.
+    """Return the experiment's teacher, and train the teacher if necessary; None if the experiment needs no teacher.
 
     Args:
         experiment: the run that needs a teacher.
         cache: where trained teachers are kept.
-        progress: hears the record of every epoch of a teacher's training.
+        progress: is called with the record of every epoch of a teacher's training.
 
     Raises:
-        InputError: the checkpoint is missing, damaged or of another network.
+        InputError: the checkpoint is missing, damaged or from another network.
     """
     teacher = experiment.teacher
     if teacher is None or not experiment.needs_teacher:
@@ -130,7 +130,7 @@ def obtain(experiment: Experiment, cache: TeacherCache, progress: Progress) -> T
 
 
 def _given(experiment: Experiment, cache: TeacherCache) -> Path:
-    """Return the file of given weights; published ones are put into one beside the trained teachers."""
+    """Return the file of given weights; published weights are saved in the cache of teachers."""
     teacher = experiment.teacher
     assert teacher is not None
     if not is_published(teacher.weights):
@@ -164,7 +164,7 @@ def _headline(task: Task) -> str:
 
 
 def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> dict[str, float]:
-    """Measure the headline metric of a given teacher on the test set, once; a file keeps it for later trials."""
+    """Measure the headline metric of a given teacher on the test set, once; a file keeps the value for later trials."""
     task = task_of(experiment)
     name = _headline(task)
     if memo.exists():
@@ -182,7 +182,7 @@ def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> dict[str, 
 
 
 def check_weights(experiment: Experiment) -> None:
-    """Refuse, before anything is trained, a teacher's checkpoint that cannot be read into its network.
+    """Refuse, before any training, a teacher's checkpoint that cannot be loaded into the teacher's network.
 
     Raises:
         InputError: as `obtain`.

@@ -1,4 +1,4 @@
-"""What does not fit together is found on the laptop, before data are read or anything is trained."""
+"""Finds parts that do not fit together, before any data is read and before any training."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tskd_tune.teaching import method_needs
 from tskd_tune.training.streams import generator
 from tskd_tune.training.trainer import Trainer
 
-# Batch norm in training learns nothing from one value a channel, which one image of one pixel is.
+# In training, batch norm needs more than one value per channel; one image of one pixel has one value per channel.
 FEWEST_SAMPLES = 2
 
 
-# What is a number to the optimizer or a factor of a loss: any value that was read fits any parts.
+# Options of the optimizer and factors of losses: every valid value fits every part.
 OF_NO_PART = ("lr", "momentum", "weight_decay", "gamma", "milestones", "milestone_convention", "lambda")
 
 
 def parts_of(experiment: Experiment) -> str:
-    """Return what experiments share that `verify` finds the same of: all but seed, rates and factors."""
+    """Return a key for `verify`: experiments that differ only in seed, preset, rates and factors have the same key."""
     plain = {key: value for key, value in experiment.plain().items() if key not in ("seed", "preset")}
     return json.dumps(_without_factors(plain), sort_keys=True)
 
@@ -40,10 +40,10 @@ def _without_factors(value: object) -> object:
 
 
 def verify(experiment: Experiment) -> None:
-    """Build every part without data or weights, and try a step where a batch is as small as one image.
+    """Build every part without data or weights, and try a step if a batch has only one image.
 
     Raises:
-        InputError: the task's files are missing, a part does not fit another or into the memory, a batch is too small,
+        InputError: the task's files are missing, a part does not fit another part or the memory, a batch is too small,
             or nothing would be measured.
     """
     task = task_of(experiment)
@@ -68,7 +68,7 @@ def verify(experiment: Experiment) -> None:
 
 
 def _refuse_small_batches(experiment: Experiment, task: Task, trainer: Trainer, method: str) -> None:
-    """Refuse batches that a component learns nothing from, or breaks on."""
+    """Refuse batches that are too small for a component or raise an error in a step."""
     size = batch_of(task)
     images = f"a batch has {size} image{'' if size == 1 else 's'}"
     least = trainer.distiller.smallest_batch
@@ -90,7 +90,7 @@ def _refuse_small_batches(experiment: Experiment, task: Task, trainer: Trainer, 
 
 
 def _step(experiment: Experiment, trainer: Trainer, facts: TaskFacts, size: int) -> None:
-    """Take one step on random images, on a trainer that is thrown away."""
+    """Train one step on random images; the trainer is not used afterwards."""
     with torch.random.fork_rng():
         trainer.student.train()
         trainer.distiller.train()
@@ -99,7 +99,7 @@ def _step(experiment: Experiment, trainer: Trainer, facts: TaskFacts, size: int)
 
 
 def _refuse_unmet(experiment: Experiment, teacher: Network | None) -> None:
-    """Refuse a distiller that reads what the teacher does not have; every network has the rest of what can be read."""
+    """Refuse a distiller that needs batch norms of a teacher without batch norms; all other needs are always met."""
     needs = needs_of(experiment.distiller)
     if teacher is not None and Need.BATCH_NORMS in needs and not teacher.stage_norms():
         assert experiment.teacher is not None

@@ -1,7 +1,7 @@
-"""A training that broke: the reason in its row, the whole error in a file, and whether another try may succeed.
+"""Records a training that broke: the reason in the row, the whole error in a file, and whether to try again.
 
-A training that diverged is a result. A training that broke is not a result: its row says so, and `resume` trains it
-again from its newest whole checkpoint.
+A training that diverged is a result. A training that broke is not a result: the row is marked, and `resume` continues
+the training from the newest complete checkpoint.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tskd_tune.records.row import UNKNOWN, Cost, PlanRecord, Row, last_metrics
 from tskd_tune.records.state import now
 
 LONGEST_REASON = 300
-# The address that an object prints of itself differs in every process and says nothing.
+# The address in an object's text differs in every process and carries no information.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-# A machine may lack these for a moment only.
+# Errors whose cause may pass, such as a short lack of memory.
 _PASSING = (MemoryError, torch.OutOfMemoryError, ConnectionError, TimeoutError)
 _PASSING_ERRNO = {errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 _ACCELERATOR = ("CUDA error", "CUDA out of memory", "cuDNN error", "NCCL error")
@@ -37,7 +37,7 @@ class Breakage:
     Attributes:
         reason: one line, which names the error.
         text: the whole error, for the file beside the training's history.
-        passing: whether another process may do better, as where memory was short or a worker was killed.
+        passing: whether a new process may succeed, such as after a lack of memory or a killed worker.
     """
 
     reason: str
@@ -51,7 +51,7 @@ def breakage(error: BaseException) -> Breakage:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return an error as one line: its sentence if it is one of ours, otherwise its type and what it says."""
+    """Return an error as one line: the message of an error of this package, otherwise the type and the message."""
     text = " ".join(str(error).split())
     if not isinstance(error, TskdTuneError):
         name = type(error).__name__
@@ -62,12 +62,12 @@ def reason_of(error: BaseException) -> str:
 
 
 def shortened(reason: str) -> str:
-    """Return a reason that fits into a line of a table; the file beside the history holds the whole error."""
+    """Return a reason short enough for a line of a table; the file beside the history holds the whole error."""
     return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}..."
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Tell whether a new process may do better: an exception of the code comes again, as a training is exact."""
+    """Tell whether a new process may succeed; training is deterministic, so an error in the code would occur again."""
     if isinstance(error, _PASSING):
         return True
     if isinstance(error, OSError):
@@ -87,18 +87,18 @@ def broken_row(
     identity: str | None = None,
     started: str | None = None,
 ) -> Row:
-    """Make the row of a training whose process left none, from its experiment and its history.
+    """Make the row of a training whose process wrote no row, from the experiment and the history.
 
     Args:
-        experiment: plain data; its seed is filled in.
+        experiment: plain data; this function sets the seed.
         seed: the training's seed.
-        history: its epochs so far.
-        reason: why it broke, in one line.
-        run: its trial.
-        arm: the label of its point.
-        point: hole -> sampled value.
-        identity: what names the training beside its seed; None: the experiment names the training.
-        started: when it began, as ISO 8601; None where nobody knows.
+        history: the epochs so far.
+        reason: why the training broke, in one line.
+        run: the trial's id.
+        arm: the label of the configuration.
+        point: search parameter -> sampled value.
+        identity: the digest that names the training, together with the seed; None: the experiment's digest.
+        started: when the training began, as ISO 8601; None where unknown.
     """
     document = {**experiment, "seed": seed}
     last = history[-1] if history else {}
@@ -127,7 +127,7 @@ def broken_row(
 
 
 def _planned(document: Document) -> Document:
-    """Return what the experiment says of its identity, length, reviews and preset; what it can, if it is not whole."""
+    """Return identity, length, reviews and preset of an experiment; of an incomplete experiment, what can be read."""
     try:
         experiment = Experiment.read(dict(document))
         plan = experiment.plan()
@@ -152,5 +152,5 @@ def _number(line: Document, name: str) -> float:
 
 
 def of_seed(lines: Iterable[Document], seed: int) -> list[Document]:
-    """Return the epochs of one seed out of a trial's history."""
+    """Return the epochs of one seed from a trial's history."""
     return [dict(line) for line in lines if line["seed"] == seed]

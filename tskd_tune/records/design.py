@@ -1,6 +1,6 @@
-"""What a run is to train, in the few numbers that its status needs: ``design.json`` in the run's folder.
+"""Summarizes what a run will train: ``design.json`` in the run's folder holds the numbers that the status needs.
 
-Without the file, whoever looks at a run has to read its whole search space, which takes seconds.
+Without the file, the status has to read the whole search space, which takes seconds.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ FILE: Final = "design.json"
 
 
 class Design(Record):
-    """What a run is to train.
+    """What a run will train.
 
     Attributes:
-        seeds: the seeds that one trial trains.
-        epochs: the epochs of each training; None where the points differ in length.
-        searched: whether a searcher chooses the points, so that each trial is a point of its own.
-        metric: the metric of the validation set by which arms are ordered; None where nothing is ordered.
-        mode: whether more (``max``) or less (``min``) of the metric is better.
-        objectives: whether several objectives are searched.
-        at_most: whether a scheduler may end trials early, so that fewer epochs are trained than planned.
+        seeds: the seeds of each trial.
+        epochs: the epochs of each training; None where configurations differ in length.
+        searched: whether a searcher chooses the configurations; then each trial has its own configuration.
+        metric: the metric on the validation set that orders the arms; None without an order.
+        mode: ``max`` where a larger metric is better, ``min`` where a smaller metric is better.
+        objectives: whether the search has several objectives.
+        at_most: whether a scheduler may end trials early; then fewer epochs than planned may be trained.
     """
 
     seeds: int = 1
@@ -42,7 +42,7 @@ class Design(Record):
 
 
 def write_design(folder: Path, design: Design) -> None:
-    """Write what a run is to train into its folder.
+    """Write what a run will train into the run's folder.
 
     Raises:
         RunError: the disk is full, or the folder is gone.
@@ -51,10 +51,10 @@ def write_design(folder: Path, design: Design) -> None:
 
 
 def read_design(folder: Path) -> Design | None:
-    """Return what a run is to train; None for a run of an older version, and where the file is damaged.
+    """Return what a run will train; None for a run of an older version, and for a damaged file.
 
     Raises:
-        RunError: the file may not be read.
+        RunError: the file cannot be read.
     """
     path = folder / FILE
     try:

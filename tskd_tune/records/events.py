@@ -1,4 +1,4 @@
-"""What a run tells its listener while it goes on."""
+"""The events that a run sends to its listener."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Event:
 
     Attributes:
         what: ``teacher``: an epoch of a teacher's training; ``waiting``: another run trains this teacher now, and this
-            run waits; ``ready``: a teacher, trained or verified; ``broken``: a teacher's training broke;
+            run waits; ``ready``: a teacher is trained or verified; ``broken``: a teacher's training broke;
             ``epoch``: an epoch of a student's training;
-            ``finished``: a training has its row; ``failed``: a training broke, and only a resume tries it again;
-            ``note``: a sentence on a trial; ``interim``: an interim analysis decided to go on or to stop;
-            ``data``: something is odd about the data; ``machines``: no machine of the cluster is large enough yet.
+            ``finished``: the row of a training is written; ``failed``: a training broke, and only a resume tries again;
+            ``note``: a sentence on a trial; ``interim``: an interim analysis decided to continue or to stop;
+            ``data``: the data has something unusual; ``machines``: no machine of the cluster is large enough yet.
         arm: the arm, or the teacher's name; empty for an interim analysis, for data and for machines.
-        run: the trial; of a teacher its key, if it has one.
+        run: the trial's id; for a teacher the key, if there is one.
         seed: the training's seed; None for a teacher.
         epoch: the epoch that was trained.
-        epochs: how many there are.
-        metrics: what the epoch or the row shows; of a teacher its ``parameters`` and the headline metric
+        epochs: the number of epochs of the training.
+        metrics: the metrics of the epoch or the row; for a teacher ``parameters`` and the headline metric
             on the test set.
-        reason: why it failed or was stopped; of a teacher where it comes from; of an interim
-            analysis what was decided; of data what is odd; of machines what is waited for.
+        reason: why a training failed or was stopped; for a teacher its origin; for an interim analysis the
+            decision; for data what is unusual; for machines the resources that the run waits for.
     """
 
     what: What
@@ -55,7 +55,7 @@ Listener = Callable[[Event], None]
 
 
 def teaching_event(experiment: Experiment, key: str | None, record: Line | None) -> Event:
-    """Tell of an epoch of the training of an experiment's teacher; without a record another run trains it now."""
+    """Make the event of an epoch of a teacher's training; without a record: another run trains the teacher now."""
     assert experiment.teacher is not None
     name, epochs = short_name(experiment.teacher.name), experiment.teacher.training.epochs
     if record is None:
@@ -64,20 +64,20 @@ def teaching_event(experiment: Experiment, key: str | None, record: Line | None)
 
 
 def broken_teacher_event(experiment: Experiment, key: str | None, reason: str) -> Event:
-    """Tell why the training of an experiment's teacher broke, in one line."""
+    """Make the event that says, in one line, why a teacher's training broke."""
     assert experiment.teacher is not None
     name, epochs = short_name(experiment.teacher.name), experiment.teacher.training.epochs
     return Event("broken", name, key, epochs=epochs, reason=reason)
 
 
 def teacher_event(teacher: TeacherFile) -> Event:
-    """Tell what a teacher is, once it was trained or verified."""
+    """Make the event of a teacher that was trained or verified."""
     facts = {"parameters": teacher.parameters, **teacher.metrics}
     return Event("ready", teacher.name, teacher.key, metrics=facts, reason=teacher.source)
 
 
 def read_data(experiments: Iterable[Experiment], listener: Listener) -> None:
-    """Read the data of experiments before anything is trained, and tell a listener what is odd about it.
+    """Read the data of experiments before any training, and report unusual data to a listener.
 
     Raises:
         InputError: data is damaged or missing.
@@ -88,7 +88,7 @@ def read_data(experiments: Iterable[Experiment], listener: Listener) -> None:
 
 
 def row_event(row: Row) -> Event:
-    """Tell that a training has its row, whether it ended or broke."""
+    """Make the event of a written row, of a training that ended or broke."""
     last = row.epochs - 1
     if row.broke:
         return Event("failed", row.arm, row.run, row.seed, last, row.epochs_planned, row.metrics, row.reason)

@@ -1,4 +1,4 @@
-"""Whole files of text in a run's folder, and what a kill left half written there."""
+"""Reads text files in a run's folder, and removes files that a killed process left incomplete."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from tskd_tune.files import disk_error
 
-# A folder that is being made is whole after moments. A folder of another run that is older was left by a kill.
+# Creating a run's folder takes moments. An incomplete folder older than this was left by a killed process.
 STALE_SECONDS = 3600.0
 
 
 def read_text(path: Path) -> str:
-    """Read a file as UTF-8; bytes that a crash left in the middle of a character are replaced.
+    """Read a file as UTF-8; an incomplete character, which a crash can leave, is replaced.
 
     Raises:
-        RunError: the file is gone or may not be read.
+        RunError: the file is missing or cannot be read.
     """
     try:
         return path.read_bytes().decode(errors="replace")
@@ -26,9 +26,9 @@ def read_text(path: Path) -> str:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a kill left half written: files in a run's folder, and folders of runs that were never made.
+    """Remove what a killed process left incomplete: files in a run's folder, and folders of runs never completed.
 
-    Only the process that holds the run's lock may do so.
+    Only the process that holds the run's lock may call this function.
     """
     with suppress(OSError):
         for part in [*folder.rglob("*.part")]:

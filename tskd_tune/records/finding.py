@@ -1,4 +1,4 @@
-"""How a run is found by its path or its name, and how a taken name is refused."""
+"""Finds a run by path or name, and refuses a name that is in use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def refuse_taken(path: Path) -> None:
     """Refuse a folder that exists.
 
     Raises:
-        InputError: it does.
+        InputError: the folder exists.
     """
     if path.exists():
         raise InputError(f"{path} exists; resume it with `tskd-tune resume {path}` or choose another --name")

@@ -1,8 +1,8 @@
 """Where a run keeps the files of its trials and of its trainings.
 
-A training has its own folder, named by its identity and its seed: ``trainings/<identity>-seed<seed>/``. A trial, which
-is only a schedule, has ``trials/<id>/`` with what it is to train and Ray Tune's checkpoints. Trials that began under
-format 1 keep the files of their trainings in the trial's folder.
+Each training has a folder, named by identity and seed: ``trainings/<identity>-seed<seed>/``. Each trial has
+``trials/<id>/``, with a description of its trainings and Ray Tune's checkpoints. Trials that began under format 1 keep
+the files of their trainings in the trial's folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tskd_tune.records.store import Store
 TRIALS: Final = "trials"
 TRAININGS: Final = "trainings"
 HISTORY: Final = "history.jsonl"
-# In the folder of a trial: what it is to train.
+# In the folder of a trial: describes what the trial trains.
 BEGUN: Final = "trial.json"
 
 
@@ -32,7 +32,7 @@ class Layout:
         self._begun: dict[str, Begun] = {}
 
     def trials(self) -> list[str]:
-        """Return the ids of the trials that left something, sorted."""
+        """Return the ids of the trials that wrote files, sorted."""
         return [name.removesuffix("/") for name in self._store.names(TRIALS) if name.endswith("/")]
 
     def trial(self, run: str, name: str) -> str:
@@ -40,7 +40,7 @@ class Layout:
         return f"{TRIALS}/{run}/{name}"
 
     def begun(self, run: str) -> tuple[Begun | None, str]:
-        """Return what a trial is to train, and a sentence where its file is damaged."""
+        """Return what a trial trains, and a warning if the file is damaged (empty otherwise)."""
         name = self.trial(run, BEGUN)
         content = self._store.read(name)
         if content is None:
@@ -58,7 +58,7 @@ class Layout:
         return self._of(run, seed, HISTORY, HISTORY)
 
     def histories(self, run: str) -> list[str]:
-        """Return the names of all histories of a trial, also of one that its folder may have from format 1."""
+        """Return the names of all histories of a trial, including the history of format 1 in the trial's folder."""
         begun = self._known(run)
         seeds = begun.seeds if begun else []
         return list(dict.fromkeys([self.trial(run, HISTORY), *(self.history(run, seed) for seed in seeds)]))

@@ -1,6 +1,6 @@
-"""Lines of JSON: how a record becomes one, and how a file of them is read whatever it holds.
+"""Writes records as lines of JSON, and reads files of such lines, even damaged ones.
 
-A line that cannot be read never hides the others: it is left out, and a sentence says so.
+A line that cannot be read is left out with a warning; all other lines are read.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from tskd_tune.plain import Document, Json
 
 TORN = "the last line is torn and left out; `tskd-tune resume` makes it anew"
 LEFT_OUT = "the line is left out. `tskd-tune resume` trains again what is missing; then delete the line"
-# What an epoch says in words; everything else in a history line is a number.
+# The keys of a history line with text; all other values are numbers.
 TEXTS = ("phase", "time")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class OddLine:
-    """A line that is left out: its bytes, and whether it is a last line that a crash tore."""
+    """A line that is left out: its bytes, and whether it is an incomplete last line, which a crash can leave."""
 
     raw: bytes
     torn: bool
@@ -30,7 +30,7 @@ class OddLine:
 
 @dataclass(frozen=True)
 class Lines(Generic[T]):
-    """What a file of JSON lines holds: its records, the lines that are left out, and a sentence for each of those."""
+    """The content of a file of JSON lines: the records, the lines that are left out, and a warning for each of them."""
 
     records: list[T] = field(default_factory=list)
     odd: list[OddLine] = field(default_factory=list)
@@ -38,12 +38,12 @@ class Lines(Generic[T]):
 
 
 def read_lines(lines: Iterable[bytes], place: str, read: Callable[[Document], T]) -> Lines[T]:
-    """Read lines of JSON, whatever they hold.
+    """Read lines of JSON; unreadable lines are left out.
 
     Args:
-        lines: each with its newline; a last one without a newline may be torn.
-        place: the file, as messages name it.
-        read: makes a record out of an object; raises ValueError with what is wrong with it.
+        lines: the lines, each with a newline; a last line without a newline may be incomplete.
+        place: the name of the file in messages.
+        read: makes a record from an object; raises a ValueError that says what is wrong with the object.
     """
     found: Lines[T] = Lines()
     for number, line in enumerate(lines, start=1):
@@ -58,7 +58,7 @@ def read_lines(lines: Iterable[bytes], place: str, read: Callable[[Document], T]
 
 
 def history_line(record: Document) -> Document:
-    """Return a line of a history as it is.
+    """Check a line of a history, and return the line unchanged.
 
     Raises:
         ValueError: the line is not one epoch of one seed.
@@ -75,10 +75,10 @@ def history_line(record: Document) -> Document:
 
 
 def interim_line(record: Document) -> Document:
-    """Return the record of an interim analysis as it is.
+    """Check the record of an interim analysis, and return the record unchanged.
 
     Raises:
-        ValueError: the line is not what an interim analysis leaves.
+        ValueError: the line is not the record of an interim analysis.
     """
     if not _is_whole(record.get("at")):
         raise ValueError(f"is not an interim analysis: at is {record.get('at')!r} and must be a number of seeds")
@@ -89,12 +89,12 @@ def interim_line(record: Document) -> Document:
 
 
 def json_line(record: Mapping[str, Json]) -> str:
-    """Return one line of strict JSON; numbers that are not finite become null, which JSON can say."""
+    """Return one line of strict JSON; numbers that are not finite become null."""
     return json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def parsed_line(line: str) -> Document | None:
-    """Return the object that a line of JSON holds, or None if the line is torn."""
+    """Return the object in a line of JSON, or None if the line is incomplete."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a run may be called: its name is a folder, a W&B group and a word on the command line."""
+"""Checks a run's name, which is also a folder, a W&B group and a word on the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from tskd_tune.errors import InputError, shown
 
-# Folders take 255 bytes, of which Ray Tune, W&B and a file that is being written need some for their own endings.
+# Names of folders have at most 255 bytes; Ray Tune, W&B and temporary files append text of their own.
 MOST_BYTES = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -15,8 +15,8 @@ def refuse_name(name: str) -> None:
     """Refuse a name that is no plain word.
 
     Raises:
-        InputError: it is empty, too long, begins with a dash or a dot, or holds a slash, a control character or half a
-            character.
+        InputError: the name is empty, too long, begins with a dash or a dot, or contains a slash, a control character
+            or half a character.
     """
     slip = _slip(name)
     if slip is not None:

@@ -1,6 +1,6 @@
-"""Uploading the W&B runs that a run kept offline, by W&B's own ``wandb sync``.
+"""Uploads W&B runs that were kept offline, with W&B's own ``wandb sync``.
 
-W&B marks what it has uploaded, so an upload that was cut off goes on where it ended.
+W&B marks uploaded runs, so an interrupted upload continues where it stopped.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any, Final
 
 from tskd_tune.records.tracking import UNSENT
 
-# W&B's client retries for ever; where nothing moves for so many seconds, the server is taken to be gone.
+# W&B's client retries for ever; after this many seconds without progress the server counts as unreachable.
 STALL: Final = 120.0
-# What W&B says of a file that a training still writes, or that a crash cut off.
+# W&B's messages about a file that a training still writes, or that is incomplete after a crash.
 UNFINISHED: Final = ("incomplete record", "error getting next record: EOF")
 ADDRESS: Final = re.compile(r"View run .* at (\S+)$")
-# They would silence W&B, or keep it from the server that this command is about.
+# Variables that would silence W&B, or keep W&B from the server.
 IN_THE_WAY: Final = ("WANDB_MODE", "WANDB_SILENT", "WANDB_QUIET")
 
 
@@ -38,26 +38,26 @@ class OfflineRun:
 
     @property
     def id(self) -> str:
-        """The id of the run: what follows ``run-<day>_<time>-`` in the folder's name."""
+        """The id of the run: the text after ``run-<day>_<time>-`` in the folder's name."""
         return self.path.name.removeprefix("offline-").split("-", 2)[-1]
 
     @property
     def uploaded(self) -> bool:
-        """Whether W&B has marked it as uploaded."""
+        """Whether W&B has marked the run as uploaded."""
         return any(self.path.glob("*.wandb.synced"))
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What an upload came to.
+    """The result of an upload.
 
     Attributes:
         uploaded: the runs that are uploaded now, in order.
-        unfinished: those whose file is not complete; what W&B could read of it is uploaded.
-        failed: all others.
-        addresses: run id -> where it is to be seen, of those that W&B got to.
-        reasons: what W&B said of what failed; empty where it said nothing.
-        stalled: whether it was ended because nothing moved any more.
+        unfinished: the runs with an incomplete file; the part that W&B could read is uploaded.
+        failed: all other runs.
+        addresses: run id -> web address, for the runs that W&B reached.
+        reasons: W&B's messages about failed runs; empty where there is none.
+        stalled: whether the upload was ended for lack of progress.
     """
 
     uploaded: Sequence[OfflineRun]
@@ -69,7 +69,7 @@ class Upload:
 
 
 def offline_runs(folder: Path) -> list[OfflineRun]:
-    """Return the W&B runs of a run's folder of which the server has not everything, the oldest first."""
+    """Return the W&B runs of a run's folder that are not completely uploaded, the oldest first."""
     kept = sorted((folder / "wandb").glob("offline-run-*"))
     unsent = sorted(path.parent for path in (folder / "wandb").glob(f"run-*/{UNSENT}"))
     return [OfflineRun(path) for path in [*kept, *unsent] if path.is_dir()]
@@ -78,13 +78,13 @@ def offline_runs(folder: Path) -> list[OfflineRun]:
 def upload(
     runs: Sequence[OfflineRun], *, entity: str | None = None, project: str | None = None, stall: float = STALL
 ) -> Upload:
-    """Upload runs to the server that W&B's settings name; without entity or project, to those that each run names.
+    """Upload runs to the server of W&B's settings; without entity or project, each run's own ones are used.
 
     Args:
-        runs: offline runs, none of them uploaded yet.
+        runs: offline runs that are not uploaded yet.
         entity: the user or team.
         project: the project.
-        stall: seconds without any sign of progress after which the upload is ended.
+        stall: the upload is ended after this many seconds without progress.
     """
     lines, stalled = _run(_command(runs, entity, project), runs, stall)
     uploaded = [run for run in runs if run.uploaded]
@@ -99,9 +99,9 @@ def _command(runs: Sequence[OfflineRun], entity: str | None, project: str | None
 
 
 def _run(command: Sequence[str], runs: Sequence[OfflineRun], stall: float) -> tuple[list[str], bool]:
-    """Run W&B's command; return the lines that it wrote, and whether it was ended as nothing moved."""
+    """Run W&B's command; return the lines that the command wrote, and whether it was ended for lack of progress."""
     environment = {name: value for name, value in os.environ.items() if name not in IN_THE_WAY}
-    environment["WANDB_DIR"] = str(runs[0].path.parents[1])  # else its logs go to the current folder
+    environment["WANDB_DIR"] = str(runs[0].path.parents[1])  # otherwise W&B writes logs to the current folder
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -119,7 +119,7 @@ def _run(command: Sequence[str], runs: Sequence[OfflineRun], stall: float) -> tu
 
 
 def _watch(process: subprocess.Popen[str], runs: Sequence[OfflineRun], stall: float) -> tuple[list[str], bool]:
-    """Gather lines until the process ends, or until there is neither a new line nor a new mark for too long."""
+    """Gather lines until the process ends, or until ``stall`` seconds pass without a new line or a newly marked run."""
     news: queue.SimpleQueue[str] = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(process, news), daemon=True)
     reader.start()
@@ -143,7 +143,7 @@ def _read(process: subprocess.Popen[str], news: queue.SimpleQueue[str]) -> None:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End the process and the service that it started, which would go on without it."""
+    """End the process and the service that the process started; otherwise the service would keep running."""
     for what in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, what)
@@ -161,7 +161,7 @@ def _addresses(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _reasons(lines: Sequence[str]) -> list[str]:
-    """Return W&B's errors, without those of unfinished files; the last line where it broke down without one."""
+    """Return W&B's errors and the last line of a traceback, but no errors of unfinished files."""
     said = [line.removeprefix("wandb: ").removeprefix("ERROR ") for line in lines if "ERROR" in line or "rror:" in line]
     told = [line for line in said if not any(words in line for words in UNFINISHED)]
     return list(dict.fromkeys(told))

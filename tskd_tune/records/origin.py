@@ -1,4 +1,4 @@
-"""What a run was begun for: its YAML's name, and the question that the file's first comment asks."""
+"""The origin of a run: the name of its YAML file, and the question in the file's first comment."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from tskd_tune.records.files import read_text
 from tskd_tune.shipped import file_of
 
 LONGEST_QUESTION = 400
-# Comments for machines and lawyers, which ask nothing.
+# Comments for machines and lawyers, which contain no question.
 _SENTENCE = re.compile(r".*?[.?](?=\s|$)")
 NO_QUESTION = ("copyright", "spdx-", "license", "yaml-language-server", "vim:", "-*-", "!/")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The name of the file that a run was begun from, without its folder, and its question; None where unknown."""
+    """The name of the file that started a run, without the folder, and the file's question; None where unknown."""
 
     file: str | None = None
     question: str | None = None
 
     @property
     def sentence(self) -> str:
-        """The first sentence of the question; empty where none is known."""
+        """The first sentence of the question; empty if the question is unknown."""
         text = self.question or ""
         found = _SENTENCE.match(text)
         return found[0] if found else text
@@ -42,7 +42,7 @@ class Origin:
 
 
 def question(text: str) -> str | None:
-    """Return the first paragraph of the comment that a YAML begins with, as one line; None where there is none."""
+    """Return the first paragraph of the comment at the beginning of a YAML file, as one line; None without one."""
     for paragraph in _paragraphs(text):
         words = " ".join(paragraph)
         if not any(mark in words.lower() for mark in NO_QUESTION):
@@ -51,7 +51,7 @@ def question(text: str) -> str | None:
 
 
 def _paragraphs(text: str) -> list[list[str]]:
-    """Return the lines of the comment at the beginning, by paragraphs."""
+    """Return the lines of the comment at the beginning, grouped into paragraphs."""
     found: list[list[str]] = [[]]
     for line in map(str.strip, text.removeprefix("\ufeff").splitlines()):
         if line and line != "---" and not line.startswith(("#", "%")):

@@ -1,4 +1,4 @@
-"""Where a number comes from: the versions of what computed it, and the commit of the code."""
+"""The provenance of a result: the versions of the software, and the commit of the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "pydantic", "ray", "optuna", "wandb
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of this package, of Python and of the installed libraries that a result rests on."""
+    """Return the versions of this package, of Python and of the installed libraries that can affect a result."""
     found = {"tskd-tune": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """Return the commit of a checkout of this package, ``-dirty`` behind it if files differ; None if installed."""
+    """Return the commit of a checkout of this package, with ``-dirty`` if files differ; None if installed."""
     folder = Path(__file__).resolve().parent
     head = _git(folder, "rev-parse", "HEAD")
     if head is None or _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:

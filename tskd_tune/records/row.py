@@ -1,4 +1,4 @@
-"""A row: the account of one finished training, as a frozen record that becomes one line of JSON."""
+"""A row: the frozen record of one finished training, written as one line of JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tskd_tune.plain import Document
 from tskd_tune.records.provenance import commit, versions
 
 ROW_FORMAT: Final = 2
-# The device of a training that left no account.
+# The device of a training that left no record of the device.
 UNKNOWN: Final = "not known"
 BEST_TEST_MARK: Final = "chosen on the test set: only for comparison with papers that do so"
 
@@ -66,13 +66,13 @@ class PlanRecord(Record):
 
 
 class Best(Record):
-    """The epoch at which a metric of a part was best.
+    """The epoch with the best value of a metric on a part (the validation or the test set).
 
     Attributes:
         metric: the metric's name, without the part.
         value: in the metric's unit.
-        also: what else was measured at this epoch, by its name in rows: the metric on the other part.
-        marked: a warning that stands wherever an epoch was chosen on the test set; None for other parts.
+        also: other values measured at this epoch, by name in rows: the metric on the other part.
+        marked: the warning for an epoch that was chosen on the test set; None for other parts.
     """
 
     epoch: int
@@ -84,7 +84,7 @@ class Best(Record):
 
     @classmethod
     def of(cls, epoch: int, part: Part, metric: str, value: float, also: dict[str, float] | None = None) -> Best:
-        """Make the record, with its mark where the part is the test set."""
+        """Make the record, with a warning if the part is the test set."""
         facts = {"epoch": epoch, "part": part, "metric": metric, "value": value, "also": also or {}}
         return cls.model_validate({**facts, "marked": BEST_TEST_MARK if part == "test" else None})
 
@@ -93,8 +93,8 @@ class DataRecord(Record):
     """The data of a run.
 
     Attributes:
-        inputs: the shape of one input, ``[channels, height, width]`` for images; None where a length varies.
-        outputs: the number of outputs: the classes, for a classification.
+        inputs: the shape of one input, ``[channels, height, width]`` for images; None for a length that varies.
+        outputs: the number of outputs; for a classification the number of classes.
         samples: the number of training, validation and test samples.
     """
 
@@ -104,7 +104,7 @@ class DataRecord(Record):
 
 
 class Cost(Record):
-    """What a training cost: wall seconds in all and in training steps, bytes at the peak, where it ran."""
+    """What a training cost: wall seconds in total and in training steps, peak memory in bytes, and the device."""
 
     seconds: float
     train_seconds: float
@@ -117,8 +117,8 @@ class TeacherRecord(Record):
     """The teacher of a run.
 
     Attributes:
-        source: ``auto`` (trained here, under the cache key) or where its weights came from.
-        metrics: what was measured of the teacher before the student was trained, by its name in rows.
+        source: ``auto`` (trained here, under the cache key) or the origin of the weights.
+        metrics: the teacher's metrics before the student was trained, by name in rows.
     """
 
     name: str
@@ -132,25 +132,24 @@ class Row(Record):
     """One finished run: one seed of one configuration.
 
     Attributes:
-        run: the trial's id: when and with which others it was trained.
+        run: the id of the trial that trained the run.
         identity: the digest of the experiment without its seed, which names the training together with the seed; empty
             in rows of the first format.
         arm: the label of the configuration.
         point: search parameter -> sampled value.
-        reason: why the run failed or was stopped; None for a run that is done.
-        broke: whether the run failed because it broke, so that a resume trains it again; a divergence is a result and
-            stays.
+        reason: why the run failed or was stopped; None for a completed run.
+        broke: whether the run failed because the training broke; then a resume trains again. A divergence is a result
+            and is not trained again.
         error: the file with the whole error of a training that broke, relative to the run's folder.
         epochs: epochs trained, of ``epochs_planned``.
-        metrics: what was measured at the last epoch, by names such as ``test_loss``; null where a number was not
-            finite.
-        measures: what the metrics of the task mean, the headline first; empty where a training broke before its task
-            could tell.
-        best: the best epoch of the headline on the validation set, and on the test set where the test set was
+        metrics: the metrics of the last epoch, by names such as ``test_loss``; null for a number that was not finite.
+        measures: the meaning of the task's metrics, the headline first; empty if the training broke before the task
+            declared metrics.
+        best: the best epoch of the headline on the validation set, and on the test set if the test set was
             evaluated at every epoch.
-        lambda_: the weight of the review; None without a review.
-        deviations: what differs from ``preset``, a sentence each.
-        started: ISO 8601, as is ``finished``.
+        lambda_: the loss weight of the review; None without a review.
+        deviations: the differences from ``preset``, one sentence per difference.
+        started: ISO 8601; ``finished`` too.
         experiment: the resolved experiment as plain data.
     """
 
@@ -185,33 +184,33 @@ class Row(Record):
 
     @property
     def key(self) -> tuple[str, int]:
-        """The trial and the seed: the order in which runs are listed."""
+        """The trial and the seed; runs are listed in this order."""
         return self.run, self.seed
 
     @property
     def ended(self) -> bool:
-        """Whether its training has ended: it is done, was stopped or diverged, and did not break."""
+        """Whether the training has ended: it was completed, was stopped or diverged, and did not break."""
         return not self.broke
 
     @property
     def headline(self) -> Metric | None:
-        """The first metric of the task; None where the training broke before its task could tell."""
+        """The first metric of the task; None if the training broke before the task declared metrics."""
         return self.measures[0] if self.measures else None
 
     def value(self, name: str) -> float | None:
-        """Return a metric of the last epoch by its name, such as ``test_loss``; None where it was not measured."""
+        """Return a metric of the last epoch by name, such as ``test_loss``; None if the metric was not measured."""
         return self.metrics.get(name)
 
     def best_by(self, part: Part, metric: str | None = None) -> Best | None:
-        """Return the best epoch by a part and a metric (by default the headline); None where none was measured."""
+        """Return the best epoch on a part by a metric (default: the headline); None if the metric was not measured."""
         found = (best for best in self.best if best.part == part and metric in (None, best.metric))
         return next(found, None)
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
-    """Return the last row of each training, in the order in which the trainings have their first rows.
+    """Return the last row of each training, in the order of the trainings' first rows.
 
-    Rows are of the same training where they have the same trial and seed, or the same identity, arm and seed.
+    Rows belong to the same training if they have the same trial and seed, or the same identity, arm and seed.
     """
     places: dict[tuple[str, ...], int] = {}
     found: list[Row] = []
@@ -226,15 +225,15 @@ def latest(rows: Iterable[Row]) -> list[Row]:
 
 
 def last_metrics(line: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return what of a history line a row keeps: the training loss and all that was measured on a part."""
+    """Return the part of a history line that a row keeps: the training loss and all metrics on a part."""
     return {name: value for name, value in line.items() if name == "loss" or Measured.read(name) is not None}
 
 
 def declared(rows: Iterable[Row]) -> list[Metric]:
-    """Return the metrics that rows declare, each once, in the order of the rows."""
+    """Return the metrics that rows declare, without repetition, in the order of the rows."""
     return list({metric.name: metric for row in rows for metric in row.measures}.values())
 
 
 def other_part(part: Part, metric: str) -> str:
-    """Return the name in rows of a metric on the part that is not ``part``."""
+    """Return the name of a metric on the other part: the test set for the validation set, and the reverse."""
     return measured("test" if part == "validation" else "validation", metric)

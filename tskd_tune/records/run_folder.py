@@ -1,6 +1,6 @@
-"""What a run leaves behind: one row a finished training, a history line an epoch, and the folder that holds them.
+"""A run's folder: one row per finished training, one history line per epoch, and the files around them.
 
-The layout is drawn in ``docs/architecture.md``; its version is `state.FORMAT`.
+``docs/architecture.md`` shows the layout; `state.FORMAT` is the version of the layout.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ MOST_MISTAKES = 3
 
 
 class RunFolder:
-    """A run on disk; every file in it is whole or absent, and every failure a sentence."""
+    """A run on disk; every file is complete or absent, and every failure is an error with a sentence."""
 
     def __init__(self, path: Path, state: State) -> None:
-        """Take an existing folder; `create` and `open` are the ways in."""
+        """Take an existing folder; callers use `create` or `open`."""
         self.path = path
         self.state = state
         self.store: Store = LocalStore(path)
@@ -63,10 +63,10 @@ class RunFolder:
         confirms: str | None = None,
         origin: Origin | None = None,
     ) -> RunFolder:
-        """Make ``root/name`` with the resolved document, wholly or not at all.
+        """Make ``root/name`` with the resolved document, completely or not at all.
 
         Raises:
-            InputError: the name is taken or no plain name, or ``root`` may not be written.
+            InputError: the name is in use or no plain name, or ``root`` cannot be written.
         """
         refuse_name(name)
         path = root / name
@@ -97,10 +97,10 @@ class RunFolder:
 
     @staticmethod
     def free(root: Path, name: str) -> Path:
-        """Return the path of a run that is to be made.
+        """Return the path for a new run.
 
         Raises:
-            InputError: the name is taken, or no plain name.
+            InputError: the name is in use, or no plain name.
         """
         refuse_name(name)
         path = root / name
@@ -112,7 +112,7 @@ class RunFolder:
         """Open a run by its path, or by its name in ``storage``.
 
         Raises:
-            InputError: there is no such folder, it is no run, or another version wrote it.
+            InputError: there is no such folder, the folder is no run, or another version wrote the folder.
         """
         path = find_run(Path(path_or_name), storage)
         file = path / "state.json"
@@ -124,29 +124,29 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The run's name, that of its folder."""
+        """The run's name, which is the name of the folder."""
         return self.path.resolve().name
 
     @property
     def origin(self) -> Origin:
-        """What the run was begun for."""
+        """The YAML file that started the run, and its question."""
         return Origin(self.state.file, self.state.question)
 
     @property
     def rows_path(self) -> Path:
-        """Where the rows are kept."""
+        """The path of the file of rows."""
         return self.path / ROWS
 
     def document(self) -> Document:
         """Return the resolved document, as plain data.
 
         Raises:
-            InputError: ``sweep.yaml`` is gone or no longer a YAML mapping.
+            InputError: ``sweep.yaml`` is missing or no longer a YAML mapping.
         """
         return upgrade_document(documents.read(self.path / "sweep.yaml"))
 
     def replace_document(self, document: Mapping[str, Json]) -> None:
-        """Write another resolved document, that of a sweep to which something was added.
+        """Replace the resolved document, after something was added to the sweep.
 
         Raises:
             RunError: the disk is full, or the folder is gone.
@@ -154,12 +154,12 @@ class RunFolder:
         write_whole(self.path / "sweep.yaml", documents.dump(dict(document)))
 
     def discard(self) -> None:
-        """Remove a run in which nothing was trained; one that has anything stays as it is."""
+        """Remove a run in which nothing was trained; any other run is kept unchanged."""
         if not self.trials() and not self._rows().records:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def expect(self, rows: int) -> None:
-        """Write how many rows the finished run has.
+        """Write how many rows the finished run will have.
 
         Raises:
             RunError: the disk is full, or the folder is gone.
@@ -170,12 +170,12 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes from training this run until the end of the block; what a kill left half is removed.
+        """Keep other processes from training this run until the end of the block, and remove incomplete files.
 
         Raises:
-            InputError: another process trains it.
+            InputError: another process trains the run.
         """
-        # Whoever looks at the run holds the lock for an instant (`sittings.is_held`).
+        # A process that shows the run holds the lock for an instant (`sittings.is_held`).
         lock = FileLock(self.lock_path, timeout=0.5)
         try:
             lock.acquire()
@@ -193,16 +193,16 @@ class RunFolder:
 
     @property
     def lock_path(self) -> Path:
-        """The file that is locked while a process trains the run."""
+        """The file that a process locks while it trains the run."""
         return self.path / "run.lock"
 
     def rows(self) -> list[Row]:
-        """Return the rows, each training once; a line that is no row is left out with a warning.
+        """Return the rows, one row per training; a line that is no row is left out with a warning.
 
         The file is read again only if it has changed.
 
         Raises:
-            RunError: the file may not be read.
+            RunError: the file cannot be read.
         """
         found = self._rows()
         for sentence in found.damage:
@@ -210,7 +210,7 @@ class RunFolder:
         return latest(found.records)
 
     def interim(self) -> list[Document]:
-        """Return the records of the interim analyses, as they were written."""
+        """Return the records of the interim analyses, unchanged."""
         return self._interim().records
 
     def _interim(self) -> Lines[Document]:
@@ -218,10 +218,10 @@ class RunFolder:
         return read_lines(self.store.lines(name), self.store.place(name), interim_line)
 
     def damage(self) -> list[str]:
-        """Return a sentence for each line of the rows, the histories and the interim analyses that is left out."""
+        """Return a warning for each line left out of the rows, the histories and the interim analyses."""
         names = dict.fromkeys(name for run in self.trials() for name in self._layout.histories(run))
         histories = [self._history(name) for name in names]
-        # A torn last epoch is what a crash leaves, or what a process is just writing: it is trained again.
+        # An incomplete last line comes from a crash, or a process is writing it now. A resume trains that epoch again.
         epochs = [
             told for lines in histories for line, told in zip(lines.odd, lines.damage, strict=True) if not line.torn
         ]
@@ -229,7 +229,7 @@ class RunFolder:
         return [*self._rows().damage, *epochs, *self._interim().damage, *broken]
 
     def write_rows(self, rows: Iterable[Row]) -> None:
-        """Replace all rows at once.
+        """Replace all rows.
 
         Raises:
             RunError: the disk is full, or the folder is gone.
@@ -237,17 +237,17 @@ class RunFolder:
         self.store.write(ROWS, "".join(json_line(row.plain()) for row in rows).encode())
 
     def add_row(self, row: Row) -> None:
-        """Append a row; of several rows of one training the last one counts. Processes take turns.
+        """Append a row; the last of several rows of one training counts. Processes take turns.
 
-        A line that is no row stays where it is; only a torn last line is cut off.
+        A line that is no row is kept; only an incomplete last line is removed.
 
         Raises:
-            RunError: the disk is full, the folder is gone, or another process holds the file for a minute.
+            RunError: the disk is full, the folder is gone, or another process has locked the file for a minute.
         """
         self.store.append(ROWS, json_line(row.plain()))
 
     def begin(self, begun: Begun) -> None:
-        """Write what a trial is to train; the time of its first beginning stays, and the names of its files.
+        """Write what a trial trains; the time of the trial's first start and the names of its files are kept.
 
         Raises:
             RunError: the disk is full, or the folder is gone.
@@ -258,16 +258,16 @@ class RunFolder:
         self.store.write(self._layout.trial(begun.run, BEGUN), json_line(begun.plain()).encode())
 
     def begun(self) -> dict[str, Begun]:
-        """Return what each trial that began is to train, by its id; trials of an older version left no such file."""
+        """Return what each started trial trains, by id; trials of older versions have no such record."""
         found = {run: self._layout.begun(run)[0] for run in self.trials()}
         return {run: begun for run, begun in found.items() if begun is not None}
 
     def error_path(self, run: str, seed: int) -> Path:
-        """Return where the whole error of a training that broke is kept."""
+        """Return the path of the whole error of a training that broke."""
         return self.path / self._layout.error(run, seed)
 
     def keep_error(self, row: Row, text: str) -> Row:
-        """Write the whole error of a training that broke, and return its row with the name of the file.
+        """Write the whole error of a training that broke, and return the row with the name of the error's file.
 
         Raises:
             RunError: the disk is full, or the folder is gone.
@@ -277,30 +277,30 @@ class RunFolder:
         return row.model_copy(update={"error": name})
 
     def trials(self) -> list[str]:
-        """Return the ids of the trials that left something, sorted."""
+        """Return the ids of the trials that wrote files, sorted."""
         return self._layout.trials()
 
     def trial_path(self, run: str) -> Path:
-        """Return the folder of a trial, which need not exist yet."""
+        """Return the folder of a trial; the folder may not exist yet."""
         return self.path / TRIALS / run
 
     def student_path(self, run: str, seed: int) -> Path:
-        """Return where the final student of a training is kept."""
+        """Return the path of the final student of a training."""
         return self.path / self._layout.student(run, seed)
 
     def checkpoint_path(self, run: str, seed: int) -> Path:
-        """Return where a training without Ray keeps its newest checkpoint."""
+        """Return the path of the newest checkpoint of a training without Ray."""
         return self.path / self._layout.checkpoint(run, seed)
 
     def history_path(self, run: str, seed: int) -> Path:
-        """Return where the history of a training is kept."""
+        """Return the path of the history of a training."""
         return self.path / self._layout.history(run, seed)
 
     def append_history(self, run: str, lines: Sequence[Document]) -> None:
-        """Append lines, one an epoch of a seed, with the time; each holds at least ``seed`` and ``epoch``.
+        """Append lines with the time, one line per epoch of a seed; each line has at least ``seed`` and ``epoch``.
 
         Raises:
-            RunError: the disk is full, or the folder may not be written.
+            RunError: the disk is full, or the folder cannot be written.
         """
         texts: dict[str, str] = {}
         for line in lines:
@@ -310,12 +310,12 @@ class RunFolder:
             self.store.append(name, text)
 
     def history(self, run: str) -> list[Document]:
-        """Return a trial's history by seed and epoch; an epoch that was run twice counts as it was last.
+        """Return a trial's history, sorted by seed and epoch; of an epoch that ran twice, the last line counts.
 
-        Lines that are no epoch are left out; `damage` has a sentence for each.
+        Lines that are no epoch are left out; `damage` has a warning for each.
 
         Raises:
-            RunError: the history may not be read.
+            RunError: the history cannot be read.
         """
         lines = [line for name in self._layout.histories(run) for line in self._history(name).records]
         last = {(line["seed"], line["epoch"]): line for line in lines}
@@ -339,7 +339,7 @@ def _row(record: Document) -> Row:
 
 
 def damaged_document(folder: RunFolder, error: TskdTuneError) -> str:
-    """Say that a run's ``sweep.yaml`` cannot be read, and what that means for whoever only looks at the run."""
+    """Return the warning that a run's ``sweep.yaml`` cannot be read, and how this affects what is shown of the run."""
     name = folder.path / "sweep.yaml"
     what = " ".join(str(error).split())
     where = "" if what.startswith(str(name)) else f"{name}: "

@@ -1,4 +1,4 @@
-"""One training with its records: its trainer, its tracker, and the row that it leaves behind."""
+"""One training with its trainer, its tracker and its row."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from tskd_tune.training.teachers import TeacherFile
 
 @dataclass(frozen=True)
 class Trial:
-    """The trial that a training belongs to: its id, its arm, and search parameter -> sampled value.
+    """The trial of a training: the id, the arm, and search parameter -> sampled value.
 
-    ``identity`` names the trial's trainings where two arms train the same experiment; None: the experiment names them.
+    ``identity`` names the trial's trainings where two arms train the same experiment; None: the experiment's digest.
     """
 
     run: str
@@ -50,19 +50,19 @@ class Trial:
 
 
 class Session:
-    """Trains one experiment epoch by epoch, and makes its row.
+    """Trains one experiment epoch by epoch, and makes the row.
 
     Attributes:
-        trial: the trial that the training belongs to.
+        trial: the trial of the training.
         identity: the digest that names the training, together with its seed.
         failure: why the training ended early, or None.
-        broke: whether it broke, so that a resume trains it again; a divergence is a result.
+        broke: whether the training broke; then a resume trains again. A divergence is a result.
     """
 
     def __init__(
         self, experiment: Experiment, teacher: TeacherFile | None, trial: Trial, tracker: Tracker | None
     ) -> None:
-        """Build the training; the tracker is started by `begin`, after a resume has loaded its state."""
+        """Build the training; `begin` starts the tracker, after a resume has loaded the state."""
         self.experiment = experiment
         self.trial = trial
         self.identity = trial.identity or identity(experiment)
@@ -83,13 +83,13 @@ class Session:
             self._tracker.start({**self.experiment.plain(), "deviations": self.experiment.deviations()})
 
     def break_off(self, reason: str) -> None:
-        """End a training that broke; its state must not be saved, because the epoch is not whole."""
+        """End a training that broke; the state must not be saved, because the epoch is incomplete."""
         self.failure, self.broke = reason, True
 
     def epoch(self) -> Document | None:
-        """Train the next epoch and return its history line; None if its loss is not finite, as `failure` says.
+        """Train the next epoch and return the history line; None, with `failure` set, if the loss is not finite.
 
-        Any other exception means that the training broke.
+        Any exception means that the training broke.
         """
         try:
             record = self.trainer.epoch()
@@ -112,7 +112,7 @@ class Session:
         return self.trainer.finished or self.failure is not None
 
     def close(self) -> None:
-        """End the tracking, once; every file that it leaves is complete."""
+        """End the tracking, once; all files of the tracker are then complete."""
         if self._tracker is not None and not self._closed:
             self._closed = True
             row = self.row()
@@ -120,7 +120,7 @@ class Session:
             self._tracker.finish(summary, failed=self.failure is not None)
 
     def row(self, stopped: str | None = None) -> Row:
-        """Make the row of the training so far; ``stopped`` is the reason if the training is neither done nor failed."""
+        """Make the row of the training so far; ``stopped`` says why a training that has not failed ends."""
         history = self.trainer.history
         status: Status = "failed" if self.failure else "done" if self.trainer.finished else "stopped"
         plan = self.experiment.plan()
@@ -152,14 +152,14 @@ class Session:
         )
 
     def write_student(self, path: Path) -> None:
-        """Write the student in the field's checkpoint layout, readable by ``weights:``."""
+        """Write the student as a checkpoint in the usual layout, which ``weights:`` can read."""
         history = self.trainer.history
         accuracy = history[-1].numbers.get(measured("test", self._facts.headline)) if history else None
         facts = {"name": self.experiment.student.name, "epoch": len(history) - 1, "accuracy": accuracy}
         write_state(path, self.trainer.student, facts=facts)
 
     def state_dict(self) -> Document:
-        """Return what a resume needs."""
+        """Return the state that a resume needs."""
         return {"trainer": self.trainer.state_dict(), "started": self._started, "failure": self.failure}
 
     def load_state_dict(self, state: Document) -> None:
@@ -211,7 +211,7 @@ def _plan_record(plan: ReviewPlan | None) -> PlanRecord:
 
 
 def _best(history: Sequence[Record], part: Part, metric: Metric) -> list[Best]:
-    """Return the epoch at which a metric of a part was best; the first of several equal ones."""
+    """Return the epoch with the best value of a metric on a part; of equal epochs, the first."""
     name, other = measured(part, metric), other_part(part, metric.name)
     values = {
         record.epoch: record.numbers[name] for record in history if math.isfinite(record.numbers.get(name, math.nan))
@@ -225,7 +225,7 @@ def _best(history: Sequence[Record], part: Part, metric: Metric) -> list[Best]:
 
 
 def _review_warnings(history: Sequence[Record]) -> list[str]:
-    """Return a warning if the review's gradient stayed small beside the gradient of all other losses."""
+    """Return a warning if the review's gradient stayed small compared with the gradient of all other losses."""
     reviews = [record.numbers for record in history if record.numbers.get("lambda")]
     shares = [numbers["grad_norm_review"] / max(numbers["grad_norm_others"], 1e-12) for numbers in reviews]
     if not shares or max(shares) >= SILENT_SHARE:

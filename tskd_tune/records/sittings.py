@@ -1,6 +1,6 @@
-"""When processes worked on a run: ``sittings.jsonl`` has a line when a process begins, and a line when it ends.
+"""Records when processes worked on a run: each process writes a line to ``sittings.jsonl`` at the start and at the end.
 
-Times are read from inside the files. The times of the files themselves are not used, because copying changes them.
+A sitting is the time between the two lines. Times are read from records, because copying a file can change its time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def stamp() -> str:
 
 
 def moment(text: object) -> datetime | None:
-    """Return the time that a record gives as ISO 8601; None where it gives none."""
+    """Return a time that a record gives as ISO 8601; None without such a time."""
     with suppress(ValueError, TypeError):
         found = datetime.fromisoformat(text if isinstance(text, str) else "")
         return found if found.tzinfo else found.replace(tzinfo=UTC)
@@ -36,7 +36,7 @@ def moment(text: object) -> datetime | None:
 
 @contextmanager
 def sitting(store: Store) -> Iterator[None]:
-    """Note that a process works on a run until the end of the block.
+    """Record that a process works on a run until the end of the block.
 
     Raises:
         RunError: the run's store cannot be written.
@@ -45,15 +45,15 @@ def sitting(store: Store) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(RunError):  # what ended the block is told, not that its time could not be noted
+        with suppress(RunError):  # an error of the block is raised, not the error of this line
             store.append(FILE, json_line({ENDED: stamp()}))
 
 
 def sittings(store: Store) -> list[tuple[datetime, datetime | None]]:
-    """Return begin and end of each sitting; the end is None where the process was killed, or works still.
+    """Return start and end of each sitting; the end is None if the process was killed or still works.
 
     Raises:
-        RunError: the file may not be read.
+        RunError: the file cannot be read.
     """
     found: list[tuple[datetime, datetime | None]] = []
     for raw in store.lines(FILE):
@@ -67,9 +67,9 @@ def sittings(store: Store) -> list[tuple[datetime, datetime | None]]:
 
 
 def is_held(lock: Path) -> bool | None:
-    """Tell whether a process of this machine holds a lock's file; None where there is no file or nothing tells.
+    """Tell whether a process of this machine holds a lock; None if the file is missing or cannot be checked.
 
-    The file is only read. Whoever takes the lock in the same instant has to try again.
+    The check holds the lock for an instant. A process that takes the lock in this instant has to try again.
     """
     with suppress(OSError), lock.open("rb") as file:
         try:
@@ -87,7 +87,7 @@ class Times:
 
     Attributes:
         worked: seconds of all sittings together, without the time between them.
-        sittings: how many there were: the first, and one for each resume and extension.
+        sittings: the number of sittings: the first, and one per resume and per extension.
         last: when the run last wrote a record.
     """
 
@@ -106,10 +106,10 @@ def times(
 
     Args:
         created: when the run was created.
-        noted: its `sittings`. A run that an older version began has none of its first ones: what it wrote before the
-            first that is noted counts as one.
+        noted: the `sittings` of the run. Older versions recorded no sittings; the time of records before the first
+            recorded sitting counts as one sitting.
         marks: the time of each record that the run wrote.
-        now: the present, if a process works on the run; the last sitting then lasts until now.
+        now: the current time if a process works on the run, which is then the end of the last sitting; otherwise None.
     """
     ends = [end for _, end in noted if end is not None]
     signs = sorted([created, *(begin for begin, _ in noted), *ends, *marks])
@@ -124,12 +124,12 @@ def times(
 
 
 def _length(span: tuple[datetime, datetime | None], bound: datetime | None, signs: Sequence[datetime]) -> float:
-    """Return the seconds of a sitting; one without an end lasted until the last sign before the next sitting."""
+    """Return the seconds of a sitting; without an end, it lasted until the last record before the next sitting."""
     begin, end = span
     before = (sign for sign in signs if sign >= begin and (bound is None or sign < bound))
     return ((end or max(before, default=begin)) - begin).total_seconds()
 
 
 def marks(times: Iterable[object]) -> list[datetime]:
-    """Return the times that are given as ISO 8601; anything else is left out."""
+    """Return the times in ISO 8601; all other values are left out."""
     return [found for time in times if (found := moment(time)) is not None]

@@ -1,4 +1,4 @@
-"""What a run's folder says of the run as a whole, and of each trial that began."""
+"""The records of a run as a whole, and of each trial that was started."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tskd_tune.records.provenance import commit, versions
 from tskd_tune.records.row import Record
 
 FORMAT: Final = 2
-"""Since 2 a training's files are named by its identity and its seed; folders of format 1 still open."""
+"""Since format 2 identity and seed name a training's files; folders of format 1 can still be opened."""
 
 Readable = Literal[1, 2]
 STATE_REMEDY = "copy the file back from another copy of the run; rows.jsonl beside it still holds what was measured"
@@ -26,14 +26,14 @@ Kind = Literal["sweep", "train"]
 
 
 class Begun(Record):
-    """What a trial is to train, as written when the trial begins: so that a trial that leaves nothing else is known.
+    """What a trial trains; the trial writes this record at the start, so even a trial that is killed at once is known.
 
     Attributes:
         run: the trial's id.
-        identity: the digest of the experiment without its seed, which names the files of its trainings together with
-            the seed; empty for a trial that began under format 1, whose files are in the trial's own folder.
+        identity: the digest of the experiment without its seed; digest and seed name the files of a training. Empty for
+            a trial of format 1, whose files are in the trial's own folder.
         experiment: the resolved experiment as plain data, without its seed.
-        started: when it first began, as ISO 8601.
+        started: when the trial first began, as ISO 8601.
     """
 
     format: Readable = FORMAT
@@ -48,13 +48,13 @@ class Begun(Record):
 
 
 class State(Record):
-    """What `state.json` says of a run folder.
+    """The content of `state.json` in a run's folder.
 
     Attributes:
         expected: the number of rows of the finished run, if known.
         confirms: the search whose winners the run trains.
-        file: the name of the YAML that the run was begun from.
-        question: what the file's first comment asks.
+        file: the name of the YAML file that started the run.
+        question: the question in the file's first comment.
     """
 
     format: Readable = FORMAT
@@ -70,12 +70,12 @@ class State(Record):
 
     @property
     def by_identity(self) -> bool:
-        """Whether the run's W&B runs are named by the identity of their training, as since format 2."""
+        """Whether W&B runs are named by the identity of their training, which is so since format 2."""
         return self.format > 1
 
 
 def fresh_id(name: str) -> str:
-    """Return what tells a run from every other: the plain characters of its name, and chance."""
+    """Return a unique id for a run: the plain characters of the run's name, and random characters."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:64]
     return "-".join(part for part in (plain, uuid4().hex[:8]) if part)
 

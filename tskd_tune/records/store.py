@@ -1,6 +1,6 @@
-"""Where records are kept: named bytes, and named lists of lines that grow by appending.
+"""Stores of records: named bytes, and named files of lines that grow by appending.
 
-A folder of this machine is the only kind of store so far. Appending a line costs the same however many lines there are.
+The only kind of store is a folder of this machine. The cost of appending does not depend on the number of lines.
 """
 
 from __future__ import annotations
@@ -20,52 +20,52 @@ from tskd_tune.files import disk_error, sync_folder, write_whole
 from tskd_tune.records.lines import parsed_line
 
 PATIENCE: Final = 60.0
-"""Seconds that an appending process waits for another one."""
+"""Seconds that a process waits for another process before appending."""
 
 _PAUSE: Final = 0.02
 _BLOCK: Final = 1 << 16
 
 
 class Store(Protocol):
-    """Names are relative paths with slashes, such as ``trials/00000/history.jsonl``; every failure is a RunError."""
+    """A store; names are relative paths such as ``trials/00000/history.jsonl``, and every failure is a RunError."""
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a name; None where there is none."""
+        """Return the content of a name; None if the name does not exist."""
 
     def write(self, name: str, data: bytes | Path) -> None:
-        """Replace the content of a name, wholly or not at all; a path is a file whose content is copied."""
+        """Replace the content of a name, completely or not at all; a path is a file whose content is copied."""
 
     def append(self, name: str, lines: str) -> None:
-        """Append whole lines, after a last line that a crash tore is cut off; processes take turns."""
+        """Append complete lines, after removing an incomplete last line; processes take turns."""
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Iterate over the lines of a name, each with its newline unless a crash tore it; none if nothing is there."""
+        """Iterate over the lines of a name, if it exists; only a line left incomplete by a crash has no newline."""
 
     def names(self, folder: str = "") -> list[str]:
-        """Return the names directly under a folder, sorted; those of folders end with a slash."""
+        """Return the names directly under a folder, sorted; the names of folders end with a slash."""
 
     def delete(self, name: str) -> None:
-        """Remove a name, if it is there."""
+        """Remove a name, if it exists."""
 
     def version(self, name: str) -> Hashable:
-        """Return a value that differs after each change of a name's content; None where nothing is there."""
+        """Return a value that changes with a name's content; None if the name does not exist."""
 
     def place(self, name: str) -> str:
-        """Return what messages call a name."""
+        """Return how messages call a name."""
 
 
 class LocalStore:
-    """A store in a folder of this machine, or of a file system that it shares with others."""
+    """A store in a folder of this machine or of a shared file system."""
 
     def __init__(self, folder: Path) -> None:
         """Keep everything under ``folder``, which must exist when something is written."""
         self.folder = folder
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file; None where there is none.
+        """Return the content of a file; None if there is no file.
 
         Raises:
-            RunError: the file may not be read.
+            RunError: the file cannot be read.
         """
         path = self.folder / name
         try:
@@ -76,10 +76,10 @@ class LocalStore:
             raise disk_error("read", path, error) from error
 
     def write(self, name: str, data: bytes | Path) -> None:
-        """Replace a file, wholly or not at all.
+        """Replace a file, completely or not at all.
 
         Raises:
-            RunError: the disk is full, or the folder is gone or may not be written.
+            RunError: the disk is full, or the folder is missing or cannot be written.
         """
         path = self._made(name)
         if not isinstance(data, Path):
@@ -92,16 +92,16 @@ class LocalStore:
         except OSError as error:
             raise disk_error("written", path, error) from error
         finally:
-            with suppress(OSError):  # it was renamed, or never made
+            with suppress(OSError):  # the temporary file was renamed, or never made
                 part.unlink()
 
     def append(self, name: str, lines: str) -> None:
-        """Append whole lines, after a torn last line is cut off.
+        """Append complete lines, after removing an incomplete last line.
 
-        Processes take turns. Where the disk is full, the file is left as it was.
+        Processes take turns. If the disk is full, the file does not change.
 
         Raises:
-            RunError: the disk is full, the folder is gone or may not be written, or another process holds the file.
+            RunError: the disk is full, the folder is missing or cannot be written, or another process locks the file.
         """
         path = self._made(name)
         try:
@@ -115,18 +115,18 @@ class LocalStore:
             raise disk_error("written", path, error) from error
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Iterate over the lines of a file, each with its newline unless a crash tore it.
+        """Iterate over the lines of a file; only a line left incomplete by a crash has no newline.
 
         Raises:
-            RunError: the file may not be read.
+            RunError: the file cannot be read.
         """
         return _lines(self.read(name) or b"")
 
     def names(self, folder: str = "") -> list[str]:
-        """Return the names directly under a folder, sorted; those of folders end with a slash.
+        """Return the names directly under a folder, sorted; the names of folders end with a slash.
 
         Raises:
-            RunError: the folder may not be read.
+            RunError: the folder cannot be read.
         """
         path = self.folder / folder
         try:
@@ -138,10 +138,10 @@ class LocalStore:
         return sorted(found)
 
     def delete(self, name: str) -> None:
-        """Remove a file, if it is there.
+        """Remove a file, if it exists.
 
         Raises:
-            RunError: the file may not be removed.
+            RunError: the file cannot be removed.
         """
         path = self.folder / name
         try:
@@ -150,7 +150,7 @@ class LocalStore:
             raise disk_error("removed", path, error) from error
 
     def version(self, name: str) -> Hashable:
-        """Return a value that differs after each change of a file; None where there is no file."""
+        """Return a value that changes with a file's content; None if there is no file."""
         try:
             found = (self.folder / name).stat()
         except OSError:
@@ -162,7 +162,7 @@ class LocalStore:
         return str(self.folder / name)
 
     def _made(self, name: str) -> Path:
-        """Return the path of a file whose folder exists; the store's own folder is never made anew."""
+        """Return the path of a file after creating its folder; the store's own folder is never created."""
         path = self.folder / name
         try:
             if not self.folder.is_dir():
@@ -174,7 +174,7 @@ class LocalStore:
 
 
 def _lines(content: bytes) -> Iterator[bytes]:
-    """Split at newlines only: other characters that end a line may stand within one."""
+    """Split at newlines only; other line separators may be part of a line."""
     begin = 0
     while (end := content.find(b"\n", begin) + 1) > 0:
         yield content[begin:end]
@@ -189,7 +189,7 @@ def _held(path: Path) -> Iterator[int]:
 
     Raises:
         OSError: the file cannot be opened or locked.
-        RunError: another process holds the file for a minute.
+        RunError: another process has locked the file for a minute.
     """
     until = time.monotonic() + PATIENCE
     while True:
@@ -199,7 +199,7 @@ def _held(path: Path) -> Iterator[int]:
                 yield handle
                 return
         finally:
-            os.close(handle)  # which also ends the lock
+            os.close(handle)  # this also ends the lock
         if time.monotonic() > until:
             raise RunError(
                 f"{path}: has been locked for {PATIENCE:g} s by another process; end that process and run"
@@ -217,7 +217,7 @@ def _locks(handle: int) -> bool:
 
 
 def _is_still(path: Path, handle: int) -> bool:
-    """Tell whether the open file is the one at the path: another process may have replaced it meanwhile."""
+    """Tell whether the path still leads to the open file; another process may have replaced the file."""
     try:
         return path.stat().st_ino == os.fstat(handle).st_ino
     except FileNotFoundError:
@@ -225,7 +225,7 @@ def _is_still(path: Path, handle: int) -> bool:
 
 
 def _mend_tail(handle: int) -> None:
-    """Cut an unfinished last line; a whole one that only lacks its newline gets it."""
+    """Remove an incomplete last line; a complete line without a newline gets a newline."""
     size = os.fstat(handle).st_size
     tail = _tail(handle, size)
     if not tail:
@@ -237,7 +237,7 @@ def _mend_tail(handle: int) -> None:
 
 
 def _tail(handle: int, size: int) -> bytes:
-    """Return what stands behind the last newline."""
+    """Return the bytes after the last newline."""
     tail, begin = b"", size
     while begin > 0:
         length = min(_BLOCK, begin)
@@ -251,7 +251,7 @@ def _tail(handle: int, size: int) -> bytes:
 
 
 def _write_or_undo(handle: int, content: bytes) -> None:
-    """Write everything to the disk; where that fails, leave the file as it was."""
+    """Write everything to the disk; after a failure, restore the file."""
     before = os.fstat(handle).st_size
     try:
         _write(handle, content)

@@ -1,6 +1,6 @@
-"""How far the teachers of a run are: ``teachers.jsonl`` has a line for each epoch of a teacher.
+"""The progress of a run's teachers: ``teachers.jsonl`` has one line per epoch of a teacher.
 
-Teachers are trained before the trials begin. Without these lines a run would show no progress until then.
+Teachers are trained before the trials start. Without these lines the run would show no progress before the trials.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from tskd_tune.records.lines import json_line, parsed_line
 from tskd_tune.records.sittings import stamp
 from tskd_tune.records.store import Store
 
-if TYPE_CHECKING:  # events load torch, and whoever only reads a run needs none
+if TYPE_CHECKING:  # events load torch, which the reading of a run does not need
     from tskd_tune.records.events import Event, Listener
 
 FILE: Final = "teachers.jsonl"
-# The events that concern a teacher, as their lines name them.
+# Events about teachers -> the word for the event in the lines.
 CONCERNS: Final[Mapping[str, str]] = {"teacher": "epoch", "waiting": "waiting", "ready": "ready", "broken": "broken"}
 
 State = Literal["waiting", "training", "ready", "broken"]
 
 
 class Told(BaseModel):
-    """A line about a teacher; a file that was damaged or edited can hold anything else.
+    """A line about a teacher; any other line of the file is damaged.
 
     Attributes:
-        what: what happened: the teacher waits, has trained an epoch, is ready or broke.
+        what: what happened: a run waits for the teacher, an epoch was trained, the teacher is ready, or training broke.
         teacher: the teacher's network.
-        key: the digest of the teacher's recipe; None where the teacher has none.
-        metrics: what was measured, by its name in histories.
+        key: the digest of the teacher's recipe; None for a teacher without a recipe.
+        metrics: the metrics, by name in histories.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
@@ -54,7 +54,7 @@ class Told(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _gather_metrics(cls, line: Document) -> Document:
-        """Gather the metrics, which stand beside everything else in a line."""
+        """Gather the metrics, which a line has on the same level as all other values."""
         return {**line, "metrics": {name: value for name, value in line.items() if Measured.read(name) is not None}}
 
     @model_validator(mode="after")
@@ -66,15 +66,15 @@ class Told(BaseModel):
 
 @dataclass(frozen=True)
 class Teaching:
-    """How far one teacher is.
+    """The progress of one teacher.
 
     Attributes:
         name: the teacher's network.
         state: ``waiting`` for another run that trains the same teacher, ``training``, ``ready`` or ``broken``.
-        epochs: epochs trained, of ``planned``; both 0 for a teacher that was there already.
-        left: seconds left at the mean cost of the epochs so far; None where nothing tells.
-        metrics: what was measured of the teacher last, by its name in histories.
-        reason: why its training broke, in one line.
+        epochs: epochs trained, of ``planned``; both 0 for a teacher that existed already.
+        left: remaining seconds, from the mean time of the epochs so far; None where unknown.
+        metrics: the newest metrics of the teacher, by name in histories.
+        reason: why the training broke, in one line.
     """
 
     name: str
@@ -102,10 +102,10 @@ def noted(store: Store, listener: Listener) -> Listener:
 
 
 def lines(store: Store) -> list[Told]:
-    """Return the lines of a run's store, in the order in which they were written; damaged ones are left out.
+    """Return the lines of a run's store, in the order of writing; damaged lines are left out.
 
     Raises:
-        RunError: the file may not be read.
+        RunError: the file cannot be read.
     """
     return [line for raw in store.lines(FILE) if (line := _told(raw)) is not None]
 
@@ -119,7 +119,7 @@ def _told(raw: bytes) -> Told | None:
 
 
 def teachings(told: Sequence[Told]) -> list[Teaching]:
-    """Return how far each teacher is, from the `lines` of a run."""
+    """Return the progress of each teacher, from the `lines` of a run."""
     teachers: dict[tuple[str, str | None], list[Told]] = {}
     for line in told:
         teachers.setdefault((line.teacher, line.key), []).append(line)

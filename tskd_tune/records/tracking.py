@@ -1,7 +1,7 @@
-"""Weights & Biases, offline first, and never in the way: no call can fail or stall a training.
+"""Tracks runs with Weights & Biases, offline if needed; no call to W&B can break or stall a training.
 
-Every call to W&B is made on a thread of its own, in order. The first one that raises, or a finish that outlasts
-its deadline, ends the tracking of that run with one sentence, and training goes on.
+A separate thread makes all calls to W&B, in order. If a call raises an error, or finishing takes longer than the
+deadline, the tracking of this run ends with a warning, and training continues.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PHASES: Final = {"general": 0, "memorize": 1, "review": 2, "memorize+review": 3}
-# Variables that name one run: each training has names of its own, so they are taken out of the way.
+# Variables that name one run. Each training has names of its own, so these variables are removed.
 OWN_NAMES: Final = (
     "WANDB_RUN_ID",
     "WANDB_NAME",
@@ -46,31 +46,31 @@ OWN_NAMES: Final = (
     "WANDB_SWEEP_ID",
 )
 ANYWHERE: Final = Place()
-# A file in the folder of an online run of which the server did not get everything.
+# A file that marks the folder of an online run which the server did not receive completely.
 UNSENT: Final = "unsent"
 
 
 class Tracker(Protocol):
-    """Where the numbers of one training, one seed of one point, are sent as they come.
+    """Receives the numbers of one training while it runs.
 
     Attributes:
-        warning: the sentence that says what of it went wrong, or None.
+        warning: the sentence that says what went wrong with tracking, or None.
     """
 
     warning: str | None
 
     def start(self, config: Mapping[str, Json]) -> None:
-        """Begin, or go on after a resume, with what is known of the run as plain data."""
+        """Begin, or continue after a resume; ``config`` describes the run as plain data."""
 
     def log(self, epoch: int, metrics: Mapping[str, Json]) -> None:
-        """Send what an epoch showed: the keys of a history line."""
+        """Send the values of an epoch: the keys of a history line."""
 
     def finish(self, summary: Mapping[str, Json], *, failed: bool = False) -> None:
-        """Send the last facts and end."""
+        """Send the summary and end."""
 
 
 class Named(TypedDict):
-    """How W&B is to call a run, and where its files are."""
+    """The names of a run in W&B, and the folder of the run's files."""
 
     dir: str
     resume: Literal["allow"]
@@ -82,7 +82,7 @@ class Named(TypedDict):
 
 
 class Mode(TypedDict, total=False):
-    """Whether W&B is to stay offline; nothing leaves that to its settings."""
+    """Whether W&B stays offline; without the key, W&B's settings decide."""
 
     mode: Literal["offline"]
 
@@ -90,8 +90,8 @@ class Mode(TypedDict, total=False):
 class WandbTracker:
     """One W&B run; several may be open in one process.
 
-    Without a key a run is kept offline, under ``folder/wandb``, for ``wandb sync``. W&B's own environment variables
-    are respected (``WANDB_MODE``, ``WANDB_PROJECT``, ``WANDB_ENTITY``, ``WANDB_BASE_URL``).
+    Without an API key the run is kept offline, under ``folder/wandb``, for ``wandb sync``. W&B's environment variables
+    apply (``WANDB_MODE``, ``WANDB_PROJECT``, ``WANDB_ENTITY``, ``WANDB_BASE_URL``).
 
     Attributes:
         warning: the sentence that says why tracking ended early or stayed offline, or None.
@@ -120,13 +120,13 @@ class WandbTracker:
             run: the trial.
             seed: the seed.
             arm: the arm.
-            name: what names the W&B run beside the seed: the identity of the training; None for the trial's id, by
-                which runs of folders of format 1 go.
+            name: the identity of the training, which names the W&B run together with the seed; None: the trial's id, as
+                for folders of format 1.
             place: project and entity of the sweep's file.
             job_type: W&B's word for the kind of the run.
-            deadline: seconds that reaching the server and finishing may take, each.
-            key: what tells this sweep from every other (see `run_key`); None reads it from the folder.
-            connection: what a look at the server found; None looks when the run starts.
+            deadline: seconds allowed for reaching the server, and again for finishing.
+            key: the unique key of this sweep (see `run_key`); None reads the key from the folder.
+            connection: whether the server can be reached; None checks when the run starts.
         """
         suffix = f", seed {seed}"
         self.identity: Named = {
@@ -151,7 +151,7 @@ class WandbTracker:
         self._off = os.environ.get("WANDB_MODE") == "disabled"
 
     def start(self, config: Mapping[str, Json]) -> None:
-        """Begin in the background; ``config`` is the resolved experiment with what is to be searched by."""
+        """Begin in the background; ``config`` is the resolved experiment with the values to search for in W&B."""
         if self._off or self._thread is not None:
             return
         facts: dict[str, Json] = {**config, **self.facts}
@@ -160,15 +160,15 @@ class WandbTracker:
         self._jobs.put(lambda: self._begin(facts))
 
     def log(self, epoch: int, metrics: Mapping[str, Json]) -> None:
-        """Send an epoch's metrics; ``phase`` goes as its word and as ``phase_code`` (see `PHASES`).
+        """Send an epoch's metrics; ``phase`` is sent as a word and as the number ``phase_code`` (see `PHASES`).
 
-        An epoch that is run again after a resume is W&B's to drop: its step is the epoch.
+        The epoch is W&B's step, so W&B drops an epoch that is trained again after a resume.
         """
         line = {**metrics, "epoch": epoch}
         self._put(lambda: self._send(epoch, line))
 
     def finish(self, summary: Mapping[str, Json], *, failed: bool = False) -> None:
-        """End the run, waiting until the deadline; what was not sent by then is left for ``wandb sync``."""
+        """End the run, waiting until the deadline; unsent data is kept for ``wandb sync``."""
         last = dict(summary)
         self._put(lambda: self._end(last, failed))
         if self._thread is None:
@@ -195,7 +195,7 @@ class WandbTracker:
                     self._give_up(reason)
 
     def _goes_on_offline(self, job: Callable[[], None], reason: str) -> bool:
-        """Keep the rest of an online run that failed in an offline one, beginning with what failed."""
+        """Continue an online run that failed as an offline run, beginning with the call that failed."""
         self._online = False
         self._mark_unsent()
         self.identity["id"] += "-offline"
@@ -218,7 +218,7 @@ class WandbTracker:
                 self._online = True
                 return
             except Exception as error:
-                # The service keeps the id of a run that the server refused, so the offline one needs its own.
+                # W&B's service keeps the id of a run that the server refused, so the offline run needs another id.
                 self._say(kept_offline(f"the server refused it ({first_line(error)}); the run"))
                 self.identity["id"] += "-offline"
         elif connection.offline:
@@ -226,7 +226,7 @@ class WandbTracker:
         self._open(offline=True)
 
     def _open(self, *, offline: bool) -> None:
-        import wandb  # here, because it takes seconds and a disabled tracker needs none of it
+        import wandb  # here, because the import takes seconds and a disabled tracker does not need W&B
 
         known = account()
         mode: Mode = {"mode": "offline"} if offline else {}
@@ -242,7 +242,7 @@ class WandbTracker:
         self._wandb_run = run
 
     def _mark_unsent(self) -> None:
-        """Leave word in the folder of an online run that its file has more than the server."""
+        """Mark the folder of an online run whose file has data that the server does not have."""
         files = getattr(self._wandb_run, "dir", None)
         with suppress(OSError):
             if files:
@@ -267,7 +267,7 @@ class WandbTracker:
         self._say(f"tracking of this run ended ({reason}); training goes on, the run's rows and history are complete")
 
     def _say(self, what: str) -> None:
-        """Keep the sentence, which is alike for all runs with the same trouble, and log it with the run."""
+        """Keep the warning, and log it with the run; the same problem gives the same warning in all runs."""
         self.warning = f"W&B: {what}"
         logger.warning("%s (run %s)", self.warning, self.identity["id"])
 

@@ -1,6 +1,6 @@
-"""Records of older versions, rewritten as plain data into the newest format before they are validated.
+"""Converts records of older versions, as plain data, to the newest format before validation.
 
-Only the newest format exists in the rest of the code.
+The rest of the code knows only the newest format.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ def upgrade(record: Document) -> Document:
     """Return a row in the newest format.
 
     Args:
-        record: a row of any format, as plain data; one that is damaged stays damaged.
+        record: a row of any format, as plain data; a damaged row stays damaged.
 
     Raises:
-        ValueError: this version does not read the row's format.
+        ValueError: this version cannot read the row's format.
     """
     form = record.get("format")
     if form != ROW_FORMAT and not (isinstance(form, int) and form in STEPS):
@@ -43,7 +43,7 @@ def upgrade_document(document: Document) -> Document:
 
 
 def _from_1(record: Document) -> Document:
-    """Format 1 knew classification of square images only, whose tasks did not declare metrics."""
+    """Convert format 1, which had only classification of square images and no declared metrics."""
     kept = {name: value for name, value in record.items() if name not in ("best_validation", "best_test")}
     kept |= {"format": 2, "best": _best(record), "measures": _measures(record.get("metrics"))}
     if isinstance(record.get("data"), dict):
@@ -63,7 +63,7 @@ def _best(record: Document) -> list[Document]:
 
 
 def _best_of(part: str, old: Document) -> Document:
-    """Rewrite ``{epoch, val_METRIC, test_METRIC}``."""
+    """Convert ``{epoch, val_METRIC, test_METRIC}``."""
     values = {name: read for name in old if (read := Measured.read(name)) is not None}
     name, read = next((name, read) for name, read in values.items() if read.part == part)
     also = {other: old[other] for other in values if other != name and old[other] is not None}
@@ -83,7 +83,7 @@ def _data(old: Document) -> Document:
 
 
 def _teacher(old: Document) -> Document:
-    """The validation accuracy and the seconds of a teacher were never written, though format 1 had room for them."""
+    """Convert a teacher; format 1 had keys for validation accuracy and seconds, but never set them."""
     measured = {name for name in old if Measured.read(name) is not None}
     kept = {name: value for name, value in old.items() if name not in measured and name != "seconds"}
     return kept | {"metrics": {name: old[name] for name in sorted(measured) if old[name] is not None}}

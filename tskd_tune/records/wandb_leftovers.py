@@ -1,4 +1,4 @@
-"""What W&B leaves in the folder for temporary files is removed at the end of a command, and nobody else's."""
+"""Removes W&B's temporary files of a command at the end of the command, but not those of other commands."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-# The folder of a W&B service: the process that started it, its own process, and chance; it holds the service's socket.
+# The folder of a W&B service, with the service's socket: two process ids (starter, service) and random text.
 SERVICES: Final = "wandb-*-*-*"
 SOCKET: Final = "socket"
-# Seconds that services whose workers have just ended may take to end too.
+# Seconds that services may take to end after their workers have ended.
 PATIENCE: Final = 2.0
 
 
 @contextmanager
 def cleared(patience: float = PATIENCE) -> Iterator[None]:
-    """Remove, at the end of the block, the folders of W&B services that began in it and do not answer any more."""
+    """Remove, at the end of the block, folders of W&B services that began in the block and no longer answer."""
     folder = Path(tempfile.gettempdir())
     before = set(folder.glob(SERVICES))
     try:
@@ -34,14 +34,14 @@ def cleared(patience: float = PATIENCE) -> Iterator[None]:
 
 
 def _end_own_service() -> None:
-    """End the service of this process, if W&B was used in it at all; the next tracker starts another."""
+    """End the W&B service of this process, if there is one; the next tracker starts a new service."""
     wandb = sys.modules.get("wandb")
     if wandb is not None:
         wandb.teardown()
 
 
 def _remove_dead(folders: set[Path]) -> bool:
-    """Remove folders without a service; return whether there are others."""
+    """Remove folders without a running service; return whether folders with a running service remain."""
     alive = [folder for folder in folders if _answers(folder / SOCKET)]
     for folder in folders - set(alive):
         shutil.rmtree(folder, ignore_errors=True)
@@ -55,6 +55,6 @@ def _answers(path: Path) -> bool:
             client.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
             return False
-        except OSError:  # such as a path that is not ours to read
+        except OSError:  # such as a path without permission to read
             return True
     return True

@@ -1,6 +1,6 @@
-"""What Weights & Biases would refuse in a sweep's file and in the environment, found before anything is trained.
+"""Finds, before any training, what Weights & Biases would refuse in a sweep's file and in the environment.
 
-W&B passes over mistakes in files of settings of its own, so these are not looked at.
+W&B ignores mistakes in its own files of settings, so this module does not check those files.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ SECRET: Final = "WANDB_API_KEY"
 # Names of users and teams: W&B's server allows no others.
 ENTITY: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 MODES_WITHOUT_W_AND_B: Final = ("disabled",)
-# With these alone there is nothing to check, and W&B takes seconds to import.
+# With only these values there is nothing to check; importing W&B would take seconds.
 HARMLESS: Final = {"WANDB_MODE": ("online", "offline", "run", "dryrun"), "WANDB_SILENT": ("true", "false")}
 
 
 def refuse(place: Place, *, track: bool = True, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse what W&B would refuse in a trial, where nobody would see it.
+    """Refuse what W&B would refuse later, in a trial, where the user would not notice.
 
     Args:
         place: the project and entity of the sweep's file.
-        track: whether W&B runs are kept at all.
+        track: whether trials use W&B.
         environment: the environment variables.
 
     Raises:
-        InputError: with a sentence for every mistake.
+        InputError: with one sentence per mistake.
     """
     found = problems(place, environment) if track else []
     if found:
@@ -42,7 +42,7 @@ def refuse(place: Place, *, track: bool = True, environment: Mapping[str, str] =
 
 
 def problems(place: Place, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return a sentence for everything that W&B would refuse; none where W&B is disabled."""
+    """Return one sentence per setting that W&B would refuse; none if W&B is disabled."""
     given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     if given.get("WANDB_MODE") in MODES_WITHOUT_W_AND_B:
         return []
@@ -74,21 +74,21 @@ def _of_variable(name: str, value: str) -> list[str]:
 def _of_key(value: str) -> list[str]:
     try:
         from wandb.sdk.lib.wbauth.validation import check_api_key
-    except ImportError:  # another version of W&B, which says so itself when it is asked to log in
+    except ImportError:  # another version of W&B; its login reports a wrong key
         return []
     problem = check_api_key(value)
     return [f"{SECRET}: {problem} Set {SECRET} to a key of https://wandb.ai/authorize, or unset it"] if problem else []
 
 
 def _told(where: str, value: str, attempt: Callable[[Any], None]) -> list[str]:
-    """Let W&B's own rules speak; return what they say in one sentence."""
+    """Try a value with W&B's own checks; return W&B's error as one sentence, or nothing."""
     from wandb.sdk.wandb_settings import Settings
 
     try:
         attempt(Settings())
     except ValidationError as error:
         said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-    except Exception as error:  # W&B has errors of its own, which are no ValueError
+    except Exception as error:  # W&B has its own errors, which are no ValueError
         said = str(error).partition("\n")[0]
     else:
         return []

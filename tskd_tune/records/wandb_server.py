@@ -1,4 +1,4 @@
-"""Weights & Biases' server: which account is used, whether the server answers, and where a sweep's runs go."""
+"""The Weights & Biases server: the account, whether the server answers, and the project of a sweep's runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ID_LENGTH: Final = 128
 
 
 class Account(Protocol):
-    """W&B's settings, as far as they are read: what its files and variables say."""
+    """The values of W&B's settings that this package uses, from W&B's files and variables."""
 
     mode: str | None
     project: str | None
@@ -34,14 +34,14 @@ class Account(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sweep's YAML sends W&B runs; W&B's own variables and files stand above it."""
+    """Project and entity of W&B runs in a sweep's YAML; W&B's own variables and files take precedence."""
 
     project: str | None = None
     entity: str | None = None
 
     @classmethod
     def of(cls, document: Mapping[str, Json]) -> Place:
-        """Read the place that a resolved sweep names; a single training names none."""
+        """Read the place from a resolved sweep; a single training has none."""
         given = document.get("wandb")
         named = given if isinstance(given, Mapping) else {}
         return cls(**{name: None if value is None else str(value) for name, value in named.items()})
@@ -51,16 +51,16 @@ class Place:
         return str(known.project or self.project or PROJECT)
 
     def entity_in(self, known: Account) -> str | None:
-        """Return the user or team, given W&B's settings; None for that of the key."""
+        """Return the user or team, given W&B's settings; None for the owner of the API key."""
         return known.entity or self.entity
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Whether W&B's server can be reached, looked up once for all runs of a sweep.
+    """Whether W&B's server can be reached, checked once for all runs of a sweep.
 
     Attributes:
-        offline: None where runs go to the server; otherwise why they stay offline, empty where nobody asked for a
+        offline: None if runs go to the server; otherwise why they stay offline, empty if the user did not ask for a
             server.
     """
 
@@ -68,35 +68,35 @@ class Connection:
 
     @classmethod
     def probe(cls, patience: float = 5.0) -> Connection:
-        """Look up the server once, for at most so many seconds."""
+        """Check the server once, for at most ``patience`` seconds."""
         if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
             return cls("")  # W&B takes seconds to import
         return cls(_why_offline(account(), patience))
 
     @property
     def warning(self) -> str | None:
-        """The sentence for a user who asked for a server; None where there is nothing to say."""
+        """The warning for a user who asked for a server; None without a problem."""
         return kept_offline(self.offline) if self.offline else None
 
 
 def account() -> Account:
     """Return W&B's settings: the server, key, entity and project that its files and variables name."""
-    import wandb  # here, because it takes seconds
+    import wandb  # here, because the import takes seconds
 
     return cast("Account", wandb.setup(settings=wandb.Settings(silent=True)).settings)
 
 
 def run_id(key: str, name: str, seed: int) -> str:
-    """Return the id of a W&B run: a function of the sweep's key, the training's name and its seed."""
+    """Return the id of a W&B run, from the sweep's key, the training's name and the seed."""
     # W&B allows these characters only.
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{key}-{name}-seed{seed}")[-ID_LENGTH:].lstrip("-")
 
 
 def run_key(folder: Path, sweep: str) -> str:
-    """Return the key that tells a sweep's W&B runs from those of any other sweep, even of the same name.
+    """Return the key that distinguishes a sweep's W&B runs from the W&B runs of any other sweep, even of the same name.
 
-    The key is written when the run's folder is made, so it stays when the folder is moved. Folders of earlier versions
-    have no key, and their runs keep the ids that they had. Where there is no folder, its path is the key.
+    The key is written when the run's folder is made, so moving the folder does not change the key. Folders of earlier
+    versions have no key, and their runs keep the old ids. If the folder does not exist, its path is the key.
     """
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
@@ -111,11 +111,11 @@ def kept_offline(reason: str) -> str:
 
 
 def why_away(url: str, patience: float) -> str | None:
-    """Return None for a server that answers within so many seconds, otherwise a sentence without its full stop."""
+    """Return None for a server that answers within ``patience`` seconds, otherwise a sentence without a full stop."""
     try:
         urllib.request.urlopen(url, timeout=patience).close()
     except urllib.error.HTTPError:
-        return None  # it answers, if only to say that there is nothing at its root
+        return None  # the server answers, if only that the root address has no page
     except OSError as error:
         return f"the server {url} is away ({first_line(error)})"
     return None
@@ -135,7 +135,7 @@ def first_line(error: BaseException) -> str:
 
 
 def _why_offline(known: Account, patience: float) -> str | None:
-    """Return None for online, otherwise the reason for offline, which is empty where nobody asked for a server."""
+    """Return None for online, otherwise the reason for offline, which is empty if the user did not ask for a server."""
     if known.mode in ("offline", "dryrun"):
         return ""
     if not has_key(known):
