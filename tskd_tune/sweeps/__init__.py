@@ -1,1 +1,1 @@
-"""A search space, what searches it, and how a sweep is run and resumed."""
+"""Search spaces, searchers and schedulers, and the code that runs and resumes sweeps."""

@@ -86,7 +86,7 @@ def _try_parts(sweep: Sweep, experiment: Experiment) -> None:
 
 
 def _check_labels(sweep: Sweep, space: SearchSpace) -> list[str]:
-    """Return which points of a grid get the same label, under which they would be taken for one arm."""
+    """Return a sentence for each label that several points of a grid share: they would count as one arm."""
     points: dict[str, list[Point]] = {}
     for point in space.grid() if sweep.is_exact else []:
         points.setdefault(point.label, []).append(point)
@@ -99,7 +99,7 @@ def _check_labels(sweep: Sweep, space: SearchSpace) -> list[str]:
 
 
 def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:
-    """Return what is wrong with ``compare``: a search has trials and no arms, or labels name no arm or several."""
+    """Return the mistakes of ``compare``: a search has no arms to compare, a label names no arm, seeds do not fit."""
     compare = sweep.compare
     names = [name for pair in compare.pairs or [] for name in pair]
     names += [] if compare.baseline is None else [compare.baseline]
@@ -118,7 +118,7 @@ def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:
 
 
 def _interim_problem(sweep: Sweep, last: int) -> str | None:
-    """Return why seeds cannot be trained up to one interim analysis after the other, if they cannot."""
+    """Return what is wrong with the interim analyses, the last of them at ``last`` seeds; None if nothing is."""
     if sweep.is_judged:
         return (
             f"compare.interim: the scheduler '{sweep.scheduler.name}' judges all seeds of a trial at once; use"
@@ -134,7 +134,7 @@ def _interim_problem(sweep: Sweep, last: int) -> str | None:
 
 
 def _check_search(sweep: Sweep, space: SearchSpace) -> list[str]:
-    """Return what the searcher and the scheduler cannot do, such as judging before the latest first review."""
+    """Return the errors of searcher and scheduler, such as a grace period that ends before a first review."""
     if not sweep.is_judged:
         return []
     problems = [] if sweep.is_exact else _too_few(sweep, space)

@@ -1,4 +1,4 @@
-"""The config of a trial: what the trial is to train, as Ray Tune passes it on."""
+"""The config of a trial: plain data that says what the trial trains, passed on by Ray Tune."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tskd_tune.sweeps.teacher_keys import key_of
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """What one trial is to train, as plain data in Ray Tune's config.
+    """What one trial trains, as plain data in Ray Tune's config.
 
     Attributes:
-        number: its place among the sweep's trials, which names its folder.
+        number: the number of the trial in the sweep, which names the trial's folder.
         arm: the label of the point.
-        point: hole -> sampled value.
+        point: search parameter -> sampled value.
         experiment: the resolved experiment, without its seed.
         seeds: the seeds that train in lockstep.
-        teacher: the key of its teacher among those that the sweep ships; None where it needs none of them.
-        identity: the digest of the experiment, which names its trainings.
+        teacher: the key of the trial's teacher among the teachers that the sweep sends; None if it needs none of these.
+        identity: the digest of the experiment, which names the trial's trainings.
     """
 
     number: int
@@ -45,10 +45,10 @@ class TrialConfig:
 
 
 class Describe:
-    """Makes the configs of a sweep's points, without their numbers, which the searcher gives.
+    """Makes the configs of a sweep's points, without ``number``, which the searcher adds.
 
-    Ray Tune pickles a searcher with this object. A pickle holds the sweep as plain data, because the types of its
-    components are made at run time; the sweep is read once more where the pickle is loaded.
+    Ray Tune pickles a searcher together with this object. The pickle holds the sweep as plain data, because the types
+    of the sweep's components are made at run time. Loading the pickle reads the sweep again.
     """
 
     def __init__(self, sweep: Sweep, seeds: Sequence[int]) -> None:

@@ -1,6 +1,6 @@
-"""Confirms what a search has found: its best points on fresh seeds, on the whole training set, the test part read once.
+"""Confirms the best points of a search with fresh seeds on the whole training set; the test set is evaluated once.
 
-The best of many trials looks better than it is, on the data and with the seeds that chose it. So the winners are
+The best of many trials looks better than it is on the validation set and the seeds that selected it. So the winners are
 trained again on the training and the validation set together, with a teacher that is trained on both sets too. Two more
 arms are trained: the same student without teacher and review, and the paper's setting.
 """
@@ -23,7 +23,7 @@ from tskd_tune.sweeps.controls import identity
 from tskd_tune.sweeps.schema import Sweep
 
 BASELINE, PAPER = "baseline", "paper"
-# Where a task's options hold training images out: what merges a whole part of its own back.
+# Value of a task's option ``valid_part`` that holds out a whole folder of images -> the value that trains on them.
 MERGED_PARTS = {"validation": "training"}
 
 
@@ -34,14 +34,14 @@ def confirmation(
 
     Args:
         folder: the search's run.
-        seeds: fresh ones.
-        top: how many points.
-        against: the arm that all are compared with: ``baseline``, or an arm of the search, which then is trained too.
-        controls: control arms of the best point that reviews, as the key of a sweep; None for none.
+        seeds: seeds that the search did not use.
+        top: the number of points to confirm.
+        against: the arm that others are compared with: ``baseline``, or an arm of the search, which is trained too.
+        controls: control arms of the best point that reviews, given as the key ``controls`` of a sweep; None for none.
 
     Raises:
-        InputError: the run is no sweep that measured a validation metric, a seed was used by it, it has fewer points,
-            or ``against`` is no arm.
+        InputError: the run is not a sweep that measured a validation metric, the search used one of the seeds, the
+            search has fewer points, or ``against`` is not an arm.
     """
     sweep = _searched(folder)
     _refuse_used(seeds, sweep.all_seeds())
@@ -91,7 +91,7 @@ def _refuse_used(seeds: Sequence[int], used: Sequence[int]) -> None:
 
 
 def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
-    """Return a row of each distinct point all of whose seeds are done, the best mean of the metric first."""
+    """Return one row for each distinct point whose seeds are all done, the point with the best mean metric first."""
     metric, sign = sweep.metric, -1 if sweep.mode == "max" else 1
     points: dict[str, list[Row]] = {}
     for row in rows:
@@ -111,9 +111,9 @@ def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
 
 
 def _whole(experiment: Document) -> Document:
-    """Return an experiment with its validation part merged back, the test part read at the end and no seed."""
+    """Return an experiment without seed that trains on its validation set too and evaluates the test set at the end."""
     whole = {key: value for key, value in experiment.items() if key != "seed"}
-    # Threads are the new sweep's, by its resources.
+    # The resources of the new sweep set the number of threads.
     changed = {"task": _merged(experiment["task"]), "evaluation": {"test": "last"}, "training": {"threads": None}}
     found = merge(whole, changed)
     left = task_of(Experiment.read(found)).facts().samples[1]
@@ -125,7 +125,10 @@ def _whole(experiment: Document) -> Document:
 
 
 def _merged(task: Document) -> Document:
-    """Return a task that trains on its validation images too; a given number of training images grows by them."""
+    """Return a task that trains on its validation images too.
+
+    If ``train`` is a number of images, the number of validation images is added.
+    """
     merged: Document = {"validation": 0} if "validation" in task else {}
     if "validation" in task and isinstance(task.get("train"), int):
         merged["train"] = task["train"] + task["validation"]
@@ -140,7 +143,7 @@ def _plain(row: Row) -> Document:
 
 
 def _paper(row: Row) -> Document | None:
-    """Return the paper's own setting on the winner's task and networks; None where its first review comes too late."""
+    """Return the paper's setting on the winner's task and networks; None if the paper's first review comes too late."""
     kept = ("task", "teacher", "student", "training")
     found = {"preset": "paper", **{key: value for key, value in row.experiment.items() if key in kept}}
     with suppress(InputError):
@@ -149,7 +152,7 @@ def _paper(row: Row) -> Document | None:
 
 
 def _label(row: Row, winners: Sequence[Row]) -> str:
-    """Return the name of a winner's arm, that of its point; with its trial's id where two points share it."""
+    """Return the label of a winner's point, followed by the trial's id if another arm has the same label."""
     shared = [other.arm for other in winners].count(row.arm) > 1 or row.arm in (BASELINE, PAPER)
     return f"{row.arm} ({row.run})" if shared else row.arm
 

@@ -1,7 +1,7 @@
-"""Control arms by one key: what a review has to beat before the gain can be attributed to the review.
+"""Control arms, added by one key: the review must beat them before a gain can be attributed to the review.
 
-A control is a copy of one arm in which one thing is changed: of the first arm that reviews and is no control itself, or
-of a named arm. The claim needs each comparison in turn: with ``ce_kl``, with ``at_review`` (attention transfer in the
+A control is a copy of one arm with one change. The arm is a named arm, or the first arm that reviews and is no control
+itself. The claim needs each comparison in turn: with ``ce_kl``, with ``at_review`` (attention transfer in the
 review epochs, without a prediction), and with ``shuffled`` and ``zeros``. A larger distance between snapshots leaves
 fewer reviews: ``matched_budget`` changes the distance with the number of reviews fixed, and ``max_reviews`` changes the
 number of reviews alone.
@@ -37,7 +37,7 @@ Name = Literal[
     "matched_budget",
     "max_reviews",
 ]
-# Twice and three times the paper's (3, 5) are its (3, 10) and (3, 15), matched by (6, 5) and (9, 5).
+# Multiples of ``k`` and ``delta``: the paper's (3, 5) gives (3, 10) and (3, 15), which match (6, 5) and (9, 5).
 MULTIPLES = (2, 3)
 
 
@@ -63,9 +63,12 @@ ControlsOption = Annotated[Controls | None, READER]
 
 @dataclass(frozen=True)
 class Derived:
-    """The arms that controls add, whole experiments by their labels, and a sentence for each that was left out.
+    """The control arms of a sweep.
 
-    ``compared`` holds the arm that is to be compared with a control, by the control's label.
+    Attributes:
+        arms: label -> whole experiment.
+        left_out: a sentence for each control that was left out.
+        compared: label of a control -> label of the arm that is compared with the control.
     """
 
     arms: dict[str, Document]
@@ -75,9 +78,9 @@ class Derived:
 
 @dataclass(frozen=True)
 class _Arm:
-    """A control arm: its label, the whole experiment as plain data, and what tells it from other experiments.
+    """A control arm: its label, the whole experiment as plain data, and the text of `identity`.
 
-    ``beside`` is the label of the arm that it is compared with.
+    ``beside`` is the label of the arm that the control is compared with.
     """
 
     label: str
@@ -88,14 +91,20 @@ class _Arm:
 
 @dataclass(frozen=True)
 class _Misfit:
-    """Why a control cannot be had."""
+    """Why a control is impossible."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class _Variant:
-    """What a control changes, the suffix of its label, and that of the variant beside it; None for the arm itself."""
+    """A change that makes a control arm.
+
+    Attributes:
+        suffix: the end of the control's label.
+        change: plain data that is merged into the controlled experiment.
+        beside: the suffix of the variant that the control is compared with; None for the controlled arm.
+    """
 
     suffix: str
     change: Document
@@ -110,7 +119,7 @@ def _fixed(change: Document) -> Callable[[Experiment], _Variants]:
 
 
 def _matched_budgets(base: Experiment) -> _Variants:
-    """Pair the plans whose memories stand farther apart with those that hold more, where both review as often."""
+    """Pair a plan of a larger ``delta`` with a plan of a larger ``k`` if both have the same number of reviews."""
     assert base.review is not None
     k, delta = base.review.k, base.review.delta
     for multiple in MULTIPLES:
@@ -126,7 +135,7 @@ def _matched_budgets(base: Experiment) -> _Variants:
 
 
 def _fewer_reviews(base: Experiment) -> _Variants:
-    """Halve the number of reviews down to one."""
+    """Yield variants with half as many reviews, with a quarter, and so on down to one review."""
     assert base.review is not None
     count = most = _review_count(base, base.review.k, base.review.delta)
     while count > 1:
@@ -165,21 +174,21 @@ CONTROLS: Mapping[Name, Callable[[Experiment], _Variants]] = {
 def derive(controls: Controls, points: Sequence[Point], read: Callable[[Point], Experiment]) -> Derived:
     """Derive control arms from the points of a sweep.
 
-    A control that is the same experiment as an arm that is there already is left out, and so is one that does not fit
-    and was not asked for by name.
+    A control is left out if an arm already trains the same experiment. A control that does not fit is left out too,
+    unless it was asked for by name.
 
     Args:
-        controls: which, and of which arm.
+        controls: the names of the controls, and the arm that they control.
         points: the sweep's own points.
         read: makes the whole experiment of a point.
 
     Raises:
-        InputError: no arm reviews, the one that is named does not or is not there, a control that was asked for does
-            not fit, or its label is another arm's.
+        InputError: no arm reviews, the named arm does not review or does not exist, a control that was asked for by
+            name does not fit, or another arm has the label of a control.
     """
     experiments = {point.label: found for point in points if (found := _readable(point, read)) is not None}
     base = _base(controls, points, experiments)
-    if base is None:  # the points are wrong, and whoever checks them says how
+    if base is None:  # a point is invalid, and `tskd_tune.sweeps.checking` reports it
         return Derived({}, [], {})
     trained = {identity(experiment.plain()): label for label, experiment in experiments.items()}
     arms: dict[str, Document] = {}
@@ -206,7 +215,7 @@ def derive(controls: Controls, points: Sequence[Point], read: Callable[[Point], 
 def _candidates(
     name: Name, base: Point, controlled: Experiment, read: Callable[[Point], Experiment]
 ) -> tuple[list[_Arm], list[str]]:
-    """Return the arms of a control, and a sentence for each that does not fit."""
+    """Return the arms of a control, and a sentence for each variant that does not fit."""
     arms: list[_Arm] = []
     misfits: list[str] = []
     for variant in CONTROLS[name](controlled):
@@ -223,7 +232,7 @@ def _candidates(
 
 
 def _base(controls: Controls, points: Sequence[Point], experiments: Mapping[str, Experiment]) -> Point | None:
-    """Return the point that is controlled; None where points that cannot be read may hold it."""
+    """Return the point that the controls change; None if an invalid point could be this point."""
     by_label = {point.label: point for point in points}
     if controls.of is None:
         reviewing = [label for label, experiment in experiments.items() if experiment.review is not None]
@@ -241,7 +250,7 @@ def _base(controls: Controls, points: Sequence[Point], experiments: Mapping[str,
 
 
 def _is_control(experiment: Experiment) -> bool:
-    """Tell whether a review leaves out what the method is about, as the control arms of a sweep's own do."""
+    """Return whether an arm is a control: its review has no prediction, a detached target or another sequence order."""
     review = experiment.plain()["review"]
     target = review["target"]
     left_out = target["prediction_scale"] == 0, target["gradient"] == "detach", review["sequence_order"] != "forward"
@@ -255,5 +264,5 @@ def _readable(point: Point, read: Callable[[Point], Experiment]) -> Experiment |
 
 
 def identity(experiment: Document) -> str:
-    """Return what an experiment, as plain data, is apart from its seed."""
+    """Return the text of an experiment, given as plain data, without its seed; equal experiments have equal texts."""
     return json.dumps({key: value for key, value in experiment.items() if key != "seed"}, sort_keys=True)

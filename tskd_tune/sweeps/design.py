@@ -1,4 +1,4 @@
-"""What a sweep is to train, in the few numbers that the status of its run needs."""
+"""The design of a sweep: the numbers that the status of its run needs."""
 
 from __future__ import annotations
 

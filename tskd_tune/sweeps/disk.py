@@ -1,7 +1,7 @@
-"""How many bytes a run leaves on disk: counted from the parts of every arm, without training any.
+"""Counts the bytes that a run leaves on disk, from the sizes of each arm's networks and states, without training.
 
-A finished training of a sweep keeps its last two checkpoints and its student twice: in the last checkpoint, and beside
-them in the trial's folder. A single training keeps one checkpoint and its student.
+A finished training of a sweep keeps its last two checkpoints. It keeps its student twice: in the last checkpoint and in
+the trial's folder. A single training keeps one checkpoint and its student.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tskd_tune.experiment.assembly import teacher_network
 from tskd_tune.tasks.base import Task
 from tskd_tune.training.trainer import Trainer
 
-# Ray Tune keeps so many checkpoints of a trial (`sweep.run`).
+# The number of checkpoints that Ray Tune keeps of a trial (see `tskd_tune.sweeps.tuning`).
 CHECKPOINTS: Final = 2
-# Bytes, as they were measured: the head of a tensor in a file of torch's; the page with its drawings; a row with what
-# Tune notes of its training; a history's line with W&B's; and the files that W&B keeps of a training offline.
+# Measured bytes: the header of a tensor in a torch file; the report page with its figures; a row and Tune's records of
+# the training; a line of the history and W&B's line; the files that W&B keeps of an offline training.
 OF_TENSOR, OF_PAGE, OF_ROW, OF_EPOCH, OF_WANDB = 300, 5_000_000, 75_000, 700, 38_000
-# Of each parameter an optimizer keeps so many numbers beside it; SGD keeps its momentum, if it has one.
+# The numbers that an optimizer other than SGD keeps per parameter; SGD keeps one, if it has a momentum.
 OF_ADAM: Final = 2
 
 
@@ -36,7 +36,7 @@ class Sizes:
 
 
 def sizes(experiment: Experiment, trainer: Trainer) -> Sizes:
-    """Return the sizes of a training as they are at its end; the trainer may be as it was built, or have trained."""
+    """Return the sizes of a training at its end; the trainer may be newly built or may have trained."""
     student = size_of(trainer.student.state_dict())
     state = {name: part for name, part in trainer.state_dict().items() if name not in ("optimizers", "review")}
     kept = sum(_kept(optimizer) for optimizer in trainer.optimizers)
@@ -61,7 +61,7 @@ def of_teacher(experiment: Experiment, task: Task) -> int:
 
 
 def size_of(state: object) -> int:
-    """Return the bytes that a state takes in a file of torch's: those of its tensors, with their heads."""
+    """Return the bytes of a state in a torch file: the bytes of its tensors and of their headers."""
     return sum(_tensor_size(tensor) for tensor in _tensors(state))
 
 
@@ -78,7 +78,7 @@ def _tensor_size(tensor: Tensor) -> int:
 
 
 def _kept(optimizer: torch.optim.Optimizer) -> int:
-    """Return the bytes that an optimizer keeps once it has moved all of its parameters."""
+    """Return the bytes of an optimizer's state after a step on all of its parameters."""
     found = 0
     for group in optimizer.param_groups:
         times = (1 if group.get("momentum") else 0) if isinstance(optimizer, torch.optim.SGD) else OF_ADAM

@@ -1,4 +1,4 @@
-"""How many different experiments a space holds: two labels can stand for one value, or a parameter have no effect."""
+"""Counts the different experiments of a space: two labels can mean one value, or a parameter can have no effect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tskd_tune.sweeps.controls import identity
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.space import SearchSpace
 
-# A larger space is not walked through: no search has so many trials.
+# The points of a larger space are not enumerated, because a search rarely has so many trials.
 MOST_POINTS: Final = 1000
 
 
@@ -23,7 +23,7 @@ def too_few(space: SearchSpace, trials: int, resolve: Callable[[Point], Document
 
     Args:
         space: the search space.
-        trials: the trials of the search, each of which trains another experiment.
+        trials: the number of trials of the search; each trial trains a different experiment.
         resolve: makes the whole experiment of a point, as plain data.
     """
     size = space.size()

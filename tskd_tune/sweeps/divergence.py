@@ -13,25 +13,25 @@ from optuna.storages import InMemoryStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-# The attribute of a trial that keeps why it diverged.
+# The attribute of a trial that says why the trial diverged.
 DIVERGED: Final = "diverged"
 
 
 class LearningStorage(InMemoryStorage):
-    """Keeps a trial that diverged as failed, and shows it to samplers as the worst of all.
+    """Stores a diverged trial as failed, and shows the trial to samplers as the worst of all.
 
-    Its values are no measurement, so they are not kept: whenever the trials are read, a diverged trial is complete with
-    the worst value of each objective among the trials measured so far. It is shown as it is kept while there are none.
-    Whoever reads a single trial, or the best one, sees what is kept.
+    The shown values are not measured, so they are not stored. `get_all_trials` returns a diverged trial as complete,
+    with the worst value of each objective among the trials measured so far. Before the first measured trial, a diverged
+    trial is returned as failed. The methods that return a single trial or the best trial return it as stored.
     """
 
     def __init__(self, *, ranks_stopped: bool) -> None:
         """Begin without a study.
 
         Args:
-            ranks_stopped: whether the sampler ranks trials that a scheduler stopped, which it does below all complete
-                ones. Where there are such trials, a diverged trial is shown as one that was stopped before its first
-                epoch, which is below every other.
+            ranks_stopped: whether the sampler ranks trials that a scheduler stopped; they rank below all complete
+                trials. If there are stopped trials, a diverged trial is shown as stopped before its first epoch, so
+                the diverged trial ranks below every other trial.
         """
         super().__init__()
         self._ranks_stopped = ranks_stopped
@@ -39,8 +39,8 @@ class LearningStorage(InMemoryStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Return the trials of a study, those that diverged in the form that the class describes."""
-        if states == (TrialState.WAITING,):  # no trial that has begun
+        """Return the trials of a study; diverged trials are shown as the class describes."""
+        if states == (TrialState.WAITING,):  # no waiting trial has diverged
             return super().get_all_trials(study_id, deepcopy, states)
         kept = super().get_all_trials(study_id, deepcopy=False)
         shown = _shown(kept, self.get_study_directions(study_id), self._ranks_stopped)
@@ -49,7 +49,7 @@ class LearningStorage(InMemoryStorage):
 
 
 def kept(study: Study) -> list[FrozenTrial]:
-    """Return the trials of a study in memory as they are kept: a diverged one is failed, without a value."""
+    """Return the trials of a study in memory as they are stored: a diverged trial is failed and has no value."""
     storage = study._storage
     assert isinstance(storage, InMemoryStorage)
     return InMemoryStorage.get_all_trials(storage, study._study_id, deepcopy=False)
@@ -74,7 +74,7 @@ def _diverged(trial: FrozenTrial) -> bool:
 
 
 def _worst(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[float]:
-    """Return the worst value of each objective, that of stopped trials at their last epoch; none of no trial."""
+    """Return the worst value of each objective (of a stopped trial: at its last epoch); [] if there are no values."""
     known = [trial.values for trial in trials if trial.values is not None and trial.state.is_finished()]
     columns = zip(*known, strict=True)
     return [

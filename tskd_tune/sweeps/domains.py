@@ -1,4 +1,4 @@
-"""Domains: the values of an experiment file that are searched, found in plain data and checked.
+"""Finds and checks domains, the values of an experiment file that are searched.
 
 A domain is a mapping with one of the words ``choice``, ``grid``, ``int``, ``uniform`` and ``loguniform``.
 `tskd_tune.sweeps.space` says what each means.
@@ -26,18 +26,19 @@ Picked: TypeAlias = str | float
 
 @dataclass(frozen=True)
 class Hole:
-    """One value that is searched.
+    """A search parameter: one value of an experiment that is searched.
 
     Attributes:
         name: the dotted path, with the label of every branch on the way: ``review.tskd.k``; ``arm`` at the root.
         kind: the word of its domain.
-        labels: what a choice or a grid draws from, as text; empty for a range.
-        labelled: whether the labels were given, as the keys of a mapping, or are the values themselves.
+        labels: the labels of a choice or a grid, as text; empty for a range.
+        labelled: whether the labels were given as the keys of a mapping; otherwise the values are the labels.
         low: the low end of a range, which is included.
         high: the high end of a range, which is included.
-        step: from one integer to the next.
-        condition: the label of every enclosing choice that makes this hole appear, outermost first.
-        branches: what each label stands for, with its own holes.
+        step: the difference from one integer to the next.
+        condition: the name and the label of every enclosing choice, outermost first; the parameter exists only if all
+            these labels are drawn.
+        branches: label -> the value of the label, which may contain further search parameters.
     """
 
     name: str
@@ -52,18 +53,18 @@ class Hole:
 
     @property
     def is_range(self) -> bool:
-        """Whether it draws a number between two ends, and not one of several labels."""
+        """Whether the parameter is a number between two ends; otherwise it is one of several labels."""
         return self.kind in RANGES
 
     def extremes(self) -> Sequence[Picked]:
-        """Return every label, or the ends of a range; the last integer is the last that a step reaches."""
+        """Return every label, or both ends of a range; the upper end of ``int`` is the last integer in steps."""
         if not self.is_range:
             return list(self.labels)
         last = self.low + (self.high - self.low) // self.step * self.step if self.kind == "int" else self.high
         return list(dict.fromkeys([self.low, last]))
 
     def members(self) -> Sequence[Picked]:
-        """Return every label, or every integer of a range that is not continuous."""
+        """Return every label, or every integer of a range of integers."""
         return self.numbers() if self.kind == "int" else self.labels
 
     def numbers(self) -> range:
@@ -71,7 +72,7 @@ class Hole:
         return range(int(self.low), int(self.high) + 1, self.step)
 
     def pick_of(self, value: Picked) -> Picked:
-        """Return the label that stands for a value of a point; a number of a range stands for itself."""
+        """Return the label of a point's value; a number of a range is returned as it is."""
         if self.is_range or self.labelled:
             return value
         return next(label for label, inner in self.branches.items() if (type(inner), inner) == (type(value), value))
@@ -82,11 +83,11 @@ class Hole:
 
 
 Pick: TypeAlias = Callable[[Hole], Picked]
-"""Draws a label of a choice or a grid, a number of a range."""
+"""Draws a label of a choice or a grid, or a number of a range."""
 
 
 def holed_mapping(value: Mapping[str, object], path: str, condition: Conditions) -> Document:
-    """Copy a mapping with the content of every domain replaced by its hole."""
+    """Copy a mapping, and replace the content of every domain by a `Hole`."""
     word = _domain_word(value, path)
     return {
         key: _hole(key, inner, path, condition) if key == word else _holed(inner, _join(path, key), condition)
@@ -154,7 +155,7 @@ def _hole(word: str, content: object, path: str, condition: Conditions) -> Hole:
 
 
 def _refuse_label(label: str, name: str) -> None:
-    """Refuse what cannot stand in a table or on a line as the name of an arm."""
+    """Refuse a label that cannot be printed as the name of an arm in a table or on one line."""
     slip = None
     if not label.strip() or label != label.strip():
         slip = "is empty, or begins or ends with a space"
@@ -167,14 +168,14 @@ def _refuse_label(label: str, name: str) -> None:
 
 
 def _hole_name(path: str, condition: Conditions) -> str:
-    """Return the path of a hole; ``arm`` at the root, and ``arm.<labels>`` at the root of a branch of the arms."""
+    """Return the name of a search parameter: its path; ``arm`` or ``arm.<labels>`` at the root of the arms."""
     if path == ".".join(label for name, label in condition if is_arm(name)):
         return f"{ARM}.{path}" if path else ARM
     return path
 
 
 def is_arm(name: str) -> bool:
-    """Return whether a hole stands at the root of the experiment, or of a branch of the arms."""
+    """Return whether a search parameter is at the root of the experiment, or at the root of a branch of the arms."""
     return name == ARM or name.startswith(f"{ARM}.")
 
 
@@ -246,7 +247,7 @@ def _join(path: str, key: str) -> str:
 
 
 def walk(value: object) -> Iterator[Hole]:
-    """Iterate over the holes below a value, also those of branches, in the order of the YAML."""
+    """Iterate over the search parameters below a value, including those in branches, in the order of the YAML."""
     if isinstance(value, Hole):
         yield value
         for branch in value.branches.values():

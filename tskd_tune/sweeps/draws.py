@@ -10,7 +10,7 @@ from tskd_tune.sweeps.domains import Hole, Pick
 
 
 def uniformly(source: Random) -> Pick:
-    """Return a function that draws from each domain evenly; from a `loguniform` domain, evenly in the logarithm."""
+    """Return a function that draws uniformly from each domain; from `loguniform`, uniformly in the logarithm."""
 
     def pick(hole: Hole) -> Any:
         if not hole.is_range:
@@ -19,7 +19,7 @@ def uniformly(source: Random) -> Pick:
             return source.randrange(int(hole.low), int(hole.high) + 1, hole.step)
         if hole.kind == "uniform":
             return source.uniform(hole.low, hole.high)
-        # Rounding in the exponential may step over an end.
+        # By rounding, the exponential may lie outside the range.
         drawn = math.exp(source.uniform(math.log(hole.low), math.log(hole.high)))
         return min(max(drawn, hole.low), hole.high)
 

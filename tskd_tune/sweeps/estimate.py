@@ -1,4 +1,4 @@
-"""What a run will cost: runs, hours and disk, from a few steps on random images on this machine.
+"""Estimates what a run will cost (trainings, hours, disk) from a few steps on random images on this machine.
 
 No data is read and nothing is trained. Arms are timed until the budget is used, first arms of different kinds, then
 arms that differ only in numbers. For every other arm, its own number of steps is multiplied by the seconds per step of
@@ -33,7 +33,7 @@ from tskd_tune.training.teachers import TeacherCache
 MOST_POINTS = 12
 MOST_NAMED = 4
 BUDGET = 6.0
-# What changes neither the cost of a step nor the bytes of a state.
+# Options that change neither the seconds per step nor the bytes of a state.
 OF_NO_COST: Mapping[str, Sequence[str]] = {
     "training": ("lr", "milestones", "weight_decay", "gamma", "epochs"),
     "review": ("lambda", "delta", "plan"),
@@ -43,19 +43,19 @@ OF_NO_COST: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will cost on this machine, roughly.
+    """A rough estimate of what a run will cost on this machine.
 
     Attributes:
-        runs: trainings, one a seed of each point.
-        epochs: the epochs of all of them; of a search the most that they can be.
-        hours: wall hours, those of the teachers included.
-        teacher_hours: the wall hours of teachers that the cache does not hold.
-        teachers: how many those are.
-        concurrent: trainings at once on this machine.
-        disk_bytes: what the run's folder holds in the end, and the files of those teachers in the cache.
+        runs: number of trainings, one per seed and point.
+        epochs: the epochs of all trainings; for a search, the upper limit.
+        hours: wall hours, including the hours of the teachers.
+        teacher_hours: the wall hours of the teachers that are not in the cache.
+        teachers: the number of these teachers.
+        concurrent: number of trainings that run at once on this machine.
+        disk_bytes: the bytes of the run's folder at the end, and of these teachers' files in the cache.
         timed: the labels of the arms that were timed.
-        taken_from: the label of every other arm -> the timed arm whose pace it was given.
-        how: how it was measured, a sentence.
+        taken_from: label of every other arm -> label of the timed arm whose pace was used.
+        how: a sentence that says how the cost was measured.
     """
 
     runs: int
@@ -78,8 +78,8 @@ def of_experiment(experiment: Experiment, *, budget: float = BUDGET, clock: Cloc
     """Estimate one training.
 
     Args:
-        experiment: what would be trained, already checked.
-        budget: seconds that the timing may take, about.
+        experiment: the experiment to train, already checked.
+        budget: about how many seconds the timing may take.
         clock: counts seconds.
     """
     arms = {"the experiment": experiment}
@@ -90,8 +90,8 @@ def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_c
     """Estimate a sweep: a grid from its points, a search from the corners of its space.
 
     Args:
-        sweep: what would be run, already checked.
-        budget: seconds that the timing may take, about.
+        sweep: the sweep to run, already checked.
+        budget: about how many seconds the timing may take.
         clock: counts seconds.
     """
     points, count = candidates(sweep)
@@ -161,11 +161,11 @@ def _estimate(
     )
 
 
-# Which arms stand for which
+# Which arms are similar
 
 
 def kind(experiment: Experiment) -> str:
-    """Return what arms share whose steps cost alike and whose states are as large: all but seed, rates and plan."""
+    """Return an experiment's text without seed, rates and plan; equal texts mean equal seconds per step and bytes."""
     plain = {name: part for name, part in experiment.plain().items() if name not in ("seed", "evaluation", "preset")}
     for name, idle in OF_NO_COST.items():
         if isinstance(plain.get(name), Mapping):
@@ -174,7 +174,7 @@ def kind(experiment: Experiment) -> str:
 
 
 def most_like(experiment: Experiment, timed: Mapping[str, Experiment]) -> str:
-    """Return the label of the timed arm whose steps cost most likely as this one's do."""
+    """Return the label of the timed arm that is most similar to an experiment."""
     mine, parts = _leaves(json.loads(kind(experiment))), ("task", "student", "review", "distiller", "teacher")
 
     def distance(arm: str) -> tuple[object, ...]:
@@ -203,7 +203,7 @@ def _leaves(document: object, path: str = "") -> Document:
 
 
 def evenly(arms: Sequence[str], most: int) -> list[str]:
-    """Choose at most so many arms, evenly spaced, the first and the last among them."""
+    """Choose at most ``most`` arms, evenly spaced, including the first and the last arm."""
     if len(arms) <= most:
         return list(arms)
     return [arms[round(place * (len(arms) - 1) / (most - 1))] for place in range(most)]
@@ -218,7 +218,7 @@ def _one_of_each(arms: Mapping[str, Experiment]) -> list[str]:
 
 
 def _how(took: float, concurrent: int, timed: Sequence[str], likes: Mapping[str, str]) -> str:
-    """Say which arms were timed, and at which pace the others were counted."""
+    """Say which arms were timed, and which pace was used for the other arms."""
     others = {arm: like for arm, like in likes.items() if arm != like}
     which = "every arm" if not others else f"{len(timed)} of {len(likes)} arms"
     as_like = _few([f"{arm} as {like}" for arm, like in others.items()])
@@ -240,7 +240,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _paces(arms: Mapping[str, Experiment], deadline: float, clock: Clock) -> dict[str, Pace]:
-    """Time arms of different kinds, the first and the last before those between, until the budget is used."""
+    """Time arms of different kinds until the budget is used: the first and the last arm, then the arms between them."""
     chosen = evenly(_one_of_each(arms), MOST_POINTS)
     order = sorted(range(len(chosen)), key=lambda place: (min(place, len(chosen) - 1 - place), place))
     paces: dict[str, Pace] = {}
@@ -278,7 +278,7 @@ def _teacher_seconds(experiment: Experiment, budget: float, clock: Clock) -> flo
 
 @contextmanager
 def _stepping(what: str) -> Iterator[None]:
-    """Make a sentence of what a component raises in a step of training, whoever wrote it."""
+    """Turn any exception that a component raises in a step of training into an `InputError`."""
     try:
         yield
     except TskdTuneError:
@@ -290,7 +290,7 @@ def _stepping(what: str) -> Iterator[None]:
 
 
 def _sizes(experiments: Iterable[Experiment]) -> dict[str, Sizes]:
-    """Return the sizes of every kind of arm; each is built once, and nothing of it is trained."""
+    """Return the sizes of every kind of arm; each kind is built once and is not trained."""
     found: dict[str, Sizes] = {}
     for experiment in experiments:
         name = kind(experiment)
@@ -303,7 +303,7 @@ def _sizes(experiments: Iterable[Experiment]) -> dict[str, Sizes]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Leave torch's random generators and its number of threads as they were found."""
+    """Restore torch's random generators and its number of threads at the end of the block."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng():
         try:

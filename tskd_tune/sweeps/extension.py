@@ -1,4 +1,4 @@
-"""Seeds, controls and points for a sweep that was run before: only what is missing is trained; rows stay."""
+"""Adds seeds, controls and points to a sweep that was run before. Only the new trainings are run; rows are kept."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Addition:
     """What is added to a sweep.
 
     Attributes:
-        seeds: further seeds, none of them the sweep's.
-        controls: control arms, as the key of a sweep: true, or names; None for none.
-        points: another sweep, whose points are added as far as they are new; nothing else of it counts.
+        seeds: further seeds, which the sweep does not have.
+        controls: control arms, written as the key ``controls`` of a sweep: true, or names; None for none.
+        points: another sweep; its new points are added, and its other keys are ignored.
     """
 
     seeds: Sequence[int] = ()
@@ -32,11 +32,11 @@ def extended(sweep: Sweep, addition: Addition) -> Sweep:
     """Return a sweep with more seeds or arms after its own.
 
     Args:
-        sweep: what was run, as its folder has it.
+        sweep: the sweep, as stored in the folder of its run.
         addition: what is added.
 
     Raises:
-        InputError: the sweep cannot be extended, or so that nothing new would be trained.
+        InputError: the sweep cannot be extended, a seed is not new, or nothing new would be trained.
     """
     refuse(sweep)
     known, seeds = sweep.all_seeds(), list(addition.seeds)
@@ -71,7 +71,7 @@ def _further(sweep: Sweep, other: Sweep) -> dict[str, Document]:
     trained = {identity(sweep.experiment_at(point).plain()): point.label for point in sweep.space().grid()}
     found: dict[str, Document] = {}
     for point in other.space().grid():
-        # Threads are the resources of the sweep that trains.
+        # `sweep` trains the new points, so its resources set the number of threads.
         if identity(sweep.experiment_at(point).plain()) in trained:
             continue
         if point.label in trained.values():
@@ -84,10 +84,10 @@ def _further(sweep: Sweep, other: Sweep) -> dict[str, Document]:
 
 
 def refuse(sweep: Sweep) -> None:
-    """Refuse to extend what would not stay what it is.
+    """Refuse a sweep whose results would not be valid any more after an extension.
 
     Raises:
-        InputError: the sweep searches, judges its trials while they train, or declared interim analyses.
+        InputError: the sweep is a search, its scheduler stops trials, or it declared interim analyses.
     """
     if not sweep.is_exact:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Asynchronous successive halving with rungs that are given one by one, on the public interface of Ray Tune."""
+"""Asynchronous successive halving with a given list of rungs, on the public interface of Ray Tune."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 Rung = dict[int, float]
-"""Number of a trial -> its metric when it reached the rung, with the sign that makes more better."""
+"""Number of a trial -> its metric at the rung, negated if the mode is ``min``, so larger is better."""
 
 
 class Halving(FIFOScheduler):
     """Stops a trial at a rung unless its metric is among the best 1/``reduction_factor`` that have reached the rung.
 
-    Tune's own ``ASHAScheduler`` spaces its rungs by powers of the factor, so that a rung could lie within a cycle of
-    snapshots and review. The rule is the same: Li et al. 2020, algorithm 2.
+    The rungs of Tune's own ``ASHAScheduler`` are powers of the factor, so a rung could lie within a cycle of snapshots
+    and review. The rule for stopping is the same: Li et al. 2020, algorithm 2.
     """
 
     def __init__(self, brackets: Sequence[Sequence[int]], metric: str, mode: str, *, reduction_factor: int) -> None:
-        """Judge trials at rungs.
+        """Compare trials at rungs.
 
         Args:
-            brackets: for each bracket its rungs, as numbers of trained epochs. A trial is in one bracket.
-            metric: the key of a result that is compared.
+            brackets: the rungs of each bracket, as numbers of trained epochs. Each trial belongs to one bracket.
+            metric: the key of the number that is compared.
             mode: ``max`` or ``min``.
-            reduction_factor: one of so many trials goes on at each rung.
+            reduction_factor: at each rung, one of ``reduction_factor`` trials goes on.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.brackets = [sorted(rungs) for rungs in brackets]
@@ -50,7 +50,7 @@ class Halving(FIFOScheduler):
         return TrialScheduler.STOP if self._is_behind(trial.config["number"], result) else TrialScheduler.CONTINUE
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: Mapping[str, object]) -> None:
-        """Record the last result, with which Tune does not call `on_trial_result`."""
+        """Record the last result; Tune does not call `on_trial_result` with the last result."""
         self._is_behind(trial.config["number"], result)
 
     def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
@@ -72,7 +72,7 @@ class Halving(FIFOScheduler):
                 self._is_behind(number, {**trial.end, self.judged_by: worst(self.mode)})
 
     def _is_behind(self, number: int, result: Mapping[str, object]) -> bool:
-        """Record a trial at the highest rung that it has reached, and tell whether the rung's best are ahead of it."""
+        """Record a trial at the highest rung that it has reached, and return whether it is not among the best there."""
         epoch, value = result.get("epoch"), result.get(self.judged_by)
         if not isinstance(epoch, int) or not isinstance(value, int | float):
             return False
@@ -86,6 +86,6 @@ class Halving(FIFOScheduler):
         return bool(others) and value < float(np.nanpercentile(others, (1 - 1 / self._factor) * 100))
 
     def _bracket(self, number: int) -> int:
-        """Return the bracket of a trial: chosen at random by its number, a bracket with more rungs more often."""
+        """Draw the bracket of a trial, with its number as random seed; brackets with more rungs are more likely."""
         weights = [math.exp(len(rungs)) for rungs in self.brackets]
         return Random(number).choices(range(len(weights)), weights)[0]

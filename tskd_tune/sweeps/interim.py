@@ -1,8 +1,8 @@
 """Interim analyses: tests before all seeds of a sweep are trained, at the numbers of seeds that its file declares.
 
 The seeds up to an analysis are trained in every arm, then the comparisons are tested
-(`tskd_tune.reports.findings.summary`, which corrects for the number of analyses). What was decided is written to
-``interim.jsonl`` in the run's folder, and a resume abides by this file.
+(`tskd_tune.reports.findings.summary`, which corrects for the number of analyses). The decision is written to
+``interim.jsonl`` in the run's folder, and a resumed run follows the decisions in this file.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tskd_tune.sweeps.schema import Sweep
 
 
 class Interim(Record):
-    """What an interim analysis decided.
+    """The decision of an interim analysis.
 
     Attributes:
         at: the number of seeds.
-        number: which of the declared analyses it is, from 1; None where nothing could be compared.
+        number: the place of the analysis among the declared ones, from 1; None if nothing could be compared.
         declared: the numbers of seeds of all analyses.
-        stop: whether every comparison has its verdict, so that the sweep ends.
+        stop: whether every comparison has its verdict; then the sweep ends.
         next_seeds: the seeds that are trained next.
         alpha_spent: how much of the error rate the analyses so far have used.
         sentence: the decision in words.
@@ -44,12 +44,12 @@ class Interim(Record):
     taken: str = ""
 
     def event(self) -> Event:
-        """Return the event that tells what was decided."""
+        """Return the event that reports the decision."""
         return Event("interim", "", reason=self.sentence)
 
 
 def portions(sweep: Sweep) -> list[list[int]]:
-    """Return the seeds in the portions in which they are trained: one for each analysis, or all at once."""
+    """Return the seeds in portions, which are trained one after the other: one per analysis, or one with all seeds."""
     seeds, analyses = sweep.all_seeds(), sweep.compare.interim
     if not analyses:
         return [seeds]
@@ -57,7 +57,7 @@ def portions(sweep: Sweep) -> list[list[int]]:
 
 
 def analyses(folder: RunFolder) -> dict[int, Interim]:
-    """Return the interim analyses of a run: number of seeds -> what was decided."""
+    """Return the interim analyses of a run: number of seeds -> decision."""
     return {record["at"]: Interim.model_validate(record) for record in folder.interim()}
 
 
@@ -66,7 +66,7 @@ def analyze(folder: RunFolder, at: int) -> Interim:
 
     Raises:
         RunError: the record cannot be written.
-        InputError: the run's ``compare`` was edited into what cannot be judged.
+        InputError: the run's ``compare`` was edited, and its comparisons cannot be tested.
     """
     known = analyses(folder)
     if at not in known:
@@ -80,7 +80,7 @@ def _judged(folder: RunFolder, at: int) -> Interim:
     found = summary(folder)
     look = found.family.look if found.family else None
     if found.family is None or look is None or look.at != at:
-        # Nothing to compare, such as where every run of an arm has failed, is no reason to stop.
+        # If nothing can be compared, such as when every run of an arm has failed, the sweep goes on.
         sentence = f"Interim analysis at {at} seeds: {found.family_reason} Going on."
         return Interim(at=at, stop=False, sentence=sentence, taken=now())
     return Interim(

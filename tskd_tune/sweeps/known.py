@@ -1,7 +1,7 @@
-"""What an earlier process of a run has left of its trials, read from the run's own records.
+"""Reads which trials an earlier process of a run has trained, from the run's own records.
 
-Ray Tune's own files are never read: Ray pickles them, they lag behind, and they may be damaged. Rows say which
-trainings have ended, ``trial.json`` says what a trial was to train, and a trial finds its checkpoints in its folder.
+Ray Tune's own files are never read: they are pickles, they may be older than the records, and they may be damaged. Rows
+say which trainings have ended, ``trial.json`` says what a trial trains, and the trial's folder has its checkpoints.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Known:
     """A trial that began.
 
     Attributes:
-        point: hole -> sampled value.
-        results: what it reported, an epoch each, as means over its seeds.
-        end: its last result, with its rows; None where it has not ended, so that it is to be trained (on).
+        point: search parameter -> sampled value.
+        results: the results of the trial, one per epoch, as means over its seeds.
+        end: the last result of the trial, with its rows; None if the trial has not ended and must be trained further.
     """
 
     point: Document
@@ -60,7 +60,7 @@ class Training:
     Attributes:
         identity: the digest of its experiment; empty in records of format 1.
         experiment: as plain data.
-        number: the number of its trial, in whose folder it goes on; None for the trial of another kind of run.
+        number: the number of its trial, whose folder has its checkpoints; None for the trial of another kind of run.
         ended: whether it needs no more training.
     """
 
@@ -73,10 +73,10 @@ class Training:
 
 
 class Trainings:
-    """The trainings of a grid that began, found by what they train and not by what their arms are called."""
+    """The trainings of a grid that began, found by their experiments, even if the labels of arms were changed."""
 
     def __init__(self, folder: RunFolder, arms: Collection[str]) -> None:
-        """Read the records of a run whose arms are called ``arms`` now."""
+        """Read the records of a run; ``arms`` are the labels of its arms now."""
         self._found: dict[tuple[str, str, int], Training] = {}
         for training in _trainings(folder):
             identity, arm, seed = training.identity, training.arm, training.seed
@@ -84,7 +84,7 @@ class Trainings:
             self._found |= {(*name, seed): training for name in names}
 
     def find(self, identity: str, arm: str, seed: int) -> Training | None:
-        """Return the training of an experiment, also if its arm was called otherwise; None if it never began.
+        """Return the training of an experiment, also if its arm had another label; None if the training never began.
 
         Two arms may train the same experiment; each has its own trainings.
         """
@@ -92,7 +92,7 @@ class Trainings:
         return found or self._by_arm(identity, arm, seed)
 
     def _by_arm(self, identity: str, arm: str, seed: int) -> Training | None:
-        """Return the training of an arm if records of an older version, which digested otherwise, mean the same."""
+        """Return an arm's training from records of an older version with other digests, if its experiment is equal."""
         found = self._found.get(("", arm, seed))
         if found is None or not found.identity:
             return found
@@ -114,7 +114,7 @@ def _number(run: str) -> int | None:
 def _digest(experiment: Document) -> str:
     try:
         return identity(Experiment.read(experiment))
-    except InputError:  # of a version whose options are gone
+    except InputError:  # a record of a version with options that were removed
         return ""
 
 
@@ -134,7 +134,7 @@ def _results(history: Sequence[Document], seeds: int) -> list[Document]:
 
 
 def _end(rows: Sequence[Row]) -> Document:
-    """Return a trial's last result out of its rows, as the trial reported it."""
+    """Return a trial's last result, rebuilt from its rows."""
     failed = next((row.reason or "failed" for row in rows if row.status == "failed"), None)
     return TrialResult(
         epoch=max(row.epochs for row in rows) - 1,

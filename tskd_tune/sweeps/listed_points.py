@@ -13,9 +13,9 @@ class ListedPoints(RunSearcher):
     """Suggests each config of a list once, in order."""
 
     def __init__(self, configs: Sequence[Config], goals: Goals | None = None) -> None:
-        """Suggest ``configs``, each with its ``number``, by default its place in the list.
+        """Suggest ``configs``; a config without ``number`` gets its place in the list as its number.
 
-        Without goals a result needs no metric.
+        Without goals, results need no metric.
         """
         super().__init__(goals)
         self._left = [{"number": number, **config} for number, config in enumerate(configs)]
@@ -25,7 +25,7 @@ class ListedPoints(RunSearcher):
         return self._left.pop(0) if self._left else FINISHED
 
     def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
-        """Learn nothing: results do not change the list."""
+        """Do nothing: results do not change the list."""
 
     def take_up(self, known: Mapping[int, Known], *, highest: int = -1) -> None:
         """Leave out the trials that have ended."""

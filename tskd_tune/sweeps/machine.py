@@ -1,4 +1,4 @@
-"""Whether this machine has what a trial takes, without Ray."""
+"""Checks whether this machine has the resources of a trial, without Ray."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def refuse_here(sweep: Sweep) -> None:
     """Refuse resources that this machine does not have, unless ``RAY_ADDRESS`` names a cluster, which may have them.
 
     Raises:
-        InputError: a trial takes more CPU cores or GPUs than there are.
+        InputError: a trial takes more CPU cores or GPUs than this machine has.
     """
     if os.environ.get("RAY_ADDRESS", "local") not in ("", "local"):
         return

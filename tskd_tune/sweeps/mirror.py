@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Mirror:
-    """The trained trials of a study in a journal file; a file that cannot be written is told of once and given up."""
+    """The trained trials of a study in a journal file; if writing fails, it logs one warning and writes no more."""
 
     def __init__(self, path: Path, names: list[str]) -> None:
         """Write to ``path`` a study whose objectives have these names."""
@@ -30,16 +30,16 @@ class Mirror:
         self._given_up = False
 
     def open(self, directions: list[StudyDirection], trials: Iterable[FrozenTrial]) -> None:
-        """Write the file unless it is there: a dashboard that is opened early would make an empty one."""
+        """Write the file if it is not open yet: a dashboard that is opened early would create an empty file."""
         if self._copy is None:
             self.write(directions, trials)
 
     def write(self, directions: list[StudyDirection], trials: Iterable[FrozenTrial]) -> None:
-        """Write the whole file anew; the trials are finished."""
+        """Write the whole file again; all ``trials`` must be finished."""
         self._attempt(lambda: self._write(directions, trials))
 
     def add(self, trial: FrozenTrial, directions: list[StudyDirection], trials: Iterable[FrozenTrial]) -> None:
-        """Append a trial that has just finished; a file that is not open is written anew."""
+        """Append a trial that has just finished; if the file is not open, write the whole file."""
         if self._copy is None:
             self.write(directions, trials)
         else:
@@ -52,11 +52,11 @@ class Mirror:
     def _write(self, directions: list[StudyDirection], trials: Iterable[FrozenTrial]) -> None:
         part = self._path.with_name(f".{self._path.name}.part")
         part.unlink(missing_ok=True)
-        # A driver that was killed while writing leaves the lock behind, which Optuna waits for.
+        # A driver that was killed while writing leaves a lock file, and Optuna would wait for this lock.
         self._path.with_name(f"{self._path.name}.lock").unlink(missing_ok=True)
         copy = optuna.create_study(storage=_journal(part), study_name=STUDY, directions=directions)
         with catch_warnings():
-            # That names of objectives are new in Optuna is no news to a user.
+            # Optuna warns that names of objectives are experimental; a user does not need this warning.
             simplefilter("ignore", ExperimentalWarning)
             copy.set_metric_names(self._names)
         for trial in trials:
@@ -74,7 +74,7 @@ class Mirror:
             LOG.warning("%s: cannot be written (%s); the search goes on without it", self._path, error)
 
     def __getstate__(self) -> Document:
-        """Leave the open file behind; it is written anew where this is read."""
+        """Leave the open file out; the process that loads the pickle writes the file again."""
         return {**self.__dict__, "_copy": None}
 
 

@@ -1,4 +1,4 @@
-"""What a search judges by: one metric of the validation part, or several objectives; never the test part."""
+"""The objectives of a search: one metric of the validation set, or several objectives; never the test set."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tskd_tune.registry import Component
 from tskd_tune.reports.findings.pareto import COSTS, cost
 
 Goals: TypeAlias = Mapping[str, Mode]
-"""Objective -> ``max`` or ``min``, in the order of the YAML; a search for one metric has one."""
+"""Objective -> ``max`` or ``min``, in the order of the YAML; a search by one metric has one objective."""
 
 
 class Search(Component):
-    """A searcher, and what it judges by: the mean over seeds of a validation metric, or several objectives."""
+    """A searcher and its objectives: the mean over seeds of a validation metric, or several objectives."""
 
     metric: Annotated[str, Field(pattern="^val_")] | None = Field(
         None,
@@ -38,7 +38,7 @@ class Search(Component):
     @model_validator(mode="before")
     @classmethod
     def _lead(cls, value: object) -> object:
-        """Let metric and mode be those of the first validation metric among the objectives."""
+        """Set ``metric`` and ``mode`` to the first validation metric among the objectives and its mode."""
         if not isinstance(value, dict) or not isinstance(objectives := value.get("objectives"), dict):
             return value
         _check(objectives)
@@ -54,14 +54,14 @@ class Search(Component):
 
     @property
     def is_whole(self) -> bool:
-        """Whether metric and mode are given, so that the task need not be asked."""
+        """Whether metric and mode are given; otherwise the metrics of the task are needed."""
         return self.objectives is not None or (self.metric is not None and self.mode is not None)
 
     def goals(self, metrics: Sequence[Metric] = ()) -> Goals:
-        """Return every objective with its mode; the metric alone where there are not several.
+        """Return every objective with its mode; without ``objectives``, return only the metric with its mode.
 
         Args:
-            metrics: what the task measures, the headline first; only asked where metric or mode is left out.
+            metrics: the metrics of the task, the headline metric first; used only if metric or mode is left out.
         """
         if self.objectives is not None:
             return dict(self.objectives)
@@ -70,13 +70,13 @@ class Search(Component):
 
 
 def lead(goals: Goals) -> tuple[str, Mode]:
-    """Return the first metric among the goals, with its mode; every result of a trial has to carry this metric."""
+    """Return the first metric among the goals, with its mode; every result of a trial must contain this metric."""
     metric = next(name for name in goals if name not in COSTS)
     return metric, goals[metric]
 
 
 def value_of(name: str, result: Document) -> float | None:
-    """Return an objective out of what a trial reported; None where it is absent or not finite."""
+    """Return the value of an objective in a trial's result; None if the value is absent or not finite."""
     value: object = result.get(name)
     if name in COSTS:
         costs = [row["cost"] for row in result.get("rows", [])]
@@ -85,7 +85,7 @@ def value_of(name: str, result: Document) -> float | None:
 
 
 def means(records: Sequence[Document]) -> dict[str, float]:
-    """Return the means over the seeds of every number that was measured for each of them."""
+    """Return the mean over the seeds of every number that was measured for each seed."""
     names = [name for name in records[0] if all(isinstance(record.get(name), float) for record in records)]
     return {name: fmean(record[name] for record in records) for name in names}
 

@@ -1,4 +1,4 @@
-"""Points of a search space: an experiment whose domains are filled, with a label for tables."""
+"""Points of a search space: experiments with a value in place of each domain, and with a label for tables."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Point:
     """One point of a search space.
 
     Attributes:
-        values: what was drawn, by hole; only the holes that this point has. A branch goes by its label.
-        experiment: the experiment with its holes filled, as plain data.
+        values: search parameter -> drawn value, for the parameters that this point has. A branch is given by its label.
+        experiment: the experiment with the drawn values, as plain data.
         label: a short name for tables, ``tskd, k=9``.
     """
 
@@ -29,7 +29,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn for a hole, as it enters tables (a branch by its label) and as it reads in a point's label."""
+    """The drawn value of a search parameter, for tables (a branch by its label) and as text for the point's label."""
 
     name: str
     value: object
@@ -37,19 +37,19 @@ class Draw:
 
 
 def _split(value: Mapping[str, object]) -> tuple[Hole | None, Document]:
-    """Part a mapping into the hole of its domain, if it has one, and the keys beside it."""
+    """Split a mapping into the `Hole` of its domain, if it has one, and its other keys."""
     hole = next((inner for key, inner in value.items() if key in DOMAINS and isinstance(inner, Hole)), None)
     return hole, {key: inner for key, inner in value.items() if inner is not hole}
 
 
 def _branch(hole: Hole, beside: Document, label: str) -> object:
-    """Return what a label stands for, merged into the keys beside the choice."""
+    """Return the value of a label, merged into the keys beside the choice."""
     branch = hole.branches[label]
     return merge(beside, branch) if beside and isinstance(branch, Mapping) else branch
 
 
 def filled(experiment: Document, pick: Pick, drawn: list[Draw]) -> Document:
-    """Return an experiment with its holes filled, one after the other; what is drawn is appended to ``drawn``."""
+    """Return an experiment with a picked value for each search parameter; each draw is appended to ``drawn``."""
     found = _fill(experiment, pick, drawn)
     assert isinstance(found, dict)
     return found
@@ -73,7 +73,7 @@ def _fill(value: object, pick: Pick, drawn: list[Draw]) -> object:
 
 
 def size_of(value: object, count: Callable[[Hole], int | None]) -> int | None:
-    """Count the points below a value, as `filled` would draw them; ``count`` is asked for ranges."""
+    """Count the points that `filled` can draw below a value; ``count`` returns the number of values of a range."""
     if isinstance(value, list):
         return _product_of(size_of(item, count) for item in value)
     if not isinstance(value, Mapping):
@@ -98,7 +98,7 @@ def _product_of(sizes: Iterable[int | None]) -> int | None:
 
 
 def label_of(drawn: Sequence[Draw]) -> str:
-    """Return the label of a point: its arm, and what was drawn for every other hole."""
+    """Return the label of a point: its arm, and the drawn value of every other search parameter."""
     if not drawn:
         return FIXED
     arm = [draw.text for draw in drawn if is_arm(draw.name)]
@@ -108,7 +108,7 @@ def label_of(drawn: Sequence[Draw]) -> str:
 
 
 def _short(name: str, names: Sequence[str]) -> str:
-    """Return the shortest end of a dotted name that no other name has."""
+    """Return the shortest end of a dotted name that is not the end of another name."""
     parts = name.split(".")
     ends = (".".join(parts[-length:]) for length in range(1, len(parts)))
     others = [f".{other}" for other in names if other != name]

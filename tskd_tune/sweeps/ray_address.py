@@ -1,4 +1,4 @@
-"""The cluster that ``RAY_ADDRESS`` names, tried before Ray joins it: Ray would wait long and then end the process."""
+"""Tries the cluster that ``RAY_ADDRESS`` names before Ray joins it: Ray would wait long, then end the process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class RayAddress:
     """Where the head of a cluster listens.
 
     Attributes:
-        given: what ``RAY_ADDRESS`` says.
-        host: a name or an address.
-        port: the port of its control service.
+        given: the value of ``RAY_ADDRESS``.
+        host: the name or the IP address of the head.
+        port: the port of the head's control service.
     """
 
     given: str
@@ -51,10 +51,10 @@ class RayAddress:
 
 
 def named_cluster() -> RayAddress | None:
-    """Return the cluster that ``RAY_ADDRESS`` names, which answers; None where a sweep starts a Ray of its own.
+    """Return the cluster that ``RAY_ADDRESS`` names, after it answered; None if the sweep starts its own Ray.
 
     Raises:
-        InputError: the variable is malformed, or nothing that is a cluster answers there.
+        InputError: the variable is malformed, or no Ray cluster answers at the address.
     """
     given = os.environ.get(VARIABLE, "").strip()
     if given in ("", "local"):
@@ -104,7 +104,7 @@ def _found() -> RayAddress:
 
 
 def _refuse_others(address: RayAddress) -> None:
-    """Refuse what listens but does not talk as Ray's control service does, or not to those without its token."""
+    """Refuse an address where no control service of Ray answers, or where Ray asks for another token."""
     try:
         ray_private.connect(str(address))
     except Exception as error:  # several kinds, by version

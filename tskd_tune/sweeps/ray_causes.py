@@ -1,4 +1,4 @@
-"""Why Ray did not start, as a sentence with its remedy."""
+"""Says why Ray did not start, and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tskd_tune.sweeps.ray_address import VARIABLE, RayAddress, token_sentence
 from tskd_tune.sweeps.ray_settings import OURS
 
 TOKEN = re.compile(r"token|authenticat", re.IGNORECASE)
-# What Ray says -> the cause and the remedy.
+# Pattern in Ray's message -> the cause and the remedy.
 CAUSES = (
     (
         r"No space left|ENOSPC|disk quota",
@@ -44,7 +44,7 @@ CAUSES = (
 def why_not_started(error: BaseException, cluster: RayAddress | None) -> TskdTuneError:
     """Return the error that says why Ray did not come up, and what to do.
 
-    It is an `InputError` where what the user named cannot be joined, and else a `RunError`.
+    The error is an `InputError` if the cluster that the user named cannot be joined, and otherwise a `RunError`.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines)[:300] or type(error).__name__

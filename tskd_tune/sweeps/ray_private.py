@@ -1,4 +1,4 @@
-"""Everything of Ray that this package uses although Ray does not promise to keep it.
+"""All private parts of Ray that this package uses; a new version of Ray may change them.
 
 Nothing else in the package may import a private module of Ray. `NAMES` lists what is used and why;
 ``tests/sweeps/test_ray_private.py`` fails with a sentence for each name that another version of Ray lacks.
@@ -29,17 +29,17 @@ MAY_BE_ABSENT: Final[Mapping[str, str]] = {
         "gives the token of this user to a cluster that was found here; Ray 2.52 has no such function"
     ),
 }
-"""As `NAMES`, but a version of Ray may lack them."""
+"""Like `NAMES`, but some versions of Ray do not have these names."""
 
 STATE_LOGGER: Final = "ray.tune.execution.experiment_state"
-"""The logger of Tune that tells of a state that cannot be saved."""
+"""The logger of Tune that reports a state that cannot be saved."""
 
 
 def address_found_here() -> str | None:
     """Return the address of the cluster that Ray finds on this machine; None where there is none.
 
     Raises:
-        Exception: several kinds of Ray's, and of psutil's.
+        Exception: Ray and psutil raise several kinds.
     """
     from ray._private import services
 
@@ -92,7 +92,7 @@ def raylet_socket() -> str:
 
 
 def hear_worker_output(hear: Callable[..., None]) -> None:
-    """Call ``hear`` with the output of workers, which Ray would print."""
+    """Call ``hear`` with the output of workers, which Ray would otherwise print."""
     from ray._private import worker
 
     worker.print_to_stdstream = hear

@@ -1,6 +1,6 @@
-"""Ray for the length of a sweep: the cluster that ``RAY_ADDRESS`` names, or a Ray of the sweep's own.
+"""Joins the cluster that ``RAY_ADDRESS`` names, or starts a Ray of its own, for the duration of a sweep.
 
-`tskd_tune.sweeps.ray_private` lists what of Ray is used although it is private.
+`tskd_tune.sweeps.ray_private` lists the private parts of Ray that are used.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tskd_tune.sweeps.ray_settings import for_cluster, prepare
 from tskd_tune.sweeps.ray_watch import Watch, family
 
 QUIETLY: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False, "logging_level": logging.ERROR}
-# Ray itself gives up sooner, with a reason; this is for where it hangs.
+# Ray itself gives up sooner, with a reason; these limits are for a Ray that hangs.
 START_SECONDS, STOP_SECONDS = 180.0, 20.0
-# Ray puts sockets below its folder, and a socket's path has at most so many bytes.
+# Ray puts sockets below its folder, and the path of a socket has at most this many bytes.
 SOCKET_BYTES = 103
 LONGEST_SOCKET = "/ray-abcdefgh/session_2026-12-31_23-59-59_123456_1234567/sockets/plasma_store"
 PROBE_BYTES = 2**20
@@ -37,15 +37,15 @@ PROBE_BYTES = 2**20
 
 @contextmanager
 def session(run: Path) -> Iterator[None]:
-    """Join the cluster that ``RAY_ADDRESS`` names, or start a Ray on this machine; leave it as it was found.
+    """Join the cluster that ``RAY_ADDRESS`` names, or start a Ray on this machine; leave or end Ray after the block.
 
-    Without ``RAY_ADDRESS`` a Ray that happens to run on this machine is never joined: it belongs to someone else.
+    Without ``RAY_ADDRESS``, a Ray that already runs on this machine is never joined: it belongs to another program.
 
     Args:
-        run: the run's folder, for the sentence that says how to go on when Ray is lost.
+        run: the run's folder, which the error names if Ray is lost.
 
     Raises:
-        InputError: what the environment names is no cluster that can be joined, or no folder that Ray can use.
+        InputError: the environment names a cluster that cannot be joined, or a folder that Ray cannot use.
         RunError: Ray did not start, or was lost.
     """
     prepare()
@@ -105,12 +105,12 @@ def _made(base: str) -> Path:
 class _Keeper:
     """Starts and ends Ray in a thread of its own.
 
-    So Ray's handlers of signals are not installed in the main thread, and a hang does not block it. The thread lives as
-    long as Ray does, because Linux ends Ray's processes with the thread that started them.
+    So Ray installs no signal handlers in the main thread, and the main thread does not wait for a Ray that hangs. The
+    thread lives as long as Ray does, because Linux ends Ray's processes when the thread that started them ends.
     """
 
     def __init__(self, cluster: RayAddress | None, folder: Path | None) -> None:
-        """Join ``cluster``, or start a Ray of one's own whose files are in ``folder``."""
+        """Join ``cluster``, or start a new Ray whose files are in ``folder``."""
         self._cluster = cluster
         self._folder = folder
         self._failure: BaseException | None = None
@@ -118,7 +118,7 @@ class _Keeper:
         self._thread = threading.Thread(target=self._keep, name="ray", daemon=True)
 
     def begin(self) -> None:
-        """Wait until Ray is there.
+        """Wait until Ray runs.
 
         Raises:
             InputError: the cluster cannot be joined.
@@ -140,7 +140,7 @@ class _Keeper:
             raise why_not_started(failure, self._cluster) from failure
 
     def end(self, processes: list[psutil.Process]) -> None:
-        """Shut Ray down; whatever is left of its processes is killed."""
+        """Shut Ray down, then kill those of ``processes`` that still run."""
         self._leave.set()
         if self._thread.is_alive() and self._begun.is_set():
             self._thread.join(STOP_SECONDS)
@@ -154,7 +154,7 @@ class _Keeper:
                 variables = for_cluster()
                 environment = {"env_vars": variables} if variables else None
                 ray.init(str(self._cluster), runtime_env=environment, **QUIETLY)
-        except BaseException as error:  # told by the thread that waits
+        except BaseException as error:  # raised by `begin` in the main thread
             self._failure = error
             return
         finally:

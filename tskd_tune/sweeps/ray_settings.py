@@ -13,12 +13,12 @@ QUIET = {
     # Under `uv run` Ray would build a second environment for its workers.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Every checkpoint of a short epoch forces a snapshot, which is what a resume wants.
+    # With short epochs Tune saves its state at every checkpoint, and would warn about this.
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    # What breaks a trial stands in its row and its file, in our words; Tune would write each traceback on the terminal.
+    # The row and the error file of a broken trial say why it broke; Tune would print each traceback on the terminal.
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    # A trial that takes no GPU sees none, so that it trains where its resources say.
+    # A trial without GPU resources must find no GPU, so that it trains on the CPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 OURS = {*QUIET, "RAY_ADDRESS"}
@@ -31,7 +31,7 @@ FOLDERS = (
 
 
 def prepare() -> None:
-    """Silence Ray, and make the folders of the environment absolute, because workers run in a folder of Ray's.
+    """Silence Ray, and make the folders of the environment absolute, because workers run in another folder.
 
     Raises:
         InputError: a variable names no folder.
@@ -65,5 +65,5 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 
 
 def for_cluster() -> dict[str, str]:
-    """Return the variables that workers of a cluster, which inherit nothing, are given."""
+    """Return the environment variables for workers of a cluster, which do not inherit this environment."""
     return {name: os.environ[name] for name in OWN_FOLDERS if os.environ.get(name)}

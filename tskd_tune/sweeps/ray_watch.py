@@ -1,4 +1,4 @@
-"""Watches Ray's own processes: when one ends, Ray would wait for it for ever or end the sweep without a word."""
+"""Watches Ray's own processes: if one ends, Ray would wait for ever, or end the sweep without a message."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tskd_tune.sweeps import ray_private
 from tskd_tune.sweeps.ray_address import RayAddress
 
 POLL_SECONDS, CLUSTER_POLL_SECONDS = 1.0, 5.0
-# A cluster's head may be away for a moment; after 60 s Ray ends this process itself.
+# A cluster's head may be unreachable for a short time; after 60 s Ray itself ends this process.
 AWAY_SECONDS = 45.0
-# So long may the main thread take to end by itself once Ray is lost.
+# The time that the main thread has to end by itself after Ray is lost.
 GRACE_SECONDS = 20.0
 VITAL = ("gcs_server", "raylet")
 WAKE = signal.SIGUSR2
@@ -36,7 +36,8 @@ class Watch:
     """Watches Ray within a block, and ends the block with a `RunError` when Ray is lost.
 
     Attributes:
-        processes: Ray's own processes on this machine and what they started, as last seen; empty in a joined cluster.
+        processes: Ray's own processes on this machine and the processes that they started, as of the last check; empty
+            in a joined cluster.
     """
 
     def __init__(self, cluster: RayAddress | None, run: Path) -> None:
@@ -53,7 +54,7 @@ class Watch:
         self._main = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Watch:
-        """Begin to look."""
+        """Begin to watch."""
         self._handled.__enter__()
         self._thread.start()
         return self
@@ -61,9 +62,9 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop looking; say that Ray was lost where that ended the block."""
+        """Stop watching; raise a `RunError` if the block ended because Ray was lost."""
         lost = isinstance(error, RayLost)
-        if isinstance(error, Exception):  # perhaps what Ray says about what was not noticed yet
+        if isinstance(error, Exception):  # perhaps Ray was lost, which was not noticed yet
             self._lost = self._lost or self._missing()
             lost = self._lost is not None
         self._over.set()
@@ -86,7 +87,7 @@ class Watch:
             self.processes = list({*self.processes, *_of_ray()})
 
     def _missing(self) -> str | None:
-        """Name the process of Ray that is gone, if one is."""
+        """Return the name of a process of Ray that has ended; None if all are running."""
         if not ray.is_initialized():
             return None
         if self._cluster is None:
@@ -98,8 +99,8 @@ class Watch:
         return f"head at {self._cluster}" if time.monotonic() - self._answered > AWAY_SECONDS else None
 
     def _tell(self) -> None:
-        """Wake the main thread; where it does not end, write the sentence and end the process before Ray does."""
-        self._kill()  # before they tell of each other
+        """Wake the main thread; if it does not end, write the error and end the process before Ray does."""
+        self._kill()  # before each reports the loss of the others
         if self._main:
             signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
         if self._over.wait(GRACE_SECONDS) or not self._main:
@@ -125,7 +126,7 @@ class Watch:
 
 
 def family() -> list[psutil.Process]:
-    """Return the processes that this one has started, and those that they have."""
+    """Return the processes that this process has started, and the children of these processes."""
     found: list[psutil.Process] = []
     with suppress(psutil.Error):
         found = psutil.Process().children(recursive=True)
@@ -133,13 +134,13 @@ def family() -> list[psutil.Process]:
 
 
 def _vital() -> list[tuple[str, Popen[bytes]]]:
-    """Return the processes of the Ray that was started here, without which it cannot go on."""
+    """Return those processes of the Ray that was started here without which Ray cannot run."""
     found = ray_private.own_processes()
     return [(name, process) for name in VITAL for process in found.get(name, [])]
 
 
 def _of_ray() -> list[psutil.Process]:
-    """Return all processes of the Ray that was started here, workers and what they started included."""
+    """Return all processes of the Ray that was started here, including workers and their children."""
     known = {process.pid for processes in ray_private.own_processes().values() for process in processes}
     found = []
     for process in family():  # parents come before their children

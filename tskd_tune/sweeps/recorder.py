@@ -1,8 +1,8 @@
-"""Writes what trials report into histories, rows and files of students, and tells it as events.
+"""Writes the results of trials into histories, rows and files of students, and reports them as events.
 
-Only the driver writes these files, so a worker that was cut off and trains on overwrites nothing. An epoch that was
-trained twice is written twice and counted once. A training that breaks for good has a row too, whether the trial
-reported the exception of a component, or only Ray knows that the worker process died.
+Only the driver writes these files, so a worker that was cut off but still trains overwrites nothing. An epoch that was
+trained twice is written twice and counted once. A training that breaks for good has a row too: either the trial
+reported the exception of a component, or Ray reported that the worker process died.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Live:
 
 
 class Recorder(tune.Callback):
-    """Writes what trials report into the run's folder.
+    """Writes the results of trials into the run's folder.
 
     Ray Tune pickles its callbacks, so this callback holds no state. `recording` says where it writes.
     """
@@ -63,13 +63,13 @@ class Recorder(tune.Callback):
             cls._live = None
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Write what the trial is to train, before it writes anything else."""
+        """Write what the trial trains, before any of its results."""
         self._here().folder.begin(_begun(TrialConfig(**trial.config)))
 
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: tune.Checkpoint, **info: object
     ) -> None:
-        """Remove the checkpoints of an earlier process once there is a newer one; Tune starts again at number 0."""
+        """Remove the checkpoints of an earlier process when a new one exists; Tune numbers checkpoints from 0 again."""
         newest = Path(checkpoint.path)
         for other in newest.parent.glob("checkpoint_*"):
             if other.name > newest.name:
@@ -106,7 +106,7 @@ class Recorder(tune.Callback):
             self.on_trial_error(iteration, trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Write a row for every seed of a trial that broke for good; `resume` tries them again."""
+        """Write a row for every seed of a trial that broke for good; `resume` trains these seeds again."""
         given, death = TrialConfig(**trial.config), _death(trial)
         reported = {row.seed: row for row in TrialResult.read(trial.last_result or {}).trainings()}
         history = self._here().folder.history(given.run)
@@ -150,7 +150,7 @@ def _end_where_full(error: str) -> None:
     """End the sweep if a full disk broke a trial: all other trials would break too.
 
     Raises:
-        RunError: it did.
+        RunError: the disk is full.
     """
     if is_full(RunError(error)):
         raise RunError(os.strerror(errno.ENOSPC))
@@ -182,7 +182,7 @@ def _begun(given: TrialConfig) -> Begun:
 
 @dataclass(frozen=True)
 class _Death:
-    """What ended a trial for Ray: the seed that broke it, if one did, the reason in one line, and the whole error."""
+    """What ended a trial: the seed that broke (None if unknown), the reason in one line, and the whole error."""
 
     seed: int | None
     reason: str

@@ -1,4 +1,4 @@
-"""What a trial takes of the machines of a cluster; a trial that fits on no machine is refused."""
+"""The resources of a trial on the machines of a cluster; a trial that fits on no machine is refused."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tskd_tune.sweeps import ray_private
 from tskd_tune.sweeps.ray_address import VARIABLE
 from tskd_tune.sweeps.schema import Sweep
 
-# A machine of a cluster may be about to join; without an autoscaler none is waited for any longer.
+# Without an autoscaler, the longest wait for a machine that is about to join the cluster.
 WAIT_SECONDS = 30.0
 Amounts = Mapping[str, float]
 
 
 def needed(sweep: Sweep) -> dict[str, float]:
-    """Return what one trial takes: ``cpu``, and ``gpu`` where it takes one."""
+    """Return the resources of one trial: ``cpu``, and ``gpu`` if the trial takes a GPU."""
     gpu = sweep.resources.gpu
     if gpu is None:
         gpu = 1.0 if cluster().get("GPU", 0) >= 1 else 0.0
@@ -29,23 +29,23 @@ def needed(sweep: Sweep) -> dict[str, float]:
 
 
 def capacity(sweep: Sweep) -> int:
-    """Return how many trials the cluster holds at once, as it is now."""
+    """Return how many trials run at once on the present machines of the cluster."""
     there = cluster()
     fitting = [int(there.get(name.upper(), 0) / amount) for name, amount in needed(sweep).items()]
     return max(1, min(fitting))
 
 
 def cluster() -> dict[str, float]:
-    """Return what all machines together have."""
+    """Return the resources of all machines together."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return resources
 
 
 def refuse_unfit(sweep: Sweep, listener: Listener) -> None:
-    """Refuse resources that no machine has, because a trial would wait for ever; an autoscaler gets time to add one.
+    """Refuse resources that no machine has, because a trial would wait for ever; an autoscaler may add a machine.
 
     Raises:
-        InputError: no machine has what a trial takes, or memory is searched for where no trial takes a GPU.
+        InputError: no machine has the resources of a trial, or ``memory`` is an objective but no trial takes a GPU.
     """
     _refuse_too_large(sweep, listener)
     _refuse_unmeasured(sweep)
@@ -110,5 +110,5 @@ def _machines() -> list[Amounts]:
 
 
 def _planned() -> list[Amounts]:
-    """Return the kinds of machines that an autoscaler may add; none where there is no autoscaler."""
+    """Return the kinds of machines that an autoscaler may add; [] without an autoscaler."""
     return list(ray_private.machines_to_add())

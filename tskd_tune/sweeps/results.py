@@ -16,8 +16,8 @@ class TrialResult:
     Attributes:
         epoch: the last epoch that was trained, from 0.
         epochs: the epochs of the whole training.
-        rows: the row of each training as it stands, as plain data; `trainings` reads them.
-        numbers: by name, the mean over the seeds of every number that was measured for each of them.
+        rows: the present row of each training, as plain data; `trainings` reads these rows.
+        numbers: name -> mean over the seeds, for every number that was measured for each seed.
         records: the history line of each seed.
         notes: sentences for the user.
         done: whether the trial has ended.
@@ -38,7 +38,7 @@ class TrialResult:
     error: str = ""
 
     def plain(self) -> Document:
-        """Return the result as Ray Tune, searchers and schedulers read it, with the numbers beside the other keys."""
+        """Return the result as plain data for Ray Tune, searchers and schedulers; each of the numbers is a key."""
         return {
             **self.numbers,
             "epoch": self.epoch,
@@ -53,7 +53,7 @@ class TrialResult:
 
     @classmethod
     def read(cls, result: Document) -> TrialResult:
-        """Read a result of Ray Tune's, without its numbers; of a trial that reported nothing there is nothing."""
+        """Read a result of Ray Tune, without its numbers; absent keys, as of a trial without a report, get defaults."""
         return cls(
             epoch=result.get("epoch", -1),
             epochs=result.get("epochs", 0),

@@ -1,4 +1,4 @@
-"""Runs a sweep on Ray Tune, and takes one up again where it was cut off."""
+"""Runs a sweep on Ray Tune, and resumes or extends an earlier run."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ def start(
     confirms: str | None = None,
     origin: Origin | None = None,
 ) -> RunFolder:
-    """Check a sweep, run it whole and write its report.
+    """Check a sweep, run all of it and write its report.
 
     Args:
-        sweep: what to run.
+        sweep: the sweep to run.
         name: the run's name, new in ``storage``.
-        storage: the folder that runs are kept in.
-        listener: hears what happens.
-        track: whether trials keep W&B runs.
-        confirms: the run of the search whose winners this one trains.
-        origin: the file and its question, for the report.
+        storage: the folder of all runs.
+        listener: is called with each event.
+        track: whether trials are tracked by W&B.
+        confirms: the run of the search whose winners this run trains.
+        origin: the file of the sweep and its question, for the report.
 
     Raises:
-        InputError: the sweep is wrong or the name is taken; nothing was started.
-        RunError: something failed; what was finished is kept, and the run can be resumed.
+        InputError: the sweep has a mistake or the name is taken; nothing was started.
+        RunError: something failed; finished trainings are kept, and the run can be resumed.
         KeyboardInterrupt: the sweep was interrupted, and can be resumed.
     """
-    named_cluster()  # at once where nothing answers there
+    named_cluster()  # fails at once if no cluster answers
     refuse(sweep)
     refuse_names(_place(sweep), track=track)
     sweep = sweep.resolved()
@@ -68,7 +68,7 @@ def start(
     folder: RunFolder | None = None
     try:
         with ExitStack() as until_reported:
-            with session(path):  # before the folder is made, so that none is left where Ray does not start
+            with session(path):  # first, so that no folder is left if Ray does not start
                 refuse_unfit(sweep, listener)
                 folder = RunFolder.create(path.parent, name, "sweep", sweep.plain(), **facts)
                 until_reported.enter_context(folder.alone())
@@ -81,10 +81,10 @@ def start(
 
 
 def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
-    """Finish a run that was cut off; trials that broke are tried again, finished ones are left alone.
+    """Finish a run that was cut off; trials that broke are trained again, and finished trials are kept.
 
     Raises:
-        InputError: the run is no sweep, or another process trains it.
+        InputError: the run is not a sweep, or another process trains it.
         RunError: as `start`.
     """
     folder = _sweep_folder(folder)
@@ -96,16 +96,16 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
 
 
 def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: bool = True) -> RunFolder:
-    """Add seeds or arms to a run of a grid, and train what is missing; `resume` goes on where it is cut off.
+    """Add seeds or arms to a run of a grid, and train them; if this is cut off, `resume` goes on.
 
     Args:
         folder: the run.
         addition: what is added.
-        listener: hears what happens.
-        track: whether trials keep W&B runs.
+        listener: is called with each event.
+        track: whether trials are tracked by W&B.
 
     Raises:
-        InputError: the run is no sweep that can be extended, another process trains it, or nothing new was given.
+        InputError: the run is not a sweep that can be extended, another process trains it, or nothing new was given.
         RunError: as `start`.
     """
     folder = _sweep_folder(folder)
@@ -114,7 +114,7 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
         refuse(sweep)
         refuse_names(_place(sweep), track=track)
         _read_data(sweep, listener)
-        # A crash between the two leaves a run that is not whole, which `resume` puts in order.
+        # A crash between these two writes leaves a wrong number of expected rows, which `resume` corrects.
         folder.expect(expected_rows(sweep))
         folder.replace_document(sweep.plain())
         return _run(sweep, folder, listener, track=track)
@@ -127,7 +127,7 @@ def _read_data(sweep: Sweep, listener: Listener) -> None:
 def _sweep_folder(folder: RunFolder) -> RunFolder:
     if folder.state.kind != "sweep":
         raise InputError(f"{folder.path}: is not a sweep but a single training; `tskd-tune resume` knows both")
-    # Ray takes a relative path for an address without a scheme.
+    # Ray reads a relative path as an address without a scheme.
     return RunFolder(folder.path.absolute(), folder.state)
 
 
@@ -139,7 +139,7 @@ def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) ->
 
 
 def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> bool:
-    """Train what is missing, and return whether everything has ended."""
+    """Train the missing trainings. Return False if a signal cut the run off, and otherwise True."""
     listener = noted(folder.store, listener)
     write_design(folder.path, design_of(sweep))
     with Recorder.recording(folder, listener):
@@ -171,7 +171,7 @@ def _place(sweep: Sweep) -> Place:
 
 
 def _connection() -> Connection:
-    """Look at W&B's server once for all trials, and say where they stay offline although a server was asked for."""
+    """Probe W&B's server once for all trials, and warn if they stay offline although a server was asked for."""
     found = Connection.probe()
     if found.warning:
         warnings.warn(f"W&B: {found.warning}", stacklevel=2)
@@ -179,7 +179,7 @@ def _connection() -> Connection:
 
 
 def _teachers(sweep: Sweep) -> dict[str, Experiment]:
-    """Return the teachers of all branches; one that depends on a drawn number is left to its trial."""
+    """Return the teachers of all branches; if a teacher depends on a drawn number, its trial makes the teacher."""
     return distinct(sweep.experiment_at(point) for point in sweep.space().corners())
 
 
@@ -189,7 +189,7 @@ def _lacks_rows(folder: RunFolder) -> bool:
 
 
 def _raise_what_is_missing(folder: RunFolder) -> None:
-    """Refuse to call a run done that is not whole, after its report was written.
+    """Raise an error if a run is not complete, after its report was written.
 
     Raises:
         RunError: trainings failed, or have no row.

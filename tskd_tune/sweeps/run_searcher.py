@@ -1,4 +1,4 @@
-"""The searchers of a run: Ray Tune asks them for points, and a resumed run tells them what it has trained."""
+"""The searchers of a run: Ray Tune asks them for points, and a resumed run gives them its earlier results."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tskd_tune.sweeps.objectives import Goals, lead
 Config = Document
 """The config of a trial, as Ray Tune takes it; `tskd_tune.sweeps.configs` makes it."""
 
-# Tune takes this word in place of a config, though its own signature does not say so.
+# Tune accepts this word in place of a config, although its annotations do not say so.
 FINISHED = cast("Config", Searcher.FINISHED)
 
 
 class RunSearcher(Searcher, ABC):
-    """A searcher that learns from the run's own records, and so needs nothing of what Ray Tune saves."""
+    """A searcher that learns from the run's own records, so it does not need the files that Ray Tune saves."""
 
     def __init__(self, goals: Goals | None) -> None:
-        """Judge trials by the first metric among the goals; without goals a result needs no metric."""
+        """Compare trials by the first metric among the goals; without goals, results need no metric."""
         metric, mode = lead(goals) if goals else (None, None)
         super().__init__(metric, mode)
 
@@ -39,9 +39,9 @@ class RunSearcher(Searcher, ABC):
 
     @abstractmethod
     def take_up(self, known: Mapping[int, Known], *, highest: int = -1) -> None:
-        """Learn, before the first suggestion, what an earlier process of the run has trained.
+        """Learn the trials of an earlier process of the run, before the first suggestion.
 
         Args:
             known: the trials that began, by their numbers.
-            highest: the highest number that a trial's folder has; new trials get higher ones.
+            highest: the highest number of a trial's folder; new trials get higher numbers.
         """

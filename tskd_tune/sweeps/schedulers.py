@@ -21,14 +21,14 @@ SCHEDULERS: Registry[object] = Registry("schedulers", "TrialScheduler")
 """Factories of ``ray.tune.schedulers.TrialScheduler``.
 
 Their run-time arguments are the epochs of a run, the review epochs of every corner of the space that reviews, the
-metric and its mode (``max`` or ``min``), which Tune's own config then leaves out.
-A factory whose attribute ``stops`` is False says that its scheduler lets every trial run to its end.
+metric, and its mode (``max`` or ``min``). Tune's own config leaves out metric and mode.
+If the attribute ``stops`` of a factory is False, its scheduler lets every trial run to its end.
 """
 
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A scheduler that can learn what an earlier process of the run has trained."""
+    """A scheduler that can learn the results of an earlier process of the run."""
 
     def take_up(self, known: Mapping[int, Known]) -> None:
         """Record the results of trials, by their numbers, before the first trial starts."""
@@ -68,16 +68,17 @@ def asha(
     reduction_factor: Annotated[int, Field(ge=2)] = 3,
     brackets: PositiveInt = 1,
 ) -> object:
-    """Successive halving, asynchronously: at each rung the best 1/reduction_factor of the trials go on.
+    """Asynchronous successive halving: at each rung the best 1/reduction_factor of the trials go on.
 
-    Rungs lie where review cycles end, so that a run that has just reviewed is not compared with one that is about to
-    review. Rungs are rounded up to the ends of the cycles of the point with the longest cycles.
+    Rungs are rounded up to the ends of review cycles, so a run that has just reviewed is not compared with a run that
+    is about to review. The cycles are those of the point with the longest cycles.
 
     Args:
-        grace: epochs that every trial is trained before trials are compared; null: until the latest first review of the
-            search space is over.
-        reduction_factor: one of so many trials goes on at each rung, the best.
-        brackets: number of brackets that the trials are spread over; each begins to compare at a later rung.
+        grace: number of epochs before trials are compared; null: until every configuration of the search space has had
+            its first review.
+        reduction_factor: at each rung the best 1/reduction_factor of the trials go on.
+        brackets: number of brackets among which the trials are divided; each next bracket starts to compare one rung
+            later.
     """
     from tskd_tune.sweeps.halving import Halving
 
@@ -100,7 +101,7 @@ def _powers(grace: int, epochs: int, factor: int) -> list[int]:
 
 
 def _cycle_ends(reviews: Sequence[Sequence[int]]) -> list[int]:
-    """Return after how many epochs the cycles of the point with the longest cycle end, ascending."""
+    """Return the numbers of epochs after which the cycles end, ascending, of the point with the longest cycle."""
 
     def longest(epochs: Sequence[int]) -> tuple[int, int]:
         begins = [-1, *epochs]
@@ -110,7 +111,7 @@ def _cycle_ends(reviews: Sequence[Sequence[int]]) -> list[int]:
 
 
 def _rounded_up(rung: int, ends: Sequence[int]) -> int:
-    """Return the first end of a cycle at a rung or after it; after the last review every epoch is the end of one."""
+    """Return the first end of a cycle at a rung or after the rung; after the last review, return the rung itself."""
     return next((end for end in ends if end >= rung), rung)
 
 

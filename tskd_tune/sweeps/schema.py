@@ -1,4 +1,4 @@
-"""The schema of a sweep: an experiment with holes, its seeds, and how they are searched."""
+"""The schema of a sweep: an experiment with search parameters, its seeds, and how it is searched."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from tskd_tune.sweeps.space import SearchSpace
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
-# Ray's schedulers that exploit and explore: population-based training under its names.
+# The names of Ray's schedulers for population-based training.
 POPULATIONS = re.compile(r"^(pbt|pb2|pbt_replay|population.?based.*)$|PopulationBased|\bPB2\b", re.IGNORECASE)
 
 
 class Sweep(Options):
-    """A sweep: the points of a search space, each trained once a seed."""
+    """A sweep: the points of a search space, each trained once per seed."""
 
     experiment: Document = Field(
         description="the experiment, whose values may be domains to search: choice, grid, int, uniform, loguniform"
@@ -78,7 +78,7 @@ class Sweep(Options):
     )
     _places: Places = PrivateAttr(default_factory=Places)
     _origin: Origin = PrivateAttr(default_factory=Origin)
-    # Whole experiments by their text: a command asks for the same points many times.
+    # Text -> whole experiment, because a command reads the same points many times.
     _experiments: dict[str, Experiment] = PrivateAttr(default_factory=dict)
 
     @field_validator("scheduler", mode="before")
@@ -141,7 +141,7 @@ class Sweep(Options):
         """Read a sweep's YAML, with ``extends`` resolved and ``a.b=c`` settings applied.
 
         Raises:
-            InputError: with a sentence for every mistake that can be seen without trying the points.
+            InputError: with a sentence for every mistake that is found without checking the points.
         """
         file = Path(path)
         document = documents.load(file)
@@ -172,12 +172,12 @@ class Sweep(Options):
 
     @property
     def places(self) -> Places:
-        """Where each value of the YAML stands; empty for a sweep that was given as plain data."""
+        """The file and line of each value of the YAML; empty for a sweep that was given as plain data."""
         return self._places
 
     @property
     def origin(self) -> Origin:
-        """The file that the sweep was loaded from, and its question; empty for one that was given as plain data."""
+        """The sweep's file and the question in the file; empty for a sweep that was given as plain data."""
         return self._origin
 
     def space(self) -> SearchSpace:
@@ -209,7 +209,7 @@ class Sweep(Options):
     def resolved(self) -> Sweep:
         """Return the same sweep with its controls, its metric and its mode written out.
 
-        So another version trains the same arms, and a report need not ask the task.
+        So another version of the package trains the same arms, and a report does not need the task's metrics.
         """
         if self.controls is None and self.search.is_whole:
             return self
@@ -225,10 +225,10 @@ class Sweep(Options):
 
     @cached_property
     def goals(self) -> Goals:
-        """What a search judges by: each objective with its mode, the metric alone where there are not several.
+        """The objectives of the search with their modes; without ``objectives``, only the metric with its mode.
 
         Raises:
-            InputError: metric or mode is left out, and the task of the first point cannot tell what it measures.
+            InputError: metric or mode is left out, and the metrics of the first point's task are unknown.
         """
         if self.search.is_whole:
             return self.search.goals()
@@ -237,7 +237,7 @@ class Sweep(Options):
 
     @property
     def metric(self) -> str:
-        """The metric of the validation part by which trials are judged, such as ``val_loss``."""
+        """The metric of the validation set by which trials are compared, such as ``val_loss``."""
         return lead(self.goals)[0]
 
     @property
@@ -251,12 +251,12 @@ class Sweep(Options):
 
     @property
     def is_judged(self) -> bool:
-        """Whether trials are judged while the sweep runs, so that one must carry all seeds of its point."""
+        """Whether trials are compared while the sweep runs; then each trial trains all seeds of its point."""
         return not self.is_exact or stops_trials(self.scheduler.name)
 
     @property
     def is_exact(self) -> bool:
-        """Whether every point of the space is trained, so that points are arms to compare."""
+        """Whether every point of the space is trained; then the points are arms to compare."""
         return is_exact(self.search.name)
 
     def experiment_at(self, point: Point) -> Experiment:
@@ -281,20 +281,20 @@ class Sweep(Options):
 
         Args:
             space: the search space.
-            describe: makes a trial's config out of a point.
+            describe: makes a trial's config from a point.
             journal: the file of the Optuna study; None for none.
 
         Raises:
-            InputError: the searcher cannot search this space as it is asked to.
+            InputError: the searcher cannot search this space with its options.
         """
         describe = describe or (lambda point: point.experiment)
         return SEARCHERS.make(self.search, space, describe, self.goals, journal)
 
     def scheduler_for(self, space: SearchSpace) -> TrialScheduler:
-        """Return Ray Tune's scheduler, which never judges before the latest first review of the space.
+        """Return Ray Tune's scheduler, which never compares trials before all points have had their first review.
 
         Raises:
-            InputError: its grace period ends too early, or it would have to judge by several objectives.
+            InputError: the grace period ends too early, or a scheduler that stops trials has several objectives.
         """
         goals = self.goals
         if stops_trials(self.scheduler.name) and len(goals) > 1:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 Sampler = Literal["tpe", "gp", "nsga2", "qmc", "random"]
 SAMPLERS_THAT_START_AT_RANDOM = ("tpe", "gp")
-# Optuna's population, and how many generations a search should at least have.
+# Optuna's default population, and the least number of generations of a search.
 LARGEST_POPULATION, GENERATIONS = 50, 4
 
-# So many draws in a row without a new experiment end a random search for another.
+# A random search gives up after this many draws in a row without a new experiment.
 MOST_MISSES = 10_000
 
 Trials = Annotated[int, Field(ge=1, le=100_000)]
@@ -45,15 +45,15 @@ Found: TypeAlias = tuple[Any, int]
 SEARCHERS: Registry[Found] = Registry("searchers", tuple[Any, int])
 """Factories of ``(ray.tune.search.Searcher, number of trials)``.
 
-Their run-time arguments are the space, what makes a trial's config out of a point, the objectives with their modes
-(``min`` or ``max``), and the file of the Optuna study for the dashboard, or None for no such file.
-A factory whose attribute ``exact`` is True says that its searcher trains every point of the space; any other has the
-option ``trials``. A `tskd_tune.sweeps.run_searcher.RunSearcher` can go on with a run that was cut off.
+Their run-time arguments are the space, a function that makes a trial's config from a point, the objectives with their
+modes (``min`` or ``max``), and the file of the Optuna study for the dashboard, or None for no such file.
+If the attribute ``exact`` of a factory is True, its searcher trains every point of the space; every other factory has
+the option ``trials``. A `tskd_tune.sweeps.run_searcher.RunSearcher` can go on with a run that was cut off.
 """
 
 
 def is_exact(name: str) -> bool:
-    """Return whether a searcher trains every point of the space, so that its points are arms to compare.
+    """Return whether a searcher trains every point of the space; then the points are arms to compare.
 
     Raises:
         InputError: no searcher has this name.
@@ -83,11 +83,11 @@ def random(
     trials: Trials,
     seed: NonNegativeInt = 0,
 ) -> Found:
-    """Independent draws, no experiment twice; more trials go on where fewer ended.
+    """Independent draws, no experiment twice; a search with more trials begins with the same draws.
 
     Args:
         trials: number of different points that are drawn, each trained with all seeds.
-        seed: seed of the draws; the trainings have the sweep's ``seeds``.
+        seed: seed of the draws; the trainings use the sweep's ``seeds``.
     """
     space.refuse("search")
     _refuse_too_many(space, trials)
@@ -128,10 +128,10 @@ def optuna(
         sampler: Optuna's sampler: tree-structured Parzen estimator (``tpe``), Gaussian process (``gp``), evolution
             (``nsga2``), quasi-random points (``qmc``) or ``random``.
         startup_trials: number of random trials before ``tpe`` or ``gp`` learn from results; null: Optuna's own number.
-        population: trials of a generation of ``nsga2``; null: a quarter of the trials, 50 at most.
+        population: trials per generation of ``nsga2``; null: a quarter of the trials, 50 at most.
         start: points to try first: ``paper`` for the paper's setting, or a list such as ``[{review.k: 3, review.delta:
             5}]``, whose missing values are drawn; null: none.
-        seed: seed of the sampler; the trainings have the sweep's ``seeds``.
+        seed: seed of the sampler; the trainings use the sweep's ``seeds``.
     """
     from tskd_tune.sweeps.searchers import OptunaSearcher
 
@@ -164,7 +164,7 @@ def _listed(configs: list[Document], goals: Goals) -> Found:
 
 
 def _refuse_too_many(space: SearchSpace, trials: int) -> None:
-    """Refuse more trials than there are points: the same training again says nothing new."""
+    """Refuse more trials than there are points: a repeated training would give the same result."""
     size = space.size()
     if size is not None and trials > size:
         raise InputError(
@@ -187,7 +187,7 @@ def _population(population: int | None, trials: int) -> int:
 
 
 def _resampled(sampler: Sampler, startup_trials: int | None, population: int, seed: int, known: int) -> BaseSampler:
-    """Return the sampler of a search of which so many trials are known: from one seed it would draw them again."""
+    """Return the sampler of a search with ``known`` trials; with an unchanged seed it would draw these trials again."""
     return _optuna_sampler(sampler, startup_trials, population, seed + known)
 
 
@@ -197,15 +197,15 @@ def _optuna_sampler(sampler: Sampler, startup_trials: int | None, population: in
 
     startup: Document = {} if startup_trials is None else {"n_startup_trials": startup_trials}
     makers: dict[str, Callable[[], BaseSampler]] = {
-        # Groups are the branches of a conditional space: holes that appear together are modelled together.
+        # Groups are the branches of a conditional space: parameters that appear together are modelled together.
         "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, group=True, **startup),
-        # Holes of a branch are not in every trial; these two draw them at random, which is no news to a user.
+        # Parameters of a branch are not in every trial; these two samplers draw them at random, without a warning.
         "gp": lambda: samplers.GPSampler(seed=seed, warn_independent_sampling=False, **startup),
         "qmc": lambda: samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
         "nsga2": lambda: samplers.NSGAIISampler(seed=seed, population_size=population),
         "random": lambda: samplers.RandomSampler(seed=seed),
     }
     with warnings.catch_warnings():
-        # That an interface of Optuna may change is news for this package, which bounds its version, not for a user.
+        # Optuna warns that some interfaces may change. This package limits Optuna's version, so users need no warning.
         warnings.simplefilter("ignore", ExperimentalWarning)
         return makers[sampler]()

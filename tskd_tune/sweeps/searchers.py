@@ -1,4 +1,4 @@
-"""A searcher of Ray Tune that asks an Optuna study for points, and is told anew what is known when a run is resumed."""
+"""A searcher of Ray Tune that asks an Optuna study for points; a resumed run gives it all earlier results."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from tskd_tune.sweeps.run_searcher import FINISHED, Config, RunSearcher
 from tskd_tune.sweeps.space import SearchSpace
 from tskd_tune.sweeps.starting_points import point_of
 
-# How often a sampler is asked for a point that no trial has, before one is drawn.
+# How often a sampler is asked for a point that no trial has, before a point is drawn at random.
 MOST_PROPOSALS = 10
-# A space of so many points is listed whole; of a larger one so many points are drawn.
+# The largest space whose points are all listed, and the number of points that are drawn from a larger space.
 MOST_LISTED, MOST_DRAWS = 1000, 200
 # The attribute of a proposal that names the trial of the same experiment.
 SAME_AS = "same_as"
-# The attribute of a trial that keeps the point that it was told to start from.
+# The attribute of a trial that keeps the starting point that was given for the trial.
 START = "start"
 
 
 class OptunaSearcher(RunSearcher):
     """An Optuna study in memory, mirrored to a file for optuna-dashboard.
 
-    Tune's own searcher for Optuna tells a stopped trial as complete, so that low budgets pass for full ones, leaves
-    a trial without a metric running for ever, and fails where a database is ahead of what was restored.
+    Tune's own searcher for Optuna reports a stopped trial as complete, so a short training counts as a full one. It
+    leaves a trial without a metric running for ever, and fails if a database has more trials than the restored state.
 
-    No experiment is trained twice: a sampler that proposes one again is told what is known of it, and asked anew.
+    No experiment is trained twice: a sampler that proposes a known experiment gets the known result and is asked again.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class OptunaSearcher(RunSearcher):
 
         Args:
             space: the search space.
-            describe: makes a trial's config, plain data, out of a point.
+            describe: makes a trial's config, as plain data, from a point.
             goals: the objectives with their modes.
             sampler: Optuna's sampler, seeded.
             trials: how many points to suggest.
             journal: the file of the mirror; None for none.
-            starts: what to try first, by hole; holes that are left out are drawn.
-            resampled: makes the sampler of a search that is told anew, of which so many trials are known.
+            starts: the points to try first, search parameter -> value; parameters that are left out are drawn.
+            resampled: makes the sampler of a resumed search from the number of its known trials.
         """
         super().__init__(goals)
         self._space, self._describe, self._trials, self._goals = space, describe, trials, dict(goals)
-        # Optuna tells of every study that is made, on the terminal that shows the sweep's progress.
+        # Optuna would print a message for every new study on the terminal that shows the sweep's progress.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._starts, self._resampled = [dict(values) for values in starts], resampled
         self._study = self._new_study(sampler)
@@ -84,19 +84,19 @@ class OptunaSearcher(RunSearcher):
         self._running: dict[str, Trial] = {}
         self._reported: dict[str, int] = {}
         self._finished: set[str] = set()
-        # Identity of an experiment -> the trial that trains it; trial -> proposals of the same while it trained.
+        # Identity of an experiment -> its trial; trial -> proposals of the same experiment while the trial trained.
         self._taken: dict[str, str] = {}
         self._echoes: dict[str, list[Trial]] = {}
-        # What an earlier process began, and is first in line: its trial, its config and its number.
+        # The trials that an earlier process began; they are suggested first: trial, config and number.
         self._again: list[tuple[Trial, Config, int]] = []
 
     @property
     def study(self) -> Study:
-        """The study, in memory, as its sampler sees it: a diverged trial is the worst (see `LearningStorage`)."""
+        """The study, in memory, as its sampler reads it: a diverged trial is the worst (see `LearningStorage`)."""
         return self._study
 
     def suggest(self, trial_id: str) -> Config | None:
-        """Draw a point from the study that no trial has, or return that all were drawn."""
+        """Return the config of a point that no trial has; `FINISHED` after the last trial."""
         if not self._again and len(self._running) + len(self._finished) >= self._trials:
             return FINISHED
         if self._mirror is not None:
@@ -119,14 +119,14 @@ class OptunaSearcher(RunSearcher):
         return {**config, "number": number}
 
     def take_up(self, known: Mapping[int, Known], *, highest: int = -1) -> None:
-        """Tell a new study of every trial that has ended, and put the trials that have not ended first in line."""
+        """Add every ended trial to a new study; trials that have not ended are suggested first."""
         self._highest = max([highest, *known])
         if not known:
             return
         mirror, self._mirror = self._mirror, None
         sampler = self._resampled or (lambda known: self._study.sampler)
         self._study = self._new_study(sampler(0))
-        if not isinstance(self._study.sampler, QMCSampler | NSGAIISampler):  # those two count what they are asked for
+        if not isinstance(self._study.sampler, QMCSampler | NSGAIISampler):  # these two count their draws
             self._study.sampler = RandomSampler(seed=0)
         for number in sorted(known):
             self._retell(number, known[number])
@@ -157,10 +157,10 @@ class OptunaSearcher(RunSearcher):
         return optuna.create_study(study_name=STUDY, sampler=sampler, directions=directions, storage=storage)
 
     def on_trial_result(self, trial_id: str, result: Config) -> None:
-        """Keep the metric of an epoch, unless the epoch was told before or its metric is not finite.
+        """Report the metric of an epoch to the study, unless it was reported before or is not finite.
 
-        With several objectives nothing is kept, because Optuna has no place for them. The number that a diverged trial
-        reports for Tune's schedulers is no metric.
+        With several objectives nothing is reported, because Optuna accepts no such reports. The number that a diverged
+        trial reports for Tune's schedulers is not a metric.
         """
         trial, value, epoch = self._running.get(trial_id), value_of(self.metric, result), result.get("epoch")
         if trial is None or value is None or epoch is None or epoch <= self._reported.get(trial_id, -1):
@@ -171,7 +171,7 @@ class OptunaSearcher(RunSearcher):
         self._reported[trial_id] = epoch
 
     def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
-        """Tell the study how a trial ended: complete, stopped, diverged or broken. A second telling changes nothing."""
+        """Tell the study how a trial ended: complete, stopped, diverged or broken. A second call changes nothing."""
         if trial_id not in self._running:
             return
         result = result or {}
@@ -182,7 +182,7 @@ class OptunaSearcher(RunSearcher):
                 self._running[trial_id].set_user_attr(DIVERGED, failure)
             self._tell(trial_id, TrialState.FAIL, failure=failure)
             return
-        # Tune tells the result at which a scheduler stops a trial here only.
+        # Tune passes the result at which a scheduler stops a trial only to this method.
         self.on_trial_result(trial_id, result)
         if result.get("epoch", 0) + 1 < result.get("epochs", 0):
             self._tell(trial_id, TrialState.PRUNED)
@@ -226,7 +226,7 @@ class OptunaSearcher(RunSearcher):
         return trial, point, self._describe(point)
 
     def _drawn(self) -> Document | None:
-        """Draw a point that no trial has, by hole; None where none is found."""
+        """Draw a point that no trial has, search parameter -> value; None if no such point is found."""
         for point in _candidates(self._space, seed=len(kept(self._study))):
             with suppress(InputError):
                 if _identity(self._describe(point)) not in self._taken:
@@ -234,7 +234,7 @@ class OptunaSearcher(RunSearcher):
         return None
 
     def _tell_known(self, trial: Trial, twin: str, *, weigh: bool) -> None:
-        """Tell the study a proposal's known result; only once for each request, or the result would weigh too much."""
+        """Tell the study a proposal's known result, once per request; otherwise the result would weigh too much."""
         trial.set_user_attr(SAME_AS, twin)
         source = next((other for other in self._trained() if other.user_attrs.get("trial") == twin), None)
         if weigh and twin in self._running:
@@ -245,7 +245,7 @@ class OptunaSearcher(RunSearcher):
             self._study.tell(trial, state=TrialState.FAIL)
 
     def _repeat(self, trial: Trial, source: FrozenTrial) -> None:
-        """Let a proposal end as the trial of the same experiment did."""
+        """End a proposal with the result of the trial of the same experiment."""
         if source.state == TrialState.COMPLETE:
             self._study.tell(trial, source.values)
             return
@@ -256,7 +256,7 @@ class OptunaSearcher(RunSearcher):
         self._study.tell(trial, state=source.state)
 
     def _trained(self) -> list[FrozenTrial]:
-        """Return the trials that have ended, each as it ended last, without proposals of a known experiment."""
+        """Return the trials that have ended, each with its last result, without proposals of a known experiment."""
         ended = [trial for trial in kept(self._study) if trial.state.is_finished() and SAME_AS not in trial.user_attrs]
         found = {trial.user_attrs.get("trial", trial.number): trial for trial in ended}
         return [trial for trial_id, trial in found.items() if trial_id not in self._running]
@@ -289,7 +289,7 @@ def _failure(result: Document, error: bool, values: Mapping[str, float | None]) 
 
 
 def _has_diverged(result: Document, values: Mapping[str, float | None]) -> bool:
-    """Tell a trial whose numbers are not finite from one that measured nothing, or broke."""
+    """Return whether a trial diverged: its numbers are not finite. A trial that broke or has no numbers did not."""
     if result.get("broke"):
         return False
     return bool(result.get("failed")) or any(value is None and name in result for name, value in values.items())
@@ -308,5 +308,5 @@ def _candidates(space: SearchSpace, seed: int) -> Iterator[Point]:
 
 
 def _identity(config: Config) -> str:
-    """Return what a config trains."""
+    """Return the identity of the experiment that a config trains."""
     return identity(config.get("experiment", config))

@@ -16,11 +16,11 @@ def seeds_in(text: str, where: str = "--seeds") -> list[int]:
     """Read numbers and ranges, both ends included: ``6-10`` or ``1,3,6-10``.
 
     Args:
-        text: what was given.
+        text: the text to read.
         where: the option or the key that messages name.
 
     Raises:
-        InputError: it is something else, or more seeds than anything is trained with.
+        InputError: the text has another form, a seed is too large, or there are too many seeds.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -42,7 +42,7 @@ def seeds_in(text: str, where: str = "--seeds") -> list[int]:
 def _of_key(text: str) -> list[int]:
     try:
         return seeds_in(text, "seeds")
-    except InputError as error:  # whoever tells it names the key
+    except InputError as error:  # pydantic's error names the key
         raise ValueError(str(error).removeprefix("seeds: ")) from error
 
 

@@ -1,4 +1,4 @@
-"""The groups of settings of a sweep: what a trial takes, where W&B runs go, and what the report compares."""
+"""The groups of settings of a sweep: the resources of a trial, the place of W&B runs, and the comparisons."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Resources(Options):
 
 
 class Wandb(Options):
-    """Where W&B runs and Reports go; W&B's own variables stand above it."""
+    """Where W&B runs and Reports go; W&B's own environment variables override these settings."""
 
     project: Annotated[str, Field(min_length=1)] | None = Field(None, description="W&B project; null: tskd-tune")
     entity: Annotated[str, Field(min_length=1)] | None = Field(
@@ -39,7 +39,7 @@ class Wandb(Options):
 
 
 class Compare(Options):
-    """What the report compares, and by what measure: declared before the numbers are in."""
+    """The comparisons of the report and how they are made, declared before there are results."""
 
     baseline: str | None = Field(
         None,

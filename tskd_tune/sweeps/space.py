@@ -1,4 +1,4 @@
-"""A search space is an experiment with holes: the same YAML, in which some values are domains.
+"""A search space is an experiment file in which some values are domains.
 
     k: {choice: [3, 6, 9]}                      one of these
     review: {choice: {none: null, tskd: {...}}} one of these branches, by their labels
@@ -7,8 +7,8 @@
     momentum: {uniform: [0.8, 0.95]}            a number
     lambda: {loguniform: [0.1, 3000]}           a number, uniform in its logarithm
 
-A ``choice`` or ``grid`` that stands beside other keys is drawn and merged into them; at the root these are the
-arms of a comparison.
+If a ``choice`` or ``grid`` stands beside other keys, the drawn branch is merged into these keys. At the root, the
+branches are the arms of a comparison.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ MOST_POINTS = 10_000
 
 
 class SearchSpace:
-    """The holes of an experiment, and the points that fill them."""
+    """The search parameters of an experiment, and the points of the space."""
 
     def __init__(
         self, experiment: Mapping[str, object], arms: Mapping[str, Mapping[str, object]] | None = None
     ) -> None:
-        """Find the holes.
+        """Find the search parameters.
 
         Args:
             experiment: plain data with ``extends`` already resolved.
-            arms: label -> a whole experiment, further points of a grid beside those of the holes.
+            arms: label -> a whole experiment; these are further points of a grid.
 
         Raises:
-            InputError: a domain is malformed or stands in one of the arms, or two holes go by one name.
+            InputError: a domain is malformed or stands in one of the arms, or two search parameters have one name.
         """
         self._holed: Document = holed_mapping(experiment, "", ())
         self._holes = list(walk(self._holed))
@@ -51,17 +51,17 @@ class SearchSpace:
         self._refuse_holes_of_arms()
 
     def holes(self) -> list[Hole]:
-        """Return every hole, also those of branches, in the order of the YAML."""
+        """Return every search parameter, including those in branches, in the order of the YAML."""
         return list(self._holes)
 
     def sample(self, pick: Pick) -> Point:
-        """Fill the holes one after the other; a hole in a branch is picked only where its branch was."""
+        """Pick the search parameters one after the other; those in a branch only if the branch was picked."""
         drawn: list[Draw] = []
         experiment = filled(self._holed, pick, drawn)
         return Point({draw.name: draw.value for draw in drawn}, experiment, label_of(drawn))
 
     def grid(self) -> list[Point]:
-        """Return the exact product of all choices, the last hole varying fastest.
+        """Return every combination of all choices, the last search parameter varying fastest; then the arms.
 
         Raises:
             InputError: the space has a range.
@@ -80,20 +80,20 @@ class SearchSpace:
         return [*points, *self._arms]
 
     def size(self) -> int | None:
-        """Return the number of points, or None where a hole is continuous."""
+        """Return the number of points, or None if a range is continuous."""
         size = size_of(self._holed, Hole.count)
         return None if size is None else size + len(self._arms)
 
     def points(self) -> Iterator[Point]:
-        """Walk over every point of a space without a continuous range, the last hole varying fastest."""
+        """Iterate over every point of a space without a continuous range, the last search parameter fastest."""
         return chain(self._product(Hole.members), self._arms)
 
     def picks(self, point: Point) -> dict[str, Picked]:
-        """Return what was picked for each hole of a point: the label of a choice, the number of a range."""
+        """Return the picks of a point by search parameter: the label of a choice, or the number of a range."""
         return {hole.name: hole.pick_of(point.values[hole.name]) for hole in self._holes if hole.name in point.values}
 
     def refuse(self, kind: Literal["grid", "search"]) -> None:
-        """Refuse domains that a kind of searcher cannot take: ranges in a grid, ``grid`` outside of it.
+        """Refuse domains that a kind of searcher cannot take: ranges in a grid, ``grid`` and arms in a search.
 
         Raises:
             InputError: the space has such a domain.
@@ -110,24 +110,24 @@ class SearchSpace:
                 raise InputError(f"{hole.name}: 'grid' needs 'search: {{name: grid}}'; write 'choice' for a search")
 
     def corners(self) -> Iterator[Point]:
-        """Walk over every branch and both ends of every range.
+        """Iterate over every branch and both ends of every range.
 
-        Up to 500 points this is the whole product of labels and ends. A larger space is walked hole by hole: each
-        label and end once with everything else at its first value, and once with everything else at its last. The
-        arms beside the space come last.
+        If there are at most 500 combinations of labels and ends, all are returned. In a larger space, each label and
+        each end is returned once with all other search parameters at their first value, and once with all others at
+        their last value. The arms come last.
         """
         size = size_of(self._holed, lambda hole: len(hole.extremes()))
         whole = size is not None and size <= MOST_CORNERS
         return chain(self._product(Hole.extremes) if whole else self._one_by_one(), self._arms)
 
     def check(self, validate: Callable[[Document], object], places: Places | None = None) -> list[str]:
-        """Validate the corners and return a sentence a mistake, ``point 'tskd, k=9': ...``; no sentence is good.
+        """Validate the corners and return a sentence for each mistake, ``point 'tskd, k=9': ...``.
 
-        A mistake of several points is told of the first, with the number of the others.
+        If several points have the same mistake, the sentence names the first point and the number of the others.
 
         Args:
-            validate: refuses a point's experiment.
-            places: where the values of the sweep stand, which sentences then name.
+            validate: raises an error for an invalid experiment.
+            places: the file and line of each value of the sweep, which the sentences then name.
         """
         where: dict[tuple[Place | None, str], list[str]] = {}
         for point in self.corners():
@@ -154,7 +154,10 @@ class SearchSpace:
                 )
 
     def _product(self, options: Callable[[Hole], Sequence[Picked]]) -> Iterator[Point]:
-        """Enumerate all combinations, the last hole fastest. Holes of a branch exist only while it is picked."""
+        """Enumerate all combinations, the last search parameter fastest.
+
+        The parameters of a branch exist only while the branch is picked.
+        """
         wheels: list[list[Picked]] = []
         while True:
             turning = iter(range(len(wheels)))

@@ -1,4 +1,4 @@
-"""JSON Schema of a search space: that of an experiment whose values may be domains."""
+"""The JSON Schema of a search space: the schema of an experiment whose values may be domains."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DOMAIN_MEANINGS = {
 
 
 def space_schema(experiment_schema: Schema) -> Schema:
-    """Return the JSON Schema of a search space, given that of an experiment.
+    """Return the JSON Schema of a search space, given the schema of an experiment.
 
-    Every property may also be a domain, every mapping may have a ``choice`` or a ``grid`` beside its keys, nothing
-    is required, and the root may say ``extends``. References stay ``#/$defs/...``: who puts the result into a larger
-    schema moves its ``$defs`` to that schema's root.
+    Every property may also be a domain, every mapping may have a ``choice`` or a ``grid`` beside its keys, no key is
+    required, and the root may have the key ``extends``. References stay ``#/$defs/...``: if the result becomes part of
+    a larger schema, move its ``$defs`` to the root of the larger schema.
     """
     schema = _holed_mapping(experiment_schema)
     schema["title"] = "SearchSpace"
@@ -39,7 +39,7 @@ def _holed_schema(schema: object) -> object:
 
 def _holed_mapping(schema: Schema) -> Schema:
     holed: Schema = {
-        # Without its name a component fits several alternatives, so that `oneOf` would refuse it.
+        # A component without a name fits several alternatives, so `oneOf` would refuse the component.
         {"oneOf": "anyOf"}.get(key, key): _holed_keyword(key, part)
         for key, part in schema.items()
         if key not in ("required", "discriminator")
@@ -60,7 +60,7 @@ def _holed_keyword(key: str, part: object) -> object:
 
 
 def _holed_property(schema: Schema) -> Schema:
-    """Allow a domain in place of a value; the meaning stays where editors look for it."""
+    """Allow a domain in place of a value; the description stays where editors look for it."""
     meaning = {"description": schema["description"]} if "description" in schema else {}
     return {**meaning, "anyOf": [_holed_schema(schema), {"$ref": "#/$defs/domain"}]}
 

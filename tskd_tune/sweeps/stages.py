@@ -1,4 +1,4 @@
-"""Trains what a run lacks: a grid one portion of seeds after the other, a search trial by trial."""
+"""Trains the missing trainings of a run: a grid by portions of seeds, a search trial by trial."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from tskd_tune.sweeps.tuning import Tuning
 
 
 def train(tuning: Tuning, listener: Listener) -> bool:
-    """Train what is missing of a run, and return whether everything has ended; else the run was cut off.
+    """Train the missing trainings of a run. Return False if a signal cut the run off, and otherwise True.
 
     Raises:
-        RunError: Ray Tune broke off, or a record cannot be written.
-        InputError: a search was cut off, and its searcher cannot be told what is known.
+        RunError: Ray Tune ended with an error, or a record cannot be written.
+        InputError: a search was cut off, and its searcher cannot learn the earlier results.
     """
     return _train_search(tuning) if tuning.sweep.is_judged else _train_grid(tuning, listener)
 
 
 def expected_rows(sweep: Sweep) -> int:
-    """Return the number of rows of the whole run; with interim analyses the most that there can be."""
+    """Return the number of rows of the whole run; with interim analyses, the largest possible number."""
     points = len(sweep.space().grid()) if sweep.is_exact else int(sweep.search.options()["trials"])
     return points * (sweep.compare.interim or [len(sweep.all_seeds())])[-1]
 
 
 def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Document]:
-    """Return the configs of the trainings of a grid that have not ended, a trial for each seed of a point.
+    """Return the configs of the trainings of a grid that have not ended, one trial per seed and point.
 
-    All points come with the first seed, then with the next one, so that arms can be compared early. A training that
-    began keeps its number, and so its folder with its checkpoints. Others get numbers above those of all folders.
+    All points come with the first seed, then with the next seed, so that arms can be compared early. A training that
+    began keeps its number, and so its folder with its checkpoints. Other trainings get numbers above all folders.
     """
     points = _told_apart([*map(Describe(sweep, seeds), sweep.space().grid())])
     began, free = Trainings(folder, {point["arm"] for point in points}), count(1 + highest_number(folder))
@@ -88,7 +88,7 @@ def _train_grid(tuning: Tuning, listener: Listener) -> bool:
         if configs := missing(sweep, folder, seeds):
             if not tuning.train(ListedPoints(configs), sweep.scheduler_for(sweep.space()), len(configs)):
                 return False
-            if missing(sweep, folder, seeds):  # they broke; an analysis waits for the resume that trains them again
+            if missing(sweep, folder, seeds):  # some broke; `resume` trains them again, then analyzes
                 break
         if not at:
             continue
@@ -101,10 +101,10 @@ def _train_grid(tuning: Tuning, listener: Listener) -> bool:
 
 
 def _train_search(tuning: Tuning) -> bool:
-    """Train the trials that a searcher suggests or a scheduler judges.
+    """Train the trials that a searcher suggests or a scheduler compares.
 
-    A resumed run goes on from its own records: searcher and scheduler are told of the trials that have ended, and the
-    trials that have not ended are trained first.
+    A resumed run goes on from its own records: searcher and scheduler get the results of earlier trials, and the trials
+    that have not ended are trained first.
     """
     sweep, folder = tuning.sweep, tuning.folder
     known = known_trials(folder, sweep.all_seeds())

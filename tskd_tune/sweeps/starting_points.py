@@ -17,18 +17,18 @@ from tskd_tune.sweeps.space import SearchSpace
 
 Start = Literal["paper"] | list[Document]
 Values = dict[str, Picked]
-# What names the question is the sweep's own; everything else of the paper's is the default of the preset `paper`.
+# The sweep gives these keys of the paper's experiment; the preset `paper` gives all other keys.
 QUESTION: Final = ("task", "student", "teacher")
 ABSENT: Final = object()
 
 
 def starting_points(space: SearchSpace, start: Start | None) -> list[Values]:
-    """Return the points to begin with: hole -> label of a choice, or number of a range.
+    """Return the points to begin with: search parameter -> label of a choice, or number of a range.
 
-    A point of a list need not fill every hole; the searcher draws the others.
+    A point of a list may leave out search parameters; the searcher draws their values.
 
     Raises:
-        InputError: a domain does not hold the value that is asked for, or there is no such hole.
+        InputError: a domain does not contain the given value, or there is no such search parameter.
     """
     if start is None:
         return []
@@ -58,7 +58,7 @@ def _reference(space: SearchSpace) -> Document:
 
 
 def _path(hole: Hole) -> str:
-    """Return where a hole stands in an experiment: its name without the labels of the branches on the way."""
+    """Return the path of a search parameter in an experiment: its name without the labels of the branches."""
     path = hole.name.removeprefix(ARM).lstrip(".") if _is_arm(hole.name) else hole.name
     for name, label in reversed(hole.condition):
         base = name.removeprefix(ARM).lstrip(".") if _is_arm(name) else name
@@ -84,7 +84,7 @@ def _lookup(value: object, path: str) -> object:
 
 
 def _fitting(hole: Hole, wanted: object) -> Picked:
-    """Return the value of a hole that stands for what the paper has."""
+    """Return the value of a search parameter that is the paper's value."""
     if hole.is_range:
         if (number := _number(hole, wanted)) is not None:
             return number
@@ -100,7 +100,7 @@ def _fitting(hole: Hole, wanted: object) -> Picked:
 
 
 def _fits(content: object, wanted: object) -> bool:
-    """Tell whether what a branch holds, domains included, can become what the paper has there."""
+    """Return whether the content of a branch, including its domains, can become the paper's value."""
     if isinstance(content, Hole):
         return (
             _number(content, wanted) is not None
@@ -127,15 +127,15 @@ def _fits_mapping(content: Mapping[str, object], wanted: object) -> bool:
 
 
 def point_of(space: SearchSpace, point: Mapping[str, object], where: str) -> Values:
-    """Return a point, which need not fill every hole, as a searcher names its values.
+    """Return a point, which may leave out search parameters, as a searcher names its values.
 
     Args:
         space: the space.
-        point: hole -> value, or label of a branch.
-        where: what an error begins with.
+        point: search parameter -> value, or label of a branch.
+        where: the beginning of an error.
 
     Raises:
-        InputError: a domain does not hold the value, or there is no such hole.
+        InputError: a domain does not contain the value, or there is no such search parameter.
     """
     names = [hole.name for hole in space.holes()]
     for name in point:
@@ -150,7 +150,7 @@ def point_of(space: SearchSpace, point: Mapping[str, object], where: str) -> Val
 
 
 def _asked(hole: Hole, value: object, where: str) -> Picked:
-    """Return a value as the searcher names it: that of a range as a number, that of a choice by its label."""
+    """Return a value as the searcher names it: the number of a range, or the label of a choice."""
     if hole.is_range and (number := _number(hole, value)) is not None:
         return number
     for label in hole.labels:

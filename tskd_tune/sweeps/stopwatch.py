@@ -1,4 +1,4 @@
-"""Times the steps of a training on random images: what a general step, a review step and an evaluated image cost.
+"""Times a training on random images: the seconds of a general step, of a review step and of evaluating an image.
 
 Some steps of the real loop are timed with random weights. The result is rough: no data is loaded, one training runs at
 a time, and the machine has not warmed up.
@@ -32,7 +32,7 @@ Clock = Callable[[], float]
 class Pace:
     """Seconds of a general step, of a review step (None: the arm reviews nothing), and of evaluating an image.
 
-    ``teacher_image`` is that of a teacher that is trained beside its student, and so evaluated too; else 0.
+    ``teacher_image``: seconds of evaluating an image with a teacher that is trained with its student; otherwise 0.
     """
 
     general: float
@@ -42,7 +42,7 @@ class Pace:
 
 
 def pace(experiment: Experiment, trainer: Trainer, watch: Stopwatch, budget: float) -> Pace:
-    """Time a training's steps, for about so many seconds; its memory is filled with snapshots as it is."""
+    """Time a training's steps for about ``budget`` seconds; its memory is filled with snapshots of the student now."""
     general = watch.time(trainer, _general_epoch(experiment), budget / 2)
     plan, review = experiment.plan(), None
     if plan is not None and trainer.review is not None:
@@ -55,12 +55,12 @@ def pace(experiment: Experiment, trainer: Trainer, watch: Stopwatch, budget: flo
 
 
 def seconds(experiment: Experiment, timed: Pace) -> float:
-    """Add up the steps and evaluations of an experiment as its plan says, at the pace of itself or of one like it."""
+    """Return the seconds of all steps and evaluations of an experiment, at its own or a similar arm's pace."""
     task, plan = task_of(experiment), experiment.plan()
     steps, reviewed, review = experiment.training.epochs * task.steps(), 0, timed.general
     if plan is not None:
         reviewed = len(plan.review_epochs) * plan.review_steps(task.steps())
-        # A step is a forward and a backward pass, about three forward ones; each of k snapshots adds one.
+        # A step costs about three forward passes (forward and backward); each of k snapshots adds one forward pass.
         review = timed.general * (1 + plan.k / 3) if timed.review is None else timed.review
     samples = task.facts().samples
     tested = {"never": 0, "last": 1, "every_epoch": experiment.training.epochs}[experiment.evaluation.test]
@@ -72,13 +72,13 @@ def seconds(experiment: Experiment, timed: Pace) -> float:
 
 
 def _general_epoch(experiment: Experiment) -> int:
-    """Return an epoch that does not review; every plan's first epochs are such."""
+    """Return an epoch without a review; every plan begins with such epochs."""
     plan = experiment.plan()
     return next(epoch for epoch in range(experiment.training.epochs) if plan is None or not plan.reviews(epoch))
 
 
 class Stopwatch(Feed):
-    """Stands in for a training set: random images of its shape, and the time between one batch and the next."""
+    """Replaces a training set by random images of the same shape, and measures the time between batches."""
 
     def __init__(self, task: Task, compute: Compute, clock: Clock) -> None:
         self.task = replace(task, feeding=Timed(self))
@@ -90,7 +90,7 @@ class Stopwatch(Feed):
         self._batch = stand_in_batch(facts, -(-facts.samples[0] // task.steps()), compute.device)
 
     def time(self, trainer: Trainer, epoch: int, budget: float) -> float:
-        """Return the seconds of a step of this epoch, the median of some after a first one that warms up."""
+        """Return the median seconds of a step of this epoch; the first step warms up and is not timed."""
         self._budget = budget
         self._times = []
         trainer.begin(epoch)
@@ -99,7 +99,7 @@ class Stopwatch(Feed):
         return median(self._times)
 
     def time_evaluation(self, network: nn.Module) -> float:
-        """Return the seconds of evaluating an image, after a first batch that warms up."""
+        """Return the seconds of evaluating an image; the first batch warms up and is not timed."""
         network.eval()
         with torch.no_grad(), self._compute.autocast():
             for _ in range(2):
@@ -113,11 +113,11 @@ class Stopwatch(Feed):
         return self._batch.targets
 
     def steps(self) -> int:
-        """Return so many that all timed steps of a review epoch review, however few the task has."""
+        """Return a number so large that all timed steps of a review epoch review, even if the task has few steps."""
         return MANY_STEPS
 
     def draws(self, streams: Streams | None = None, start: int = 0) -> Iterator[Draw]:
-        """Yield one draw again and again, and note when it is asked for."""
+        """Yield the same draw again and again, and record the seconds between the requests."""
         yield Draw({})
         began = before = self._now()
         while len(self._times) < MOST_STEPS and (not self._times or before - began < self._budget):
@@ -137,7 +137,7 @@ class Stopwatch(Feed):
 
 @dataclass(frozen=True)
 class Timed(Feeding):
-    """Feeds a training from a stopwatch, and its evaluations with nothing: they are timed by themselves."""
+    """Feeds a training from a stopwatch, and its evaluations with no samples: evaluations are timed separately."""
 
     watch: Stopwatch
 
@@ -158,7 +158,7 @@ class Timed(Feeding):
         return 0
 
     def identity(self) -> Mapping[str, Json]:
-        """Return nothing, as no teacher is cached by it."""
+        """Return nothing: no teacher is cached with this identity."""
         return {}
 
 

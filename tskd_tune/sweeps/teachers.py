@@ -1,4 +1,4 @@
-"""The teachers of a sweep are made before its trials, on the same resources, and then sent to all of them.
+"""Trains the teachers of a sweep before its trials, on the same resources, and sends the teachers to all trials.
 
 So no trial holds a GPU while another trial trains a teacher, and machines need not share a cache.
 """
@@ -29,10 +29,10 @@ MOST_CORES = 8
 def prepare(
     experiments: Mapping[str, Experiment], resources: Mapping[str, float], listener: Listener
 ) -> dict[str, Content]:
-    """Return every teacher with the content of its file, trained first where the cache does not hold it.
+    """Return every teacher with the content of its file; a teacher that is not in the cache is trained first.
 
     Raises:
-        RunError: a training failed; what was trained is kept in the cache.
+        RunError: a training failed; the teachers trained before are kept in the cache.
     """
     cache = TeacherCache()
     teachers: dict[str, Content] = {}
@@ -80,15 +80,15 @@ def _with_content(teacher: TeacherFile | None) -> Content:
 
 
 def _idle_cores(least: int) -> int:
-    """Return how many cores a teacher may have while no trial runs: those of the largest machine, within reason."""
+    """Return the number of cores for a teacher: the cores of the largest machine, at most 8, at least ``least``."""
     machines = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return max(least, min(MOST_CORES, max(machines, default=least)))
 
 
 def _train(document: Document) -> Iterator[Document | Content | None]:
-    """Train on a worker: yield the record of every epoch, and at last the teacher and its file's content.
+    """Train on a worker: yield the record of every epoch, and at the end the teacher and its file's content.
 
-    None comes where another run trains the teacher now.
+    While another run trains the teacher, None is yielded.
     """
     import queue
     import threading

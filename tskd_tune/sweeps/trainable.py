@@ -4,8 +4,8 @@ In an exact grid a trial trains one seed. Under a searcher or a scheduler it tra
 means over seeds.
 
 If a component raises an exception, the trial ends with a row that names the exception. The trial is not tried again: a
-training is exact, so the same exception would come again. Errors that may pass (short memory, a lost file system, an
-error of the GPU) are raised for Ray Tune, which tries again in a new process, as it does after a worker was killed.
+training is exact, so the same exception would come again. Errors that may be temporary (too little memory, a lost file
+system, an error of the GPU) are raised for Ray Tune, which tries again in a new process, as after a killed worker.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ STUDENT = "student-seed{seed}.pth"
 
 @dataclass(frozen=True)
 class Shipped:
-    """What a sweep sends to every trial: the run's folder, the metric that is judged, and the teachers' files.
+    """What a sweep sends to every trial: the run's folder, the metric that is compared, and the teachers' files.
 
     Attributes:
-        folder: the run's folder, for W&B's offline files; None tracks nothing.
+        folder: the run's folder, for W&B's offline files; None for no tracking.
         teachers: key -> the teacher and the content of its file, for machines that do not share a cache.
         place: where W&B runs go.
-        key: what tells this sweep's W&B runs from those of any other.
-        connection: what one look at W&B's server found.
+        key: a text that separates this sweep's W&B runs from the runs of other sweeps.
+        connection: the result of probing W&B's server once.
         trials: the folder of the trials' folders, where an earlier process may have left checkpoints; None for none.
-        by_identity: whether W&B runs are named by the identity of their training, or by the trial's id.
+        by_identity: whether W&B runs are named by the identity of their training; otherwise by the trial's id.
     """
 
     sweep: str
@@ -71,7 +71,7 @@ class BrokenTrialError(RunError):
     """An error that breaks a trial. Ray Tune sends it to the driver, with the seed, the reason and the whole error."""
 
     def __init__(self, seed: int, reason: str, text: str) -> None:
-        """Keep what the driver writes down."""
+        """Keep the facts that the driver records."""
         super().__init__(seed, reason, text)
         self.seed, self.reason, self.text = seed, reason, text
 
@@ -86,14 +86,14 @@ class SweepTrial(tune.Trainable):
     def setup(self, config: Document, shipped: Shipped | None = None) -> None:
         """Build the trainings of a config; `ray.tune.with_parameters` passes what the sweep ships."""
         assert shipped is not None
-        # Ray's workers inherit the driver's environment; W&B shall not ask this one for a key.
+        # Ray's workers inherit the driver's environment; W&B must not ask a worker for a key.
         os.environ.setdefault("WANDB_SILENT", "true")
         logging.getLogger("wandb").setLevel(logging.ERROR)
         self.shipped = shipped
         self._open(config)
 
     def reset_config(self, new_config: Document) -> bool:
-        """Become another trial in the same process, which saves the start of a new process."""
+        """Train another trial in the same process, which saves the start of a new process."""
         self.cleanup()
         self._open(new_config)
         return True
@@ -105,7 +105,7 @@ class SweepTrial(tune.Trainable):
             A `TrialResult` as plain data.
 
         Raises:
-            BrokenTrialError: it broke by what may pass; Ray Tune tries again.
+            BrokenTrialError: the trial broke by an error that may be temporary; Ray Tune tries again.
         """
         if self._broken is None:
             try:
@@ -119,7 +119,7 @@ class SweepTrial(tune.Trainable):
         records = [record for session in self.sessions if (record := self._next_record(session)) is not None]
         failures = [session.failure for session in self.sessions if session.failure]
         done = bool(failures) or all(session.finished for session in self.sessions)
-        if done:  # so that the rows say what became of the tracking
+        if done:  # so that the rows contain the state of the tracking
             for session in self.sessions:
                 session.close()
         stopped = "another seed of its trial failed" if failures else None
@@ -173,9 +173,9 @@ class SweepTrial(tune.Trainable):
         return session.history[-1] if session.finished else session.epoch()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save every training, and the students of finished ones in the field's layout.
+        """Save every training, and the students of finished trainings in the field's usual checkpoint layout.
 
-        The state of a broken epoch is not saved, so that a resume goes on from the last whole one.
+        The state of a broken epoch is not saved, so a resume goes on from the last whole epoch.
         """
         if self._broken is not None:
             (Path(checkpoint_dir) / "broke.txt").write_text(self._broken[1].text, encoding="utf-8")
@@ -200,16 +200,16 @@ class SweepTrial(tune.Trainable):
             session.load_state_dict(state)
 
     def restore(self, checkpoint_path: Any) -> None:
-        """Go back to a checkpoint, or to the newest whole one beside it if it is gone or damaged.
+        """Load a checkpoint; if it is missing or damaged, load the newest whole checkpoint of the trial.
 
-        A driver that is killed may have replaced a checkpoint without noting the new one. An epoch can be trained
-        twice, so going on from any checkpoint ends where the unbroken run ends; without any the trial starts anew.
+        A driver that was killed may have replaced a checkpoint without recording the new one. An epoch that is trained
+        again gives the same result, so any checkpoint will do. Without a checkpoint the trial starts from epoch 0.
         """
         named = Path(getattr(checkpoint_path, "checkpoint", checkpoint_path).path)
         if self._broken is not None:
             return
         if named.exists():
-            with suppress(Exception):  # whatever a damaged file makes of itself
+            with suppress(Exception):  # a damaged file may raise any exception
                 super().restore(checkpoint_path)
                 return
             self._build()
@@ -232,7 +232,7 @@ class SweepTrial(tune.Trainable):
             self._build()
             if self.shipped.trials is not None:
                 self._take_up(self.shipped.trials / given.run)
-        except (Exception, SystemExit) as error:  # `step` tells it, since Tune has no ear for it here
+        except (Exception, SystemExit) as error:  # `step` reports it; Tune would not report it here
             self._broken = (self._at, breakage(error))
 
     def _build(self) -> None:
@@ -250,7 +250,7 @@ class SweepTrial(tune.Trainable):
             try:
                 self.load_checkpoint(path)
                 break
-            except Exception as error:  # whatever a damaged file makes of itself
+            except Exception as error:  # a damaged file may raise any exception
                 damaged.append(f"{path.name} is damaged ({reason_of(error)})")
                 self._build()
         if damaged:
@@ -259,7 +259,7 @@ class SweepTrial(tune.Trainable):
             self._taken_up = [f"{folder}: {'; '.join(damaged)}; {on}"]
 
     def _begin(self) -> None:
-        """Start the trackers at the first step, when a resume has loaded its state."""
+        """Start the trackers at the first step, after a resume has loaded its state."""
         if not self._begun:
             for session in self.sessions:
                 session.begin()
@@ -301,7 +301,7 @@ def _state(session: Session) -> str:
 
 
 def _state_in(folder: Path, session: Session) -> Path:
-    """Return the state of a training in a checkpoint; before format 2 it went by the seed alone."""
+    """Return the file of a training's state in a checkpoint; before format 2 only the seed named the file."""
     path = folder / _state(session)
     return path if path.exists() else folder / f"state-seed{session.experiment.seed}.pt"
 

@@ -33,7 +33,7 @@ class Tuning:
     Attributes:
         sweep: the sweep.
         folder: the run's folder.
-        shipped: what every trial is sent.
+        shipped: the data that every trial receives.
     """
 
     sweep: Sweep
@@ -41,10 +41,10 @@ class Tuning:
     shipped: Shipped
 
     def train(self, searcher: Searcher, scheduler: TrialScheduler, trials: int) -> bool:
-        """Train so many trials, and return whether no signal cut the run off.
+        """Train ``trials`` trials. Return False if a signal cut the run off, and otherwise True.
 
         Raises:
-            RunError: Ray Tune broke off.
+            RunError: Ray Tune ended with an error.
         """
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(SweepTrial, shipped=self.shipped), needed(self.sweep)),
