@@ -31,7 +31,7 @@ Json = Mapping[str, Any]
 
 
 class Training(TypedDict):
-    """What is kept of one training: the digest of its final weights, the numbers of its row, and its epochs."""
+    """The record of one training: the digest of the final weights, the numbers of the row, and the epochs."""
 
     weights: str | None
     row: dict[str, Any]
@@ -42,7 +42,7 @@ Trainings = dict[str, Training]
 
 
 class Scenario(NamedTuple):
-    """One run; it is killed and resumed after ``killed_after`` epochs, and then has the trainings of ``same_as``."""
+    """One run; with ``killed_after``, it is killed after this many epochs, resumed, and must equal ``same_as``."""
 
     command: str
     file: str
@@ -51,7 +51,7 @@ class Scenario(NamedTuple):
     same_as: str | None = None
 
 
-# Reviews in epochs 2, 5, 8, 11, 14 and 17.
+# The reviews are in epochs 2, 5, 8, 11, 14 and 17.
 EXPERIMENT: Json = {
     "task": {"name": "digits", "train": 300, "validation": 300, "batch_size": 32},
     "teacher": {"name": "resnet20", "training": {"epochs": 12, "lr": 0.05}},
@@ -63,7 +63,7 @@ EXPERIMENT: Json = {
 SHORT = ("experiment.teacher.training.epochs=12", "resources.concurrent=1")
 DIGITS = (*SHORT, "experiment.training.epochs=8", "seeds=[1, 2]")
 RIVALS = (*SHORT, "experiment.training.epochs=6", "seeds=[1]")
-# The search minimizes the loss in place of the seconds, which differ from run to run. `--set` merges mappings, so the
+# The search minimizes the loss instead of the seconds, which differ from run to run. `--set` merges mappings, so the
 # file's objectives are removed first. The first point of the search is the paper's and reviews in epochs 15 and 35.
 SEARCH_SIZE = ("experiment.training.epochs=36", "experiment.task.train=100", "experiment.task.validation=100")
 OBJECTIVES = ("search.objectives=null", "search.objectives={val_top1: max, val_loss: min}")
@@ -81,7 +81,7 @@ SCENARIOS = {
 
 
 def run(scenario: Scenario, place: Path) -> Trainings:
-    """Run a scenario in a new folder, kill and resume it where it says so, and read what is on disk."""
+    """Run a scenario in a new folder, kill and resume the run if the scenario says so, and read the run's files."""
     place.mkdir()
     (place / "experiment.yaml").write_text(json.dumps(EXPERIMENT))  # JSON is YAML
     settings = [word for setting in scenario.settings for word in ("--set", setting)]
@@ -95,9 +95,12 @@ def run(scenario: Scenario, place: Path) -> Trainings:
 
 
 def drive(words: Sequence[str], place: Path, killed_after: int | None = None) -> None:
-    """Run a command to its end, or kill its process group: one thread, no GPU, no W&B, its own Ray and cache."""
+    """Run a command to its end, or kill its process group.
+
+    The command has one thread, no GPU, no W&B, its own Ray and its own cache.
+    """
     others = ("RAY_", "TSKD_TUNE_", "WANDB_", "MKL_", "OPENBLAS_")
-    # A short path, because Ray puts sockets there.
+    # The path is short because Ray puts sockets there.
     own = {"TMPDIR": str(place.parent), "TSKD_TUNE_CACHE": str(place / "cache"), "PYTHONPATH": str(ROOT)}
     own |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "offline"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
@@ -126,7 +129,7 @@ def trained(place: Path, epochs: int | None) -> bool:
 
 
 def trainings(folder: Path) -> Trainings:
-    """Return the trainings of a run, named by arm, point and seed. A training that has several rows has the last."""
+    """Return the trainings of a run, named by arm, point and seed. Of several rows of a training, the last counts."""
     files = [*sorted(folder.glob("rows*.jsonl")), *sorted(folder.glob("rows*/**/*.jsonl"))]
     keys, history, found = ("identity", "run", "arm", "seed"), history_of(folder), Trainings()
     for row in {tuple(map(row.get, keys)): row for path in files for row in lines(path)}.values():
@@ -167,7 +170,7 @@ def numbers(row: Json) -> dict[str, Any]:
 
 
 def bests(row: Json) -> Iterator[tuple[str, str, int, float, float | None]]:
-    """Yield the best epochs of a row: part, metric, epoch, value; for the validation part also the test value."""
+    """Yield the best epochs of a row: part, metric, epoch, value; for the validation set also the test value."""
     if best := row.get("best_validation"):
         yield "val", "top1", best["epoch"], best["val_top1"], best.get("test_top1")
     if best := row.get("best_test"):
@@ -179,7 +182,7 @@ def bests(row: Json) -> Iterator[tuple[str, str, int, float, float | None]]:
 
 
 def epochs_of(row: Json, history: Sequence[tuple[Path, Json]]) -> list[dict[str, Any]]:
-    """Return the epochs of a training without times. An epoch that was trained twice has the last of its lines."""
+    """Return the epochs of a training without times. Of an epoch that was trained twice, the last line counts."""
     last: dict[int, Json] = {}
     for path, line in history:
         if line.get("seed", seed_of(path)) == row["seed"] and belongs(path, row):
@@ -197,7 +200,7 @@ def student_of(folder: Path, row: Json) -> str | None:
 
 
 def belongs(path: Path, row: Json) -> bool:
-    """Tell whether a path has a row's trial as a folder (format 1), or names the row's digest or its beginning."""
+    """Tell whether a path contains a row's trial as a folder (format 1), or the row's digest or the digest's start."""
     names = [str(row[key]) for key in ("identity", "run") if row.get(key) is not None]
     digests = re.findall("[0-9a-f]{8,}", path.as_posix())
     begun = any(name.startswith(digest) for name in names for digest in digests)
@@ -236,7 +239,7 @@ def differences(old: Mapping[str, Trainings], new: Mapping[str, Trainings]) -> l
 
 
 def changes(old: Training, new: Training) -> Iterator[str]:
-    """Yield how a training differs: its weights, every number of its row, and the first epoch that differs."""
+    """Yield the differences of a training: in the weights, in the row's numbers, and in the first different epoch."""
     if old["weights"] != new["weights"]:
         yield f"the weights differ (sha256 {old['weights']}, now {new['weights']})"
     yield from unequal(old["row"], new["row"])
@@ -248,13 +251,13 @@ def changes(old: Training, new: Training) -> Iterator[str]:
 
 
 def unequal(old: Json, new: Json) -> list[str]:
-    """Return the names whose values differ, with both values."""
+    """Return the names with different values, and both values."""
     pairs = {name: (old.get(name, "absent"), new.get(name, "absent")) for name in sorted(old.keys() | new.keys())}
     return [f"{name} was {before} and is {after}" for name, (before, after) in pairs.items() if before != after]
 
 
 def record(file: Path, only: Sequence[str]) -> list[str]:
-    """Run the scenarios and write the record; return where resumed runs differ from those that were not killed."""
+    """Run the scenarios and write the record; return the differences of killed and resumed runs from unkilled runs."""
     wanted = {name for one in only for name in (one, SCENARIOS[one].same_as)}
     found: dict[str, Trainings] = {}
     with tempfile.TemporaryDirectory(prefix="bits-") as work:

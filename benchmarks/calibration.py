@@ -1,7 +1,8 @@
-"""An A/A sweep on real training: one arm under two names with disjoint seeds, and how often a report tells them apart.
+"""Trains one arm under two names with different seeds, and counts how often a report finds a difference (A/A test).
 
-Nothing but seeds differs, so each table that calls the difference *resolved* errs, and at most 5 % of them may. The
-same tables are judged again with a difference planted into one arm, so that silence alone does not pass for honesty.
+Only the seeds differ, so each table with a *resolved* difference is an error, and at most 5 % of the tables may have
+one. The same tables are tested again with a known difference added to one arm, to show that the report detects real
+differences.
 """
 
 from __future__ import annotations
@@ -36,20 +37,20 @@ Deal = Sequence[Mapping[str, Sequence[int]]]
 
 
 class Arm(StrEnum):
-    """What is trained under both names."""
+    """The arm that is trained under both names."""
 
     TSKD = "tskd"
     PLAIN = "plain"
 
 
-# Small enough to train in a moment, and hard enough that seeds differ by points: 60 images, 12 steps.
+# Small enough to train quickly, and hard enough that seeds differ by several points: 60 images, 12 steps.
 PLAIN: dict[str, Any] = {
     "task": {"name": "digits", "train": 60, "batch_size": 30},
     "student": {"name": "resnet8"},
     "review": None,
     "training": {"epochs": 6, "lr": 0.05, "milestones": [5], "device": "cpu", "threads": 1},
 }
-# Memories 0, 1, 3 and 4, reviews 2 and 5.
+# The student saves snapshots in epochs 0, 1, 3 and 4, and reviews in epochs 2 and 5.
 REVIEWING: dict[str, Any] = {
     "teacher": {"name": "resnet14", "training": {"epochs": 30, "lr": 0.05}},
     "review": {"k": 2, "delta": 1, "lambda": {"auto": 0.1}},
@@ -62,7 +63,7 @@ def document(arm: Arm) -> dict[str, Any]:
 
 
 def deal(tables: int, seeds: int) -> Deal:
-    """Return for each table the seeds of both names; none is dealt twice."""
+    """Return for each table the seeds of both names; no seed is used twice."""
     fresh = count(1)
     return [{name: list(islice(fresh, seeds)) for name in (A, AGAIN)} for _ in range(tables)]
 
@@ -71,10 +72,10 @@ def deal(tables: int, seeds: int) -> Deal:
 
 
 def trainings(experiment: Mapping[str, Any], dealt: Deal) -> Iterator[Row]:
-    """Train every seed of every table, and its teacher once if there is one; ``run`` is the number of the table.
+    """Train every seed of every table, and the teacher once if there is one; ``run`` is the number of the table.
 
     Raises:
-        RunError: a training failed; a table would lack a seed.
+        RunError: a training failed, so a table would lack a seed.
     """
     teacher = obtain(Experiment.read({**experiment}), TeacherCache(), lambda record: None)
     for number, table in enumerate(dealt):
@@ -84,7 +85,7 @@ def trainings(experiment: Mapping[str, Any], dealt: Deal) -> Iterator[Row]:
 
 
 def train(experiment: Mapping[str, Any], teacher: TeacherFile | None, trial: Trial) -> Row:
-    """Train one seed as a run does, and return its row.
+    """Train one seed in the same way as a run, and return its row.
 
     Raises:
         RunError: the training failed.
@@ -104,7 +105,7 @@ def train(experiment: Mapping[str, Any], teacher: TeacherFile | None, trial: Tri
 
 @dataclass(frozen=True)
 class Judged:
-    """One table: name -> seed -> value in percent, and what the report says of it."""
+    """One table: name -> seed -> value in percent, and the report's verdict on this table."""
 
     values: Mapping[str, Mapping[int, float]]
     difference: float
@@ -124,7 +125,7 @@ def gathered(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def judge(rows: Sequence[Row], margin: float) -> Judged:
-    """Judge one table as a report judges a sweep that declares this pair."""
+    """Return the verdict on one table that a report gives for a sweep that declares this pair."""
     arms = [_arm(name, [row for row in rows if row.arm == name]) for name in (A, AGAIN)]
     declared = Declared(compare=Compare(pairs=[[AGAIN, A]], margin=margin))
     headline = Headline(METRIC, metric_of(METRIC, rows[0].measures))
@@ -165,7 +166,7 @@ def _raised(row: Row, difference: float) -> Row:
 
 @dataclass(frozen=True)
 class Share:
-    """So many of so many, with Clopper and Pearson's exact 95 % interval."""
+    """A number of a total number, with Clopper and Pearson's exact 95 % interval of the share."""
 
     found: int
     of: int
@@ -173,7 +174,7 @@ class Share:
     high: float
 
     def __str__(self) -> str:
-        """Return it in words, in percent."""
+        """Return the share in words, in percent."""
         interval = f"95 % interval {100 * self.low:.1f} to {100 * self.high:.1f} %"
         return f"{100 * self.found / self.of:.1f} % ({self.found} of {self.of}; {interval})"
 
@@ -186,9 +187,9 @@ def share(found: int, of: int) -> Share:
 
 @dataclass(frozen=True)
 class Figures:
-    """What came of all tables: mean and sd over all seeds in percent, and the shares of the verdicts.
+    """The results of all tables: mean and sd over all seeds in percent, and the shares of the verdicts.
 
-    ``with_difference`` is the share that is resolved where ``PLANTED_SDS`` sd are added to one arm.
+    ``with_difference`` is the share of resolved tables after ``PLANTED_SDS`` sd are added to one arm.
     """
 
     tables: int
@@ -207,12 +208,12 @@ class Figures:
 
 
 def figures(tables: Sequence[Sequence[Row]], margin: float, seconds: float) -> Figures:
-    """Judge all tables, as they are and with a difference, and count the verdicts.
+    """Test all tables, unchanged and with an added difference, and count the verdicts.
 
     Args:
-        tables: the rows of each, two names with as many seeds.
-        margin: differences within plus or minus this many points count as none.
-        seconds: what the trainings took, with their teacher's.
+        tables: the rows of each table; a table has two names with the same number of seeds.
+        margin: differences within plus or minus this many points count as equivalent.
+        seconds: the seconds of all trainings, including the teacher's training.
     """
     values = [value for rows in tables for row in rows if (value := row.metrics[METRIC]) is not None]
     sd = statistics.stdev(values)
@@ -232,7 +233,7 @@ def figures(tables: Sequence[Sequence[Row]], margin: float, seconds: float) -> F
 
 
 def table(arm: Arm, found: Figures) -> Shown:
-    """Lay the figures out for a terminal."""
+    """Return the figures as a table for a terminal."""
     trained = 2 * found.tables * found.seeds
     shown = Shown("what", "found", title=f"A/A: one arm ({arm}) under two names, disjoint seeds")
     shown.add_row("tables", f"{found.tables}")

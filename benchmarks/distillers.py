@@ -1,4 +1,7 @@
-"""A step of every distiller beside a step of plain training: seconds, interleaved, and peak memory, a process each."""
+"""Compares a step of every distiller with a step of plain training: seconds and peak memory.
+
+The seconds are measured in turns in one process. The peak memory of each distiller is measured in a separate process.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ RESET_PEAK = "5"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained: networks by name, made-up images of 32 x 32 in 100 classes, steps a round, CPU threads."""
+    """The measured training: networks, synthetic images of 32 x 32 in 100 classes, steps per round, CPU threads."""
 
     teacher: str
     student: str
@@ -42,7 +45,7 @@ class Setting:
     threads: int
 
     def trainer(self, distiller: str) -> Trainer:
-        """Build the training of a distiller under an untrained teacher, ``steps`` batches an epoch."""
+        """Build the training of a distiller with an untrained teacher and ``steps`` batches per epoch."""
         sizes = {"batch_size": self.batch_size, "train": self.samples, "classes": 100, "size": 32, "test": 1}
         experiment = Experiment.read(
             {
@@ -62,10 +65,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a distiller costs: seconds a step and peak bytes, and both as multiples of plain training's.
+    """The cost of a distiller: seconds per step and peak bytes, and both divided by the values of plain training.
 
     Attributes:
-        bytes: on a GPU the peak of its tensors; on a CPU what the process held at its peak beyond the start.
+        bytes: on a GPU, the peak GPU memory of the tensors; on a CPU, the peak memory of the process minus its memory
+            at the start.
     """
 
     name: str
@@ -87,7 +91,7 @@ def measure(setting: Setting, names: Sequence[str], rounds: int) -> list[Cost]:
 
 
 def table(setting: Setting, costs: Sequence[Cost]) -> Table:
-    """Lay the costs out for a terminal."""
+    """Return the costs as a table for a terminal."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {setting.threads} thread(s)"
     shown = Table(title=f"{setting.student} under {setting.teacher}, {setting.batch_size} images a step, {device}")
     for heading in ("distiller", "ms a step", "time", "peak MiB", "memory"):
@@ -99,7 +103,7 @@ def table(setting: Setting, costs: Sequence[Cost]) -> Table:
 
 
 def _seconds(setting: Setting, names: Sequence[str], rounds: int) -> dict[str, float]:
-    """Return the median seconds of a step; a first round warms up, and each round goes through all distillers."""
+    """Return the median seconds per step. Each round measures all distillers; the first round is a warm-up."""
     trainers = {name: setting.trainer(name) for name in names}
     found: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
@@ -111,7 +115,7 @@ def _seconds(setting: Setting, names: Sequence[str], rounds: int) -> dict[str, f
 
 
 def _in_a_process(function: Callable[[Setting, str], int], setting: Setting, name: str) -> int:
-    """Call the function in a new process, whose memory nothing else has used."""
+    """Call the function in a new process, so no earlier code has used its memory."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, setting, name).result()
 
@@ -120,7 +124,7 @@ def _peak_bytes(setting: Setting, name: str) -> int:
     before = _peak_resident()
     trainer = setting.trainer(name)
     gc.collect()
-    _forget_peak()  # that of the making of the images
+    _forget_peak()  # the peak while the images were made
     for _ in range(2):
         trainer.epoch()
     on_gpu = trainer.compute.peak_memory()
@@ -128,7 +132,7 @@ def _peak_bytes(setting: Setting, name: str) -> int:
 
 
 def _peak_resident() -> int:
-    """Return the most bytes that this process has held; getrusage on Linux counts those of its parent too."""
+    """Return the peak memory of this process in bytes. On Linux, getrusage would include the parent's peak."""
     if not STATUS.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
@@ -136,14 +140,14 @@ def _peak_resident() -> int:
 
 
 def _forget_peak() -> None:
-    """Let the peak begin anew with what is held now, where the system can."""
+    """Reset the peak to the present memory, if the system supports this."""
     if CLEAR.exists():
         CLEAR.write_text(RESET_PEAK)
 
 
 @dataclass(frozen=True)
 class Shortened(Feeding):
-    """A feeding whose epochs end after so many steps, and whose evaluations show nothing."""
+    """A feeding whose epochs end after a number of steps, and whose evaluations have no batches."""
 
     whole: Feeding
     shown: int
@@ -157,15 +161,15 @@ class Shortened(Feeding):
         return First(self.whole.training(source, device), self.shown)
 
     def evaluation(self, source: Source, part: Part, device: torch.device) -> Feed:
-        """Open nothing."""
+        """Return a feed without batches."""
         return First(self.whole.evaluation(source, part, device), 0)
 
     def bytes_held(self, facts: TaskFacts) -> int:
-        """Say what the whole feeding says."""
+        """Return the value of the whole feeding."""
         return self.whole.bytes_held(facts)
 
     def identity(self) -> Mapping[str, Json]:
-        """Say what the whole feeding says."""
+        """Return the value of the whole feeding."""
         return self.whole.identity()
 
 
@@ -182,7 +186,7 @@ class First(Feed):
         return self.feed.targets
 
     def steps(self) -> int:
-        """Return how many batches are shown."""
+        """Return the number of batches."""
         return self.shown
 
     def draws(self, streams: Streams | None = None, start: int = 0) -> Iterator[Draw]:

@@ -1,4 +1,4 @@
-"""The command line: ``tskd-tune``. It alone writes to the terminal."""
+"""The command line ``tskd-tune``. Only this package writes to the terminal."""
 
 from tskd_tune.cli.commands import app, main
 

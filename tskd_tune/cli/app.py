@@ -41,14 +41,14 @@ app = typer.Typer(
 
 
 class Form(StrEnum):
-    """The forms of YAML."""
+    """The kinds of YAML files."""
 
     EXPERIMENT = "experiment"
     SWEEP = "sweep"
 
 
 class Output(StrEnum):
-    """The forms of a report on stdout."""
+    """The formats of a report on stdout."""
 
     MD = "md"
     LATEX = "latex"
@@ -57,7 +57,7 @@ class Output(StrEnum):
 
 
 class What(StrEnum):
-    """The tables of a report that are CSV."""
+    """The tables of a report that can be printed as CSV."""
 
     ARMS = "arms"
     VERDICTS = "verdicts"
@@ -101,7 +101,7 @@ KINDS = "distillers|networks|tasks|teacher_methods|transforms|extractors|observe
 
 
 def main() -> None:
-    """Run the command line; what a terminal cannot show, such as a file's name that is no UTF-8, is escaped."""
+    """Run the command line. Text that a terminal cannot show, such as a file name that is not UTF-8, is escaped."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

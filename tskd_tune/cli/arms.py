@@ -12,9 +12,9 @@ from tskd_tune.sweeps.schema import Sweep
 
 
 def arms_of(file: Path, settings: Sequence[str]) -> dict[str, Experiment]:
-    """Return the experiments of a file by the label of their arm; a single experiment goes by the empty label.
+    """Return the experiments of a file by the label of their arm; a single experiment has the empty label.
 
-    The arms of a search are not known before it runs; for a search these are the corners of its space.
+    The arms of a search are not known before the search runs. For a search, return the corners of the search space.
 
     Raises:
         InputError: the file is wrong.
@@ -35,12 +35,12 @@ def is_sweep(file: Path) -> bool:
 
 
 def of_numbers(epochs: int, k: int, delta: int, settings: Sequence[str]) -> Experiment:
-    """Return an experiment of a length, a k and a delta, with settings such as ``review.plan.cycle=chained``.
+    """Return an experiment with these epochs, k and delta, and with settings such as ``review.plan.cycle=chained``.
 
     Raises:
         InputError: a number or a setting is wrong, or no review falls within the training.
     """
-    # The plan does not depend on the task and the networks, which make the numbers a whole experiment.
+    # An experiment needs a task and networks. The plan does not depend on them, so any will do.
     document = {
         "task": {"name": "synthetic"},
         "teacher": {"name": "resnet8"},
@@ -52,7 +52,7 @@ def of_numbers(epochs: int, k: int, delta: int, settings: Sequence[str]) -> Expe
 
 
 def course_of(experiment: Experiment) -> Course:
-    """Return what the training of an experiment does epoch by epoch."""
+    """Return the course of an experiment's training, epoch by epoch."""
     training, recipe = experiment.training, experiment.training.recipe()
     drops = [epoch for epoch in range(1, training.epochs) if recipe.rate(epoch) < recipe.rate(epoch - 1)]
     return Course(training.epochs, training.milestones or [], drops, experiment.plan())

@@ -26,7 +26,7 @@ class Best:
     measures: Sequence[Metric] = ()
 
     def plain(self) -> Document:
-        """Return the facts as plain data, without what the metrics mean."""
+        """Return the facts as plain data, without the declarations of the metrics."""
         return {"arm": self.arm, "metric": self.metric, "among": self.among, "found": asdict(self.found)}
 
     def line(self) -> str:
@@ -50,7 +50,7 @@ class Best:
 def best_of(rows: Sequence[Row], design: Design) -> Best | None:
     """Return the arm with the best mean over its finished seeds; the test set is never used.
 
-    None where nothing is ordered, or no finished seed was measured on the validation set.
+    None where the design has no metric to choose by, or where no finished seed was measured on the validation set.
     """
     if design.metric is None:
         return None

@@ -1,4 +1,4 @@
-"""The ``check`` command: what is wrong, what is weak, and what it will cost."""
+"""The ``check`` command: errors and weaknesses of a file, and the estimated cost of its run."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MOST_ARMS = 20
 
 
 def check(file: Path, settings: Sequence[str], *, data: bool = False, as_json: bool) -> None:
-    """Check a file, and all its data where that is asked for, and tell what was found.
+    """Check a file, with ``data`` also all images of the dataset, and print the result.
 
     Raises:
-        InputError: something is wrong, with a sentence for every mistake.
+        InputError: the file or the data are wrong; the message has a sentence for every mistake.
     """
     try:
         found = find(file, settings, data=data)
@@ -42,10 +42,10 @@ def check(file: Path, settings: Sequence[str], *, data: bool = False, as_json: b
 
 
 def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Checked:
-    """Check a file, read its data where that is asked for, and estimate its cost.
+    """Check a file, with ``data`` also read all images of the dataset, and estimate the cost.
 
     Raises:
-        InputError: with a sentence for every mistake.
+        InputError: the file or the data are wrong; the message has a sentence for every mistake.
     """
     if is_sweep(file):
         return check_sweep(Sweep.load(file, settings), data=data)
@@ -132,7 +132,7 @@ def _course(experiment: Experiment) -> str:
 
 
 def _shared(deviations: Sequence[Sequence[str]]) -> list[str]:
-    """Return what all arms have in common."""
+    """Return the deviations that all arms have in common."""
     return [line for line in deviations[0] if all(line in other for other in deviations)]
 
 

@@ -1,4 +1,4 @@
-"""What a training does epoch by epoch: the plan of its reviews, and where its learning rate drops."""
+"""The course of a training, epoch by epoch: the plan of the reviews, and the drops of the learning rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.training.milestones import scaled_milestones
 
 MOST_EPOCHS = 100_000
-# A drawing in a file shows a hundred epochs a line.
+# A drawing in a file has 100 epochs per line.
 PAGE_WIDTH = 107
 CELLS = {"general": ".", "memorize": "m", "review": "r", "memorize+review": "R"}
 
@@ -32,12 +32,12 @@ class PlainCourse(TypedDict):
 
 @dataclass(frozen=True)
 class Course:
-    """What a training does epoch by epoch.
+    """The course of a training, epoch by epoch.
 
     Attributes:
-        epochs: the length of the training.
-        milestones: the milestones of the learning rate, as they are given.
-        drops: the epochs that are the first at a lower learning rate.
+        epochs: the number of epochs.
+        milestones: the milestones of the learning rate, as given by the user.
+        drops: the epochs that are the first with a lower learning rate.
         plan: the epochs that memorize and review; None without a review.
     """
 
@@ -48,7 +48,7 @@ class Course:
 
     @classmethod
     def of_numbers(cls, epochs: int, k: int, delta: int) -> Course:
-        """Return the course of a training with the paper's plan, and the paper's milestones scaled to the epochs.
+        """Return the course of a training with the paper's plan and the paper's milestones, scaled to ``epochs``.
 
         Raises:
             InputError: a number is out of its bounds, or no review falls within the training.
@@ -67,7 +67,7 @@ class Course:
         return "".join(CELLS[self.plan.phase(epoch)] for epoch in range(self.epochs))
 
     def warnings(self) -> list[str]:
-        """Return what makes the plan a weak experiment, a sentence each."""
+        """Return the weaknesses of the plan, one sentence each."""
         return [] if self.plan is None else self.plan.warnings(self.milestones)
 
     def plain(self) -> PlainCourse:
@@ -84,7 +84,7 @@ class Course:
         }
 
     def draw(self, title: str) -> None:
-        """Draw the epochs on the terminal, under a line that counts memories and reviews."""
+        """Draw the epochs on the terminal, under a line with the numbers of snapshots and reviews."""
         before = f"{title}: " if title else ""
         if self.plan is None:
             say(f"{before}{self.epochs} epochs without a review")

@@ -1,4 +1,4 @@
-"""The drawing of a review plan: a cell an epoch, wrapped to the width of the terminal."""
+"""The drawing of a review plan: one cell per epoch, wrapped to the width of the terminal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MARGIN = 7
 
 
 def timeline(cells: str, lower: Sequence[int], width: int) -> Text:
-    """Draw the epochs of a training in lines of whole tens, each after the number of its first epoch.
+    """Draw the epochs of a training in lines of a multiple of ten epochs; a line begins with its first epoch's number.
 
     Args:
         cells: a letter per epoch, as `Course.phases` gives them.
-        lower: the epochs that are the first at a lower learning rate.
-        width: columns of the terminal; a line has at least ten epochs.
+        lower: the epochs that are the first with a lower learning rate.
+        width: the terminal's number of columns; a line has at least ten epochs.
     """
     length = max(GROUP, (width - MARGIN) // GROUP * GROUP)
     text = Text()

@@ -1,4 +1,4 @@
-"""The ``runs`` command: what a folder of runs holds."""
+"""The ``runs`` command: the runs in a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms.grids import Align, drawn
 
 LONGEST = 60
-# What makes a folder a run's, even where one of the two is gone.
+# A folder with at least one of these files is a run.
 MARKS = ("state.json", "sweep.yaml")
 
 
@@ -22,15 +22,15 @@ class Entry:
     """One run of a folder.
 
     Attributes:
-        run: its name.
+        run: the name of the run.
         kind: ``sweep`` or ``train``.
-        asks: the question of its file, or the file's name; None where neither is known.
-        created: ISO 8601.
-        state: ``running`` (a process trains it now), ``finished``, ``interrupted``, or ``unknown`` where an older
-            version may train it still.
-        trials: how many there will be, if known.
-        done: those that ended well; ``failed`` and ``stopped`` are the others that ended.
-        best: the arm with the best validation mean so far, with the mean.
+        asks: the question in the run's file, or the file's name; None where neither is known.
+        created: when the run began, as ISO 8601.
+        state: ``running`` (a process trains the run now), ``finished``, ``interrupted``, or ``unknown`` where an older
+            version may still train the run.
+        trials: the number of trials of the whole run, if known.
+        done: the number of trials that ended well; ``failed`` and ``stopped`` count the other trials that ended.
+        best: the arm with the best validation mean so far, with this mean.
     """
 
     run: str
@@ -46,7 +46,7 @@ class Entry:
 
 
 def runs(storage: Path, *, as_json: bool = False) -> None:
-    """List the runs in a folder, the newest last; one that cannot be read has a sentence instead.
+    """List the runs in a folder, the newest last. A run that cannot be read has a sentence instead.
 
     Raises:
         InputError: there is no such folder.
@@ -67,9 +67,9 @@ def runs(storage: Path, *, as_json: bool = False) -> None:
 
 
 def inventory(storage: Path) -> tuple[list[Entry], dict[str, str]]:
-    """Return the runs in a folder by their age, and a sentence for each that is damaged, by its name.
+    """Return the runs in a folder, the oldest first, and run name -> a sentence for each damaged run.
 
-    A run of which something can be read is among the runs all the same.
+    A damaged run that can be read in part is in both.
 
     Raises:
         InputError: there is no such folder.
@@ -78,7 +78,7 @@ def inventory(storage: Path) -> tuple[list[Entry], dict[str, str]]:
         raise InputError(f"--storage: there is no folder {storage}; give the folder that holds the runs")
     found, damaged = [], {}
     for path in sorted(path for path in storage.iterdir() if any((path / mark).exists() for mark in MARKS)):
-        if path.name.startswith("."):  # one that is just being made
+        if path.name.startswith("."):  # a run that another process is creating now
             continue
         try:
             folder = RunFolder.open(path.absolute())

@@ -1,4 +1,4 @@
-"""Whether a process trains a run now, and how long the run was worked on: told from records, never from file times."""
+"""Whether a process trains a run now, and how long processes trained it, from records and never from file times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ History = Sequence[Document]
 
 @dataclass(frozen=True)
 class Life:
-    """The times of a run, and whether a process trains the run now; None where nothing tells."""
+    """The times of a run, and whether a process trains the run now; None where this is unknown."""
 
     times: Times
     running: bool | None
@@ -30,14 +30,14 @@ def life(
     teachers: Sequence[Told],
     now: datetime,
 ) -> Life:
-    """Tell the times of a run from its records.
+    """Return the times of a run from its records.
 
     Args:
         folder: the run.
         rows: the run's rows.
         histories: the lines of each trial.
         teachers: the lines of `teaching.lines`.
-        now: the present.
+        now: the current time.
 
     Raises:
         RunError: a record cannot be read.
@@ -51,12 +51,12 @@ def life(
     if not noted:
         written += _untimed(created, histories)
     found = times(created, noted, written, now if held else None)
-    # A run that an older version began may be trained without its lock.
+    # An older version may train its runs without a lock.
     return Life(found, held if held or noted else None)
 
 
 def _untimed(created: datetime, histories: Mapping[str, History]) -> list[datetime]:
-    """Return the earliest time at which each history without times can have ended, as older versions wrote them."""
+    """Return for each history without times, from older versions, the earliest time at which it can have ended."""
     untimed = [lines for lines in histories.values() if lines and not marks(line.get("time") for line in lines)]
     return [created + timedelta(seconds=sum(map(_seconds, lines))) for lines in untimed]
 

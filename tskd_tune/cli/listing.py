@@ -1,4 +1,4 @@
-"""The ``list`` command: the components that a YAML can name, and what each of their options means."""
+"""The ``list`` command: the components that a YAML file can name, and the meaning of each option."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REGISTRIES: Mapping[str, Registry[object]] = {
         SCHEDULERS,
     )
 }
-# What the places in which a component can stand add to its own options, by what they are called.
+# Kind -> heading -> the options that a component also has where it is used, such as a network used as a student.
 SLOTS: Mapping[str, Mapping[str, type[Component]]] = {
     "networks": {"options as a student": Student, "options as a teacher": Teacher},
     "extractors": {"options of every extractor": Extractor},
@@ -50,7 +50,7 @@ OWN = "options"
 
 
 def list_components(kind: str | None, name: str | None, *, as_json: bool) -> None:
-    """Explain a component, or show the components of a kind with their options, or the names of all kinds.
+    """Explain a component, or list the components of a kind with their options, or list all kinds.
 
     Raises:
         InputError: there is no such kind, or no such component.
@@ -69,7 +69,7 @@ def list_components(kind: str | None, name: str | None, *, as_json: bool) -> Non
 
 
 def explained(registry: Registry[object], name: str) -> dict[str, list[Option]]:
-    """Return the options of a component by what groups of them are called: its own, and those of its places."""
+    """Return heading -> options of a component: its own options, and those of the places where it is used."""
     groups = {OWN: options_of(registry.options(name))}
     slots = SLOTS.get(registry.kind, {})
     return groups | {title: options_of(base) for title, base in slots.items()}

@@ -1,4 +1,4 @@
-"""The commands that look at what a run has found: ``report`` and ``export``."""
+"""The commands that show or copy the results of a run: ``report`` and ``export``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tskd_tune.reports.page.report import write_report
 
 @dataclass(frozen=True)
 class Wish:
-    """How a report is asked for: its form (None: the terminal's, and the files), the CSV's table, the paper's table."""
+    """The wanted report: its format (None: on the terminal and as files), the table for CSV, the paper's table."""
 
     form: str | None = None
     what: str | None = None
@@ -30,7 +30,7 @@ class Wish:
 
     @classmethod
     def of(cls, as_json: bool, form: str | None, what: str | None, paper: str | None) -> Wish:
-        """Return the wish behind a command's options.
+        """Return the wanted report from a command's options.
 
         Raises:
             InputError: the options contradict each other.
@@ -44,11 +44,11 @@ class Wish:
 
 
 def report(run: str, storage: Path, wish: Wish = Wish()) -> None:
-    """Show what a run has found; its pages are written anew, unless a form or a table of the paper is asked for.
+    """Show the results of a run. Unless a format or a table of the paper is wanted, write the report's files again.
 
     Raises:
         InputError: there is no such run, or no such table.
-        RunError: its records cannot be read, or its folder cannot be written.
+        RunError: the run's records cannot be read, or its folder cannot be written.
     """
     folder = RunFolder.open(run, storage)
     if wish.paper is not None:
@@ -61,7 +61,7 @@ def report(run: str, storage: Path, wish: Wish = Wish()) -> None:
 
 
 def _put(folder: RunFolder, form: str, what: str | None) -> None:
-    """Write a report on stdout in one form, and nothing else."""
+    """Write a report on stdout in one format, and nothing else."""
     found = summary(folder)
     if form == "json":
         put_json(as_json(found))
@@ -90,7 +90,7 @@ def export(run: str, arm: str, file: Path, seed: int | None, storage: Path) -> N
 
     Raises:
         InputError: there is no such run, arm or seed, or the file exists or cannot be made.
-        RunError: the student is gone from the run.
+        RunError: the file of the student is missing in the run's folder.
     """
     folder = RunFolder.open(run, storage)
     row = _chosen(folder.rows(), arm, seed)
@@ -120,7 +120,7 @@ def _chosen(rows: Sequence[Row], arm: str, seed: int | None) -> Row:
 
 
 def _copy(source: Path, file: Path) -> None:
-    """Copy to a name that nobody has."""
+    """Copy to a new file; an existing file is never overwritten."""
     try:
         with file.open("xb") as target, source.open("rb") as student:
             try:

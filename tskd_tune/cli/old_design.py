@@ -1,4 +1,4 @@
-"""What a run of an older version is to train, read from its whole document; this module imports torch."""
+"""The design of a run of an older version, read from the run's whole document. This module imports torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tskd_tune.sweeps.schema import Sweep
 
 
 def old_design(folder: RunFolder) -> Design:
-    """Return what a run is to train.
+    """Return the design of a run, which says what the run trains.
 
     Raises:
         InputError: the document is damaged.

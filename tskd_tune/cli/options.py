@@ -1,4 +1,4 @@
-"""Options as a user reads them: key, meaning, allowed values and default, read off a model and its JSON Schema."""
+"""Options in words: key, meaning, allowed values and default, taken from a model and its JSON Schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tskd_tune.registry import ONE_OF, Component, Options
 
 REQUIRED = "required"
 OR = " or "
-# A longer one explains nothing; the meaning of its option then shows the forms.
+# The longest pattern that is shown. A longer pattern explains nothing; the option's meaning explains the values.
 LONGEST_PATTERN = 12
 Schema = Mapping[str, Any]
 
@@ -23,10 +23,10 @@ class Option:
     """One option in words.
 
     Attributes:
-        key: its name in YAML.
-        meaning: what it is, with its unit, and what null means.
-        values: the allowed ones, ``integer from 1 or null``.
-        default: as YAML writes it, or ``required``.
+        key: the option's name in YAML.
+        meaning: the meaning of the option, with its unit, and the meaning of null.
+        values: the allowed values, such as ``integer from 1 or null``.
+        default: the default as YAML, or ``required``.
     """
 
     key: str
@@ -35,12 +35,12 @@ class Option:
     default: str
 
     def plain(self) -> dict[str, str]:
-        """Return the words by their names."""
+        """Return the attributes by their names."""
         return asdict(self)
 
 
 def options_of(model: type[BaseModel], *, but: type[BaseModel] | None = None) -> list[Option]:
-    """Return the options of a model in their order, without a component's name and the options of another model."""
+    """Return the options of a model in order, without a component's ``name`` and without the options of ``but``."""
     schema = model.model_json_schema(by_alias=True)
     hidden = {"name", *(but.model_fields if but else ())}
     return [
@@ -56,7 +56,7 @@ def _option(key: str, field: FieldInfo, schema: Schema, parts: Schema) -> Option
 
 
 def in_words(schema: Schema, parts: Schema) -> str:
-    """Say which values a JSON Schema allows; ``parts`` are the definitions that it refers to."""
+    """Say which values a JSON Schema allows; ``parts`` are the definitions that the schema refers to."""
     if schema.get("$comment", "").startswith(ONE_OF):
         return str(schema["$comment"])
     if "$ref" in schema:
@@ -102,7 +102,7 @@ def _mapping(schema: Schema, parts: Schema) -> str:
 
 
 def _text(value: object) -> str:
-    """Write a value as YAML does, a component by its name and a group of options by a word."""
+    """Return a value as YAML; a component is written as its name, and a group of options as a word."""
     if isinstance(value, Component):
         return value.name
     if isinstance(value, Options):

@@ -16,7 +16,7 @@ def plan(
     """Show the plan of a file, or of three numbers with the paper's milestones scaled to the epochs.
 
     Raises:
-        InputError: neither or both were given, or no review falls within the training.
+        InputError: neither the file nor the numbers were given, or both; or no review falls within the training.
     """
     given = [name for name, value in (("--epochs", epochs), ("--k", k), ("--delta", delta)) if value is not None]
     if file is not None and given:

@@ -1,4 +1,4 @@
-"""The commands that prepare a run; each imports what it needs when it runs."""
+"""The commands that prepare a run. Each command imports its modules only when it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a run is: bars on a terminal, lines where there is none, and a time left that was measured."""
+"""The progress of a run: bars on a terminal, otherwise lines, and the time left at the measured rate."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tskd_tune.cli.terminal import console, say
 from tskd_tune.metrics import Measured, heading, metric_of
 from tskd_tune.reports.forms.short import duration
 
-# Before so many epochs a rate is a guess.
+# A rate needs at least this many epochs.
 FEWEST_EPOCHS = 3
 STEPS = 10
 LOSS = "loss"
 
 
 class Pace:
-    """Counts epochs, and tells from their rate in this process how long the others will take."""
+    """Counts epochs, and computes the time left from the rate of epochs in this process."""
 
     def __init__(self, total: int, done: int, clock: Callable[[], float]) -> None:
-        """Expect ``total`` epochs, ``done`` of which an earlier process trained; the clock counts seconds."""
+        """Expect ``total`` epochs; an earlier process trained ``done`` of them. The clock counts seconds."""
         self.total = total
         self.done = done
         self._clock = clock
@@ -34,7 +34,7 @@ class Pace:
         self._reached: dict[tuple[str, int | None], int] = {}
 
     def trained(self, run: str, seed: int | None, epoch: int) -> None:
-        """Count an epoch; one that was trained before, as after a crash, counts once."""
+        """Count an epoch. An epoch that is trained again, such as after a crash, counts once."""
         reached = self._reached.get((run, seed), epoch - 1)
         if epoch > reached:
             self._reached[run, seed] = epoch
@@ -42,11 +42,11 @@ class Pace:
             self._times.append(self._clock())
 
     def skip(self, epochs: int) -> None:
-        """Expect so many epochs less: a training ended early."""
+        """Expect this many epochs fewer, because a training ended early."""
         self.total = max(self.done, self.total - epochs)
 
     def left(self) -> float | None:
-        """Return the seconds left at the rate since the first epoch; None before there is a rate."""
+        """Return the seconds left at the rate since the first epoch; None without a rate."""
         if len(self._times) < FEWEST_EPOCHS:
             return None
         rate = (len(self._times) - 1) / max(self._clock() - self._times[0], 1e-9)
@@ -54,38 +54,38 @@ class Pace:
 
 
 class Screen(ABC):
-    """Where progress is shown."""
+    """The place where progress is shown."""
 
     @abstractmethod
     def advance(self, what: str, done: int, total: int, note: str) -> None:
-        """Show that ``what`` has ``done`` of ``total`` epochs."""
+        """Show that ``what`` has trained ``done`` of ``total`` epochs."""
 
     @abstractmethod
     def tell(self, line: str, *, failed: bool) -> None:
-        """Tell that a training ended."""
+        """Show that a training ended."""
 
     @abstractmethod
     def note(self, line: str) -> None:
-        """Tell what is worth a line of its own."""
+        """Show a message on a separate line."""
 
     @abstractmethod
     def open(self) -> None:
-        """Begin to show."""
+        """Start the display."""
 
     @abstractmethod
     def close(self) -> None:
-        """Leave the terminal in order."""
+        """Stop the display and restore the terminal."""
 
 
 class LineScreen(Screen):
-    """Plain lines: one a training that ended, and one for about every tenth of the epochs."""
+    """Plain lines: one line per training that ended, and one line for about every 10 % of the epochs."""
 
     def __init__(self) -> None:
-        """Begin with nothing said."""
+        """Begin with no line written."""
         self._tenths: dict[str, int] = {}
 
     def advance(self, what: str, done: int, total: int, note: str) -> None:
-        """Write a line where another tenth is done."""
+        """Write a line when another 10 % of the epochs are done."""
         tenth = STEPS * done // max(total, 1)
         if tenth > self._tenths.get(what, 0):
             self._tenths[what] = tenth
@@ -100,14 +100,14 @@ class LineScreen(Screen):
         say(line)
 
     def open(self) -> None:
-        """Draw nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Do nothing."""
 
 
 class BarScreen(Screen):
-    """A bar a teacher and one for all trainings; what failed stands above them."""
+    """One bar per teacher and one bar for all trainings, with the failed trainings above the bars."""
 
     def __init__(self, terminal: Console) -> None:
         """Draw on a terminal."""
@@ -121,13 +121,13 @@ class BarScreen(Screen):
         self._tasks: dict[str, TaskID] = {}
 
     def advance(self, what: str, done: int, total: int, note: str) -> None:
-        """Move a bar, which appears when it is first heard of."""
+        """Move a bar; the bar appears at its first call."""
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(_plain(what), total=total, note="")
         self._bars.update(self._tasks[what], completed=done, total=total, note=_plain(note))
 
     def tell(self, line: str, *, failed: bool) -> None:
-        """Write what failed; what ended well is in the bars."""
+        """Write the line of a failed training; the bars show the trainings that ended well."""
         if failed:
             self.note(line)
 
@@ -136,16 +136,16 @@ class BarScreen(Screen):
         self._bars.console.print(line, markup=False)
 
     def open(self) -> None:
-        """Begin to draw."""
+        """Start drawing."""
         self._bars.start()
 
     def close(self) -> None:
-        """Stop drawing; the last state stays."""
+        """Stop drawing; the last state stays on the terminal."""
         self._bars.stop()
 
 
 class Progress:
-    """Follows the trainings of a run on a terminal or in lines."""
+    """Shows the progress of a run's trainings on a terminal or in lines."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Progress:
         done: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Expect so many trainings with so many epochs in all, some of which an earlier process did."""
+        """Expect ``trainings`` with ``epochs`` in total; an earlier process did ``finished`` and ``done`` of them."""
         self._trainings = trainings
         self._finished = finished
         self._early = 0
@@ -166,41 +166,41 @@ class Progress:
         self._screen: Screen = BarScreen(terminal) if terminal.is_terminal else LineScreen()
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
         self._screen.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the terminal in order."""
+        """Stop the display and restore the terminal."""
         self._screen.close()
 
     def teacher(self, name: str, epoch: int, epochs: int) -> None:
-        """Hear of an epoch of a teacher's training."""
+        """Show an epoch of a teacher's training."""
         self._screen.advance(f"teacher {name}", epoch + 1, epochs, "")
 
     def waiting(self, name: str) -> None:
-        """Hear that another run trains a teacher now, so that this one waits."""
+        """Show that this run waits because another run trains a teacher now."""
         self._screen.note(f"teacher {name}: another run trains the same teacher now; this run waits for it")
 
     def ready(self, name: str, facts: Mapping[str, object], source: str) -> None:
-        """Hear that a teacher was trained or verified; a source is ``auto`` or the path of its weights."""
+        """Show that a teacher was trained or verified; the source is ``auto`` or the path of the teacher's weights."""
         tested = [name for name in _leading(facts) if name.startswith("test_")]
         measured = "".join(f", {_in_words(name, facts[name])}" for name in tested)
         weights = "trained here" if source == "auto" else source
         self._screen.note(f"teacher {name}: {facts['parameters']:,} parameters{measured} ({weights})")
 
     def warn(self, line: str) -> None:
-        """Tell what is odd."""
+        """Show a warning."""
         self._screen.note(f"warning: {line}")
 
     def look(self, decision: str) -> None:
-        """Hear what a declared look decided, or another sentence for the user."""
+        """Show the decision of an interim analysis, or another sentence for the user."""
         self._screen.note(decision)
 
     def epoch(self, run: str, seed: int | None, epoch: int) -> None:
-        """Hear of an epoch of a training."""
+        """Show an epoch of a training."""
         self._pace.trained(run, seed, epoch)
         self._advance()
 
@@ -214,7 +214,7 @@ class Progress:
         metrics: Mapping[str, object],
         reason: str | None = None,
     ) -> None:
-        """Hear that a training has its row, after its last ``epoch``; a reason says why it ended early."""
+        """Show that a training ended after ``epoch`` and has a row; ``reason`` says why the training ended early."""
         self._finished += 1
         self._early += reason is not None
         self._pace.skip(epochs - 1 - epoch)
@@ -224,7 +224,7 @@ class Progress:
         self._advance()
 
     def failed(self, arm: str, seed: int | None, epoch: int, epochs: int, reason: str | None) -> None:
-        """Hear that a training broke after its ``epoch``; only a resume tries it again."""
+        """Show that a training broke after ``epoch``; only a resume trains it again."""
         self._broke += 1
         self._pace.skip(epochs - 1 - epoch)
         self._screen.tell(f"{arm}, seed {seed}: broke: {reason}", failed=True)
@@ -240,13 +240,13 @@ class Progress:
 
 
 def figures(metrics: Mapping[str, object]) -> str:
-    """Return the first two figures of a training that a reader looks for, ``test top-1 (%) 71.20``."""
+    """Return the two most important values of a training in words, such as ``test top-1 (%) 71.20``."""
     known = [*_leading(metrics), *([LOSS] if isinstance(metrics.get(LOSS), float) else [])]
     return ", ".join(f"{heading(name, ())} {metrics[name]:.2f}" for name in known[:2]) or "nothing measured"
 
 
 def _leading(metrics: Mapping[str, object]) -> list[str]:
-    """Return the first metric of the test set and the first of the validation set, which are the headline's."""
+    """Return the first metric of the test set and the first of the validation set; both are the headline."""
     found: dict[str, str] = {}
     for name, value in metrics.items():
         known = Measured.read(name)
@@ -262,5 +262,5 @@ def _in_words(name: str, value: object) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep brackets in names from being read as rich's markup."""
+    """Escape brackets in names, which rich would take as markup."""
     return text.replace("[", r"\[")

@@ -1,4 +1,4 @@
-"""The commands that read what a run has found; each imports what it needs when it runs."""
+"""The commands that show the results of a run. Each command imports its modules only when it runs."""
 
 from __future__ import annotations
 

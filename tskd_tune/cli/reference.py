@@ -41,7 +41,7 @@ GROUPS: Mapping[str, type[BaseModel]] = {
 
 
 def reference() -> str:
-    """Return the page."""
+    """Return the reference as Markdown."""
     parts = [HEAD]
     for title, model in GROUPS.items():
         parts += [f"{'##' if title.startswith('A') else '###'} {title}", _table(options_of(model))]

@@ -1,4 +1,4 @@
-"""What a run has found, on the terminal."""
+"""The results of a run on the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tskd_tune.reports.forms.tables import rich_table
 
 
 def show_results(folder: RunFolder) -> None:
-    """Show the verdicts and the table of a run, and say where its report, rows and W&B runs are."""
+    """Show the verdicts and the table of a run, and the places of its report, rows and W&B runs."""
     found = summary(folder)
     for line in [*head_lines(found), *report_lines.verdict_lines(found), *report_lines.pooled_lines(found)]:
         say(line)

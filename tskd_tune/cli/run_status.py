@@ -1,7 +1,7 @@
-"""How far a run is, read from its files alone, so that it can be told while another process trains.
+"""The progress of a run, read only from the run's files, also while another process trains the run.
 
-Nothing is written and no lock is taken. Lines that another process is just writing are left out; the next look has
-them. What a run is to train stands in its ``design.json``, so that a look does not import torch.
+Nothing is written and no lock is taken. Lines that another process is writing now are left out until the next call.
+The run's ``design.json`` says what the run trains, so this module does not import torch.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from tskd_tune.records.teaching import Teaching
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        run: its name.
+        run: the name of the run.
         kind: ``sweep`` or ``train``.
-        trials: every trial that left something, by its id.
-        expected: how many trials there will be, if that is known.
-        epochs_left: epochs that are still to train, of all seeds together; None where nothing tells.
-        at_most: whether a scheduler may end trials early, so that less is left than is said.
-        best: the best arm so far; None before the first that was measured, and where there is nothing to choose.
-        front: the arms on the Pareto front so far; empty where one objective is searched.
-        teachers: how far each teacher is that was made ready for the run.
-        running: whether a process trains it now; None where nothing tells.
-        elapsed: seconds that processes worked on it, without the time between them.
-        sittings: how many processes did so, one after the other.
-        silent: seconds since its last record.
-        left: a rough guess of the seconds left; None where nothing tells.
-        damage: a sentence for each of its lines and files that is damaged and left out.
+        trials: every trial that has files, by its id.
+        expected: the number of trials of the whole run, if known.
+        epochs_left: the epochs still to train, of all seeds together; None where unknown.
+        at_most: whether a scheduler may end trials early, so ``epochs_left`` is an upper limit.
+        best: the best arm so far; None before the first measured arm, and where nothing is selected.
+        front: the arms on the Pareto front so far; empty where the search has one objective.
+        teachers: the progress of each teacher of the run.
+        running: whether a process trains the run now; None where unknown.
+        elapsed: the seconds that processes trained the run, without the time between the processes.
+        sittings: the number of processes that trained the run, one after the other.
+        silent: seconds since the run's last record.
+        left: a rough estimate of the seconds left; None where unknown.
+        damage: a sentence for each damaged line or file, which is left out.
     """
 
     run: str
@@ -67,7 +67,7 @@ class RunStatus:
         return sum(trial.broke for trial in self.trials)
 
     def counts(self) -> dict[State, int | None]:
-        """Return the number of trials in each state; those waiting are None where nobody knows how many there are."""
+        """Return the number of trials in each state. ``waiting`` is None where the number of all trials is unknown."""
         states = [trial.state for trial in self.trials]
         counted: dict[State, int | None] = {state: states.count(state) for state in STATES}
         counted["waiting"] = (
@@ -77,22 +77,22 @@ class RunStatus:
 
     @property
     def epochs(self) -> int:
-        """Epochs trained, of all trials and seeds together."""
+        """The number of epochs trained, of all trials and seeds together."""
         return sum(trial.epochs for trial in self.trials)
 
     @property
     def finished(self) -> bool:
-        """Whether every trial has ended, well or not; one that broke has not, as a resume trains it again."""
+        """Whether every trial has ended, well or not. A trial that broke has not ended: a resume trains it again."""
         ended = sum(trial.state in ("done", "failed", "stopped") and not trial.broke for trial in self.trials)
         return self.expected is not None and ended >= self.expected
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is to come: every trial has ended, or no process trains the run any more."""
+        """Whether every trial has ended, or no process trains the run any more."""
         return self.finished or self.running is False
 
     def plain(self) -> Document:
-        """Return the object that ``status --json`` prints: numbers are null where nothing tells them."""
+        """Return the object that ``status --json`` prints; unknown numbers are null."""
         return {
             "run": self.run,
             "kind": self.kind,
@@ -117,7 +117,7 @@ class RunStatus:
 
 
 def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
-    """Read how far a run is.
+    """Read the progress of a run.
 
     Raises:
         RunError: a file of the run cannot be read.
@@ -153,13 +153,13 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
 
 
 def _design(folder: RunFolder) -> tuple[Design, list[str]]:
-    """Return what a run is to train, and a sentence where its document cannot be read."""
+    """Return the design of a run, and a sentence where the run's document cannot be read."""
     found = read_design(folder.path)
     try:
         if found is not None:
             folder.document()
             return found, []
-        from tskd_tune.cli.old_design import old_design  # it imports torch, which only older runs need
+        from tskd_tune.cli.old_design import old_design  # imports torch, which only runs of older versions need
 
         return old_design(folder), []
     except TskdTuneError as error:
@@ -167,14 +167,14 @@ def _design(folder: RunFolder) -> tuple[Design, list[str]]:
 
 
 def _rows(folder: RunFolder) -> list[Row]:
-    """Return the rows; a line that is just being written is told by `RunFolder.damage` and not as a warning."""
+    """Return the rows without warnings; `RunFolder.damage` reports an incomplete line instead."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return folder.rows()
 
 
 def _front(folder: RunFolder) -> list[str]:
-    # Loads the statistics, which a search with a single objective does not need.
+    # This import loads the statistics. A search with a single objective does not need the statistics.
     from tskd_tune.reports.findings.summary import summary
 
     with warnings.catch_warnings():

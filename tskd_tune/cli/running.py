@@ -34,11 +34,11 @@ Work = Callable[[Progress], RunFolder]
 
 
 def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], *, track: bool) -> None:
-    """Train one experiment and show what came of it.
+    """Train one experiment and show the result.
 
     Raises:
-        InputError: the experiment is wrong, or the name is taken.
-        RunError: something failed.
+        InputError: the experiment is wrong, or a run with this name exists.
+        RunError: the run failed.
     """
     name = _name(file, name)
     experiment = single.read(file, settings)
@@ -57,11 +57,11 @@ def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
 
 
 def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], *, track: bool) -> None:
-    """Run a sweep and show what came of it.
+    """Run a sweep and show the results.
 
     Raises:
-        InputError: the sweep is wrong, or the name is taken.
-        RunError: something failed.
+        InputError: the sweep is wrong, or a run with this name exists.
+        RunError: the run failed.
     """
     name = _name(file, name)
     given = Sweep.load(file, settings)
@@ -80,11 +80,11 @@ def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
 
 
 def resume(run: str, storage: Path, *, track: bool) -> None:
-    """Finish a run, whichever kind it is; one that is finished stays as it is.
+    """Finish a run of any kind; a finished run is not changed.
 
     Raises:
         InputError: there is no such run.
-        RunError: something failed.
+        RunError: the run failed.
     """
     folder = RunFolder.open(run, storage)
     if folder.state.expected is not None and _ended(folder) >= folder.state.expected:
@@ -99,11 +99,11 @@ def resume(run: str, storage: Path, *, track: bool) -> None:
 def extend(
     run: str, storage: Path, *, seeds: str | None, controls: str | None, points: Path | None, track: bool
 ) -> None:
-    """Add seeds, control arms or points to a sweep that was run, and show what came of it.
+    """Add seeds, control arms or points to a sweep that was run, and show the results.
 
     Raises:
-        InputError: there is no such run, it cannot be extended, or nothing new was given.
-        RunError: something failed.
+        InputError: there is no such run, the run cannot be extended, or nothing new was given.
+        RunError: the run failed.
     """
     folder = RunFolder.open(run, storage)
     if folder.state.kind != "sweep":
@@ -138,11 +138,11 @@ def confirm(
     name: str | None,
     track: bool,
 ) -> None:
-    """Train the winners of a search on fresh seeds and the whole training set, and show what came of it.
+    """Train the winners of a search with new seeds on the whole training set, and show the results.
 
     Raises:
-        InputError: there is no such run, it has no such winners, or a seed is not fresh.
-        RunError: something failed.
+        InputError: there is no such run, the run has too few winners, or the search used one of the seeds.
+        RunError: the run failed.
     """
     folder = RunFolder.open(run, storage)
     chosen = confirmation(folder, seeds_in(seeds), top=top, against=against, controls=_controls(controls))
@@ -171,12 +171,12 @@ def confirm(
 
 
 def _controls(names: str | None) -> bool | list[str] | None:
-    """Read ``all``, or names with commas between them, as the key of a sweep."""
+    """Return the value for the sweep's key ``controls`` from ``all`` or from names separated by commas."""
     return None if names is None else True if names == "all" else [name.strip() for name in names.split(",")]
 
 
 def point_count(given: Sweep) -> int:
-    """Return how many points a sweep trains: all of a grid, or as many as the search has trials.
+    """Return the number of points that a sweep trains: all points of a grid, or the number of a search's trials.
 
     Raises:
         InputError: a grid has a range.
@@ -185,7 +185,7 @@ def point_count(given: Sweep) -> int:
 
 
 def epoch_count(given: Sweep) -> int:
-    """Return the epochs of all trainings; of a search the most that they can be."""
+    """Return the total number of epochs of all trainings; for a search, the largest possible number."""
     space, seeds = given.space(), len(given.all_seeds())
     if given.is_exact:
         return seeds * sum(given.experiment_at(point).training.epochs for point in space.grid())
@@ -218,7 +218,7 @@ def _resume_sweep(folder: RunFolder, track: bool) -> None:
 
 
 def _say_data(experiments: Iterable[Experiment]) -> None:
-    """Say what the data of each task is taken for, which is then read."""
+    """Say how the data of each task are understood, before all data are read."""
     for data in summaries(experiments):
         for line in data.lines():
             say(line)
@@ -226,7 +226,7 @@ def _say_data(experiments: Iterable[Experiment]) -> None:
 
 
 def _work(work: Work, progress: Progress, path: Path) -> None:
-    """Do the work under its progress; show what was found, also where something failed or was interrupted."""
+    """Do the work and show its progress, then show the results, also after a failure."""
     with cleared(), _said_of_a_full_disk(path):
         try:
             with progress:
@@ -242,7 +242,7 @@ def _work(work: Work, progress: Progress, path: Path) -> None:
 
 @contextmanager
 def _said_of_a_full_disk(path: Path) -> Iterator[None]:
-    """Let what a full disk breaks, wherever it was met, end with the sentence that says so."""
+    """Replace any error that a full disk causes with a message that the disk is full."""
     try:
         yield
     except Exception as error:
@@ -251,14 +251,14 @@ def _said_of_a_full_disk(path: Path) -> Iterator[None]:
         full = fullest([path, cache_folder(), Path(tempfile.gettempdir())])
         begun = (path / "state.json").exists()
         again = f"tskd-tune resume {path}" if begun else "the same command again"
-        # A traceback of Ray's says no more than the last sentence does.
+        # A traceback of Ray adds nothing to the last sentence.
         told = isinstance(error, RunError) and "Traceback" not in str(error)
         said = str(error) if told else f"{path}: the run broke off"
         raise RunError(f"{said}\nthe disk of {full} is full: free space there, then: {again}") from error
 
 
 def _ended(folder: RunFolder) -> int:
-    """Return how many trainings have ended; those that broke have not."""
+    """Return how many trainings have ended, without the trainings that broke."""
     return sum(row.ended for row in folder.rows())
 
 
@@ -285,12 +285,12 @@ def _hear(progress: Progress, event: Event) -> None:
         progress.look(event.reason or "")
     elif event.what == "data":
         progress.warn(event.reason or "")
-    elif event.what == "failed":  # a teacher that broke is what the command's last sentence is about
+    elif event.what == "failed":  # the command's last sentence reports a teacher that broke
         progress.failed(event.arm, event.seed, event.epoch, event.epochs, event.reason)
 
 
 def _name(file: Path, given: str | None) -> str:
-    """Return the run's name: what was given, or the file's and the time."""
+    """Return the run's name: the given name, otherwise the file's name and the time."""
     name = f"{file.stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}" if given is None else given
     refuse_name(name)
     return name

@@ -1,4 +1,4 @@
-"""JSON Schema of the two forms of YAML, so that an editor completes and checks them."""
+"""The JSON Schemas of the two kinds of YAML files, with which an editor completes and checks a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXTENDS = {
 
 
 def json_schema(form: Form) -> Document:
-    """Return the schema of a form of YAML, whole and without references to elsewhere."""
+    """Return the complete schema of a kind of YAML file, without references to other documents."""
     schema = _experiment() if form == "experiment" else _sweep()
     return {"$schema": DIALECT, **schema}
 
@@ -30,7 +30,7 @@ def _experiment() -> Document:
 def _sweep() -> Document:
     schema = Sweep.model_json_schema(by_alias=True)
     space = space_schema(Experiment.model_json_schema(by_alias=True))
-    # Both sides are made of models whose names may meet; the space's references are its own.
+    # A sweep and a search space may define models with the same name, so the space's definitions are renamed.
     inner = {f"space_{name}": _renamed(part) for name, part in space.pop("$defs").items()}
     schema["properties"]["experiment"] = _renamed(space)
     schema["$defs"] = {**schema.get("$defs", {}), **inner}
@@ -38,7 +38,7 @@ def _sweep() -> Document:
 
 
 def _renamed(part: object) -> object:
-    """Point the references of a search space to its definitions under their new names."""
+    """Change the references of a search space to the new names of its definitions."""
     if isinstance(part, list):
         return [_renamed(item) for item in part]
     if not isinstance(part, dict):
@@ -52,7 +52,7 @@ def _renamed(part: object) -> object:
 
 
 def _extensible(schema: Document) -> Document:
-    """Allow ``extends`` at the root; a file that has it need not repeat what the other one gives."""
+    """Allow ``extends`` at the root; a file with ``extends`` may leave out the keys that the other file gives."""
     required = schema.pop("required", [])
     schema["properties"]["extends"] = EXTENDS
     return {**schema, "anyOf": [{"required": ["extends"]}, {"required": required}]}

@@ -1,4 +1,4 @@
-"""The commands that send to Weights & Biases: ``sync``, and ``report --wandb``."""
+"""The commands that send data to Weights & Biases: ``sync`` and ``report --wandb``."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.wandb_server import account, has_key, why_away
 from tskd_tune.signals import Ended
 
-# Seconds that a server may take to answer at all.
+# Seconds to wait for a server's first answer.
 PATIENCE = 10.0
 MOST_NAMED = 10
 
 
 def sync(run: str, storage: Path, *, entity: str | None, project: str | None) -> None:
-    """Upload the offline W&B runs of a run; those that W&B has marked as uploaded are left out.
+    """Upload the offline W&B runs of a run, without the W&B runs that W&B has marked as uploaded.
 
     Raises:
         InputError: there is no such run, or no key.
-        RunError: the server is away, or it did not take every run.
+        RunError: the server does not answer, or did not accept every run.
     """
     folder = RunFolder.open(run, storage)
     runs = offline.offline_runs(folder.path)
@@ -46,11 +46,11 @@ def sync(run: str, storage: Path, *, entity: str | None, project: str | None) ->
 
 
 def publish(run: str, storage: Path, *, as_json: bool) -> None:
-    """Save the report of a run on W&B and say where it is; without a key, say where its spec is.
+    """Save the report of a run on W&B and print the report's address; without a key, print the path of its spec.
 
     Raises:
         InputError: there is no such run.
-        RunError: its records cannot be read, or the server is away or refuses.
+        RunError: the run's records cannot be read, or the server does not answer or refuses.
     """
     from tskd_tune.reports.forms import wandb_report
 
@@ -69,7 +69,7 @@ def publish(run: str, storage: Path, *, as_json: bool) -> None:
 
 
 def _server(folder: RunFolder) -> Any:
-    """Return W&B's settings, with a key and for a server that answers."""
+    """Return W&B's settings; there is a key, and the server has answered."""
     known = account()
     if not has_key(known):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The ``init`` command: a search space of the package to begin with."""
+"""The ``init`` command, which copies a search space of the package."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tskd_tune.shipped import spaces
 
 
 def init(name: str | None, *, as_json: bool) -> None:
-    """Copy a search space into the current folder, or list all of them with what they ask.
+    """Copy a search space into the current folder, or list all search spaces with their questions.
 
     Raises:
-        InputError: there is no such search space, or its file is here already.
+        InputError: there is no such search space, or the current folder already has its file.
         RunError: the file cannot be written.
     """
     if name is None:

@@ -1,4 +1,4 @@
-"""The ``status`` command: how far a run is, once or again and again until the run has ended."""
+"""The ``status`` command: the progress of a run, once or repeated until the run has ended."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tskd_tune.records.teaching import Teaching
 from tskd_tune.reports.forms.short import broken_teacher_line, duration
 from tskd_tune.signals import Ended
 
-# After so much silence something is likely to hang.
+# After this time without a record, a process probably hangs.
 SILENCE = 600.0
 
 
 def status(run: str, storage: Path, *, as_json: bool = False, watch: float | None = None) -> None:
-    """Show how far a run is; nothing is written, so that one that is training is left alone.
+    """Show the progress of a run. Nothing is written, so a run that trains now is not disturbed.
 
     Args:
-        run: its path, or its name in ``storage``.
-        storage: the folder that runs are kept in.
-        as_json: print one object.
-        watch: seconds between two looks, until the run has ended; None looks once.
+        run: the run's path, or its name in ``storage``.
+        storage: the folder of the runs.
+        as_json: print one JSON object.
+        watch: seconds between two updates, until the run has ended; None shows the status once.
 
     Raises:
         InputError: there is no such run, or the options contradict each other.
-        RunError: its records cannot be read.
+        RunError: the run's records cannot be read.
     """
     folder = RunFolder.open(run, storage)
     if watch is not None and as_json:
@@ -49,7 +49,7 @@ def status(run: str, storage: Path, *, as_json: bool = False, watch: float | Non
 
 
 def lines(folder: RunFolder, found: RunStatus) -> list[str]:
-    """Return what the command says of a run."""
+    """Return the lines that the command prints for a run."""
     open_trials = [f"  {trial.line(_word(found, trial.state))}" for trial in found.trials if trial.state != "done"]
     teachers = [teaching_line(teacher) for teacher in found.teachers if teacher.state != "ready"]
     return [
@@ -68,7 +68,7 @@ def short(found: RunStatus) -> str:
 
 
 def teaching_line(teacher: Teaching) -> str:
-    """Return ``teacher resnet20: 12 of 60 epochs, roughly 30.0 s left``; the trainings begin after it."""
+    """Return ``teacher resnet20: 12 of 60 epochs, roughly 30.0 s left``; the students train after the teacher."""
     if teacher.state == "waiting":
         return f"teacher {teacher.name}: another run trains the same teacher now; this run waits for it"
     if teacher.state == "broken":
@@ -81,7 +81,7 @@ def teaching_line(teacher: Teaching) -> str:
 
 
 def _watch(path: Path, every: float) -> None:
-    """Look again and again until no process trains the run any more."""
+    """Show the status repeatedly until no process trains the run any more."""
     terminal = console()
     try:
         if terminal.is_terminal:
@@ -103,7 +103,7 @@ def _drawn(live: Live, path: Path) -> bool:
 
 
 def _tell_changes(path: Path, every: float) -> None:
-    """Write a line where something changed, for a file or another program; the whole status at the end."""
+    """Write a line for each change, and the whole status at the end, for output to a file or another program."""
     told = ""
     while True:
         folder = RunFolder.open(path)
@@ -124,7 +124,7 @@ def _tell_changes(path: Path, every: float) -> None:
 
 
 def _counts(found: RunStatus) -> str:
-    """Return ``4 trials: 1 waiting, 1 running, 2 done``; states that no trial is in are left out."""
+    """Return ``4 trials: 1 waiting, 1 running, 2 done``, without states that no trial has."""
     states = found.counts()
     states["failed"] = (states["failed"] or 0) - found.broke
     counts = [f"{count} {_word(found, state)}" for state, count in states.items() if count]
@@ -136,7 +136,7 @@ def _counts(found: RunStatus) -> str:
 
 
 def _word(found: RunStatus, state: State) -> str:
-    """Return a state in words: a trial under way does not run where no process trains it."""
+    """Return a state in words. An unfinished trial is ``begun`` and not ``running`` where no process trains the run."""
     return "begun" if state == "running" and found.running is False else state
 
 

@@ -1,4 +1,4 @@
-"""Saying things: lines on stdout and stderr, exit codes, and one object where JSON is asked for."""
+"""The output of the commands: lines on stdout and stderr, exit codes, and one JSON object for ``--json``."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FAILED, WRONG = 1, 2
-# Wide enough for any table where no terminal says how wide it is: a file has no edge.
+# The width for output that goes to no terminal, such as a file: wide enough for any table.
 FILE_WIDTH = 240
 
 
 def console() -> Console:
-    """Return where tables are drawn: stdout, as wide as the terminal, or wide enough for a file."""
+    """Return the console on stdout for tables, as wide as the terminal, or wide enough for a file."""
     terminal = Console(highlight=False)
     return terminal if terminal.is_terminal else Console(highlight=False, width=FILE_WIDTH)
 
@@ -39,29 +39,29 @@ def show(what: RenderableType) -> None:
 
 
 def say(line: str = "") -> None:
-    """Write a line on stdout, as it is."""
+    """Write a line on stdout unchanged."""
     typer.echo(line)
 
 
 def warn(lines: Iterable[str]) -> None:
-    """Write warnings on stdout, a line each."""
+    """Write warnings on stdout, one per line."""
     for line in lines:
         typer.echo(f"warning: {line}")
 
 
 def complain(message: str) -> None:
-    """Write a failure on stderr, ``error:`` before each of its lines."""
+    """Write an error on stderr, with ``error:`` before each line."""
     for line in message.splitlines() or [message]:
         typer.echo(f"error: {line}", err=True)
 
 
 def put_json(value: object) -> None:
-    """Write one object on stdout."""
+    """Write one object as JSON on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def in_words(command: Callable[P, R]) -> Callable[P, R]:
-    """Make a command end with a sentence and its exit code, whatever happens; only a bug shows a traceback."""
+    """Make a command end any error with a sentence and an exit code; only a bug shows a traceback."""
 
     @functools.wraps(command)
     def told(*arguments: P.args, **options: P.kwargs) -> R:
@@ -83,7 +83,7 @@ def in_words(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _make_local(options: Document) -> None:
-    """Take ``file:///a`` for the path that it is, wherever a path is given; refuse the addresses of other storage."""
+    """Replace ``file:///a`` with the path ``/a`` in all options that are paths; refuse addresses of other storage."""
     for name, value in options.items():
         if isinstance(value, Path) or (name == "run" and isinstance(value, str)):
             try:
@@ -94,7 +94,7 @@ def _make_local(options: Document) -> None:
 
 
 def interrupted(folder: Path) -> typer.Exit:
-    """Say how an interrupted run goes on; return what ends the command."""
+    """Say how to continue an interrupted run, and return the exception that ends the command."""
     if (folder / "state.json").exists():
         complain(f"interrupted; everything up to the last whole epoch is kept, go on with: tskd-tune resume {folder}")
     else:
@@ -113,7 +113,7 @@ def _of_import(error: ImportError) -> str:
     return f"a package that is needed cannot be imported{name}: {error}; install it again"
 
 
-# What the user's machine, and no fault of this program, can be the cause of -> how it is said.
+# The errors that the user's machine or input can cause, and not a bug of this program -> the message.
 CAUSES: tuple[tuple[type[Exception], Callable[[Any], str]], ...] = (
     (OSError, _of_system),
     (MemoryError, lambda error: "there is not enough memory; free memory, or lower task.batch_size or the data's size"),
@@ -140,7 +140,7 @@ def _told(error: Exception) -> int:
 
 
 class _Warner:
-    """Writes each warning once, however many readers of a file come upon it."""
+    """Writes each warning once, also where several functions read the same file and give the same warning."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()

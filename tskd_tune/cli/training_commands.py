@@ -1,4 +1,4 @@
-"""The commands that train; each imports what it needs when it runs."""
+"""The commands that train. Each command imports its modules only when it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the trials of a run are, and how much is left to train."""
+"""The progress of a run's trials, and the number of epochs and seconds left."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ History: TypeAlias = Sequence[Document]
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial that left something: a point of the space with the seeds that train in lockstep, often just one.
+    """One trial that has files: a point of the space with the seeds that train in lockstep, often only one seed.
 
     Attributes:
-        run: its id.
-        state: ``running`` where it has neither ended nor broken; whether a process still runs it, `RunStatus.silent`
-            hints at.
-        arm: the label of its point; None where no file tells yet.
-        seeds: its seeds, as far as they are known.
-        epochs: epochs trained, those of its seeds together.
-        planned: the epochs that its seeds are to train together; None where no file tells yet.
-        reason: why it failed or was stopped.
-        broke: whether it failed because it broke, so that a resume trains it again.
-        error: the file with the whole error, relative to the run's folder.
+        run: the id of the trial.
+        state: ``running`` where the trial has neither ended nor broken. A large `RunStatus.silent` is a sign that no
+            process runs the trial any more.
+        arm: the label of the trial's point; None where no file has the label yet.
+        seeds: the known seeds of the trial.
+        epochs: the epochs trained, of all seeds together.
+        planned: the epochs to train, of all seeds together; None where no file has the number yet.
+        reason: why the trial failed or was stopped.
+        broke: whether the trial failed because it broke; a resume trains it again.
+        error: the file with the full error message, relative to the run's folder.
     """
 
     run: str
@@ -46,7 +46,7 @@ class Trial:
     error: str | None = None
 
     def line(self, word: str | None = None) -> str:
-        """Return a line for people; ``word`` stands for the state."""
+        """Return a readable line; ``word`` replaces the name of the state."""
         seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}" if self.seeds else ""
         who = ", ".join(part for part in (self.arm, seeds) if part)
         of = "" if self.planned is None else f" of {self.planned}"
@@ -59,13 +59,13 @@ class Trial:
 def trials_of(
     rows: Sequence[Row], histories: Mapping[str, History], begun: Mapping[str, Begun], design: Design
 ) -> list[Trial]:
-    """Return every trial that left something, by its id.
+    """Return every trial that has files, by its id.
 
     Args:
         rows: the rows of the run.
         histories: trial -> its history.
-        begun: trial -> what it is to train, of those that have begun.
-        design: what the run is to train.
+        begun: trial -> its arm, seeds and epochs, for the trials that have begun.
+        design: the design of the run, which says what the run trains.
     """
     ended: dict[str, list[Row]] = {}
     for row in rows:
@@ -77,7 +77,7 @@ def trials_of(
 
 
 def _ended(run: str, rows: Sequence[Row]) -> Trial:
-    """Account for a trial with rows; it failed if a seed of it failed."""
+    """Return the status of a trial with rows. The trial failed if one of its seeds failed."""
     worst = next((row for status in ("failed", "stopped") for row in rows if row.status == status), rows[0])
     return Trial(
         run=run,
@@ -93,7 +93,7 @@ def _ended(run: str, rows: Sequence[Row]) -> Trial:
 
 
 def _open(design: Design, run: str, history: History, begun: Begun | None) -> Trial:
-    """Account for a trial without a row: it runs, or was cut off; its folder says what it is to train."""
+    """Return the status of a trial without a row: the trial runs or was interrupted; ``begun`` has its seeds."""
     lengths: dict[int, int] = {line["seed"]: line["epoch"] + 1 for line in history}
     seeds = tuple(begun.seeds) if begun else tuple(sorted(lengths))
     length = (begun.epochs if begun else None) or design.epochs
@@ -108,7 +108,7 @@ def _open(design: Design, run: str, history: History, begun: Begun | None) -> Tr
 
 
 def epochs_left(trials: Sequence[Trial], waiting: int, design: Design) -> int | None:
-    """Return the epochs that are still to train; those of trials that wait are as many as others have on average."""
+    """Return the number of epochs left. Without a known length, a waiting trial counts as the mean of the others."""
     running = [trial for trial in trials if trial.state == "running" or trial.broke]
     known = [trial.planned for trial in trials if trial.planned is not None]
     if any(trial.planned is None for trial in running):
@@ -122,9 +122,9 @@ def epochs_left(trials: Sequence[Trial], waiting: int, design: Design) -> int | 
 
 
 def seconds_left(epochs: int | None, trials: Sequence[Trial], histories: Mapping[str, History]) -> float | None:
-    """Guess the time left: the epochs left at the mean cost of an epoch, shared by the trials that run now.
+    """Estimate the time left: epochs left, times the mean seconds per epoch, divided by the number of running trials.
 
-    The seeds of one trial train one after the other in one process, so they share nothing.
+    The seeds of one trial train one after the other in one process, so several seeds do not divide the time further.
     """
     seconds = [
         line["seconds"] + (line.get("eval_seconds") or 0.0)

@@ -1,1 +1,1 @@
-"""Reports in four rooms, each of which imports only those before it: judge, findings, forms, page."""
+"""The reports of a run. Of judge, findings, forms and page, each package imports only the packages named before it."""

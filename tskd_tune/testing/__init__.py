@@ -1,6 +1,6 @@
-"""The contract tests that every component of the package passes, as a kit for components of your own.
+"""The contract tests that every component of this package passes, for use with your own components.
 
-A test class per component is enough. pytest finds the tests that the class inherits:
+One test class per component is enough. pytest finds the tests that the class inherits:
 
     from tskd_tune.testing import DistillerContract
 
@@ -8,7 +8,7 @@ A test class per component is enough. pytest finds the tests that the class inhe
         component = "my_parts:Hint"
         flips = {"weight": {"weight": 2.0}}
 
-pytest has to be installed; nothing else of the package imports this one.
+Install pytest to use this package. No other module of ``tskd_tune`` imports this package.
 """
 
 import pytest
@@ -26,7 +26,7 @@ MODULES = (
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in MODULES))
 
-from tskd_tune.testing.distillers import DistillerContract  # noqa: E402 (after the rewrite of asserts is set up)
+from tskd_tune.testing.distillers import DistillerContract  # noqa: E402 (after pytest is told to rewrite asserts)
 from tskd_tune.testing.extractors import ExtractorContract, TransformContract  # noqa: E402
 from tskd_tune.testing.networks import NetworkContract  # noqa: E402
 from tskd_tune.testing.objectives import ObjectiveContract  # noqa: E402

@@ -1,4 +1,4 @@
-"""What the contracts of all kinds share: the component under test, its options, and options that change something."""
+"""The common base of all contracts: the component under test, its options, and options that have a visible effect."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Options: TypeAlias = Mapping[str, Any]
 
 
 class Contract:
-    """The base of all contracts; a subclass per kind names the registry and brings the tests.
+    """The base of all contracts. One subclass per kind of component has the registry and the tests.
 
     Attributes:
         component: the name of the component under test, such as ``my_parts:Hint``.
-        options: its options in all tests; those without a default must be among them.
-        flips: option -> options under which a test can see that the option has another value.
+        options: the component's options in all tests; every option without a default is required.
+        flips: option -> options with another value of this option, with which a test can detect the change.
     """
 
     component: ClassVar[str] = ""
@@ -28,20 +28,20 @@ class Contract:
 
     @pytest.fixture
     def name(self) -> str:
-        """Return the name of the component; a subclass with several components overrides this fixture."""
+        """Return the name of the component. A subclass that tests several components overrides this fixture."""
         return self.component
 
     def options_of(self, name: str) -> Options:
-        """Return the options of a component in all tests."""
+        """Return the options of a component for all tests."""
         return self.options
 
     def flips_of(self, name: str) -> Mapping[str, Options]:
-        """Return the other values of the options of a component."""
+        """Return ``flips`` for a component."""
         return self.flips
 
     @pytest.fixture(autouse=True)
     def _in_order(self) -> Iterator[None]:
-        """Let every test begin with the same random numbers, on one thread, and leave both as they were."""
+        """Start every test with the same random numbers on one thread, and restore both after the test."""
         threads = torch.get_num_threads()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -51,12 +51,12 @@ class Contract:
 
 
 def own_options(registry: Registry[Any], name: str) -> set[str]:
-    """Return the names of a component's options, as Python has them."""
+    """Return the Python names of a component's options."""
     return {option for option in registry.options(name).model_fields if option != "name"}
 
 
 def check_description(registry: Registry[Any], name: str) -> None:
-    """Fail where a component has no summary, or an option has no meaning of at least three words."""
+    """Fail if a component has no summary, or if an option's meaning has fewer than three words."""
     entry = registry.entry(name)
     assert entry.summary, f"'{name}' has no docstring; write one line that says what it is"
     for option, field in registry.options(name).model_fields.items():
@@ -66,7 +66,7 @@ def check_description(registry: Registry[Any], name: str) -> None:
 
 
 def tensors(state: Any) -> list[torch.Tensor]:
-    """Return copies of all tensors of a nested state, in its order."""
+    """Return copies of all tensors of a nested state, in the order of the state."""
     if isinstance(state, torch.Tensor):
         return [state.clone()]
     inner = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()

@@ -19,7 +19,7 @@ from tskd_tune.testing.base import Contract, Options, check_description, own_opt
 from tskd_tune.training.trainer import Trainer
 
 CLASSES, SAMPLES, SIZE = 5, 12, 8
-# A teacher of the same family, one of other widths whose features are signed, and one that sees larger images.
+# Three teachers: one of the same family, one with other widths and signed features, and one with larger images.
 PAIRS = {"deeper": ("resnet14", 8), "wider": ("wrn_16_2", 8), "sharper": ("resnet8x4", 16)}
 TINY = {
     "task": {"name": "synthetic", "batch_size": 8, "size": SIZE, "train": 24, "validation": 8, "test": 8},
@@ -33,7 +33,7 @@ class Case:
     """A distiller with the outputs of a student and a teacher on one batch."""
 
     def __init__(self, name: str, options: Options, pair: str = "deeper") -> None:
-        """Build everything from the same seed."""
+        """Build the networks, the distiller and the batch from the same seed."""
         torch.manual_seed(0)
         kind, size = PAIRS[pair]
         student, teacher = networks.build("resnet8", CLASSES), networks.build(kind, CLASSES)
@@ -56,7 +56,7 @@ class Case:
         return [part for output in (self.student, self.teacher) for part in (output.logits, *output.features.values())]
 
     def observed(self) -> list[float | str]:
-        """Return what a change of an option can be seen by: attributes, losses and gradients of several epochs."""
+        """Return the values that show a changed option: attributes, and losses and gradients of several epochs."""
         found: list[float | str] = [str(sorted(self.distiller.needs)), self.distiller.task_weight]
         for epoch in range(6):
             self.distiller.begin_epoch(epoch, torch.Generator().manual_seed(epoch))
@@ -71,11 +71,11 @@ class Case:
 
 
 class DistillerContract(Contract):
-    """What every distiller promises.
+    """The requirements for every distiller.
 
     Attributes:
-        flips: option -> options under which the losses, their gradients or the attributes of the distiller differ from
-            those under ``options``; every option needs an entry.
+        flips: option -> options with which the losses, their gradients or the distiller's attributes differ from those
+            with ``options``; every option needs an entry.
         changing: options with which a loss changes from epoch to epoch; empty for a distiller without such a loss.
     """
 
@@ -87,7 +87,7 @@ class DistillerContract(Contract):
 
     @pytest.mark.parametrize("pair", PAIRS)
     def test_losses_are_finite_scalars_with_a_gradient_on_the_student(self, name: str, pair: str) -> None:
-        """Each loss is a finite scalar that trains the student, and a distiller that needs something has a loss."""
+        """Each loss is a finite scalar with a gradient on the student; a distiller has losses only if it has needs."""
         case = Case(name, self.options_of(name), pair)
         losses = case.losses()
         assert bool(losses) == bool(case.distiller.needs)
@@ -95,7 +95,7 @@ class DistillerContract(Contract):
             assert loss.shape == () and torch.isfinite(loss) and loss.requires_grad
 
     def test_every_parameter_of_its_own_is_trained(self, name: str) -> None:
-        """Parameters of the distiller join the optimizer, so each needs a gradient."""
+        """Each parameter of the distiller has a gradient, because the optimizer also trains these parameters."""
         case = Case(name, self.options_of(name))
         losses = case.losses()
         if list(case.distiller.parameters()):
@@ -103,7 +103,7 @@ class DistillerContract(Contract):
             assert all(parameter.grad is not None for parameter in case.distiller.parameters())
 
     def test_its_state_round_trips(self, name: str) -> None:
-        """The state dict holds everything that the losses depend on."""
+        """The state dict contains all values that the losses depend on."""
         case = Case(name, self.options_of(name))
         case.losses()
         again = Case(name, self.options_of(name)).distiller
@@ -114,7 +114,7 @@ class DistillerContract(Contract):
         assert all(torch.equal(first[key], second[key]) for key in first)
 
     def test_it_is_separable_if_it_says_so(self, name: str) -> None:
-        """The losses of a batch are the means of those of its halves exactly where ``separable`` is true."""
+        """``separable`` is true exactly if the losses of a batch are the means of the losses of its halves."""
         found = []
         for which in (slice(0, 4), slice(0, 2), slice(2, 4)):
             case = Case(name, self.options_of(name))
@@ -127,14 +127,14 @@ class DistillerContract(Contract):
 
     @pytest.mark.parametrize("last", [2, 5])
     def test_a_step_that_was_captured_stands_for_every_epoch_of_its_phase(self, name: str, last: int) -> None:
-        """The operations of epoch 0, traced as a graph on a GPU is captured, give the losses of a later epoch."""
+        """The operations of epoch 0, traced like a captured GPU graph, give the losses of a later epoch."""
         options = self.changing_of(name) or self.options_of(name)
         traced, plain = Case(name, options), Case(name, options)
         if not plain.distiller.capturable or plain.distiller.phase(0) != plain.distiller.phase(last):
             pytest.skip("steps of these epochs are captured apart, or not at all")
         batch, student, teacher = traced.batch, plain.student.detached(), plain.teacher.detached()
         for one in (traced, plain):
-            one.distiller.eval()  # the statistics of batch norms would count the steps
+            one.distiller.eval()  # in train mode the statistics of batch norms would depend on the number of steps
             one.distiller.begin_epoch(0, torch.Generator().manual_seed(0))
 
         def step(indices: Tensor) -> list[Tensor]:
@@ -152,7 +152,7 @@ class DistillerContract(Contract):
             assert torch.equal(found.detach(), wanted.detach())
 
     def test_a_loss_that_changes_with_the_epochs_changes_in_value_or_in_phase(self, name: str) -> None:
-        """Losses that appear or vanish between epochs belong to another phase."""
+        """A loss changes its value between epochs; epochs that have different losses have different phases."""
         options = self.changing_of(name)
         if not options:
             pytest.skip("no loss of this distiller changes with the epochs")
@@ -165,7 +165,7 @@ class DistillerContract(Contract):
         assert others == (case.distiller.phase(0) != case.distiller.phase(4))
 
     def test_every_option_changes_something(self, name: str) -> None:
-        """No option is idle: each entry of ``flips`` changes a loss, a gradient or an attribute."""
+        """Every option has an effect: each entry of ``flips`` changes a loss, a gradient or an attribute."""
         flips = self.flips_of(name)
         assert set(flips) == own_options(DISTILLERS, name), "flips needs an entry for every option"
         plain = Case(name, self.options_of(name)).observed()
@@ -173,14 +173,14 @@ class DistillerContract(Contract):
             assert Case(name, {**self.options_of(name), **other}).observed() != plain, f"{option} changes nothing"
 
     def test_it_is_described(self, name: str) -> None:
-        """The distiller and its options are explained, and it says what it needs."""
+        """The distiller and its options have descriptions, and the distiller declares its needs."""
         check_description(DISTILLERS, name)
         entry = DISTILLERS.entry(name)
         assert entry.source and set(entry.needs) <= {need.value for need in Need}
 
     @pytest.mark.parametrize("review", [None, REVIEW], ids=["alone", "reviewing"])
     def test_a_training_that_was_cut_off_goes_on_bit_for_bit(self, name: str, review: Options | None) -> None:
-        """A training that resumes after its second epoch ends with the same bits."""
+        """A training that is resumed after the second epoch ends with the same bits as an uninterrupted one."""
         whole, first, second = (self._training(name, review) for _ in range(3))
         groups = [group for optimizer in first.optimizers for group in optimizer.param_groups]
         optimized = {id(parameter) for group in groups for parameter in group["params"]}
@@ -210,7 +210,7 @@ class DistillerContract(Contract):
 
 
 def part_of(output: Classified, which: slice) -> Classified:
-    """Return what a network computed from some images of a batch."""
+    """Return the outputs of a network for some images of a batch."""
     features, preactivations = (
         {stage: map_[which] for stage, map_ in maps.items()} for maps in (output.features, output.preactivations)
     )

@@ -22,11 +22,11 @@ def sequence(steps: int = 3, batch: int = 2) -> Tensor:
 
 
 class ExtractorContract(Contract):
-    """What every extractor promises.
+    """The requirements for every extractor.
 
     Attributes:
-        reads_the_past: whether the prediction depends on all maps of the sequence, and not on the last alone.
-        flips: option -> options under which the prediction or the parameters differ; every option needs an entry.
+        reads_the_past: whether the prediction depends on all maps of the sequence, and not only on the last map.
+        flips: option -> options with which the prediction or the parameters differ; every option needs an entry.
     """
 
     reads_the_past: ClassVar[bool] = True
@@ -43,7 +43,7 @@ class ExtractorContract(Contract):
 
     @pytest.mark.parametrize("steps", [1, 2, 4])
     def test_it_predicts_a_map_of_each_sample_alone(self, name: str, steps: int) -> None:
-        """A prediction has the shape of a map, is finite, and samples of a batch do not mix."""
+        """A prediction has the shape of a map and is finite; no sample depends on other samples of the batch."""
         extractor, given = self.made(name, steps), sequence(steps)
         found = extractor(given)
         assert found.shape == (2, 1, HEIGHT, WIDTH)
@@ -52,7 +52,7 @@ class ExtractorContract(Contract):
 
     @pytest.mark.parametrize("steps", [1, 2, 4])
     def test_gradients_reach_its_parameters_and_the_student(self, name: str, steps: int) -> None:
-        """The last map, which is the student's, has a gradient; so has every parameter where there is a past."""
+        """The last map, which is the student's, has a gradient. With earlier maps, every parameter has one, too."""
         extractor, given = self.made(name, steps), sequence(steps).requires_grad_()
         extractor(given).square().sum().backward()
         assert given.grad is not None
@@ -64,7 +64,7 @@ class ExtractorContract(Contract):
         assert past == (steps > 1 and self.reads_the_past_of(name))
 
     def test_a_state_goes_round(self, name: str) -> None:
-        """A state that is loaded gives the same prediction."""
+        """An extractor with a loaded state gives the same prediction."""
         first = self.made(name)
         for parameter in first.parameters():
             parameter.data.add_(0.1)
@@ -73,7 +73,7 @@ class ExtractorContract(Contract):
         assert torch.equal(first(sequence()), second(sequence()))
 
     def test_every_option_changes_something(self, name: str) -> None:
-        """No option is idle: each entry of ``flips`` changes the prediction or the parameters."""
+        """Every option has an effect: each entry of ``flips`` changes the prediction or the parameters."""
         flips = self.flips_of(name)
         assert set(flips) == own_options(EXTRACTORS, name), "flips needs an entry for every option"
         for option, other in flips.items():
@@ -82,15 +82,15 @@ class ExtractorContract(Contract):
             assert shapes[0] != shapes[1] or not torch.equal(plain(sequence()), flipped(sequence())), option
 
     def test_it_is_described(self, name: str) -> None:
-        """The extractor and its options are explained."""
+        """The extractor and its options have descriptions."""
         check_description(EXTRACTORS, name)
 
 
 class TransformContract(Contract):
-    """What every transform of feature maps promises.
+    """The requirements for every transform of feature maps.
 
     Attributes:
-        flips: option -> options under which the maps differ; every option needs an entry.
+        flips: option -> options with which the maps differ; every option needs an entry.
     """
 
     def maps(self, name: str, features: Tensor, **over: object) -> Tensor:
@@ -105,7 +105,7 @@ class TransformContract(Contract):
         return torch.randn(2, 3, HEIGHT, WIDTH, generator=generator, dtype=torch.float64).to(dtype)
 
     def test_it_gives_a_map_of_each_sample_alone(self, name: str) -> None:
-        """``[B, C, H, W]`` becomes ``[B, H, W]``, finite, and samples of a batch do not mix."""
+        """``[B, C, H, W]`` becomes ``[B, H, W]``, finite; no sample depends on other samples of the batch."""
         features = self.features()
         found = self.maps(name, features)
         assert found.shape == (2, HEIGHT, WIDTH)
@@ -113,7 +113,7 @@ class TransformContract(Contract):
         torch.testing.assert_close(found[1:], self.maps(name, features[1:]), msg="samples must not mix")
 
     def test_gradients_are_finite_also_where_nothing_is_active(self, name: str) -> None:
-        """Features of zeros, such as after a ReLU, give finite maps and gradients."""
+        """Features that are all zero, such as after a ReLU, give finite maps and gradients."""
         for features in (self.features(), torch.zeros_like(self.features())):
             given = features.requires_grad_()
             found = self.maps(name, given)
@@ -126,7 +126,7 @@ class TransformContract(Contract):
         assert bool(torch.isfinite(self.maps(name, 100 * self.features(torch.bfloat16))).all())
 
     def test_every_option_changes_something(self, name: str) -> None:
-        """No option is idle: each entry of ``flips`` changes the maps."""
+        """Every option has an effect: each entry of ``flips`` changes the maps."""
         flips = self.flips_of(name)
         assert set(flips) == own_options(TRANSFORMS, name), "flips needs an entry for every option"
         plain = self.maps(name, self.features())
@@ -135,5 +135,5 @@ class TransformContract(Contract):
             assert found.shape != plain.shape or not torch.equal(found, plain), f"{option} changes nothing"
 
     def test_it_is_described(self, name: str) -> None:
-        """The transform and its options are explained."""
+        """The transform and its options have descriptions."""
         check_description(TRANSFORMS, name)

@@ -17,12 +17,12 @@ from tskd_tune.testing.base import Contract, check_description
 
 
 class NetworkContract(Contract):
-    """What every network promises.
+    """The requirements for every network.
 
     Attributes:
-        classes: the classes of the network under test.
-        channels: the channels of its images.
-        size: the height and width of its images, in pixels.
+        classes: the number of classes of the network under test.
+        channels: the number of channels of the images.
+        size: the height and width of the images, in pixels.
     """
 
     classes: ClassVar[int] = 7
@@ -40,7 +40,7 @@ class NetworkContract(Contract):
         return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
     def test_outputs_have_their_shapes(self, name: str) -> None:
-        """Logits, an embedding, and at least three stages, shallow to deep, all finite."""
+        """The outputs are logits, an embedding, and at least three stages from shallow to deep, all finite."""
         output = self.made(name)(self.images())
         assert output.logits.shape == (3, self.classes)
         assert output.embedding.ndim == 2
@@ -53,9 +53,9 @@ class NetworkContract(Contract):
         assert all(deeper <= shallow for shallow, deeper in pairwise(sizes))
 
     def test_every_parameter_is_trained(self, name: str) -> None:
-        """Each parameter has a finite gradient that is not zero."""
+        """Each parameter has a finite, nonzero gradient."""
         network = self.made(name)
-        # In eval mode too: in training a bias right before a batch norm has no gradient but rounding.
+        # Also in eval mode, because in training a bias right before a batch norm has only rounding as its gradient.
         for logits in (network(self.images()).logits, network.eval()(self.images()).logits):
             F.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()  # type: ignore[no-untyped-call]
         for key, parameter in network.named_parameters():
@@ -64,7 +64,7 @@ class NetworkContract(Contract):
             assert bool(parameter.grad.any()), f"{key}: its gradient is zero"
 
     def test_a_probe_finds_the_shapes_of_a_forward(self, name: str) -> None:
-        """The dry forward tells the shapes that a real one has."""
+        """The dry forward pass gives the same shapes as a real forward pass."""
         network = self.made(name).eval()
         shapes, output = network.probe(self.channels, self.size), network(self.images())
         assert shapes.logits == output.logits.shape[1:]
@@ -73,7 +73,7 @@ class NetworkContract(Contract):
         assert shapes.preactivations == {stage: map_.shape[1:] for stage, map_ in output.preactivations.items()}
 
     def test_norms_belong_to_the_preactivations(self, name: str) -> None:
-        """Batch norms are given for stages whose pre-activations are tapped, with as many channels."""
+        """Each batch norm belongs to a stage with pre-activations, and has the same number of channels."""
         network = self.made(name)
         shapes = network.probe(self.channels, self.size)
         norms = network.stage_norms()
@@ -82,20 +82,20 @@ class NetworkContract(Contract):
             assert norm.weight.shape == norm.bias.shape == (shapes.preactivations[stage][0],)
 
     def test_images_of_other_channels_are_refused(self, name: str) -> None:
-        """A network for some channels does not take images of others."""
+        """A network refuses images with another number of channels."""
         with pytest.raises(RuntimeError, match="channels"):
             self.made(name)(torch.zeros(2, self.channels + 1, self.size, self.size))
 
     def test_the_seed_fixes_the_weights(self, name: str) -> None:
-        """The same seed gives the same weights, another seed others."""
+        """The same seed gives the same weights, and another seed gives other weights."""
         first, again, other = (self.made(name, seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(first[key], again[key]) for key in first)
         assert any(not torch.equal(first[key], other[key]) for key in first)
 
     def test_a_state_goes_round_bit_for_bit(self, name: str) -> None:
-        """A state that was saved and read gives the same logits."""
+        """A state that was saved and loaded gives the same logits."""
         network, other = self.made(name), self.made(name, seed=1)
-        network(self.images())  # so that the moving statistics are not those of a new network
+        network(self.images())  # so that the moving statistics differ from those of a new network
         file = io.BytesIO()
         torch.save(network.state_dict(), file)
         file.seek(0)
@@ -108,7 +108,7 @@ class NetworkContract(Contract):
         assert torch.equal(network.eval()(images).logits, other.eval()(images).logits)
 
     def test_a_copy_is_a_network_of_its_own(self, name: str) -> None:
-        """A deep copy computes the same and shares no tensor, as snapshots of a student must not."""
+        """A deep copy computes the same and shares no tensor; snapshots of a student need this."""
         network = self.made(name)
         copied = copy.deepcopy(network)
         images = self.images()
@@ -120,12 +120,12 @@ class NetworkContract(Contract):
         assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
     def test_what_is_tapped_does_not_feel_activations_in_place(self, name: str) -> None:
-        """Features and pre-activations are those of a network without operations in place."""
+        """Features and pre-activations are the same as without in-place operations."""
         network = self.made(name)
         careful = copy.deepcopy(network)
         for module in careful.modules():
             if hasattr(module, "inplace"):
-                setattr(module, "inplace", False)  # noqa: B010 (no type of torch's has it for all of them)
+                setattr(module, "inplace", False)  # noqa: B010 (torch has no common type with this attribute)
         torch.manual_seed(2)
         output = network(self.images())
         torch.manual_seed(2)
@@ -136,7 +136,7 @@ class NetworkContract(Contract):
         assert all(bool((before < 0).any()) for before in output.preactivations.values())
 
     def test_in_eval_mode_an_image_does_not_depend_on_its_batch(self, name: str) -> None:
-        """The logits of an image are the same alone and in a batch, and nothing is counted."""
+        """The logits of an image are the same alone and in a batch, and no running statistic changes."""
         network = self.made(name).eval().double()
         batch = self.images().double()
         together, alone = network(batch), network(batch[:1])
@@ -145,5 +145,5 @@ class NetworkContract(Contract):
         assert not any(bool(value.any()) for key, value in state.items() if key.endswith("num_batches_tracked"))
 
     def test_it_is_described(self, name: str) -> None:
-        """The network and its options are explained."""
+        """The network and its options have descriptions."""
         check_description(NETWORKS, name)

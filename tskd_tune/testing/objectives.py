@@ -1,4 +1,4 @@
-"""The contract of objectives: losses, and metrics of one's own."""
+"""The contract of objectives, which define the losses and the metrics of a task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLES, CLASSES, SIZE = 12, 7, 8
 
 
 class ObjectiveContract:
-    """What every objective promises: its losses, and the metrics that it declares and measures."""
+    """The requirements for every objective: for its losses, and for the metrics that it declares and measures."""
 
     def objective(self) -> Objective[Classified]:
         """Return the objective under test."""
@@ -24,18 +24,18 @@ class ObjectiveContract:
 
     @pytest.fixture
     def facts(self) -> TaskFacts:
-        """Return the facts of the data that the objective is tried on."""
+        """Return the facts of the data with which the objective is tested."""
         return TaskFacts((3, SIZE, SIZE), CLASSES, (SAMPLES, 4, 4))
 
     @pytest.fixture
     def seen(self) -> tuple[Classified, Batch]:
-        """Return what a network computes from random images, and their batch."""
+        """Return a network's outputs for random images, and the batch of these images."""
         torch.manual_seed(0)
         images, indices = torch.randn(SAMPLES, 3, SIZE, SIZE), torch.arange(SAMPLES)
         return networks.build("resnet8", CLASSES).eval()(images), Batch(images, indices % CLASSES, indices)
 
     def test_metrics_are_declared_once_each(self, facts: TaskFacts) -> None:
-        """There is a headline; names differ, and can stand in rows after the part."""
+        """There is a headline; names differ, and can be used in rows after the name of the set."""
         metrics = self.objective().metrics(facts)
         names = [metric.name for metric in metrics]
         assert names and len(set(names)) == len(names)
@@ -44,7 +44,7 @@ class ObjectiveContract:
             assert metric.name.isidentifier() and metric.title and metric.mode in ("max", "min")
 
     def test_losses_are_finite_scalars_with_a_gradient(self, seen: tuple[Classified, Batch]) -> None:
-        """Each loss is a finite scalar that trains the network."""
+        """Each loss is a finite scalar with a gradient on the network."""
         losses = self.objective().losses(*seen)
         assert losses
         for loss in losses.values():
@@ -62,20 +62,20 @@ class ObjectiveContract:
             torch.testing.assert_close(loss, (first[name] + second[name]) / 2)
 
     def test_a_meter_measures_what_is_declared(self, facts: TaskFacts, seen: tuple[Classified, Batch]) -> None:
-        """A meter gives every declared metric, in the declared order, and no other; all are finite."""
+        """A meter gives exactly the declared metrics, in the declared order, all finite."""
         found = self._measured(facts, [_detached(*seen)])
         assert list(found) == [metric.name for metric in self.objective().metrics(facts)]
         assert bool(torch.tensor(list(found.values())).isfinite().all())
 
     def test_a_metric_does_not_depend_on_the_batches(self, facts: TaskFacts, seen: tuple[Classified, Batch]) -> None:
-        """Batches of other sizes give the same metrics of a part."""
+        """The metrics of a set do not depend on the sizes of the batches."""
         output, batch = _detached(*seen)
         parts = [_part(output, batch, which) for which in (slice(0, 5), slice(5, 6), slice(6, SAMPLES))]
         together, apart = self._measured(facts, [(output, batch)]), self._measured(facts, parts)
         assert together == pytest.approx(apart)
 
     def test_right_answers_are_better_than_wrong_ones(self, facts: TaskFacts, seen: tuple[Classified, Batch]) -> None:
-        """The headline's mode says which numbers are better."""
+        """Right answers have a better headline than wrong answers, by the headline's mode."""
         output, batch = _detached(*seen)
         right = 20 * torch.nn.functional.one_hot(batch.targets, CLASSES).float()
         headline = self.objective().metrics(facts)[0]

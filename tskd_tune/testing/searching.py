@@ -17,20 +17,20 @@ SPACE: Document = {
     "student": {"choice": ["resnet8", "resnet14"]},
     "training": {"lr": {"choice": [0.1, 0.2, 0.4]}},
 }
-# More suggestions than any searcher makes of this space.
+# A number larger than the number of suggestions of any searcher for this space.
 ENOUGH = 20
 
 
 def described(point: Point) -> Document:
-    """Return the config of a trial of a point."""
+    """Return the config of a point's trial."""
     return {"experiment": point.experiment, "arm": point.label}
 
 
 class SearcherContract(Contract):
-    """What every searcher promises, on a space of six points.
+    """The requirements for every searcher, tested on a space of six points.
 
     Attributes:
-        trials: the number of points that the searcher chooses under ``options``.
+        trials: the number of points that the searcher chooses with ``options``.
     """
 
     trials: ClassVar[int] = 6
@@ -40,7 +40,7 @@ class SearcherContract(Contract):
         return SEARCHERS.build(name, SearchSpace(SPACE), described, {METRIC: "min"}, None, **self.options_of(name))
 
     def suggested(self, name: str) -> list[Document]:
-        """Return all that a new searcher suggests; each trial ends before the next begins, some without a result."""
+        """Return all suggestions of a new searcher; each trial ends before the next, and some have no result."""
         from ray.tune.search import Searcher
 
         searcher, _ = self.made(name)
@@ -57,7 +57,7 @@ class SearcherContract(Contract):
         return found
 
     def test_it_is_a_searcher_of_ray_tune(self, name: str) -> None:
-        """Ray Tune takes it, and it says how many trials there will be."""
+        """Ray Tune accepts the searcher, and the searcher says how many trials there will be."""
         from ray.tune.search import Searcher
 
         searcher, trials = self.made(name)
@@ -65,27 +65,27 @@ class SearcherContract(Contract):
         assert trials == self.trials
 
     def test_it_suggests_points_of_the_space_and_then_ends(self, name: str) -> None:
-        """As many points as it said, each a point of the space, also where trials fail."""
+        """The searcher suggests the declared number of points, all from the space, also if trials fail."""
         points = [json.dumps(point.experiment, sort_keys=True) for point in SearchSpace(SPACE).grid()]
         found = [json.dumps(config["experiment"], sort_keys=True) for config in self.suggested(name)]
         assert len(found) == self.trials
         assert set(found) <= set(points)
 
     def test_it_draws_the_same_points_again(self, name: str) -> None:
-        """The points depend on the options and the results alone, so that a run can be repeated."""
+        """The points depend only on the options and the results, so a run can be repeated."""
         assert self.suggested(name) == self.suggested(name)
 
     def test_results_of_an_epoch_are_taken(self, name: str) -> None:
-        """A searcher hears of every epoch of a trial, and need not learn from it."""
+        """A searcher accepts the results of every epoch of a trial, and may ignore them."""
         searcher, _ = self.made(name)
         searcher.suggest("t0")
         searcher.on_trial_result("t0", {METRIC: 1.0, "training_iteration": 1})
 
     def test_it_takes_the_metric_of_the_run(self, name: str) -> None:
-        """Metric and mode are those that it was made for."""
+        """The searcher uses the metric and the mode with which it was made."""
         searcher, _ = self.made(name)
         assert searcher.set_search_properties(METRIC, "min", {})
 
     def test_it_is_described(self, name: str) -> None:
-        """The searcher and its options are explained."""
+        """The searcher and its options have descriptions."""
         check_description(SEARCHERS, name)

@@ -20,7 +20,7 @@ VOID = frozenset({"br", "hr", "img", "input", "link", "meta", "col", "path", "ci
 
 
 class _Elements(HTMLParser):
-    """Counts the elements that are open, and collects the ids."""
+    """Counts the open elements, and collects the ids."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Elements(HTMLParser):
 
 
 class SectionContract(Contract):
-    """What every section of the page promises."""
+    """The requirements for every section of the page."""
 
     @pytest.fixture
     def empty(self, tmp_path: Path) -> RunFolder:
@@ -49,7 +49,7 @@ class SectionContract(Contract):
 
     @pytest.fixture
     def done(self, tmp_path: Path) -> RunFolder:
-        """Return a run of one arm and two seeds, whose label is written like an element of HTML."""
+        """Return a run with one arm and two seeds; the arm's label looks like an HTML element."""
         folder = RunFolder.create(tmp_path, "done", "sweep", {}, expected=2)
         folder.write_rows([_row(seed) for seed in (1, 2)])
         return folder
@@ -60,7 +60,7 @@ class SectionContract(Contract):
 
     @pytest.mark.parametrize("run", ["empty", "done"])
     def test_it_is_whole_html(self, name: str, run: str, request: pytest.FixtureRequest) -> None:
-        """A section closes what it opens, ends with a line break, and may be empty."""
+        """A section closes every element that it opens, and ends with a line break; it may be empty."""
         found = self.section(name, request.getfixturevalue(run))
         elements = _Elements()
         elements.feed(found)
@@ -69,15 +69,15 @@ class SectionContract(Contract):
         assert found == "" or found.endswith("\n")
 
     def test_labels_are_escaped(self, name: str, done: RunFolder) -> None:
-        """A label of the user's is text, also where it looks like HTML."""
+        """A user's label is shown as text, also if the label looks like HTML."""
         assert ARM not in self.section(name, done)
 
     def test_the_same_run_gives_the_same_bytes(self, name: str, done: RunFolder) -> None:
-        """A report that is written again has the same bytes."""
+        """A section that is made again has the same bytes."""
         assert self.section(name, done) == self.section(name, done)
 
     def test_it_stands_on_the_page(self, name: str, done: RunFolder) -> None:
-        """The page of a run holds the section."""
+        """The page of a run contains the section."""
         found = self.section(name, done)
         assert found in html(done, summary(done), name) or found == ""
 

@@ -1,4 +1,4 @@
-"""The contract of tasks: their data and how the data are fed."""
+"""The contract of tasks: the data, and the batches of the data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Make: TypeAlias = Callable[..., Task]
 
 @dataclass(frozen=True)
 class Seeds:
-    """Streams whose order and augmentation are seeded apart."""
+    """Streams of random numbers with separate seeds for the order and for the augmentation."""
 
     order: int = 1
     augmentation: int = 2
@@ -38,7 +38,7 @@ class Seeds:
 
 
 def batches_of(task: Task, seeds: Seeds | None, start: int = 0) -> list[Batch]:
-    """Return the batches of one epoch of training, from a step on."""
+    """Return the batches of one training epoch, from the step ``start`` on."""
     feed = task.training(CPU)
     return [feed.batch(draw) for draw in feed.draws(seeds, start)]
 
@@ -50,12 +50,12 @@ def shown(task: Task, part: Part) -> list[Batch]:
 
 
 def evaluated(task: Task, part: Part) -> Tensor:
-    """Return all images of a part, in the order in which an evaluation shows them."""
+    """Return all images of the validation or test set, in the order of an evaluation."""
     return torch.cat([batch.images for batch in shown(task, part)])
 
 
 def epoch(task: Task, order: int = 1, augmentation: int = 2) -> list[Tensor]:
-    """Return images, targets and indices of every batch of one epoch, one after the other."""
+    """Return images, targets and indices of every batch of one epoch, batch by batch."""
     return [
         tensor
         for batch in batches_of(task, Seeds(order, augmentation))
@@ -69,7 +69,7 @@ def equal(first: list[Tensor], second: list[Tensor]) -> bool:
 
 
 def observed(task: Task) -> list[Tensor]:
-    """Return everything that a training and its evaluations see of a task."""
+    """Return all tensors of a task that a training and its evaluations use."""
     return [*epoch(task), *(evaluated(task, part) for part in PARTS)]
 
 
@@ -79,29 +79,29 @@ def rows(images: Tensor) -> set[bytes]:
 
 
 class TaskContract(Contract):
-    """What every task promises; its options must give it a validation set and at least three batches of training.
+    """The requirements for every task. With ``options`` a task must have a validation set and three training batches.
 
     Attributes:
-        flips: option -> options under which the data, their order or their augmentation differ; every option needs an
-            entry, except those in ``unseen``.
-        unseen: options that a test of the data cannot see, such as the folder of the data.
-        unaugmented: options that turn every augmentation off.
+        flips: option -> options with which the data, their order or their augmentation differ; every option needs an
+            entry, except the options in ``unseen``.
+        unseen: options that do not change the data, such as the folder of the data.
+        unaugmented: options that turn off every augmentation.
     """
 
     unseen: ClassVar[frozenset[str]] = frozenset()
     unaugmented: ClassVar[Options] = {}
 
     def unseen_of(self, name: str) -> frozenset[str]:
-        """Return the options of a component that a test of the data cannot see."""
+        """Return the options of a component that do not change the data."""
         return self.unseen
 
     @pytest.fixture
     def make(self, name: str) -> Make:
-        """Return what makes the task."""
+        """Return the function that makes the task."""
         return lambda **over: TASKS.build(name, **{**self.options_of(name), **over})
 
     def test_the_facts_are_what_is_loaded(self, make: Make) -> None:
-        """Classes, shapes and sample counts are those of the data."""
+        """Classes, shapes and numbers of samples in the facts are those of the data."""
         task = make()
         facts = task.facts()
         targets = task.training(CPU).targets
@@ -113,7 +113,7 @@ class TaskContract(Contract):
         assert epoch(task)[0].shape[1:] == facts.inputs
 
     def test_the_metrics_that_are_declared_are_those_that_are_measured(self, make: Make) -> None:
-        """An evaluation gives a finite number for each metric of the facts, in their order, and no other."""
+        """An evaluation gives a finite number for each metric of the facts, in the same order, and no other number."""
         task = make()
         facts = task.facts()
         network = networks.build("resnet8", facts.outputs, facts.inputs[0]).eval()
@@ -122,7 +122,7 @@ class TaskContract(Contract):
         assert bool(torch.tensor(list(found.values())).isfinite().all())
 
     def test_an_epoch_shows_every_sample_once_with_its_own_target(self, make: Make) -> None:
-        """Every index comes once, its target beside it, in as many batches as the task says."""
+        """Every index comes once and with its target, and the number of batches is the task's."""
         task = make()
         batches = batches_of(task, Seeds())
         indices = torch.cat([batch.indices for batch in batches])
@@ -133,11 +133,11 @@ class TaskContract(Contract):
         assert min(len(batch.images) for batch in batches) > 1
 
     def test_the_same_generators_give_the_same_bits(self, make: Make) -> None:
-        """Order and augmentation depend on the streams alone."""
+        """Order and augmentation depend only on the streams."""
         assert equal(epoch(make()), epoch(make()))
 
     def test_an_epoch_can_begin_within_itself(self, make: Make) -> None:
-        """A resume within an epoch sees the batches that are left, bit for bit."""
+        """A resume within an epoch gets the remaining batches, bit for bit."""
         task = make()
         whole, rest = batches_of(task, Seeds()), batches_of(task, Seeds(), start=2)
         assert len(rest) == len(whole) - 2 > 0
@@ -145,7 +145,7 @@ class TaskContract(Contract):
             assert torch.equal(mine.images, theirs.images) and torch.equal(mine.indices, theirs.indices)
 
     def test_without_streams_every_sample_comes_in_order_as_it_is(self, make: Make) -> None:
-        """Nothing is shuffled or augmented where no streams are given."""
+        """Without streams, nothing is shuffled or augmented."""
         task = make()
         plain = batches_of(task, None)
         assert torch.cat([batch.indices for batch in plain]).tolist() == list(range(task.facts().samples[0]))
@@ -153,7 +153,7 @@ class TaskContract(Contract):
         assert all(torch.equal(mine.images, theirs.images) for mine, theirs in zip(plain, bare, strict=True))
 
     def test_another_order_shows_the_same_images_in_another_order(self, make: Make) -> None:
-        """The augmentation of a sample does not depend on its place in the epoch."""
+        """The augmentation of a sample does not depend on the sample's place in the epoch."""
         task = make()
         first, second = epoch(task), epoch(task, order=3)
         assert not torch.equal(first[2], second[2])
@@ -162,7 +162,7 @@ class TaskContract(Contract):
         assert torch.equal(images[0], images[1])
 
     def test_another_augmentation_shows_the_same_order(self, make: Make) -> None:
-        """The order does not depend on the stream of the augmentation."""
+        """The order of the samples does not depend on the stream of the augmentation."""
         task = make()
         assert torch.equal(epoch(task)[2], epoch(task, augmentation=5)[2])
 
@@ -175,7 +175,7 @@ class TaskContract(Contract):
         assert training.isdisjoint(validation) and training.isdisjoint(test) and validation.isdisjoint(test)
 
     def test_every_option_changes_what_is_seen(self, name: str, make: Make) -> None:
-        """No option is idle: each entry of ``flips`` changes what a training or an evaluation sees."""
+        """Every option has an effect: each entry of ``flips`` changes the data of a training or an evaluation."""
         flips = self.flips_of(name)
         assert set(flips) | self.unseen_of(name) == own_options(TASKS, name), "flips needs an entry for every option"
         plain = observed(make())
@@ -183,14 +183,14 @@ class TaskContract(Contract):
             assert not equal(observed(make(**other)), plain), f"{option} changes nothing"
 
     def test_the_fingerprint_changes_with_what_is_seen_but_for_the_batch_size(self, name: str, make: Make) -> None:
-        """Cached teachers are told apart by everything that they saw; their recipe holds the batch size."""
+        """The fingerprint identifies all data of a cached teacher. The batch size is part of the teacher's recipe."""
         plain = make().fingerprint()
         assert make().fingerprint() == plain
         for option, other in self.flips_of(name).items():
             assert (make(**other).fingerprint() != plain) == (option != "batch_size"), option
 
     def test_the_summary_is_what_is_loaded(self, make: Make) -> None:
-        """What `check` says of the data is so."""
+        """The summary that `check` prints is true for the data."""
         task = make()
         found = task.summary()
         targets = [torch.cat([batch.targets for batch in shown(task, part)]) for part in PARTS]
@@ -203,9 +203,9 @@ class TaskContract(Contract):
         assert json.loads(json.dumps(found.plain()))["parts"]["training"]["images"] == found.samples[0]
 
     def test_sound_data_is_verified_without_a_word(self, make: Make) -> None:
-        """Nothing is odd about sound data."""
+        """Correct data give no warning."""
         assert list(make().verify()) == []
 
     def test_it_is_described(self, name: str) -> None:
-        """The task and its options are explained."""
+        """The task and its options have descriptions."""
         check_description(TASKS, name)

@@ -18,7 +18,7 @@ CLASSES, SAMPLES, EPOCHS = 5, 12, 3
 
 
 def made(name: str, options: Options) -> tuple[TeacherMethod, Network]:
-    """Return a method and the teacher that it trains, from the same seed at every call."""
+    """Return a method and the teacher that the method trains, from the same seed at every call."""
     torch.manual_seed(0)
     teacher, student = networks.build("resnet14", CLASSES), networks.build("resnet8", CLASSES)
     setting = Setting(
@@ -34,14 +34,14 @@ def made(name: str, options: Options) -> tuple[TeacherMethod, Network]:
 
 
 def seen(teacher: Network, seed: int = 0) -> tuple[Classified, Batch]:
-    """Return what a teacher computes from four images, and their batch."""
+    """Return a teacher's outputs for four images, and the batch of these images."""
     indices = torch.tensor([1, 4, 7, 9])
     images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
     return teacher(images), Batch(images, indices % CLASSES, indices)
 
 
 class TeacherMethodContract(Contract):
-    """What every method of training a teacher promises."""
+    """The requirements for every method of training a teacher."""
 
     def test_losses_train_the_teacher_and_every_parameter_of_their_own(self, name: str) -> None:
         """Each loss is a finite scalar with a gradient on the teacher, in every epoch."""
@@ -60,7 +60,7 @@ class TeacherMethodContract(Contract):
             assert all(parameter.grad is not None for parameter in method.parameters())
 
     def test_its_state_round_trips(self, name: str) -> None:
-        """The state dict holds everything that the losses depend on."""
+        """The state dict contains all values that the losses depend on."""
         method, teacher = made(name, self.options_of(name))
         output, batch = seen(teacher.eval())
         method.begin_epoch(0, torch.Generator())
@@ -73,7 +73,7 @@ class TeacherMethodContract(Contract):
         assert all(torch.equal(first[key].detach(), second[key].detach()) for key in first)
 
     def test_a_step_that_was_captured_stands_for_every_epoch_of_its_phase(self, name: str) -> None:
-        """The operations of the epoch before the last, traced, give the losses of the last."""
+        """The traced operations of the second-last epoch give the losses of the last epoch."""
         (traced, teacher), (plain, _) = made(name, self.options_of(name)), made(name, self.options_of(name))
         if not traced.capturable or traced.phase(EPOCHS - 2) != traced.phase(EPOCHS - 1):
             pytest.skip("steps of these epochs are captured apart, or not at all")
@@ -81,7 +81,7 @@ class TeacherMethodContract(Contract):
         output, batch = seen(teacher)
         constant = output.detached()
         for method in (traced, plain):
-            method.eval()  # the statistics of batch norms would count the steps
+            method.eval()  # in train mode the statistics of batch norms would depend on the number of steps
             method.begin_epoch(EPOCHS - 2, torch.Generator())
 
         def step(indices: Tensor) -> list[Tensor]:
@@ -96,7 +96,7 @@ class TeacherMethodContract(Contract):
             assert torch.equal(found.detach(), wanted.detach())
 
     def test_it_is_separable_if_it_says_so(self, name: str) -> None:
-        """The losses of a batch are the means of those of its halves exactly where ``separable`` is true."""
+        """``separable`` is true exactly if the losses of a batch are the means of the losses of its halves."""
         found = []
         for which in (slice(0, 4), slice(0, 2), slice(2, 4)):
             method, teacher = made(name, self.options_of(name))
@@ -110,7 +110,7 @@ class TeacherMethodContract(Contract):
         assert agree == method.separable, f"set separable = {agree}"
 
     def test_it_is_described(self, name: str) -> None:
-        """The method and its options are explained, and it says what it needs."""
+        """The method and its options have descriptions, and the method declares its needs."""
         check_description(TEACHER_METHODS, name)
         entry = TEACHER_METHODS.entry(name)
         assert entry.source and set(entry.needs) <= {need.value for need in Need}

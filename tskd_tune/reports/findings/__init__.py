@@ -1,1 +1,1 @@
-"""What a run found: its arms, their comparison, costs, warnings and what is missing."""
+"""The results of a run: the arms, their comparisons, costs, warnings and missing runs."""

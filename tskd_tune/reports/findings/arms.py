@@ -15,7 +15,7 @@ from tskd_tune.reports.judge import statistics as seeds
 
 
 def gathered(rows: Sequence[Row], searched: bool) -> list[list[Row]]:
-    """Gather the rows of each configuration: a search trains one per trial, a grid has a trial per seed."""
+    """Gather the rows of each configuration: a search has one configuration per trial, a grid has a trial per seed."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         point = row.run if searched else json.dumps([row.arm, row.point], sort_keys=True)
@@ -27,9 +27,9 @@ def arm_findings(rows: Sequence[Row], headline: Headline, declared: int) -> ArmF
     """Summarize the rows of one configuration.
 
     Args:
-        rows: at least one, each of another seed.
-        headline: what the arms are compared by.
-        declared: the number of seeds that are to be trained; 0 where all have ended.
+        rows: one row per seed, at least one row.
+        headline: the metric by which the arms are compared.
+        declared: the number of seeds to train; 0 where all seeds have ended.
     """
     first, done = rows[0], [row for row in rows if row.status == "done"]
     of, stopped = max(declared, len(rows)), [row for row in rows if row.status == "stopped"]
@@ -78,7 +78,7 @@ def _stopped_at(rows: Sequence[Row], headline: str) -> StoppedAt | None:
 
 
 def _measured(rows: Sequence[Row]) -> list[str]:
-    """Return the names of all metrics, the task's headline on the test and the validation part first."""
+    """Return the names of all metrics. The task's headline on the test set and on the validation set come first."""
     names = {name for row in rows for name in row.metrics}
     headlines = [row.headline for row in rows if row.headline]
     first = [measured(part, headlines[0]) for part in ("test", "validation")] if headlines else []
@@ -86,7 +86,7 @@ def _measured(rows: Sequence[Row]) -> list[str]:
 
 
 def labels_apart(arms: Sequence[ArmFindings]) -> list[ArmFindings]:
-    """Return the arms; a label that several configurations share gets the trial's id."""
+    """Return the arms; where several configurations share a label, the label gets the trial's id."""
     labels = [arm.arm for arm in arms]
     return [_named(arm, f"{arm.arm} ({arm.run})") if labels.count(arm.arm) > 1 else arm for arm in arms]
 

@@ -1,9 +1,10 @@
-"""Which arms of a run are compared with which, and what came of it: the family that a sweep declares, or the default.
+"""Compares the arms of a run: the comparisons that a sweep declares, or the default comparisons.
 
-The default family is every arm against the first one without a review of its task and student, and each arm that has
-controls against these; families of several tasks or students are one table, and so one family. A method that stands in
-several is summed up over them besides. Seeds are paired; a seed that did not end well counts in no contrast, and is
-said. Where the sweep declares looks, the verdicts are those of the last look whose seeds have all ended.
+By default, every arm is compared with the first arm without a review of the same task and student, and an arm that has
+controls is also compared with each control. The comparisons of all tasks and students are one family. A method that is
+compared for several tasks or students is also summarized over them. Seeds are paired. A seed that did not end well
+counts in no comparison, and a note names the seed. Where the sweep declares interim analyses, the verdicts are those of
+the last interim analysis whose seeds have all ended.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tskd_tune.reports.judge.meta_analysis import Pooled, pooled
 from tskd_tune.reports.judge.records import LEAST_SEEDS, Family
 from tskd_tune.reports.judge.sentences import without_verdict
 
-# Between the parts of a point's label, of which the first often names a pair of teacher and student.
+# Separates the parts of a point's label. The first part often names a teacher-student pair.
 SEPARATOR = ", "
 ENDED = {"failed": "failed", "stopped": "stopped early", "done": "gave no finite value"}
 
@@ -33,7 +34,7 @@ Pairs: TypeAlias = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Trained:
-    """One arm: its label, the task and student that it shares with others, and its rows, at most one a seed."""
+    """One arm: its label, its task and student, and its rows, at most one per seed."""
 
     label: str
     setting: Setting
@@ -41,23 +42,23 @@ class Trained:
     rows: Sequence[Row]
 
     def values(self, metric: str) -> dict[int, float]:
-        """Return seed -> last epoch's value, of the seeds that are done and have a finite one."""
+        """Return seed -> the last epoch's value, for the seeds that are done and have a finite value."""
         return values_by_seed(self.rows, metric)
 
 
 @dataclass(frozen=True)
 class Interim:
-    """The last interim analysis that was taken.
+    """The last interim analysis that was done.
 
     Attributes:
-        declared: the declared interim analyses, in seeds.
-        at: the seeds of this one.
-        number: its place among the declared ones, from 1.
-        complete: the declared seeds that have ended in every arm.
-        next: the seeds of the next interim analysis; None where the sweep stops or none is left.
+        declared: the number of seeds of each declared interim analysis.
+        at: the number of seeds of this interim analysis.
+        number: the place of this interim analysis among the declared ones, from 1.
+        complete: the number of declared seeds that have ended in every arm.
+        next: the number of seeds of the next interim analysis; None where the sweep stops or none is left.
         stop: whether the sweep stops.
-        next_seeds: the seeds to train before the next one.
-        alpha_spent: what the interim analyses so far have spent of the overall alpha.
+        next_seeds: the seeds to train before the next interim analysis.
+        alpha_spent: the part of the overall alpha that the interim analyses so far have spent.
         sentence: the decision in words.
     """
 
@@ -74,12 +75,12 @@ class Interim:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The judged family of a sweep, with everything that belongs beside it.
+    """The comparisons of a sweep with their verdicts, summaries and notes.
 
     Attributes:
         family: the comparisons and their verdicts.
-        pooled: every method that was compared in several pairs of teacher and student.
-        declared: a sentence on who is compared with whom.
+        pooled: every method that was compared in several teacher-student pairs.
+        declared: a sentence on which arms are compared with which.
         notes: sentences on interim analyses, seeds that do not count, and a sweep that still runs.
         look: the last interim analysis; None without one.
     """
@@ -93,7 +94,7 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The verdicts, or None and the sentence that says why nothing is compared."""
+    """The verdicts; where nothing is compared, None and a sentence with the reason."""
 
     verdicts: Verdicts | None
     reason: str = ""
@@ -101,27 +102,27 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Headline:
-    """What arms are compared by: the name of a measured metric in rows, and the metric."""
+    """The metric by which arms are compared, and the name of this metric in rows."""
 
     name: str
     metric: Metric
 
     def margin(self, declared: float | None) -> float | None:
-        """Return the declared margin; without one that of percentages, and none for any other metric."""
+        """Return the declared margin, otherwise the default margin of percentages; None for any other metric."""
         return declared or (MARGIN if self.metric.unit == PERCENT else None)
 
 
 def compare(arms: Sequence[Trained], document: Declared, headline: Headline, expected: int | None) -> Comparison:
-    """Judge the arms of a sweep over a grid as its file declares, or by default.
+    """Compare the arms of a grid as the sweep's file declares, or by default.
 
     Args:
-        arms: the arms with at least one row, labels apart.
+        arms: the arms with at least one row; each arm has a different label.
         document: the resolved sweep.
-        headline: what is compared.
+        headline: the metric by which the arms are compared.
         expected: the number of rows of the finished run, if known.
 
     Raises:
-        InputError: the sweep was edited by hand into a family that cannot be judged.
+        InputError: the sweep's file was edited by hand, and its comparisons cannot be tested.
     """
     declared = document.comparing
     if len(arms) < 2:
@@ -151,12 +152,12 @@ def compare(arms: Sequence[Trained], document: Declared, headline: Headline, exp
         values, pairs, seeds=state.seeds, looks=state.looks, at=state.taken, margin=margin, metric=metric
     )
     told = (look.sentence, *state.since(look), *notes, *without_verdict(look.family))
-    # The pooled tests pay for no interim analysis, so nothing is pooled.
+    # The pooled tests are not corrected for interim analyses, so nothing is pooled.
     return Comparison(Verdicts(look.family, (), how, told, state.interim(look)))
 
 
 def _pairs(arms: Sequence[Trained], declared: Compare) -> tuple[Pairs, str]:
-    """Return (arm, baseline) for each contrast, and a sentence on who chose them."""
+    """Return (arm, baseline) for each comparison, and a sentence on who chose the comparisons."""
     if declared.pairs:
         return [(arm, baseline) for arm, baseline in declared.pairs], "The contrasts are those of the sweep file."
     named, controls = declared.baseline, declared.controls or {}
@@ -201,7 +202,7 @@ def _said_of(baselines: Sequence[Trained], named: str | None) -> str:
 
 
 def _members(contrasts: Sequence[Contrast], arms: Sequence[Trained]) -> dict[str, list[Contrast]]:
-    """Gather the contrasts of one method and one baseline in several groups, by what their labels say in each."""
+    """Gather the contrasts of one method with one baseline over several groups, by the labels within each group."""
     methods = {name: method for group in alike(arms, _setting) for name, method in _methods(group).items()}
     settings = {arm.label: arm.setting for arm in arms}
     found: dict[str, list[Contrast]] = {}
@@ -212,7 +213,7 @@ def _members(contrasts: Sequence[Contrast], arms: Sequence[Trained]) -> dict[str
 
 
 def _methods(group: Sequence[Trained]) -> dict[str, str]:
-    """Return each label without the parts that all labels of its group share, which name the group."""
+    """Return each label without the parts that all labels of the group share; these parts name the group."""
     parts = {arm.label: arm.label.split(SEPARATOR) for arm in group}
     shared = set.intersection(*map(set, parts.values()))
     return {
@@ -220,11 +221,11 @@ def _methods(group: Sequence[Trained]) -> dict[str, str]:
     }
 
 
-# What does not count, and what is still missing
+# Seeds that do not count, and runs that are still missing
 
 
 def _unpaid(document: Declared) -> list[str]:
-    """Say which seeds were added when there were enough for verdicts, as that tests twice."""
+    """Say which seeds were added after the first verdicts; the p values are not corrected for this second test."""
     seeds, portions = document.seeds or [], document.comparing.added or []
     counts = [len(seeds) - sum(map(len, portions[place:])) for place in range(len(portions))]
     return [
@@ -245,13 +246,13 @@ def _unfinished(arms: Sequence[Trained], expected: int | None) -> str:
 
 
 def _not_counted(arms: Sequence[Trained], pairs: Pairs, metric: str) -> list[str]:
-    """Return a sentence for each arm of the family that has seeds without a value."""
+    """Return a sentence for each compared arm that has seeds without a value."""
     names = {name for pair in pairs for name in pair}
     return [sentence for arm in arms if arm.label in names and (sentence := _lost(arm, metric))]
 
 
 def _lost(arm: Trained, metric: str) -> str:
-    """Say which seeds of an arm have no value, and why; empty where all have one."""
+    """Say which seeds of an arm have no value, and why; empty where all seeds have a value."""
     known = arm.values(metric)
     lost: dict[str, list[str]] = {}
     for row in sorted(arm.rows, key=lambda row: row.seed):
@@ -261,12 +262,12 @@ def _lost(arm: Trained, metric: str) -> str:
     return f"'{arm.label}': {' and '.join(said)}; not counted in any comparison." if said else ""
 
 
-# Looks
+# Interim analyses
 
 
 @dataclass(frozen=True)
 class _Looks:
-    """The declared looks and seeds, and how many of the first seeds have ended in every arm."""
+    """The declared interim analyses and seeds, and how many of the first seeds have ended in every arm."""
 
     looks: list[int]
     seeds: list[int]
@@ -276,7 +277,7 @@ class _Looks:
     def read(cls, document: Declared, arms: Sequence[Trained], pairs: Pairs, expected: int | None) -> _Looks:
         seeds = document.all_seeds
         ended = {arm.label: {row.seed for row in arm.rows if row.ended} for arm in arms}
-        # An arm without any row is known only by the number of rows that the whole sweep will have.
+        # An arm without rows is missing here. Only the number of rows of the whole sweep shows that arms are missing.
         missing = any(name not in ended for pair in pairs for name in pair)
         missing |= expected is not None and expected // len(seeds) > len(arms)
         in_all = [not missing and all(seed in found for found in ended.values()) for seed in seeds]
@@ -291,12 +292,12 @@ class _Looks:
         return min((at for at in self.looks if at > self.complete), default=None)
 
     def before(self) -> str:
-        """Say that no look has been taken yet."""
+        """Say that no interim analysis has been done yet."""
         so_far = f"The first interim analysis is at {self.looks[0]} seeds, and {self.complete} have ended in every arm"
         return f"{so_far}: nothing is compared before."
 
     def since(self, look: sequential.Look) -> list[str]:
-        """Say what has ended since a look, if anything."""
+        """Say which seeds have ended since an interim analysis, if any."""
         if self.complete <= look.at:
             return []
         so_far = f"{self.complete} seeds have ended in every arm"
@@ -305,7 +306,7 @@ class _Looks:
         return [f"{so_far}; the next interim analysis is at {self.next} seeds, and the new seeds are not used before."]
 
     def interim(self, look: sequential.Look) -> Interim:
-        """Return the interim analysis with the state of all of them."""
+        """Return an interim analysis with the state of all interim analyses."""
         return Interim(
             declared=tuple(self.looks),
             at=look.at,

@@ -1,4 +1,4 @@
-"""What each arm cost, relative to a baseline of the same task and student."""
+"""The cost of each arm relative to a baseline of the same task and student."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tskd_tune.reports.findings.records import ArmFindings, Baseline
 
 
 def with_cost_ratios(arms: Sequence[ArmFindings]) -> tuple[list[ArmFindings], list[Baseline]]:
-    """Return the arms with their cost ratios, and the arm to which the ratios of each task and student are relative."""
+    """Return the arms with their cost ratios, and the baseline of the ratios for each task and student."""
     groups = alike((arm for arm in arms if arm.cost_seconds), lambda arm: arm.setting)
     bases = {arm.arm: _base(group) for group in groups for arm in group}
     found = [replace(arm, cost_ratio=_ratio(arm, bases[arm.arm])) if arm.arm in bases else arm for arm in arms]
@@ -18,7 +18,7 @@ def with_cost_ratios(arms: Sequence[ArmFindings]) -> tuple[list[ArmFindings], li
 
 
 def _base(arms: Sequence[ArmFindings]) -> ArmFindings:
-    """Return the first arm without a review, and otherwise the first arm."""
+    """Return the first arm without a review, otherwise the first arm."""
     return next((arm for arm in arms if not arm.reviewed), arms[0])
 
 

@@ -1,4 +1,4 @@
-"""What a report reads of a run's ``sweep.yaml``: its form is checked, since the file may be damaged."""
+"""The parts of a run's ``sweep.yaml`` that a report needs. Their form is checked, because the file may be damaged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Part(BaseModel):
 
 
 class Compare(_Part):
-    """Whom a sweep compares with whom, and how; what is None was not declared."""
+    """Which arms a sweep compares with which, and how; None means not declared."""
 
     baseline: str | None = None
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
@@ -29,7 +29,7 @@ class Compare(_Part):
 
 
 class DeclaredSearch(_Part):
-    """The searcher of a sweep, and what it judges by."""
+    """The searcher of a sweep, and its objectives."""
 
     name: str = GRID
     metric: str | None = None
@@ -42,7 +42,7 @@ class _Experiment(_Part):
 
 
 class Declared(_Part):
-    """A resolved sweep, or the resolved experiment of a single training, as far as a report reads it."""
+    """The parts that a report needs of a resolved sweep, or of the resolved experiment of a single training."""
 
     search: DeclaredSearch | None = None
     compare: Compare | None = None
@@ -55,10 +55,10 @@ class Declared(_Part):
 
         Args:
             document: the resolved sweep, or the resolved experiment of a single training.
-            path: its file, for the message.
+            path: the document's file, for the message.
 
         Raises:
-            InputError: a part that a report reads is of another form; the first mistake is named.
+            InputError: a part that a report needs has a wrong form; the message names the first mistake.
         """
         try:
             return cls.model_validate(document)
@@ -67,12 +67,12 @@ class Declared(_Part):
 
     @property
     def is_search(self) -> bool:
-        """Whether the sweep is a search, which ranks its configurations, and no grid."""
+        """Whether the sweep is a search, which ranks its configurations, and not a grid."""
         return self.search is not None and self.search.name != GRID
 
     @property
     def comparing(self) -> Compare:
-        """What the sweep declares about its comparisons."""
+        """The comparisons that the sweep declares."""
         return self.compare or Compare()
 
     @property

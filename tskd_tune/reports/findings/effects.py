@@ -1,6 +1,6 @@
-"""What arms say beside their means: k and delta, what was searched, the sequence, and the method's failure.
+"""Effects of single options: k and delta, searched parameters, the sequence; and whether L_ST fell but not the gap.
 
-Pure functions of a summary, of the resolved experiments behind it and of histories; nothing here is a verdict.
+The functions use only a summary, its resolved experiments and the histories. They give no verdicts.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Along: TypeAlias = Literal["k", "delta"]
 
 @dataclass(frozen=True)
 class Point:
-    """An arm's place among those that differ from it only in k and delta.
+    """One arm of a group of arms that differ only in k and delta.
 
-    ``mean`` is of the headline over ``n`` seeds, ``interval`` its 95 % interval; None where it has none. ``reviews`` is
-    how many epochs of a run reviewed.
+    ``mean`` is the mean of the headline over ``n`` seeds. ``interval`` is the 95 % interval of the mean; None where
+    there is no interval. ``reviews`` is the number of review epochs of a run.
     """
 
     arm: str
@@ -53,18 +53,18 @@ class Point:
 
 @dataclass(frozen=True)
 class Response:
-    """Arms that differ only in k and delta, by k and then delta."""
+    """Arms that differ only in k and delta, sorted by k and then by delta."""
 
     points: tuple[Point, ...]
 
     @property
     def varied(self) -> list[Along]:
-        """What takes more than one value."""
+        """Which of k and delta have more than one value."""
         names: tuple[Along, ...] = ("k", "delta")
         return [name for name in names if len({point.at(name) for point in self.points}) > 1]
 
     def lines(self, along: Along) -> dict[int, list[Point]]:
-        """Return the points at each value of the other one of k and delta, in the order of ``along``."""
+        """Return the points in the order of ``along`` (k or delta), for each value of the other option."""
         other: Along = "delta" if along == "k" else "k"
         return {
             value: sorted((point for point in self.points if point.at(other) == value), key=lambda one: one.at(along))
@@ -72,7 +72,7 @@ class Response:
         }
 
     def matched(self) -> dict[int, list[Point]]:
-        """Return number of reviews -> the points that review as often with another k and another delta."""
+        """Return number of reviews -> the points with this number that differ in k and in delta."""
         found: dict[int, list[Point]] = {}
         for point in self.points:
             found.setdefault(point.reviews, []).append(point)
@@ -84,7 +84,7 @@ class Response:
 
 
 def responses(arms: Sequence[ArmFindings]) -> list[Response]:
-    """Gather the arms that differ only in k and delta; groups of a single point are left out."""
+    """Gather the arms that differ only in k and delta, without groups of a single point."""
     groups: dict[str, list[Point]] = {}
     for arm in arms:
         if arm.review and arm.headline.mean is not None:
@@ -101,7 +101,7 @@ def _point(arm: ArmFindings, mean: float) -> Point:
 
 
 def interval(arm: ArmFindings) -> tuple[float, float] | None:
-    """Return the 95 % interval of an arm's headline, cut at the ends of the scale of a percentage; None without one."""
+    """Return the 95 % interval of an arm's headline; None without one. For a percentage, cut it at 0 and 100 %."""
     found = arm.statistics.interval
     if found is None:
         return None
@@ -109,18 +109,18 @@ def interval(arm: ArmFindings) -> tuple[float, float] | None:
 
 
 def _all_but(arm: ArmFindings, *options: str) -> str:
-    """Return what an experiment is, apart from its seed and some options of its review."""
+    """Return an arm's experiment as text, without the seed and these options of the review."""
     review = {name: value for name, value in arm.review.items() if name not in options}
     rest = {name: value for name, value in arm.experiment.items() if name != "seed"}
     return json.dumps(rest | {"review": review}, sort_keys=True)
 
 
-# What a search has tried
+# The trials of a search
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One searched parameter and the headline of every trial that has it, a mean over seeds."""
+    """One searched parameter, and the headline (mean over seeds) of every trial that has this parameter."""
 
     parameter: str
     arms: tuple[str, ...]
@@ -129,19 +129,19 @@ class Slice:
 
     @property
     def numbers(self) -> list[float] | None:
-        """The values as numbers; None where one of them is a label."""
+        """The values as numbers; None where a value is a label."""
         found = [value for value in self.values if isinstance(value, int | float) and not isinstance(value, bool)]
         return found if len(found) == len(self.values) else None
 
     @property
     def is_wide(self) -> bool:
-        """Whether its values are positive and spread over more than an order of magnitude."""
+        """Whether the values are positive and span more than an order of magnitude."""
         numbers = self.numbers
         return numbers is not None and 0 < WIDE * min(numbers) < max(numbers)
 
 
 def slices(arms: Sequence[ArmFindings]) -> list[Slice]:
-    """Return what each searched parameter made of the headline, for those that took two values or more."""
+    """Return the headline against each searched parameter that has two or more values."""
     known = [(arm, arm.headline.mean) for arm in arms if arm.headline.mean is not None]
     found = []
     for parameter in sorted({name for arm, _ in known for name in arm.point}):
@@ -159,14 +159,14 @@ def slices(arms: Sequence[ArmFindings]) -> list[Slice]:
 
 @dataclass(frozen=True)
 class SequencePair:
-    """Two arms that differ only in the sequence that they review, by their places among the arms."""
+    """The indices of two arms that differ only in the reviewed sequence."""
 
     increment: int
     feature_map: int
 
 
 def sequence_pairs(arms: Sequence[ArmFindings]) -> list[SequencePair]:
-    """Pair each arm that reviews increments with the one that differs from it only by reviewing feature maps."""
+    """Pair each arm that reviews increments with the arm that reviews feature maps and is otherwise the same."""
     found: dict[tuple[str, str], int] = {}
     for index, arm in enumerate(arms):
         if arm.review:
@@ -178,15 +178,16 @@ def sequence_pairs(arms: Sequence[ArmFindings]) -> list[SequencePair]:
     ]
 
 
-# The failure signature
+# L_ST falls and the gap to the teacher stays
 
 
 @dataclass(frozen=True)
 class Signature:
-    """How an arm's L_ST and its gap to the teacher went from the first third of its reviews to the last.
+    """The change of an arm's L_ST and of its gap to the teacher, from the first third of the reviews to the last third.
 
-    ``loss`` and ``gap`` are the mean over the last third of the reviews over that of the first, the median over seeds.
-    ``shown`` counts the seeds, of ``seeds``, that show the failure by themselves.
+    ``loss`` and ``gap`` are ratios: the mean over the last third of the reviews divided by the mean over the first
+    third; median over seeds. The method fails where L_ST falls and the gap stays (see `failed`). ``shown`` is the
+    number of seeds, of ``seeds``, in which the method fails.
     """
 
     arm: str
@@ -203,7 +204,7 @@ class Signature:
 
     @property
     def sentence(self) -> str:
-        """What was seen, in words."""
+        """The two ratios, and whether the method failed, in words."""
         third = max(1, self.reviews // 3)
         part = "the first review to the last" if third == 1 else f"the first {third} reviews to the last {third}"
         seeds = "one seed" if self.seeds == 1 else f"median of {self.seeds} seeds"
@@ -222,17 +223,18 @@ class Signature:
 
 
 def signature(arm: str, seeds: Sequence[Sequence[Line]]) -> Signature | None:
-    """Look for a falling L_ST over a flat gap in an arm's review epochs, seed by seed.
+    """Test in the review epochs of an arm, seed by seed, whether L_ST falls while the gap to the teacher stays.
 
-    L_ST is a squared distance and the gap an absolute one: were the prediction zero, a gap at 90 % would put L_ST at
-    about 81 %. An L_ST at half or less above such a gap is the extractor's doing alone.
+    L_ST is a squared distance, and the gap is an absolute distance. If the prediction is zero and the gap goes to 90 %,
+    L_ST goes to about 81 %. If L_ST goes to 50 % or less while the gap stays at 90 % or more, only the extractor can be
+    the cause.
 
     Args:
         arm: the arm's label.
         seeds: the history of each seed, by epoch; only the seeds with the most reviews count.
 
     Returns:
-        None where no seed measured both in three review epochs.
+        The changes of both; None where no seed has both in three review epochs.
     """
     measured = [seed for lines in seeds if (seed := _measured(lines)) and seed[0][0] > 0 and seed[0][1] > 0]
     reviews = max(map(len, measured), default=0)

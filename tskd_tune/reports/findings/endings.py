@@ -1,4 +1,4 @@
-"""How the trainings of a run ended: how many, which failed or were stopped, and which have no end yet."""
+"""How the trainings of a run ended: how many ended, which failed or were stopped, and which have not ended."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Counts:
     """How many runs there are.
 
     Attributes:
-        expected: the runs of the whole sweep; None where it is not known.
+        expected: the runs of the whole sweep; None where the number is not known.
         finished: the runs that have ended: ``done``, ``failed`` and ``stopped``.
-        broke: the runs that broke, which a resume trains again.
-        unfinished: the runs that were begun and have no row.
-        not_begun: the runs that were not begun; None where the number of all runs is not known.
+        broke: the runs that ended with an error; a resume trains them again.
+        unfinished: the runs that have begun and have no row.
+        not_begun: the runs that have not begun; None where the number of all runs is not known.
     """
 
     expected: int | None
@@ -33,7 +33,7 @@ class Counts:
 
     @classmethod
     def over(cls, rows: Sequence[Row], expected: int | None, begun: int) -> Counts:
-        """Count the rows, and ``begun`` runs without a row."""
+        """Count the rows, and the ``begun`` runs that have no row."""
         ended = [row.status for row in rows if row.ended]
         return cls(
             expected=expected,
@@ -59,7 +59,7 @@ class Counts:
 
     @property
     def sentence(self) -> str:
-        """Return how many runs finished, how many failed or were stopped, and what became of the others."""
+        """Return how many runs finished, failed, were stopped, have not ended or have not begun."""
         told = [f"{number} {what}" for what, number in (("failed", self.failed), ("stopped", self.stopped)) if number]
         open_ = (("broke", self.broke), ("unfinished", self.unfinished))
         others = [f"{number} {what}" for what, number in open_ if number]
@@ -71,9 +71,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class Ending:
-    """The seeds of a trial that failed or were stopped alike: for one reason, after as many epochs.
+    """The seeds of a trial that failed or were stopped for the same reason and after the same number of epochs.
 
-    ``errors`` are the files with the whole errors of trainings that broke.
+    ``errors`` are the files with the full error messages of the trainings that broke.
     """
 
     run: str
@@ -112,9 +112,9 @@ def _ending(rows: Sequence[Row]) -> Ending:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A training that was begun and has no row: it runs now, or was cut off.
+    """A training that has begun and has no row: the training runs now, or was interrupted.
 
-    ``arm`` and ``epochs_planned`` are None where an older version wrote no file that tells.
+    ``arm`` and ``epochs_planned`` are None where an older version did not record them.
     """
 
     run: str
@@ -125,7 +125,7 @@ class Unfinished:
 
 
 def unfinished(run: RunFolder, rows: Sequence[Row]) -> tuple[Unfinished, ...]:
-    """Return the trainings that were begun and have no row."""
+    """Return the trainings that have begun and have no row."""
     ended, begun = {row.key for row in rows}, run.begun()
     found = []
     for trial in run.trials():

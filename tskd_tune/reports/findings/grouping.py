@@ -1,4 +1,4 @@
-"""Gathers what is alike: nothing is compared but what shares a task and a student."""
+"""Groups equal items. Only arms with the same task and the same student are compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def alike(items: Iterable[T], setting: Callable[[T], object]) -> list[list[T]]:
-    """Gather the items whose settings are equal, in the order of their first."""
+    """Group the items whose settings are equal; the groups are in the order of their first items."""
     groups: list[list[T]] = []
     for item in items:
         same = next((group for group in groups if setting(group[0]) == setting(item)), None)
@@ -21,5 +21,5 @@ def alike(items: Iterable[T], setting: Callable[[T], object]) -> list[list[T]]:
 
 
 def distinct(items: Iterable[T]) -> list[T]:
-    """Return the items without those that equal an earlier one."""
+    """Return the items without items that equal an earlier item."""
     return [group[0] for group in alike(items, lambda item: item)]

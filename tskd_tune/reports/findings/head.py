@@ -1,4 +1,4 @@
-"""What was run: the question, the task, teacher, student, epochs, arms, seeds and devices; a report begins with it."""
+"""The head of a report: question, task, teacher, student, epochs, arms, seeds and devices of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tskd_tune.reports.judge.words import count
 
 @dataclass(frozen=True)
 class TrainedTask:
-    """A task, and its data where a row has them."""
+    """A task, and the facts of its data where a row has these facts."""
 
     name: str | None
     data: DataRecord | None
@@ -22,7 +22,7 @@ class TrainedTask:
 
 @dataclass(frozen=True)
 class Head:
-    """What was run; ``question`` and ``file`` are of the run's origin, None where an older version kept none."""
+    """The head of a report. ``question`` and ``file`` are the run's origin; None where an older version kept none."""
 
     question: str | None
     file: str | None
@@ -35,7 +35,7 @@ class Head:
 
 
 def head(run: RunFolder, rows: Sequence[Row], arms: int) -> Head:
-    """Return what was run, from the rows and the run's origin."""
+    """Return the head of a report, from the rows and the run's origin."""
     students = [name for row in rows if (name := name_of(row.experiment, "student"))]
     return Head(
         question=run.origin.question,
@@ -50,7 +50,7 @@ def head(run: RunFolder, rows: Sequence[Row], arms: int) -> Head:
 
 
 def _tasks(rows: Sequence[Row]) -> list[TrainedTask]:
-    """Return each task, with its data where a row has them: a training that broke at its beginning has none."""
+    """Return each task with the facts of its data; a training that broke at the beginning has no such facts."""
     found = distinct(TrainedTask(name_of(row.experiment, "task"), row.data) for row in rows)
     known = {task.name for task in found if task.data}
     return [task for task in found if task.data or task.name not in known]

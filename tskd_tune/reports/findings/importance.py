@@ -1,8 +1,9 @@
 """Which searched parameters matter, computed from the Optuna study that a finished search leaves behind.
 
 fANOVA (Hutter, Hoos and Leyton-Brown 2014) is the share of the objective's variance over the space that a parameter
-explains by itself; PED-ANOVA (Watanabe, Bansal and Hutter 2023, arXiv 2304.10255) asks which parameters set the best
-trials apart. Both are Optuna's. Both see trials that a searcher chose, and neither knows the noise of seeds.
+explains by itself. PED-ANOVA (Watanabe, Bansal and Hutter 2023, arXiv 2304.10255) measures which parameters distinguish
+the best trials from the others. Optuna computes both. Both use trials that a searcher chose, and neither accounts for
+the noise of seeds.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ FEWEST: Final = 4
 # Loeppky, Sacks and Welch 2009, "Choosing the sample size of a computer experiment".
 TRIALS_PER_PARAMETER: Final = 10
 RULE: Final = f"shares are too unsure below {TRIALS_PER_PARAMETER} trials a parameter (Loeppky, Sacks and Welch 2009)"
-# Of PED-ANOVA: the best tenth, but no fewer than five trials, as its authors advise, and no more than half.
+# PED-ANOVA's best trials: the best 10 %, at least five trials (as its authors advise), and at most 50 %.
 BEST_SHARE, BEST_TRIALS = 0.1, 5
 
 
 @dataclass(frozen=True)
 class Share:
-    """How much a parameter matters, by both measures; None where no parameter explains anything."""
+    """The importance of a parameter by both measures; None where no parameter explains any variance."""
 
     parameter: str
     fanova: float | None
@@ -45,13 +46,13 @@ class Share:
 
 @dataclass(frozen=True)
 class Group:
-    """The trials of a branch, or of all branches, and how much each parameter that they have matters.
+    """The trials of a branch, or of all branches, and the importance of each of their parameters.
 
     Attributes:
-        where: what the trials have in common and others have not.
-        trials: how many trials there are.
-        shares: the largest first, the shares of each measure sum to 1; empty where they cannot be computed.
-        warning: why they cannot be computed, or should not be relied on; None otherwise.
+        where: the values that only the trials of this branch have.
+        trials: the number of trials.
+        shares: the shares, the largest first; each measure sums to 1. Empty where the shares cannot be computed.
+        warning: why the shares cannot be computed, or are not reliable; None otherwise.
     """
 
     where: Mapping[str, Json]
@@ -62,7 +63,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Objective:
-    """One objective of a search, and the groups of trials in which its parameters are judged."""
+    """One objective of a search, and the groups of trials for which importance is computed."""
 
     metric: str
     groups: tuple[Group, ...]
@@ -78,7 +79,7 @@ class LeftOutTrials:
 
 @dataclass(frozen=True)
 class Importance:
-    """How much the parameters of a finished search matter, among the ``trials`` that trained to the end."""
+    """The importance of the parameters of a finished search, from the ``trials`` that trained to the end."""
 
     rule: str
     trials: int
@@ -87,14 +88,15 @@ class Importance:
 
 
 def importance(run: RunFolder, metric: str, finished: int) -> Importance | None:
-    """Return how much each parameter matters for each objective; None where there is no finished search with a study.
+    """Return the importance of each parameter for each objective; None where there is no finished search with a study.
 
-    A parameter of a branch is judged among the trials that have it, beside those that all trials have.
+    The importance of a branch's parameter is computed from the trials of this branch, together with the parameters
+    that all trials have.
 
     Args:
-        run: the folder of the run; nothing in it is touched.
+        run: the folder of the run; no file in the folder is changed.
         metric: the metric of a search with a single objective.
-        finished: the rows that there are; before the last there is no importance.
+        finished: the number of rows; None is returned until the last row is there.
     """
     path = run.path / JOURNAL
     if not path.exists() or run.state.expected is None or finished < run.state.expected:
@@ -118,7 +120,7 @@ def importance(run: RunFolder, metric: str, finished: int) -> Importance | None:
 
 
 def _read(path: Path) -> Study | None:
-    """Read a study out of a copy of its journal without a torn tail; None where it is no study."""
+    """Read a study from a copy of its journal, without an incomplete last line; None where the file is no study."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -132,7 +134,7 @@ def _read(path: Path) -> Study | None:
         except (KeyError, ValueError):
             return None
         with warnings.catch_warnings():
-            # That the names of objectives are new in Optuna is no news to a user.
+            # Optuna warns that names of objectives are experimental. The warning does not help a user.
             warnings.simplefilter("ignore")
             return _in_memory(stored.directions, stored.get_trials(), stored.metric_names)
 
@@ -151,7 +153,7 @@ def _in_memory(
 
 
 def _groups(trials: Sequence[FrozenTrial]) -> list[tuple[list[str], list[FrozenTrial]]]:
-    """Return the parameters to compare and the trials that have them: those of all, then those of each branch."""
+    """Return the parameters to compare and the trials that have them: first for all trials, then for each branch."""
     sets = list(dict.fromkeys(frozenset(trial.params) for trial in trials))
     common = frozenset.intersection(*sets) if sets else frozenset()
     wanted = [common, *(names for names in sets if names != common)]
@@ -180,7 +182,7 @@ def _group(group: tuple[list[str], list[FrozenTrial]], study: Study, place: int)
 
 
 def _unable(varied: Sequence[str], values: Sequence[float]) -> str | None:
-    """Say why nothing can be computed."""
+    """Say why the importance cannot be computed; None where it can be computed."""
     if not varied:
         return "no parameter varies"
     if len(values) < FEWEST:
@@ -213,15 +215,15 @@ def _shares(
 
 
 def _normed(found: Mapping[str, float]) -> dict[str, float | None]:
-    """Return shares that sum to 1; None where no parameter explains anything."""
+    """Return shares that sum to 1; None where no parameter explains any variance."""
     total = sum(found.values())
     return {name: float(value / total) if total > 0 and math.isfinite(total) else None for name, value in found.items()}
 
 
 def _alone(trial: FrozenTrial, names: Sequence[str], place: int) -> FrozenTrial:
-    """Return a trial with these parameters and one objective; logarithms stand for what is searched by them.
+    """Return a trial with these parameters and one objective. Parameters on a log scale are replaced by logarithms.
 
-    fANOVA weighs a parameter's range evenly: of a lambda from 0.1 to 3000 it would see hardly anything below 300.
+    fANOVA weighs a parameter's range evenly: for a lambda from 0.1 to 3000, only 10 % of the weight is below 300.
     """
     from optuna.trial import create_trial
 
@@ -246,7 +248,7 @@ def _linear(value: Json, distribution: BaseDistribution) -> tuple[Json, BaseDist
 
 
 def lines(found: Importance | None) -> list[str]:
-    """Return the importance of a search in sentences; none where there is none."""
+    """Return the importance in sentences; no sentence where there is no importance."""
     if found is None:
         return []
     said = [line for one in found.metrics for group in one.groups for line in _lines(one.metric, group)]

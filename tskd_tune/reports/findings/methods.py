@@ -1,4 +1,4 @@
-"""The distillers that were trained, and the paper or code that each of them follows."""
+"""The distillers that were trained, and the paper or code that each distiller follows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.records import Method, part
 
-# How the file of a distiller registers it, and where these files are.
+# How a file registers its distiller, and where these files are.
 REGISTRATION: Final = "DISTILLERS.register"
 DISTILLERS_FOLDER: Final = Path(__file__).parents[2] / "distillers"
 
@@ -32,13 +32,13 @@ def _distillers(distiller: Mapping[str, Json]) -> list[str]:
 
 
 def _source_of(name: str) -> str | None:
-    """Return the source of a distiller; None of an outsider's that is not installed here."""
+    """Return the source of a distiller; None for a distiller of another package that is not installed here."""
     return _shipped().get(name) or _outsiders(name)
 
 
 @cache
 def _shipped() -> Mapping[str, str]:
-    """Read name -> source of the distillers of this package off their registrations, as importing them loads torch."""
+    """Read name -> source of this package's distillers from their files' text; importing them would load torch."""
     found = {}
     for file in sorted(DISTILLERS_FOLDER.glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):

@@ -1,8 +1,8 @@
-"""The points of a sweep that no other point beats in every objective: the Pareto front.
+"""The Pareto front of a sweep: the points that no other point dominates.
 
-A search's objectives are metrics of the validation part, ``seconds`` and ``memory``; never one of the test part. A
-grid, which chooses nothing, is shown by its headline and its seconds. The front is one of means over seeds: neighbors
-on it may differ by chance.
+A search's objectives are metrics of the validation set, ``seconds`` and ``memory``; never a metric of the test set. A
+grid selects nothing, so its front uses the headline and the seconds. The values of the front are means over seeds, so
+neighbors on the front may differ by chance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.grouping import alike
 from tskd_tune.reports.findings.records import ArmFindings
 
-# What an objective may be beside a metric of the validation part, and how it is said.
+# The objectives that are no metric of the validation set -> their descriptions.
 COSTS: Final = {
     "seconds": "seconds of training steps per seed, without evaluation; mean over seeds",
     "memory": "peak bytes of the GPU's tensors; the most of any seed",
@@ -29,7 +29,7 @@ MEBIBYTE: Final = 2**20
 
 @dataclass(frozen=True)
 class Searched:
-    """What a search judges by; a grid and a single training have none, and their arms are not ranked."""
+    """The objectives of a search. A grid and a single training have none, and their arms are not ranked."""
 
     name: str
     metric: str
@@ -39,7 +39,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """A point that can be compared: its value in every objective, over ``n`` seeds."""
+    """A point that can be compared: its value of every objective, over ``n`` seeds."""
 
     arm: str
     run: str
@@ -51,7 +51,7 @@ class FrontPoint:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """An arm that cannot be compared, and the reason: it lacks a seed or a measurement."""
+    """An arm that cannot be compared, and the reason: a missing seed or a missing measurement."""
 
     arm: str
     reason: str
@@ -62,7 +62,7 @@ class Front:
     """A Pareto front.
 
     Attributes:
-        objectives: name -> whether more or less is better.
+        objectives: name -> whether a larger or a smaller value is better.
         metric: the headline, which is one of the objectives.
         asked: whether the sweep names several objectives.
         points: the points that can be compared.
@@ -84,12 +84,12 @@ class Front:
 
 
 def cost(name: str, train_seconds: Sequence[float], peaks: Sequence[int | None]) -> float | None:
-    """Return an objective of `COSTS` of a point; None where it was not measured.
+    """Return a point's value of an objective of `COSTS`; None where the value was not measured.
 
     Args:
         name: the objective.
-        train_seconds: the seconds of training steps of each seed.
-        peaks: the bytes at the peak of each seed; None where they were not measured.
+        train_seconds: the seconds of training steps, per seed.
+        peaks: the peak GPU memory in bytes, per seed; None where not measured.
     """
     if name == "seconds":
         return statistics.fmean(train_seconds) if train_seconds else None
@@ -98,16 +98,16 @@ def cost(name: str, train_seconds: Sequence[float], peaks: Sequence[int | None])
 
 
 def fronts(search: Searched | None, arms: Sequence[ArmFindings], headline: str, mode: Mode) -> tuple[Front, ...]:
-    """Return the Pareto fronts of a run: one of a search, one for each task and student of a grid.
+    """Return the Pareto fronts of a run: one front for a search, one front per task and student for a grid.
 
-    The objectives of a search are those that it names, and otherwise its metric and the seconds; those of a grid are
-    the headline and the seconds. Where fewer than two points can be compared there is no front.
+    A search uses the objectives that its file names, otherwise its metric and the seconds. A grid uses the headline and
+    the seconds. Where fewer than two points can be compared, there is no front.
 
     Args:
-        search: what the search judges by; None of a grid.
+        search: the objectives of the search; None for a grid.
         arms: the arms.
         headline: the metric by which the arms are ranked or compared, as named in rows.
-        mode: whether more or less of the headline is better.
+        mode: whether a larger or a smaller headline is better.
     """
     asked = search.objectives if search else None
     objectives: dict[str, Mode] = dict(asked) if asked else {headline: mode, "seconds": "min"}
@@ -165,7 +165,7 @@ def _value(name: str, rows: Sequence[Row]) -> float | None:
 
 
 def _missing(rows: Sequence[Row], values: Mapping[str, float | None]) -> str | None:
-    """Return why a point cannot be compared: a mean over the seeds that survived would flatter it."""
+    """Return why a point cannot be compared. A mean without the failed seeds would be too good."""
     for status, one, several in (("failed", "failed", "failed"), ("stopped", "was stopped", "were stopped")):
         seeds = sorted(row.seed for row in rows if row.status == status)
         if seeds:
@@ -185,7 +185,7 @@ def _sorted(points: Sequence[FrontPoint], objectives: Mapping[str, Mode]) -> lis
 
 
 def lines(found: Sequence[Front], metrics: Sequence[Metric]) -> list[str]:
-    """Return the front of a search in sentences; none where the sweep did not name several objectives.
+    """Return the front of a search in sentences; no sentence where the sweep does not name several objectives.
 
     Args:
         found: the fronts of a run.

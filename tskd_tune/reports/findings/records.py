@@ -1,4 +1,4 @@
-"""What the trained configurations of a run show, as frozen records."""
+"""Frozen records of the results of a run's configurations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tskd_tune.reports.judge.statistics import Arm
 
 @dataclass(frozen=True)
 class Statistic:
-    """The mean of ``n`` known values, of the ``of`` values that there are to be.
+    """The mean of ``n`` known values, of ``of`` expected values.
 
     ``sd`` is the sample standard deviation (n - 1). ``mean`` and ``sd`` are None where there are too few values.
     """
@@ -25,7 +25,7 @@ class Statistic:
 
     @classmethod
     def over(cls, values: Iterable[float | None], of: int | None = None) -> Statistic:
-        """Summarize the values that are known; ``of`` is by default their number."""
+        """Summarize the known values; by default ``of`` is the number of known values."""
         known = [value for value in values if value is not None]
         return cls(
             n=len(known),
@@ -40,7 +40,7 @@ NOTHING = Statistic.over([])
 
 @dataclass(frozen=True)
 class Setting:
-    """The task and the student, as in the experiment: only arms with equal settings are compared."""
+    """The task and the student, as in the experiment. Only arms with equal settings are compared."""
 
     task: Json
     student: Json
@@ -48,7 +48,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class StoppedAt:
-    """How many epochs the stopped seeds of an arm trained at most, and the mean of the headline there."""
+    """The largest number of epochs that the stopped seeds of an arm trained, and the mean of the headline there."""
 
     epochs: int
     mean: float | None
@@ -56,27 +56,27 @@ class StoppedAt:
 
 @dataclass(frozen=True)
 class ArmFindings:
-    """One arm: one configuration, and what its seeds show.
+    """One arm: one configuration, and the results of its seeds.
 
     Attributes:
-        arm: the label; where several configurations share a label, with the trial.
-        run: the first trial, of all its trials in ``runs``.
+        arm: the label, followed by the trial where several configurations share a label.
+        run: the first trial; ``runs`` has all trials of the arm.
         point: search parameter -> sampled value.
         seeds: the seeds that have a row.
         headline: the headline over the seeds that are done.
         metrics: every metric of the last epoch, by its name in rows, over the seeds that are done.
-        best_validation: the best value of the headline's metric on the validation part.
-        validation_selected: the headline's metric on the test part, at the best validation epoch.
-        best_test: the best value on the test part, which was chosen on the test part.
-        reviews: the epochs that reviewed, up to the last epoch that was trained.
-        epochs: the epochs trained of each seed, of ``epochs_planned``.
-        lambda_: the weight of the review.
-        cost_seconds: the mean wall time of a seed.
-        cost_ratio: the same over that of the baseline (see `Baseline`).
+        best_validation: the best value of the headline's metric on the validation set.
+        validation_selected: the headline's metric on the test set, at the best validation epoch.
+        best_test: the headline's metric at the best test epoch; this epoch was chosen on the test set.
+        reviews: the number of review epochs, up to the last epoch that was trained.
+        epochs: the epochs trained per seed, of ``epochs_planned``.
+        lambda_: the loss weight of the review.
+        cost_seconds: the mean wall time per seed.
+        cost_ratio: ``cost_seconds`` divided by the ``cost_seconds`` of the baseline (see `Baseline`).
         reviewed: whether the arm has a review.
-        failed: seeds that failed, of which ``broke`` seeds broke.
+        failed: the number of seeds that failed; ``broke`` of these seeds ended with an error.
         statistics: the headline's interval, or a note on why there is none.
-        beyond: whether the interval leaves the scale of the metric.
+        beyond: whether the interval goes beyond the scale of the metric.
         rows: the rows of the arm.
     """
 
@@ -112,7 +112,7 @@ class ArmFindings:
 
     @property
     def experiment(self) -> Mapping[str, Json]:
-        """The resolved experiment, the same for all rows but for the seed."""
+        """The resolved experiment; all rows have the same experiment with different seeds."""
         return self.rows[0].experiment
 
     @property
@@ -121,13 +121,13 @@ class ArmFindings:
         return part(self.experiment, "review")
 
     def metric(self, name: str) -> Statistic:
-        """Return a metric of the last epoch; `NOTHING` where it was not measured."""
+        """Return a metric of the last epoch; `NOTHING` where the metric was not measured."""
         return self.metrics.get(name, NOTHING)
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The arm whose time the cost ratios of one task and student are relative to, and why it was chosen."""
+    """The arm by whose time the cost ratios of one task and student are divided, and why this arm was chosen."""
 
     arm: str
     why: str
@@ -135,7 +135,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Method:
-    """A distiller that was trained, and the paper or code that it follows."""
+    """A distiller that was trained, and the paper or code that the distiller follows."""
 
     name: str
     source: str
@@ -152,7 +152,7 @@ class Deviations:
 
 @dataclass(frozen=True)
 class Warned:
-    """A warning, and the arms that it concerns."""
+    """A warning, and the arms with this warning."""
 
     sentence: str
     arms: tuple[str, ...]
@@ -171,5 +171,5 @@ def name_of(experiment: Mapping[str, Json], name: str) -> str | None:
 
 
 def values_by_seed(rows: Iterable[Row], metric: str) -> dict[int, float]:
-    """Return seed -> the last epoch's value of a metric, of the rows that are done and have a finite value."""
+    """Return seed -> the last epoch's value of a metric, for the rows that are done and have a finite value."""
     return {row.seed: value for row in rows if row.status == "done" and (value := row.metrics.get(metric)) is not None}

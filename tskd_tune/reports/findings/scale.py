@@ -1,11 +1,11 @@
-"""A percentage lies between 0 and 100 %, which Student's t ignores: its intervals are cut there, and that is said."""
+"""Cuts intervals of percentages at 0 and 100 %, which Student's t ignores, and marks the intervals that were cut."""
 
 from __future__ import annotations
 
 from tskd_tune.metrics import Metric
 from tskd_tune.reports.judge.values import Interval
 
-# Stands beside an interval that was cut; `NOTE` explains it.
+# The mark of an interval that was cut; `NOTE` explains the mark.
 MARK = "*"
 NOTE = (
     f"{MARK} Student's t gives an interval that goes beyond 0 or 100 %, which no accuracy can; the interval is cut."
@@ -14,7 +14,7 @@ NOTE = (
 
 
 def is_beyond(metric: Metric, interval: Interval | None) -> bool:
-    """Tell whether an interval of a metric's mean leaves the scale of the metric."""
+    """Tell whether an interval of a metric's mean goes beyond the scale of the metric."""
     if interval is None or metric.bounds is None:
         return False
     lowest, highest = metric.bounds
@@ -22,6 +22,6 @@ def is_beyond(metric: Metric, interval: Interval | None) -> bool:
 
 
 def cut(low: float, high: float, bounds: tuple[float, float] = (0.0, 100.0)) -> tuple[float, float]:
-    """Return both ends of an interval, none of them beyond the bounds, which are those of a percentage by default."""
+    """Return both ends of an interval, cut at the bounds; the default bounds are those of a percentage."""
     lowest, highest = bounds
     return min(max(low, lowest), highest), max(min(high, highest), lowest)

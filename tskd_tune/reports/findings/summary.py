@@ -1,6 +1,7 @@
-"""Everything that a run found: means, standard deviations, intervals, verdicts, costs and failures.
+"""All results of a run: means, standard deviations, intervals, verdicts, costs and failures.
 
-A standard deviation is that of the sample of seeds (n - 1 in the denominator). A number over one seed says so.
+A standard deviation is the sample standard deviation over seeds (n - 1 in the denominator). A number from one seed is
+marked.
 """
 
 from __future__ import annotations
@@ -29,35 +30,35 @@ from tskd_tune.reports.findings.teachers import worse_teachers
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that a run found so far.
+    """All results of a run so far.
 
     Attributes:
         run: the name of the run.
         kind: ``sweep`` or ``train``.
         created: when the run was begun, as ISO 8601.
-        confirms: the search whose winners the run trains anew; None for other runs.
-        head: what was run.
-        runs: how many runs there are, and how they ended.
-        search: what a search judges by; None of a grid or a single training.
-        headline: what the arms are compared or ranked by, as named in rows; empty where no row tells.
-        measures: what the metrics of the rows mean, the task's headline first.
+        confirms: the search whose winners the run trains again; None for other runs.
+        head: question, task, networks, seeds and devices.
+        runs: the number of runs, and how they ended.
+        search: the objectives of a search; None for a grid or a single training.
+        headline: the metric by which the arms are compared or ranked, as named in rows; empty without rows.
+        measures: the metrics of the rows, the task's headline first.
         family: the verdicts of a grid; None where nothing is compared.
         family_reason: why nothing is compared; empty otherwise.
-        baselines: the arm to which the cost ratios of each task and student are relative.
-        arms: the arms in the order of their trials; those of a search the best first.
+        baselines: the baseline of the cost ratios, for each task and student.
+        arms: the arms in the order of their trials; for a search, the best arm first.
         pareto: the Pareto fronts.
-        importance: how much the parameters of a finished search matter.
-        failed: the trainings that failed; those that broke are among them.
+        importance: the importance of the parameters of a finished search.
+        failed: the trainings that failed, including the trainings that broke.
         stopped: the trainings that the scheduler stopped.
-        unfinished: the trainings that were begun and have no row.
+        unfinished: the trainings that have begun and have no row.
         teachers: the teachers of the rows.
         broken_teachers: the teachers whose training broke.
-        methods: the distillers that were trained, and what they follow.
-        settings: what differs from the preset.
-        warnings: the warnings of the rows, and of teachers that are worse than their students.
-        versions: each set of versions with which the rows were made.
-        commits: each commit of the code, None where the code was no checkout.
-        damage: what of the run's files could not be read.
+        methods: the distillers that were trained, and their sources.
+        settings: the differences from the preset.
+        warnings: the warnings of the rows, and warnings of teachers that are worse than their students.
+        versions: each set of package versions that made rows.
+        commits: each commit of the code; None where the code was no checkout.
+        damage: a sentence on each part of the run's files that could not be read.
         rows: the rows, by trial and seed.
     """
 
@@ -95,23 +96,23 @@ class Findings:
         return metric_of(self.headline, self.measures)
 
     def heading(self, name: str) -> str:
-        """Return the heading of a column of a metric, as named in rows; ``metric`` where no row tells of one."""
+        """Return the heading of a metric's column; the name is as in rows. Without rows the heading is ``metric``."""
         return heading(name, self.measures) if name else "metric"
 
     def on(self, part: Part) -> str:
-        """Return the name in rows of the headline's metric on a part."""
+        """Return the name in rows of the headline's metric on the training, validation or test set."""
         return measured(part, self.metric)
 
 
 def summary(run: RunFolder) -> Findings:
-    """Return what a run has found so far; the rows are read once.
+    """Return the results of a run so far; the rows are read once.
 
-    A training that broke has a row and is among ``failed``, as a resume trains it again; one that was begun and has
-    no row is among ``unfinished``. Damaged lines are left out, as ``damage`` says.
+    A training that broke has a row and is in ``failed``; a resume trains it again. A training that has begun and has no
+    row is in ``unfinished``. Damaged lines are left out and listed in ``damage``.
 
     Raises:
         RunError: the rows cannot be read.
-        InputError: the ``compare`` of ``sweep.yaml`` was edited into what cannot be judged.
+        InputError: ``compare`` in ``sweep.yaml`` was edited, and its comparisons cannot be tested.
     """
     rows = sorted(run.rows(), key=lambda row: row.key)
     document, damaged = _document(run)
@@ -156,13 +157,13 @@ def summary(run: RunFolder) -> Findings:
 
 
 def _measures(rows: Sequence[Row]) -> tuple[Metric, ...]:
-    """Return the metrics that the rows declare; without any, what the names of their metrics suggest."""
+    """Return the metrics that the rows declare; otherwise guess them from the names of the metrics."""
     read = [found for row in rows for name in row.metrics if (found := Measured.read(name)) is not None]
     return tuple(declared(rows) or distinct(undeclared(found.metric) for found in read if not found.teacher))
 
 
 def _document(run: RunFolder) -> tuple[Declared, str]:
-    """Return the resolved document, or an empty one and a sentence where it is damaged."""
+    """Return the resolved document; where the file is damaged, an empty document and a sentence."""
     try:
         return Declared.read(run.document(), run.path / "sweep.yaml"), ""
     except InputError as error:
@@ -170,7 +171,7 @@ def _document(run: RunFolder) -> tuple[Declared, str]:
 
 
 def _search(document: Declared, measures: Sequence[Metric]) -> Searched | None:
-    """Return what a search judges by; where the file names no metric, the task's headline on the validation part."""
+    """Return the objectives of a search; without a metric in the file, the task's headline on the validation set."""
     if document.search is None or not document.is_search:
         return None
     found = document.search
@@ -179,7 +180,7 @@ def _search(document: Declared, measures: Sequence[Metric]) -> Searched | None:
 
 
 def _headline(rows: Sequence[Row], measures: Sequence[Metric]) -> tuple[str, Mode]:
-    """Return the task's headline on the test part; on the validation part where the test part was never evaluated."""
+    """Return the task's headline on the test set; on the validation set where the test set was never evaluated."""
     if not measures:
         return "", "max"
     measured_names = {name for row in rows for name in row.metrics}
@@ -189,7 +190,7 @@ def _headline(rows: Sequence[Row], measures: Sequence[Metric]) -> tuple[str, Mod
 
 
 def _compared(run: RunFolder, document: Declared, arms: Sequence[ArmFindings], headline: Headline) -> Comparison:
-    """Compare the arms of a grid; a search and a single training have none."""
+    """Compare the arms of a grid; a search and a single training have no comparisons."""
     if run.state.kind == "train":
         return Comparison(None, "A single training: there is nothing to compare it with.")
     if document.is_search:
@@ -202,7 +203,7 @@ def _compared(run: RunFolder, document: Declared, arms: Sequence[ArmFindings], h
 
 
 def _ranked(arms: Sequence[ArmFindings], mode: Mode) -> list[ArmFindings]:
-    """Sort points by the searched metric; behind them those that were stopped, the longest trained first."""
+    """Sort points by the searched metric. Points that were stopped come last, the longest trained first."""
     sign = -1.0 if mode == "max" else 1.0
 
     def rank(arm: ArmFindings) -> tuple[bool, int, float, str]:
@@ -215,7 +216,7 @@ def _ranked(arms: Sequence[ArmFindings], mode: Mode) -> list[ArmFindings]:
 
 
 def _settings(arms: Sequence[ArmFindings]) -> tuple[Deviations, ...]:
-    """Group the arms that share a preset and its deviations."""
+    """Group the arms that have the same preset and the same deviations."""
     keys = distinct((arm.preset, arm.deviations) for arm in arms)
     return tuple(
         Deviations(preset, own, tuple(arm.arm for arm in arms if (arm.preset, arm.deviations) == (preset, own)))

@@ -1,4 +1,4 @@
-"""A teacher that is worse than its student has little to teach: every report warns of one."""
+"""Warns of teachers that are worse than their students; a worse teacher helps its student little."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tskd_tune.records.row import Row, TeacherRecord
 from tskd_tune.reports.findings.records import ArmFindings, Warned, part
 
 Identity: TypeAlias = tuple[str, str, str | None]
-# What stands beside a network in an experiment and is not of the network.
+# The keys of ``student`` and ``teacher`` in an experiment that are not options of the network.
 OTHERS = ("weights", "training", "replay", "resolution")
 WORSE = (
     "a teacher that is worse than its student teaches little: train the teacher longer (teacher.training.epochs), or"
@@ -24,9 +24,9 @@ ALIKE = (
 
 
 def worse_teachers(arms: Sequence[ArmFindings], metric: Metric) -> list[Warned]:
-    """Return a warning for each teacher whose test value a mean of its students passes.
+    """Return a warning for each teacher whose test value is worse than the mean of an arm's students.
 
-    A teacher is compared with the arms that it taught, and with those of the same task and student that had none.
+    A teacher is compared with the arms that it taught, and with the arms of the same task and student without teacher.
 
     Args:
         arms: the arms.
@@ -71,7 +71,7 @@ def _of_teacher(
 
 
 def _of_online(arm: ArmFindings, metric: Metric) -> Warned | None:
-    """Warn of a teacher that learned beside its student, and ended worse than the student."""
+    """Warn of a teacher that was trained together with its student, and ended worse than the student."""
     taught = arm.metric(measured("test", metric, teacher=True)).mean
     student = arm.metric(measured("test", metric)).mean
     if taught is None or student is None or not metric.better(student, taught):
@@ -89,5 +89,5 @@ def _worse(metric: Metric) -> str:
 
 
 def _network(row: Row, role: str) -> Mapping[str, Json]:
-    """Return a network's name and options, without what is not of the network."""
+    """Return a network's name and options, without the other keys (`OTHERS`)."""
     return {key: value for key, value in part(row.experiment, role).items() if key not in OTHERS}

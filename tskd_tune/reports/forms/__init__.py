@@ -1,1 +1,1 @@
-"""The findings as text: tables, sentences, Markdown, LaTeX, CSV, the tables of the paper and a W&B report."""
+"""The results of a run as tables, sentences, Markdown, LaTeX, CSV, tables of the paper and a W&B report."""

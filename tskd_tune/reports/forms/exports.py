@@ -1,4 +1,4 @@
-"""The tables of a run as CSV: nothing is rounded."""
+"""The tables of a run as CSV. Numbers are not rounded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Cells: TypeAlias = dict[str, Json]
 
 
 def as_csv(found: Findings, what: str) -> str:
-    """Return ``arms``, ``verdicts`` or ``runs`` as CSV with titles: a line per arm, per verdict or per run."""
+    """Return ``arms``, ``verdicts`` or ``runs`` as CSV with a title line and one line per arm, verdict or run."""
     if what == "arms":
         return csv_text([_arm(arm, found.headline) for arm in found.arms])
     if what == "verdicts":
@@ -31,7 +31,7 @@ def as_csv(found: Findings, what: str) -> str:
 
 
 def csv_text(records: Sequence[Mapping[str, Json]]) -> str:
-    """Return records as CSV; a title for each key that any of them has, and what one lacks is empty."""
+    """Return records as CSV, with a column for each key of any record; a missing value is empty."""
     titles = list(dict.fromkeys(key for record in records for key in record))
     text = io.StringIO()
     writer = csv.DictWriter(text, titles, restval="", lineterminator="\n")
@@ -133,7 +133,7 @@ def _unfinished(training: Unfinished) -> Cells:
 
 
 def _best(row: Row, part: Part) -> Cells:
-    """Return the best epoch by the headline on a part, and what was measured there."""
+    """Return the best epoch by the headline on the validation or test set, and the values of this epoch."""
     best, prefix = row.best_by(part), f"best_{part}_"
     parts: list[Part] = ["validation", "test"] if part == "validation" else ["test"]
     names = [measured(each, row.headline) for each in parts] if row.headline else []

@@ -1,4 +1,4 @@
-"""Any table for a terminal."""
+"""Tables for a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Align: TypeAlias = Literal["left", "right"]
 
 
 def drawn(title: str, titles: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]]) -> Table:
-    """Return any table for a terminal; ``titles`` says on which side a column stands."""
+    """Return a table for a terminal; ``titles`` gives the title and the alignment of each column."""
     table = Table(title=Text(title), title_justify="left")
     for name, align in titles:
         table.add_column(Text(name), justify=align, overflow="fold")

@@ -1,4 +1,4 @@
-"""The head of a report in sentences, and how the settings of the arms differ from the preset."""
+"""The head of a report in sentences, and the differences of the arms from the preset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_NAMED = 6
 
 
 def head_lines(found: Findings) -> list[str]:
-    """Return the head of a summary in sentences: the question first, the device last."""
+    """Return the head of a report in sentences: the question first, the device last."""
     it = found.head
     question = [it.question] if it.question else []
     tasks = [task_line(task) for task in it.tasks if task.name]
@@ -37,7 +37,7 @@ def task_line(task: TrainedTask) -> str:
 
 
 def teacher_line(teacher: TeacherRecord, metrics: Sequence[Metric] = ()) -> str:
-    """Return a sentence on a teacher: what was measured of it, where it came from and its size.
+    """Return a sentence on a teacher: its measured values, its source and its size.
 
     Args:
         teacher: the teacher.
@@ -51,7 +51,7 @@ def teacher_line(teacher: TeacherRecord, metrics: Sequence[Metric] = ()) -> str:
 
 
 def _value_line(name: str, value: float, metrics: Sequence[Metric]) -> str:
-    """Return a measured value with its part and its metric: ``test loss 0.3012``."""
+    """Return a measured value with its set and its metric: ``test loss 0.3012``."""
     metric, found = metric_of(name, metrics), Measured.read(name)
     return f"{f'{PREFIXES[found.part]} ' if found else ''}{metric.title} {metric.text(value)}"
 
@@ -75,7 +75,7 @@ def _few(names: Sequence[str], between: str = ", ") -> str:
 
 
 def setting_lines(settings: Sequence[Deviations]) -> list[str]:
-    """Return what differs from the preset: first what all arms share, then a sentence for each group of arms."""
+    """Return the differences from the preset: first those of all arms, then a sentence for each group of arms."""
     presets = {item.preset for item in settings}
     shared = _shared([item.deviations for item in settings]) if len(settings) > 1 and len(presets) == 1 else []
     common = [f"every arm: preset {settings[0].preset}; {'; '.join(shared)}"] if shared else []

@@ -1,4 +1,4 @@
-"""The tables of a run as LaTeX to paste into a paper; they need the package booktabs."""
+"""The tables of a run as LaTeX to paste into a paper. The tables need the LaTeX package booktabs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LATEX = {
     "|": r"\textbar{}",
     '"': "''",
     "`": r"\textasciigrave{}",
-    # Two in a row would become one dash.
+    # LaTeX prints two hyphens in a row as one dash.
     "-": "-{}",
     "±": r"$\pm$",
     "\u2212": "$-$",
@@ -47,7 +47,7 @@ _LATEX = {
 
 
 def latex(found: Findings) -> str:
-    """Return the tables of verdicts and of arms; their lines are those of the other forms."""
+    """Return the table of verdicts and the table of arms, with the same lines as in the other formats."""
     columns, rows = cells(found)
     titles = [(column.title, column.align) for column in columns]
     parts = [NEEDS]
@@ -61,7 +61,7 @@ def latex(found: Findings) -> str:
 
 
 def latex_table(titles: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    """Return a table; the notes stand under it, a line each."""
+    """Return a table with the notes under the table, one note per line."""
     spec = "".join(align[0] for _, align in titles)
     lines = [
         r"\begin{table}",
@@ -80,7 +80,7 @@ def latex_table(titles: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str
 
 
 def escaped(text: str) -> str:
-    """Return text on one line that LaTeX prints as it is."""
+    """Escape text so that LaTeX prints the text unchanged, on one line."""
     return "".join(_LATEX.get(mark, mark) for mark in " ".join(text.split()))
 
 

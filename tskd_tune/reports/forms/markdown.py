@@ -13,7 +13,7 @@ from tskd_tune.reports.forms.tables import cells
 
 
 def markdown(found: Findings) -> str:
-    """Return the report as Markdown, the same bytes for the same findings."""
+    """Return the report as Markdown. The same findings give the same bytes."""
     shown, rows = cells(found)
     parts = [
         f"# {_plain(found.run)}",
@@ -47,14 +47,14 @@ def _bullets(lines: Sequence[str]) -> str:
 
 
 def markdown_table(titles: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table; ``titles`` says on which side a column stands."""
+    """Return the lines of a table; ``titles`` gives the title and the alignment of each column."""
     rule = ["---:" if align == "right" else "---" for _, align in titles]
     lines = [[_plain(title) for title, _ in titles], rule, *([_plain(cell) for cell in row] for row in rows)]
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def _plain(text: str) -> str:
-    """Keep text that others gave from being read as Markdown or HTML."""
+    """Escape text of users and packages so that it is shown as text and not as Markdown or HTML."""
     one_line = " ".join(text.split())
     for mark in "\\`*_[]<>|#":
         one_line = one_line.replace(mark, f"\\{mark}" if mark not in "<>" else {"<": "&lt;", ">": "&gt;"}[mark])

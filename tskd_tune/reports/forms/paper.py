@@ -1,6 +1,6 @@
-"""A table of the TSKD paper with what a run has measured beside its cells: never a verdict, always marked.
+"""A table of the TSKD paper with a run's measured values beside the cells. The values are marked and have no verdicts.
 
-Which arm belongs to which cell is read off its resolved experiment, by the conditions in ``paper_tables.yaml``.
+The conditions in ``paper_tables.yaml`` and the resolved experiment of an arm decide to which cell the arm belongs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Part(BaseModel):
 
 
 class PaperColumn(_Part):
-    """A column of a table: the conditions of its arms, and the metric that belongs there, as named in rows."""
+    """A column of a table: the conditions for its arms, and the metric of its cells, as named in rows."""
 
     title: str
     match: dict[str, str | int | float | bool | list[str] | None]
@@ -40,7 +40,7 @@ class PaperColumn(_Part):
 
 
 class PaperRow(_Part):
-    """A line of a table: the printed values by column, and the conditions of its arms, or that it is the teacher's."""
+    """A line of a table: the printed values by column; and the conditions for arms, or that the line is a teacher's."""
 
     title: str
     values: list[float]
@@ -63,16 +63,16 @@ class PaperTable(_Part):
 
 @dataclass(frozen=True)
 class Ours:
-    """An arm, or a teacher, beside a cell.
+    """An arm or a teacher whose values are shown beside a cell.
 
     Attributes:
         arm: the label.
         last: the metric at the last epoch.
-        interval: the interval of its mean.
-        beyond: whether the interval leaves the scale of the metric.
+        interval: the interval of the mean at the last epoch.
+        beyond: whether the interval goes beyond the scale of the metric.
         best_test: the metric at the best test epoch.
-        comparable: whether the data are those of the paper.
-        mind: sentences on what differs from the paper.
+        comparable: whether the dataset is the paper's.
+        mind: sentences on the differences from the paper.
     """
 
     arm: str
@@ -86,7 +86,7 @@ class Ours:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the paper's table, the number as printed, and every arm that belongs beside it."""
+    """A cell of the paper's table with the printed number, and every arm that is shown beside the cell."""
 
     column: str
     row: str
@@ -98,7 +98,7 @@ class Cell:
 class Beside:
     """A table of the paper with the arms of a run beside its cells.
 
-    ``alone`` says why no arm stands anywhere; it is empty where one does.
+    ``alone`` says why no arm belongs beside a cell; empty where at least one arm does.
     """
 
     table: str
@@ -118,7 +118,7 @@ def paper_tables() -> Mapping[str, PaperTable]:
 
 
 def named(name: str) -> str:
-    """Return the full name of a table that goes by it, or by its number: ``table6``.
+    """Return the full name of a table; the table is given by its full name or by its number, such as ``table6``.
 
     Raises:
         InputError: the paper has no such table.
@@ -159,7 +159,7 @@ def beside(found: Findings, name: str) -> Beside:
 
 
 def _alone(found: Findings) -> str:
-    """Say that none of these experiments belongs beside a cell, with the networks that they have."""
+    """Say that no arm of the run belongs beside a cell, and name the networks of the arms."""
     experiments = {row.run: row.experiment for row in found.rows}.values()
     pairs = dict.fromkeys(
         f"{name_of(experiment, 'teacher') or 'no teacher'} → {name_of(experiment, 'student')}"
@@ -172,7 +172,7 @@ def _alone(found: Findings) -> str:
 
 
 def _ours(found: Findings, table: PaperTable, row: PaperRow, column: PaperColumn) -> list[Ours]:
-    """Return what belongs beside a cell: the arms that meet its conditions, or the teachers of its column."""
+    """Return the arms that meet the conditions of a cell; in a teacher's line, the teachers of the column."""
     if column.ours is None or not (row.match is not None or row.teacher):
         return []
     in_column = [arm for arm in found.arms if _meets(arm.experiment, column.match)]
@@ -199,7 +199,7 @@ def _measured(arm: ArmFindings, headline: str, metric: str, table: PaperTable) -
 
 
 def _teachers(arms: Sequence[ArmFindings], found: Findings, metric: str, table: PaperTable) -> list[Ours]:
-    """Return the teachers of a column's arms; each was trained once."""
+    """Return the teachers of a column's arms; each teacher was trained once."""
     names = {name_of(arm.experiment, "teacher") for arm in arms}
     data = next((_other_data(arm.experiment, table) for arm in arms), [])
     return [_teacher(teacher, metric, data) for teacher in found.teachers if teacher.name in names]
@@ -223,7 +223,7 @@ def _other_data(experiment: Mapping[str, Json], table: PaperTable) -> list[str]:
 
 
 def _other_recipe(arm: ArmFindings, table: PaperTable) -> list[str]:
-    """Say where an arm was trained less, or on less, than the paper's."""
+    """Say where an arm has another number of epochs than the paper, or fewer training images."""
     task, said = part(arm.experiment, "task"), []
     if arm.epochs_planned != table.epochs:
         said.append(f"{arm.epochs_planned} epochs instead of {table.epochs}")
@@ -245,7 +245,7 @@ def _meets(experiment: Mapping[str, Json], conditions: Conditions) -> bool:
 
 
 def _holds(experiment: Mapping[str, Json], path: str, expected: Json) -> bool:
-    """Whether a value is as expected; an option that did not exist yet when a row was written is as it always was."""
+    """Whether a value is as expected. An option that a row lacks did not exist when the row was written, and passes."""
     given: Json = experiment
     for name in path.split("."):
         if not isinstance(given, Mapping):

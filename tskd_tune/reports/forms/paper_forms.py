@@ -1,4 +1,4 @@
-"""The forms of a table of the paper with a run's arms beside its cells: terminal, Markdown, LaTeX, CSV and JSON."""
+"""A table of the paper with a run's arms beside its cells, for a terminal and as Markdown, LaTeX, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TITLES: list[tuple[str, Align]] = [
 
 
 def notes(table: Beside) -> list[str]:
-    """Return the lines under the table: its marks, then where the paper is at odds with itself."""
+    """Return the lines under the table: the meaning of the marks, then the contradictions within the paper."""
     return [
         f"‡ {table.mark}; {table.metric}. The authors' code reports the best test epoch.",
         f"† {BEST_TEST_MARK}.",
@@ -39,7 +39,7 @@ def notes(table: Beside) -> list[str]:
 
 
 def lines(table: Beside) -> list[list[str]]:
-    """Return the table's lines under `TITLES`, one for each arm beside a cell, or one for a cell that has none."""
+    """Return the table's lines with the columns `TITLES`: a line per arm beside a cell, one for a cell without arms."""
     return [_line(cell, ours) for cell in table.cells for ours in cell.ours or [None]]
 
 
@@ -68,7 +68,7 @@ def latex(table: Beside) -> str:
 
 
 def as_csv(table: Beside) -> str:
-    """Return the table as CSV, a line as in `lines`, nothing rounded."""
+    """Return the table as CSV with the lines of `lines`. Numbers are not rounded."""
     return csv_text([_cells(table, cell, ours) for cell in table.cells for ours in cell.ours or [None]])
 
 
@@ -103,7 +103,7 @@ def as_json(table: Beside) -> Json:
 
 @plain.register
 def _beside(value: Ours) -> Json:
-    """The numbers of the last epoch stand among the facts of the arm."""
+    """Merge the numbers of the last epoch into the facts of the arm."""
     return {
         "arm": value.arm,
         "n": value.last.n,

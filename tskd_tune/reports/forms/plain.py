@@ -1,4 +1,4 @@
-"""The findings of a run as plain data: what ``report --json`` prints."""
+"""The findings of a run as plain data, which ``report --json`` prints."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tskd_tune.reports.judge.contrasts import Contrast
 
 
 def as_json(found: Findings) -> dict[str, Json]:
-    """Return everything that a run found, but for its rows, as plain data."""
+    """Return all findings of a run as plain data, without the rows."""
     return _fields(found, without=("rows",))
 
 
 @singledispatch
 def plain(value: object) -> Json:
-    """Return a record, or a collection of records, as plain data; a trailing underscore of a name is dropped."""
+    """Return a record, or a collection of records, as plain data. A name loses its trailing underscore."""
     if is_dataclass(value):
         return _fields(value)
     if isinstance(value, Mapping):
@@ -56,7 +56,7 @@ def _verdicts(value: Verdicts) -> Json:
 
 @plain.register
 def _arm(value: ArmFindings) -> Json:
-    """The headline stands among the facts of the arm."""
+    """Merge the headline into the facts of the arm."""
     found: dict[str, Json] = {}
     for name, each in _fields(value, without=("rows", "beyond")).items():
         found |= _fields(value.headline) if name == "headline" else {name: each}

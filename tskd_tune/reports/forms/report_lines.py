@@ -1,4 +1,4 @@
-"""What a run found, in sentences: for the terminal, Markdown, LaTeX and the page."""
+"""The findings of a run in sentences, for the terminal, Markdown, LaTeX and the page."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MOST_NAMED = 4
 
 
 def verdict_lines(found: Findings) -> list[str]:
-    """Return a sentence for each contrast, then what else to know of them; or the reason why nothing is compared."""
+    """Return a sentence for each contrast and then the notes; or the reason why nothing is compared."""
     if found.family is None:
         return [found.family_reason]
     return [*(finding.sentence for finding in found.family.family.findings), *found.family.notes]
 
 
 def pooled_lines(found: Findings) -> list[str]:
-    """Return a sentence for each method that was compared in several pairs, and how to read them."""
+    """Return a sentence for each method that was compared in several pairs, and a note on how to read them."""
     if found.family is None or not found.family.pooled:
         return []
     return [
@@ -32,13 +32,13 @@ def pooled_lines(found: Findings) -> list[str]:
 
 
 def under_table(found: Findings) -> list[str]:
-    """Return the lines that stand under the table of arms: first the smallest difference that the design can see."""
+    """Return the lines under the table of arms: first the smallest difference that the design can detect."""
     visible = [found.family.family.sentence] if found.family else []
     return [*visible, *_lacking_intervals(found), *notes(found)]
 
 
 def _lacking_intervals(found: Findings) -> list[str]:
-    """Return each reason why an arm lacks an interval, with the arms that it concerns."""
+    """Return each reason for a missing interval, with the arms that lack an interval for this reason."""
     arms: dict[str, list[str]] = {}
     for arm in found.arms:
         if note := arm.statistics.note:
@@ -47,13 +47,13 @@ def _lacking_intervals(found: Findings) -> list[str]:
 
 
 def purpose(found: Findings) -> list[str]:
-    """Return a sentence on what a run is for, where that is known."""
+    """Return a sentence on the purpose of a run, where the purpose is known."""
     search = found.confirms
     return [f"It trains the winners of '{search}' anew, on seeds that did not choose them."] if search else []
 
 
 def notes(found: Findings) -> list[str]:
-    """Return the sentences that belong under the table: how to read it, and what went wrong."""
+    """Return the sentences under the table: how to read the table, and which errors occurred."""
     lines = ["Mean ± sample standard deviation over seeds; a run's value is that of its last epoch."]
     if found.search:
         lines.append(f"Sorted by {found.search.metric} ({found.search.mode}), never by a test metric.")
@@ -67,7 +67,7 @@ def notes(found: Findings) -> list[str]:
 
 
 def has_best_test(found: Findings) -> bool:
-    """Tell whether the best test epoch is known of every seed of each arm of which it is known of any seed."""
+    """Tell whether any arm has a best test epoch, and each such arm has one for every finished seed."""
     measured = [arm for arm in found.arms if arm.best_test.n]
     return bool(measured) and all(arm.best_test.n == arm.headline.n for arm in measured)
 
@@ -83,7 +83,7 @@ def _ratio_line(baselines: Sequence[Baseline]) -> str:
 
 
 def ending_lines(found: Findings) -> list[str]:
-    """Return a sentence with the reason for each teacher that broke, and each run that did not end as planned."""
+    """Return a sentence with the reason for each teacher that broke and each run that did not end as planned."""
     failed = [end for end in found.failed if not end.broke]
     broke = [end for end in found.failed if end.broke]
     return [
@@ -121,17 +121,17 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 
 def method_lines(found: Findings) -> list[str]:
-    """Return a line for each distiller that trained: whose method it is, and whose reading of it."""
+    """Return a line for each distiller that trained, with the source of the method and of its implementation."""
     return [f"{method.name}: {method.source}" for method in found.methods]
 
 
 def warning_lines(found: Findings) -> list[str]:
-    """Return the warnings of the runs, each once, with the arms that it concerns."""
+    """Return each warning of the runs once, with the arms that have this warning."""
     return [f"{item.sentence} ({_few(item.arms)})" for item in found.warnings]
 
 
 def version_lines(found: Findings) -> list[str]:
-    """Return a line for each set of versions, and one for the commits."""
+    """Return a line for each set of versions, and a line for the commits."""
     lines = [", ".join(f"{name} {number}" for name, number in versions.items()) for versions in found.versions]
     commits = [commit or "unknown (the code was no git checkout)" for commit in found.commits]
     return lines + ([f"commit {', '.join(commits)}"] if commits else [])

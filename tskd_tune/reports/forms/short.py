@@ -1,4 +1,4 @@
-"""Words for times and teachers; commands that show little import this module, which loads nothing heavy."""
+"""Words for times and teachers. This module loads no large package, so commands that show little start fast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MISSING = "—"
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds in the unit that a person would use."""
+    """Return a time in seconds, minutes or hours, in words."""
     if seconds is None:
         return MISSING
     for unit, size in (("h", 3600.0), ("min", 60.0)):

@@ -17,7 +17,7 @@ from tskd_tune.reports.forms.words import interval, spread, value_text, weight
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table of arms: its title and what it shows of an arm; numbers stand to the right."""
+    """A column of the table of arms: its title, and the text that it shows for an arm; numbers are right-aligned."""
 
     title: str
     show: Callable[[ArmFindings], str]
@@ -25,7 +25,7 @@ class Column:
 
 
 def columns(found: Findings) -> list[Column]:
-    """Return the columns of the table of arms; those that no arm fills are left out, the headline never."""
+    """Return the columns of the table of arms, without empty columns; the headline is always there."""
     digits, others = found.metric.digits, [found.on("test"), found.on("validation")]
     middle = [name for name in others if name != found.headline and any(name in arm.metrics for arm in found.arms)]
     sampled = found.search is not None and "lambda" in _short_holes(found)
@@ -51,7 +51,7 @@ def _metric_column(found: Findings, name: str) -> Column:
 
 
 def _chosen_columns(found: Findings) -> list[Column]:
-    """Return the columns of epochs other than the last: the best by the validation part, and by the test part."""
+    """Return the columns of other epochs than the last: the best validation epoch and the best test epoch."""
     title = found.heading(found.on("test"))
     chosen = []
     if _is_whole([(arm, arm.validation_selected) for arm in found.arms]):
@@ -68,9 +68,9 @@ def _of(statistic: Callable[[ArmFindings], Statistic], found: Findings) -> Calla
 
 
 def _is_whole(found: Sequence[tuple[ArmFindings, Statistic]]) -> bool:
-    """Tell whether every seed of an arm has a value, if any has.
+    """Tell whether any arm has a value, and each such arm has a value for every finished seed.
 
-    Where the test part is evaluated once, the last epoch is the best of a few seeds by chance.
+    Where the test set is evaluated once, only a few seeds have a value: those whose last epoch happened to be the best.
     """
     known = [(arm, statistic) for arm, statistic in found if statistic.n]
     return bool(known) and all(statistic.n == arm.headline.n for arm, statistic in known)
@@ -87,7 +87,7 @@ def _holes(found: Findings) -> list[str]:
 
 
 def _short_holes(found: Findings) -> list[str]:
-    """Return the last part of each search parameter's path, or the path where two share it."""
+    """Return the last part of each search parameter's path; the whole path where two last parts are equal."""
     last = [hole.rpartition(".")[2] for hole in _holes(found)]
     return [hole if last.count(short) > 1 else short for hole, short in zip(_holes(found), last, strict=True)]
 
@@ -97,7 +97,7 @@ def _hole_column(hole: str, title: str) -> Column:
 
 
 def ended_early(arm: ArmFindings, digits: int = 2) -> str:
-    """Return how many seeds of an arm failed or were stopped, and how far those came; empty if none."""
+    """Return how many seeds of an arm failed or were stopped, and after how many epochs; empty if none."""
     told = [f"{count} {how}" for count, how in ((arm.failed - arm.broke, "failed"), (arm.broke, "broke")) if count]
     if arm.stopped_at:
         at, value = arm.stopped_at.epochs, arm.stopped_at.mean

@@ -1,6 +1,6 @@
 """The report of a run as a W&B Report: run sets by arm, their curves, the table of arms and the verdicts.
 
-Run sets name their runs by id, since W&B's filters cannot compare a label such as ``k=3``: they read its ``=``.
+Run sets name their runs by id, because W&B's filters take the ``=`` of a label such as ``k=3`` as an operator.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from tskd_tune.reports.forms.words import MOST_ARMS
 
 FORMAT: Final = 1
 FILE: Final = "wandb-report.json"
-# A report's title may not be longer.
+# The largest length of a report's title.
 TITLE_LENGTH: Final = 128
 PANEL: Final = {"w": 8, "h": 7}
-# Panels side by side: a report's grid has 24 columns.
+# The number of panels side by side; a report's grid has 24 columns.
 COLUMNS: Final = 3
-# What a history may hold besides: key, title, whether its axis is logarithmic.
+# The other values that a history may have: key, title, whether the axis is logarithmic.
 FOLLOWED: Final = (
     ("loss", "Loss", False),
     ("review_loss", "Review loss, before λ", True),
@@ -61,7 +61,7 @@ RunSet: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Saved:
-    """Where a report was saved before."""
+    """The place where a report was saved before."""
 
     id: str
     url: str
@@ -70,7 +70,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Published:
-    """Where a report went: its spec's file, its address online, or the reason why it has none."""
+    """The file of a report's spec, and the report's address online or the reason why there is no address."""
 
     path: Path
     url: str | None = None
@@ -79,30 +79,30 @@ class Published:
 
 @dataclass(frozen=True)
 class Arm:
-    """The runs of one arm: what they found, and the ids that W&B knows them by."""
+    """The runs of one arm: their results, and their W&B ids."""
 
     found: ArmFindings
     ids: Sequence[str]
 
     @property
     def name(self) -> str:
-        """The label in the table."""
+        """The arm's label in the table."""
         return self.found.arm
 
 
 def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) -> Published:
-    """Write a report's spec beside the run, and save the report online where there is a key.
+    """Write a report's spec into the run's folder, and save the report online where there is a key.
 
-    Saved again, a report is updated in its place. Entity, project and server are those of W&B's own variables, else
-    the first two are the sweep's.
+    A report that was saved before is updated at the same address. Entity, project and server come from W&B's own
+    environment variables, otherwise entity and project come from the sweep.
 
     Args:
         run: a run with rows.
-        patience: seconds that the server may take to answer at all.
-        deadline: seconds that saving may take.
+        patience: seconds to wait for the server's first answer.
+        deadline: seconds to wait until the report is saved.
 
     Raises:
-        RunError: the records cannot be read, the folder cannot be written, or the server is away or refuses.
+        RunError: the records cannot be read, the folder cannot be written, or the server does not answer or refuses.
     """
     known, path, place = account(), run.path / FILE, Place.of(run.document())
     project, entity = place.project_in(known), place.entity_in(known)
@@ -123,9 +123,9 @@ def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) 
 
 
 def build(run: RunFolder, found: Findings, *, project: str, entity: str = "") -> wr.Report:
-    """Return the report of a run whose summary is at hand; the same records give the same spec.
+    """Return the report of a run from its summary. The same records give the same spec.
 
-    Without an entity the run sets are of the project that the report is saved in, and no server is asked.
+    Without an entity, the run sets use the project in which the report is saved, and no server is contacted.
     """
     where = {"entity": entity, "project": project} if entity else {}
     arms = _arms(run, found)
@@ -136,7 +136,7 @@ def build(run: RunFolder, found: Findings, *, project: str, entity: str = "") ->
 
 
 def spec(report: wr.Report) -> dict[str, Any]:
-    """Return a report's spec, the object that W&B keeps, as plain data."""
+    """Return a report's spec, which is the object that W&B stores, as plain data."""
     plain: dict[str, Any] = json.loads(report._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
     return plain
 
@@ -150,7 +150,7 @@ def _arms(run: RunFolder, found: Findings) -> list[Arm]:
 
 
 def _ids(run: RunFolder, row: Row, kept: set[str]) -> list[str]:
-    """Return the ids of a row's W&B run: a second one where the server once refused it."""
+    """Return the ids of a row's W&B run. There is a second id where the server once refused the first."""
     training = row.identity if run.state.by_identity and row.identity else row.run
     name = run_id(run.state.id or run.name, training, row.seed)
     return [name, f"{name}-offline"] if f"{name}-offline" in kept else [name]
@@ -171,7 +171,7 @@ def _blocks(run: RunFolder, found: Findings, arms: Sequence[Arm], where: Where) 
 
 
 def _table(found: Findings, text: str) -> str:
-    """Return the table of arms out of the report in Markdown."""
+    """Return the table of arms, cut out of the Markdown report."""
     first = columns(found)[0].title
     return next(part for part in text.split("\n\n") if part.startswith(f"| {first} |"))
 
@@ -191,7 +191,7 @@ def _curves(run: RunFolder, found: Findings, arms: Sequence[Arm], where: Where) 
 
 
 def _followed(run: RunFolder, found: Findings, arms: Sequence[Arm]) -> list[Panel]:
-    """Return a panel for everything that the histories of these arms followed."""
+    """Return a panel for each value that the histories of these arms contain."""
     trials = dict.fromkeys(name for arm in arms for name in arm.found.runs)
     keys = {key for trial in trials for line in run.history(trial) for key in line}
     headlines = [found.on("validation"), found.on("test")]
@@ -200,7 +200,7 @@ def _followed(run: RunFolder, found: Findings, arms: Sequence[Arm]) -> list[Pane
 
 
 def _sequences(run: RunFolder, found: Findings, arms: Sequence[Arm], where: Where) -> Iterator[Block]:
-    """Compare feature maps with increments, in the arms that differ in nothing else."""
+    """Compare feature maps with increments, in arms that differ only in the sequence."""
     pairs = _pairs(found, arms)
     panels = _followed(run, found, [arm for pair in pairs for arm in pair])
     if not pairs or not panels:
@@ -217,7 +217,7 @@ def _pairs(found: Findings, arms: Sequence[Arm]) -> list[list[Arm]]:
 
 
 def _responses(found: Findings, arms: Sequence[Arm], where: Where) -> Iterator[Block]:
-    """Draw the headline over k and delta, where arms differ in them."""
+    """Draw the headline over k and delta, where arms differ in k or delta."""
     reviewing = [arm for arm in arms if arm.found.review]
     varied = [name for name in ("k", "delta") if len({str(arm.found.review.get(name)) for arm in reviewing}) > 1]
     if not varied:
@@ -239,7 +239,7 @@ def _responses(found: Findings, arms: Sequence[Arm], where: Where) -> Iterator[B
 
 
 def _runset(name: str, ids: Sequence[str], where: Where, *, grouped: bool = True) -> RunSet:
-    """Return the set of runs with these ids, as one line a group: `WandbTracker` groups by arm."""
+    """Return the set of runs with these ids, drawn as one line per group; `WandbTracker` groups runs by arm."""
     chosen = expr.And(expr.Metric("ID").isin(list(ids)))
     return wr.Runset(name=name, filters=chosen, groupby=["Group"] if grouped else [], **where)
 
@@ -258,7 +258,7 @@ def _laid_out(panels: Sequence[Panel]) -> list[Panel]:
 
 
 def _name(blocks: Sequence[Block], run: str) -> None:
-    """Give run sets and panels, which W&B names at random, names that only depend on their places."""
+    """Name run sets and panels by their places, because W&B names them at random."""
     for number, grid in enumerate(block for block in blocks if isinstance(block, wr.PanelGrid)):
         for kind, things in (("set", grid.runsets), ("panel", grid.panels)):
             for place, thing in enumerate(things):
@@ -269,7 +269,7 @@ def _name(blocks: Sequence[Block], run: str) -> None:
 
 
 def _before(path: Path, server: str, entity: str | None, project: str) -> dict[str, Any]:
-    """Return id, address and entity of the report as it was saved before, if it was, to the same place."""
+    """Return id, address and entity of the report if it was saved to the same place before."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         old = json.loads(path.read_text("utf-8"))
         same = (old["server"], old["project"]) == (server, project) and entity in (None, old["entity"])
@@ -306,10 +306,10 @@ def _command(run: RunFolder) -> str:
 
 
 def _within(deadline: float, save: Any, path: Path, command: str) -> wr.Report:
-    """Save on a thread of its own, since W&B's client would try for ever.
+    """Save in a separate thread, because W&B's client has no time limit.
 
     Raises:
-        RunError: it failed, or the deadline passed.
+        RunError: the report was not saved, or the deadline passed.
     """
     ended: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""Words for numbers: what a report, a table and the command line print."""
+"""Words for the numbers that a report, a table and the command line print."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tskd_tune.reports.findings.scale import MARK, cut
 from tskd_tune.reports.forms.short import MISSING
 from tskd_tune.reports.judge.values import Interval
 
-# A figure of more arms than this could not be read.
+# A figure shows at most this many arms; a figure with more arms is not readable.
 MOST_ARMS = 8
 
 
 def spread(found: Statistic, digits: int = 2) -> str:
     """Return ``71.20 ± 0.31 (5 seeds)``, ``(3 of 5 seeds)`` where some are missing, or ``71.20 (one seed, no spread)``.
 
-    Where nothing was measured it is a dash.
+    Where nothing was measured, return a dash.
     """
     if found.mean is None:
         return MISSING
@@ -26,14 +26,14 @@ def spread(found: Statistic, digits: int = 2) -> str:
 
 
 def weight(found: Statistic) -> str:
-    """Return lambda to three digits; its mean and spread over seeds where it was found anew for each."""
+    """Return lambda to three digits; its mean and standard deviation where lambda was determined for each seed."""
     if found.mean is None:
         return MISSING
     return f"{found.mean:.3g}" + (f" ± {found.sd:.2g}" if found.sd else "")
 
 
 def value_text(value: Json, form: str = ".4g") -> str:
-    """Return a value in short: floats to four digits unless ``form`` says otherwise, nothing as a dash."""
+    """Return a value as short text: floats with four digits or in the format ``form``, None as a dash."""
     return f"{value:{form}}" if isinstance(value, float) else MISSING if value is None else str(value)
 
 
@@ -43,7 +43,7 @@ def interval(arm: ArmFindings, digits: int = 2) -> str:
 
 
 def interval_text(found: Interval | None, *, beyond: bool = False, digits: int = 2) -> str:
-    """Return an interval; one that leaves the scale of a percentage is cut at the end of the scale, and marked."""
+    """Return an interval as text. An interval beyond the scale of a percentage is cut at the end and marked."""
     if found is None:
         return MISSING
     low, high = cut(found.low, found.high) if beyond else (found.low, found.high)

@@ -1,1 +1,1 @@
-"""The statistics: from numbers by seed to means, intervals, tests and verdicts. It knows no run."""
+"""The statistics: means, intervals, tests and verdicts from values per seed. This package imports nothing of runs."""

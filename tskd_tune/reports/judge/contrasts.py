@@ -1,8 +1,8 @@
-"""The difference of two arms over seeds: its interval, effect sizes and tests; no verdict.
+"""The difference of two arms over seeds, with its interval, effect sizes and tests, but without a verdict.
 
-Two arms are compared over the seeds that both have, because the same seed gives the same initialization and the same
-order of the data. Arms that share no seed are compared unpaired, and the result says so. No value is ever NaN: a
-statistic that cannot be computed is None.
+Two arms are compared over their common seeds, because the same seed gives the same initialization and the same order of
+the data. Arms without a common seed are compared unpaired, and the result says so. No value is NaN: a statistic that
+cannot be computed is None.
 
 Sources: Student's t; Cohen 1988 and Lakens 2013 (d, d_z); Fisher 1935 (sign flips); Schuirmann 1987 (TOST); Welch 1947
 (unpaired).
@@ -31,17 +31,19 @@ Spread = Literal["measured", "constant", "identical"]
 
 @dataclass(frozen=True)
 class Contrast:
-    """The difference of an arm to a baseline, in the unit of the values, with everything that a verdict needs.
+    """The difference between an arm and a baseline, in the unit of the values, with everything that a verdict needs.
 
-    ``seeds`` are those that count: common to both arms where ``paired``, else none, and ``n`` is the number of common
-    seeds, else of the smaller arm's. ``only_arm`` and ``only_baseline`` are the seeds that the other arm lacks.
-    ``sd`` is that of the differences by seed (unpaired: the root of the summed variances), ``se`` the standard error
-    of ``difference`` and ``df`` its degrees of freedom. ``d_z`` is the difference in units of ``sd``, ``d`` in units of
-    the seed sd (the root of the mean variance of the arms), ``rho`` the correlation of the arms over seeds.
+    If ``paired``, ``seeds`` are the common seeds and ``n`` is their number. Otherwise ``seeds`` is empty and ``n`` is
+    the number of seeds of the arm with fewer seeds. ``only_arm`` and ``only_baseline`` are the seeds that the other arm
+    lacks. ``sd`` is the standard deviation of the differences per seed (unpaired: the root of the sum of both
+    variances). ``se`` is the standard error of ``difference``, and ``df`` its degrees of freedom. ``d_z`` is the
+    difference divided by ``sd``. ``d`` is the difference divided by the seed sd, which is the root of the mean variance
+    of both arms. ``rho`` is the correlation of the arms over seeds.
 
-    ``spread`` is None below two seeds, ``identical`` where both arms have the same value in every seed and ``constant``
-    where the difference is the same in every seed. Then no t test exists (``t_p`` is None) and sign flips stand in:
-    they need no spread. In unpaired arms without a spread no test is possible at all.
+    ``spread`` is None below two seeds, ``identical`` where both arms have equal values in every seed, and ``constant``
+    where the difference is the same in every seed. In both cases there is no t test (``t_p`` is None), and the
+    sign-flip test is used, which needs no standard deviation. For unpaired arms whose values do not vary, there is no
+    test.
     """
 
     arm: str
@@ -69,11 +71,11 @@ class Contrast:
 
     @property
     def p(self) -> float | None:
-        """The p value that a verdict rests on: the t test's, or the sign flips' where the differences do not spread."""
+        """The p value of the verdict: of the t test, or of the sign flips where the differences do not vary."""
         return self.sign_flip_p if self.t_p is None else self.t_p
 
     def interval_at(self, level: float) -> Interval | None:
-        """Return the interval of the difference at another level; None where there is no spread."""
+        """Return the interval of the difference at another level; None where the standard deviation is 0 or unknown."""
         if self.difference is None or not self.se or not self.df:
             return None
         return t_interval(self.difference, self.se, self.df, level, "t" if self.paired else "welch")
@@ -87,15 +89,15 @@ def contrast(
     baseline: str = "baseline",
     margin: float | None = MARGIN,
 ) -> Contrast:
-    """Compare an arm with a baseline: paired over their common seeds, unpaired (Welch) where they share none.
+    """Compare an arm with a baseline: paired over their common seeds, unpaired (Welch) without common seeds.
 
     Args:
         values: seed -> value of the arm.
         baseline_values: seed -> value of the baseline.
         arm: the arm's name.
         baseline: the baseline's name.
-        margin: TOST asks whether the difference lies within plus or minus the margin, which is in the unit of the
-            values; None asks nothing.
+        margin: TOST tests whether the difference is within plus or minus this margin, in the unit of the values; None
+            does no TOST.
 
     Raises:
         InputError: a value is not a finite number, or the margin is not positive.
@@ -132,7 +134,7 @@ def contrast(
 
 
 class _Inference(NamedTuple):
-    """What follows from a difference, its standard error and its degrees of freedom."""
+    """The interval and tests that follow from a difference, its standard error and its degrees of freedom."""
 
     sd: float | None
     se: float | None
@@ -143,7 +145,7 @@ class _Inference(NamedTuple):
 
 
 class _Compared(NamedTuple):
-    """What the values of two arms say together."""
+    """The statistics of two arms together."""
 
     n: int
     seeds: tuple[int, ...]
@@ -234,7 +236,7 @@ def _spread_of(differences: Sequence[float], rounding: float) -> Spread | None:
 
 
 def _seed_sd(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Return the root of the mean of both variances; None where nothing spreads."""
+    """Return the root of the mean of both variances; None where no value varies."""
     if min(len(a), len(b)) < 2 or (is_flat(a) and is_flat(b)):
         return None
     return math.sqrt((statistics.variance(a) + statistics.variance(b)) / 2)
@@ -245,7 +247,7 @@ def _ratio(difference: float | None, sd: float | None) -> float | None:
 
 
 def _correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Return Pearson's correlation; with two seeds it could only be -1 or 1."""
+    """Return Pearson's correlation; None below three seeds, because two seeds always give -1 or 1."""
     if len(a) < 3 or is_flat(a) or is_flat(b):
         return None
     return max(-1.0, min(1.0, statistics.correlation(a, b)))
@@ -265,7 +267,8 @@ def _welch_tost(a: Sequence[float], b: Sequence[float], margin: float) -> float:
 def _flat_tost(difference: float | None, n: int, room: float) -> float | None:
     """Return the exact p of both one-sided sign-flip tests where the difference is the same in every seed.
 
-    With ``room`` to the margin, all n differences lie on one side of either end, and one of 2^n flips is as extreme.
+    With ``room`` to the margin, all n differences are inside of both ends of the margin, and only one of the 2^n flips
+    is as extreme.
     """
     if difference is None or n < 2:
         return None

@@ -1,9 +1,10 @@
-"""One method over several pairs of teacher and student: what its contrasts say together, beside their own verdicts.
+"""Summarizes one method over several teacher-student pairs, in addition to the verdict on each pair.
 
-Wins are not counted. The mean difference and its interval are those of a random-effects model, in which the effect may
-differ from pair to pair: tau by Paule and Mandel, Student's t with one degree of freedom less than there are pairs
-(which is Hartung, Knapp, Sidik and Jonkman's interval, never narrower than without their scale). Stouffer's z asks
-whether the method moves these pairs at all. Pairs share seed numbers but no network, and count as independent.
+Wins are not counted. The mean difference and its interval come from a random-effects model, in which the effect may
+differ between pairs: tau by Paule and Mandel, and Student's t with (number of pairs - 1) degrees of freedom. This
+interval is the one of Hartung, Knapp, Sidik and Jonkman, never narrower than the interval without their scale.
+Stouffer's z tests whether the method has any effect in these pairs. Pairs have the same seed numbers but different
+networks, so they count as independent.
 
 Sources: Paule and Mandel 1982; IntHout, Ioannidis and Borm 2014; Stouffer et al. 1949; all computed by statsmodels and
 scipy.
@@ -34,10 +35,10 @@ Members = Mapping[str, Sequence[Contrast]]
 class Pooled:
     """One method against one baseline, over pairs.
 
-    ``difference`` and ``interval`` are the mean over pairs, in the metric's unit, ``tau`` the sd by which the pairs
-    differ beyond their seeds. ``p`` is Stouffer's, two-sided, and ``holm_p`` the same adjusted over the methods that
-    are summed up. What needs a spread in every pair is None without one, and p values below five common seeds in any
-    pair.
+    ``difference`` and ``interval`` are of the mean over pairs, in the metric's unit. ``tau`` is the standard deviation
+    between pairs, without the noise of seeds. ``p`` is the two-sided p of Stouffer's z. ``holm_p`` is ``p`` adjusted by
+    Holm over the summarized methods. Values that need a standard deviation in every pair are None where a pair has
+    none. The p values are None where a pair has fewer than five common seeds.
     """
 
     method: str
@@ -52,7 +53,7 @@ class Pooled:
 
 
 def pooled(members: Members, metric: Metric = POINTS) -> list[Pooled]:
-    """Sum up every method that was compared in two pairs or more; contrasts without a difference are left out."""
+    """Summarize every method that was compared in two or more pairs, without contrasts that have no difference."""
     known = {name: [item for item in found if item.difference is not None] for name, found in members.items()}
     made = [_pooled(name, found) for name, found in known.items() if len(found) > 1]
     adjusted = iter(holm([one.p for one in made if one.p is not None]))
@@ -66,7 +67,7 @@ def _pooled(method: str, found: Sequence[Contrast]) -> Pooled:
     errors = np.array([item.se for item in found], float)
     if not all(item.se and item.df for item in found):
         return Pooled(method, names, float(differences.mean()), None, None, None, None)
-    with np.errstate(divide="ignore"):  # of a share that is not asked for, where the pairs agree exactly
+    with np.errstate(divide="ignore"):  # in an unused output, where all pairs have the same difference
         model = combine_effects(differences, errors**2, method_re="iterated", use_t=True)
     low, high = model.conf_int(alpha=1 - LEVEL)[1]
     z, p = _stouffer(found) if min(item.n for item in found) >= LEAST_SEEDS else (None, None)
@@ -82,7 +83,7 @@ def _pooled(method: str, found: Sequence[Contrast]) -> Pooled:
 
 
 def _stouffer(found: Sequence[Contrast]) -> tuple[float, float]:
-    """Combine the one-sided p values of the pairs, each pair weighing the same; return z and its two-sided p."""
+    """Combine the one-sided p values of the pairs with equal weights; return z and its two-sided p."""
     upper = [
         stats.t.sf(item.difference / item.se, item.df) for item in found if item.difference is not None and item.se
     ]

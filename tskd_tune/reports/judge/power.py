@@ -1,7 +1,7 @@
-"""What a design can see: power, the smallest visible difference, and the seeds that a difference needs.
+"""The power of a design, the smallest difference that it can detect, and the seeds that a difference needs.
 
-A design is a number of seeds per arm and the standard deviation of the difference between two arms, as a contrast
-measured it (``sd``). Paired arms have n - 1 degrees of freedom, unpaired arms of n seeds each 2(n - 1).
+A design is a number of seeds per arm, and the standard deviation of the difference between two arms, which is the
+``sd`` of a contrast. Paired arms have n - 1 degrees of freedom. Unpaired arms with n seeds each have 2(n - 1).
 
 Sources: noncentral t (Cohen 1988); the power of two one-sided tests (Phillips 1990), averaged over the sample's sd.
 """
@@ -24,13 +24,13 @@ LARGE_EFFECT = 35.0
 
 
 def power(difference: float, sd: float, n: int, *, alpha: float = ALPHA, paired: bool = True) -> float:
-    """Return the chance that a two-sided t test finds a true difference, with the right sign.
+    """Return the probability that a two-sided t test detects a true difference, with the right sign.
 
     Args:
         difference: the true difference, in points.
         sd: the sd of the difference between the arms.
         n: the seeds per arm.
-        alpha: the level of the test; the family's over its size for Holm's strictest step.
+        alpha: the level of the test; for Holm's strictest step, the family's level divided by the family's size.
         paired: whether the arms share their seeds.
 
     Raises:
@@ -45,7 +45,7 @@ def power(difference: float, sd: float, n: int, *, alpha: float = ALPHA, paired:
 def smallest_difference(
     sd: float, n: int, *, alpha: float = ALPHA, target: float = POWER, paired: bool = True
 ) -> float:
-    """Return the difference that is found with the power ``target``, in points.
+    """Return the difference that is detected with the power ``target``, in points.
 
     Raises:
         InputError: an argument is out of its range.
@@ -57,9 +57,9 @@ def smallest_difference(
 def seeds_needed(
     difference: float, sd: float, *, alpha: float = ALPHA, target: float = POWER, paired: bool = True
 ) -> int | None:
-    """Return the fewest seeds per arm that find a true difference with the power ``target``.
+    """Return the fewest seeds per arm that detect a true difference with the power ``target``.
 
-    None where not even 10,000 would, as for no difference.
+    None where 10,000 seeds are not enough, such as for a difference of 0.
 
     Raises:
         InputError: an argument is out of its range.
@@ -69,7 +69,7 @@ def seeds_needed(
 
 
 def equivalence_power(margin: float, sd: float, n: int, *, alpha: float = ALPHA, paired: bool = True) -> float:
-    """Return the chance that two one-sided t tests show equivalence within ``margin`` where there is no difference.
+    """Return the probability that two one-sided t tests show equivalence within ``margin`` if the true difference is 0.
 
     Raises:
         InputError: an argument is out of its range.
@@ -84,9 +84,9 @@ def equivalence_power(margin: float, sd: float, n: int, *, alpha: float = ALPHA,
 def seeds_for_equivalence(
     margin: float, sd: float, *, alpha: float = ALPHA, target: float = POWER, paired: bool = True
 ) -> int | None:
-    """Return the fewest seeds per arm that show equivalence with the power ``target`` where there is no difference.
+    """Return the fewest seeds per arm that show equivalence with the power ``target`` if the true difference is 0.
 
-    None where not even 10,000 would.
+    None where 10,000 seeds are not enough.
 
     Raises:
         InputError: an argument is out of its range.
@@ -97,7 +97,7 @@ def seeds_for_equivalence(
 
 @lru_cache(maxsize=4096)
 def noncentrality(df: float, alpha: float = ALPHA, target: float = POWER) -> float:
-    """Return the true difference, in standard errors, that a two-sided t test finds with the power ``target``."""
+    """Return the true difference, in standard errors, that a two-sided t test detects with the power ``target``."""
     highest = float(special.stdtrit(df, 1 - alpha / 2)) + 10.0
     while _power(highest, df, alpha) < target:
         highest *= 2
@@ -107,9 +107,9 @@ def noncentrality(df: float, alpha: float = ALPHA, target: float = POWER) -> flo
 def _power(effect: float, df: float, alpha: float) -> float:
     """Return the power for an effect in standard errors.
 
-    The other tail, where the difference would be found with the wrong sign, is left out: it is below 1e-5 from a power
-    of one half on. SciPy's noncentral t has gaps where effects are large; there the chi of the sample's sd is averaged
-    over the normal part instead, which is smooth where such effects can be missed at all.
+    The other tail, in which the difference is detected with the wrong sign, is left out. This tail is below 1e-5 where
+    the power is at least one half. SciPy's noncentral t fails for some large effects. For large effects the chi of the
+    sample's sd is averaged over the normal part, which is smooth wherever a large effect can be missed.
     """
     critical = float(special.stdtrit(df, 1 - alpha / 2))
     if effect <= LARGE_EFFECT:
@@ -123,7 +123,7 @@ def _power(effect: float, df: float, alpha: float) -> float:
 
 @lru_cache(maxsize=4096)
 def _sample_sds(df: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return shares that add up to 1, and the sample's sd over the true one at the middle of each."""
+    """Return weights that sum to 1, and for each weight the ratio of the sample's sd to the true sd."""
     nodes, weights = legendre(128)
     return weights / 2, np.sqrt(special.chdtri(df, (1 - nodes) / 2) / df)
 
@@ -136,7 +136,7 @@ def legendre(points: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fewest(enough: Callable[[int], bool]) -> int | None:
-    """Return the smallest n from 2 on that is enough, by doubling and bisection; more seeds are never worse."""
+    """Return the smallest n >= 2 that is enough, by doubling and bisection; a larger n is always enough, too."""
     high = 2
     while not enough(high):
         if high >= MOST_SEEDS:

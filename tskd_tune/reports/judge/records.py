@@ -1,4 +1,4 @@
-"""The records of a judged family of contrasts."""
+"""The records of a family of contrasts with verdicts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Verdict = Literal["resolved", "equivalent", "undecided"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict is made from: both p values (None where there is no verdict) and the interval to print.
+    """The basis of a verdict: both p values (None where there is no verdict) and the interval to print.
 
-    ``adjusted`` says in words what they were adjusted for beside Holm; it is empty for a fixed number of seeds.
+    ``adjusted`` names in words the adjustments of the p values besides Holm; empty for a fixed number of seeds.
     """
 
     p: float | None
@@ -28,19 +28,19 @@ class Evidence:
 
     @property
     def is_within(self) -> bool:
-        """Whether the tests put the difference within the margin."""
+        """Whether the tests show that the difference is within the margin."""
         return self.tost_p is not None and self.tost_p <= power.ALPHA
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A contrast with its verdict; None below five common seeds.
+    """A contrast with its verdict; the verdict is None below five common seeds.
 
-    ``holm_p`` is the evidence's p adjusted over the family of ``family_size`` contrasts; its TOST p is not adjusted for
-    the family. ``seeds_to_resolve`` are the seeds per arm that find a difference as large as the one measured with 80 %
-    power at Holm's strictest step, and ``seeds_to_equivalence`` those that show equivalence where there is no
-    difference; both only where undecided, and None where more than 10,000 are needed (the second also where the
-    measured difference is outside the margin).
+    ``holm_p`` is the evidence's p, adjusted over the family of ``family_size`` contrasts. The TOST p is not adjusted
+    for the family. ``seeds_to_resolve`` are the seeds per arm that detect a difference as large as the measured one,
+    with 80 % power at Holm's strictest step. ``seeds_to_equivalence`` are the seeds per arm that show equivalence if
+    the true difference is 0. Both are given only for an undecided contrast, and are None where more than 10,000 seeds
+    are needed. ``seeds_to_equivalence`` is also None where the measured difference is outside the margin.
     """
 
     contrast: Contrast
@@ -55,11 +55,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Visible:
-    """The smallest difference that a table's design can see, with 80 % power in a two-sided test at 0.05.
+    """The smallest difference that a table's design can detect, with 80 % power in a two-sided test at 0.05.
 
-    ``sd`` is pooled over ``contrasts`` of the table (the root of their mean variance, weighted by degrees of freedom):
-    those whose differences spread over five seeds or more, or over fewer where no contrast has five. ``n`` is the
-    fewest seeds among them. ``difference`` is before Holm's correction and ``holm_difference`` at its strictest step.
+    ``sd`` is pooled over ``contrasts`` contrasts of the table: the root of their mean variance, weighted by degrees of
+    freedom. These are the contrasts with at least five seeds whose differences vary; where no contrast has five seeds,
+    the contrasts with fewer. ``n`` is the smallest number of seeds of these contrasts. ``difference`` is before Holm's
+    correction, and ``holm_difference`` is at Holm's strictest step.
     """
 
     n: int
@@ -72,7 +73,7 @@ class Visible:
 
 @dataclass(frozen=True)
 class Family:
-    """The contrasts of one table, judged together; ``sentence`` is the line under the table."""
+    """The contrasts of one table with one Holm correction; ``sentence`` is the line under the table."""
 
     findings: tuple[Finding, ...]
     visible: Visible | None

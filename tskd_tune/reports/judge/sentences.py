@@ -1,4 +1,4 @@
-"""The sentences of verdicts: what was measured, what it shows, and how many seeds would show more."""
+"""The sentences of verdicts: the measured difference, the verdict, and how many seeds would be needed to decide."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ LOWER = "lower is better"
 
 
 def title_of(item: Contrast) -> str:
-    """Return how a contrast is named: ``'kd' against 'ce'``."""
+    """Return the name of a contrast: ``'kd' against 'ce'``."""
     return f"'{item.arm}' against '{item.baseline}'"
 
 
 def sentence_of(finding: Finding, metric: Metric) -> str:
-    """Return the sentence of a finding: the measured difference, then the verdict and its reason."""
+    """Return the measured difference of a finding, then the verdict and its reason, in words."""
     return f"{_measured(finding.contrast, finding.evidence.interval, metric)} {_reason(finding, metric)}"
 
 
 def _measured(item: Contrast, interval: Interval | None, metric: Metric) -> str:
-    """Say what was measured: the difference, its interval, over how many seeds, and which seeds do not count."""
+    """Say what was measured: the difference, its interval, the number of seeds, and the seeds that do not count."""
     head = title_of(item)
     if item.difference is None:
         return f"{head}: no seed has finished in both arms{_lacking(item)}."
@@ -46,7 +46,7 @@ def _sameness(item: Contrast) -> str:
 
 
 def _lacking(item: Contrast) -> str:
-    """Name the seeds of one arm that the other lacks; unpaired arms share none, and all of them count."""
+    """Name the seeds that only one of two paired arms has. In unpaired arms all seeds count."""
     if not item.paired:
         return ""
     said = [
@@ -58,7 +58,7 @@ def _lacking(item: Contrast) -> str:
 
 
 def _reason(finding: Finding, metric: Metric) -> str:
-    """Say the verdict and why."""
+    """Say the verdict and the reason."""
     if finding.verdict is None:
         return "No verdict."
     if finding.verdict == "resolved":
@@ -70,7 +70,7 @@ def _reason(finding: Finding, metric: Metric) -> str:
 
 
 def _small(finding: Finding, metric: Metric) -> str:
-    """Say that a resolved difference is within the margin; empty where it is not."""
+    """Say that a resolved difference is within the margin; empty where the difference is outside."""
     if not finding.evidence.is_within:
         return ""
     margin = margin_text(finding.contrast.margin, metric)
@@ -78,7 +78,7 @@ def _small(finding: Finding, metric: Metric) -> str:
 
 
 def without_verdict(found: Family) -> list[str]:
-    """Return a sentence on why contrasts have no verdict, if any has none: the same for all, so it is said once."""
+    """Return one sentence on why contrasts have no verdict; no sentence where all have a verdict."""
     if all(finding.verdict for finding in found.findings):
         return []
     return [f"A verdict needs {LEAST_SEEDS} common seeds; until then this is a smoke run."]
@@ -98,7 +98,7 @@ def _tost(one: Evidence) -> str:
 
 
 def _tests(finding: Finding) -> str:
-    """Say the adjusted p, and the sign flips' beside it with the smallest that as many seeds can reach."""
+    """Say the adjusted p, the p of the sign flips, and the smallest p that sign flips can reach with these seeds."""
     item, size = finding.contrast, finding.family_size
     name = "sign flips" if item.t_p is None else "paired t test" if item.paired else "Welch's t test"
     over = f"Holm over {size} comparisons" if size > 1 else "a single comparison"
@@ -110,7 +110,7 @@ def _tests(finding: Finding) -> str:
 
 
 def _undecided(finding: Finding, metric: Metric) -> str:
-    """Say that neither was shown, and how many seeds would show one."""
+    """Say that neither a difference nor equivalence was shown, and how many seeds would show one of them."""
     item = finding.contrast
     if finding.holm_p is None:
         flat = "neither arm spreads over its seeds" if item.spread != "measured" else "this is an interim analysis"
@@ -126,10 +126,10 @@ def _undecided(finding: Finding, metric: Metric) -> str:
 
 
 def _needed(finding: Finding) -> list[str]:
-    """Say how many seeds would show a difference as large as this one, and how many would show that there is none.
+    """Say how many seeds would show a difference as large as this one, and how many would show equivalence.
 
-    At an interim analysis the first may be fewer than there are, as it knows of no interim analyses; then it is not
-    said.
+    The first number does not account for interim analyses. At an interim analysis this number can be smaller than the
+    number of seeds so far; then it is left out.
     """
     item, resolve, equivalence = finding.contrast, finding.seeds_to_resolve, finding.seeds_to_equivalence
     if not item.sd:

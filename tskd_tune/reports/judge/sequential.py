@@ -1,17 +1,19 @@
-"""Looks at a table before all of its seeds are run: declared beforehand, and paid for.
+"""Interim analyses ("looks"): tests of a table before all seeds are trained, declared before the run and corrected for.
 
-The looks are numbers of seeds, such as 5, 10 and 18. O'Brien and Fleming's boundaries ask for much at the early looks
-and leave the last one nearly the full 0.05: on the scale of Brownian motion, which a mean of differences follows, they
-are one constant barrier, found here by exact numerical integration. They were made for a known variance; a t test's p
-is held against the normal tail of its boundary (Pocock's significance-level approach), which for looks at 5, 10 and 18
-seeds gives an overall level of 0.0512 instead of 0.05 (four million simulations).
+A look is a number of seeds, such as 5, 10 and 18. O'Brien and Fleming's boundaries are strict at the early looks and
+leave nearly the full 0.05 for the last look. On the scale of Brownian motion, which a mean of differences follows, the
+boundaries are one constant barrier. The barrier is computed by exact numerical integration. The boundaries assume a
+known variance. Here the p of a t test is compared with the normal tail of the boundary (Pocock's significance-level
+approach). For looks at 5, 10 and 18 seeds this gives an overall level of 0.0512 instead of 0.05 (four million
+simulations).
 
-Each p is turned into a repeated p: the overall level at which this look would just have stopped. The smallest over the
-looks so far is a valid p of its own, so that Holm over the family holds at every look. TOST gets the same, one-sided.
+Each p is converted to a repeated p: the smallest overall level at which this look would have stopped. The smallest
+repeated p of all looks so far is itself a valid p, so Holm over the family is valid at every look. The p of TOST is
+converted in the same way, one-sided.
 
 Sources: O'Brien and Fleming 1979; Pocock 1977; Lan and DeMets 1983 (the alpha spent); Armitage, McPherson and Rowe 1969
 (the integration); Jennison and Turnbull 2000, chapter 9 (repeated p values and intervals); Ye, Li, Liu and Yao 2013
-(Holm with looks).
+(Holm with interim analyses).
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ FARTHEST = 9.0
 class Boundaries:
     """The two-sided boundaries of declared looks.
 
-    ``looks`` are numbers of seeds. At each, ``z`` is what the test statistic must exceed, ``nominal`` the two-sided p
-    that it amounts to, and ``spent`` the chance that a difference of nothing has crossed by then, at last ``alpha``.
+    ``looks`` are numbers of seeds. For each look, ``z`` is the boundary of the test statistic and ``nominal`` is the
+    two-sided p of ``z``. ``spent`` is the probability that a true difference of 0 has crossed a boundary by this look;
+    at the last look ``spent`` is ``alpha``.
     """
 
     looks: tuple[int, ...]
@@ -55,11 +58,12 @@ class Boundaries:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found: the family judged by repeated p values, and whether to stop.
+    """The result of one look: the verdicts from repeated p values, and whether to stop.
 
-    ``stop`` is true where every contrast is resolved or equivalent, or where this is the last look. ``next_seeds`` are
-    those to run before the next one; empty where ``stop`` is true. ``alpha_spent`` is what the looks so far have spent.
-    The findings' intervals are repeated ones, at the level of this look's boundary: they hold at all looks at once.
+    ``stop`` is true where every contrast is resolved or equivalent, and at the last look. ``next_seeds`` are the seeds
+    to train before the next look; empty where ``stop`` is true. ``alpha_spent`` is the part of alpha that the looks so
+    far have spent. The findings' intervals are repeated intervals, at the level of this look's boundary. They are valid
+    at all looks together.
     """
 
     at: int
@@ -76,7 +80,7 @@ def obrien_fleming(looks: Sequence[int], *, alpha: float = power.ALPHA) -> Bound
     """Return the boundaries of looks at these numbers of seeds.
 
     Raises:
-        InputError: the looks do not ascend or the first is below five seeds, or alpha is no level.
+        InputError: the looks do not ascend, the first look has fewer than five seeds, or alpha is no level.
     """
     if not 0 < alpha < 1:
         raise InputError(f"alpha: a level lies between 0 and 1, got {alpha}")
@@ -84,16 +88,16 @@ def obrien_fleming(looks: Sequence[int], *, alpha: float = power.ALPHA) -> Bound
 
 
 def repeated_p(p: float, at: int, looks: Sequence[int], *, two_sided: bool = True) -> float:
-    """Return the overall level at which a look with this p would just have stopped.
+    """Return the smallest overall level at which a look with this p would have stopped.
 
     Args:
         p: the p of the data up to this look, two-sided or one-sided.
         at: the look, in seeds.
-        looks: all looks that were declared.
-        two_sided: whether p, and so the boundary, is.
+        looks: all declared looks, in seeds.
+        two_sided: whether p and the boundary are two-sided.
 
     Raises:
-        InputError: p is no probability, the looks are wrong, or ``at`` is none of them.
+        InputError: p is no probability, the looks are wrong, or ``at`` is not a declared look.
     """
     if not 0 <= p <= 1:
         raise InputError(f"p: a probability lies between 0 and 1, got {p}")
@@ -113,19 +117,20 @@ def look(
     margin: float | None = MARGIN,
     metric: Metric = POINTS,
 ) -> Look:
-    """Judge a family at one of its declared looks, by the first ``at`` of its seeds, and say whether to stop.
+    """Test a family at a declared look, with the first ``at`` seeds, and decide whether to stop.
 
-    A look is taken when all runs of those seeds have ended. A seed that failed is missing from its contrasts, whose
-    number of seeds says so; the boundaries stay as they were declared. Arms that share no seed get no test.
+    A look is due when all runs of these seeds have ended. A seed that failed is missing from its contrasts, and the
+    number of seeds of these contrasts is smaller. The boundaries stay as declared. Arms without a common seed are not
+    tested.
 
     Args:
-        arms: name -> seed -> value, in points; later seeds than this look's are not read.
-        pairs: the family as it was declared: (arm, baseline) for each contrast.
-        seeds: all declared seeds, in the order in which they are run.
+        arms: name -> seed -> value, in points; seeds after this look's seeds are not used.
+        pairs: the declared family: (arm, baseline) for each contrast.
+        seeds: all declared seeds, in the order of training.
         looks: the declared looks, in seeds; the last is at most the number of seeds.
-        at: the look to take.
-        margin: differences within plus or minus the margin count as none; None tests no equivalence.
-        metric: the metric of the values, in whose unit the differences and the margin are.
+        at: the number of seeds of this look.
+        margin: differences within plus or minus the margin count as equivalent; None tests no equivalence.
+        metric: the metric of the values; differences and margin have the unit of this metric.
 
     Raises:
         InputError: the looks, the seeds, a name or a value is wrong.
@@ -178,7 +183,8 @@ def _first(values: Values, seeds: Sequence[int]) -> dict[int, float]:
 @lru_cache(maxsize=256)
 def _boundaries(looks: tuple[int, ...], alpha: float) -> Boundaries:
     times = _times(looks)
-    # One look alone would need the lower end; splitting alpha over the looks overshoots with the upper.
+    # The barrier is between two ends. The lower end is exact for a single look. The upper end, where each look has an
+    # equal part of alpha, is too strict for several looks.
     low, high = (-float(special.ndtri(alpha / parts / 2)) for parts in (1, len(looks)))
     barrier = high
     if len(looks) > 1:
@@ -189,10 +195,11 @@ def _boundaries(looks: tuple[int, ...], alpha: float) -> Boundaries:
 
 
 def _crossing(times: Sequence[float], barrier: float, *, two_sided: bool = True) -> tuple[float, ...]:
-    """Return the chance, by each time, that Brownian motion was seen at or beyond a barrier, or beyond its mirror.
+    """Return for each time the probability that Brownian motion was outside the barriers at this or an earlier time.
 
-    The density of the paths that have not crossed is carried from look to look on the nodes of a quadrature, and what
-    crosses at each look is added up, so that small chances keep their digits.
+    The barriers are ``barrier`` and, if two-sided, also ``-barrier``. The density of the paths that have not crossed is
+    computed from look to look on the nodes of a quadrature. The probabilities of crossing at each look are added, so
+    small probabilities stay accurate.
     """
     low, high = -min(barrier, FARTHEST) if two_sided else -FARTHEST, min(barrier, FARTHEST)
     if high <= low:
@@ -222,7 +229,7 @@ def _normal(at: np.ndarray, sd: float) -> np.ndarray:
 
 
 def _nodes(width: float, narrowest: float) -> int:
-    """Return how many nodes resolve the narrowest step: a power of two, so that few quadratures are made."""
+    """Return the number of nodes that the narrowest step needs, as a power of two, so few quadratures are computed."""
     return int(max(64, 2 ** math.ceil(math.log2(3 * width / narrowest))))
 
 

@@ -1,4 +1,4 @@
-"""Fisher's exact test of paired differences: the signs of the differences are flipped in every way."""
+"""Fisher's exact test of paired differences, with all flips of the signs of the differences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MONTE_CARLO_FLIPS = 99_999
 
 
 class SignFlip(NamedTuple):
-    """The two-sided p of all sign flips, the smallest that as many seeds can reach, and how it was counted."""
+    """The two-sided p of all sign flips, the smallest p that this many seeds can reach, and the counting method."""
 
     p: float
     smallest: float
@@ -20,14 +20,14 @@ class SignFlip(NamedTuple):
 
 
 def sign_flip(differences: Sequence[float]) -> SignFlip:
-    """Return how many of all 2^n flips of the signs give a mean as far from zero as the one found.
+    """Return the share of all 2^n sign flips that give a mean at least as far from zero as the measured mean.
 
-    Up to 40 differences the count is exact: the sums of either half's flips are enumerated, those of the second
-    sorted, and pairs counted by bisection. Beyond, 99,999 random flips are drawn with a fixed generator, and the data
-    count as one more flip.
+    Up to 40 differences the count is exact: the differences are split in two halves, the sums of all flips of each half
+    are computed, the second sums are sorted, and pairs of sums are counted by bisection. For more differences, 99,999
+    random flips are drawn with a fixed generator, and the data count as one more flip.
     """
     sample = np.asarray(differences, dtype=float)
-    # Flips that differ by rounding alone are ties, and ties count.
+    # Flips whose means differ only by rounding are ties, and ties count as equally far.
     least = abs(float(sample.sum())) - 1e-9 * float(np.abs(sample).sum())
     smallest = 2.0 ** (1 - len(sample))
     if len(sample) > EXACT_UP_TO:

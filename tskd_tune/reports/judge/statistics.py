@@ -1,6 +1,6 @@
 """The mean of one arm over its seeds, with its standard deviation and its intervals.
 
-No value is ever NaN: a statistic that cannot be computed is None.
+No value is NaN: a statistic that cannot be computed is None.
 
 Sources: Student's t; Efron 1987 (BCa bootstrap).
 """
@@ -22,8 +22,8 @@ BOOTSTRAP_FROM = 10
 class Arm:
     """One arm over its seeds.
 
-    ``sd`` is the sample standard deviation (n - 1). ``interval`` and ``bootstrap`` are of the mean at 95 %; the
-    bootstrap needs 10 seeds. ``note`` says in words why something is missing; it is empty where nothing is.
+    ``sd`` is the sample standard deviation (n - 1). ``interval`` and ``bootstrap`` are 95 % intervals of the mean; the
+    bootstrap needs 10 seeds. ``note`` says in words why a value is missing; empty where no value is missing.
     """
 
     name: str
@@ -68,7 +68,7 @@ def _what_is_missing(n: int, interval: Interval | None, bootstrap: Interval | No
 
 def _bca(numbers: Sequence[float]) -> Interval | None:
     """Return the BCa interval of the mean; the generator is fixed, so the same values give the same interval."""
-    # Both take half a second, for which `status` and `runs` need not wait.
+    # Imported here because both imports take half a second, and `status` and `runs` do not need them.
     import numpy as np
     from scipy import stats
 

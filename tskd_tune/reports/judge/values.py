@@ -1,4 +1,4 @@
-"""What every statistic starts from: the values of an arm by seed, and an interval."""
+"""The basis of all statistics: the values of an arm by seed, and intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from tskd_tune.errors import InputError
 
 LEVEL = 0.95
-# The square of a larger number overflows; no measured value comes near.
+# The square of a larger number overflows. Measured values are much smaller.
 LARGEST = 1e100
 
 Values: TypeAlias = Mapping[int, float]
@@ -18,7 +18,7 @@ Values: TypeAlias = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval: its ends, its level and how it was made.
+    """A confidence interval: its ends, its level and its method.
 
     ``t`` is Student's over seeds, ``welch`` the unpaired form, ``bca`` the bias-corrected, accelerated bootstrap.
     """
@@ -46,17 +46,17 @@ def checked(values: Values, name: str) -> dict[int, float]:
 
 def t_interval(center: float, se: float, df: float, level: float, method: Literal["t", "welch"]) -> Interval:
     """Return Student's interval around ``center``, given the standard error and its degrees of freedom."""
-    from scipy import special  # it takes half a second, which most looks at a run need not wait for
+    from scipy import special  # the import takes half a second, and most commands do not need it
 
     half = float(special.stdtrit(df, (1 + level) / 2)) * se
     return Interval(center - half, center + half, level, method)
 
 
 def tolerance(numbers: Sequence[float]) -> float:
-    """Return the largest difference between two of these numbers that is rounding; accuracies step by far more."""
+    """Return the largest difference of two of these numbers that rounding can cause; steps of accuracy are larger."""
     return max(1e-9 * max(map(abs, numbers), default=0.0), 1e-12)
 
 
 def is_flat(numbers: Sequence[float]) -> bool:
-    """Tell whether all numbers are the same, apart from rounding."""
+    """Tell whether all numbers are equal, apart from rounding."""
     return max(numbers) - min(numbers) <= tolerance(numbers)

@@ -1,8 +1,9 @@
-"""Which differences of one table are real: Holm over its family, a verdict and a sentence for each contrast.
+"""Tests the differences of one table: Holm's correction over the family, a verdict and a sentence for each contrast.
 
-*Resolved*: the paired t test's p, adjusted by Holm over the family, is at most 0.05. Else *equivalent*: two one-sided
-tests put the difference within the margin. Else *undecided*. Below five common seeds there is no verdict and no word of
-significance. A contrast without a test counts in the family all the same, so that its size is what was declared.
+*Resolved*: the paired t test's p, adjusted by Holm over the family, is at most 0.05. Otherwise *equivalent*: two
+one-sided tests show that the difference is within the margin. Otherwise *undecided*. Below five common seeds there is
+no verdict, and significance is not mentioned. A contrast without a test also counts in the family, so the family has
+the declared size.
 
 Sources: Holm 1979; Schuirmann 1987 (TOST).
 """
@@ -32,13 +33,13 @@ def family(
     margin: float | None = MARGIN,
     metric: Metric = POINTS,
 ) -> Family:
-    """Compare the arms of one table and judge every difference.
+    """Compare the arms of one table and give every difference a verdict.
 
     Args:
         arms: name -> seed -> value; an arm without a finished seed is an empty mapping.
-        pairs: the family as it was declared: (arm, baseline) for each contrast.
-        margin: differences within plus or minus the margin count as none; None tests no equivalence.
-        metric: the metric of the values, in whose unit the differences and the margin are.
+        pairs: the declared family: (arm, baseline) for each contrast.
+        margin: differences within plus or minus the margin count as equivalent; None tests no equivalence.
+        metric: the metric of the values; differences and margin have the unit of this metric.
 
     Raises:
         InputError: a name is unknown, a contrast is given twice, or a value is not a finite number.
@@ -59,7 +60,7 @@ def contrasts(
 
 
 def judge(found: Sequence[Contrast], evidence: Sequence[Evidence] | None = None, *, metric: Metric = POINTS) -> Family:
-    """Judge contrasts as one family, by their own p values or by other evidence: that of an interim analysis.
+    """Give each contrast of one family a verdict, by its own p values or by the evidence of an interim analysis.
 
     Raises:
         InputError: there is no contrast, or their margins differ.
@@ -84,7 +85,8 @@ def judge(found: Sequence[Contrast], evidence: Sequence[Evidence] | None = None,
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p values adjusted by Holm's step-down method, in the order given.
 
-    (The same as ``statsmodels.stats.multitest.multipletests``, which collects garbage on every call: 0.1 s each.)
+    ``statsmodels.stats.multitest.multipletests`` gives the same values, but runs the garbage collector on every call,
+    which takes 0.1 s.
     """
     order = np.argsort(p_values, kind="stable")
     scaled = np.asarray(p_values, dtype=float)[order] * np.arange(len(order), 0, -1)
@@ -124,7 +126,7 @@ def _verdict(item: Contrast, one: Evidence, holm_p: float | None) -> Verdict | N
 
 
 def _seeds_needed(item: Contrast, size: int) -> tuple[int | None, int | None]:
-    """Return the seeds that would resolve the measured difference, and those that would show equivalence."""
+    """Return the seeds that would resolve the measured difference, and the seeds that would show equivalence."""
     if not item.sd or item.difference is None:
         return None, None
     alpha = power.ALPHA / size

@@ -1,4 +1,4 @@
-"""Words for counts, differences, p values and numbers of seeds, as the sentences of every room use them."""
+"""Words for counts, differences, p values and numbers of seeds, for the sentences of all reports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def runs_of(numbers: Sequence[int]) -> str:
 
 
 def unit_of_differences(metric: Metric) -> str:
-    """Return the unit of a difference between two values: ``points`` for percentages; empty where there is none."""
+    """Return the unit of a difference between two values: ``points`` for percentages; empty without a unit."""
     return "points" if metric.unit == PERCENT else metric.unit
 
 
@@ -55,5 +55,5 @@ def p_text(p: float) -> str:
 
 
 def seeds_text(n: int | None) -> str:
-    """Return a number of seeds in words: ``9 seeds``, ``1 seed``, or that too many would be needed."""
+    """Return a number of seeds in words: ``9 seeds`` or ``1 seed``; for None, that too many seeds would be needed."""
     return f"more than {power.MOST_SEEDS:,} seeds" if n is None else count(n, "seed")

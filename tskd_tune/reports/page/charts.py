@@ -1,4 +1,4 @@
-"""The figures of histories: accuracy over epochs, increments against feature maps, and what the reviews showed."""
+"""The figures of histories: accuracy over epochs, increments against feature maps, and the measures of the reviews."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tskd_tune.reports.judge.words import unit_of_differences
 from tskd_tune.reports.page import figures
 
 FAINT = 0.01
-# The share of the epochs after which a view opens, the room above and below its means, and that behind the
-# last epoch, as shares of the ranges.
+# OPENS: the figure first shows the epochs after this share of the training. ROOM: the room above and below the means.
+# EDGE: the room after the last epoch. ROOM and EDGE are shares of the ranges of the axes.
 OPENS, ROOM, EDGE = 0.5, 0.15, 0.02
 
 Line: TypeAlias = Mapping[str, Any]
@@ -24,13 +24,13 @@ Line: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Curves:
-    """The histories of one arm: label, one list of lines a seed, by epoch."""
+    """The histories of one arm: the label, and one list of lines per seed, by epoch."""
 
     arm: str
     seeds: Sequence[Sequence[Line]]
 
     def values(self, key: str) -> dict[int, list[float]]:
-        """Return epoch -> the values of a metric over seeds, where it was measured."""
+        """Return epoch -> the values of a metric over seeds, for the epochs in which the metric was measured."""
         found: dict[int, list[float]] = {}
         for lines in self.seeds:
             for line in lines:
@@ -39,7 +39,7 @@ class Curves:
         return dict(sorted(found.items()))
 
     def ratio(self) -> dict[int, list[float]]:
-        """Return epoch -> the norm of the review's gradient over that of all other losses, by seed."""
+        """Return epoch -> the norm of the review's gradient divided by that of all other losses' gradient, by seed."""
         found: dict[int, list[float]] = {}
         for lines in self.seeds:
             for line in lines:
@@ -49,7 +49,7 @@ class Curves:
         return dict(sorted(found.items()))
 
     def review_epochs(self) -> list[int]:
-        """Return the epochs that reviewed, in any seed."""
+        """Return the epochs in which any seed had a review."""
         return sorted({line["epoch"] for lines in self.seeds for line in lines if "review" in line.get("phase", "")})
 
 
@@ -61,7 +61,7 @@ def curves(arm: str, history: Sequence[Line]) -> Curves:
 
 @dataclass(frozen=True)
 class Followed:
-    """A metric that histories follow: its name there, its heading with the unit, and what it means."""
+    """A metric of histories: its name in the histories, its heading with the unit, and its meaning."""
 
     name: str
     heading: str
@@ -69,14 +69,14 @@ class Followed:
 
 
 def followed(arms: Sequence[Curves], names: Sequence[str]) -> str | None:
-    """Return the first of some metrics that an arm measured in several epochs; None where there is none."""
+    """Return the first of these metrics that an arm measured in several epochs; None without such a metric."""
     return next((name for name in names if any(len(arm.values(name)) > 1 for arm in arms)), None)
 
 
 def accuracy(arms: Sequence[Curves], drawn: Followed) -> go.Figure:
-    """Draw the mean over seeds by epoch with its 95 % interval from three seeds on, review epochs marked.
+    """Draw the mean over seeds by epoch, with marked review epochs and, for at least three seeds, the 95 % interval.
 
-    The view opens on the last half of the training, where arms differ, and on the means.
+    The figure first shows the last half of the training, where arms differ, and the range of the means.
     """
     metric = drawn.name
     figure = figures.blank(drawn.heading, 420)
@@ -94,13 +94,13 @@ def accuracy(arms: Sequence[Curves], drawn: Followed) -> go.Figure:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two arms that differ in the sequence alone: their histories, and their common place in the colors."""
+    """Two arms that differ only in the sequence: their histories, and the index of their common color."""
 
     increment: Curves
     feature_map: Curves
 
     def differences(self, metric: str) -> dict[int, list[float]]:
-        """Return epoch -> increment less feature map, for each seed that measured both."""
+        """Return epoch -> increment minus feature map, for each seed that measured both."""
         theirs = _by_seed(self.feature_map, metric)
         found: dict[int, list[float]] = {}
         for key, value in _by_seed(self.increment, metric).items():
@@ -119,7 +119,7 @@ def _by_seed(arm: Curves, metric: str) -> dict[tuple[int, int], float]:
 
 
 def sequences(pairs: Sequence[Pair], shown: Followed) -> go.Figure:
-    """Draw increments (solid) and feature maps (dashed) of each pair in one color, with intervals."""
+    """Draw increments (solid) and feature maps (dashed) with intervals, each pair in one color."""
     metric = shown.name
     figure = figures.blank(shown.heading, 340)
     drawn = [(index, arm, dash) for index, pair in enumerate(pairs) for arm, dash in _dashed(pair)]
@@ -155,7 +155,7 @@ def sequence_differences(pairs: Sequence[Pair], shown: Followed, margin: float |
 
 @dataclass(frozen=True)
 class Telemetry:
-    """One measure of the reviews: its title, what it means and its figure."""
+    """One measure of the reviews: its title, its meaning and its figure."""
 
     name: str
     title: str
@@ -177,7 +177,7 @@ MEASURES = (
 
 
 def telemetry(arms: Sequence[Curves]) -> list[Telemetry]:
-    """Draw what the reviews showed, by review epoch: mean over seeds; measures that nobody has are left out."""
+    """Draw the measures of the reviews by review epoch, as means over seeds, without measures that no arm has."""
     return [
         Telemetry(key, title, caption, _measure(key, [(arm, _values(arm, key)) for arm in arms], logarithmic))
         for key, title, caption, logarithmic in MEASURES
@@ -186,10 +186,10 @@ def telemetry(arms: Sequence[Curves]) -> list[Telemetry]:
 
 
 def gaps(arms: Sequence[Curves]) -> go.Figure | None:
-    """Draw L_ST (solid) and the gap to the teacher (dotted) of each arm over its reviews, relative to the first one.
+    """Draw L_ST (solid) and the gap to the teacher (dotted) of each arm over its reviews, relative to the first review.
 
-    The axis is logarithmic, so that a fall by half looks the same in both. None where no arm
-    measured both in two reviews.
+    The axis is logarithmic, so a fall by half has the same height in both lines. None where no arm measured both in two
+    reviews.
     """
     figure = figures.blank("relative to the first review", 340)
     for index, arm in enumerate(arms):
@@ -206,7 +206,7 @@ def gaps(arms: Sequence[Curves]) -> go.Figure | None:
 
 
 def relative(values: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
-    """Return each epoch's mean over that of the first; empty where the first is zero."""
+    """Return each epoch's mean divided by the first epoch's mean; empty where the first mean is zero."""
     means = {epoch: statistics.fmean(found) for epoch, found in values.items()}
     first = next(iter(means.values()), 0.0)
     return {epoch: [mean / first] for epoch, mean in means.items()} if first else {}
@@ -217,7 +217,7 @@ def _values(arm: Curves, key: str) -> dict[int, list[float]]:
 
 
 def _open_late(figure: go.Figure, arms: Sequence[Mapping[int, Sequence[float]]]) -> None:
-    """Let the view open on the means of the last half of the epochs, with some room; it cuts bands that are wider."""
+    """Let the figure first show the means of the last half of the epochs with some room; wider bands are cut."""
     first = OPENS * max((max(values) for values in arms if values), default=0)
     late = {
         (place, epoch): statistics.fmean(found)

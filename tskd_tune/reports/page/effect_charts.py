@@ -1,4 +1,4 @@
-"""The figures of arms and trials: the headline against k, delta, cost and what was searched, and what matters."""
+"""The figures of arms and trials: the headline against k, delta, costs and searched parameters; and importance."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ BY_K_OR_DELTA: Mapping[Along, str] = {"k": "k", "delta": "δ"}
 
 
 def response(found: Response, along: Along, title: str, digits: int = 2) -> go.Figure:
-    """Draw the headline along k or delta, a line for each value of the other, with 95 % intervals from three seeds on.
+    """Draw the headline along k or delta, one line per value of the other option.
 
-    The number at a point counts its reviews; dotted lines join points that review as often.
+    Points with at least three seeds have 95 % intervals. The number at a point is its number of reviews. Dotted lines
+    connect points with the same number of reviews.
     """
     other: Along = "delta" if along == "k" else "k"
     figure = figures.blank(title, 320)
@@ -71,7 +72,7 @@ def _add_line(figure: go.Figure, points: Sequence[Point], along: Along, look: tu
 
 
 def _errors(means: Sequence[float], intervals: Sequence[tuple[float, float] | None]) -> dict[str, Any]:
-    """Return plotly's error bars; a point without an interval has bars of no length."""
+    """Return plotly's error bars; a point without an interval has bars of length 0."""
     ends = [found or (mean, mean) for mean, found in zip(means, intervals, strict=True)]
     return {
         "type": "data",
@@ -85,7 +86,7 @@ def _errors(means: Sequence[float], intervals: Sequence[tuple[float, float] | No
 
 @dataclass(frozen=True)
 class Costed:
-    """A point beside its cost: its label, both values, the first one's interval, and its number on the front.
+    """A point and its cost: the label, the value, the cost, the interval of the value, and the number on the front.
 
     ``cost`` is in seconds or bytes, or in the unit of a metric.
     """
@@ -98,13 +99,13 @@ class Costed:
 
 
 def costs(points: Sequence[Costed], title: str, cost: str, *, joined: bool = True, digits: int = 2) -> go.Figure:
-    """Draw a metric against a cost; what is on the Pareto front is numbered, and joined where two objectives make it.
+    """Draw a metric against a cost. Points on the Pareto front are numbered; a front of two objectives is a line.
 
     Args:
-        points: at least one.
-        title: the metric's.
-        cost: ``seconds``, ``memory``, or the title of what else stands along.
-        joined: whether the front is a line in this plane.
+        points: at least one point.
+        title: the title of the metric.
+        cost: ``seconds``, ``memory``, or the title of another objective on the x axis.
+        joined: whether to connect the points of the front by a line.
         digits: the decimals of the metric.
     """
     figure = figures.blank(title, 380)
@@ -141,7 +142,7 @@ def _add_costs(figure: go.Figure, points: Sequence[Costed], size: float, look: M
 
 
 def _cost_axis(cost: str, largest: float) -> tuple[str, float]:
-    """Return the title of the axis of a cost with its unit, and the size of the unit."""
+    """Return the axis title of a cost with its unit, and the size of the unit."""
     if cost == "memory":
         return "peak memory (MiB)", 2.0**20
     if cost != "seconds":
@@ -152,7 +153,7 @@ def _cost_axis(cost: str, largest: float) -> tuple[str, float]:
 
 @dataclass(frozen=True)
 class Shares:
-    """How much each parameter matters: two measures of each, as shares that sum to 1."""
+    """The importance of each parameter by two measures; the shares of each measure sum to 1."""
 
     parameters: Sequence[str]
     fanova: Sequence[float]
@@ -160,7 +161,7 @@ class Shares:
 
 
 def shares(found: Shares) -> go.Figure:
-    """Draw the shares of each parameter as two bars, the largest on top."""
+    """Draw the two shares of each parameter as bars, the largest at the top."""
     figure = figures.blank("", 80 + 40 * len(found.parameters))
     names = [figures.text(name) for name in found.parameters]
     for values, color, name in (

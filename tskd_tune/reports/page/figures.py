@@ -1,6 +1,6 @@
-"""How the figures of a report look: one palette, one frame, intervals as bands.
+"""The appearance of a report's figures: one palette, one frame, intervals as bands.
 
-Figures have no background and gray lettering, so that they stand on light and on dark pages alike.
+Figures have no background and gray text, so they are readable on light and on dark pages.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from tskd_tune.reports.findings.scale import cut
 COLORS = ("#2f7ed8", "#d9822b", "#2a9d70", "#c94f5b", "#8a6fc4", "#2aa3b8", "#a8892c", "#b9608f")
 DASHES = ("solid", "dash", "dot", "dashdot")
 GRAY = "#7b7b7b"
-# The class of every figure in HTML.
+# The HTML class of every figure.
 CLASS = 'class="plotly-graph-div"'
 GRID = "rgba(128,128,128,0.22)"
 LEAST_BAND = 3
-# More figures of one kind than this are left out.
+# The largest number of figures of one kind; further figures are left out.
 MOST_FIGURES = 3
-# Pixels: what an entry of a legend takes, and what the ticks and the title of an axis take above it.
+# The height in pixels of a legend's entry, and of the ticks and the title of the axis above the legend.
 LEGEND_ROW, LEGEND_DROP = 20, 56
 
 
 def blank(y_title: str | None, height: int) -> go.Figure:
-    """Return a figure over epochs with nothing drawn yet; its height is in pixels, without a legend."""
+    """Return an empty figure over epochs; its height is in pixels, without a legend."""
     axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "title": {"standoff": 8}}
     return go.Figure(
         layout={
@@ -50,7 +50,7 @@ def blank(y_title: str | None, height: int) -> go.Figure:
 
 
 def with_legend(figure: go.Figure, entries: int) -> go.Figure:
-    """Make room below the title of the x axis for a legend, an entry a row as on a phone."""
+    """Make room for a legend below the title of the x axis, for one entry per row as on a phone."""
     height = figure.layout.height
     figure.update_layout(height=height + LEGEND_ROW * entries, legend={"y": -LEGEND_DROP / (height - LEGEND_DROP)})
     return figure
@@ -65,7 +65,7 @@ def add_mean(
     mode: str = "lines",
     dash: str | None = None,
 ) -> None:
-    """Draw the mean over seeds by epoch in the look of its place; ``values`` is epoch -> a value for each seed."""
+    """Draw the mean over seeds by epoch in the color and dashes of ``index``; ``values``: epoch -> value per seed."""
     figure.add_scatter(
         x=list(values),
         y=[statistics.fmean(found) for found in values.values()],
@@ -85,8 +85,9 @@ def add_band(
     *,
     bounds: tuple[float, float] | None = None,
 ) -> None:
-    """Shade the 95 % interval of the mean, cut at the bounds of the metric; of fewer than three seeds it would hide
-    everything else.
+    """Shade the 95 % interval of the mean, cut at the bounds of the metric.
+
+    Fewer than three seeds have no band, because the band would hide everything else.
     """
     bands = {epoch: band(found) for epoch, found in values.items() if len(found) >= LEAST_BAND}
     if bounds:
@@ -116,28 +117,28 @@ def band(values: Sequence[float]) -> tuple[float, float]:
 
 
 def look(index: int) -> dict[str, str]:
-    """Return the color of an arm by its place, and CSS's word for its dashes."""
+    """Return the color of an arm by its place, and the CSS name of its dashes."""
     styles = {"solid": "solid", "dash": "dashed", "dot": "dotted", "dashdot": "double"}
     return {"color": color(index), "style": styles[dashes(index)]}
 
 
 def color(index: int) -> str:
-    """Return the color of an arm by its place; behind the eighth they begin again."""
+    """Return the color of an arm by its place; after eight arms the colors repeat."""
     return COLORS[index % len(COLORS)]
 
 
 def dashes(index: int) -> str:
-    """Return the dashes of an arm by its place, which tell apart those that share a color."""
+    """Return the dashes of an arm by its place; arms with the same color have different dashes."""
     return DASHES[index // len(COLORS) % len(DASHES)]
 
 
 def text(label: str) -> str:
-    """Return a label as text for plotly, which reads some tags and knows no ``&quot;``."""
+    """Return a label as text for plotly, which interprets some tags and does not decode ``&quot;``."""
     return html.escape(label, quote=False)
 
 
 def as_html(figure: go.Figure, name: str) -> str:
-    """Return a figure as a ``div`` with a fixed id and its script; plotly itself is inlined once by the page."""
+    """Return a figure as a ``div`` with a fixed id and its script. The page contains plotly's own code once."""
     text: str = plotly.io.to_html(
         figure,
         include_plotlyjs=False,

@@ -1,4 +1,4 @@
-"""Where to draw the differences of a family: one strip a contrast, all on one scale; a forest plot without scripts."""
+"""The layout of a family's differences: one strip per contrast, all on one scale; a forest plot without scripts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Tick:
 
 @dataclass(frozen=True)
 class Strip:
-    """The difference of one contrast and its interval, in percent of the width; None where there is none.
+    """The places of a contrast's difference and interval, in percent of the width; None where missing.
 
-    ``cut_low`` and ``cut_high`` say that the interval goes on beyond the scale.
+    ``cut_low`` and ``cut_high`` tell whether the interval continues beyond the scale.
     """
 
     dot: float | None
@@ -36,7 +36,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Forest:
-    """The strips of a family with what they share: the margin's band, the line of no difference and the ticks."""
+    """The strips of a family, and their common band of the margin, line at difference 0, and ticks."""
 
     strips: tuple[Strip, ...]
     zero: float
@@ -46,10 +46,10 @@ class Forest:
 
 
 def forest(findings: Sequence[Finding], margin: float | None) -> Forest:
-    """Lay out a family's findings in the order given; a band of no width stands for no margin.
+    """Lay out a family's findings in the given order. Without a margin the band has width 0.
 
-    The scale holds every difference, the margin on both sides and the intervals, but reaches no farther than four times
-    the largest of the first two: the interval of two seeds would leave no room for the others.
+    The scale contains every difference, the margin on both sides and the intervals. The scale ends at four times the
+    largest difference or margin, because otherwise the wide interval of two seeds would leave no room for the others.
     """
     ends = [_ends(finding) for finding in findings]
     dots = [finding.contrast.difference for finding in findings]
@@ -81,7 +81,7 @@ class _Scale:
 
 
 def ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Return round values within a range, at most six, zero among them where it is inside, with their texts."""
+    """Return at most six round values within a range, with texts; with zero where the range contains zero."""
     rough = (high - low) / MOST_TICKS
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * size for factor in (1, 2, 5, 10) if factor * size >= rough)

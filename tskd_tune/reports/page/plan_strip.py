@@ -1,4 +1,4 @@
-"""The drawing of a plan: which epochs memorize and which review, as strokes along a strip."""
+"""The drawing of a plan: a strip with a stroke for each epoch that memorizes or reviews."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Strip:
-    """A plan: the arms that follow it, its epochs and its strokes."""
+    """A plan: the arms with this plan, its epochs and its strokes."""
 
     arms: tuple[str, ...]
     memorize: tuple[int, ...]
@@ -31,7 +31,7 @@ class Strip:
 
 
 def strips(arms: Sequence[ArmFindings]) -> list[Strip]:
-    """Return each plan that arms follow; arms without a review have none to draw."""
+    """Return each plan of the arms; arms without a review have no plan."""
     drawn = [arm for arm in arms if arm.plan.review or arm.plan.memorize]
     groups = alike(drawn, lambda arm: (arm.plan, arm.epochs_planned))
     return [_strip(group[0].plan, group[0].epochs_planned, [arm.arm for arm in group]) for group in groups]

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs no network, verdicts first, and the same in Markdown."""
+"""The report of a run as one HTML page that needs no network, verdicts first; and the same report as Markdown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tskd_tune.reports.page.section import Page, rendered
 from tskd_tune.reports.page.sections import OWN, SECTIONS
 from tskd_tune.reports.page.words import minute
 
-# Where a section that failed is named: behind all others.
+# The place of the message on a section that failed: after all sections.
 LAST = 10_000
 FAILED = """\
 <section class="warning"><h2>The section {{ name }} of an installed package failed</h2>
@@ -43,12 +43,12 @@ def write_report(run: RunFolder) -> Path:
 
 
 def html(run: RunFolder, found: Findings, *more: str) -> str:
-    """Return the page of a run whose findings are at hand; a section stands where there is something to show in it.
+    """Return the page of a run from the run's findings; empty sections are left out.
 
     Args:
         run: the run's folder.
-        found: what the run found.
-        more: sections beside those of the package and of installed packages, each as ``module:Class``.
+        found: the findings of the run.
+        more: further sections besides those of this package and of installed packages, each as ``module:Class``.
     """
     page = Page(run, found)
     body = Markup("").join(text for _, text in sorted(_written(page, more), key=lambda placed: placed[0]))
@@ -66,7 +66,7 @@ def html(run: RunFolder, found: Findings, *more: str) -> str:
 def _written(page: Page, more: tuple[str, ...]) -> Iterator[tuple[int, Markup]]:
     """Yield the place and the HTML of every section.
 
-    What fails of an installed package's section is said in its place, as a report must not be lost with it.
+    If the section of an installed package fails, the page has a message instead, so the report is still written.
     """
     for name in more:
         section = SECTIONS.build(name)

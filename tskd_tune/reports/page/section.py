@@ -1,6 +1,6 @@
-"""What a section of the page is: one file under ``sections`` that registers itself, or an outsider's class.
+"""The sections of the page. A section is a class in a file under ``sections`` that registers it, or in another package.
 
-A section reads the findings and the histories of a run, and returns HTML. An installed package adds a section to every
+A section takes the findings and the histories of a run and returns HTML. An installed package adds a section to every
 page by an entry point of the group ``tskd_tune`` with the name ``sections.NAME``.
 """
 
@@ -27,26 +27,26 @@ from tskd_tune.reports.page.charts import Curves
 
 @dataclass(frozen=True)
 class Page:
-    """What a section may read: the run's folder, everything that the run found, and the histories of its arms."""
+    """The input of a section: the run's folder, all findings of the run, and the histories of its arms."""
 
     run: RunFolder
     found: Findings
 
     @cached_property
     def curves(self) -> list[Curves]:
-        """The histories of each arm: one trial that carries its seeds, or one trial per seed."""
+        """The histories of each arm. An arm has one trial with all seeds, or one trial per seed."""
         histories = [(arm.arm, [line for run in arm.runs for line in self.run.history(run)]) for arm in self.found.arms]
         return [charts.curves(arm, lines) for arm, lines in histories]
 
     @property
     def reviewing(self) -> Sequence[Curves]:
-        """The arms up to the last of the first eight that review, so that their places keep their colors."""
+        """All arms up to the eighth arm that reviews, including arms without a review, so places keep their colors."""
         places = [index for index, arm in enumerate(self.curves) if arm.review_epochs()][:MOST_ARMS]
         return self.curves[: places[-1] + 1] if places else []
 
     @property
     def legend(self) -> list[dict[str, str]]:
-        """The look of each arm in the figures of reviews."""
+        """The color and dashes of each arm in the figures of reviews."""
         named = enumerate(self.reviewing)
         return [{"arm": arm.arm, **figures.look(index)} for index, arm in named if arm.review_epochs()]
 
@@ -55,7 +55,7 @@ class Section(ABC):
     """A section of the page.
 
     Attributes:
-        place: where the section stands; smaller numbers come first. Those of the package are multiples of 10.
+        place: the place of the section on the page; smaller numbers come first. This package uses multiples of 10.
     """
 
     place: ClassVar[int]
@@ -83,10 +83,10 @@ def _environment() -> Environment:
 
 
 def rendered(template: str, **facts: object) -> Markup:
-    """Return a Jinja template filled with facts; text is escaped, and ``macros`` can be imported."""
+    """Fill a Jinja template with facts; text is escaped, and the template can import ``macros``."""
     return Markup(_environment().from_string(template).render(**facts))
 
 
 def drawn(figure: go.Figure, name: str) -> Markup:
-    """Return a figure as HTML; its name is unique on the page."""
+    """Return a figure as HTML; the name must be unique on the page."""
     return Markup(figures.as_html(figure, name))

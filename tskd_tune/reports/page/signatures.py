@@ -1,4 +1,4 @@
-"""Which arms show the method's failure signature, as two sections of the page say."""
+"""The changes of L_ST and of the gap to the teacher per arm, for two sections of the page."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from tskd_tune.reports.page.section import Page
 
 
 def signatures(page: Page) -> list[Signature]:
-    """Return what the reviews of each arm say, where they say something."""
+    """Return the change of L_ST and of the gap for each arm that measured both in enough reviews."""
     return [found for arm in page.curves if (found := signature(arm.arm, arm.seeds))]

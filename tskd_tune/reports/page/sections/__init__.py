@@ -1,4 +1,4 @@
-"""The sections of the page, one a file; every file of this folder is imported, and registers its section."""
+"""The sections of the page, one per file. Every file of this folder is imported and registers its section."""
 
 from importlib import import_module
 from pkgutil import iter_modules

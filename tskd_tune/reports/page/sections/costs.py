@@ -54,7 +54,7 @@ class Costs(Section):
 
 @dataclass(frozen=True)
 class _Shown:
-    """A figure of a front; what belongs to all figures of a front stands beside the first of them."""
+    """A figure of a front; only the first figure of a front has the texts that belong to all its figures."""
 
     html: str
     objectives: str
@@ -100,6 +100,6 @@ def _figure(found: Findings, front: Front, cost: str) -> go.Figure:
 
 
 def _on_front(front: Front) -> list[FrontPoint]:
-    """Return the points of a front in ascending order of the first objective that is not its metric."""
+    """Return the points of a front in ascending order of the first objective other than the metric."""
     cost = _costs(front)[0]
     return sorted((point for point in front.points if point.on_front), key=lambda point: point.values[cost])

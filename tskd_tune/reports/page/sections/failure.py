@@ -1,4 +1,4 @@
-"""A warning where arms show the method's failure signature."""
+"""A warning where L_ST of an arm falls but the gap to the teacher stays: there the method fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEMPLATE = """\
 
 @SECTIONS.register("failure", source="L_ST over the gap to the teacher")
 class Failure(Section):
-    """A warning where arms show the method's failure signature."""
+    """A warning where L_ST of an arm falls but the gap to the teacher stays: there the method fails."""
 
     place = 30
 

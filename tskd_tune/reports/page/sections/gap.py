@@ -1,4 +1,4 @@
-"""The gap to the teacher against L_ST, and which arms show the failure signature."""
+"""The gap to the teacher and L_ST over the reviews, and the arms in which only L_ST falls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEMPLATE = """\
 
 @SECTIONS.register("gap", source="the histories")
 class Gap(Section):
-    """The gap to the teacher against L_ST, and which arms show the failure signature."""
+    """The gap to the teacher and L_ST over the reviews, and the arms in which only L_ST falls."""
 
     place = 130
 

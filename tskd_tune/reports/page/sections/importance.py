@@ -1,4 +1,4 @@
-"""Which parameters of a search matter."""
+"""The importance of the parameters of a search."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEMPLATE = """\
 
 @SECTIONS.register("importance", source="the Optuna study")
 class ImportanceSection(Section):
-    """Which parameters of a search matter."""
+    """The importance of the parameters of a search."""
 
     place = 120
 
@@ -43,7 +43,7 @@ class ImportanceSection(Section):
 
 @dataclass(frozen=True)
 class _Shown:
-    """A figure of one objective in one group of trials."""
+    """A figure of one objective for one group of trials."""
 
     metric: str
     where: str
@@ -52,7 +52,7 @@ class _Shown:
 
 
 def _figures(found: Findings) -> list[_Shown]:
-    """Draw how much each parameter matters for each objective, among all trials and in each branch."""
+    """Draw the importance of each parameter for each objective, over all trials and in each branch."""
     objectives = found.importance.metrics if found.importance else ()
     groups = [(one.metric, group) for one in objectives for group in one.groups if len(group.shares) > 1]
     return [

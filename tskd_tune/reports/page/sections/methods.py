@@ -1,4 +1,4 @@
-"""The distillers that were trained, and what they follow."""
+"""The distillers that were trained, and their sources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEMPLATE = """\
 
 @SECTIONS.register("methods", source="the rows")
 class Methods(Section):
-    """The distillers that were trained, and what they follow."""
+    """The distillers that were trained, and their sources."""
 
     place = 160
 

@@ -1,4 +1,4 @@
-"""How the headline responds to k and delta."""
+"""The headline over k and delta."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEMPLATE = """\
 
 @SECTIONS.register("responses", source="the arms that differ in nothing else")
 class Responses(Section):
-    """How the headline responds to k and delta."""
+    """The headline over k and delta."""
 
     place = 90
 
@@ -48,7 +48,7 @@ class Responses(Section):
 
 @dataclass(frozen=True)
 class _Shown:
-    """A figure along k or delta; ``matched`` is number of reviews -> the points that review as often."""
+    """A figure along k or delta; ``matched`` is number of reviews -> the points with this number of reviews."""
 
     along: str
     matched: list[tuple[int, list[str]]]

@@ -1,4 +1,4 @@
-"""What the reviews showed, by review epoch."""
+"""The measures of the reviews by review epoch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEMPLATE = """\
 
 @SECTIONS.register("reviews", source="the histories")
 class Reviews(Section):
-    """What the reviews showed, by review epoch."""
+    """The measures of the reviews by review epoch."""
 
     place = 140
 

@@ -1,4 +1,4 @@
-"""Every run in a line, and the resolved experiment of each arm."""
+"""All runs, one per line, and the resolved experiment of each arm."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TEMPLATE = """\
 
 @SECTIONS.register("runs", source="the rows")
 class Runs(Section):
-    """Every run in a line, and the resolved experiment of each arm."""
+    """All runs, one per line, and the resolved experiment of each arm."""
 
     place = 180
 
@@ -81,7 +81,7 @@ def _metrics(found: Findings) -> list[str]:
 
 
 def _line(row: Row, found: Findings) -> list[str]:
-    """Return the cells of a row in the table of all runs; where versions differ, the number of its set."""
+    """Return the cells of a row in the table of all runs; where versions differ, with the number of its versions."""
     form, versions = f".{found.metric.digits}f", found.versions
     return [
         row.run,

@@ -1,4 +1,4 @@
-"""Each arm of increments beside the arm that differs from it only by reviewing feature maps."""
+"""Each arm that reviews increments beside the arm that reviews feature maps and is otherwise the same."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TEMPLATE = """\
 
 @SECTIONS.register("sequences", source="the histories")
 class Sequences(Section):
-    """Each arm of increments beside the arm that differs from it only by reviewing feature maps."""
+    """Each arm that reviews increments beside the arm that reviews feature maps and is otherwise the same."""
 
     place = 80
 
@@ -47,7 +47,7 @@ class Sequences(Section):
         """Return the section; empty where there is nothing to show."""
         found = page.found
         pairs = effects.sequence_pairs(found.arms)
-        # Two trials of a search that differ in one thing do so by chance.
+        # In a search, two trials that differ in only one option are a coincidence and no planned comparison.
         if found.search is not None or not pairs:
             return ""
         lines = [_sentence(found, found.arms[pair.increment], found.arms[pair.feature_map]) for pair in pairs]
@@ -65,7 +65,7 @@ class Sequences(Section):
 
 
 def _figures(found: Findings, pairs: list[Pair], margin: float | None) -> tuple[str, str, str]:
-    """Return the curves, the differences and the heading of the metric; empty where nothing was followed by epoch."""
+    """Return the curves, the differences and the heading of the metric; empty where no metric was measured by epoch."""
     arms = [arm for pair in pairs for arm in (pair.increment, pair.feature_map)]
     name = charts.followed(arms, [found.on("validation"), found.on("test")])
     if name is None:
@@ -78,7 +78,7 @@ def _figures(found: Findings, pairs: list[Pair], margin: float | None) -> tuple[
 
 
 def _sentence(found: Findings, increment: ArmFindings, feature_map: ArmFindings) -> str:
-    """Name the family's verdict on two arms where it has one; otherwise their paired difference, without a verdict."""
+    """Return the family's verdict on two arms in words; without one, their paired difference without a verdict."""
     names = {increment.arm, feature_map.arm}
     for finding in found.family.family.findings if found.family else ():
         item = finding.contrast

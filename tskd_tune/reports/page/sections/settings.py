@@ -1,4 +1,4 @@
-"""What differs from the preset, by who differs."""
+"""The differences from the preset, by groups of arms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEMPLATE = """\
 
 @SECTIONS.register("settings", source="the rows")
 class Settings(Section):
-    """What differs from the preset, by who differs."""
+    """The differences from the preset, by groups of arms."""
 
     place = 170
 

@@ -1,4 +1,4 @@
-"""The verdicts, the open ones first, and what belongs beside them."""
+"""The verdicts, with the undecided comparisons first, and the notes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ REASON = """\
 
 @SECTIONS.register("verdicts", source="the judged family")
 class VerdictsSection(Section):
-    """The verdicts, the open ones first, and what belongs beside them."""
+    """The verdicts, with the undecided comparisons first, and the notes."""
 
     place = 20
 
@@ -109,7 +109,7 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Shown:
-    """The comparisons at sight and those folded away, the number of each badge, and what they share."""
+    """The visible and the folded comparisons, the number of each badge, and the common layout and notes."""
 
     open: Sequence[_Item]
     folded: Sequence[_Item]
@@ -119,7 +119,7 @@ class _Shown:
 
 
 def _item(finding: Finding, strip: Strip) -> _Item:
-    """Return a comparison; the two arms stand above its sentence, and so not in it."""
+    """Return a comparison. The title names the two arms, so the sentence does not name them again."""
     item = finding.contrast
     sentence = finding.sentence.removeprefix(f"{title_of(item)}: ")
     title = f"{item.arm} against {item.baseline}"

@@ -27,6 +27,6 @@ class Versions(Section):
 
 
 def _numbered(found: Findings) -> list[str]:
-    """Return the versions and commits; sets of versions have the numbers that the table of runs gives."""
+    """Return the versions and commits; sets of versions have the same numbers as in the table of runs."""
     lines, sets = version_lines(found), len(found.versions)
     return [f"{number}: {line}" if number <= sets > 1 else line for number, line in enumerate(lines, start=1)]
