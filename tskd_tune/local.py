@@ -120,7 +120,7 @@ def _accounted(experiment: Experiment, key: str | None, folder: RunFolder, liste
             listener(teacher_event(teacher))
         session = _session(experiment, teacher, folder, track)
         _train(session, folder, listener)
-        folder.error_path(RUN, experiment.seed).unlink(missing_ok=True)
+        folder.forget_error(RUN, experiment.seed)
         session.close()  # before the row, which has the warning of the tracker
         return session.row()
     except UnwritableError:

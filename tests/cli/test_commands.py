@@ -279,7 +279,7 @@ def test_a_file_whose_name_no_run_can_have(run: Callable[..., Any], tmp_path: Pa
 def test_two_arms_that_are_one_experiment_are_said(run: Callable[..., Any], tmp_path: Path) -> None:
     arms = {"none": None, "plain": None, "tskd": SHORT["review"], "again": {**SHORT["review"], "delta": 1}}
     file = write(tmp_path / "s.yaml", {**SWEEP, "experiment": {**SHORT, "review": {"choice": arms}}})
-    same = "the same seed gives the same results; keep one of them"
+    same = "these arms are the same experiment"
     found = json.loads(run("check", file, "--json").stdout)["warnings"]
     (twins,) = [warning["arms"] for warning in found if same in warning["sentence"]]
     assert twins == ["review=none = review=plain", "review=tskd = review=again"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tskd_tune.experiment import Experiment
 from tskd_tune.metrics import Metric
 from tskd_tune.records.row import BEST_TEST_MARK, Best, DataRecord, Row
 from tskd_tune.records.run_folder import RunFolder
@@ -41,7 +42,8 @@ def test_a_row_has_what_the_old_one_had():
     taught = Row.model_validate(upgrade(LINES[1])).teacher
     assert taught and taught.metrics == {"test_top1": LINES[1]["teacher"]["test_top1"]}
     assert row.identity == ""
-    same = row.plain().keys() - {"format", "identity", "best", "measures", "data", "teacher"}
+    assert row.experiment == {"observe": [], **old["experiment"]}
+    same = row.plain().keys() - {"format", "identity", "best", "measures", "data", "teacher", "experiment"}
     assert {name: row.plain()[name] for name in same} == {name: old[name] for name in same}
 
 
@@ -83,3 +85,12 @@ def test_the_report_tells_of_data_and_teacher_as_before():
     text = "\n".join(head_lines(summary.summary(RunFolder.open(OLD / "run"))))
     assert "10 classes; 900 training, 300 validation and 597 test images, gray, 8 x 8 pixels" in text
     assert "test top-1 16.92 %" in text
+
+
+def test_an_old_experiment_reads_as_one_of_today() -> None:
+    line = json.loads((OLD / "run" / "rows.jsonl").read_text().splitlines()[0])
+    folder = {"name": "image_folder", "root": "images"}
+    task = upgrade({**line, "experiment": {**line["experiment"], "task": folder}})["experiment"]["task"]
+    assert task == {**folder, "feed": "resident", "workers": None, "prefetch": None}
+    old = upgrade(line)["experiment"]
+    assert old == Experiment.read(old).plain()

@@ -13,6 +13,7 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
+from tskd_tune.experiment.identity import identity
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.checking import check
@@ -101,6 +102,14 @@ def test_the_best_mean_is_confirmed_beside_the_baseline_and_the_paper(search: Ru
     assert paper.review.extractor.plain()["hidden"] == 16, "the paper's own, not the search's"
     sweep = confirmation(search, [101, 102])
     assert (sweep.seeds, sweep.search.name, sweep.compare.baseline) == ([101, 102], "grid", "baseline")
+
+
+def test_a_point_trained_by_two_versions_is_one_point(search: RunFolder) -> None:
+    before = list(arms(search))
+    for row in search.rows()[::2]:  # rows of format 1 have no identity
+        search.add_row(row.model_copy(update={"identity": identity(Experiment.read(row.experiment))}))
+    assert {bool(row.identity) for row in search.rows()} == {True, False}
+    assert list(arms(search)) == before
 
 
 def test_more_winners_and_another_baseline(search: RunFolder) -> None:

@@ -123,6 +123,16 @@ def test_random_never_repeats_a_point():
 
 
 @pytest.mark.parametrize("name", ["random", "optuna"])
+def test_two_points_with_one_identity_are_one_experiment(name: str):
+    def of_one_identity(point: Point) -> dict[str, Any]:
+        return {**describe(point), "identity": str(point.values["k"])}
+
+    text = "{k: {choice: [3, 6, 9]}, device: {choice: [cpu, auto]}}"
+    found, _ = SEARCHERS.build(name, space(text), of_one_identity, {"val_top1": "max"}, None, trials=3)
+    assert sorted(config["identity"] for config in drain(found)) == ["3", "6", "9"]
+
+
+@pytest.mark.parametrize("name", ["random", "optuna"])
 def test_searches_refuse_grid_domains_and_need_trials(name: str):
     with pytest.raises(InputError, match="'grid' needs"):
         searcher(name, GRID, trials=3)

@@ -152,11 +152,27 @@ def test_damaged_and_vanished_files_are_named_by_a_sentence(root: Path) -> None:
             seen(feed)
         for path in root.rglob("*.png"):
             path.unlink()
-        with pytest.raises(RunError, match=r"^task: .*png vanished while the images were read"):
+        with pytest.raises(RunError, match=r"^task: .*png vanished while the images were read") as gone:
             seen(feed)
+        assert "task.workers" not in str(gone.value), "the remedy is not that of a dead worker"
         for name in "abc":
             for number in range(12):
                 (root / name / f"{number:02}.png").write_bytes(content)
+
+
+def test_an_error_of_the_samples_own_code_is_not_taken_for_a_dead_worker(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = made(root, normalization="imagenet", feed="streamed", workers=0).training(CPU)
+
+    def broken(loader: object) -> Any:
+        raise RuntimeError("a mistake of one's own")
+        yield
+
+    monkeypatch.setattr(feed, "_loader", broken(None))
+    with pytest.raises(RuntimeError, match="a mistake of one's own") as raised:
+        seen(feed)
+    assert not isinstance(raised.value, RunError)
 
 
 def test_all_damaged_files_are_counted_before_a_training(root: Path) -> None:

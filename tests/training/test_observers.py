@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import teacher_key
+from tskd_tune.tasks.base import Task
 from tskd_tune.training.observers import OBSERVERS, Observer, Training, norm
 from tskd_tune.training.record import Record
 from tskd_tune.training.trainer import Trainer
@@ -70,6 +72,23 @@ def test_an_observer_hears_of_every_epoch_and_step_and_adds_to_the_line(tiny: Ti
     with pytest.raises(RunError, match="observe: the name 'steps' already stands"):
         trainer.observers.append(noted)
         trainer.epoch()
+    with pytest.raises(RunError, match="observe: the name 'val_sharpness' is that of a metric"):
+        record.with_numbers({"val_sharpness": 1.0})
+
+
+def test_the_sets_of_an_evaluation_are_opened_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    evaluation = Task.evaluation
+
+    def noted(task: Task, part: Any, device: Any) -> Any:
+        opened.append(part)
+        return evaluation(task, part, device)
+
+    monkeypatch.setattr(Task, "evaluation", noted)
+    trainer = build_trainer(tiny(review=None, evaluation={"test": "every_epoch"}))
+    for _ in range(2):
+        trainer.epoch()
+    assert sorted(opened) == ["test", "validation"]
 
 
 def test_gradient_norms_are_those_of_the_steps(tiny: Tiny) -> None:

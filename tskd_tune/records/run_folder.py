@@ -266,6 +266,10 @@ class RunFolder:
         """Return the path of the whole error of a training that broke."""
         return self.path / self._layout.error(run, seed)
 
+    def forget_error(self, run: str, seed: int) -> None:
+        """Remove the whole error of an earlier attempt, or raise a `RunError` that says why it cannot be removed."""
+        self.store.delete(self._layout.error(run, seed))
+
     def keep_error(self, row: Row, text: str) -> Row:
         """Write the whole error of a training that broke, and return the row with the name of the error's file.
 

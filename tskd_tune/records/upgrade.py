@@ -50,7 +50,19 @@ def _from_1(record: Document) -> Document:
         kept["data"] = _data(record["data"])
     if isinstance(record.get("teacher"), dict):
         kept["teacher"] = _teacher(record["teacher"])
+    if isinstance(record.get("experiment"), dict):
+        kept["experiment"] = _experiment(record["experiment"])
     return kept
+
+
+def _experiment(old: Document) -> Document:
+    """Add the options that format 2 brought, so that one experiment reads the same in the rows of both formats."""
+    task = old.get("task")
+    streamed = {"feed": "resident", "workers": None, "prefetch": None}
+    found = {"observe": [], **old}
+    if isinstance(task, dict) and task.get("name") == "image_folder":
+        found["task"] = {**streamed, **task}
+    return found
 
 
 def _best(record: Document) -> list[Document]:

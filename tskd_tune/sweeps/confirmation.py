@@ -20,6 +20,7 @@ from tskd_tune.plain import Document
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.controls import identity
+from tskd_tune.sweeps.known import digest_of
 from tskd_tune.sweeps.schema import Sweep
 
 BASELINE, PAPER = "baseline", "paper"
@@ -95,7 +96,9 @@ def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
     metric, sign = sweep.metric, -1 if sweep.mode == "max" else 1
     points: dict[str, list[Row]] = {}
     for row in rows:
-        points.setdefault(identity(row.experiment), []).append(row)
+        # Rows of format 1 have no identity.
+        point = row.identity or digest_of(row.experiment) or identity(row.experiment)
+        points.setdefault(point, []).append(row)
     means = {}
     for point, group in points.items():
         values = [row.metrics.get(metric) for row in group if row.status == "done"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -42,3 +44,24 @@ def too_few(space: SearchSpace, trials: int, resolve: Callable[[Point], Document
         f"search.trials: is {trials}, but the {size} points of the space are {len(found)} different experiments{same};"
         f" lower `search.trials` to {len(found)}"
     )
+
+
+def experiment_key(config: Document) -> str:
+    """Return what tells the experiment of a config from others: its identity, or the experiment itself without one."""
+    return str(config.get("identity") or json.dumps(config.get("experiment", config), sort_keys=True))
+
+
+def told_apart(configs: Sequence[Document]) -> list[Document]:
+    """Name the trainings of each config by an identity that no other config has.
+
+    Arms whose experiments differ in nothing that names a training (such as ``training.threads``) have one identity. The
+    first arm keeps it, the others add their place among these arms, so no arm writes into the files of another.
+    """
+    before: Counter[str] = Counter()
+    named: list[Document] = []
+    for config in configs:
+        identity = experiment_key(config)
+        before[identity] += 1
+        count = before[identity]
+        named.append(config if count == 1 else {**config, "identity": f"{identity}-{count}"})
+    return named

@@ -96,7 +96,7 @@ class Trainings:
         found = self._found.get(("", arm, seed))
         if found is None or not found.identity:
             return found
-        return found if _digest(found.experiment) == identity.partition("-")[0] else None
+        return found if digest_of(found.experiment) == identity.partition("-")[0] else None
 
 
 def _trainings(folder: RunFolder) -> Iterator[Training]:
@@ -111,7 +111,8 @@ def _number(run: str) -> int | None:
     return int(run) if run.isdecimal() else None
 
 
-def _digest(experiment: Document) -> str:
+def digest_of(experiment: Document) -> str:
+    """Return the identity of an experiment as plain data; an empty word if this version cannot read the experiment."""
     try:
         return identity(Experiment.read(experiment))
     except InputError:  # a record of a version with options that were removed

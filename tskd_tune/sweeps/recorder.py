@@ -127,7 +127,7 @@ class Recorder(tune.Callback):
         if row.broke:
             row = live.folder.keep_error(row, error)
         else:
-            live.folder.error_path(row.run, row.seed).unlink(missing_ok=True)
+            live.folder.forget_error(row.run, row.seed)
         live.folder.add_row(row)
         live.listener(row_event(row))
 

@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Document
 from tskd_tune.registry import Registry
-from tskd_tune.sweeps.controls import identity
+from tskd_tune.sweeps.distinct import experiment_key, told_apart
 from tskd_tune.sweeps.draws import uniformly
 from tskd_tune.sweeps.objectives import Goals
 from tskd_tune.sweeps.points import Point
@@ -70,7 +70,7 @@ def _exact(factory: F) -> F:
 @_exact
 def grid(space: SearchSpace, describe: Callable[[Point], Document], goals: Goals, journal: Path | None) -> Found:
     """Every point of the space, once, in the order of the YAML."""
-    return _listed([describe(point) for point in space.grid()], goals)
+    return _listed(told_apart([describe(point) for point in space.grid()]), goals)
 
 
 @SEARCHERS.register("random", source="Bergstra and Bengio 2012, Random Search for Hyper-Parameter Optimization")
@@ -96,7 +96,7 @@ def random(
     misses = 0
     while len(configs) < trials:
         config = describe(space.sample(pick))
-        key = identity(config.get("experiment", config))
+        key = experiment_key(config)
         misses = 0 if key not in configs else misses + 1
         if misses > MOST_MISSES:
             raise InputError(

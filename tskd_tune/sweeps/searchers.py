@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Document
 from tskd_tune.reports.findings.importance import STUDY
-from tskd_tune.sweeps.controls import identity
+from tskd_tune.sweeps.distinct import experiment_key
 from tskd_tune.sweeps.divergence import DIVERGED, LearningStorage, kept
 from tskd_tune.sweeps.domains import Hole, Pick, Picked
 from tskd_tune.sweeps.draws import uniformly
@@ -115,7 +115,7 @@ class OptunaSearcher(RunSearcher):
         trial.set_user_attr("number", number)
         trial.set_user_attr("trial", trial_id)
         self._running[trial_id] = trial
-        self._taken[_identity(config)] = trial_id
+        self._taken[experiment_key(config)] = trial_id
         return {**config, "number": number}
 
     def take_up(self, known: Mapping[int, Known], *, highest: int = -1) -> None:
@@ -214,7 +214,7 @@ class OptunaSearcher(RunSearcher):
         for _ in range(MOST_PROPOSALS):
             trial, point = self._ask()
             config = self._describe(point)
-            twin = self._taken.get(_identity(config))
+            twin = self._taken.get(experiment_key(config))
             if twin is None:
                 return trial, point, config
             self._tell_known(trial, twin, weigh=twin not in told)
@@ -229,7 +229,7 @@ class OptunaSearcher(RunSearcher):
         """Draw a point that no trial has, search parameter -> value; None if no such point is found."""
         for point in _candidates(self._space, seed=len(kept(self._study))):
             with suppress(InputError):
-                if _identity(self._describe(point)) not in self._taken:
+                if experiment_key(self._describe(point)) not in self._taken:
                     return self._space.picks(point)
         return None
 
@@ -305,8 +305,3 @@ def _candidates(space: SearchSpace, seed: int) -> Iterator[Point]:
         return iter(points)
     pick = uniformly(source)
     return (space.sample(pick) for _ in range(MOST_DRAWS))
-
-
-def _identity(config: Config) -> str:
-    """Return the identity of the experiment that a config trains."""
-    return identity(config.get("experiment", config))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 
@@ -12,6 +11,7 @@ from tskd_tune.records.events import Listener
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.importance import JOURNAL
 from tskd_tune.sweeps.configs import Describe
+from tskd_tune.sweeps.distinct import told_apart
 from tskd_tune.sweeps.interim import analyze, portions
 from tskd_tune.sweeps.known import Trainings, known_trials
 from tskd_tune.sweeps.listed_points import ListedPoints
@@ -43,32 +43,17 @@ def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Docum
     All points come with the first seed, then with the next seed, so that arms can be compared early. A training that
     began keeps its number, and so its folder with its checkpoints. Other trainings get numbers above all folders.
     """
-    points = _told_apart([*map(Describe(sweep, seeds), sweep.space().grid())])
+    points = told_apart([*map(Describe(sweep, seeds), sweep.space().grid())])
     began, free = Trainings(folder, {point["arm"] for point in points}), count(1 + highest_number(folder))
     configs: list[Document] = []
     for seed in seeds:
         for point in points:
             training = began.find(point["identity"], point["arm"], seed)
             if training is None or not training.ended:
-                known = training.number if training else None
-                configs.append({**point, "seeds": [seed], "number": next(free) if known is None else known})
+                known, named = (training.number, training.identity) if training else (None, "")
+                number, identity = next(free) if known is None else known, named or point["identity"]
+                configs.append({**point, "seeds": [seed], "number": number, "identity": identity})
     return configs
-
-
-def _told_apart(points: Sequence[Document]) -> list[Document]:
-    """Name the trainings of each point by an identity that no other point has.
-
-    Arms whose experiments differ in nothing that names a training (such as ``training.threads``) have one identity. The
-    first arm keeps it, the others add their place among these arms, so no arm writes into the files of another.
-    """
-    before: Counter[str] = Counter()
-    named: list[Document] = []
-    for point in points:
-        identity = point["identity"]
-        before[identity] += 1
-        own = identity if before[identity] == 1 else f"{identity}-{before[identity]}"
-        named.append({**point, "identity": own})
-    return named
 
 
 def highest_number(folder: RunFolder) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import NamedTuple, final
@@ -174,18 +174,34 @@ class StreamedFeed(Feed):
 
     def _loaded(self, order: Tensor, crops: Crops, bounds: Sequence[tuple[int, int]]) -> Iterator[Draw]:
         self._batches.order, self._batches.crops, self._batches.bounds = order, crops, bounds
+        for found in _from_workers(self._loader):
+            if found.wrong:
+                raise InputError(found.wrong)
+            if found.vanished:
+                raise RunError(found.vanished)
+            yield Draw({"indices": found.indices, "pixels": found.pixels})
+
+
+def _from_workers(loader: Iterable[Pixels]) -> Iterator[Pixels]:
+    """Iterate over what the workers decoded.
+
+    Raises:
+        RunError: a worker died.
+    """
+    found = iter(loader)
+    while True:
         try:
-            for found in self._loader:
-                if found.wrong:
-                    raise InputError(found.wrong)
-                if found.vanished:
-                    raise RunError(found.vanished)
-                yield Draw({"indices": found.indices, "pixels": found.pixels})
-        except RuntimeError as error:  # torch's word for a worker that died, such as for want of memory
+            batch = next(found)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker (pid" not in str(error):  # an error of the samples' own code
+                raise
             raise RunError(
                 f"task: a process that decodes images ended ({error}); lower task.workers or task.prefetch, or free"
                 " some memory"
             ) from error
+        yield batch
 
 
 @final

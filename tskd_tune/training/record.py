@@ -56,6 +56,12 @@ class Record:
             raise RunError(
                 f"observe: the name '{taken[0]}' already stands in the history line; give the number another name"
             )
+        metrics = [name for name in found if Measured.read(name) is not None]
+        if metrics:
+            raise RunError(
+                f"observe: the name '{metrics[0]}' is that of a metric, which a row would take for a result; give the"
+                " number a name that does not begin with val_ or test_"
+            )
         return replace(self, numbers={**self.numbers, **found})
 
     def plain(self) -> dict[str, int | float | str]:

@@ -102,6 +102,7 @@ class Trainer:
         self.history: list[Record] = []
         self._streams = Streams(schedule.seed)
         self._epoch: _Epoch | None = None
+        self._evaluations: dict[Part, Feed] = {}  # opened once: a streamed feed starts processes
 
     @cached_property
     def feed(self) -> Feed:
@@ -321,19 +322,20 @@ class Trainer:
         _, validation, _ = self.task.facts().samples
         tested = self.schedule.tests(epoch)
         planned: dict[Part, bool] = {"validation": validation > 0, "test": tested}
-        parts = [part for part, is_planned in planned.items() if is_planned]
         networks: list[nn.Module] = [self.student]
         if self.teacher is not None and self._teacher_is_online() and tested:
             networks.append(self.teacher)
         return {
             measured(part, name, teacher=network is not self.student): value
-            for part in parts
+            for part in [part for part, is_planned in planned.items() if is_planned]
             for network in networks
             for name, value in self._metrics(network, part).items()
         }
 
     def _metrics(self, network: nn.Module, part: Part) -> Mapping[str, float]:
-        return evaluate(network, self.task.evaluation(part, self.compute.device), self.task.meter(), self.compute)
+        if part not in self._evaluations:
+            self._evaluations[part] = self.task.evaluation(part, self.compute.device)
+        return evaluate(network, self._evaluations[part], self.task.meter(), self.compute)
 
     def _teacher_learns(self, epoch: int) -> bool:
         return isinstance(self.distiller, Distiller) and self.distiller.trains_teacher(epoch)
