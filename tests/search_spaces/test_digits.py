@@ -36,7 +36,7 @@ def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray:
     assert all(arm["n"] == 3 and arm["mean"] > 50 and arm["sd"] > 0 for arm in arms.values())
     assert [arm["reviews"] for arm in arms.values()] == [0, 0, 3, 3, 3, 3]
     (teacher,) = as_json(found)["teachers"]
-    assert teacher["test_top1"] > arms["baseline"]["mean"] + 1.0
+    assert teacher["metrics"]["test_top1"] > arms["baseline"]["mean"] + 1.0
     assert arms["tskd_paper_lambda"]["lambda"]["mean"] == 1.0 != arms["tskd_increment"]["lambda"]["mean"]
     rows = folder.rows()
     assert {row.seed for row in rows} == {1, 2, 3}

@@ -141,7 +141,12 @@ class DistillerContract(Contract):
             losses = traced.distiller(student, teacher, Batch(batch.images, batch.targets, indices))
             return list(losses.values())
 
-        graph = make_fx(step)(batch.indices)
+        try:
+            graph = make_fx(step)(batch.indices)
+        except NotImplementedError as error:
+            if not traced.distiller.generators():
+                raise
+            pytest.skip(f"this version of torch traces no generator: {error}")
         graph(batch.indices)
         for _ in range(2):
             plain.distiller(student, teacher, batch)
