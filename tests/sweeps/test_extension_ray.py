@@ -72,25 +72,25 @@ def test_an_extension_that_was_cut_off_before_its_training_is_resumed(finished: 
     assert found[4:] == [("00004", "plain", 3), ("00005", "tskd", 3)] and len(found) == 6
 
 
-def test_a_sweep_looks_as_declared_and_stops(
+def test_a_sweep_is_analyzed_as_declared_and_stops(
     a_ray: None, tiny_document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[int] = []
     heard: list[Event] = []
 
-    def judge(folder: RunFolder, at: int) -> dict[str, Any]:
+    def judge(folder: RunFolder, at: int) -> interim.Interim:
         judged.append(at)
-        assert len(folder.rows()) == 2 * at, "a look waits for all runs of its seeds"
-        return {"at": at, "stop": at == 6, "sentence": f"at {at}"}
+        assert len(folder.rows()) == 2 * at, "an analysis waits for all runs of its seeds"
+        return interim.Interim(at=at, stop=at == 6, sentence=f"at {at}")
 
     monkeypatch.setattr(interim, "_judged", judge)
     sweep = Sweep.read(quick(tiny_document, seeds=list(range(1, 9)), compare={"interim": [5, 6, 8]}))
-    folder = run.start(sweep, "looks", tmp_path, heard.append, track=False)
+    folder = run.start(sweep, "analyses", tmp_path, heard.append, track=False)
     assert judged == [5, 6] and len(folder.rows()) == 12 and {row.seed for row in folder.rows()} == set(range(1, 7))
     assert [event.reason for event in heard if event.what == "interim"] == ["at 5", "at 6"]
     assert RunFolder.open(folder.path).state.expected == 12
     run.resume(RunFolder.open(folder.path), silent, track=False)
     assert judged == [5, 6] and len(folder.rows()) == 12 and RunFolder.open(folder.path).state.expected == 12
-    assert [look["stop"] for look in interim.taken(folder).values()] == [False, True]
-    with pytest.raises(InputError, match="a look that was not paid for"):
+    assert [analysis.stop for analysis in interim.analyses(folder).values()] == [False, True]
+    with pytest.raises(InputError, match="the sweep declared interim analyses at 5, 6, 8 seeds before it ran"):
         run.extend(folder, Addition([9]), silent)
