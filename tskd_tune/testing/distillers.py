@@ -144,7 +144,7 @@ class DistillerContract(Contract):
         try:
             graph = make_fx(step)(batch.indices)
         except NotImplementedError as error:
-            if not traced.distiller.generators():
+            if not traced.distiller.generators() or "Generator" not in str(error):
                 raise
             pytest.skip(f"this version of torch traces no generator: {error}")
         graph(batch.indices)
