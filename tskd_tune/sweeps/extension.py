@@ -91,13 +91,13 @@ def refuse(sweep: Sweep) -> None:
     """
     if not sweep.is_exact:
         raise InputError(
-            f"the search '{sweep.search.name}' chose its points by means over its own seeds, so that others would not"
-            " be its; train its winners on fresh seeds with `tskd-tune confirm`"
+            f"the search '{sweep.search.name}' chose its points by means over its own seeds, so a search cannot be"
+            " extended; train its winners on fresh seeds with `tskd-tune confirm`"
         )
     if sweep.is_judged:
         raise InputError(
-            f"the scheduler '{sweep.scheduler.name}' stopped trials by means over the sweep's own seeds, so that others"
-            " would not be its; start a new sweep with these seeds"
+            f"the scheduler '{sweep.scheduler.name}' stopped trials by means over the sweep's own seeds, so the sweep"
+            " cannot be extended; start a new sweep with these seeds"
         )
     if sweep.compare.interim:
         raise InputError(
