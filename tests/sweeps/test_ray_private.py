@@ -70,6 +70,23 @@ def test_one_file_uses_rays_private_side() -> None:
     assert using == {"ray_private.py"}
 
 
+def private_attributes(path: Path) -> list[str]:
+    """Return the private attributes that a file reads of the objects of a search: studies, storages and trials."""
+    found = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute)]
+    owners = ("study", "storage", "trial", "sampler")
+    return [
+        ast.unparse(node)
+        for node in found
+        if node.attr.startswith("_") and ast.unparse(node.value).endswith(owners) and not node.attr.startswith("__")
+    ]
+
+
+def test_nothing_of_optunas_private_side_is_used(tmp_path: Path) -> None:
+    assert {found for path in PACKAGE.rglob("*.py") for found in private_attributes(path)} == set()
+    (tmp_path / "one.py").write_text("self._study._storage.x, study._study_id, self._study.trials")
+    assert sorted(private_attributes(tmp_path / "one.py")) == ["self._study._storage", "study._study_id"]
+
+
 def test_without_a_ray_of_ones_own_there_is_nothing_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray._private.worker._global_node", None)
     assert ray_private.own_processes() == {} and ray_private.raylet_socket() == ""

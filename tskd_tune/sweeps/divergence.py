@@ -47,12 +47,9 @@ class LearningStorage(InMemoryStorage):
         wanted = [trial for trial in shown if states is None or trial.state in states]
         return _copied(wanted) if deepcopy else wanted
 
-
-def kept(study: Study) -> list[FrozenTrial]:
-    """Return the trials of a study in memory as they are stored: a diverged trial is failed and has no value."""
-    storage = study._storage
-    assert isinstance(storage, InMemoryStorage)
-    return InMemoryStorage.get_all_trials(storage, study._study_id, deepcopy=False)
+    def kept(self, study: Study) -> list[FrozenTrial]:
+        """Return the trials of one of this storage's studies as stored: a diverged trial is failed, without values."""
+        return super().get_all_trials(self.get_study_id_from_name(study.study_name), deepcopy=False)
 
 
 def _copied(trials: list[FrozenTrial]) -> list[FrozenTrial]:

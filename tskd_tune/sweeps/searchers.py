@@ -16,7 +16,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.plain import Document
 from tskd_tune.reports.findings.importance import STUDY
 from tskd_tune.sweeps.distinct import experiment_key
-from tskd_tune.sweeps.divergence import DIVERGED, LearningStorage, kept
+from tskd_tune.sweeps.divergence import DIVERGED, LearningStorage
 from tskd_tune.sweeps.domains import Hole, Pick, Picked
 from tskd_tune.sweeps.draws import uniformly
 from tskd_tune.sweeps.known import Known
@@ -105,7 +105,7 @@ class OptunaSearcher(RunSearcher):
             trial, config, number = self._again.pop(0)
             self._reported[trial_id] = self._reported.pop(_name_of_known(number), -1)
             return self._issued(trial, trial_id, config, number)
-        number = 1 + max([self._highest, *(trial.user_attrs.get("number", -1) for trial in kept(self._study))])
+        number = 1 + max([self._highest, *(trial.user_attrs.get("number", -1) for trial in self._kept())])
         trial, point, config = self._untrained()
         trial.set_user_attr("label", point.label)
         return self._issued(trial, trial_id, config, number)
@@ -153,8 +153,11 @@ class OptunaSearcher(RunSearcher):
     def _new_study(self, sampler: BaseSampler) -> Study:
         minimized, maximized = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
         directions = [minimized if mode == "min" else maximized for mode in self._goals.values()]
-        storage = LearningStorage(ranks_stopped=isinstance(sampler, TPESampler))
-        return optuna.create_study(study_name=STUDY, sampler=sampler, directions=directions, storage=storage)
+        self._storage = LearningStorage(ranks_stopped=isinstance(sampler, TPESampler))
+        return optuna.create_study(study_name=STUDY, sampler=sampler, directions=directions, storage=self._storage)
+
+    def _kept(self) -> list[FrozenTrial]:
+        return self._storage.kept(self._study)
 
     def on_trial_result(self, trial_id: str, result: Config) -> None:
         """Report the metric of an epoch to the study, unless it was reported before or is not finite.
@@ -227,7 +230,7 @@ class OptunaSearcher(RunSearcher):
 
     def _drawn(self) -> Document | None:
         """Draw a point that no trial has, search parameter -> value; None if no such point is found."""
-        for point in _candidates(self._space, seed=len(kept(self._study))):
+        for point in _candidates(self._space, seed=len(self._kept())):
             with suppress(InputError):
                 if experiment_key(self._describe(point)) not in self._taken:
                     return self._space.picks(point)
@@ -257,7 +260,7 @@ class OptunaSearcher(RunSearcher):
 
     def _trained(self) -> list[FrozenTrial]:
         """Return the trials that have ended, each with its last result, without proposals of a known experiment."""
-        ended = [trial for trial in kept(self._study) if trial.state.is_finished() and SAME_AS not in trial.user_attrs]
+        ended = [trial for trial in self._kept() if trial.state.is_finished() and SAME_AS not in trial.user_attrs]
         found = {trial.user_attrs.get("trial", trial.number): trial for trial in ended}
         return [trial for trial_id, trial in found.items() if trial_id not in self._running]
 
