@@ -17,8 +17,8 @@ class NoIdentity:
 NO_IDENTITY: Final = NoIdentity()
 
 
-class Options(BaseModel):
-    """A frozen, strict group of options; an error for an unknown key names the nearest known key."""
+class Strict(BaseModel):
+    """A frozen group of fields that converts no types and refuses unknown keys; a trailing underscore is dropped."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -28,9 +28,13 @@ class Options(BaseModel):
         validate_by_alias=True,
         serialize_by_alias=True,
         alias_generator=lambda name: name.removesuffix("_"),
-        allow_inf_nan=False,
-        validate_default=True,
     )
+
+
+class Options(Strict):
+    """A frozen, strict group of options; an error for an unknown key names the nearest known key."""
+
+    model_config = ConfigDict(allow_inf_nan=False, validate_default=True)
 
     @model_validator(mode="before")
     @classmethod

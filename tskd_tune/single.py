@@ -57,6 +57,7 @@ def check(experiment: Experiment) -> None:
 
 def label(experiment: Experiment) -> str:
     """Return the label of a single training in tables: ``resnet20, kd, review``."""
-    distiller = [] if experiment.distiller.name == "none" else [short_name(experiment.distiller.name)]
+    plain = Experiment.model_fields["distiller"].get_default(call_default_factory=True)
+    distiller = [] if experiment.distiller == plain else [short_name(experiment.distiller.name)]
     review = ["review"] if experiment.review is not None else []
     return ", ".join([short_name(experiment.student.name), *distiller, *review])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +19,24 @@ STEM_WIDTH = 24
 WIDTHS = (STEM_WIDTH, 240, 480, 960)
 DEPTHS = (4, 8, 4)
 
+Stage: TypeAlias = Callable[[int, int, int], nn.Sequential]
+"""Makes a stage from its depth, and from the channels before and after it."""
+
 
 def shuffled(maps: Tensor, groups: int) -> Tensor:
     """Interleave ``groups`` groups of channels of ``[B, C, H, W]``, which C is a multiple of."""
     batch, channels, *size = maps.shape
     return maps.reshape(batch, groups, channels // groups, *size).transpose(1, 2).flatten(1, 2)
+
+
+def pointwise_stem(channels: int, width: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """Return the convolution and the batch norm of a stem that keeps the size of images."""
+    return nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width)
+
+
+def stages(make: Stage, depths: Sequence[int], widths: Sequence[int]) -> Iterator[nn.Sequential]:
+    """Make the stages one after the other, each from its depth and the channels before and after it."""
+    return (make(depth, *ends) for depth, ends in zip(depths, pairwise(widths), strict=True))
 
 
 class Bottleneck(nn.Module):
@@ -68,10 +81,8 @@ class ShuffleNet(Staged):
     def __init__(self, classes: int, channels: int = 3) -> None:
         """Stack 4, 8 and 4 blocks in the stages."""
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, STEM_WIDTH, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM_WIDTH)
-        stages = (_stage(depth, *widths) for depth, widths in zip(DEPTHS, pairwise(WIDTHS), strict=True))
-        self.layer1, self.layer2, self.layer3 = stages
+        self.conv1, self.bn1 = pointwise_stem(channels, STEM_WIDTH)
+        self.layer1, self.layer2, self.layer3 = stages(_stage, DEPTHS, WIDTHS)
         self.linear = nn.Linear(WIDTHS[-1], classes)
 
     def _classifier(self) -> nn.Linear:

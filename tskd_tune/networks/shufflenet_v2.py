@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
-from tskd_tune.networks.base import NETWORKS, Network, statistics
-from tskd_tune.networks.shufflenet import shuffled
+from tskd_tune.contracts import STEM, BatchNormStatistics
+from tskd_tune.networks.base import NETWORKS, statistics
+from tskd_tune.networks.shufflenet import pointwise_stem, shuffled, stages
+from tskd_tune.networks.staged import Tapped
 
 STEM_WIDTH = 24
 WIDTHS = (STEM_WIDTH, 116, 232, 464)
@@ -75,7 +75,7 @@ class DownBlock(nn.Module):
         return F.relu(before), before
 
 
-class ShuffleNetV2(Network):
+class ShuffleNetV2(Tapped):
     """A network of split blocks in 3 stages for small images of any size, with the field's parameter names.
 
     The stem is a 1x1 convolution that keeps the size; each stage halves it. ``features`` are taken after the
@@ -89,26 +89,21 @@ class ShuffleNetV2(Network):
     def __init__(self, classes: int, channels: int = 3) -> None:
         """Stack 3, 7 and 3 split blocks behind the first blocks of the stages."""
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, STEM_WIDTH, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM_WIDTH)
-        stages = (_stage(depth, *widths) for depth, widths in zip(DEPTHS, pairwise(WIDTHS), strict=True))
-        self.layer1, self.layer2, self.layer3 = stages
+        self.conv1, self.bn1 = pointwise_stem(channels, STEM_WIDTH)
+        self.layer1, self.layer2, self.layer3 = stages(_stage, DEPTHS, WIDTHS)
         self.conv2 = nn.Conv2d(WIDTHS[-1], LAST, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(LAST)
         self.linear = nn.Linear(LAST, classes)
 
-    def forward(self, images: Tensor) -> Classified:
-        """Map images ``[B, channels, H, W]`` to their output; the stem keeps their size."""
-        preactivations: dict[str, Tensor] = {STEM: self.bn1(self.conv1(images))}
-        # Not in place: what comes before the activation is tapped too.
-        features = {STEM: F.relu(preactivations[STEM])}
-        activated = features[STEM]
-        for stage, blocks in self._stages().items():
-            for block in blocks:
-                activated, before = block(activated)
-            features[stage], preactivations[stage] = activated, before
-        embedding = F.relu(self.bn2(self.conv2(activated)), inplace=True).mean(dim=(2, 3))
-        return Classified(self.linear(embedding), features, preactivations, embedding)
+    def _classifier(self) -> nn.Linear:
+        return self.linear
+
+    def _advance(self, block: nn.Module, activated: Tensor) -> tuple[Tensor, Tensor]:
+        after, before = block(activated)
+        return after, before
+
+    def _embedding(self, activated: Tensor) -> Tensor:
+        return F.relu(self.bn2(self.conv2(activated)), inplace=True).mean(dim=(2, 3))
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
         """Return the batch norm of the stem; half of a stage's channels have none before their pre-activation."""

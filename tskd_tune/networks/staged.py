@@ -13,11 +13,10 @@ from tskd_tune.contracts import STEM, Classified
 from tskd_tune.networks.base import Network, behind
 
 
-class Staged(Network):
-    """A network of a stem and stages; each stage is a sequence of blocks, and each block ends before its activation.
+class Tapped(Network):
+    """A network of a stem and stages; each stage is a sequence of blocks, tapped at its last one.
 
-    ``features`` are taken after the activation, ``preactivations`` before it; the embedding is the mean of the last
-    features over the pixels.
+    ``features`` are taken after the activation, ``preactivations`` before it.
 
     Attributes:
         conv1: the convolution of the stem.
@@ -35,6 +34,14 @@ class Staged(Network):
     def _classifier(self) -> nn.Linear:
         """Return the layer that maps the embedding to logits."""
 
+    @abstractmethod
+    def _advance(self, block: nn.Module, activated: Tensor) -> tuple[Tensor, Tensor]:
+        """Run a block on activated features, and return its output after and before its activation."""
+
+    @abstractmethod
+    def _embedding(self, activated: Tensor) -> Tensor:
+        """Return the embedding, ``[B, D]``, of the last stage's features."""
+
     def forward(self, images: Tensor) -> Classified:
         """Map images ``[B, channels, H, W]`` to their output."""
         preactivations: dict[str, Tensor] = {STEM: self.bn1(self.conv1(images))}
@@ -43,12 +50,21 @@ class Staged(Network):
         activated = features[STEM]
         for stage, blocks in self._stages().items():
             for block in blocks:
-                total = block(activated)
-                activated = F.relu(total)
-            preactivations[stage] = total
-            features[stage] = activated
-        embedding = activated.mean(dim=(2, 3))
+                activated, before = self._advance(block, activated)
+            features[stage], preactivations[stage] = activated, before
+        embedding = self._embedding(activated)
         return Classified(self._classifier()(embedding), features, preactivations, embedding)
+
+
+class Staged(Tapped):
+    """A network whose blocks all end before their activation; the embedding is the mean of the last features."""
+
+    def _advance(self, block: nn.Module, activated: Tensor) -> tuple[Tensor, Tensor]:
+        total: Tensor = block(activated)
+        return F.relu(total), total
+
+    def _embedding(self, activated: Tensor) -> Tensor:
+        return activated.mean(dim=(2, 3))
 
     def tail(self, stage: str) -> nn.Module:
         """Return the network behind a stage, the stem or another; see `Network.tail`."""

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer
 
 from tskd_tune.metrics import Measured, Metric, Part, measured
+from tskd_tune.options import Strict
 from tskd_tune.plain import Document
 from tskd_tune.records.provenance import commit, versions
 
@@ -40,18 +41,8 @@ Declared = Annotated[Metric, BeforeValidator(_metric), PlainSerializer(Metric.pl
 """What a task declared of a metric."""
 
 
-class Record(BaseModel):
+class Record(Strict, BaseModel):  # the second base tells ruff that the fields are Pydantic's
     """A frozen, strict group of facts; a trailing underscore is dropped in JSON."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-        alias_generator=lambda name: name.removesuffix("_"),
-    )
 
     def plain(self) -> Document:
         """Return the facts as plain data, with the names of the JSON."""

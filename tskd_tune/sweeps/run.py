@@ -11,6 +11,7 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.design import write_design
 from tskd_tune.records.events import Listener, read_data
+from tskd_tune.records.layout import TRIALS
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import noted
@@ -29,7 +30,7 @@ from tskd_tune.sweeps.stages import expected_rows, train
 from tskd_tune.sweeps.teacher_keys import distinct
 from tskd_tune.sweeps.teachers import prepare
 from tskd_tune.sweeps.trainable import Shipped
-from tskd_tune.sweeps.tuning import TRIALS, Tuning
+from tskd_tune.sweeps.tuning import Tuning
 
 
 def start(

@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 
 from tskd_tune.errors import RunError
 from tskd_tune.records.breakage import reason_of
+from tskd_tune.records.layout import TRIALS
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.signals import noticed
 from tskd_tune.sweeps.configs import TrialConfig
@@ -20,8 +21,6 @@ from tskd_tune.sweeps.resources import capacity, needed
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.trainable import Shipped, SweepTrial
 
-# The name of Ray Tune's experiment, and so of the folder of the trials in a run's folder.
-TRIALS = "trials"
 # How many checkpoints of a trial are kept.
 CHECKPOINTS = 2
 
@@ -57,7 +56,7 @@ class Tuning:
                 trial_dirname_creator=_folder_name,
             ),
             run_config=tune.RunConfig(
-                name=TRIALS,
+                name=TRIALS,  # Ray Tune names the folder of the trials after its experiment
                 storage_path=str(self.folder.path),
                 verbose=0,
                 callbacks=[Recorder()],

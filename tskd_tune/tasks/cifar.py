@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,53 +62,6 @@ KNOWN = {
     "cifar10": Known("CIFAR10", classes=10, train_each=5000, test_each=1000),
     "cifar100": Known("CIFAR100", classes=100, train_each=500, test_each=100),
 }
-
-
-@TASKS.register("cifar10", source="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images")
-def cifar10(
-    *,
-    batch_size: BatchSize = 128,
-    validation: HeldOut = 0,
-    split_seed: SplitSeed = 0,
-    fraction: UsedFraction = None,
-    padding: Padding = 4,
-    flip: Flip = True,
-    normalization: Constants = "cifar10",
-    root: PathText | None = None,
-    download: Download = True,
-) -> Task:
-    """CIFAR-10: ten classes, 50,000 color images of 32 x 32 to train and 10,000 to test.
-
-    Args:
-        normalization: whose mean and standard deviation pixels are normalized with.
-        root: folder that holds ``cifar-10-batches-py``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
-    """
-    source = CifarImages("cifar10", validation, split_seed, fraction, normalization, root, download)
-    return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
-
-
-@TASKS.register("cifar100", source="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images")
-def cifar100(
-    *,
-    batch_size: BatchSize = 128,
-    validation: HeldOut = 0,
-    split_seed: SplitSeed = 0,
-    fraction: UsedFraction = None,
-    padding: Padding = 4,
-    flip: Flip = True,
-    normalization: Constants = "cifar100",
-    root: PathText | None = None,
-    download: Download = True,
-) -> Task:
-    """CIFAR-100: a hundred classes, 50,000 color images of 32 x 32 to train and 10,000 to test.
-
-    Args:
-        normalization: whose mean and standard deviation pixels are normalized with; published work on CIFAR-100 uses
-            either.
-        root: folder that holds ``cifar-100-python``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
-    """
-    source = CifarImages("cifar100", validation, split_seed, fraction, normalization, root, download)
-    return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
 
 
 @dataclass(frozen=True)
@@ -223,3 +176,35 @@ class CifarImages(ImageSource):
             f"there and unpack it, or name the folder that holds {dataset.base_folder}/ by task.root or "
             f"{DATA_VARIABLE}"
         )
+
+
+def _register(name: Name, summary: str, folder: str, remark: str = "") -> Callable[..., Task]:
+    """Register the task of a set; ``folder`` holds its files, and ``remark`` is said about its normalization."""
+
+    @TASKS.register(name, source="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images")
+    def task(
+        *,
+        batch_size: BatchSize = 128,
+        validation: HeldOut = 0,
+        split_seed: SplitSeed = 0,
+        fraction: UsedFraction = None,
+        padding: Padding = 4,
+        flip: Flip = True,
+        normalization: Constants = name,
+        root: PathText | None = None,
+        download: Download = True,
+    ) -> Task:
+        source = CifarImages(name, validation, split_seed, fraction, normalization, root, download)
+        return Task(source, Classification(), Resident(Augmentation(padding, flip), batch_size))
+
+    task.__doc__ = f"""{summary}, 50,000 color images of 32 x 32 to train and 10,000 to test.
+
+    Args:
+        normalization: whose mean and standard deviation pixels are normalized with{remark}.
+        root: folder that holds ``{folder}``; null: ``TSKD_TUNE_DATA``, otherwise the user's cache folder.
+    """
+    return task
+
+
+_register("cifar10", "CIFAR-10: ten classes", "cifar-10-batches-py")
+_register("cifar100", "CIFAR-100: a hundred classes", "cifar-100-python", "; published work on CIFAR-100 uses either")
