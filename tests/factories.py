@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from tskd_tune.records.lines import json_line
 from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.run_folder import ROWS, RunFolder
 
 STARTED = "2026-01-01T00:00:00+00:00"
 FINISHED = "2026-01-01T00:10:00+00:00"
@@ -28,3 +31,8 @@ def a_row(run: str = "t0", seed: int = 1, arm: str = "baseline", *, planned: int
         "experiment": {"review": None},
     }
     return Row(run=run, seed=seed, arm=arm, **(defaults | facts))
+
+
+def write_rows(folder: RunFolder, rows: Iterable[Row]) -> None:
+    """Replace all rows of a run, so that a test can begin with the rows that it needs."""
+    folder.store.write(ROWS, "".join(json_line(row.plain()) for row in rows).encode())

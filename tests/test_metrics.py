@@ -15,7 +15,6 @@ def test_more_or_less_is_better():
     assert ACCURACY.better(2.0, 1.0) and not ACCURACY.better(1.0, 2.0) and not ACCURACY.better(1.0, 1.0)
     assert LOSS.better(1.0, 2.0) and not LOSS.better(2.0, 1.0) and not LOSS.better(1.0, 1.0)
     assert (ACCURACY.best([1.0, 3.0, 2.0]), LOSS.best([3.0, 1.0, 2.0])) == (3.0, 1.0)
-    assert (ACCURACY.gain(3.0, 1.0), LOSS.gain(3.0, 1.0)) == (2.0, -2.0)
 
 
 def test_values_are_shown_with_unit_and_digits():

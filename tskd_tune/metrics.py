@@ -57,10 +57,6 @@ class Metric:
         """Return the best of some values, of which there must be at least one."""
         return max(values) if self.mode == "max" else min(values)
 
-    def gain(self, value: float, other: float) -> float:
-        """Return by how much a value is better than another value, in the metric's unit; negative if it is worse."""
-        return value - other if self.mode == "max" else other - value
-
     def text(self, value: float, *, sign: bool = False) -> str:
         """Return a value with digits and unit: ``71.20 %``; ``sign`` adds a plus to positive values."""
         shown = f"{value:{'+' if sign else ''}.{self.digits}f}"

@@ -163,7 +163,7 @@ def folder(tmp_path: Path, tracked: Path) -> RunFolder:
     """The run `first`, under `runs`, with its rows, histories and offline W&B runs."""
     made = RunFolder.create(tmp_path / "runs", "first", "sweep", {})
     rows = [a_row("none", 1), a_row("tskd", 1), a_row("tskd", 2)]
-    made.write_rows(rows)
+    factories.write_rows(made, rows)
     for row in rows:
         made.append_history(row.run, [{"seed": row.seed, "epoch": epoch, "val_top1": 10.0} for epoch in range(3)])
     shutil.copytree(tracked, made.path / "wandb")

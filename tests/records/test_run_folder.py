@@ -140,7 +140,7 @@ class TestRows:
 
     def test_writing_replaces_all(self, folder):
         folder.add_row(a_row("t0", 1))
-        folder.write_rows([a_row("t9", 4)])
+        factories.write_rows(folder, [a_row("t9", 4)])
         assert [row.key for row in folder.rows()] == [("t9", 4)]
 
     def test_rows_are_read_again_only_if_the_file_has_changed(self, folder, monkeypatch):
@@ -154,7 +154,7 @@ class TestRows:
         assert folder.rows() == []
 
     def test_a_torn_last_line_is_left_out_and_said(self, folder):
-        folder.write_rows([a_row("t0", 1), a_row("t0", 2)])
+        factories.write_rows(folder, [a_row("t0", 1), a_row("t0", 2)])
         text = folder.rows_path.read_text()
         folder.rows_path.write_text(text[:-20])
         with pytest.warns(UserWarning, match=r"rows\.jsonl:2: the last line is torn"):
@@ -164,7 +164,7 @@ class TestRows:
         assert folder.rows_path.read_text() == text
 
     def test_a_last_line_without_its_newline_counts(self, folder):
-        folder.write_rows([a_row("t0", 1)])
+        factories.write_rows(folder, [a_row("t0", 1)])
         folder.rows_path.write_text(folder.rows_path.read_text().rstrip("\n"))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -183,7 +183,7 @@ class TestRows:
         ],
     )
     def test_an_odd_line_is_a_sentence_and_hides_nothing_else(self, folder, line, sentence):
-        folder.write_rows([a_row("t0", 1)])
+        factories.write_rows(folder, [a_row("t0", 1)])
         odd = line if isinstance(line, bytes) else line.encode()
         folder.rows_path.write_bytes(odd + b"\n" + folder.rows_path.read_bytes())
         with pytest.warns(UserWarning):
@@ -196,7 +196,7 @@ class TestRows:
             assert [row.key for row in folder.rows()] == [("t0", 1), ("t0", 2)]
 
     def test_a_doubled_row_counts_once_as_it_was_last(self, folder):
-        folder.write_rows([a_row("t0", 1), a_row("t0", 2), a_row("t0", 1).model_copy(update={"epochs": 3})])
+        factories.write_rows(folder, [a_row("t0", 1), a_row("t0", 2), a_row("t0", 1).model_copy(update={"epochs": 3})])
         assert [(row.key, row.epochs) for row in folder.rows()] == [(("t0", 1), 3), (("t0", 2), a_row("t0", 2).epochs)]
 
     def test_processes_take_turns(self, folder):
@@ -221,7 +221,7 @@ class TestRows:
     def test_a_vanished_folder_is_a_sentence(self, folder):
         folder.path.rename(folder.path.with_name("moved"))
         with pytest.raises(RunError, match=r"rows\.jsonl: could not be written \(No such file or directory\)"):
-            folder.write_rows([a_row()])
+            factories.write_rows(folder, [a_row()])
 
 
 def untimed(lines):

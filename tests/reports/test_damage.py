@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> RunFolder:
         lines = [{"seed": seed, **line, "epoch": epoch} for epoch in range(2)]
         found.append_history(f"{seed:05d}", lines if seed == 1 else lines[:1])
     broke = a_row(2, status="failed", broke=True, reason="RuntimeError: boom", epochs=1, metrics={})
-    found.write_rows([a_row(1), found.keep_error(broke, "Traceback")])
+    factories.write_rows(found, [a_row(1), found.keep_error(broke, "Traceback")])
     return found
 
 

@@ -43,7 +43,7 @@ def grid(tmp_path):
             for arm, values in (("ce", BASE), ("kd", LOWER))
             for seed, value in enumerate(values, start=1)
         ]
-        folder.write_rows(rows)
+        factories.write_rows(folder, rows)
         for row in rows:
             folder.append_history(row.run, [_line(row.seed, epoch) for epoch in range(4)])
         return folder
@@ -78,12 +78,13 @@ def test_equivalence_is_tested_only_within_a_margin_that_is_declared(grid):
 def test_without_a_margin_what_is_open_says_nothing_of_equivalence(grid, tmp_path):
     folder = RunFolder.create(tmp_path, "open", "sweep", {"search": {"name": "grid"}})
     noisy = [value + noise for value, noise in zip(BASE, [0.1, -0.1, 0.05, -0.05, 0.02, -0.03], strict=True)]
-    folder.write_rows(
+    factories.write_rows(
+        folder,
         [
             a_row(f"{arm}{seed}", seed, arm, value)
             for arm, values in (("ce", BASE), ("kd", noisy))
             for seed, value in enumerate(values, start=1)
-        ]
+        ],
     )
     (finding,) = summary(folder).family.family.findings
     assert finding.verdict == "undecided" and "equivalen" not in finding.sentence and "±" not in finding.sentence
@@ -122,13 +123,13 @@ def test_a_search_ranks_by_the_headline_on_the_validation_part_the_least_first(t
     document = {"search": {"name": "optuna", "objectives": {"val_perplexity": "min", "seconds": "min"}}}
     ranked = RunFolder.create(tmp_path, "search", "sweep", {"search": {"name": "optuna"}})
     rows = [a_row(f"t{n}", 1, f"k={n}", value, point={"k": n}) for n, value in enumerate([1.3, 1.2, 1.4])]
-    ranked.write_rows(rows)
+    factories.write_rows(ranked, rows)
     found = summary(ranked)
     assert (found.search.metric, found.search.mode) == ("val_perplexity", "min")
     assert [arm.run for arm in found.arms] == ["t1", "t0", "t2"]
     assert "Sorted by val_perplexity (min), never by a test metric." in report_lines.notes(found)
     several = RunFolder.create(tmp_path, "several", "sweep", document)
-    several.write_rows(rows)
+    factories.write_rows(several, rows)
     told = pareto.lines(summary(several).pareto, [PERPLEXITY])
     assert "k=1 (trial t1, 1 seed): val_perplexity 1.300, seconds 1.0" in told
 
@@ -137,7 +138,7 @@ def test_a_search_ranks_by_the_headline_on_the_validation_part_the_least_first(t
 def test_a_teacher_is_worse_where_its_loss_is_above_its_students(tmp_path, value, warned):
     folder = RunFolder.create(tmp_path, "teacher", "sweep", {})
     teacher = TeacherRecord(name="large", source="auto", metrics={"test_perplexity": value})
-    folder.write_rows([a_row("t0", seed, "kd", 1.3, teacher=teacher) for seed in (1, 2)])
+    factories.write_rows(folder, [a_row("t0", seed, "kd", 1.3, teacher=teacher) for seed in (1, 2)])
     found = summary(folder)
     assert f"Teacher large: test perplexity {value:.3f} nats" in head_lines(found)[1]
     assert bool(found.warnings) is warned

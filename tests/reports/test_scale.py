@@ -31,7 +31,7 @@ def a_row(run="t0", seed=1, arm="baseline", test=60.0, **changes):
 def a_run(tmp_path):
     def make(*rows, search=None):
         folder = RunFolder.create(tmp_path, "first", "sweep", {"search": search} if search else {}, expected=len(rows))
-        folder.write_rows(rows)
+        factories.write_rows(folder, rows)
         return folder
 
     return make

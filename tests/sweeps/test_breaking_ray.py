@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+import factories
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 
@@ -190,7 +191,7 @@ def test_a_search_goes_on_from_its_own_records_whatever_became_of_tunes_files(
     folder = RunFolder.open(tmp_path / "runs" / "run")
     before = {row.run: row for row in folder.rows()}
     lost = max(before)
-    folder.write_rows(row for row in before.values() if row.run != lost)
+    factories.write_rows(folder, [row for row in before.values() if row.run != lost])
     if damaged:
         damage(folder.path / "trials")
     done = run(tmp_path, "resume", "run", "--no-wandb")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import factories
 from factories import a_row
 from tskd_tune import documents
 from tskd_tune.errors import InputError
@@ -164,6 +165,6 @@ def test_a_run_without_validation_or_of_one_training_is_refused(
     single = RunFolder.create(tmp_path, "single", "train", document)
     with pytest.raises(InputError, match="is a single training, which has no winners"):
         confirmation(single, [9])
-    search.write_rows([])
+    factories.write_rows(search, [])
     with pytest.raises(InputError, match="no point has all its seeds done with a 'val_top1'"):
         confirmation(search, [9])

@@ -63,9 +63,9 @@ def trained(folder: RunFolder, sampler: str, count: int, **over: Any) -> list[di
     for config in configs[:-3]:
         lines = [{"seed": s, "epoch": e, "val_top1": 50.0 + e, "seconds": 1.0} for s in (1, 2) for e in range(EPOCHS)]
         folder.append_history(f"{config['number']:05d}", lines)
-        folder.write_rows([*folder.rows(), a_row(config, 1, 50.0), a_row(config, 2, 52.0)])
+        factories.write_rows(folder, [*folder.rows(), a_row(config, 1, 50.0), a_row(config, 2, 52.0)])
     broke = {"status": "failed", "broke": True, "reason": "boom", "epochs": 1}
-    folder.write_rows([*folder.rows(), *(a_row(configs[-3], seed, 1.0, **broke) for seed in (1, 2))])
+    factories.write_rows(folder, [*folder.rows(), *(a_row(configs[-3], seed, 1.0, **broke) for seed in (1, 2))])
     return configs
 
 
@@ -126,7 +126,7 @@ def test_a_listed_search_leaves_out_what_has_ended(folder: RunFolder) -> None:
 
     before = build()
     configs = [before.suggest(f"t{place}") for place in range(4)]
-    folder.write_rows([a_row(configs[1], seed, 1.0) for seed in (1, 2)] + [a_row(configs[2], 1, 1.0)])
+    factories.write_rows(folder, [a_row(configs[1], seed, 1.0) for seed in (1, 2)] + [a_row(configs[2], 1, 1.0)])
     one = build()
     one.take_up(known_trials(folder, [1, 2]))
     assert [one.suggest(str(place))["number"] for place in range(3)] == [0, 2, 3]
@@ -137,7 +137,7 @@ def test_a_training_keeps_the_number_of_the_trial_that_began_it(folder: RunFolde
     folder.begin(Begun(run="00004", arm="a", seeds=[1]))
     folder.begin(Begun(run="00005", arm="b", seeds=[1]))
     config = {"number": 7, "label": "c", "values": {}}
-    folder.write_rows([a_row(config, 2, None, status="failed", broke=True, reason="boom")])
+    factories.write_rows(folder, [a_row(config, 2, None, status="failed", broke=True, reason="boom")])
     found = Trainings(folder, ["a", "b", "c"])
     known = [found.find("x", arm, seed) for arm, seed in (("a", 1), ("b", 1), ("c", 2), ("c", 1))]
     assert [(one.number, one.ended) if one else None for one in known] == [(4, False), (5, False), (7, False), None]

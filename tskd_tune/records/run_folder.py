@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -228,14 +228,6 @@ class RunFolder:
         broken = [problem for run in self.trials() if (problem := self._layout.begun(run)[1])]
         return [*self._rows().damage, *epochs, *self._interim().damage, *broken]
 
-    def write_rows(self, rows: Iterable[Row]) -> None:
-        """Replace all rows.
-
-        Raises:
-            RunError: the disk is full, or the folder is gone.
-        """
-        self.store.write(ROWS, "".join(json_line(row.plain()) for row in rows).encode())
-
     def add_row(self, row: Row) -> None:
         """Append a row; the last of several rows of one training counts. Processes take turns.
 
@@ -291,6 +283,10 @@ class RunFolder:
     def student_path(self, run: str, seed: int) -> Path:
         """Return the path of the final student of a training."""
         return self.path / self._layout.student(run, seed)
+
+    def keep_student(self, run: str, seed: int, file: Path) -> None:
+        """Copy the file of a training's final student; raise a `RunError` if the disk is full or the folder gone."""
+        self.store.write(self._layout.student(run, seed), file)
 
     def checkpoint_path(self, run: str, seed: int) -> Path:
         """Return the path of the newest checkpoint of a training without Ray."""

@@ -134,11 +134,10 @@ class Recorder(tune.Callback):
     def _keep_student(self, trial: Trial, row: Row) -> None:
         if row.status != "done" or trial.checkpoint is None:
             return
-        kept = self._here().folder.student_path(row.run, row.seed)
         with trial.checkpoint.as_directory() as folder:
             source = Path(folder) / STUDENT.format(seed=row.seed)
             if source.exists():
-                _copy(source, kept)
+                self._here().folder.keep_student(row.run, row.seed, source)
 
     def _here(self) -> _Live:
         if self._live is None:
@@ -154,17 +153,6 @@ def _end_where_full(error: str) -> None:
     """
     if is_full(RunError(error)):
         raise RunError(os.strerror(errno.ENOSPC))
-
-
-def _copy(source: Path, target: Path) -> None:
-    part = target.with_suffix(".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, part)
-        part.replace(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RunError(f"{target}: the student cannot be kept ({error.strerror}); free space and resume") from error
 
 
 def _begun(given: TrialConfig) -> Begun:

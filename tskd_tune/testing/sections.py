@@ -51,7 +51,8 @@ class SectionContract(Contract):
     def done(self, tmp_path: Path) -> RunFolder:
         """Return a run with one arm and two seeds; the arm's label looks like an HTML element."""
         folder = RunFolder.create(tmp_path, "done", "sweep", {}, expected=2)
-        folder.write_rows([_row(seed) for seed in (1, 2)])
+        for seed in (1, 2):
+            folder.add_row(_row(seed))
         return folder
 
     def section(self, name: str, folder: RunFolder) -> str:

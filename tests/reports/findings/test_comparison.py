@@ -42,8 +42,9 @@ def a_run(tmp_path):
         document = {"search": {"name": search}, "seeds": seeds} | ({"compare": compare} if compare else {})
         folder = RunFolder.create(tmp_path, "first", kind, document, expected=expected)
         # A run's arms stand in the order of its trials.
-        folder.write_rows(
-            [row.model_copy(update={"run": f"{place}-{row.run}"}) for place, rows in enumerate(arms) for row in rows]
+        factories.write_rows(
+            folder,
+            [row.model_copy(update={"run": f"{place}-{row.run}"}) for place, rows in enumerate(arms) for row in rows],
         )
         return folder
 
@@ -237,7 +238,7 @@ class TestRunsThatAreNotWhole:
     def test_the_same_rows_give_the_same_bytes(self, a_run, tmp_path):
         run = a_run(an_arm("ce", BASE), an_arm("kd", BETTER))
         first = markdown(summary(run))
-        run.write_rows(reversed(run.rows()))
+        factories.write_rows(run, reversed(run.rows()))
         assert markdown(summary(RunFolder.open(run.path))) == first
 
 

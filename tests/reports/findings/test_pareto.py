@@ -31,7 +31,7 @@ def shown(tmp_path: Path) -> Any:
     def make(*rows: Row, objectives: dict[str, str] | None = MODES, name: str = "optuna") -> Findings:
         search = {"name": name, "metric": "val_top1", "mode": "max", "objectives": objectives}
         folder = RunFolder.create(tmp_path, f"run{len(list(tmp_path.iterdir()))}", "sweep", {"search": search})
-        folder.write_rows(rows)
+        factories.write_rows(folder, rows)
         return summary(folder)
 
     return make
@@ -108,7 +108,7 @@ def test_a_point_that_lacks_a_seed_or_a_measurement_is_said_to_be_left_out(found
 def test_fewer_than_two_points_have_no_front(found: Any, tmp_path: Path) -> None:
     assert found(a_row("a", 60.0, 2.0, 7), a_row("b", None, 2.0, 7))["pareto"] == []
     folder = RunFolder.create(tmp_path, "train", "train", {"task": "digits"})
-    folder.write_rows([a_row("a", 60.0, 2.0)])
+    factories.write_rows(folder, [a_row("a", 60.0, 2.0)])
     assert as_json(summary(folder))["pareto"] == []
 
 

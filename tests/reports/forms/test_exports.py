@@ -34,7 +34,7 @@ def a_row(arm, seed, test, **changes):
 def run(tmp_path):
     folder = RunFolder.create(tmp_path, "first", "sweep", {"search": {"name": "grid"}})
     rows = [a_row(arm, seed, value) for arm, of in (("ce", BASE), (EVIL, BETTER)) for seed, value in enumerate(of, 1)]
-    folder.write_rows([*rows, a_row("ce", 6, 1.0, status="failed", reason="NaN,\nlower it")])
+    factories.write_rows(folder, [*rows, a_row("ce", 6, 1.0, status="failed", reason="NaN,\nlower it")])
     return folder
 
 
@@ -94,6 +94,6 @@ def test_a_run_is_a_line_and_a_failed_one_too(run):
 
 def test_nothing_compared_is_no_line(tmp_path):
     folder = RunFolder.create(tmp_path, "one", "sweep", {"search": {"name": "grid"}})
-    folder.write_rows([a_row("ce", 1, 70.0)])
+    factories.write_rows(folder, [a_row("ce", 1, 70.0)])
     assert exports.as_csv(summary(folder), "verdicts") == ""
     assert latex(summary(folder)).count(r"\begin{tabular}") == 1

@@ -41,7 +41,7 @@ def experiment(student="resnet8", teacher="resnet20", task="digits"):
 
 def a_folder(tmp_path, *rows, origin=None):
     folder = RunFolder.create(tmp_path, "first", "sweep", {}, expected=len(rows), origin=origin)
-    folder.write_rows(rows)
+    factories.write_rows(folder, rows)
     return folder
 
 

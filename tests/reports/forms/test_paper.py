@@ -41,7 +41,7 @@ def rows_of(space, *settings):
 def beside(tmp_path):
     def make(name, rows):
         folder = RunFolder.create(tmp_path, "first", "sweep", {"search": {"name": "grid"}})
-        folder.write_rows(rows)
+        factories.write_rows(folder, rows)
         return paper.beside(summary(folder), name)
 
     return make

@@ -40,7 +40,7 @@ def a_run(tmp_path):
     def make(*rows, search=None, expected=None, name="first"):
         document = {"search": search} if search else {}
         folder = RunFolder.create(tmp_path, name, "sweep", document, expected=expected)
-        folder.write_rows(rows)
+        factories.write_rows(folder, rows)
         return folder
 
     return make

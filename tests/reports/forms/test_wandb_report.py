@@ -53,7 +53,7 @@ def a_run(tmp_path: Path) -> Callable[..., RunFolder]:
         rows = [
             a_row(str(number), seed, arm, review) for number, (arm, review) in enumerate(arms.items()) for seed in seeds
         ]
-        folder.write_rows(rows)
+        factories.write_rows(folder, rows)
         for row in rows if history else []:
             more = {"review_loss": 0.1} if row.experiment["review"] else {}
             lines = [{"seed": row.seed, "epoch": epoch, "loss": 1.0, "val_top1": 50.0, **more} for epoch in range(3)]

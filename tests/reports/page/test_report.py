@@ -53,12 +53,13 @@ def run(tmp_path):
         "warnings": [f"few reviews {EVIL}"],
         "teacher": TeacherRecord(name=f"resnet56 {EVIL}", source="auto", key="k", metrics={"test_top1": 72.4}),
     }
-    folder.write_rows(
+    factories.write_rows(
+        folder,
         [
             a_row("t0", 1, "baseline"),
             a_row("t0", 2, "baseline"),
             a_row("t1", 1, EVIL, **review, status="failed", reason=f"lost {EVIL}", epochs=3),
-        ]
+        ],
     )
     for seed in (1, 2):
         folder.append_history("t0", list(a_history(seed, ())))
@@ -162,7 +163,7 @@ def test_the_plan_is_drawn_to_scale(page):
 def test_the_same_records_give_the_same_bytes(run, page):
     markdown = (run.path / "report.md").read_bytes()
     rows = run.rows()
-    run.write_rows(reversed(rows))
+    factories.write_rows(run, reversed(rows))
     write_report(run)
     assert (run.path / "report.html").read_text() == page
     assert (run.path / "report.md").read_bytes() == markdown
@@ -180,7 +181,7 @@ def test_a_run_without_rows_is_a_small_page(tmp_path):
 
 def test_more_arms_than_can_be_told_apart_are_not_all_drawn(tmp_path):
     run = RunFolder.create(tmp_path, "many", "sweep", {})
-    run.write_rows([a_row(f"t{i}", 1, f"arm {i}") for i in range(10)])
+    factories.write_rows(run, [a_row(f"t{i}", 1, f"arm {i}") for i in range(10)])
     for i in range(10):
         run.append_history(f"t{i}", list(a_history(1, ())))
     text = write_report(run).read_text()
@@ -242,7 +243,7 @@ def an_arm(folder, trial, arm, review=None, reviews=(), *, effect=0.0, seconds=1
             )
         )
         folder.append_history(trial, list(a_training(arm, seed, list(reviews), closes=closes)))
-    folder.write_rows([*folder.rows(), *rows])
+    factories.write_rows(folder, [*folder.rows(), *rows])
 
 
 def a_sweep(path, *, seeds=SEEDS):
@@ -437,7 +438,9 @@ def test_the_configuration_of_every_arm_is_there_folded(rich, rich_page):
 
 def test_runs_of_several_versions_say_which(tmp_path):
     folder = RunFolder.create(tmp_path, "two", "sweep", {})
-    folder.write_rows([a_row("t0", 1, "a", versions={"torch": "1"}), a_row("t1", 2, "a", versions={"torch": "2"})])
+    factories.write_rows(
+        folder, [a_row("t0", 1, "a", versions={"torch": "1"}), a_row("t1", 2, "a", versions={"torch": "2"})]
+    )
     text = Outline(html(folder, summary(folder))).text
     assert "1: torch 1" in text
     assert "2: torch 2" in text
@@ -448,7 +451,7 @@ def keep(folder, wanted):
     kept = [row for row in folder.rows() if wanted(row)]
     for run in {row.run for row in folder.rows()} - {row.run for row in kept}:
         shutil.rmtree(folder.trial_path(run))
-    folder.write_rows(kept)
+    factories.write_rows(folder, kept)
 
 
 @pytest.mark.parametrize(
@@ -487,7 +490,7 @@ def test_one_arm_alone_has_no_cost_to_compare(tmp_path):
 
 def test_one_value_of_k_and_delta_is_no_response(tmp_path):
     folder = a_sweep(tmp_path)
-    folder.write_rows([row for row in folder.rows() if row.arm not in ("k3 d2", "k6 d1")])
+    factories.write_rows(folder, [row for row in folder.rows() if row.arm not in ("k3 d2", "k6 d1")])
     text = html(folder, judged(folder))
     assert "responses" not in sections(text)
     assert "sequences" in sections(text)

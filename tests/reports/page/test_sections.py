@@ -30,7 +30,7 @@ class Toy(Section):
 @pytest.fixture
 def folder(tmp_path):
     found = RunFolder.create(tmp_path, "first", "sweep", {}, expected=1)
-    found.write_rows([factories.a_row(arm="<b>one")])
+    factories.write_rows(found, [factories.a_row(arm="<b>one")])
     return found
 
 
