@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tskd_tune.records.design import Design, write_design
+
 # The slow ones to import, among what the package is built on.
-HEAVY = {"torch", "torchvision", "pandas", "statsmodels", "plotly", "ray", "optuna", "wandb"}
+HEAVY = {"torch", "torchvision", "pandas", "statsmodels", "plotly", "scipy", "ray", "optuna", "wandb"}
 CODE = f"""
 import json, sys
 from tskd_tune.cli import main
@@ -57,8 +59,23 @@ def test_what_reads_options_imports_torch_and_nothing_else_that_is_heavy(command
     assert found <= {"torch", "torchvision"}
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["status", "now"], ["status", "now", "--json"], ["runs"], ["runs", "--json"]],
+    ids=" ".join,
+)
+def test_a_look_at_a_run_imports_scipy_for_its_interval_and_nothing_else_heavy(
+    command: list[str], tmp_path: Path
+) -> None:
+    """The interval of the best arm is a t interval, whose quantile is scipy's; its import takes 0.3 s."""
+    run = tmp_path / "runs" / "now"
+    shutil.copytree(Path(__file__).parent / "records" / "format_1" / "run", run)
+    write_design(run, Design(seeds=2, epochs=3, metric="val_top1"))
+    assert imported(command, tmp_path) == {"scipy"}
+
+
 @pytest.mark.parametrize("command", [["report"], ["report", "--json"], ["report", "--format", "csv"]], ids=" ".join)
 def test_a_report_imports_no_torch(command: list[str], tmp_path: Path) -> None:
     run = tmp_path / "old"
     shutil.copytree(Path(__file__).parent / "records" / "format_1" / "run", run)
-    assert imported([*command, str(run)], tmp_path) <= {"pandas", "statsmodels", "plotly"}
+    assert imported([*command, str(run)], tmp_path) <= {"pandas", "statsmodels", "plotly", "scipy"}

@@ -68,7 +68,7 @@ def _what_is_missing(n: int, interval: Interval | None, bootstrap: Interval | No
 
 def _bca(numbers: Sequence[float]) -> Interval | None:
     """Return the BCa interval of the mean; the generator is fixed, so the same values give the same interval."""
-    # Imported here because both imports take half a second, and `status` and `runs` do not need them.
+    # Imported here: few arms have the seeds for a bootstrap, and the import of scipy.stats takes half a second.
     import numpy as np
     from scipy import stats
 
