@@ -161,6 +161,29 @@ def test_a_resumed_asha_judges_as_if_it_had_run_on():
     assert resumed.on_trial_result(None, Trial(4), result(1, 40.0)) == "STOP"
 
 
+def test_a_trial_that_was_stopped_just_before_the_driver_died_is_stopped_when_it_goes_on():
+    """The history has the trial's last line, but no row: the driver died between the two."""
+
+    def history(*values: float) -> list[dict[str, Any]]:
+        return [{"epoch": epoch, "val_top1": value} for epoch, value in enumerate(values)]
+
+    one = SCHEDULERS.build("asha", 30, [], "val_top1", "max", grace=2)
+    known = {
+        0: Known({}, history(50.0, 40.0)),  # behind trial 2, which has a higher number
+        1: Known({}, history(50.0, 40.0, 40.0)),  # has trained on after the rung, so it was not stopped there
+        2: Known({}, history(50.0, 60.0), {"epoch": 1, "epochs": 30}),
+        3: Known({}, history(50.0)),  # before the rung
+        4: Known({}, history(50.0, 70.0)),
+        5: Known({}),
+    }
+    one.take_up(known)
+    told = {number: one.on_trial_result(None, Trial(number), result(3, 99.0)) for number in known}
+    assert told == {0: "STOP", 1: "CONTINUE", 2: "CONTINUE", 3: "CONTINUE", 4: "CONTINUE", 5: "CONTINUE"}
+    again = SCHEDULERS.build("asha", 30, [], "val_top1", "max", grace=2)
+    again.take_up(known)
+    assert again.on_trial_result(None, Trial(0), result(1, 40.0)) == "STOP", "also where its checkpoint is older"
+
+
 def test_brackets_share_the_trials_the_same_way_in_every_process():
     one, other = (SCHEDULERS.build("asha", 240, [[20]], "val_top1", "max", brackets=2) for _ in range(2))
     chosen = [one._bracket(number) for number in range(200)]

@@ -41,13 +41,17 @@ class Halving(FIFOScheduler):
         self.brackets = [sorted(rungs) for rungs in brackets]
         self.judged_by, self.mode, self._factor = metric, mode, reduction_factor
         self._recorded: list[dict[int, Rung]] = [{rung: {} for rung in rungs} for rungs in self.brackets]
+        # The trials that were behind when an earlier process of the run ended, and that have no row.
+        self._left_behind: set[int] = set()
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Do nothing: a trial's number decides its bracket."""
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: Mapping[str, object]) -> str:
         """Return ``STOP`` or ``CONTINUE`` for a trial that has trained an epoch."""
-        return TrialScheduler.STOP if self._is_behind(trial.config["number"], result) else TrialScheduler.CONTINUE
+        number = trial.config["number"]
+        behind = self._is_behind(number, result) or number in self._left_behind
+        return TrialScheduler.STOP if behind else TrialScheduler.CONTINUE
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: Mapping[str, object]) -> None:
         """Record the last result; Tune does not call `on_trial_result` with the last result."""
@@ -64,12 +68,19 @@ class Halving(FIFOScheduler):
         """Write nothing: `take_up` reads the run's own records."""
 
     def take_up(self, known: Mapping[int, Known]) -> None:
-        """Record the results of trials that an earlier process of the run has trained."""
+        """Record the results of trials that an earlier process of the run has trained.
+
+        If the driver died between the last history line of a trial and its row, the trial may have been stopped there.
+        A trial that has not ended and is behind at its last result is stopped at its next result.
+        """
         for number, trial in known.items():
-            for result in trial.results:
+            for result in trial.results if trial.end is not None else trial.results[:-1]:
                 self._is_behind(number, result)
             if trial.end is not None and trial.end.get("failed"):
                 self._is_behind(number, {**trial.end, self.judged_by: worst(self.mode)})
+        # Last, so that each is compared with all others, as the results that came last were.
+        latest = {number: trial.results[-1] for number, trial in known.items() if trial.end is None and trial.results}
+        self._left_behind |= {number for number, result in latest.items() if self._is_behind(number, result)}
 
     def _is_behind(self, number: int, result: Mapping[str, object]) -> bool:
         """Record a trial at the highest rung that it has reached, and return whether it is not among the best there."""
