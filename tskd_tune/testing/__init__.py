@@ -19,6 +19,8 @@ MODULES = (
     "extractors",
     "networks",
     "objectives",
+    "observers",
+    "scheduling",
     "searching",
     "sections",
     "tasks",
@@ -30,6 +32,8 @@ from tskd_tune.testing.distillers import DistillerContract  # noqa: E402 (after 
 from tskd_tune.testing.extractors import ExtractorContract, TransformContract  # noqa: E402
 from tskd_tune.testing.networks import NetworkContract  # noqa: E402
 from tskd_tune.testing.objectives import ObjectiveContract  # noqa: E402
+from tskd_tune.testing.observers import ObserverContract  # noqa: E402
+from tskd_tune.testing.scheduling import SchedulerContract  # noqa: E402
 from tskd_tune.testing.searching import SearcherContract  # noqa: E402
 from tskd_tune.testing.sections import SectionContract  # noqa: E402
 from tskd_tune.testing.tasks import TaskContract  # noqa: E402
@@ -40,6 +44,8 @@ __all__ = [
     "ExtractorContract",
     "NetworkContract",
     "ObjectiveContract",
+    "ObserverContract",
+    "SchedulerContract",
     "SearcherContract",
     "SectionContract",
     "TaskContract",

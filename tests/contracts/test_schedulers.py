@@ -1,0 +1,25 @@
+"""What every registered scheduler promises, whatever it is: the kit that outsiders run too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tskd_tune.sweeps.schedulers import SCHEDULERS
+from tskd_tune.testing import SchedulerContract
+
+FLIPS: Mapping[str, Mapping[str, Any]] = {
+    "fifo": {},
+    "asha": {"grace": {"grace": 6}, "reduction_factor": {"reduction_factor": 2}, "brackets": {"brackets": 2}},
+}
+
+
+class TestEveryScheduler(SchedulerContract):
+    @pytest.fixture(params=SCHEDULERS.names())
+    def name(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    def flips_of(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        return FLIPS[name]
