@@ -9,6 +9,7 @@ from typing import Any, Self, final
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 STEM = "stem"
 """The name of the stage that comes before the first stage of blocks."""
@@ -55,6 +56,24 @@ class Output(ABC):
 
 @final
 @dataclass(frozen=True)
+class Features(Output):
+    """The features of a network for a batch, without what its heads make of them; all that a review needs.
+
+    Attributes:
+        features: see `Output`.
+        preactivations: see `Output`.
+    """
+
+    features: Mapping[str, Tensor]
+    preactivations: Mapping[str, Tensor]
+
+    def detached(self) -> Self:
+        """Return the output cut off from the network that made it."""
+        return replace(self, features=_detached(self.features), preactivations=_detached(self.preactivations))
+
+
+@final
+@dataclass(frozen=True)
 class Classified(Output):
     """The output of a classification network for a batch of B images.
 
@@ -75,22 +94,35 @@ class Classified(Output):
         return replace(
             self,
             logits=self.logits.detach(),
-            features={stage: map_.detach() for stage, map_ in self.features.items()},
-            preactivations={stage: map_.detach() for stage, map_ in self.preactivations.items()},
+            features=_detached(self.features),
+            preactivations=_detached(self.preactivations),
             embedding=self.embedding.detach(),
         )
+
+
+def _detached(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {stage: map_.detach() for stage, map_ in maps.items()}
+
+
+Out = TypeVar("Out", bound=Output, default=Classified)
+"""The output that a network computes, and that the losses and metrics of a task read; by default `Classified`."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """B augmented, normalized images ``[B, C, H, W]``, their targets ``[B]`` and sample indices ``[B]``.
 
-    An index gives the position of the sample in the training set, independent of the order in an epoch.
+    Attributes:
+        images: the images, of one size.
+        targets: what each sample should give.
+        indices: the position of each sample in the training set, independent of the order in an epoch.
+        sizes: ``[B, 2]``, height and width of each image before it was padded; None where no image is padded.
     """
 
     images: Tensor
     targets: Tensor
     indices: Tensor
+    sizes: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Classified
+from tskd_tune.contracts import Batch, Out
 from tskd_tune.registry import Component, Registry
 
 
@@ -26,12 +26,13 @@ class Need(StrEnum):
     TRAINABLE_TEACHER = "trainable_teacher"
 
 
-class Distiller(nn.Module, ABC):
+class Distiller(nn.Module, ABC, Generic[Out]):
     """A distillation loss; its parameters join the optimizer, and its state dict joins the checkpoint.
 
     A constructor takes one positional argument, the `Probe` of the networks and the task, and its options
     as keyword-only arguments.
 
+    >>> from tskd_tune.contracts import Classified
     >>> class Hint(Distiller):
     ...     needs = frozenset({Need.LOGITS})
     ...
@@ -66,7 +67,7 @@ class Distiller(nn.Module, ABC):
         return cls.needs
 
     @abstractmethod
-    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Out, teacher: Out, batch: Batch) -> Mapping[str, Tensor]:
         """Return the weighted losses, scalars by name; the teacher's tensors have gradients only if it is trainable."""
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:

@@ -152,10 +152,10 @@ def student_network(experiment: Experiment, facts: TaskFacts) -> Network:
 
 def _new_student(experiment: Experiment, facts: TaskFacts) -> Network:
     """Create a student from torch's current random state; its images are downsampled if ``resolution`` is set."""
-    network = NETWORKS.make(experiment.student, facts.outputs, facts.inputs[0])
+    network = NETWORKS.make(experiment.student, facts.outputs, facts.image[0])
     size = experiment.student.resolution
     if size is not None:
-        pixels = min(facts.inputs[1:])
+        pixels = min(facts.image[1:])
         if size > pixels:
             raise InputError(
                 f"student.resolution: {size} is more than the {pixels} pixels of the task's images; lower"
@@ -169,15 +169,15 @@ def teacher_network(experiment: Experiment, facts: TaskFacts) -> Network:
     """Initialize the teacher's network; weights are loaded later."""
     assert experiment.teacher is not None
     with initialization(experiment.seed, "teacher"):
-        return NETWORKS.make(experiment.teacher, facts.outputs, facts.inputs[0])
+        return NETWORKS.make(experiment.teacher, facts.outputs, facts.image[0])
 
 
 def probe_of(student: Network, teacher: Network | None, facts: TaskFacts, targets: Tensor) -> Probe:
     """Find the shapes of both networks; distiller and review are built from these shapes."""
-    shapes = student.probe(*facts.inputs)
+    shapes = student.probe(*facts.image)
     return Probe(
         student=shapes,
-        teacher=shapes if teacher is None else teacher.probe(*facts.inputs),
+        teacher=shapes if teacher is None else teacher.probe(*facts.image),
         classes=facts.outputs,
         targets=targets,
         teacher_norms={} if teacher is None else teacher.stage_norms(),
@@ -191,8 +191,8 @@ def _method(experiment: Experiment, network: Network, facts: TaskFacts, samples:
     with initialization(training.seed, "teacher_method"):
         setting = Setting(
             network=network,
-            teacher=network.probe(*facts.inputs),
-            student=_new_student(experiment, facts).probe(*facts.inputs),
+            teacher=network.probe(*facts.image),
+            student=_new_student(experiment, facts).probe(*facts.image),
             tail=lambda stage: _new_student(experiment, facts).tail(stage),
             classes=facts.outputs,
             samples=samples,

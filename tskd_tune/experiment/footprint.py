@@ -23,7 +23,8 @@ from tskd_tune.distillers import DISTILLERS
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.assembly import probe_of, review_loss, student_network, teacher_network
 from tskd_tune.experiment.schema import Experiment
-from tskd_tune.tasks.base import Task, stand_in_targets
+from tskd_tune.tasks.base import Task
+from tskd_tune.tasks.stand_ins import stand_in_targets
 
 # Copies in memory: the parameter, the gradient and the momentum.
 COPIES = 3
@@ -55,7 +56,7 @@ def refuse_absurd(experiment: Experiment, task: Task) -> None:
         InputError: with the part that needs most memory, and the memory of the device.
     """
     memory, facts = memory_of(experiment.training.compute().device), task.facts()
-    _, height, width = facts.inputs
+    _, height, width = facts.image
     what = f"{sum(facts.samples)} images of {height} x {width} pixels take"
     shares = [Share("task", what, task.feeding.bytes_held(facts))]
     _refuse_beyond(shares, memory)
@@ -101,7 +102,7 @@ def _is_large(experiment: Experiment, task: Task) -> bool:
     """Tell whether the sizes are large enough to measure the memory, which takes seconds."""
     facts, batch, plain = task.facts(), batch_of(task), experiment.plain()
     parts = [plain["student"], plain["distiller"], plain["review"], {**(plain["teacher"] or {}), "training": None}]
-    values = batch * math.prod(facts.inputs)
+    values = batch * math.prod(facts.image)
     sizes = values > LARGE_IMAGES, batch > LARGE_BATCH, facts.outputs > LARGE_BATCH
     return any(sizes) or any(number > LARGE_OPTION for number in _numbers(parts))
 
@@ -125,7 +126,7 @@ def _shares(experiment: Experiment, task: Task) -> Iterator[Share]:
         if experiment.needs_teacher:
             teacher = _Part("teacher", "its parameters take", lambda: teacher_network(experiment, facts))
             yield teacher.share(copies=1)
-        images = torch.zeros(size, *facts.inputs)
+        images = torch.zeros(size, *facts.image)
         batch = Batch(images, *(torch.zeros(size, dtype=torch.long) for _ in range(2)))
         output = _Part("task.batch_size", f"a batch of {size} images takes", lambda: student.made(batch.images))
         yield output.share()

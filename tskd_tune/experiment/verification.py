@@ -14,7 +14,8 @@ from tskd_tune.experiment.footprint import batch_of, refuse_absurd
 from tskd_tune.experiment.networks import AUTO
 from tskd_tune.experiment.schema import Experiment
 from tskd_tune.networks.base import Network
-from tskd_tune.tasks.base import Task, TaskFacts, stand_in_batch, stand_in_targets
+from tskd_tune.tasks.base import Task, TaskFacts
+from tskd_tune.tasks.stand_ins import stand_in_batch, stand_in_targets
 from tskd_tune.teaching import method_needs
 from tskd_tune.training.streams import generator
 from tskd_tune.training.trainer import Trainer

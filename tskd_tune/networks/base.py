@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Generic
 
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Classified, Shapes
+from tskd_tune.contracts import BatchNormStatistics, Out, Shapes
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.registry import Registry
 
 
-class Network(nn.Module, ABC):
-    """An image classifier whose stages are tapped.
+class Network(nn.Module, ABC, Generic[Out]):
+    """A network whose stages are tapped: an image classifier, unless it says that its output is another.
 
     A factory of a network takes ``(classes: int, channels: int = 3, *, ...options)``.
 
@@ -25,7 +26,7 @@ class Network(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(self, images: Tensor) -> Classified:
+    def forward(self, images: Tensor) -> Out:
         """Map images ``[B, channels, H, W]`` to their output."""
 
     @abstractmethod

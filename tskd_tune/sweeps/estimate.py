@@ -27,7 +27,7 @@ from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.schedulers import stops_trials
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.stopwatch import Clock, Pace, Stopwatch, pace, seconds
-from tskd_tune.tasks.base import stand_in_targets
+from tskd_tune.tasks.stand_ins import stand_in_targets
 from tskd_tune.training.teachers import TeacherCache
 
 MOST_POINTS = 12

@@ -19,7 +19,8 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.metrics import Part
 from tskd_tune.plain import Json
-from tskd_tune.tasks.base import Draw, Feed, Feeding, Source, Streams, Task, TaskFacts, stand_in_batch
+from tskd_tune.tasks.base import Draw, Feed, Feeding, Source, Streams, Task, TaskFacts
+from tskd_tune.tasks.stand_ins import stand_in_batch
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.trainer import Trainer
 

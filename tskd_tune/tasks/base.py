@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar, final
 import torch
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Classified, Output
+from tskd_tune.contracts import Batch, Out, Output
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric, Part
 from tskd_tune.plain import Json
@@ -38,17 +38,35 @@ class TaskFacts:
     """What is known of a task before its data are loaded: enough to build networks and to time a step.
 
     Attributes:
-        inputs: the shape of a sample: channels, height and width of an image.
+        inputs: the shape of a sample, channels, height and width for an image; None for a length that varies.
         outputs: how many numbers a network gives for a sample: the number of classes, for classification.
         samples: the number of training, validation and test samples.
         metrics: what the task measures, the headline first; a source leaves them out, and the task adds those of its
             objective.
+        classes: whether each sample belongs to one of ``outputs`` classes, and its target is the number of its class.
     """
 
-    inputs: tuple[int, int, int]
+    inputs: tuple[int | None, ...]
     outputs: int
     samples: tuple[int, int, int]
     metrics: tuple[Metric, ...] = ()
+    classes: bool = True
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """The channels, height and width of every sample.
+
+        Raises:
+            InputError: the samples are no images of one size.
+        """
+        known = [length for length in self.inputs if length is not None]
+        if len(known) != 3 or len(self.inputs) != 3:
+            raise InputError(
+                f"task: its samples have the shape {[*self.inputs]}, but this needs images of one size, [channels,"
+                " height, width]; give images a size in the source"
+            )
+        channels, height, width = known
+        return channels, height, width
 
     @property
     def headline(self) -> Metric:
@@ -234,7 +252,7 @@ class Feeding(ABC):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Task:
+class Task(Generic[Out]):
     """A data set with its objective and the way in which it is fed to the device.
 
     Making a task touches no file: `facts` looks at the data, `training` and `evaluation` read them.
@@ -249,7 +267,7 @@ class Task:
     """
 
     source: Source
-    objective: Objective[Classified]
+    objective: Objective[Out]
     feeding: Feeding
 
     def facts(self) -> TaskFacts:
@@ -287,7 +305,7 @@ class Task:
             raise InputError(f"task: there is no {part} part to evaluate; set task.{part} above 0")
         return self.feeding.evaluation(self.source, part, device)
 
-    def meter(self) -> Meter[Classified]:
+    def meter(self) -> Meter[Out]:
         """Return a new meter of the task's metrics."""
         return self.objective.meter(self.facts())
 
@@ -305,26 +323,17 @@ class Task:
 
 
 def summary_of(facts: TaskFacts, source: str = "images", names: Sequence[str] | None = None) -> DataSummary:
-    """Return what facts alone tell of a data set; without names the classes are called by their numbers."""
+    """Return what facts alone tell of a data set; without names the classes, if any, are called by their numbers."""
+    numbers = map(str, range(facts.outputs if facts.classes else 0))
+    lengths = [length for length in facts.inputs[1:] if length is not None]
     return DataSummary(
         source=source,
-        classes=tuple(names or map(str, range(facts.outputs))),
+        classes=tuple(names or numbers),
         counts=None,
         samples=facts.samples,
         origins=("", "", ""),
-        size=(facts.inputs[2], facts.inputs[1]),
+        size=(lengths[1], lengths[0]) if len(lengths) == 2 == len(facts.inputs) - 1 else None,
     )
-
-
-def stand_in_targets(facts: TaskFacts) -> Tensor:
-    """Return targets ``[N]`` as those of the training set might be, for building parts before data are loaded."""
-    return torch.arange(facts.samples[0]) % facts.outputs
-
-
-def stand_in_batch(facts: TaskFacts, size: int, device: torch.device) -> Batch:
-    """Return a batch of random samples with the shapes of a task's, drawn from torch's global generator."""
-    indices = torch.arange(size, device=device)
-    return Batch(torch.randn(size, *facts.inputs).to(device), indices % facts.outputs, indices)
 
 
 TASKS: Registry[Task] = Registry("tasks", Task)

@@ -229,7 +229,7 @@ class Resident(Feeding):
 
     def bytes_held(self, facts: TaskFacts) -> int:
         """Return the bytes of all images, of their classes and of their places in the order of an epoch."""
-        return sum(facts.samples) * (math.prod(facts.inputs) + BYTES_BESIDE)
+        return sum(facts.samples) * (math.prod(facts.image) + BYTES_BESIDE)
 
     def identity(self) -> Mapping[str, Json]:
         """Return the augmentation."""

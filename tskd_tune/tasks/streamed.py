@@ -229,7 +229,7 @@ class Streamed(Feeding):
         """Open the validation or the test set, in the batches of the resident feed."""
         images = images_of(source)
         samples, facts = images.samples(part), images.facts()
-        size = evaluation_batch(facts.inputs, device)
+        size = evaluation_batch(facts.image, device)
         bounds = list(pairwise([*range(0, len(samples), size), len(samples)]))
         return self._feed(samples, images.normalization(), bounds, Augmentation(0, flip=False), device)
 

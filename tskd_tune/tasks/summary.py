@@ -58,11 +58,11 @@ class DataSummary:
 
     Attributes:
         source: the data set, or the folder.
-        classes: the name of each class.
+        classes: the name of each class; empty where samples belong to no classes.
         counts: the images of each class in all three parts; None where that is not known before the data is read.
         samples: training, validation and test images.
         origins: where each of the three parts comes from.
-        size: width and height that every image is brought to, in pixels.
+        size: width and height that every image is brought to, in pixels; None where they vary or are no images.
         sizes: the sizes of the files' images; None where they are not in files.
         left_out: what is not used, by reason.
     """
@@ -72,7 +72,7 @@ class DataSummary:
     counts: tuple[int, ...] | None
     samples: tuple[int, int, int]
     origins: tuple[str, str, str]
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     sizes: Sizes | None = None
     left_out: tuple[LeftOut, ...] = ()
 
@@ -86,7 +86,7 @@ class DataSummary:
                 part: {"images": images, "from": shown(origin)}
                 for part, images, origin in zip(PARTS, self.samples, self.origins, strict=True)
             },
-            "size": list(self.size),
+            "size": None if self.size is None else list(self.size),
             "original_sizes": None if self.sizes is None else _plain_sizes(self.sizes),
             "left_out": [
                 {"why": left.why, "count": left.count, "examples": [*map(shown, left.examples)]}
@@ -96,13 +96,14 @@ class DataSummary:
 
     def lines(self) -> list[str]:
         """Return the summary as lines of text, the first of them a heading."""
-        lines = [f"data: {shown(self.source)}", f"  {counted(len(self.classes), 'class')}: {self._few_classes()}"]
+        lines = [f"data: {shown(self.source)}"]
+        lines += [f"  {counted(len(self.classes), 'class')}: {self._few_classes()}"] if self.classes else []
         parts = [
             f"{images} {part}{f' ({shown(origin)})' if images and origin else ''}"
             for part, images, origin in zip(PARTS, self.samples, self.origins, strict=True)
         ]
-        lines.append(f"  images: {', '.join(parts)}")
-        lines.append(f"  sizes: {self._words_on_sizes()}")
+        lines.append(f"  {'images' if self._words_on_sizes() else 'samples'}: {', '.join(parts)}")
+        lines += [f"  sizes: {self._words_on_sizes()}"] if self._words_on_sizes() else []
         others = len(self.left_out) - MOST_REASONS
         lines += [f"  left out, {left.why}: {left.count} ({_examples(left)})" for left in self.left_out[:MOST_REASONS]]
         return [*lines, f"  left out, for other reasons: --json shows {others} more"] if others > 0 else lines
@@ -117,12 +118,12 @@ class DataSummary:
         return f"{', '.join(named[:FIRST_CLASSES])} and {len(named) - FIRST_CLASSES} more, {_each(counts)}"
 
     def _words_on_sizes(self) -> str:
-        used = f"{self.size[0]} x {self.size[1]}"
+        used = "" if self.size is None else f"{self.size[0]} x {self.size[1]}"
         if self.sizes is None or str(self.sizes) == used:
             return used
         total = sum(self.samples)
         sampled = f" ({self.sizes.looked_at} of {total} files looked at)" if self.sizes.looked_at < total else ""
-        return f"{self.sizes}{sampled}; used as {used}"
+        return f"{self.sizes}{sampled}" + (f"; used as {used}" if used else "")
 
 
 @dataclass

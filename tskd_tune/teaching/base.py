@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic
 
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Classified, Shapes
+from tskd_tune.contracts import Batch, Out, Shapes
 from tskd_tune.registry import Component, Registry
 
 
@@ -47,7 +48,7 @@ class Setting:
     epochs: int
 
 
-class TeacherMethod(nn.Module, ABC):
+class TeacherMethod(nn.Module, ABC, Generic[Out]):
     """Losses beside the task loss while a teacher is trained.
 
     In the training of a teacher, the method takes the place of the distiller. Its parameters join the optimizer, its
@@ -69,7 +70,7 @@ class TeacherMethod(nn.Module, ABC):
     capturable: bool = True
 
     @abstractmethod
-    def forward(self, network: Classified, above: Classified | None, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, network: Out, above: Out | None, batch: Batch) -> Mapping[str, Tensor]:
         """Return the weighted losses, scalars by name.
 
         Args:

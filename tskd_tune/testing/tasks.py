@@ -109,14 +109,14 @@ class TaskContract(Contract):
         assert targets.dtype == torch.int64
         assert sorted(set(targets.tolist())) == list(range(facts.outputs))
         for part, samples in zip(PARTS, facts.samples[1:], strict=True):
-            assert evaluated(task, part).shape == (samples, *facts.inputs)
-        assert epoch(task)[0].shape[1:] == facts.inputs
+            assert evaluated(task, part).shape == (samples, *facts.image)
+        assert epoch(task)[0].shape[1:] == facts.image
 
     def test_the_metrics_that_are_declared_are_those_that_are_measured(self, make: Make) -> None:
         """An evaluation gives a finite number for each metric of the facts, in the same order, and no other number."""
         task = make()
         facts = task.facts()
-        network = networks.build("resnet8", facts.outputs, facts.inputs[0]).eval()
+        network = networks.build("resnet8", facts.outputs, facts.image[0]).eval()
         found = evaluate(network, task.evaluation("test", CPU), task.meter(), Compute(CPU))
         assert list(found) == [metric.name for metric in facts.metrics]
         assert bool(torch.tensor(list(found.values())).isfinite().all())

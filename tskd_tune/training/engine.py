@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Classified, Saved, weighted
+from tskd_tune.contracts import Batch, Out, Output, Saved, weighted
 from tskd_tune.distillers.base import Distiller
 from tskd_tune.errors import DivergedError, RunError
 from tskd_tune.method.review import ReviewTerms
@@ -66,7 +66,7 @@ def refuse_divergence(epoch: int, means: Mapping[str, float]) -> None:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Parts(Generic[Out]):
     """What a step computes with.
 
     Attributes:
@@ -79,17 +79,17 @@ class Parts:
         optimizers: what updates the parameters.
     """
 
-    student: Network
+    student: Network[Out]
     teacher: nn.Module | None
-    distiller: Distiller | TeacherMethod
+    distiller: Distiller[Out] | TeacherMethod[Out]
     review: Reviewing | None
-    objective: Objective[Classified]
+    objective: Objective[Out]
     compute: Compute
     optimizers: Sequence[torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
-class _Computed:
+class _Computed(Generic[Out]):
     """What a batch gave before the review.
 
     Attributes:
@@ -99,8 +99,8 @@ class _Computed:
         beside: the losses of the distiller, by name.
     """
 
-    output: Classified
-    taught: Classified | None
+    output: Out
+    taught: Out | None
     own: Mapping[str, Tensor]
     beside: Mapping[str, Tensor]
 
@@ -110,10 +110,10 @@ class _Computed:
         return {**self.own, **self.beside}
 
 
-class EagerEngine:
+class EagerEngine(Generic[Out]):
     """Carries out each operation of a step when Python reaches it."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts[Out]) -> None:
         """Compute with ``parts``."""
         self._parts = parts
         self.begin()
@@ -188,19 +188,19 @@ class EagerEngine:
             found = self._computed(batch, kind)
         return found.losses | ({"review": self._review_loss(found, batch, kind)} if kind.review else {})
 
-    def _computed(self, batch: Batch, kind: StepKind) -> _Computed:
+    def _computed(self, batch: Batch, kind: StepKind) -> _Computed[Out]:
         parts = self._parts
         images = parts.compute.arrange(batch.images)
-        output: Classified = parts.student(images)
+        output: Out = parts.student(images)
         weight = parts.distiller.task_weight
         own = {name: weight * loss for name, loss in parts.objective.losses(output, batch).items()}
-        taught: Classified | None = None
+        taught: Out | None = None
         if parts.teacher is not None and (parts.distiller.needs or kind.review):
             taught = parts.teacher(images)
         beside = parts.distiller(output, taught, batch) if parts.distiller.needs else {}
         return _Computed(output, taught, own, beside)
 
-    def _review_loss(self, found: _Computed, batch: Batch, kind: StepKind) -> Tensor:
+    def _review_loss(self, found: _Computed[Out], batch: Batch, kind: StepKind) -> Tensor:
         if found.taught is None:
             raise RunError("review: a review compares the student with a teacher, but this training has none")
         terms = self._terms(found.output, found.taught, batch)
@@ -210,14 +210,14 @@ class EagerEngine:
             terms = self._terms(found.output.detached(), found.taught, batch)
         return weighted(self._reviewing.weight, terms.loss)
 
-    def _terms(self, output: Classified, taught: Classified, batch: Batch) -> ReviewTerms:
+    def _terms(self, output: Output, taught: Output, batch: Batch) -> ReviewTerms:
         review, compute = self._reviewing, self._parts.compute
         with compute.autocast():
             memories = review.memory.recall(compute.arrange(batch.images))
         terms: ReviewTerms = review.loss(output, taught, memories, review.shuffle)
         return terms
 
-    def _look(self, found: _Computed, terms: ReviewTerms) -> dict[str, float]:
+    def _look(self, found: _Computed[Out], terms: ReviewTerms) -> dict[str, float]:
         """Find lambda where it is ``auto``, and return what the gradients of the losses do to the student."""
         review = self._reviewing
         parameters = [parameter for parameter in self._parts.student.parameters() if parameter.requires_grad]

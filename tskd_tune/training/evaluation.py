@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tskd_tune.contracts import Classified
+from tskd_tune.contracts import Out
 from tskd_tune.tasks.base import Feed, Meter
 from tskd_tune.training.compute import Compute
 
 
-def evaluate(network: nn.Module, feed: Feed, meter: Meter[Classified], compute: Compute) -> dict[str, float]:
+def evaluate(network: nn.Module, feed: Feed, meter: Meter[Out], compute: Compute) -> dict[str, float]:
     """Return the metrics of a network on the samples of a feed, in order and without augmentation.
 
     The network is put into evaluation mode. The device is waited for once, when the meter computes. A feed without
