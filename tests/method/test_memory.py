@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from tskd_tune.contracts import Classified
+from tskd_tune.contracts import Classified, Features
 from tskd_tune.errors import RunError
 from tskd_tune.method.memory import Frozen, Memory
+from tskd_tune.networks import NETWORKS
 
 
 class Net(nn.Module):
@@ -211,3 +212,18 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
         other.restore(memory.snapshot_state(), net(channels=4))
     assert (len(other), other.memorized) == (1, 1)
     assert torch.equal(other._slots[0](images()).logits, kept)
+
+
+@pytest.mark.parametrize("batch_norm", ["eval", "train"])
+def test_a_memory_ends_at_the_last_tap_where_the_bits_of_all_states_stay_the_same(batch_norm):
+    """Heads with batch norms that go on updating their statistics are computed, so that a checkpoint has the same."""
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    network = NETWORKS.build("shufflenet_v2", 2)
+    memory, frozen = Memory(1, batch_norm=batch_norm), Frozen(network, batch_norm=batch_norm)
+    memory.memorize(network)
+    (found,), whole = memory.recall(x), frozen(x)
+    assert isinstance(found, Features) == (batch_norm == "eval") and isinstance(whole, Classified)
+    assert all(torch.equal(found.features[stage], map_) for stage, map_ in whole.features.items())
+    state = frozen.network.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in memory.snapshot_state()["snapshots"][0].items())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tskd_tune.contracts import Batch, BatchNormStatistics, Output
+from tskd_tune.contracts import Batch, BatchNormStatistics, Classified, Features, Output
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
@@ -141,3 +141,14 @@ def test_an_engine_and_an_evaluation_take_the_output_of_any_task(tiny: Tiny) -> 
             engine.step(feed, draw, StepKind())
     assert set(engine.means()) == {"loss", "loss_task", "loss_imitation"}
     assert evaluate(student, feed, Errors(), compute)["error"] < before
+
+
+@pytest.mark.parametrize(("distiller", "is_whole"), [("none", False), ("kd", True)])
+def test_a_teacher_that_serves_only_a_review_ends_at_its_last_tap(tiny: Tiny, distiller: str, is_whole: bool) -> None:
+    trainer = build_trainer(tiny(distiller=distiller))
+    trainer.epoch(), trainer.epoch()
+    seen: list[Output] = []
+    assert trainer.teacher is not None
+    trainer.teacher.register_forward_hook(lambda module, images, output: seen.append(output))
+    trainer.epoch()
+    assert len(seen) == 3 and all(isinstance(output, Classified if is_whole else Features) for output in seen)

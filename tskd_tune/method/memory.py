@@ -43,10 +43,15 @@ class Frozen(nn.Module):
                     module.train(True)
         return self
 
-    def forward(self, images: Tensor) -> Output:
-        """Map images ``[B, channels, H, W]`` to their output, without gradient."""
+    def forward(self, images: Tensor, *, heads: bool = True) -> Output:
+        """Map images ``[B, channels, H, W]`` to their output, without gradient.
+
+        Without ``heads``, a network that can end at its last tap does so, unless batch norms of its heads go on
+        updating their running statistics.
+        """
+        cut = not heads and self._batch_norm == "eval" and getattr(self.network, "cuttable", False)
         with torch.no_grad():
-            output: Output = self.network(images)
+            output: Output = self.network(images, heads=False) if cut else self.network(images)
         return output
 
 
@@ -116,7 +121,7 @@ class Memory(nn.Module):
         self.memorized += 1
 
     def recall(self, images: Tensor) -> list[Output]:
-        """Return the outputs of the k snapshots on images ``[B, channels, H, W]``, oldest first, without gradient.
+        """Return the features of the k snapshots on images ``[B, channels, H, W]``, oldest first, without gradient.
 
         Raises:
             RunError: fewer than k snapshots are held.
@@ -126,7 +131,7 @@ class Memory(nn.Module):
                 f"review: the memory holds {len(self)} of {self.k} snapshots; memorize {self.k} epochs before the "
                 "first review"
             )
-        return [slot(images) for slot in self._slots]
+        return [slot(images, heads=False) for slot in self._slots]
 
     def snapshot_state(self) -> Saved:
         """Return what a resume needs.

@@ -9,7 +9,7 @@ from typing import Generic
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Out, Shapes
+from tskd_tune.contracts import BatchNormStatistics, Features, Out, Shapes
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.registry import Registry
 
@@ -23,11 +23,20 @@ class Network(nn.Module, ABC, Generic[Out]):
     >>> shapes = NETWORKS.build("resnet8", 10).probe(3, 32)
     >>> shapes.logits, shapes.features["stage3"]
     ((10,), (64, 8, 8))
+
+    Attributes:
+        cuttable: whether `forward` can end at the last tap; then reviews do not compute the heads of frozen networks.
     """
 
+    cuttable: bool = False
+
     @abstractmethod
-    def forward(self, images: Tensor) -> Out:
-        """Map images ``[B, channels, H, W]`` to their output."""
+    def forward(self, images: Tensor) -> Out | Features:
+        """Map images ``[B, channels, H, W]`` to their output.
+
+        A network with ``cuttable = True`` also takes ``batch: Batch | None = None`` and ``*, heads: bool = True``. With
+        ``heads=False`` it ends at its last tap and returns `Features`, with the same bits.
+        """
 
     @abstractmethod
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:

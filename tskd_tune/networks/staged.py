@@ -9,7 +9,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, Classified
+from tskd_tune.contracts import STEM, Batch, Classified, Features
 from tskd_tune.networks.base import Network, behind
 
 
@@ -42,8 +42,10 @@ class Tapped(Network):
     def _embedding(self, activated: Tensor) -> Tensor:
         """Return the embedding, ``[B, D]``, of the last stage's features."""
 
-    def forward(self, images: Tensor) -> Classified:
-        """Map images ``[B, channels, H, W]`` to their output."""
+    cuttable = True
+
+    def forward(self, images: Tensor, batch: Batch | None = None, *, heads: bool = True) -> Classified | Features:
+        """Map images ``[B, channels, H, W]`` to their output, or to their features alone; the batch is not read."""
         preactivations: dict[str, Tensor] = {STEM: self.bn1(self.conv1(images))}
         # Not in place: what the activations read is tapped too.
         features = {STEM: F.relu(preactivations[STEM])}
@@ -52,6 +54,8 @@ class Tapped(Network):
             for block in blocks:
                 activated, before = self._advance(block, activated)
             features[stage], preactivations[stage] = activated, before
+        if not heads:
+            return Features(features, preactivations)
         embedding = self._embedding(activated)
         return Classified(self._classifier()(embedding), features, preactivations, embedding)
 

@@ -9,7 +9,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
+from tskd_tune.contracts import STEM, Batch, BatchNormStatistics, Classified, Features
 from tskd_tune.networks.base import NETWORKS, Network, behind, statistics
 
 STEM_WIDTH = 16
@@ -102,16 +102,23 @@ class WideResNet(Network):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> Classified:
-        """Map images ``[B, channels, H, W]`` to their output; ``stem`` and ``stage1`` keep their size."""
+    cuttable = True
+
+    def forward(self, images: Tensor, batch: Batch | None = None, *, heads: bool = True) -> Classified | Features:
+        """Map images ``[B, channels, H, W]`` to their output, or to their features alone; the batch is not read.
+
+        ``stem`` and ``stage1`` keep the size of the images.
+        """
         stem: Tensor = self.conv1(images)
         first, stem_normed = self.block1(stem)
         second, first_normed = self.block2(first)
         third, second_normed = self.block3(second)
         third_normed = self.bn1(third)
-        embedding = F.relu(third_normed).mean(dim=(2, 3))
         features = dict(zip(STAGES, (stem, first, second, third), strict=True))
         normed = dict(zip(STAGES, (stem_normed, first_normed, second_normed, third_normed), strict=True))
+        if not heads:
+            return Features(features, normed)
+        embedding = F.relu(third_normed).mean(dim=(2, 3))
         return Classified(self.fc(embedding), features, normed, embedding)
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:

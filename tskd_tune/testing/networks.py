@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tskd_tune.contracts import Features
 from tskd_tune.networks import NETWORKS, Network
 from tskd_tune.testing.base import Contract, check_description
 
@@ -143,6 +144,18 @@ class NetworkContract(Contract):
         torch.testing.assert_close(together.logits[:1], alone.logits)
         state = network.state_dict()
         assert not any(bool(value.any()) for key, value in state.items() if key.endswith("num_batches_tracked"))
+
+    def test_without_its_heads_the_features_have_the_same_bits(self, name: str) -> None:
+        """A network that says that it is ``cuttable`` gives the same features when it ends at its last tap."""
+        network = self.made(name).eval()
+        if not network.cuttable:
+            pytest.skip("it always computes its heads")
+        whole, cut = network(self.images()), network(self.images(), heads=False)
+        assert isinstance(cut, Features)
+        for given, wanted in ((cut.features, whole.features), (cut.preactivations, whole.preactivations)):
+            assert list(given) == list(wanted)
+            assert all(torch.equal(given[stage], wanted[stage]) for stage in wanted)
+        assert not any(map_.requires_grad for map_ in cut.detached().features.values())
 
     def test_it_is_described(self, name: str) -> None:
         """The network and its options have descriptions."""

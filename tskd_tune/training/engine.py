@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tskd_tune.contracts import Batch, Out, Output, Saved, weighted
 from tskd_tune.distillers.base import Distiller
 from tskd_tune.errors import DivergedError, RunError
+from tskd_tune.method.memory import Frozen
 from tskd_tune.method.review import ReviewTerms
 from tskd_tune.networks.base import Network
 from tskd_tune.tasks.base import Draw, Feed, Objective
@@ -100,7 +101,7 @@ class _Computed(Generic[Out]):
     """
 
     output: Out
-    taught: Out | None
+    taught: Output | None
     own: Mapping[str, Tensor]
     beside: Mapping[str, Tensor]
 
@@ -194,9 +195,11 @@ class EagerEngine(Generic[Out]):
         output: Out = parts.student(images)
         weight = parts.distiller.task_weight
         own = {name: weight * loss for name, loss in parts.objective.losses(output, batch).items()}
-        taught: Out | None = None
+        taught: Output | None = None
         if parts.teacher is not None and (parts.distiller.needs or kind.review):
-            taught = parts.teacher(images)
+            # A frozen teacher that serves only the review need not compute its heads.
+            cut = isinstance(parts.teacher, Frozen) and not parts.distiller.needs
+            taught = parts.teacher(images, heads=False) if cut else parts.teacher(images)
         beside = parts.distiller(output, taught, batch) if parts.distiller.needs else {}
         return _Computed(output, taught, own, beside)
 
