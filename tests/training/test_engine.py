@@ -19,9 +19,10 @@ from tskd_tune.metrics import Metric
 from tskd_tune.networks.base import Network
 from tskd_tune.tasks.base import Meter, Objective, TaskFacts
 from tskd_tune.training.compute import Compute
-from tskd_tune.training.engine import EagerEngine, Parts
+from tskd_tune.training.engine import EagerEngine, EngineFactory, Parts
 from tskd_tune.training.evaluation import evaluate
 from tskd_tune.training.steps import StepKind
+from tskd_tune.training.trainer import Trainer
 
 Tiny = Callable[..., Experiment]
 
@@ -152,3 +153,24 @@ def test_a_teacher_that_serves_only_a_review_ends_at_its_last_tap(tiny: Tiny, di
     trainer.teacher.register_forward_hook(lambda module, images, output: seen.append(output))
     trainer.epoch()
     assert len(seen) == 3 and all(isinstance(output, Classified if is_whole else Features) for output in seen)
+
+
+class Counting(EagerEngine[Classified]):
+    """Counts its steps."""
+
+    taken = 0
+
+    def update(self, batch: Batch, kind: StepKind) -> dict[str, torch.Tensor]:
+        self.taken += 1
+        return super().update(batch, kind)
+
+
+def test_a_training_takes_its_steps_with_the_engine_that_it_is_given(tiny: Tiny) -> None:
+    def trainer(engine: EngineFactory[Classified]) -> Trainer:
+        made = build_trainer(tiny(review=None))
+        parts = (made.task, made.student, made.teacher, made.distiller, made.review)
+        return Trainer(*parts, recipe=made.recipe, schedule=made.schedule, compute=made.compute, engine=engine)
+
+    counted, plain = trainer(Counting), build_trainer(tiny(review=None))
+    assert isinstance(counted.engine, Counting) and type(plain.engine) is EagerEngine
+    assert counted.epoch().numbers == plain.epoch().numbers and counted.engine.taken == 3

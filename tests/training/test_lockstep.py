@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from tskd_tune.errors import DivergedError
@@ -51,6 +52,30 @@ def test_one_that_diverges_does_not_disturb_the_others(tiny: Tiny) -> None:
         ended = ended or isinstance(diverged, DivergedError)
         assert numbers(fine) == dict(other.epoch().numbers)
     assert ended and same(trainers[1], other)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_epoch_that_was_begun_goes_on(tiny: Tiny, others: int) -> None:
+    whole, cut, *more = (build_trainer(tiny()) for _ in range(2 + others))
+    cut.begin()
+    next(cut.steps())
+    resumed = build_trainer(tiny())
+    resumed.load_state_dict(cut.state_dict())
+    assert numbers(advance([resumed, *more])[0]) == dict(whole.epoch().numbers)
+    assert same(resumed, whole)
+
+
+def test_the_turn_tells_which_training_broke_and_all_stop(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainers = [build_trainer(tiny(review=None, seed=seed)) for seed in (1, 2, 3)]
+    taken: list[int] = []
+
+    def broken(feed: object, draw: object, kind: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(trainers[1].engine, "step", broken)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        advance(trainers, lambda trainer: taken.append(trainer.schedule.seed))
+    assert taken == [1, 2] and not any(trainer.history for trainer in trainers)
 
 
 def test_nothing_is_advanced_by_nothing() -> None:

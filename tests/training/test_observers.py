@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tskd_tune.errors import InputError, RunError
+from tskd_tune.errors import DivergedError, InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.ready import build_trainer
@@ -74,6 +74,51 @@ def test_an_observer_hears_of_every_epoch_and_step_and_adds_to_the_line(tiny: Ti
         trainer.epoch()
     with pytest.raises(RunError, match="observe: the name 'val_sharpness' is that of a metric"):
         record.with_numbers({"val_sharpness": 1.0})
+
+
+class Recorder(Observer):
+    """Keeps what is recorded, and how the training diverged."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.errors: list[DivergedError] = []
+
+    def recorded(self, training: Training, record: Record) -> None:
+        self.records.append(record)
+
+    def diverged(self, training: Training, error: DivergedError) -> None:
+        self.errors.append(error)
+
+
+def test_what_is_recorded_has_the_numbers_of_all_observers(tiny: Tiny) -> None:
+    trainer, recorder = build_trainer(tiny(review=None)), Recorder()
+    trainer.observers += [recorder, Noted()]
+    record = trainer.epoch()
+    assert recorder.records == [record] == trainer.history and record.numbers["steps"] == 3.0
+    assert recorder.errors == []
+
+
+def test_a_divergence_is_told_once_and_is_not_recorded(tiny: Tiny) -> None:
+    trainer, recorder = build_trainer(tiny(review=None, training={"lr": 1e20})), Recorder()
+    trainer.observers.append(recorder)
+    with pytest.raises(DivergedError) as caught:
+        while True:
+            trainer.epoch()
+    assert recorder.errors == [caught.value] and recorder.records == trainer.history
+
+
+def test_a_divergence_within_a_step_is_told_too(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, recorder = build_trainer(tiny(review=None)), Recorder()
+    trainer.observers.append(recorder)
+
+    def step(feed: object, draw: object, kind: object) -> None:
+        raise DivergedError("no gradient")
+
+    monkeypatch.setattr(trainer.engine, "step", step)
+    trainer.begin()
+    with pytest.raises(DivergedError, match="no gradient"):
+        next(trainer.steps())
+    assert [str(error) for error in recorder.errors] == ["no gradient"] and recorder.records == []
 
 
 def test_the_sets_of_an_evaluation_are_opened_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

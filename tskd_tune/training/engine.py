@@ -6,9 +6,9 @@ Which step is taken when is not decided here; see `tskd_tune.training.steps`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol
+from typing import Generic, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,13 @@ class Engine(Protocol):
 
     def step(self, feed: Feed, draw: Draw, kind: StepKind) -> None:
         """Make the batch of a draw on the device and take one step; only a look waits for the device."""
+
+    def update(self, batch: Batch, kind: StepKind) -> Mapping[str, Tensor]:
+        """Take one step on a batch that is on the device.
+
+        Returns:
+            The losses by name, as in `means`: scalars without gradient, on the device.
+        """
 
     def means(self) -> dict[str, float]:
         """Return the mean of each loss over the steps of the epoch: the only time that an epoch waits for the device.
@@ -87,6 +94,10 @@ class Parts(Generic[Out]):
     objective: Objective[Out]
     compute: Compute
     optimizers: Sequence[torch.optim.Optimizer]
+
+
+EngineFactory: TypeAlias = Callable[["Parts[Out]"], Engine]
+"""Makes the engine of a training from what its steps compute with."""
 
 
 @dataclass(frozen=True)

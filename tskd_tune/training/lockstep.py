@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias, TypeVar
 
-from tskd_tune.errors import RunError
+from tskd_tune.errors import DivergedError
 from tskd_tune.training.record import Record
 from tskd_tune.training.steps import StepKind
 from tskd_tune.training.trainer import Trainer
 
+Result = TypeVar("Result")
+Turn: TypeAlias = Callable[[Trainer], None]
+"""What is told whose step comes next."""
 
-def advance(trainers: Sequence[Trainer]) -> list[Record | RunError]:
-    """Train the next epoch of each training, taking steps in turns.
+
+def advance(trainers: Sequence[Trainer], turn: Turn = lambda trainer: None) -> list[Record | DivergedError]:
+    """Train the next epoch of each training, or the rest of the one that was begun, taking steps in turns.
 
     Each training ends with the bits that it would have alone: no training changes what another one draws, and a
-    training that diverges does not stop the others.
+    training that diverges does not stop the others. Any other exception stops all of them.
+
+    Args:
+        trainers: the trainings.
+        turn: is called with each training before each of its steps, and so tells which training raised an exception.
 
     Returns:
-        For each training the record of its epoch, or the error that ended it.
+        For each training the record of its epoch, or the error that says how it diverged.
     """
+    if len(trainers) == 1:  # alone, an epoch need not restore the global generators after each step
+        turn(trainers[0])
+        return [_result(trainers[0].epoch)]
     epochs = [_Epoch(trainer) for trainer in trainers]
     while any(epoch.result is None for epoch in epochs):
         for epoch in epochs:
-            epoch.go_on()
+            if epoch.result is None:
+                turn(epoch.trainer)
+                epoch.result = _result(epoch.go_on)
     return [epoch.result for epoch in epochs if epoch.result is not None]
 
 
@@ -30,23 +44,26 @@ class _Epoch:
     """One epoch of one training, a step at a time.
 
     Attributes:
+        trainer: the training.
         result: what the epoch came to; None while it goes on.
     """
 
     def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+        self.trainer = trainer
+        self.result: Record | DivergedError | None = None
         self._steps: Iterator[StepKind] | None = None
-        self.result: Record | RunError | None = None
 
-    def go_on(self) -> None:
-        """Take the next step, or end the epoch after the last one."""
-        if self.result is not None:
-            return
-        try:
-            if self._steps is None:
-                self._trainer.begin()
-                self._steps = self._trainer.steps()
-            if next(self._steps, None) is None:
-                self.result = self._trainer.end()
-        except RunError as error:
-            self.result = error
+    def go_on(self) -> Record | None:
+        """Take the next step, or end the epoch after the last one and return its record."""
+        if self._steps is None:
+            if not self.trainer.is_within_epoch:
+                self.trainer.begin()
+            self._steps = self.trainer.steps()
+        return self.trainer.end() if next(self._steps, None) is None else None
+
+
+def _result(train: Callable[[], Result]) -> Result | DivergedError:
+    try:
+        return train()
+    except DivergedError as error:
+        return error

@@ -1,14 +1,20 @@
-"""Observers: components that watch a training and add numbers to its history, without changing what is trained."""
+"""Observers watch a training without changing what is trained.
+
+Those that an experiment names are components, which add numbers to the history. The package's own observers write what
+a training leaves: history lines, checkpoints, W&B's numbers, and the reason in the row of a training that diverged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from tskd_tune.errors import DivergedError
 from tskd_tune.networks.base import Network
 from tskd_tune.registry import Registry
 from tskd_tune.training.compute import Compute
@@ -61,6 +67,53 @@ class Observer:
             Numbers that the history line of the epoch shall have too, by name; a name must not be taken.
         """
         return {}
+
+    def recorded(self, training: Training, record: Record) -> None:
+        """Called when the history has an epoch; an interrupted training may go on from here.
+
+        Args:
+            training: the training.
+            record: the record of the epoch, with the numbers of all observers.
+        """
+
+    def diverged(self, training: Training, error: DivergedError) -> None:
+        """Called when the training has diverged: the epoch is not recorded, and ``error`` is then raised."""
+
+
+class Observers(list[Observer]):
+    """The observers of a training, in the order in which each of them is called."""
+
+    def begun(self, training: Training) -> None:
+        """Tell that an epoch begins."""
+        for observer in self:
+            observer.begun(training)
+
+    def stepped(self, training: Training) -> None:
+        """Tell of a step."""
+        for observer in self:
+            observer.stepped(training)
+
+    def ended(self, training: Training, record: Record) -> Record:
+        """Tell that an epoch has ended, and return its record with the numbers of all observers."""
+        whole = record
+        for observer in self:
+            whole = whole.with_numbers(observer.ended(training, record))
+        return whole
+
+    def recorded(self, training: Training, record: Record) -> None:
+        """Tell that the history has an epoch."""
+        for observer in self:
+            observer.recorded(training, record)
+
+    @contextmanager
+    def watching(self, training: Training) -> Iterator[None]:
+        """Tell of a divergence within the block; the error is then raised."""
+        try:
+            yield
+        except DivergedError as error:
+            for observer in self:
+                observer.diverged(training, error)
+            raise
 
 
 OBSERVERS: Registry[Observer] = Registry("observers", Observer)

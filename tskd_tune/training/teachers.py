@@ -179,15 +179,14 @@ class _Keeper(Observer):
         self._halfway = halfway
         self._saved = time.monotonic()
 
-    def ended(self, training: Training, record: Record) -> Mapping[str, float]:
-        """Take note of an epoch; no number is added."""
+    def recorded(self, training: Training, record: Record) -> None:
+        """Keep what is wanted of an epoch."""
         if record.epoch in self._snapshots:
             self._trajectory.append(snapshot(training.student))
         self._progress(record.plain())
         if time.monotonic() - self._saved > SAVE_SECONDS:
             checkpoint.save({**self._trainer.state_dict(), TRAJECTORY: self._trajectory}, self._halfway)
             self._saved = time.monotonic()
-        return {}
 
 
 def _begun(make: Callable[[], Trainer], halfway: Path) -> tuple[Trainer, list[State]]:

@@ -8,7 +8,7 @@ epoch does not run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,9 +24,9 @@ from tskd_tune.networks.base import Network
 from tskd_tune.tasks.base import Feed, Task
 from tskd_tune.teaching.base import TeacherMethod
 from tskd_tune.training.compute import Compute
-from tskd_tune.training.engine import EagerEngine, Parts, refuse_divergence
-from tskd_tune.training.evaluation import evaluate
-from tskd_tune.training.observers import Observer
+from tskd_tune.training.engine import EagerEngine, Engine, EngineFactory, Parts, refuse_divergence
+from tskd_tune.training.evaluation import Evaluations
+from tskd_tune.training.observers import Observer, Observers
 from tskd_tune.training.optim import Recipe
 from tskd_tune.training.record import Record
 from tskd_tune.training.replay import Replay
@@ -69,6 +69,7 @@ class Trainer:
         compute: Compute,
         replay: Replay | None = None,
         observers: Sequence[Observer] = (),
+        engine: EngineFactory[Classified] = EagerEngine,
     ) -> None:
         """Compose a training.
 
@@ -83,6 +84,7 @@ class Trainer:
             compute: where and how precisely the training computes.
             replay: which of its snapshots a frozen teacher is in an epoch; None: always the same.
             observers: who hears of every epoch and every step.
+            engine: makes what carries out the steps.
         """
         self.task = task
         self.compute = compute
@@ -95,14 +97,14 @@ class Trainer:
             review.place(compute)
         self.recipe = recipe
         self.schedule = schedule
-        self.observers = list(observers)
+        self.observers = Observers(observers)
         self.optimizers = self._optimizers()
         parts = Parts(self.student, self.teacher, self.distiller, review, task.objective, compute, self.optimizers)
-        self.engine = EagerEngine(parts)
+        self.engine: Engine = engine(parts)
         self.history: list[Record] = []
         self._streams = Streams(schedule.seed)
         self._epoch: _Epoch | None = None
-        self._evaluations: dict[Part, Feed] = {}  # opened once: a streamed feed starts processes
+        self._evaluations = Evaluations(task, compute)
 
     @cached_property
     def feed(self) -> Feed:
@@ -123,9 +125,14 @@ class Trainer:
         """Whether every epoch has been trained."""
         return self.next_epoch >= self.schedule.epochs
 
+    @property
+    def is_within_epoch(self) -> bool:
+        """Whether an epoch was begun that has not ended."""
+        return self._epoch is not None
+
     def epoch(self) -> Record:
         """Train the next epoch, or the rest of the one that was begun, and return its record; see `end`."""
-        if self._epoch is None:
+        if not self.is_within_epoch:
             self.begin()
         # To restore the global generators takes as long as a small step, so here they are restored once.
         with self._drawing(self._current.number):
@@ -138,8 +145,7 @@ class Trainer:
         self._set_out(self.next_epoch if epoch is None else epoch)
         if self.review is not None and self.review.snapshots_early(self._current.number):
             self.review.memory.prepare(self.student)
-        for observer in self.observers:
-            observer.begun(self)
+        self.observers.begun(self)
 
     def kind(self, epoch: int, step: int) -> StepKind:
         """Return what kind of step is the ``step``-th of an epoch, both from 0."""
@@ -167,7 +173,7 @@ class Trainer:
         draws = self.feed.draws(self._streams, epoch.step)
         while True:
             started = time.perf_counter()
-            with seeded(epoch.number, epoch.step), self.compute.deterministic():
+            with self.observers.watching(self), seeded(epoch.number, epoch.step), self.compute.deterministic():
                 draw = next(draws, None)
                 if draw is None:
                     break
@@ -175,8 +181,7 @@ class Trainer:
                 self.engine.step(self.feed, draw, kind)
             epoch.step += 1
             epoch.seconds += time.perf_counter() - started
-            for observer in self.observers:
-                observer.stepped(self)
+            self.observers.stepped(self)
             yield kind
 
     def end(self) -> Record:
@@ -187,12 +192,12 @@ class Trainer:
             RunError: no epoch was begun.
         """
         epoch = self._current
-        with self._drawing(epoch.number), self.compute.deterministic():
+        with self.observers.watching(self), self._drawing(epoch.number), self.compute.deterministic():
             record = self._closed(epoch)
         self._epoch = None
         self.history.append(record)
-        for observer in self.observers:
-            self.history[-1] = self.history[-1].with_numbers(observer.ended(self, record))
+        self.history[-1] = self.observers.ended(self, record)
+        self.observers.recorded(self, self.history[-1])
         return self.history[-1]
 
     def state_dict(self) -> Saved:
@@ -329,13 +334,8 @@ class Trainer:
             measured(part, name, teacher=network is not self.student): value
             for part in [part for part, is_planned in planned.items() if is_planned]
             for network in networks
-            for name, value in self._metrics(network, part).items()
+            for name, value in self._evaluations.metrics(network, part).items()
         }
-
-    def _metrics(self, network: nn.Module, part: Part) -> Mapping[str, float]:
-        if part not in self._evaluations:
-            self._evaluations[part] = self.task.evaluation(part, self.compute.device)
-        return evaluate(network, self._evaluations[part], self.task.meter(), self.compute)
 
     def _teacher_learns(self, epoch: int) -> bool:
         return isinstance(self.distiller, Distiller) and self.distiller.trains_teacher(epoch)
