@@ -27,6 +27,7 @@ from tskd_tune.records.session import Session, Trial
 from tskd_tune.reports.findings.comparison import Headline, Trained, compare
 from tskd_tune.reports.findings.declared import Compare, Declared
 from tskd_tune.reports.findings.records import Setting
+from tskd_tune.training.lockstep import advance
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
 A, AGAIN = "a", "a again"
@@ -93,7 +94,7 @@ def train(experiment: Mapping[str, Any], teacher: TeacherFile | None, trial: Tri
     session = Session(Experiment.read({**experiment}), teacher, trial, None)
     session.begin()
     while not session.finished:
-        session.epoch()
+        advance([session.trainer])
     row = session.row()
     if row.status != "done":
         raise RunError(f"calibration: seed {row.seed} of '{row.arm}' {row.status}: {row.reason}")

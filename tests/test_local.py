@@ -18,6 +18,7 @@ from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.session import Session
 from tskd_tune.training.engine import EagerEngine
+from tskd_tune.training.reviewing import Reviewing
 from tskd_tune.training.teachers import CACHE_VARIABLE
 
 # Epoch 0 is general, 1, 2, 4 and 5 memorize, 3 and 6 review.
@@ -301,15 +302,15 @@ def test_a_training_goes_by_what_it_trains(over: dict[str, Any], label: str) -> 
 def test_a_training_that_breaks_has_a_row_with_its_reason_and_a_resume_mends_it(
     unbroken: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Session.epoch
+    whole = Reviewing.begin_epoch
 
-    def epoch(self: Session) -> dict[str, Any] | None:
-        if len(self.trainer.history) == 4:
+    def begin_epoch(self: Reviewing, epoch: int, *arguments: Any) -> None:
+        if epoch == 4:
             raise MemoryError
-        return whole(self)
+        whole(self, epoch, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "epoch", epoch)
+        patch.setattr(Reviewing, "begin_epoch", begin_epoch)
         with pytest.raises(RunError, match="seed 1: MemoryError.*when the cause is mended: tskd-tune resume"):
             start("broken", tmp_path)
     folder = RunFolder.open(tmp_path / "broken")

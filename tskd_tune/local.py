@@ -7,6 +7,7 @@ after its last complete epoch, and ends with the same student.
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 from tskd_tune.errors import InputError, RunError, UnwritableError
@@ -29,6 +30,8 @@ from tskd_tune.records.wandb_server import Place
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.single import check, label
 from tskd_tune.training import checkpoint
+from tskd_tune.training.lockstep import advance
+from tskd_tune.training.observers import Observer, Training
 from tskd_tune.training.record import Record
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
@@ -166,14 +169,30 @@ def _tracker(experiment: Experiment, folder: RunFolder) -> WandbTracker:
 
 def _train(session: Session, folder: RunFolder, listener: Listener) -> None:
     session.begin()
-    while not session.finished:
-        record = session.epoch()
-        if record is not None:
-            folder.append_history(RUN, [record])
-            checkpoint.save(session.state_dict(), folder.checkpoint_path(RUN, session.experiment.seed))
-            listener(_of_student(session.experiment, session.trainer.history[-1]))
+    with session.observed_by(_Keeper(session, folder, listener)):
+        while not session.finished:
+            advance([session.trainer])
     if session.failure is None:
         session.write_student(folder.student_path(RUN, session.experiment.seed))
+
+
+@dataclass(frozen=True, eq=False)
+class _Keeper(Observer):
+    """Keeps each epoch in the run's folder, and then tells the listener: first the history line, then the checkpoint.
+
+    After an interruption between the two, a resume trains the epoch again and appends the same line, which counts once.
+    """
+
+    session: Session
+    folder: RunFolder
+    listener: Listener
+
+    def recorded(self, training: Training, record: Record) -> None:
+        """Keep an epoch."""
+        experiment = self.session.experiment
+        self.folder.append_history(RUN, [record.plain()])
+        checkpoint.save(self.session.state_dict(), self.folder.checkpoint_path(RUN, experiment.seed))
+        self.listener(_of_student(experiment, record))
 
 
 def _of_student(experiment: Experiment, record: Record) -> Event:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray.tune import Checkpoint
 
 from tskd_tune.errors import InputError
@@ -16,11 +17,11 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.row import Row
-from tskd_tune.records.session import Session
 from tskd_tune.sweeps.objectives import worst
 from tskd_tune.sweeps.teacher_keys import key_of
 from tskd_tune.sweeps.trainable import STUDENT, BrokenTrialError, Shipped, SweepTrial
 from tskd_tune.training.teachers import TeacherCache
+from tskd_tune.training.trainer import Trainer
 
 Tiny = Callable[..., Experiment]
 
@@ -41,6 +42,10 @@ def trial(experiment: Experiment, seeds: list[int], shipped: Shipped | None = No
     return Local(config(experiment, seeds, **over))
 
 
+def untimed(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if not name.endswith("seconds")}
+
+
 def state_of(tiny: Tiny) -> str:
     return f"state-{identity(tiny(review=None))}-seed1.pt"
 
@@ -56,6 +61,27 @@ def test_seeds_train_in_lockstep_and_their_mean_is_reported(tiny: Tiny) -> None:
         ("00003", "an arm", 1, "stopped", 1),
         ("00003", "an arm", 2, "stopped", 1),
     ]
+
+
+def test_each_seed_of_a_trial_trains_as_it_trains_alone(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = [trial(tiny(), [seed]) for seed in (1, 2)]
+    wanted = [[one.step()["records"][0] for one in alone] for _ in range(6)]
+    taken: list[int] = []
+    whole = SweepTrial._take_turn
+
+    def take_turn(self: SweepTrial, trainer: Trainer) -> None:
+        taken.append(trainer.schedule.seed)
+        whole(self, trainer)
+
+    monkeypatch.setattr(SweepTrial, "_take_turn", take_turn)
+    together = trial(tiny(), [1, 2])
+    found = [together.step()["records"] for _ in range(6)]
+    assert [list(map(untimed, records)) for records in found] == [list(map(untimed, records)) for records in wanted]
+    assert taken[:4] == [1, 2, 1, 2], "step by step"
+    ours, theirs = together.sessions, [one.sessions[0] for one in alone]
+    for one, other in zip(ours, theirs, strict=True):
+        kept = other.trainer.student.state_dict()
+        assert all(torch.equal(tensor, kept[name]) for name, tensor in one.trainer.student.state_dict().items())
 
 
 def test_a_trial_is_done_at_its_last_epoch_and_keeps_its_students(tiny: Tiny, tmp_path: Path) -> None:
@@ -239,14 +265,14 @@ def test_silent_reviews_are_said_in_the_row(tiny: Tiny) -> None:
 
 def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException, seed: int = 2) -> None:
     """Let the second epoch of a seed raise."""
-    whole = Session.epoch
+    whole = Trainer.begin
 
-    def epoch(self: Session) -> dict[str, Any] | None:
-        if self.experiment.seed == seed and len(self.trainer.history) == 1:
+    def begin(self: Trainer, epoch: int | None = None) -> None:
+        if self.schedule.seed == seed and self.next_epoch == 1:
             raise error
-        return whole(self)
+        whole(self, epoch)
 
-    monkeypatch.setattr(Session, "epoch", epoch)
+    monkeypatch.setattr(Trainer, "begin", begin)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit("boom"), InputError("task: boom")])

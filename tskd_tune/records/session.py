@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from tskd_tune.records.row import (
 from tskd_tune.records.state import now
 from tskd_tune.records.tracking import Tracker
 from tskd_tune.tasks.base import TaskFacts
+from tskd_tune.training.observers import Observer, Training
 from tskd_tune.training.record import Record
 from tskd_tune.training.reviewing import SILENT_SHARE
 from tskd_tune.training.teachers import TeacherFile
@@ -49,13 +51,35 @@ class Trial:
     identity: str | None = None
 
 
+class _Heard(Observer):
+    """Passes the epochs of a training on to the tracker, and keeps why the training ended early.
+
+    It holds no training, so that the memory of a training is free as soon as its session is forgotten.
+    """
+
+    def __init__(self, tracker: Tracker | None) -> None:
+        self._tracker = tracker
+        self.failure: str | None = None
+
+    def recorded(self, training: Training, record: Record) -> None:
+        """Track an epoch."""
+        if self._tracker is not None:
+            self._tracker.log(record.epoch, record.plain())
+
+    def diverged(self, training: Training, error: DivergedError) -> None:
+        """Keep how the training diverged."""
+        self.failure = str(error)
+
+
 class Session:
-    """Trains one experiment epoch by epoch, and makes the row.
+    """One experiment's training with what is recorded of it: the tracking and the row.
+
+    `tskd_tune.training.lockstep.advance` trains ``trainer``; the session hears of each epoch as an observer.
 
     Attributes:
+        trainer: the training.
         trial: the trial of the training.
         identity: the digest that names the training, together with its seed.
-        failure: why the training ended early, or None.
         broke: whether the training broke; then a resume trains again. A divergence is a result.
     """
 
@@ -66,13 +90,14 @@ class Session:
         self.experiment = experiment
         self.trial = trial
         self.identity = trial.identity or identity(experiment)
-        self.failure: str | None = None
         self.broke = False
         self._teacher = teacher
         self._tracker = tracker
         self._closed = False
         self._started = now()
+        self._heard = _Heard(tracker)
         self.trainer = build(experiment, teacher)
+        self.trainer.observers.append(self._heard)
         self._facts = self.trainer.task.facts()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -84,22 +109,21 @@ class Session:
 
     def break_off(self, reason: str) -> None:
         """End a training that broke; the state must not be saved, because the epoch is incomplete."""
-        self.failure, self.broke = reason, True
+        self._heard.failure, self.broke = reason, True
 
-    def epoch(self) -> Document | None:
-        """Train the next epoch and return the history line; None, with `failure` set, if the loss is not finite.
-
-        Any exception means that the training broke.
-        """
+    @contextmanager
+    def observed_by(self, observer: Observer) -> Iterator[None]:
+        """Let an observer hear of the training within the block, after the session itself."""
+        self.trainer.observers.append(observer)
         try:
-            record = self.trainer.epoch()
-        except DivergedError as error:
-            self.failure = str(error)
-            return None
-        line = record.plain()
-        if self._tracker is not None:
-            self._tracker.log(record.epoch, line)
-        return line
+            yield
+        finally:
+            self.trainer.observers.remove(observer)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the training ended early: how it diverged, or why it broke; None if it did not end early."""
+        return self._heard.failure
 
     @property
     def history(self) -> list[Document]:
@@ -166,7 +190,7 @@ class Session:
         """Go back to the end of the epoch at which the state was taken."""
         self.trainer.load_state_dict(state["trainer"])
         self._started = state["started"]
-        self.failure = state["failure"]
+        self._heard.failure = state["failure"]
 
     def _tracker_warnings(self) -> list[str]:
         return [self._tracker.warning] if self._tracker is not None and self._tracker.warning else []

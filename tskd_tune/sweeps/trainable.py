@@ -1,4 +1,4 @@
-"""One Ray Tune trial: its seeds train in lockstep, epoch by epoch, and the trial reports their mean.
+"""One Ray Tune trial: its seeds train in lockstep, step by step, and after each epoch the trial reports their mean.
 
 In an exact grid a trial trains one seed. Under a searcher or a scheduler it trains all seeds, because both compare
 means over seeds.
@@ -34,7 +34,9 @@ from tskd_tune.sweeps.configs import TrialConfig
 from tskd_tune.sweeps.objectives import means, worst
 from tskd_tune.sweeps.results import TrialResult
 from tskd_tune.training import checkpoint
+from tskd_tune.training.lockstep import advance
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
+from tskd_tune.training.trainer import Trainer
 
 # A trial's checkpoint holds a state for each of its trainings, by identity and seed.
 STATES = "state-*.pt"
@@ -116,7 +118,9 @@ class SweepTrial(tune.Trainable):
 
     def _epoch(self) -> TrialResult:
         self._begin()
-        records = [record for session in self.sessions if (record := self._next_record(session)) is not None]
+        advance([session.trainer for session in self.sessions if not session.finished], self._take_turn)
+        # A training that was restored at its end repeats its last record.
+        records = [session.history[-1] for session in self.sessions if session.failure is None]
         failures = [session.failure for session in self.sessions if session.failure]
         done = bool(failures) or all(session.finished for session in self.sessions)
         if done:  # so that the rows contain the state of the tracking
@@ -167,10 +171,9 @@ class SweepTrial(tune.Trainable):
         notes, self._taken_up = self._taken_up, []
         return notes
 
-    def _next_record(self, session: Session) -> Document | None:
-        """Train an epoch; a training that was restored at its end repeats its last record instead."""
-        self._at = session.experiment.seed
-        return session.history[-1] if session.finished else session.epoch()
+    def _take_turn(self, trainer: Trainer) -> None:
+        """Note whose step comes next, for the report if it breaks."""
+        self._at = trainer.schedule.seed
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save every training, and the students of finished trainings in the field's usual checkpoint layout.
