@@ -25,6 +25,8 @@ from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
 from tskd_tune.metrics import Part
 from tskd_tune.plain import Json
 from tskd_tune.tasks.base import Draw, Feed, Feeding, Source, Streams, TaskFacts
+from tskd_tune.training.observers import Observer, Training
+from tskd_tune.training.record import Record
 from tskd_tune.training.trainer import Trainer
 
 PLAIN = "none"
@@ -104,14 +106,25 @@ def table(setting: Setting, costs: Sequence[Cost]) -> Table:
 
 def _seconds(setting: Setting, names: Sequence[str], rounds: int) -> dict[str, float]:
     """Return the median seconds per step. Each round measures all distillers; the first round is a warm-up."""
-    trainers = {name: setting.trainer(name) for name in names}
-    found: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds + 1):
-        for name, trainer in trainers.items():
-            record = trainer.epoch()
-            if number > 0:
-                found[name].append(record.seconds / setting.steps)
-    return {name: median(values) for name, values in found.items()}
+    trainers = [setting.trainer(name) for name in names]
+    clocks = {name: _Clock() for name in names}
+    for trainer, clock in zip(trainers, clocks.values(), strict=True):
+        trainer.observers.append(clock)
+    for _ in range(rounds + 1):
+        for trainer in trainers:
+            trainer.epoch()
+    return {name: median(clock.epochs[1:]) / setting.steps for name, clock in clocks.items()}
+
+
+class _Clock(Observer):
+    """Notes the seconds of each epoch's steps."""
+
+    def __init__(self) -> None:
+        self.epochs: list[float] = []
+
+    def recorded(self, training: Training, record: Record) -> None:
+        """Note the seconds of an epoch."""
+        self.epochs.append(record.seconds)
 
 
 def _in_a_process(function: Callable[[Setting, str], int], setting: Setting, name: str) -> int:
