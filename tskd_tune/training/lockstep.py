@@ -19,7 +19,7 @@ def advance(trainers: Sequence[Trainer], turn: Turn = lambda trainer: None) -> l
     """Train the next epoch of each training, or the rest of the one that was begun, taking steps in turns.
 
     Each training ends with the bits that it would have alone: no training changes what another one draws, and a
-    training that diverges does not stop the others. Any other exception stops all of them.
+    training that diverges does not stop the others, and its observers are told. Any other exception stops all.
 
     Args:
         trainers: the trainings.
@@ -30,13 +30,13 @@ def advance(trainers: Sequence[Trainer], turn: Turn = lambda trainer: None) -> l
     """
     if len(trainers) == 1:  # alone, an epoch need not restore the global generators after each step
         turn(trainers[0])
-        return [_result(trainers[0].epoch)]
+        return [_result(trainers[0], trainers[0].epoch)]
     epochs = [_Epoch(trainer) for trainer in trainers]
     while any(epoch.result is None for epoch in epochs):
         for epoch in epochs:
             if epoch.result is None:
                 turn(epoch.trainer)
-                epoch.result = _result(epoch.go_on)
+                epoch.result = _result(epoch.trainer, epoch.go_on)
     return [epoch.result for epoch in epochs if epoch.result is not None]
 
 
@@ -62,8 +62,9 @@ class _Epoch:
         return self.trainer.end() if next(self._steps, None) is None else None
 
 
-def _result(train: Callable[[], Result]) -> Result | DivergedError:
+def _result(trainer: Trainer, train: Callable[[], Result]) -> Result | DivergedError:
     try:
         return train()
     except DivergedError as error:
+        trainer.observers.diverged(trainer, error)
         return error

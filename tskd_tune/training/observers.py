@@ -6,8 +6,7 @@ a training leaves: history lines, checkpoints, W&B's numbers, and the reason in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import torch
@@ -77,7 +76,7 @@ class Observer:
         """
 
     def diverged(self, training: Training, error: DivergedError) -> None:
-        """Called when the training has diverged: the epoch is not recorded, and ``error`` is then raised."""
+        """Called by `tskd_tune.training.lockstep.advance` when the training has diverged; the epoch is not recorded."""
 
 
 class Observers(list[Observer]):
@@ -105,15 +104,10 @@ class Observers(list[Observer]):
         for observer in self:
             observer.recorded(training, record)
 
-    @contextmanager
-    def watching(self, training: Training) -> Iterator[None]:
-        """Tell of a divergence within the block; the error is then raised."""
-        try:
-            yield
-        except DivergedError as error:
-            for observer in self:
-                observer.diverged(training, error)
-            raise
+    def diverged(self, training: Training, error: DivergedError) -> None:
+        """Tell that the training has diverged."""
+        for observer in self:
+            observer.diverged(training, error)
 
 
 OBSERVERS: Registry[Observer] = Registry("observers", Observer)

@@ -173,7 +173,7 @@ class Trainer:
         draws = self.feed.draws(self._streams, epoch.step)
         while True:
             started = time.perf_counter()
-            with self.observers.watching(self), seeded(epoch.number, epoch.step), self.compute.deterministic():
+            with seeded(epoch.number, epoch.step), self.compute.deterministic():
                 draw = next(draws, None)
                 if draw is None:
                     break
@@ -192,7 +192,7 @@ class Trainer:
             RunError: no epoch was begun.
         """
         epoch = self._current
-        with self.observers.watching(self), self._drawing(epoch.number), self.compute.deterministic():
+        with self._drawing(epoch.number), self.compute.deterministic():
             record = self._closed(epoch)
         self._epoch = None
         self.history.append(record)
