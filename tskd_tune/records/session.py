@@ -126,11 +126,6 @@ class Session:
         return self._heard.failure
 
     @property
-    def history(self) -> list[Document]:
-        """The history lines of the epochs that have ended."""
-        return [record.plain() for record in self.trainer.history]
-
-    @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
         return self.trainer.finished or self.failure is not None

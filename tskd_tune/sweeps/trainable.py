@@ -120,7 +120,7 @@ class SweepTrial(tune.Trainable):
         self._begin()
         advance([session.trainer for session in self.sessions if not session.finished], self._take_turn)
         # A training that was restored at its end repeats its last record.
-        records = [session.history[-1] for session in self.sessions if session.failure is None]
+        records = [session.trainer.history[-1].plain() for session in self.sessions if session.failure is None]
         failures = [session.failure for session in self.sessions if session.failure]
         done = bool(failures) or all(session.finished for session in self.sessions)
         if done:  # so that the rows contain the state of the tracking
