@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from tskd_tune.contracts import Saved
+from tskd_tune.contracts import Classified, Saved
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import RunError
 from tskd_tune.metrics import Part, measured
