@@ -47,7 +47,9 @@ def start(name: str, storage: Path, listener: Listener = ignore, **over: Any) ->
 def essence(folder: RunFolder) -> list[dict[str, Any]]:
     """Return the history without what no two runs have in common: times."""
     lines = folder.history(local.RUN)
-    return [{key: value for key, value in line.items() if not key.endswith(("seconds", "time"))} for line in lines]
+    return [
+        {key: value for key, value in line.plain().items() if not key.endswith(("seconds", "time"))} for line in lines
+    ]
 
 
 def tensors(folder: RunFolder) -> dict[str, torch.Tensor]:
@@ -67,7 +69,7 @@ def test_a_training_leaves_its_row_history_checkpoint_student_and_report(unbroke
     assert row.plan.review == [3, 6] and row.plan.memorize == [1, 2, 4, 5]
     assert row.arm == "resnet8, review"
     assert row.metrics.keys() >= {"test_top1", "val_top1", "loss"}
-    assert [line["epoch"] for line in unbroken.history("0")] == list(range(7))
+    assert [line.epoch for line in unbroken.history("0")] == list(range(7))
     assert (unbroken.state.kind, unbroken.state.expected) == ("train", 1)
     assert Experiment.read(unbroken.document()) == experiment()
     own = f"trainings/{row.identity}-seed1"
@@ -170,7 +172,7 @@ def test_a_damaged_checkpoint_begins_the_training_anew_with_a_sentence(
         local.resume(folder, ignore, track=False)
     first, second = (read_state(run.student_path(local.RUN, 1)).state for run in (whole, folder))
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert [line["epoch"] for line in folder.history(local.RUN)] == list(range(7))
+    assert [line.epoch for line in folder.history(local.RUN)] == list(range(7))
 
 
 def test_a_teacher_that_is_cut_off_is_trained_again(

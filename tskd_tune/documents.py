@@ -13,7 +13,7 @@ from tskd_tune.paths import written
 from tskd_tune.places import Keys, Place, Places
 from tskd_tune.shipped import SPACES, file_of, spaces
 
-__all__ = ["Document", "apply_settings", "dump", "extended", "load", "merge", "read"]
+__all__ = ["Placed", "apply_settings", "dump", "extended", "load", "merge", "read"]
 
 PACKAGED = Path(__file__).parent / "experiments"
 RANGES = ("int", "uniform", "loguniform")
@@ -24,7 +24,7 @@ MOST_EXTENDED = 20
 
 
 @dataclass(frozen=True)
-class Document:
+class Placed:
     """Plain data, and the place of every value."""
 
     data: dict[str, Any]
@@ -36,7 +36,7 @@ class Document:
         """The places, which add file and line to messages about the data."""
         return Places(self.data, self.of, self.source)
 
-    def with_settings(self, settings: Iterable[str]) -> Document:
+    def with_settings(self, settings: Iterable[str]) -> Placed:
         """Return the document with settings ``a.b=value`` applied; see `apply_settings`.
 
         Raises:
@@ -45,7 +45,7 @@ class Document:
         return _set(self, settings)
 
 
-def load(path: Path, settings: Iterable[str] = ()) -> Document:
+def load(path: Path, settings: Iterable[str] = ()) -> Placed:
     """Read a YAML file, resolve ``extends``, apply settings ``a.b=value``, and keep the place of each value.
 
     Args:
@@ -68,7 +68,7 @@ def read(path: Path) -> dict[str, Any]:
     return _read(path).data
 
 
-def _read(path: Path) -> Document:
+def _read(path: Path) -> Placed:
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -84,10 +84,10 @@ def _read(path: Path) -> Document:
     if not isinstance(parsed.data, dict):
         raise InputError(f"{path}:1:1: must hold a mapping (key: value), got {_kind(parsed.data)}")
     places = {keys: Place(str(path), line) for keys, line in parsed.lines.items()}
-    return Document(parsed.data, places, Place(str(path)))
+    return Placed(parsed.data, places, Place(str(path)))
 
 
-def extended(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def extended(document: Mapping[str, object], folder: Path) -> dict[str, Any]:
     """Return a document merged over the file that ``extends`` names; that file can extend another file.
 
     The mapping under ``experiment``, the experiment of a sweep, can have ``extends`` too.
@@ -100,10 +100,10 @@ def extended(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the extended file is missing, is malformed or extends itself.
     """
-    return _extended(Document(dict(document), {}), folder, ()).data
+    return _extended(Placed(dict(document), {}), folder, ()).data
 
 
-def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Document:
+def _extended(document: Placed, folder: Path, chain: tuple[Path, ...]) -> Placed:
     own = {key: written(value, folder) for key, value in document.data.items() if key != "extends"}
     places = dict(document.of)
     if isinstance(own.get(EXPERIMENT), Mapping):
@@ -111,7 +111,7 @@ def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Docu
         own[EXPERIMENT] = inner.data
         places |= {(EXPERIMENT, *keys): place for keys, place in inner.of.items()}
     if "extends" not in document.data:
-        return Document(own, places, document.source)
+        return Placed(own, places, document.source)
     try:
         path = _find(document.data["extends"], folder)
     except InputError as error:
@@ -121,15 +121,15 @@ def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Docu
         what = "goes in a circle" if path in chain else f"names more than {MOST_EXTENDED} files"
         raise InputError(f"extends: {circle} {what}; remove one 'extends'")
     base = _extended(_read(path), path.parent, (*chain, path))
-    return Document(merge(base.data, own), {**base.of, **places}, document.source)
+    return Placed(merge(base.data, own), {**base.of, **places}, document.source)
 
 
-def _below(document: Document, key: str) -> Document:
+def _below(document: Placed, key: str) -> Placed:
     places = {keys[1:]: place for keys, place in document.of.items() if keys[0] == key and len(keys) > 1}
-    return Document(dict(document.data[key]), places, document.source)
+    return Placed(dict(document.data[key]), places, document.source)
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, Any]:
     """Return ``base`` merged with ``over``: mappings merge key by key, all other values of ``over`` replace.
 
     A mapping of ``over`` replaces the whole mapping of ``base`` in two cases: if both have a ``name`` and the names
@@ -148,17 +148,17 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def apply_settings(document: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+def apply_settings(document: Mapping[str, object], settings: Iterable[str]) -> dict[str, Any]:
     """Return a document merged with settings ``a.b=value``, in order; values are read as YAML.
 
     Raises:
         InputError: a setting has no ``=``, an empty key or a value that is not YAML, or sets a key inside a value
             that is neither a mapping nor null.
     """
-    return _set(Document(dict(document), {}), settings).data
+    return _set(Placed(dict(document), {}), settings).data
 
 
-def _set(document: Document, settings: Iterable[str]) -> Document:
+def _set(document: Placed, settings: Iterable[str]) -> Placed:
     merged, places = document.data, dict(document.of)
     for setting in settings:
         keys, value, below = _setting(setting)
@@ -170,7 +170,7 @@ def _set(document: Document, settings: Iterable[str]) -> Document:
         places |= dict.fromkeys([tuple(keys), *((*keys, *inner) for inner in below)], place)
         for length in range(1, len(keys)):  # mappings that the setting adds
             places.setdefault(tuple(keys[:length]), place)
-    return Document(merged, places, document.source)
+    return Placed(merged, places, document.source)
 
 
 def _setting(setting: str) -> tuple[list[str], Any, list[Keys]]:
@@ -200,7 +200,7 @@ def _refuse_scalars_on_the_way(document: Mapping[str, Any], keys: list[str], set
             raise InputError(f"--set {setting}: {where} is {value!r}, which has no '{keys[depth]}'; set {where} itself")
 
 
-def _replaces(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+def _replaces(base: Mapping[str, object], over: Mapping[str, object]) -> bool:
     if "name" in base and "name" in over and base["name"] != over["name"]:
         return True
     below, above = _domain(base), _domain(over)
@@ -208,7 +208,7 @@ def _replaces(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
     return below in RANGES or above in RANGES or both_differ
 
 
-def _domain(value: Mapping[str, Any]) -> str | None:
+def _domain(value: Mapping[str, object]) -> str | None:
     """Return the kind of domain of a search space that a mapping is; None for any other mapping."""
     words = [key for key in value if key in DOMAINS]
     return words[0] if len(words) == len(value) == 1 else None

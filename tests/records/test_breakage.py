@@ -9,6 +9,7 @@ import torch
 
 from tskd_tune.errors import InputError
 from tskd_tune.records.breakage import LONGEST_REASON, breakage, broken_row
+from tskd_tune.records.lines import HistoryLine
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,8 @@ def test_a_row_is_made_without_the_training(tiny):
         {"seed": 4, "epoch": 0, "seconds": 2.0, "eval_seconds": 1.0, "val_top1": 30.0},
         {"seed": 4, "epoch": 1, "seconds": 2.5, "eval_seconds": None, "val_top1": 40.0},
     ]
-    row = broken_row(experiment, 4, history, "it broke", run="00007", arm="an arm", point={"k": 2})
+    lines = [HistoryLine.read(line) for line in history]
+    row = broken_row(experiment, 4, lines, "it broke", run="00007", arm="an arm", point={"k": 2})
     assert (row.run, row.arm, row.seed, row.status, row.reason) == ("00007", "an arm", 4, "failed", "it broke")
     assert row.broke and not row.ended
     assert (row.epochs, row.epochs_planned, row.metrics) == (2, 6, {"val_top1": 40.0})

@@ -40,7 +40,7 @@ def test_files_are_named_by_identity_and_seed(folder: RunFolder) -> None:
     assert folder.trials() == ["00000"]
     again = RunFolder.open(folder.path)
     again.append_history("00000", [{"seed": 1, "epoch": 0, "loss": 2.0}])
-    assert [(line["seed"], line["loss"]) for line in again.history("00000")] == [(1, 2.0), (2, 1.0)]
+    assert [(line.seed, line.number("loss")) for line in again.history("00000")] == [(1, 2.0), (2, 1.0)]
     assert folder.error_path("00000", 2).read_text() == "boom\n"
 
 
@@ -58,7 +58,7 @@ def test_a_trial_that_began_under_format_1_keeps_its_files_in_its_folder(folder:
         f"{own}/checkpoint.pt", f"{own}/error-seed1.txt", f"{own}/history.jsonl", f"{own}/student-seed1.pth",
         f"{own}/trial.json",
     ]  # fmt: skip
-    assert [line["epoch"] for line in folder.history("00000")] == [0, 1]
+    assert [line.epoch for line in folder.history("00000")] == [0, 1]
     assert folder.begun()["00000"].started == "2026-01-01T00:00:00+00:00"
 
 
@@ -66,7 +66,7 @@ def test_a_trial_whose_file_was_lost_keeps_the_history_of_its_folder(folder: Run
     folder.append_history("00000", [{"seed": 1, "epoch": 0, "loss": 1.0}])
     folder.begin(Begun(run="00000", identity=ONE, arm="a", seeds=[1]))
     folder.append_history("00000", [{"seed": 1, "epoch": 1, "loss": 0.5}])
-    assert [line["epoch"] for line in folder.history("00000")] == [0, 1]
+    assert [line.epoch for line in folder.history("00000")] == [0, 1]
 
 
 def test_a_damaged_history_of_two_arms_with_one_experiment_is_said_once(folder: RunFolder) -> None:

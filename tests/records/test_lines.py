@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tskd_tune.records.lines import history_line, interim_line, json_line, parsed_line, read_lines
+from tskd_tune.records.lines import HistoryLine, interim_line, json_line, parsed_line, read_lines
 from tskd_tune.records.store import LocalStore
 
 
@@ -41,8 +41,8 @@ def test_an_odd_line_of_a_history_is_a_sentence_and_the_others_stand(tmp_path, o
     path = tmp_path / "history.jsonl"
     good = [b'{"seed": 1, "epoch": %d, "phase": "general", "val_top1": 3.5}' % epoch for epoch in range(3)]
     path.write_bytes(b"\n".join([good[0], odd, *good[1:], b""]))
-    found = read_lines(LocalStore(tmp_path).lines(path.name), str(path), history_line)
-    assert [line["epoch"] for line in found.records] == [0, 1, 2]
+    found = read_lines(LocalStore(tmp_path).lines(path.name), str(path), HistoryLine.read)
+    assert [line.epoch for line in found.records] == [0, 1, 2]
     (damage,) = found.damage
     assert damage.startswith(f"{path}:2: ") and sentence in damage and "left out" in damage
     assert [line.raw for line in found.odd] == [odd]
@@ -51,7 +51,7 @@ def test_an_odd_line_of_a_history_is_a_sentence_and_the_others_stand(tmp_path, o
 def test_text_that_some_take_for_the_end_of_a_line_is_none(tmp_path):
     store = LocalStore(tmp_path)
     store.append("history.jsonl", json_line({"seed": 1, "epoch": 0, "phase": "a\u2028b\x0bc"}))
-    found = read_lines(store.lines("history.jsonl"), "history.jsonl", history_line)
+    found = read_lines(store.lines("history.jsonl"), "history.jsonl", HistoryLine.read)
     assert len(found.records) == 1 and found.damage == []
 
 

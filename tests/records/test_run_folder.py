@@ -225,8 +225,8 @@ class TestRows:
 
 
 def untimed(lines):
-    assert all(moment(line["time"]) is not None for line in lines), "every line says when it was written"
-    return [{key: value for key, value in line.items() if key != "time"} for line in lines]
+    assert all(moment(line.time) is not None for line in lines), "every line says when it was written"
+    return [{key: value for key, value in line.plain().items() if key != "time"} for line in lines]
 
 
 class TestHistory:
@@ -247,7 +247,7 @@ class TestHistory:
             file.write('{"seed": 1, "ep')
         assert untimed(folder.history("t0")) == [{"seed": 1, "epoch": 0}]
         folder.append_history("t0", [{"seed": 1, "epoch": 1}])
-        assert [line["epoch"] for line in folder.history("t0")] == [0, 1]
+        assert [line.epoch for line in folder.history("t0")] == [0, 1]
 
     def test_where_a_trial_keeps_its_files(self, folder):
         assert folder.trials() == []

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tskd_tune.plain import Document
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.sittings import Times, is_held, marks, moment, sittings, times
 from tskd_tune.records.teaching import Told
 
-History = Sequence[Document]
+History = Sequence[HistoryLine]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def life(
     created = moment(folder.state.created) or now
     noted = sittings(folder.store)
     held = is_held(folder.lock_path)
-    written = marks(line.get("time") for lines in histories.values() for line in lines)
+    written = marks(line.time for lines in histories.values() for line in lines)
     written += marks(line.time for line in teachers)
     written += marks(time for row in rows for time in (row.started, row.finished))
     if not noted:
@@ -57,9 +57,9 @@ def life(
 
 def _untimed(created: datetime, histories: Mapping[str, History]) -> list[datetime]:
     """Return for each history without times, from older versions, the earliest time at which it can have ended."""
-    untimed = [lines for lines in histories.values() if lines and not marks(line.get("time") for line in lines)]
+    untimed = [lines for lines in histories.values() if lines and not marks(line.time for line in lines)]
     return [created + timedelta(seconds=sum(map(_seconds, lines))) for lines in untimed]
 
 
-def _seconds(line: Document) -> float:
-    return float(line.get("seconds") or 0.0) + float(line.get("eval_seconds") or 0.0)
+def _seconds(line: HistoryLine) -> float:
+    return (line.number("seconds") or 0.0) + (line.number("eval_seconds") or 0.0)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final, Literal, TypeAlias
 
-from tskd_tune.plain import Document
 from tskd_tune.records.design import Design
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.records.row import Row
 from tskd_tune.records.state import Begun
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 STATES: Final[tuple[State, ...]] = ("waiting", "running", "done", "failed", "stopped")
-History: TypeAlias = Sequence[Document]
+History: TypeAlias = Sequence[HistoryLine]
 """The lines of a trial's history, an epoch of a seed each."""
 
 
@@ -94,7 +94,7 @@ def _ended(run: str, rows: Sequence[Row]) -> Trial:
 
 def _open(design: Design, run: str, history: History, begun: Begun | None) -> Trial:
     """Return the status of a trial without a row: the trial runs or was interrupted; ``begun`` has its seeds."""
-    lengths: dict[int, int] = {line["seed"]: line["epoch"] + 1 for line in history}
+    lengths = {line.seed: line.epoch + 1 for line in history}
     seeds = tuple(begun.seeds) if begun else tuple(sorted(lengths))
     length = (begun.epochs if begun else None) or design.epochs
     return Trial(
@@ -127,10 +127,10 @@ def seconds_left(epochs: int | None, trials: Sequence[Trial], histories: Mapping
     The seeds of one trial train one after the other in one process, so several seeds do not divide the time further.
     """
     seconds = [
-        line["seconds"] + (line.get("eval_seconds") or 0.0)
+        trained + (line.number("eval_seconds") or 0.0)
         for lines in histories.values()
         for line in lines
-        if line.get("seconds") is not None
+        if (trained := line.number("seconds")) is not None
     ]
     if epochs == 0:
         return 0.0

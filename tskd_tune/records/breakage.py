@@ -17,7 +17,8 @@ import torch
 from tskd_tune.errors import TskdTuneError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity as identity_of
-from tskd_tune.plain import Document, Json
+from tskd_tune.plain import Json
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.records.row import UNKNOWN, Cost, PlanRecord, Row, last_metrics
 from tskd_tune.records.state import now
 
@@ -76,9 +77,9 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def broken_row(
-    experiment: Document,
+    experiment: Mapping[str, object],
     seed: int,
-    history: Sequence[Document],
+    history: Sequence[HistoryLine],
     reason: str,
     *,
     run: str,
@@ -101,38 +102,44 @@ def broken_row(
         started: when the training began, as ISO 8601; None where unknown.
     """
     document = {**experiment, "seed": seed}
-    last = history[-1] if history else {}
-    trained = sum(_number(line, "seconds") for line in history)
-    return Row(
-        run=run,
-        arm=arm,
-        point=dict(point),
-        seed=seed,
-        status="failed",
-        reason=reason,
-        broke=True,
-        epochs=len(history),
-        metrics=last_metrics(last),
-        cost=Cost(
-            seconds=trained + sum(_number(line, "eval_seconds") for line in history),
+    last = history[-1].numbers if history else {}
+    trained = sum(line.number("seconds") or 0.0 for line in history)
+    threads = _of_training(experiment, "threads")
+    facts = {
+        "run": run,
+        "arm": arm,
+        "point": dict(point),
+        "seed": seed,
+        "status": "failed",
+        "reason": reason,
+        "broke": True,
+        "epochs": len(history),
+        "metrics": last_metrics(last),
+        "cost": Cost(
+            seconds=trained + sum(line.number("eval_seconds") or 0.0 for line in history),
             train_seconds=trained,
             device=UNKNOWN,
-            threads=int((experiment.get("training") or {}).get("threads") or 1),
+            threads=threads if isinstance(threads, int) and threads else 1,
         ),
-        started=started or now(),
-        finished=now(),
-        experiment=document,
-        **_planned(document) | ({"identity": identity} if identity else {}),
-    )
+        "started": started or now(),
+        "finished": now(),
+        "experiment": document,
+    }
+    return Row.model_validate(facts | _planned(document) | ({"identity": identity} if identity else {}))
 
 
-def _planned(document: Document) -> Document:
+def _of_training(experiment: Mapping[str, object], name: str) -> object:
+    training = experiment.get("training")
+    return training.get(name) if isinstance(training, Mapping) else None
+
+
+def _planned(document: Mapping[str, object]) -> dict[str, object]:
     """Return identity, length, reviews and preset of an experiment; of an incomplete experiment, what can be read."""
     try:
         experiment = Experiment.read(dict(document))
         plan = experiment.plan()
     except (TskdTuneError, ImportError):
-        epochs = (document.get("training") or {}).get("epochs")
+        epochs = _of_training(document, "epochs")
         return {"epochs_planned": epochs if isinstance(epochs, int) else 0, "preset": str(document.get("preset"))}
     return {
         "epochs_planned": experiment.training.epochs,
@@ -146,11 +153,6 @@ def _planned(document: Document) -> Document:
     }
 
 
-def _number(line: Document, name: str) -> float:
-    value = line.get(name)
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def of_seed(lines: Iterable[Document], seed: int) -> list[Document]:
+def of_seed(lines: Iterable[HistoryLine], seed: int) -> list[HistoryLine]:
     """Return the epochs of one seed from a trial's history."""
-    return [dict(line) for line in lines if line["seed"] == seed]
+    return [line for line in lines if line.seed == seed]

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeGuard, TypeVar
 
 from tskd_tune.plain import Document, Json
 
@@ -17,6 +17,8 @@ TORN = "the last line is torn and left out; `tskd-tune resume` makes it anew"
 LEFT_OUT = "the line is left out. `tskd-tune resume` trains again what is missing; then delete the line"
 # The keys of a history line with text; all other values are numbers.
 TEXTS = ("phase", "time")
+# The keys of a history line that say which epoch of which training it is.
+WHOLE = ("seed", "epoch")
 T = TypeVar("T")
 
 
@@ -57,24 +59,64 @@ def read_lines(lines: Iterable[bytes], place: str, read: Callable[[Document], T]
     return found
 
 
-def history_line(record: Document) -> Document:
-    """Check a line of a history, and return the line unchanged.
+@dataclass(frozen=True)
+class HistoryLine:
+    """A line of a history: one epoch of one seed.
 
-    Raises:
-        ValueError: the line is not one epoch of one seed.
+    Attributes:
+        epoch: the number of the epoch, from 0.
+        phase: what the epoch did; None where the line does not say.
+        numbers: everything that was measured, by name, with the learning rate and the seconds; None for a number that
+            was not finite.
+        time: when the line was written, as ISO 8601; None in lines of older versions.
     """
-    for name in ("seed", "epoch"):
-        if not _is_whole(record.get(name)):
-            raise ValueError(f"is not an epoch of a seed: {name} is {record.get(name)!r} and must be a whole number")
-    for name, value in record.items():
-        if name in TEXTS and not isinstance(value, str):
-            raise ValueError(f"is not an epoch of a seed: {name} is {value!r} and must be text")
-        if name not in TEXTS and not (value is None or isinstance(value, int | float)):
-            raise ValueError(f"is not an epoch of a seed: {name} is {value!r} and must be a number")
-    return record
+
+    seed: int
+    epoch: int
+    phase: str | None = None
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+    time: str | None = None
+
+    def number(self, name: str) -> float | None:
+        """Return a measured number; None if it was not measured or not finite."""
+        return self.numbers.get(name)
+
+    def plain(self) -> dict[str, int | float | str | None]:
+        """Return the line as plain data, in the order in which it is written."""
+        texts = {"phase": self.phase, "time": self.time}
+        phase, time = ({name: text} if text is not None else {} for name, text in texts.items())
+        return {"seed": self.seed, "epoch": self.epoch, **phase, **self.numbers, **time}
+
+    @classmethod
+    def read(cls, line: Mapping[str, object]) -> HistoryLine:
+        """Read a line as plain data.
+
+        Raises:
+            ValueError: the line is not one epoch of one seed.
+        """
+        seed, epoch = (_whole(line, name) for name in WHOLE)
+        texts: dict[str, str] = {}
+        numbers: dict[str, float | None] = {}
+        for name, value in line.items():
+            if name in TEXTS:
+                if not isinstance(value, str):
+                    raise ValueError(f"is not an epoch of a seed: {name} is {value!r} and must be text")
+                texts[name] = value
+            elif name not in WHOLE:
+                if not (value is None or isinstance(value, int | float)):
+                    raise ValueError(f"is not an epoch of a seed: {name} is {value!r} and must be a number")
+                numbers[name] = value
+        return cls(seed, epoch, texts.get("phase"), numbers, texts.get("time"))
 
 
-def interim_line(record: Document) -> Document:
+def _whole(line: Mapping[str, object], name: str) -> int:
+    value = line.get(name)
+    if not _is_whole(value):
+        raise ValueError(f"is not an epoch of a seed: {name} is {value!r} and must be a whole number")
+    return value
+
+
+def interim_line(record: Document) -> Mapping[str, Json]:
     """Check the record of an interim analysis, and return the record unchanged.
 
     Raises:
@@ -118,7 +160,7 @@ def _parsed(raw: bytes) -> Document | None:
         return None
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

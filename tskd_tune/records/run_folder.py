@@ -23,7 +23,7 @@ from tskd_tune.plain import Document, Json
 from tskd_tune.records.files import read_text, remove_parts
 from tskd_tune.records.finding import find_run, refuse_taken
 from tskd_tune.records.layout import BEGUN, TRIALS, Layout
-from tskd_tune.records.lines import Lines, history_line, interim_line, json_line, read_lines
+from tskd_tune.records.lines import HistoryLine, Lines, interim_line, json_line, read_lines
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.row import Row, latest
@@ -209,11 +209,11 @@ class RunFolder:
             warnings.warn(sentence, stacklevel=2)
         return latest(found.records)
 
-    def interim(self) -> list[Document]:
+    def interim(self) -> list[Mapping[str, Json]]:
         """Return the records of the interim analyses, unchanged."""
         return self._interim().records
 
-    def _interim(self) -> Lines[Document]:
+    def _interim(self) -> Lines[Mapping[str, Json]]:
         name = OLD_INTERIM if self.store.version(INTERIM) is None else INTERIM
         return read_lines(self.store.lines(name), self.store.place(name), interim_line)
 
@@ -296,7 +296,7 @@ class RunFolder:
         """Return the path of the history of a training."""
         return self.path / self._layout.history(run, seed)
 
-    def append_history(self, run: str, lines: Sequence[Document]) -> None:
+    def append_history(self, run: str, lines: Sequence[Mapping[str, Json]]) -> None:
         """Append lines with the time, one line per epoch of a seed; each line has at least ``seed`` and ``epoch``.
 
         Raises:
@@ -304,12 +304,12 @@ class RunFolder:
         """
         texts: dict[str, str] = {}
         for line in lines:
-            name = self._layout.history(run, line["seed"])
+            name = self._layout.history(run, HistoryLine.read(line).seed)
             texts[name] = texts.get(name, "") + json_line({**line, "time": stamp()})
         for name, text in texts.items():
             self.store.append(name, text)
 
-    def history(self, run: str) -> list[Document]:
+    def history(self, run: str) -> list[HistoryLine]:
         """Return a trial's history, sorted by seed and epoch; of an epoch that ran twice, the last line counts.
 
         Lines that are no epoch are left out; `damage` has a warning for each.
@@ -318,7 +318,7 @@ class RunFolder:
             RunError: the history cannot be read.
         """
         lines = [line for name in self._layout.histories(run) for line in self._history(name).records]
-        last = {(line["seed"], line["epoch"]): line for line in lines}
+        last = {(line.seed, line.epoch): line for line in lines}
         return [last[key] for key in sorted(last)]
 
     def _rows(self) -> Lines[Row]:
@@ -327,8 +327,8 @@ class RunFolder:
             self._known = version, read_lines(self.store.lines(ROWS), self.store.place(ROWS), _row)
         return self._known[1] if version is not None else Lines()
 
-    def _history(self, name: str) -> Lines[Document]:
-        return read_lines(self.store.lines(name), self.store.place(name), history_line)
+    def _history(self, name: str) -> Lines[HistoryLine]:
+        return read_lines(self.store.lines(name), self.store.place(name), HistoryLine.read)
 
 
 def _row(record: Document) -> Row:

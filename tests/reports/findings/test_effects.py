@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tskd_tune.errors import InputError
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.reports.findings import effects
 
 
@@ -104,10 +105,10 @@ def test_each_parameter_that_varies_is_set_against_the_headline(an_arm):
 
 
 def a_seed(losses, gaps, every=5):
-    lines = [{"epoch": epoch, "phase": "general"} for epoch in range(every * len(losses) + every)]
+    lines = [{"seed": 1, "epoch": epoch, "phase": "general"} for epoch in range(every * len(losses) + every)]
     for index, (loss, gap) in enumerate(zip(losses, gaps, strict=True), start=1):
         lines[index * every] |= {"review_loss": loss, "teacher_gap": gap}
-    return lines
+    return [HistoryLine.read(line) for line in lines]
 
 
 def test_a_falling_loss_over_a_flat_gap_is_the_failure_signature():
@@ -166,7 +167,7 @@ def test_seeds_that_ended_early_do_not_count():
         [a_seed([1, 0.1, 0.1], [1, None, 1])],
         [a_seed([1, 0.1, 0.1], [0, 0, 0])],
         [a_seed([0, 0, 0], [1, 1, 1])],
-        [[{"epoch": 0, "review_loss": 1.0}]],
+        [[HistoryLine(1, 0, numbers={"review_loss": 1.0})]],
     ],
 )
 def test_too_few_reviews_have_no_signature(seeds):

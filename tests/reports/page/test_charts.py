@@ -5,10 +5,15 @@ import math
 import pytest
 
 from tskd_tune.metrics import undeclared
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.reports.page import charts, figures
 
 NAMES = ("val_top1", "test_top1")
 VAL = charts.Followed("val_top1", "val top-1 (%)", undeclared("top1"))
+
+
+def curves(arm, lines):
+    return charts.curves(arm, [HistoryLine.read(line) for line in lines])
 
 
 def a_history(seeds=(1, 2), epochs=8, review_epochs=(3, 7), metric="val_top1"):
@@ -30,13 +35,13 @@ def a_history(seeds=(1, 2), epochs=8, review_epochs=(3, 7), metric="val_top1"):
 
 
 def a_pair(seeds=(1, 2, 3)):
-    increment = charts.curves("increment", a_history(seeds=seeds))
+    increment = curves("increment", a_history(seeds=seeds))
     shifted = [line | {"val_top1": line["val_top1"] - line["seed"] / 10} for line in a_history(seeds=seeds)]
-    return charts.Pair(increment, charts.curves("maps", shifted))
+    return charts.Pair(increment, curves("maps", shifted))
 
 
 def test_values_by_epoch_over_seeds():
-    arm = charts.curves("tskd", a_history())
+    arm = curves("tskd", a_history())
     assert len(arm.seeds) == 2
     assert arm.values("val_top1")[3] == [31.0, 32.0]
     assert arm.values("review_loss") == {3: [0.1, 0.2], 7: [0.1, 0.2]}
@@ -46,21 +51,21 @@ def test_values_by_epoch_over_seeds():
 
 def test_what_was_not_finite_or_has_no_task_gradient_does_not_count():
     line = {"seed": 1, "epoch": 0, "val_top1": None, "grad_norm_review": 1.0, "grad_norm_others": 0.0}
-    arm = charts.curves("a", [line, {"seed": 1, "epoch": 1, "grad_norm_review": None, "grad_norm_others": 1.0}])
+    arm = curves("a", [line, {"seed": 1, "epoch": 1, "grad_norm_review": None, "grad_norm_others": 1.0}])
     assert (arm.values("val_top1"), arm.ratio(), arm.review_epochs()) == ({}, {}, [])
 
 
 def test_the_metric_is_the_first_that_was_followed():
-    measured = charts.curves("a", a_history())
-    unmeasured = charts.curves("b", a_history(metric="test_top1"))
+    measured = curves("a", a_history())
+    unmeasured = curves("b", a_history(metric="test_top1"))
     assert charts.followed([unmeasured, measured], NAMES) == "val_top1"
     assert charts.followed([unmeasured], NAMES) == "test_top1"
-    assert charts.followed([charts.curves("c", [{"seed": 1, "epoch": 9, "test_top1": 50.0}])], NAMES) is None
+    assert charts.followed([curves("c", [{"seed": 1, "epoch": 9, "test_top1": 50.0}])], NAMES) is None
     assert charts.followed([], NAMES) is None
 
 
 def test_accuracy_is_the_mean_with_its_interval_and_its_reviews():
-    figure = charts.accuracy([charts.curves("tskd", a_history(seeds=(1, 2, 3)))], VAL)
+    figure = charts.accuracy([curves("tskd", a_history(seeds=(1, 2, 3)))], VAL)
     band, mean, reviews = figure.data
     half = 4.302652729749464 / math.sqrt(3)  # t(0.975, 2) times the sd of 1, 2, 3 over the root of 3
     assert list(mean.x) == list(range(8))
@@ -84,7 +89,7 @@ def test_wide_bands_leave_the_view_to_the_means_and_end_where_accuracies_do():
         for seed, value in seeds.items()
         for epoch in range(8)
     ]
-    arms = [charts.curves(name, history) for name in ("a", "b")]
+    arms = [curves(name, history) for name in ("a", "b")]
     figure = charts.accuracy(arms, VAL)
     bands, means = figure.data[:2], figure.data[2:]
     assert [trace.fill for trace in bands] == ["toself"] * 2, "lines are drawn above all bands"
@@ -97,16 +102,16 @@ def test_wide_bands_leave_the_view_to_the_means_and_end_where_accuracies_do():
 
 
 def test_two_seeds_have_no_band_and_an_epoch_of_two_is_left_out_of_it():
-    two = charts.accuracy([charts.curves("a", a_history(review_epochs=()))], VAL)
+    two = charts.accuracy([curves("a", a_history(review_epochs=()))], VAL)
     assert [trace.fill for trace in two.data] == [None]
     uneven = [line for line in a_history(seeds=(1, 2, 3), review_epochs=()) if (line["seed"], line["epoch"]) != (3, 7)]
-    band, mean = charts.accuracy([charts.curves("a", uneven)], VAL).data
+    band, mean = charts.accuracy([curves("a", uneven)], VAL).data
     assert max(band.x) == 6
     assert max(mean.x) == 7
 
 
 def test_one_seed_has_no_band_and_arms_have_colors_of_their_own():
-    arms = [charts.curves(str(i), a_history(seeds=(1,), review_epochs=())) for i in range(10)]
+    arms = [curves(str(i), a_history(seeds=(1,), review_epochs=())) for i in range(10)]
     figure = charts.accuracy(arms, VAL)
     assert len(figure.data) == 10
     assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 10
@@ -114,12 +119,12 @@ def test_one_seed_has_no_band_and_arms_have_colors_of_their_own():
 
 def test_a_flat_curve_still_has_a_range():
     flat = [{"seed": 1, "epoch": epoch, "phase": "general", "val_top1": 10.0} for epoch in range(3)]
-    low, high = charts.accuracy([charts.curves("a", flat)], VAL).layout.yaxis.range
+    low, high = charts.accuracy([curves("a", flat)], VAL).layout.yaxis.range
     assert low < 10 < high
 
 
 def test_telemetry_draws_what_was_measured():
-    arms = [charts.curves("none", a_history(review_epochs=())), charts.curves("tskd", a_history())]
+    arms = [curves("none", a_history(review_epochs=())), curves("tskd", a_history())]
     drawn = charts.telemetry(arms)
     assert [item.name for item in drawn] == ["review_loss", "teacher_gap", "ratio", "grad_cosine_review"]
     loss, _, ratio, _ = (item.figure for item in drawn)
@@ -132,13 +137,13 @@ def test_telemetry_draws_what_was_measured():
 
 
 def test_the_color_of_an_arm_is_the_same_in_every_figure():
-    arms = [charts.curves("none", a_history(review_epochs=())), charts.curves("tskd", a_history())]
+    arms = [curves("none", a_history(review_epochs=())), curves("tskd", a_history())]
     colors = {trace.name: trace.line.color for trace in charts.accuracy(arms, VAL).data if trace.mode == "lines"}
     assert charts.telemetry(arms)[0].figure.data[0].line.color == colors["tskd"] == figures.COLORS[1]
 
 
 def test_a_figure_is_the_same_bytes_and_closes_no_script():
-    arms = [charts.curves("</script><b>x", a_history())]
+    arms = [curves("</script><b>x", a_history())]
     first, second = (figures.as_html(charts.accuracy(arms, VAL), "accuracy") for _ in range(2))
     assert first == second
     assert 'id="figure-accuracy"' in first
@@ -158,7 +163,7 @@ def test_differences_are_paired_by_seed():
     assert a_pair().differences("val_top1")[4] == pytest.approx([0.1, 0.2, 0.3])
     other = charts.Pair(a_pair().increment, a_pair(seeds=(2, 3, 4)).feature_map)
     assert other.differences("val_top1")[4] == pytest.approx([0.2, 0.3])
-    assert charts.Pair(other.increment, charts.curves("b", [])).differences("val_top1") == {}
+    assert charts.Pair(other.increment, curves("b", [])).differences("val_top1") == {}
     figure = charts.sequence_differences([a_pair()], VAL, 0.3)
     band, line = figure.data
     assert list(line.y) == pytest.approx([0.2] * 8)
@@ -170,27 +175,27 @@ def test_differences_are_paired_by_seed():
 def test_the_gap_stands_against_the_review_loss_relative_to_the_first_review():
     history = a_history(seeds=(1,))
     history[7] |= {"review_loss": 0.02, "teacher_gap": 0.19}
-    figure = charts.gaps([charts.curves("none", a_history(review_epochs=())), charts.curves("tskd", history)])
+    figure = charts.gaps([curves("none", a_history(review_epochs=())), curves("tskd", history)])
     loss, gap = figure.data
     assert (list(loss.x), list(loss.y)) == ([3, 7], pytest.approx([1.0, 0.2]))
     assert list(gap.y) == pytest.approx([1.0, 0.95])
     assert (loss.line.dash, gap.line.dash) == ("solid", "dot")
     assert loss.line.color == gap.line.color == figures.COLORS[1]
     assert figure.layout.yaxis.type == "log"
-    assert charts.gaps([charts.curves("none", a_history(review_epochs=()))]) is None
-    assert charts.gaps([charts.curves("one", a_history(review_epochs=(3,)))]) is None
+    assert charts.gaps([curves("none", a_history(review_epochs=()))]) is None
+    assert charts.gaps([curves("one", a_history(review_epochs=(3,)))]) is None
     assert charts.relative({0: [0.0], 1: [1.0]}) == {}
 
 
 def test_a_legend_makes_its_own_room():
-    arms = [charts.curves(f"arm {n}", a_history(seeds=(1,), review_epochs=())) for n in range(8)]
+    arms = [curves(f"arm {n}", a_history(seeds=(1,), review_epochs=())) for n in range(8)]
     few, many = charts.accuracy(arms[:1], VAL), charts.accuracy(arms, VAL)
     assert many.layout.height - few.layout.height == 7 * figures.LEGEND_ROW
     assert many.layout.legend.y == few.layout.legend.y < 0
 
 
 def test_labels_keep_their_quotes_and_lose_their_tags():
-    figure = charts.accuracy([charts.curves("'a' \"b\" <i>", a_history(seeds=(1,), review_epochs=()))], VAL)
+    figure = charts.accuracy([curves("'a' \"b\" <i>", a_history(seeds=(1,), review_epochs=()))], VAL)
     assert figure.data[0].name == "'a' \"b\" &lt;i&gt;"
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Json
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.reports.findings.records import ArmFindings
 from tskd_tune.reports.findings.scale import cut
 
@@ -20,9 +21,6 @@ LEAST_REVIEWS = 3
 FALLEN = 0.5
 FLAT = 0.9
 WIDE = 20
-
-Line: TypeAlias = Mapping[str, Any]
-"""A line of a history: an epoch of a seed, as the training wrote it."""
 
 Along: TypeAlias = Literal["k", "delta"]
 
@@ -222,7 +220,7 @@ class Signature:
         return f"No failure signature{some}."
 
 
-def signature(arm: str, seeds: Sequence[Sequence[Line]]) -> Signature | None:
+def signature(arm: str, seeds: Sequence[Sequence[HistoryLine]]) -> Signature | None:
     """Test in the review epochs of an arm, seed by seed, whether L_ST falls while the gap to the teacher stays.
 
     L_ST is a squared distance, and the gap is an absolute distance. If the prediction is zero and the gap goes to 90 %,
@@ -246,8 +244,8 @@ def signature(arm: str, seeds: Sequence[Sequence[Line]]) -> Signature | None:
     return Signature(arm, len(whole), reviews, loss, gap, sum(_failed(*ratio) for ratio in whole))
 
 
-def _measured(lines: Sequence[Line]) -> list[tuple[float, float]]:
-    pairs = [(line.get("review_loss"), line.get("teacher_gap")) for line in lines]
+def _measured(lines: Sequence[HistoryLine]) -> list[tuple[float, float]]:
+    pairs = [(line.number("review_loss"), line.number("teacher_gap")) for line in lines]
     return [(loss, gap) for loss, gap in pairs if loss is not None and gap is not None]
 
 

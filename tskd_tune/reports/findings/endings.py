@@ -129,7 +129,7 @@ def unfinished(run: RunFolder, rows: Sequence[Row]) -> tuple[Unfinished, ...]:
     ended, begun = {row.key for row in rows}, run.begun()
     found = []
     for trial in run.trials():
-        trained = Counter(line["seed"] for line in run.history(trial))
+        trained = Counter(line.seed for line in run.history(trial))
         known = begun.get(trial)
         for seed in known.seeds if known else sorted(trained):
             if (trial, seed) not in ended:

@@ -60,7 +60,7 @@ RunSet: TypeAlias = Any
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedReport:
     """The place where a report was saved before."""
 
     id: str
@@ -193,7 +193,7 @@ def _curves(run: RunFolder, found: Findings, arms: Sequence[Arm], where: Where) 
 def _followed(run: RunFolder, found: Findings, arms: Sequence[Arm]) -> list[Panel]:
     """Return a panel for each value that the histories of these arms contain."""
     trials = dict.fromkeys(name for arm in arms for name in arm.found.runs)
-    keys = {key for trial in trials for line in run.history(trial) for key in line}
+    keys = {key for trial in trials for line in run.history(trial) for key in line.numbers}
     headlines = [found.on("validation"), found.on("test")]
     wanted = [(key, found.heading(key), False) for key in headlines] + list(FOLLOWED)
     return _laid_out([_line(key, title, log) for key, title, log in wanted if key in keys])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import plotly.graph_objects as go
 
 from tskd_tune.metrics import Metric
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.reports.judge.words import unit_of_differences
 from tskd_tune.reports.page import figures
 
@@ -18,24 +18,21 @@ FAINT = 0.01
 # EDGE: the room after the last epoch. ROOM and EDGE are shares of the ranges of the axes.
 OPENS, ROOM, EDGE = 0.5, 0.15, 0.02
 
-Line: TypeAlias = Mapping[str, Any]
-"""A line of a history: an epoch of a seed, as the training wrote it."""
-
 
 @dataclass(frozen=True)
 class Curves:
     """The histories of one arm: the label, and one list of lines per seed, by epoch."""
 
     arm: str
-    seeds: Sequence[Sequence[Line]]
+    seeds: Sequence[Sequence[HistoryLine]]
 
     def values(self, key: str) -> dict[int, list[float]]:
         """Return epoch -> the values of a metric over seeds, for the epochs in which the metric was measured."""
         found: dict[int, list[float]] = {}
         for lines in self.seeds:
             for line in lines:
-                if line.get(key) is not None:
-                    found.setdefault(line["epoch"], []).append(line[key])
+                if (value := line.number(key)) is not None:
+                    found.setdefault(line.epoch, []).append(value)
         return dict(sorted(found.items()))
 
     def ratio(self) -> dict[int, list[float]]:
@@ -43,20 +40,20 @@ class Curves:
         found: dict[int, list[float]] = {}
         for lines in self.seeds:
             for line in lines:
-                review, others = line.get("grad_norm_review"), line.get("grad_norm_others")
+                review, others = line.number("grad_norm_review"), line.number("grad_norm_others")
                 if review is not None and others:
-                    found.setdefault(line["epoch"], []).append(review / others)
+                    found.setdefault(line.epoch, []).append(review / others)
         return dict(sorted(found.items()))
 
     def review_epochs(self) -> list[int]:
         """Return the epochs in which any seed had a review."""
-        return sorted({line["epoch"] for lines in self.seeds for line in lines if "review" in line.get("phase", "")})
+        return sorted({line.epoch for lines in self.seeds for line in lines if "review" in (line.phase or "")})
 
 
-def curves(arm: str, history: Sequence[Line]) -> Curves:
+def curves(arm: str, history: Sequence[HistoryLine]) -> Curves:
     """Split the history of a trial by seed."""
-    seeds = sorted({line["seed"] for line in history})
-    return Curves(arm, [[line for line in history if line["seed"] == seed] for seed in seeds])
+    seeds = sorted({line.seed for line in history})
+    return Curves(arm, [[line for line in history if line.seed == seed] for seed in seeds])
 
 
 @dataclass(frozen=True)
@@ -111,10 +108,10 @@ class Pair:
 
 def _by_seed(arm: Curves, metric: str) -> dict[tuple[int, int], float]:
     return {
-        (line["seed"], line["epoch"]): line[metric]
+        (line.seed, line.epoch): value
         for lines in arm.seeds
         for line in lines
-        if line.get(metric) is not None
+        if (value := line.number(metric)) is not None
     }
 
 
