@@ -8,16 +8,16 @@ from typing import Any
 
 from pydantic import PositiveInt
 
-from tskd_tune.plain import Document
 from tskd_tune.sweeps.listed_points import ListedPoints
 from tskd_tune.sweeps.objectives import Goals
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 
 def backwards(
     space: SearchSpace,
-    describe: Callable[[Point], Document],
+    describe: Callable[[Point], TrialConfig],
     goals: Goals,
     journal: Path | None,
     *,

@@ -155,7 +155,7 @@ def test_six_ways_to_break_are_told_everywhere_and_a_resume_completes_the_table(
         assert row.run == rows[arm, seed].run, "a trial that is tried again goes on in its folder"
         assert (row.status, row.epochs) == (("failed", 1) if arm == "how=nan" else ("done", 3))
         if arm != "how=nan":
-            assert [line["epoch"] for line in folder.history(row.run)] == [0, 1, 2]
+            assert [line.epoch for line in folder.history(row.run)] == [0, 1, 2]
     # The mended arms are one and the same training, wherever they were cut off.
     losses = {again[arm, 1].metrics["test_loss"] for arm in REASONS if arm != "how=nan"}
     assert len(losses) == 1

@@ -80,12 +80,12 @@ def test_a_grid_trains_every_point_once_a_seed_as_it_would_alone(
     assert [row.run for row in folder.rows()] == ["00000", "00001", "00002", "00003"], "seed by seed"
     for row in rows.values():
         history = folder.history(row.run)
-        assert [(line["seed"], line["epoch"]) for line in history] == [(row.seed, epoch) for epoch in range(EPOCHS)]
+        assert [(line.seed, line.epoch) for line in history] == [(row.seed, epoch) for epoch in range(EPOCHS)]
     row = rows["tskd", 2]
     alone = build_trainer(Experiment.read(row.experiment))
     while not alone.finished:
         last = alone.epoch()
-    assert row.metrics["test_loss"] == last.numbers["test_loss"] and history[-1]["loss"] == last.numbers["loss"]
+    assert row.metrics["test_loss"] == last.numbers["test_loss"] and history[-1].number("loss") == last.numbers["loss"]
     kept = read_state(folder.student_path(row.run, 2)).state
     assert all(torch.equal(kept[key], value) for key, value in alone.student.state_dict().items())
     assert [event.what for event in heard].count("epoch") == 4 * EPOCHS
@@ -108,7 +108,7 @@ def test_arms_that_train_one_experiment_share_no_file(cluster: Cluster, grid: di
     assert [rows[arm, 1].identity for arm in ("again", "threads")] == [f"{own}-2", f"{own}-3"]
     assert len({folder.student_path(row.run, 1) for row in rows.values()}) == 3
     for row in rows.values():
-        assert [line["epoch"] for line in folder.history(row.run)] == [*range(EPOCHS)], "each epoch stands once"
+        assert [line.epoch for line in folder.history(row.run)] == [*range(EPOCHS)], "each epoch stands once"
     resume(folder, silent, track=False)
     assert len(cluster.asked) == 1, "nothing is trained again"
 
@@ -130,7 +130,7 @@ def test_a_grid_that_was_cut_off_goes_on_from_its_checkpoints(
     rows = rows_of(folder)
     assert {key: numbers(row) for key, row in rows.items()} == {key: numbers(row) for key, row in whole.items()}
     for row in rows.values():
-        assert [line["epoch"] for line in folder.history(row.run)] == list(range(EPOCHS))
+        assert [line.epoch for line in folder.history(row.run)] == list(range(EPOCHS))
 
 
 def test_a_trial_whose_worker_died_goes_on_and_breaks_when_it_dies_too_often(
@@ -238,7 +238,7 @@ def test_where_a_task_measures_a_loss_alone_search_and_scheduler_lower_it(
     stopped = {number for number, epochs, by_scheduler in cluster.ended if by_scheduler}
     assert stopped and len(cluster.ended) == 7
     first = {row.run: folder.history(row.run)[0] for row in folder.rows()}
-    assert all("val_loss" in line and "val_top1" not in line for line in first.values())
+    assert all("val_loss" in line.numbers and "val_top1" not in line.numbers for line in first.values())
     whole: dict[str, float] = {}
     for row in folder.rows():
         if row.status == "done":
@@ -246,7 +246,8 @@ def test_where_a_task_measures_a_loss_alone_search_and_scheduler_lower_it(
     assert study.best_value == pytest.approx(min(whole.values()))
     # Of the trials that were compared at the first rung, those that were stopped were the worse.
     losses = {
-        int(run): sum(line["val_loss"] for line in folder.history(run) if line["epoch"] == 0) / 2 for run in first
+        int(run): sum((line.number("val_loss") or 0.0) for line in folder.history(run) if line.epoch == 0) / 2
+        for run in first
     }
     assert max(losses, key=lambda number: losses[number]) in stopped or 0 not in stopped
     assert min(losses, key=lambda number: losses[number]) not in stopped
@@ -270,7 +271,7 @@ def test_a_search_that_was_cut_off_trains_no_experiment_twice(
     assert all(rows[run, 1].point == trial.point for run, trial in begun.items()), "what began is trained to its end"
     assert len({row.point["training.lr"] for row in rows.values()}) == 7
     for (run, seed), row in rows.items():
-        assert [line["epoch"] for line in folder.history(run) if line["seed"] == seed] == list(range(row.epochs))
+        assert [line.epoch for line in folder.history(run) if line.seed == seed] == list(range(row.epochs))
     told = {trial.user_attrs["number"]: trial.state.name for trial in study_of(folder).trials}
     assert told == {int(run): "COMPLETE" if row.epochs == EPOCHS else "PRUNED" for (run, _), row in rows.items()}
 

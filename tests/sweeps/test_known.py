@@ -21,6 +21,7 @@ from tskd_tune.sweeps.known import Trainings, known_trials
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.search import SEARCHERS
 from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 SPACE = """
 review: {choice: {none: null, tskd: {k: {choice: [3, 6]}, lambda: {loguniform: [0.1, 100]}}}}
@@ -31,17 +32,17 @@ EPOCHS = 2
 
 def a_row(config: dict[str, Any], seed: int, value: float | None, **over: Any) -> Row:
     facts: dict[str, Any] = {
-        "point": config["values"],
+        "point": config["point"],
         "metrics": {"val_top1": value, "loss": 1.0},
         "cost": a_cost(2.0, train_seconds=1.0),
         "experiment": {"seed": seed},
     }
-    return factories.a_row(f"{config['number']:05d}", seed, config["label"], planned=EPOCHS, **(facts | over))
+    return factories.a_row(f"{config['number']:05d}", seed, config["arm"], planned=EPOCHS, **(facts | over))
 
 
 def searcher(sampler: str, **over: Any) -> Any:
-    def describe(point: Point) -> dict[str, Any]:
-        return {"label": point.label, "values": point.values}
+    def describe(point: Point) -> TrialConfig:
+        return TrialConfig(point.label, point.values, point.experiment)
 
     space = SearchSpace(yaml.safe_load(SPACE))
     options = {"trials": 12, "sampler": sampler, "seed": 1, **over}
@@ -59,7 +60,7 @@ def trained(folder: RunFolder, sampler: str, count: int, **over: Any) -> list[di
     configs = [one.suggest(f"t{number}") for number in range(count)]
     for config in configs:
         seeds, run = [1, 2], f"{config['number']:05d}"
-        folder.begin(Begun(run=run, arm=config["label"], point=config["values"], seeds=seeds, epochs=EPOCHS))
+        folder.begin(Begun(run=run, arm=config["arm"], point=config["point"], seeds=seeds, epochs=EPOCHS))
     for config in configs[:-3]:
         lines = [{"seed": s, "epoch": e, "val_top1": 50.0 + e, "seconds": 1.0} for s in (1, 2) for e in range(EPOCHS)]
         folder.append_history(f"{config['number']:05d}", lines)
@@ -83,7 +84,7 @@ def test_a_search_that_is_told_anew_trains_first_what_has_not_ended_and_draws_no
         again.append(config)
     assert again[:3] == before[5:], "the same points under the same numbers"
     assert [config["number"] for config in again[3:]] == [8, 9, 10, 11]
-    points = [repr(sorted(config["values"].items())) for config in [*before, *again[3:]]]
+    points = [repr(sorted(config["point"].items())) for config in [*before, *again[3:]]]
     assert len(set(points)) == 12
     told = [trial for trial in one.study.trials if trial.state == TrialState.COMPLETE]
     assert [(trial.number, trial.value) for trial in told] == [(number, 51.0) for number in range(5)]
@@ -109,18 +110,18 @@ def test_starting_points_are_tried_once(folder: RunFolder) -> None:
     for sofar in (1, 2, 5):
         one = searcher("tpe", start=start)
         one.take_up({number: trial for number, trial in known_trials(folder, [1, 2]).items() if number < sofar})
-        momenta = [config["values"]["momentum"] for place in range(5) if (config := one.suggest(f"{place}"))]
+        momenta = [config["point"]["momentum"] for place in range(5) if (config := one.suggest(f"{place}"))]
         wanted = [0.9, 0.85, 0.81][sofar if sofar < 3 else 3 :]
         assert [value for value in momenta if value in wanted] == wanted
-        assert before[0]["values"]["momentum"] == 0.9 and 0.9 not in momenta
+        assert before[0]["point"]["momentum"] == 0.9 and 0.9 not in momenta
 
 
 def test_a_listed_search_leaves_out_what_has_ended(folder: RunFolder) -> None:
     space = SearchSpace({"k": {"choice": [1, 2, 3, 4]}})
 
     def build() -> Any:
-        def describe(point: Point) -> dict[str, Any]:
-            return {"label": point.label, "values": point.values}
+        def describe(point: Point) -> TrialConfig:
+            return TrialConfig(point.label, point.values, point.experiment)
 
         return SEARCHERS.build("random", space, describe, {"val_top1": "max"}, None, trials=4)[0]
 
@@ -136,7 +137,7 @@ def test_a_listed_search_leaves_out_what_has_ended(folder: RunFolder) -> None:
 def test_a_training_keeps_the_number_of_the_trial_that_began_it(folder: RunFolder) -> None:
     folder.begin(Begun(run="00004", arm="a", seeds=[1]))
     folder.begin(Begun(run="00005", arm="b", seeds=[1]))
-    config = {"number": 7, "label": "c", "values": {}}
+    config = {"number": 7, "arm": "c", "point": {}}
     factories.write_rows(folder, [a_row(config, 2, None, status="failed", broke=True, reason="boom")])
     found = Trainings(folder, ["a", "b", "c"])
     known = [found.find("x", arm, seed) for arm, seed in (("a", 1), ("b", 1), ("c", 2), ("c", 1))]

@@ -155,7 +155,9 @@ def test_every_searcher_suggests_points_of_the_space_and_takes_up_what_is_known(
     from ray.tune.search import Searcher
 
     from tskd_tune.sweeps.known import Known
+    from tskd_tune.sweeps.results import TrialResult
     from tskd_tune.sweeps.space import SearchSpace
+    from tskd_tune.sweeps.trial_config import TrialConfig
 
     space = SearchSpace({"k": {"choice": [1, 2, 3, 4]}})
     given = {} if is_exact(name) else {"trials": 3}
@@ -164,7 +166,7 @@ def test_every_searcher_suggests_points_of_the_space_and_takes_up_what_is_known(
         return SEARCHERS.build(
             name,
             space,
-            lambda point: {"experiment": point.experiment, "point": point.values},
+            lambda point: TrialConfig(point.label, point.values, point.experiment),
             {"val_loss": "min"},
             None,
             **given,
@@ -176,7 +178,7 @@ def test_every_searcher_suggests_points_of_the_space_and_takes_up_what_is_known(
     assert [config["number"] for config in configs] == list(range(trials))
     assert len({config["point"]["k"] for config in configs}) == trials
     assert one.suggest("more") == Searcher.FINISHED
-    end = {"epoch": 0, "epochs": 1, "val_loss": 1.0, "rows": []}
+    end = TrialResult(0, 1, [], {"val_loss": 1.0})
     again, _ = build()
     again.take_up({0: Known(configs[0]["point"], [], end)}, highest=0)
     left = [again.suggest(f"u{place}") for place in range(trials - 1)]

@@ -34,7 +34,7 @@ def test_a_search_is_confirmed_on_fresh_seeds_and_judged(
     search = {"name": "random", "trials": 2}
     searching = {"experiment": {**experiment, "evaluation": {"test": "never"}}, "seeds": [1, 2], "search": search}
     found = run.start(Sweep.read(searching), "search", tmp_path, silent, track=False)
-    assert all("test_top1" not in line for trial in found.trials() for line in found.history(trial))
+    assert all("test_top1" not in line.numbers for trial in found.trials() for line in found.history(trial))
     assert as_json(summary(found))["family"] is None
     best = as_json(summary(found))["arms"][0]
 
@@ -46,7 +46,7 @@ def test_a_search_is_confirmed_on_fresh_seeds_and_judged(
     for row in rows:
         assert row.experiment["task"]["validation"] == 0 and row.experiment["task"]["train"] == 12
         read = [
-            line["epoch"] for line in confirmed.history(row.run) if "test_top1" in line and line["seed"] == row.seed
+            line.epoch for line in confirmed.history(row.run) if "test_top1" in line.numbers and line.seed == row.seed
         ]
         assert read == [2], "the test part is read once, at the end"
 

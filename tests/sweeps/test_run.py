@@ -65,8 +65,8 @@ def test_a_grid_of_two_by_two_trains_every_point_once_a_seed(
     assert row.metrics["test_loss"] == last["test_loss"]
     kept = read_state(folder.student_path(row.run, 2)).state
     assert all(torch.equal(kept[key], value) for key, value in alone.student.state_dict().items())
-    history = [line for line in folder.history(row.run) if line["seed"] == 2]
-    assert [line["epoch"] for line in history] == list(range(6)) and history[2]["review_loss"] > 0
+    history = [line for line in folder.history(row.run) if line.seed == 2]
+    assert [line.epoch for line in history] == list(range(6)) and (history[2].number("review_loss") or 0.0) > 0
 
     assert sum(event.what == "epoch" for event in heard) == 8 * 6
     assert sum(event.what == "finished" for event in heard) == 8
@@ -140,7 +140,7 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
     assert killed
     (row,), (other,) = folder.rows(), whole.rows()
     assert row.status == "done" and row.epochs == 12 and row.metrics == other.metrics
-    assert [line["epoch"] for line in folder.history(row.run)] == list(range(12))
+    assert [line.epoch for line in folder.history(row.run)] == list(range(12))
     first, second = (read_state(run.student_path("00000", 1)).state for run in (folder, whole))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
@@ -171,7 +171,7 @@ def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], 
     rows = folder.rows()
     assert sorted(row.seed for row in rows) == [1, 2, 3] and all(row.status == "done" for row in rows)
     for row in rows:
-        assert [line["epoch"] for line in folder.history(row.run)] == list(range(30))
+        assert [line.epoch for line in folder.history(row.run)] == list(range(30))
     from tskd_tune.experiment import Experiment
 
     row = next(row for row in rows if row.seed == 1)

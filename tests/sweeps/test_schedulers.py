@@ -9,6 +9,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from tskd_tune.errors import InputError
 from tskd_tune.sweeps.known import Known
+from tskd_tune.sweeps.results import EpochMeans, TrialResult
 from tskd_tune.sweeps.schedulers import SCHEDULERS, stops_trials
 
 EPOCHS = 4
@@ -150,8 +151,8 @@ def test_a_resumed_asha_judges_as_if_it_had_run_on():
     for epoch in range(2):
         whole.on_trial_result(None, Trial(0), result(epoch, 50.0))
     whole.on_trial_complete(None, Trial(1), {**result(1, -1e9), "failed": "the loss is not finite"})
-    results = [{"epoch": epoch, "val_top1": 50.0} for epoch in range(2)]
-    failed = {"epoch": 1, "epochs": EPOCHS, "failed": "the loss is not finite"}
+    results = [EpochMeans(epoch, {"val_top1": 50.0}) for epoch in range(2)]
+    failed = TrialResult(1, EPOCHS, [], failed="the loss is not finite")
     resumed.take_up({0: Known({}, results), 1: Known({}, [], failed)})
     for number, value in ((2, 40.0), (3, 60.0), (0, 50.0)):
         decisions = {one.on_trial_result(None, Trial(number), result(1, value)) for one in (whole, resumed)}

@@ -6,6 +6,7 @@ import math
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.schedulers import SCHEDULERS
 from tskd_tune.sweeps.search import SEARCHERS
 from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 GRID = "{k: {grid: [3, 6, 9]}, review: {grid: {none: null, tskd: {delta: {grid: [1, 2]}}}}}"
@@ -42,11 +44,11 @@ def space(text: str) -> SearchSpace:
 
 def listed(experiment: dict[str, Any]) -> list[dict[str, Any]]:
     """The configs of a grid in order, with the number that the searcher gives each."""
-    return [{**describe(point), "number": number} for number, point in enumerate(space(experiment).grid())]
+    return [replace(describe(point), number=number).plain() for number, point in enumerate(space(experiment).grid())]
 
 
-def describe(point: Point) -> dict[str, Any]:
-    return {"label": point.label, "values": point.values, "experiment": point.experiment}
+def describe(point: Point) -> TrialConfig:
+    return TrialConfig(point.label, point.values, point.experiment)
 
 
 def searcher(name: str, text: str, journal: Path | None = None, mode: str = "max", **options: Any):
@@ -96,7 +98,7 @@ def test_random_is_seeded_and_a_longer_list_begins_with_the_shorter():
     assert drain(searcher("random", MIXED, trials=20)[0])[:8] == points
     assert drain(searcher("random", MIXED, trials=8, seed=1)[0]) != points
     for point in points:
-        values = point["values"]
+        values = point["point"]
         assert 0.8 <= values["momentum"] <= 0.95
         if values["review"] == "tskd":
             assert values["review.tskd.delta"] in range(1, 16, 2)
@@ -105,7 +107,7 @@ def test_random_is_seeded_and_a_longer_list_begins_with_the_shorter():
 
 def test_random_draws_each_domain_evenly():
     points = drain(searcher("random", MIXED, trials=2000)[0])
-    ours = [point["values"] for point in points if point["values"]["review"] == "tskd"]
+    ours = [point["point"] for point in points if point["point"]["review"] == "tskd"]
     assert abs(len(ours) / 2000 - 0.5) < 0.04
     logs = [math.log10(values["review.tskd.lambda"]) for values in ours]
     middle = (math.log10(0.1) + math.log10(3000)) / 2
@@ -116,7 +118,7 @@ def test_random_draws_each_domain_evenly():
 
 def test_random_never_repeats_a_point():
     text = "{k: {choice: [3, 6, 9]}, delta: {int: [1, 2]}}"
-    points = [json.dumps(point["values"]) for point in drain(searcher("random", text, trials=6)[0])]
+    points = [json.dumps(point["point"]) for point in drain(searcher("random", text, trials=6)[0])]
     assert len(set(points)) == 6
     with pytest.raises(InputError, match=r"search.trials: is 7, but the space has 6 points"):
         searcher("random", text, trials=7)
@@ -124,8 +126,8 @@ def test_random_never_repeats_a_point():
 
 @pytest.mark.parametrize("name", ["random", "optuna"])
 def test_two_points_with_one_identity_are_one_experiment(name: str):
-    def of_one_identity(point: Point) -> dict[str, Any]:
-        return {**describe(point), "identity": str(point.values["k"])}
+    def of_one_identity(point: Point) -> TrialConfig:
+        return replace(describe(point), identity=str(point.values["k"]))
 
     text = "{k: {choice: [3, 6, 9]}, device: {choice: [cpu, auto]}}"
     found, _ = SEARCHERS.build(name, space(text), of_one_identity, {"val_top1": "max"}, None, trials=3)
@@ -146,7 +148,7 @@ def test_every_sampler_suggests_points_of_the_space(sampler: str):
     names = {hole.name for hole in space(MIXED).holes()}
     for place in range(trials):
         config = one.suggest(f"t{place}")
-        values = config["values"]
+        values = config["point"]
         assert set(values) <= names
         assert (values["review"] == "tskd") == ("review.tskd.k" in values)
         finish(one, f"t{place}", values["momentum"])
@@ -164,7 +166,7 @@ def suggestions(trials: int = 12, mode: str = "max", **options: Any) -> list[dic
     one, _ = searcher("optuna", MIXED, mode=mode, trials=trials, **options)
     configs = []
     for place in range(trials):
-        configs.append(one.suggest(f"t{place}")["values"])
+        configs.append(one.suggest(f"t{place}")["point"])
         finish(one, f"t{place}", configs[-1]["momentum"])
     return configs
 
@@ -190,7 +192,7 @@ def test_startup_trials_are_refused_where_there_are_none(sampler: str):
 def test_tpe_goes_where_the_metric_is_good():
     one, _ = searcher("optuna", "{x: {uniform: [0, 1]}}", trials=40)
     for place in range(40):
-        x = one.suggest(f"t{place}")["values"]["x"]
+        x = one.suggest(f"t{place}")["point"]["x"]
         finish(one, f"t{place}", -((x - 0.8) ** 2))
     drawn = [trial.params["x"] for trial in one.study.trials]
     assert sum(abs(x - 0.8) < 0.15 for x in drawn[20:]) >= 12
@@ -212,7 +214,7 @@ def test_a_finished_trial_is_complete_with_all_its_epochs():
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 40.0)
     assert trial.intermediate_values == {0: 10.0, 1: 20.0, 3: 40.0}
     assert trial.user_attrs["number"] == trial.number
-    assert trial.user_attrs["label"].startswith("review=")
+    assert trial.user_attrs["arm"].startswith("review=")
 
 
 def test_a_stopped_trial_is_pruned_with_its_last_epoch():
@@ -245,7 +247,7 @@ def test_a_failed_trial_is_failed_with_its_reason(how: dict[str, Any], reason: s
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "qmc", "random"])
 def test_a_search_does_not_warn_of_what_a_user_cannot_change(sampler: str):
     one, _ = searcher("optuna", "{x: {uniform: [0, 1]}}", sampler=sampler, trials=2)
-    finish(one, "t", one.suggest("t")["values"]["x"])
+    finish(one, "t", one.suggest("t")["point"]["x"])
 
 
 @pytest.mark.filterwarnings("error")
@@ -308,7 +310,7 @@ def test_a_trial_without_one_of_its_objectives_fails_with_its_name():
 def test_every_sampler_takes_several_objectives(sampler: str, tmp_path: Path):
     one = several(TWO, tmp_path / "study.journal", trials=13, sampler=sampler)
     for place in range(13):
-        x = one.suggest(f"t{place}")["values"]["x"]
+        x = one.suggest(f"t{place}")["point"]["x"]
         one.on_trial_complete(f"t{place}", result(EPOCHS - 1, x, rows=costs(x * x)))
     assert [trial.state for trial in one.study.trials] == [TrialState.COMPLETE] * 13
     assert len(one.study.best_trials) == 13, "more accurate is always slower here: nothing beats anything"
@@ -318,7 +320,7 @@ def test_nsga2_goes_to_the_front():
     """Where x is beyond a half, both objectives get worse with it: the front is x from 0 to 1/2."""
 
     def train(one: Any, name: str) -> float:
-        x = one.suggest(name)["values"]["x"]
+        x = one.suggest(name)["point"]["x"]
         one.on_trial_complete(name, result(EPOCHS - 1, -((x - 0.5) ** 2), rows=costs(x)))
         return x
 
@@ -331,7 +333,7 @@ def generation(trials: int, population: int | None) -> int:
     """Count the trials of the first generation: those that Optuna has not marked with a later one."""
     one = several(TWO, trials=trials, sampler="nsga2", population=population)
     for place in range(trials):
-        x = one.suggest(f"t{place}")["values"]["x"]
+        x = one.suggest(f"t{place}")["point"]["x"]
         one.on_trial_complete(f"t{place}", result(EPOCHS - 1, x, rows=costs(x)))
     marks = [trial.system_attrs.get("NSGAIISampler:generation", 0) for trial in one.study.trials]
     return marks.count(0)
@@ -358,9 +360,9 @@ def test_a_search_tries_its_starts_first_and_draws_what_they_leave_open():
     first, second, third = drain(one)[:3]
     assert trials == 5 and [config["number"] for config in (first, second, third)] == [0, 1, 2]
     asked = {"review": "tskd", "review.tskd.k": 6, "review.tskd.lambda": 10.0, "review.tskd.delta": 3}
-    assert {name: first["values"][name] for name in asked} == asked
-    assert 0.8 <= first["values"]["momentum"] <= 0.95
-    assert second["values"]["momentum"] == 0.9 != third["values"]["momentum"]
+    assert {name: first["point"][name] for name in asked} == asked
+    assert 0.8 <= first["point"]["momentum"] <= 0.95
+    assert second["point"]["momentum"] == 0.9 != third["point"]["momentum"]
     assert suggestions(start=start)[0] != suggestions()[0]
 
 

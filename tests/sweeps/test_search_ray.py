@@ -66,7 +66,7 @@ def test_a_search_whose_driver_was_killed_resumes(
     assert all(rows[name, 1].point == point for name, point in points.items())
     assert len({row.point["training.lr"] for row in rows.values()}) == TRIALS
     for (name, _), row in rows.items():
-        assert [line["epoch"] for line in folder.history(name) if line["seed"] == row.seed] == list(range(row.epochs))
+        assert [line.epoch for line in folder.history(name) if line.seed == row.seed] == list(range(row.epochs))
         assert row.status == "done" if scheduler == "fifo" else row.status in ("done", "stopped")
     storage = JournalStorage(JournalFileBackend(str(run / "study.journal")))
     study = optuna.load_study(study_name="sweep", storage=storage)

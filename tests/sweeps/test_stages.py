@@ -103,7 +103,7 @@ def test_a_pickled_description_of_trials_reads_the_sweep_again(sweep: dict[str, 
     describe = Describe(given, [1, 2])
     again = cloudpickle.loads(cloudpickle.dumps(describe))
     for point in given.space().grid():
-        assert again(point) == describe(point) and describe(point)["seeds"] == [1, 2]
+        assert again(point) == describe(point) and describe(point).seeds == [1, 2]
 
 
 def test_an_empty_folder_reserves_no_number_and_a_checkpoint_does(fake: Tune) -> None:

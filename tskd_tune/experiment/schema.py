@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator, model_validator
@@ -146,7 +147,7 @@ class Experiment(Options):
             raise ValueError(f"teacher.replay: {count} snapshots need as many epochs, but {short[0]}; lower replay")
 
     @classmethod
-    def read(cls, document: Document) -> Experiment:
+    def read(cls, document: Mapping[str, object]) -> Experiment:
         """Validate plain data.
 
         Raises:

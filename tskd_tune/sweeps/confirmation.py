@@ -7,7 +7,7 @@ arms are trained: the same student without teacher and review, and the paper's s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from statistics import fmean
 from typing import Any
@@ -16,7 +16,6 @@ from tskd_tune.documents import merge
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
-from tskd_tune.plain import Document
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.controls import identity
@@ -113,39 +112,42 @@ def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
     return [points[point][0] for point in sorted(means, key=lambda each: (means[each], points[each][0].run))]
 
 
-def _whole(experiment: Document) -> Document:
+def _whole(experiment: Mapping[str, object]) -> dict[str, object]:
     """Return an experiment without seed that trains on its validation set too and evaluates the test set at the end."""
     whole = {key: value for key, value in experiment.items() if key != "seed"}
     # The resources of the new sweep set the number of threads.
-    changed = {"task": _merged(experiment["task"]), "evaluation": {"test": "last"}, "training": {"threads": None}}
+    task = experiment["task"]
+    assert isinstance(task, Mapping)
+    changed = {"task": _merged(task), "evaluation": {"test": "last"}, "training": {"threads": None}}
     found = merge(whole, changed)
     left = task_of(Experiment.read(found)).facts().samples[1]
     if left:
         raise InputError(
-            f"task: {left} images of '{found['task']['name']}' stay held out for validation and cannot be merged back"
+            f"task: {left} images of '{task['name']}' stay held out for validation and cannot be merged back"
         )
     return found
 
 
-def _merged(task: Document) -> Document:
+def _merged(task: Mapping[str, object]) -> dict[str, object]:
     """Return a task that trains on its validation images too.
 
     If ``train`` is a number of images, the number of validation images is added.
     """
-    merged: Document = {"validation": 0} if "validation" in task else {}
-    if "validation" in task and isinstance(task.get("train"), int):
-        merged["train"] = task["train"] + task["validation"]
-    if task.get("valid_part") in MERGED_PARTS:
-        merged["valid_part"] = MERGED_PARTS[task["valid_part"]]
+    merged: dict[str, object] = {"validation": 0} if "validation" in task else {}
+    train, validation, part = (task.get(name) for name in ("train", "validation", "valid_part"))
+    if isinstance(train, int) and isinstance(validation, int | float):
+        merged["train"] = train + validation
+    if isinstance(part, str) and part in MERGED_PARTS:
+        merged["valid_part"] = MERGED_PARTS[part]
     return {**task, **merged}
 
 
-def _plain(row: Row) -> Document:
+def _plain(row: Row) -> dict[str, object]:
     """Return the winner's student alone, with its own recipe: no distiller, no review."""
     return merge(_whole(row.experiment), {"review": None, "distiller": {"name": "none"}})
 
 
-def _paper(row: Row) -> Document | None:
+def _paper(row: Row) -> dict[str, object] | None:
     """Return the paper's setting on the winner's task and networks; None if the paper's first review comes too late."""
     kept = ("task", "teacher", "student", "training")
     found = {"preset": "paper", **{key: value for key, value in row.experiment.items() if key in kept}}
@@ -160,7 +162,7 @@ def _label(row: Row, winners: Sequence[Row]) -> str:
     return f"{row.arm} ({row.run})" if shared else row.arm
 
 
-def _distinct(arms: dict[str, Document]) -> dict[str, Document]:
+def _distinct(arms: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
     """Keep the first of several arms that are the same experiment; the baseline keeps its own name."""
     names: dict[str, str] = {}
     for name, arm in arms.items():

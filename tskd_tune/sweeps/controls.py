@@ -20,7 +20,6 @@ from pydantic import BeforeValidator, Field
 from tskd_tune.documents import merge
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
-from tskd_tune.plain import Document
 from tskd_tune.registry import Options
 from tskd_tune.sweeps.points import Point
 
@@ -71,7 +70,7 @@ class Derived:
         compared: label of a control -> label of the arm that is compared with the control.
     """
 
-    arms: dict[str, Document]
+    arms: dict[str, dict[str, object]]
     left_out: list[str]
     compared: dict[str, str]
 
@@ -84,7 +83,7 @@ class _Arm:
     """
 
     label: str
-    document: Document
+    document: dict[str, object]
     identity: str
     beside: str
 
@@ -107,14 +106,14 @@ class _Variant:
     """
 
     suffix: str
-    change: Document
+    change: dict[str, object]
     beside: str | None = None
 
 
 _Variants = Iterator[_Variant | _Misfit]
 
 
-def _fixed(change: Document) -> Callable[[Experiment], _Variants]:
+def _fixed(change: dict[str, object]) -> Callable[[Experiment], _Variants]:
     return lambda base: iter([_Variant("", change)])
 
 
@@ -191,7 +190,7 @@ def derive(controls: Controls, points: Sequence[Point], read: Callable[[Point], 
     if base is None:  # a point is invalid, and `tskd_tune.sweeps.checking` reports it
         return Derived({}, [], {})
     trained = {identity(experiment.plain()): label for label, experiment in experiments.items()}
-    arms: dict[str, Document] = {}
+    arms: dict[str, dict[str, object]] = {}
     left_out: list[str] = []
     names: dict[str, str] = {}
     beside: dict[str, str] = {}
@@ -263,6 +262,6 @@ def _readable(point: Point, read: Callable[[Point], Experiment]) -> Experiment |
     return None
 
 
-def identity(experiment: Document) -> str:
+def identity(experiment: Mapping[str, object]) -> str:
     """Return the text of an experiment, given as plain data, without its seed; equal experiments have equal texts."""
     return json.dumps({key: value for key, value in experiment.items() if key != "seed"}, sort_keys=True)

@@ -14,7 +14,6 @@ from typing import Literal, TypeAlias
 
 from tskd_tune.documents import DOMAINS, RANGES
 from tskd_tune.errors import InputError, did_you_mean, shown
-from tskd_tune.plain import Document
 
 Kind = Literal["choice", "grid", "int", "uniform", "loguniform"]
 ARM = "arm"
@@ -71,9 +70,10 @@ class Hole:
         """Return the integers of a range of integers."""
         return range(int(self.low), int(self.high) + 1, self.step)
 
-    def pick_of(self, value: Picked) -> Picked:
+    def pick_of(self, value: object) -> Picked:
         """Return the label of a point's value; a number of a range is returned as it is."""
         if self.is_range or self.labelled:
+            assert isinstance(value, str | int | float)
             return value
         return next(label for label, inner in self.branches.items() if (type(inner), inner) == (type(value), value))
 
@@ -86,7 +86,7 @@ Pick: TypeAlias = Callable[[Hole], Picked]
 """Draws a label of a choice or a grid, or a number of a range."""
 
 
-def holed_mapping(value: Mapping[str, object], path: str, condition: Conditions) -> Document:
+def holed_mapping(value: Mapping[str, object], path: str, condition: Conditions) -> dict[str, object]:
     """Copy a mapping, and replace the content of every domain by a `Hole`."""
     word = _domain_word(value, path)
     return {
@@ -179,9 +179,9 @@ def is_arm(name: str) -> bool:
     return name == ARM or name.startswith(f"{ARM}.")
 
 
-def _labels_of(values: list[object], name: str, word: str) -> Document:
+def _labels_of(values: list[object], name: str, word: str) -> dict[str, object]:
     """Label plain values with their own text, as YAML writes it."""
-    labels: Document = {}
+    labels: dict[str, object] = {}
     for value in values:
         if isinstance(value, Mapping | list):
             raise InputError(

@@ -192,11 +192,11 @@ def _snapshots(experiment: Experiment) -> int:
     return 0 if experiment.review is None else experiment.review.k
 
 
-def _leaves(document: object, path: str = "") -> Document:
+def _leaves(document: object, path: str = "") -> dict[str, object]:
     """Return every value of nested mappings by the path of its keys."""
     if not isinstance(document, Mapping):
         return {path: document}
-    found: Document = {}
+    found: dict[str, object] = {}
     for key, value in document.items():
         found |= _leaves(value, f"{path}.{key}" if path else str(key))
     return found

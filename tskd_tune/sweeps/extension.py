@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tskd_tune.errors import InputError
-from tskd_tune.plain import Document
 from tskd_tune.sweeps.checking import check
 from tskd_tune.sweeps.controls import identity
 from tskd_tune.sweeps.schema import Sweep
@@ -62,14 +61,14 @@ def extended(sweep: Sweep, addition: Addition) -> Sweep:
     return found
 
 
-def _further(sweep: Sweep, other: Sweep) -> dict[str, Document]:
+def _further(sweep: Sweep, other: Sweep) -> dict[str, dict[str, object]]:
     """Return the points of another sweep that are new, as whole experiments by their labels."""
     if not other.is_exact:
         raise InputError(f"--points: a grid's points can be added, but the search there is '{other.search.name}'")
     if problems := check(other):
         raise InputError("\n".join(f"--points: {problem}" for problem in problems))
     trained = {identity(sweep.experiment_at(point).plain()): point.label for point in sweep.space().grid()}
-    found: dict[str, Document] = {}
+    found: dict[str, dict[str, object]] = {}
     for point in other.space().grid():
         # `sweep` trains the new points, so its resources set the number of threads.
         if identity(sweep.experiment_at(point).plain()) in trained:

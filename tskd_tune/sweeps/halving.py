@@ -75,12 +75,12 @@ class Halving(FIFOScheduler):
         """
         for number, trial in known.items():
             for result in trial.results if trial.end is not None else trial.results[:-1]:
-                self._is_behind(number, result)
-            if trial.end is not None and trial.end.get("failed"):
-                self._is_behind(number, {**trial.end, self.judged_by: worst(self.mode)})
+                self._is_behind(number, result.plain())
+            if trial.end is not None and trial.end.failed:
+                self._is_behind(number, {**trial.end.plain(), self.judged_by: worst(self.mode)})
         # Last, so that each is compared with all others, as the results that came last were.
         latest = {number: trial.results[-1] for number, trial in known.items() if trial.end is None and trial.results}
-        self._left_behind |= {number for number, result in latest.items() if self._is_behind(number, result)}
+        self._left_behind |= {n for n, result in latest.items() if self._is_behind(n, result.plain())}
 
     def _is_behind(self, number: int, result: Mapping[str, object]) -> bool:
         """Record a trial at the highest rung that it has reached, and return whether it is not among the best there."""

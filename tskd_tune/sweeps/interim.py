@@ -58,7 +58,7 @@ def portions(sweep: Sweep) -> list[list[int]]:
 
 def analyses(folder: RunFolder) -> dict[int, Interim]:
     """Return the interim analyses of a run: number of seeds -> decision."""
-    return {record["at"]: Interim.model_validate(record) for record in folder.interim()}
+    return {found.at: found for found in map(Interim.model_validate, folder.interim())}
 
 
 def analyze(folder: RunFolder, at: int) -> Interim:

@@ -6,17 +6,17 @@ say which trainings have ended, ``trial.json`` says what a trial trains, and the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
-from tskd_tune.plain import Document
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.objectives import means
-from tskd_tune.sweeps.results import TrialResult
+from tskd_tune.sweeps.results import EpochMeans, TrialResult
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Known:
         end: the last result of the trial, with its rows; None if the trial has not ended and must be trained further.
     """
 
-    point: Document
-    results: Sequence[Document] = field(default_factory=list)
-    end: Document | None = None
+    point: Mapping[str, object]
+    results: Sequence[EpochMeans] = ()
+    end: TrialResult | None = None
 
 
 def known_trials(folder: RunFolder, seeds: Sequence[int]) -> dict[int, Known]:
@@ -67,7 +67,7 @@ class Training:
     identity: str
     arm: str
     seed: int
-    experiment: Document
+    experiment: Mapping[str, object]
     number: int | None
     ended: bool = False
 
@@ -111,7 +111,7 @@ def _number(run: str) -> int | None:
     return int(run) if run.isdecimal() else None
 
 
-def digest_of(experiment: Document) -> str:
+def digest_of(experiment: Mapping[str, object]) -> str:
     """Return the identity of an experiment as plain data; an empty word if this version cannot read the experiment."""
     try:
         return identity(Experiment.read(experiment))
@@ -119,22 +119,24 @@ def digest_of(experiment: Document) -> str:
         return ""
 
 
-def _known(folder: RunFolder, run: str, point: Document, rows: Sequence[Row], seeds: Sequence[int]) -> Known:
+def _known(
+    folder: RunFolder, run: str, point: Mapping[str, object], rows: Sequence[Row], seeds: Sequence[int]
+) -> Known:
     ended = [row for row in rows if row.ended]
     results = _results(folder.history(run), len(seeds))
     return Known(point, results, None if {row.seed for row in ended} < set(seeds) else _end(ended))
 
 
-def _results(history: Sequence[Document], seeds: int) -> list[Document]:
+def _results(history: Sequence[HistoryLine], seeds: int) -> list[EpochMeans]:
     """Return the means of each epoch that every seed of a trial has trained."""
-    epochs: dict[int, list[Document]] = {}
+    epochs: dict[int, list[Mapping[str, float | None]]] = {}
     for line in history:
-        epochs.setdefault(line["epoch"], []).append(line)
+        epochs.setdefault(line.epoch, []).append(line.numbers)
     whole = {epoch: lines for epoch, lines in epochs.items() if len(lines) == seeds}
-    return [{"epoch": epoch, **means(lines)} for epoch, lines in sorted(whole.items())]
+    return [EpochMeans(epoch, means(lines)) for epoch, lines in sorted(whole.items())]
 
 
-def _end(rows: Sequence[Row]) -> Document:
+def _end(rows: Sequence[Row]) -> TrialResult:
     """Return a trial's last result, rebuilt from its rows."""
     failed = next((row.reason or "failed" for row in rows if row.status == "failed"), None)
     return TrialResult(
@@ -144,4 +146,4 @@ def _end(rows: Sequence[Row]) -> Document:
         numbers=means([row.metrics for row in rows]),
         done=True,
         failed=failed,
-    ).plain()
+    )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tskd_tune.documents import DOMAINS, merge
-from tskd_tune.plain import Document
 from tskd_tune.sweeps.domains import Hole, Pick, is_arm
 
 FIXED = "fixed"
@@ -22,8 +21,8 @@ class Point:
         label: a short name for tables, ``tskd, k=9``.
     """
 
-    values: Document
-    experiment: Document
+    values: dict[str, object]
+    experiment: dict[str, object]
     label: str
 
 
@@ -36,19 +35,19 @@ class Draw:
     text: str
 
 
-def _split(value: Mapping[str, object]) -> tuple[Hole | None, Document]:
+def _split(value: Mapping[str, object]) -> tuple[Hole | None, dict[str, object]]:
     """Split a mapping into the `Hole` of its domain, if it has one, and its other keys."""
     hole = next((inner for key, inner in value.items() if key in DOMAINS and isinstance(inner, Hole)), None)
     return hole, {key: inner for key, inner in value.items() if inner is not hole}
 
 
-def _branch(hole: Hole, beside: Document, label: str) -> object:
+def _branch(hole: Hole, beside: Mapping[str, object], label: str) -> object:
     """Return the value of a label, merged into the keys beside the choice."""
     branch = hole.branches[label]
     return merge(beside, branch) if beside and isinstance(branch, Mapping) else branch
 
 
-def filled(experiment: Document, pick: Pick, drawn: list[Draw]) -> Document:
+def filled(experiment: Mapping[str, object], pick: Pick, drawn: list[Draw]) -> dict[str, object]:
     """Return an experiment with a picked value for each search parameter; each draw is appended to ``drawn``."""
     found = _fill(experiment, pick, drawn)
     assert isinstance(found, dict)

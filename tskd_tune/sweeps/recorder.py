@@ -28,9 +28,9 @@ from tskd_tune.records.events import Event, Listener, row_event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
-from tskd_tune.sweeps.configs import TrialConfig
 from tskd_tune.sweeps.results import TrialResult
 from tskd_tune.sweeps.trainable import STUDENT, BrokenTrialError, broken_reason
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -84,10 +84,10 @@ class Recorder(tune.Callback):
         for sentence in found.notes:
             live.listener(Event("note", given.arm, given.run, reason=sentence))
         if found.records:
-            live.folder.append_history(given.run, found.records)
+            live.folder.append_history(given.run, [record.plain() for record in found.records])
         for record in found.records:
-            seed, epoch = record["seed"], record["epoch"]
-            live.listener(Event("epoch", given.arm, given.run, seed, epoch, found.epochs, metrics=record))
+            seed, epoch, metrics = record.seed, record.epoch, record.plain()
+            live.listener(Event("epoch", given.arm, given.run, seed, epoch, found.epochs, metrics=metrics))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Write the rows of a trial that has ended, and keep its students."""

@@ -6,7 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tskd_tune.plain import Document
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.records.row import Row
+
+
+@dataclass(frozen=True)
+class EpochMeans:
+    """The numbers of an epoch of a trial, by name: the mean over the trial's seeds."""
+
+    epoch: int
+    numbers: Mapping[str, float]
+
+    def plain(self) -> dict[str, float]:
+        """Return the epoch as a result for Ray Tune's searchers and schedulers; each of the numbers is a key."""
+        return {"epoch": self.epoch, **self.numbers}
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ class TrialResult:
     epochs: int
     rows: Sequence[Document]
     numbers: Mapping[str, float] = field(default_factory=dict)
-    records: Sequence[Document] = ()
+    records: Sequence[HistoryLine] = ()
     notes: Sequence[str] = ()
     done: bool = False
     failed: str | None = None
@@ -44,7 +57,7 @@ class TrialResult:
             "epoch": self.epoch,
             "epochs": self.epochs,
             "rows": list(self.rows),
-            "records": list(self.records),
+            "records": [record.plain() for record in self.records],
             "notes": list(self.notes),
             "done": self.done,
             **({} if self.failed is None else {"failed": self.failed}),
@@ -58,7 +71,7 @@ class TrialResult:
             epoch=result.get("epoch", -1),
             epochs=result.get("epochs", 0),
             rows=result.get("rows", []),
-            records=result.get("records", []),
+            records=[HistoryLine.read(record) for record in result.get("records", [])],
             notes=result.get("notes", []),
             done=result.get("done", False),
             failed=result.get("failed"),

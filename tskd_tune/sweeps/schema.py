@@ -36,6 +36,7 @@ from tskd_tune.sweeps.search import SEARCHERS, Found, is_exact
 from tskd_tune.sweeps.seeds import Seeds
 from tskd_tune.sweeps.settings import Compare, Resources, Wandb
 from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -94,12 +95,12 @@ class Sweep(Options):
 
     @field_validator("experiment")
     @classmethod
-    def _locate(cls, value: Document) -> Document:
+    def _locate(cls, value: dict[str, object]) -> dict[str, object]:
         return located(value)
 
     @field_validator("arms")
     @classmethod
-    def _locate_arms(cls, value: dict[str, Document]) -> dict[str, Document]:
+    def _locate_arms(cls, value: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
         return {label: located(arm) for label, arm in value.items()}
 
     @classmethod
@@ -192,7 +193,7 @@ class Sweep(Options):
     def _whole_space(self) -> SearchSpace:
         return self._space({**self.arms, **self.derived.arms})
 
-    def _space(self, arms: Mapping[str, Document]) -> SearchSpace:
+    def _space(self, arms: Mapping[str, Mapping[str, object]]) -> SearchSpace:
         return SearchSpace({key: value for key, value in self.experiment.items() if key != "seed"}, arms)
 
     @cached_property
@@ -275,7 +276,7 @@ class Sweep(Options):
         return self._experiments[key]
 
     def searcher_for(
-        self, space: SearchSpace, describe: Callable[[Point], Document] | None = None, journal: Path | None = None
+        self, space: SearchSpace, describe: Callable[[Point], TrialConfig] | None = None, journal: Path | None = None
     ) -> Found:
         """Return Ray Tune's searcher and the number of trials.
 
@@ -287,7 +288,7 @@ class Sweep(Options):
         Raises:
             InputError: the searcher cannot search this space with its options.
         """
-        describe = describe or (lambda point: point.experiment)
+        describe = describe or (lambda point: TrialConfig(point.label, point.values, point.experiment))
         return SEARCHERS.make(self.search, space, describe, self.goals, journal)
 
     def scheduler_for(self, space: SearchSpace) -> TrialScheduler:

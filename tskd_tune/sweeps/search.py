@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
-from tskd_tune.plain import Document
 from tskd_tune.registry import Registry
 from tskd_tune.sweeps.distinct import experiment_key, told_apart
 from tskd_tune.sweeps.draws import uniformly
@@ -23,6 +22,7 @@ from tskd_tune.sweeps.objectives import Goals
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.space import SearchSpace
 from tskd_tune.sweeps.starting_points import Start, starting_points
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -68,7 +68,7 @@ def _exact(factory: F) -> F:
 
 @SEARCHERS.register("grid", source="every point of the product of the choices")
 @_exact
-def grid(space: SearchSpace, describe: Callable[[Point], Document], goals: Goals, journal: Path | None) -> Found:
+def grid(space: SearchSpace, describe: Callable[[Point], TrialConfig], goals: Goals, journal: Path | None) -> Found:
     """Every point of the space, once, in the order of the YAML."""
     return _listed(told_apart([describe(point) for point in space.grid()]), goals)
 
@@ -76,7 +76,7 @@ def grid(space: SearchSpace, describe: Callable[[Point], Document], goals: Goals
 @SEARCHERS.register("random", source="Bergstra and Bengio 2012, Random Search for Hyper-Parameter Optimization")
 def random(
     space: SearchSpace,
-    describe: Callable[[Point], Document],
+    describe: Callable[[Point], TrialConfig],
     goals: Goals,
     journal: Path | None,
     *,
@@ -92,7 +92,7 @@ def random(
     space.refuse("search")
     _refuse_too_many(space, trials)
     pick = uniformly(randomness.Random(seed))
-    configs: dict[str, Document] = {}
+    configs: dict[str, TrialConfig] = {}
     misses = 0
     while len(configs) < trials:
         config = describe(space.sample(pick))
@@ -110,7 +110,7 @@ def random(
 @SEARCHERS.register("optuna", source="Akiba et al. 2019, Optuna; its samplers cite their own papers")
 def optuna(
     space: SearchSpace,
-    describe: Callable[[Point], Document],
+    describe: Callable[[Point], TrialConfig],
     goals: Goals,
     journal: Path | None,
     *,
@@ -157,7 +157,7 @@ def optuna(
     return found, trials
 
 
-def _listed(configs: list[Document], goals: Goals) -> Found:
+def _listed(configs: list[TrialConfig], goals: Goals) -> Found:
     from tskd_tune.sweeps.listed_points import ListedPoints
 
     return ListedPoints(configs, goals), len(configs)
@@ -195,7 +195,7 @@ def _optuna_sampler(sampler: Sampler, startup_trials: int | None, population: in
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
 
-    startup: Document = {} if startup_trials is None else {"n_startup_trials": startup_trials}
+    startup: dict[str, Any] = {} if startup_trials is None else {"n_startup_trials": startup_trials}
     makers: dict[str, Callable[[], BaseSampler]] = {
         # Groups are the branches of a conditional space: parameters that appear together are modelled together.
         "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, group=True, **startup),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,6 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tskd_tune.errors import InputError
-from tskd_tune.plain import Document
 from tskd_tune.reports.findings.importance import STUDY
 from tskd_tune.sweeps.distinct import experiment_key
 from tskd_tune.sweeps.divergence import DIVERGED, LearningStorage
@@ -26,6 +26,7 @@ from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.run_searcher import FINISHED, Config, RunSearcher
 from tskd_tune.sweeps.space import SearchSpace
 from tskd_tune.sweeps.starting_points import point_of
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 # How often a sampler is asked for a point that no trial has, before a point is drawn at random.
 MOST_PROPOSALS = 10
@@ -49,20 +50,20 @@ class OptunaSearcher(RunSearcher):
     def __init__(
         self,
         space: SearchSpace,
-        describe: Callable[[Point], Config],
+        describe: Callable[[Point], TrialConfig],
         goals: Goals,
         *,
         sampler: BaseSampler,
         trials: int,
         journal: Path | None,
-        starts: Sequence[Document] = (),
+        starts: Sequence[Mapping[str, Picked]] = (),
         resampled: Callable[[int], BaseSampler] | None = None,
     ) -> None:
         """Search ``space`` with ``trials`` trials.
 
         Args:
             space: the search space.
-            describe: makes a trial's config, as plain data, from a point.
+            describe: makes a trial's config from a point.
             goals: the objectives with their modes.
             sampler: Optuna's sampler, seeded.
             trials: how many points to suggest.
@@ -88,7 +89,7 @@ class OptunaSearcher(RunSearcher):
         self._taken: dict[str, str] = {}
         self._echoes: dict[str, list[Trial]] = {}
         # The trials that an earlier process began; they are suggested first: trial, config and number.
-        self._again: list[tuple[Trial, Config, int]] = []
+        self._again: list[tuple[Trial, TrialConfig, int]] = []
 
     @property
     def study(self) -> Study:
@@ -110,13 +111,13 @@ class OptunaSearcher(RunSearcher):
         trial.set_user_attr("label", point.label)
         return self._issued(trial, trial_id, config, number)
 
-    def _issued(self, trial: Trial, trial_id: str, config: Config, number: int) -> Config:
+    def _issued(self, trial: Trial, trial_id: str, config: TrialConfig, number: int) -> Config:
         # The mirror numbers trials as they finish; this is the number that names the trial's folder.
         trial.set_user_attr("number", number)
         trial.set_user_attr("trial", trial_id)
         self._running[trial_id] = trial
         self._taken[experiment_key(config)] = trial_id
-        return {**config, "number": number}
+        return replace(config, number=number).plain()
 
     def take_up(self, known: Mapping[int, Known], *, highest: int = -1) -> None:
         """Add every ended trial to a new study; trials that have not ended are suggested first."""
@@ -143,12 +144,12 @@ class OptunaSearcher(RunSearcher):
         trial_id, config = _name_of_known(number), self._describe(point)
         self._issued(trial, trial_id, config, number)
         for result in known.results:
-            self.on_trial_result(trial_id, result)
+            self.on_trial_result(trial_id, result.plain())
         if known.end is None:
             del self._running[trial_id]
             self._again.append((trial, config, number))
             return
-        self.on_trial_complete(trial_id, known.end)
+        self.on_trial_complete(trial_id, known.end.plain())
 
     def _new_study(self, sampler: BaseSampler) -> Study:
         minimized, maximized = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
@@ -208,7 +209,7 @@ class OptunaSearcher(RunSearcher):
         trial = self._study.ask()
         return trial, self._space.sample(_drawing_from(trial))
 
-    def _untrained(self) -> tuple[Trial, Point, Config]:
+    def _untrained(self) -> tuple[Trial, Point, TrialConfig]:
         """Ask for a point that no trial has. If the sampler proposes only known points, draw one at random.
 
         If every point of the space has its trial, a point is trained again.
@@ -228,7 +229,7 @@ class OptunaSearcher(RunSearcher):
         trial, point = self._ask()
         return trial, point, self._describe(point)
 
-    def _drawn(self) -> Document | None:
+    def _drawn(self) -> dict[str, Picked] | None:
         """Draw a point that no trial has, search parameter -> value; None if no such point is found."""
         for point in _candidates(self._space, seed=len(self._kept())):
             with suppress(InputError):
@@ -282,7 +283,7 @@ def _drawing_from(trial: Trial) -> Pick:
     return pick
 
 
-def _failure(result: Document, error: bool, values: Mapping[str, float | None]) -> str | None:
+def _failure(result: Mapping[str, object], error: bool, values: Mapping[str, float | None]) -> str | None:
     if result.get("failed"):
         return str(result["failed"])
     if error:
@@ -291,7 +292,7 @@ def _failure(result: Document, error: bool, values: Mapping[str, float | None]) 
     return f"the last result has no finite '{missing[0]}'" if missing else None
 
 
-def _has_diverged(result: Document, values: Mapping[str, float | None]) -> bool:
+def _has_diverged(result: Mapping[str, object], values: Mapping[str, float | None]) -> bool:
     """Return whether a trial diverged: its numbers are not finite. A trial that broke or has no numbers did not."""
     if result.get("broke"):
         return False

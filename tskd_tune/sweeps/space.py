@@ -21,7 +21,6 @@ from pydantic import ValidationError
 
 from tskd_tune.errors import InputError, sentences
 from tskd_tune.places import Place, Places
-from tskd_tune.plain import Document
 from tskd_tune.sweeps.domains import ARM, Hole, Pick, Picked, holed_mapping, walk
 from tskd_tune.sweeps.points import Draw, Point, filled, label_of, size_of
 
@@ -44,7 +43,7 @@ class SearchSpace:
         Raises:
             InputError: a domain is malformed or stands in one of the arms, or two search parameters have one name.
         """
-        self._holed: Document = holed_mapping(experiment, "", ())
+        self._holed: dict[str, object] = holed_mapping(experiment, "", ())
         self._holes = list(walk(self._holed))
         self._arms = [Point({ARM: label}, dict(arm), label) for label, arm in (arms or {}).items()]
         self._refuse_twins()
@@ -120,7 +119,7 @@ class SearchSpace:
         whole = size is not None and size <= MOST_CORNERS
         return chain(self._product(Hole.extremes) if whole else self._one_by_one(), self._arms)
 
-    def check(self, validate: Callable[[Document], object], places: Places | None = None) -> list[str]:
+    def check(self, validate: Callable[[dict[str, object]], object], places: Places | None = None) -> list[str]:
         """Validate the corners and return a sentence for each mistake, ``point 'tskd, k=9': ...``.
 
         If several points have the same mistake, the sentence names the first point and the number of the others.
@@ -191,7 +190,7 @@ class SearchSpace:
                     yield self.sample(lambda other: forced.get(other.name, other.extremes()[end]))  # noqa: B023
 
 
-def _mistakes(validate: Callable[[Document], object], experiment: Document) -> list[str]:
+def _mistakes(validate: Callable[[dict[str, object]], object], experiment: dict[str, object]) -> list[str]:
     try:
         validate(experiment)
     except ValidationError as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 from tskd_tune.errors import InputError
-from tskd_tune.plain import Document
 from tskd_tune.records.events import Listener
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.importance import JOURNAL
@@ -18,6 +18,7 @@ from tskd_tune.sweeps.listed_points import ListedPoints
 from tskd_tune.sweeps.run_searcher import RunSearcher
 from tskd_tune.sweeps.schedulers import Resumable
 from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.trial_config import TrialConfig
 from tskd_tune.sweeps.tuning import Tuning
 
 
@@ -37,22 +38,22 @@ def expected_rows(sweep: Sweep) -> int:
     return points * (sweep.compare.interim or [len(sweep.all_seeds())])[-1]
 
 
-def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Document]:
+def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[TrialConfig]:
     """Return the configs of the trainings of a grid that have not ended, one trial per seed and point.
 
     All points come with the first seed, then with the next seed, so that arms can be compared early. A training that
     began keeps its number, and so its folder with its checkpoints. Other trainings get numbers above all folders.
     """
     points = told_apart([*map(Describe(sweep, seeds), sweep.space().grid())])
-    began, free = Trainings(folder, {point["arm"] for point in points}), count(1 + highest_number(folder))
-    configs: list[Document] = []
+    began, free = Trainings(folder, {point.arm for point in points}), count(1 + highest_number(folder))
+    configs: list[TrialConfig] = []
     for seed in seeds:
         for point in points:
-            training = began.find(point["identity"], point["arm"], seed)
+            training = began.find(point.identity, point.arm, seed)
             if training is None or not training.ended:
                 known, named = (training.number, training.identity) if training else (None, "")
-                number, identity = next(free) if known is None else known, named or point["identity"]
-                configs.append({**point, "seeds": [seed], "number": number, "identity": identity})
+                number, identity = next(free) if known is None else known, named or point.identity
+                configs.append(replace(point, seeds=[seed], number=number, identity=identity))
     return configs
 
 

@@ -50,7 +50,7 @@ def _of_the_paper(space: SearchSpace) -> Values:
     return values
 
 
-def _reference(space: SearchSpace) -> Document:
+def _reference(space: SearchSpace) -> dict[str, object]:
     """Return the paper's experiment on the first task, student and teacher of the space, as plain data."""
     first = Experiment.read(next(iter(space.corners())).experiment).plain()
     question = {key: first[key] for key in QUESTION if first[key] is not None}

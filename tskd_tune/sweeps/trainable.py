@@ -26,13 +26,14 @@ from tskd_tune.experiment.teacher import obtain
 from tskd_tune.files import write_whole
 from tskd_tune.plain import Document
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session, Trial
 from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.records.wandb_server import Connection, Place
-from tskd_tune.sweeps.configs import TrialConfig
 from tskd_tune.sweeps.objectives import means, worst
 from tskd_tune.sweeps.results import TrialResult
+from tskd_tune.sweeps.trial_config import TrialConfig
 from tskd_tune.training import checkpoint
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
@@ -120,18 +121,20 @@ class SweepTrial(tune.Trainable):
         self._begin()
         advance([session.trainer for session in self.sessions if not session.finished], self._take_turn)
         # A training that was restored at its end repeats its last record.
-        records = [session.trainer.history[-1].plain() for session in self.sessions if session.failure is None]
+        ended = [session.trainer.history[-1] for session in self.sessions if session.failure is None]
+        records = [HistoryLine.read(record.plain()) for record in ended]
         failures = [session.failure for session in self.sessions if session.failure]
         done = bool(failures) or all(session.finished for session in self.sessions)
         if done:  # so that the rows contain the state of the tracking
             for session in self.sessions:
                 session.close()
         stopped = "another seed of its trial failed" if failures else None
+        metric, numbers = self.shipped.metric, [record.numbers for record in records]
         return TrialResult(
             epoch=max(len(session.trainer.history) for session in self.sessions) - 1,
             epochs=self.sessions[0].experiment.training.epochs,
             rows=[session.row(stopped).plain() for session in self.sessions],
-            numbers={self.shipped.metric: worst(self.shipped.mode)} if failures else means(records),
+            numbers={metric: worst(self.shipped.mode)} if failures else means(numbers),
             records=records,
             notes=self._notes(),
             done=done,

@@ -15,11 +15,11 @@ from tskd_tune.records.breakage import reason_of
 from tskd_tune.records.layout import TRIALS
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.signals import noticed
-from tskd_tune.sweeps.configs import TrialConfig
 from tskd_tune.sweeps.recorder import Recorder
 from tskd_tune.sweeps.resources import capacity, needed
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.trainable import Shipped, SweepTrial
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 # How many checkpoints of a trial are kept.
 CHECKPOINTS = 2

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-from tskd_tune.plain import Document
 from tskd_tune.sweeps.points import Point
+from tskd_tune.sweeps.run_searcher import Config
 from tskd_tune.sweeps.search import SEARCHERS
 from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.trial_config import TrialConfig
 from tskd_tune.testing.base import Contract, check_description
 
 METRIC = "val_loss"
-SPACE: Document = {
+SPACE: dict[str, object] = {
     "task": "digits",
     "student": {"choice": ["resnet8", "resnet14"]},
     "training": {"lr": {"choice": [0.1, 0.2, 0.4]}},
@@ -21,9 +22,9 @@ SPACE: Document = {
 ENOUGH = 20
 
 
-def described(point: Point) -> Document:
+def described(point: Point) -> TrialConfig:
     """Return the config of a point's trial."""
-    return {"experiment": point.experiment, "arm": point.label}
+    return TrialConfig(point.label, point.values, point.experiment)
 
 
 class SearcherContract(Contract):
@@ -39,12 +40,12 @@ class SearcherContract(Contract):
         """Return a new searcher and its number of trials."""
         return SEARCHERS.build(name, SearchSpace(SPACE), described, {METRIC: "min"}, None, **self.options_of(name))
 
-    def suggested(self, name: str) -> list[Document]:
+    def suggested(self, name: str) -> list[Config]:
         """Return all suggestions of a new searcher; each trial ends before the next, and some have no result."""
         from ray.tune.search import Searcher
 
         searcher, _ = self.made(name)
-        found: list[Document] = []
+        found: list[Config] = []
         while len(found) < ENOUGH:
             config = searcher.suggest(f"t{len(found)}")
             if config is None or config == Searcher.FINISHED:
