@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypedDict, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -20,8 +20,7 @@ from tskd_tune import outside
 from tskd_tune.errors import InputError, TskdTuneError, did_you_mean, reason
 from tskd_tune.kinds import misfit
 from tskd_tune.options import NO_IDENTITY, Component, Derived, NoIdentity, Options
-from tskd_tune.plain import Document
-from tskd_tune.signatures import Factory, Group, first_line, option_defaults, options_model
+from tskd_tune.signatures import DescribedOption, Factory, Group, first_line, option_defaults, options_model
 from tskd_tune.slots import ONE_OF, Slot
 
 __all__ = [
@@ -30,6 +29,7 @@ __all__ = [
     "ONE_OF",
     "Component",
     "Derived",
+    "Described",
     "Entry",
     "Group",
     "NoIdentity",
@@ -61,6 +61,15 @@ class Entry(Generic[T_co]):
     def needs(self) -> list[str]:
         """The requirements of the component on networks and task, sorted; empty without requirements."""
         return sorted(str(need) for need in getattr(self.factory, "needs", ()))
+
+
+class Described(TypedDict):
+    """A component, as plain data."""
+
+    name: str
+    source: str
+    options: dict[str, DescribedOption]
+    needs: list[str]
 
 
 class Registry(Generic[T_co]):
@@ -154,8 +163,8 @@ class Registry(Generic[T_co]):
         """
         return Slot(self, base, without)
 
-    def describe(self) -> list[Document]:
-        """Return ``{name, source, options, needs}`` of every component as plain data; options include their meaning."""
+    def describe(self) -> list[Described]:
+        """Return every component as plain data; options include their meaning."""
         return [
             {
                 "name": entry.name,

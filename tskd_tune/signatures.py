@@ -15,7 +15,6 @@ from pydantic_core import CoreSchema
 from tskd_tune.docstrings import meanings
 from tskd_tune.errors import InputError, reason
 from tskd_tune.options import Component, Derived
-from tskd_tune.plain import Document
 
 M = TypeVar("M", bound=Derived)
 Factory: TypeAlias = Callable[..., Any]
@@ -90,8 +89,16 @@ def _title(name: str) -> str:
     return "".join(part.capitalize() for part in re.split(r"[\W_]+", name))
 
 
-def option_defaults(model: type[Component]) -> Document:
-    """Return ``{description, default, required}`` of every option, as plain data."""
+class DescribedOption(typing.TypedDict):
+    """An option of a component, as plain data."""
+
+    description: str
+    default: object
+    required: bool
+
+
+def option_defaults(model: type[Component]) -> dict[str, DescribedOption]:
+    """Return every option by its key in YAML, as plain data."""
     schema = model.model_json_schema(by_alias=True)
     return {
         key: {

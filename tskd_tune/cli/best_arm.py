@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from tskd_tune.metrics import Metric, heading, metric_of
-from tskd_tune.plain import Document
 from tskd_tune.records.design import Design
 from tskd_tune.records.row import Row, declared
 from tskd_tune.reports.findings.records import values_by_seed
@@ -25,7 +24,7 @@ class Best:
     found: statistics.Arm
     measures: Sequence[Metric] = ()
 
-    def plain(self) -> Document:
+    def plain(self) -> dict[str, object]:
         """Return the facts as plain data, without the declarations of the metrics."""
         return {"arm": self.arm, "metric": self.metric, "among": self.among, "found": asdict(self.found)}
 

@@ -13,7 +13,6 @@ from tskd_tune.cli.arms import course_of, is_sweep
 from tskd_tune.cli.terminal import WRONG, complain, put_json, say, warn
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.plain import Document
 from tskd_tune.reports.forms.short import duration
 from tskd_tune.sweeps.estimate import Estimate
 from tskd_tune.sweeps.schema import Sweep
@@ -52,7 +51,7 @@ def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Checked:
     return check_experiment(single.read(file, settings), data=data)
 
 
-def _plain(found: Checked) -> Document:
+def _plain(found: Checked) -> dict[str, object]:
     arms = [
         {
             "arm": arm,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -17,8 +17,8 @@ from tskd_tune.method.extractors import EXTRACTORS
 from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.networks import NETWORKS
 from tskd_tune.outside import whole_name
-from tskd_tune.plain import Document
-from tskd_tune.registry import Component, Entry, Registry
+from tskd_tune.registry import Component, Described, Entry, Registry
+from tskd_tune.signatures import DescribedOption
 from tskd_tune.sweeps.objectives import Search
 from tskd_tune.sweeps.schedulers import SCHEDULERS
 from tskd_tune.sweeps.search import SEARCHERS
@@ -124,7 +124,7 @@ def _show_options(title: str, options: list[Option]) -> None:
             say(f"  {option.key}: {option.meaning} ({option.values}; {default})")
 
 
-def _table(kind: str, described: list[Document]) -> Table:
+def _table(kind: str, described: Sequence[Described]) -> Table:
     table = Table("name", "options", "source", title=kind, title_justify="left")
     for entry in described:
         needs = f"\nneeds {', '.join(entry['needs'])}" if entry["needs"] else ""
@@ -132,7 +132,7 @@ def _table(kind: str, described: list[Document]) -> Table:
     return table
 
 
-def _options(options: Mapping[str, Mapping[str, object]]) -> str:
+def _options(options: Mapping[str, DescribedOption]) -> str:
     return "\n".join(
         f"{name} (required)" if option["required"] else f"{name}: {_value(option['default'])}"
         for name, option in options.items()

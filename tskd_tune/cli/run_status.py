@@ -15,7 +15,6 @@ from tskd_tune.cli.best_arm import Best, best_of
 from tskd_tune.cli.life import life
 from tskd_tune.cli.trial_status import STATES, State, Trial, epochs_left, seconds_left, trials_of
 from tskd_tune.errors import TskdTuneError
-from tskd_tune.plain import Document
 from tskd_tune.records import teaching
 from tskd_tune.records.design import Design, read_design
 from tskd_tune.records.row import Row
@@ -91,15 +90,16 @@ class RunStatus:
         """Whether every trial has ended, or no process trains the run any more."""
         return self.finished or self.running is False
 
-    def plain(self) -> Document:
+    def plain(self) -> dict[str, object]:
         """Return the object that ``status --json`` prints; unknown numbers are null."""
+        counts = {str(state): number for state, number in self.counts().items()}
         return {
             "run": self.run,
             "kind": self.kind,
             "finished": self.finished,
             "running": self.running,
             "teachers": [teacher.plain() for teacher in self.teachers],
-            "trials": {"expected": self.expected, **self.counts(), "broke": self.broke},
+            "trials": {"expected": self.expected, **counts, "broke": self.broke},
             "epochs": {"trained": self.epochs, "left": self.epochs_left},
             "best": None if self.best is None else self.best.plain(),
             "front": list(self.front),

@@ -16,7 +16,6 @@ from rich.console import Console, RenderableType
 
 from tskd_tune.errors import InputError, TskdTuneError, sentences
 from tskd_tune.paths import local_path
-from tskd_tune.plain import Document
 from tskd_tune.signals import Ended, as_interrupts
 
 P = ParamSpec("P")
@@ -82,7 +81,7 @@ def in_words(command: Callable[P, R]) -> Callable[P, R]:
     return told
 
 
-def _make_local(options: Document) -> None:
+def _make_local(options: dict[str, object]) -> None:
     """Replace ``file:///a`` with the path ``/a`` in all options that are paths; refuse addresses of other storage."""
     for name, value in options.items():
         if isinstance(value, Path) or (name == "run" and isinstance(value, str)):

@@ -11,14 +11,13 @@ from tskd_tune.documents import DOMAINS
 from tskd_tune.experiment.schema import Experiment
 from tskd_tune.outside import whole_name
 from tskd_tune.paths import PathOption
-from tskd_tune.plain import Document
 from tskd_tune.registry import Group, Options, Slot
 
 Place = tuple[str, ...]
 Shapes = Sequence[object]
 
 
-def located(document: Mapping[str, object]) -> Document:
+def located(document: Mapping[str, object]) -> dict[str, object]:
     """Return an experiment, or a search space, with absolute paths and plain texts.
 
     A list of paths to choose from becomes a mapping, so that each path keeps its label as written. A text that cannot

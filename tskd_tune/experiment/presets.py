@@ -13,11 +13,10 @@ from typing import Literal
 
 from tskd_tune import documents
 from tskd_tune.outside import short_name
-from tskd_tune.plain import Document
 
 Preset = Literal["paper", "official", "paper_literal"]
 
-PRESETS: dict[str, Document] = {
+PRESETS: dict[str, dict[str, object]] = {
     "paper": {},
     "official": {
         "task": {"name": "cifar100", "normalization": "cifar10"},
@@ -81,7 +80,7 @@ NOT_COMPARED = frozenset(
 )
 
 
-def filling(preset: str, student: str, teacher: str) -> Document:
+def filling(preset: str, student: str, teacher: str) -> dict[str, object]:
     """Return the options of a preset for a student and a teacher, both given by the names of their networks."""
     found = PRESETS.get(preset, {})
     if preset != "official":

@@ -7,9 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from tskd_tune import documents
-from tskd_tune.plain import Document
 
-Table = Mapping[str, Mapping[str, Mapping[str, Document]]]
+Table = Mapping[str, Mapping[str, Mapping[str, Mapping[str, object]]]]
 
 
 @cache
@@ -18,7 +17,7 @@ def published() -> Table:
     return documents.read(Path(__file__).with_name("published.yaml"))
 
 
-def with_published(document: Document) -> Document:
+def with_published(document: Mapping[str, object]) -> dict[str, object]:
     """Return an experiment as plain data; options of the distiller that are not set get their published values."""
     if "distiller" not in document:
         return dict(document)
@@ -30,13 +29,14 @@ def _filled(distiller: object, teacher: str, student: str) -> object:
     if not isinstance(distiller, str | Mapping):
         return distiller
     given = _spelled(distiller)
-    if isinstance(given.get("parts"), Mapping):  # a combination: fill each part
-        return {**given, "parts": {label: _filled(part, teacher, student) for label, part in given["parts"].items()}}
+    parts = given.get("parts")
+    if isinstance(parts, Mapping):  # a combination: fill each part
+        return {**given, "parts": {label: _filled(part, teacher, student) for label, part in parts.items()}}
     options = published().get(str(given.get("name")), {}).get(teacher, {}).get(student, {})
     return {**given, **{name: value for name, value in options.items() if name not in given}}
 
 
-def _spelled(component: object) -> Document:
+def _spelled(component: object) -> dict[str, object]:
     """Return a component as a mapping; empty for a missing component."""
     if isinstance(component, Mapping):
         return dict(component)

@@ -17,7 +17,6 @@ from tskd_tune.experiment.published import with_published
 from tskd_tune.experiment.review import Review, read_taps
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.networks import NETWORKS
-from tskd_tune.plain import Document
 from tskd_tune.registry import NO_IDENTITY, Component, Options
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import method_needs
@@ -213,18 +212,18 @@ def _named(value: object) -> object:
     return value.get("name") if isinstance(value, dict) else getattr(value, "name", value)
 
 
-def _own(component: Component) -> Document:
+def _own(component: Component) -> dict[str, object]:
     """Return a component's own options by their names in YAML."""
     return {name.removesuffix("_"): value for name, value in component.options().items()}
 
 
-def _least(component: Component) -> Document:
+def _least(component: Component) -> dict[str, object]:
     """Return a component with only the options that have no default."""
     fields = type(component).model_fields.items()
     return {"name": component.name} | {name: getattr(component, name) for name, field in fields if field.is_required()}
 
 
-def _spell_out(value: Document) -> Document:
+def _spell_out(value: Mapping[str, object]) -> dict[str, object]:
     """Write short forms such as ``distiller: kd`` as mappings, so that a preset can be merged into them."""
     spelled = dict(value)
     for key in ("task", "teacher", "student", "distiller"):

@@ -18,7 +18,6 @@ from tskd_tune.metrics import measured
 from tskd_tune.networks.pretrained import identity, is_published, load_published
 from tskd_tune.networks.weights import load_into, read_state, write_state
 from tskd_tune.outside import code_digest, short_name
-from tskd_tune.plain import Document
 from tskd_tune.tasks.base import Task
 from tskd_tune.tasks.words import shown
 from tskd_tune.teaching import Need, method_needs
@@ -59,11 +58,11 @@ def _of_own_code(name: str) -> dict[str, str]:
     return {} if code is None else {"code": code}
 
 
-def _of_some(experiment: Experiment) -> Document:
+def _of_some(experiment: Experiment) -> dict[str, object]:
     """Return a teacher's optional inputs (method, student, replay); unset inputs are left out and change no digest."""
     assert experiment.teacher is not None
     method, replay = experiment.teacher.training.method, experiment.teacher.replay
-    found = {"method": method.plain()} if method_needs(method) else {}
+    found: dict[str, object] = {"method": method.plain()} if method_needs(method) else {}
     if Need.STUDENT in method_needs(method):
         found["student"] = experiment.student.plain()
     return found if replay is None else {**found, "replay": replay}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError, model_validator
 
 from tskd_tune.metrics import Measured
-from tskd_tune.plain import Document, Json
+from tskd_tune.plain import Json
 from tskd_tune.records.lines import json_line, parsed_line
 from tskd_tune.records.sittings import stamp
 from tskd_tune.records.store import Store
@@ -53,7 +53,7 @@ class Told(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _gather_metrics(cls, line: Document) -> Document:
+    def _gather_metrics(cls, line: Mapping[str, object]) -> dict[str, object]:
         """Gather the metrics, which a line has on the same level as all other values."""
         return {**line, "metrics": {name: value for name, value in line.items() if Measured.read(name) is not None}}
 
@@ -85,7 +85,7 @@ class Teaching:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     reason: str | None = None
 
-    def plain(self) -> Document:
+    def plain(self) -> dict[str, object]:
         """Return the facts as plain data."""
         return asdict(self)
 

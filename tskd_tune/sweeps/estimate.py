@@ -21,7 +21,6 @@ from tskd_tune.errors import InputError, TskdTuneError, reason
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
 from tskd_tune.experiment.teacher import is_ready, teacher_key, trains_a_teacher
-from tskd_tune.plain import Document
 from tskd_tune.sweeps.disk import OF_PAGE, Sizes, of_teacher, of_training, sizes
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.schedulers import stops_trials
@@ -69,7 +68,7 @@ class Estimate:
     taken_from: dict[str, str]
     how: str
 
-    def plain(self) -> Document:
+    def plain(self) -> dict[str, object]:
         """Return the estimate as plain data."""
         return dict(vars(self))
 

@@ -41,7 +41,7 @@ class TrialResult:
 
     epoch: int
     epochs: int
-    rows: Sequence[Document]
+    rows: Sequence[Mapping[str, object]]
     numbers: Mapping[str, float] = field(default_factory=dict)
     records: Sequence[HistoryLine] = ()
     notes: Sequence[str] = ()

@@ -16,9 +16,9 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import is_ready, obtain
 from tskd_tune.files import write_whole
 from tskd_tune.outside import short_name
-from tskd_tune.plain import Document
 from tskd_tune.records.events import Listener, broken_teacher_event, teacher_event, teaching_event
 from tskd_tune.sweeps.recorder import reason_of_loss
+from tskd_tune.training.record import Line
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
 Content = tuple[TeacherFile, bytes]
@@ -85,7 +85,7 @@ def _idle_cores(least: int) -> int:
     return max(least, min(MOST_CORES, max(machines, default=least)))
 
 
-def _train(document: Document) -> Iterator[Document | Content | None]:
+def _train(document: Mapping[str, object]) -> Iterator[Line | Content | None]:
     """Train on a worker: yield the record of every epoch, and at the end the teacher and its file's content.
 
     While another run trains the teacher, None is yielded.
