@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -304,7 +304,7 @@ class RunFolder:
         """
         texts: dict[str, str] = {}
         for line in lines:
-            name = self._layout.history(run, HistoryLine.read(line).seed)
+            name = self._layout.history(run, cast("int", line["seed"]))
             texts[name] = texts.get(name, "") + json_line({**line, "time": stamp()})
         for name, text in texts.items():
             self.store.append(name, text)

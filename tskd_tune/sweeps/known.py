@@ -129,7 +129,7 @@ def _known(
 
 def _results(history: Sequence[HistoryLine], seeds: int) -> list[EpochMeans]:
     """Return the means of each epoch that every seed of a trial has trained."""
-    epochs: dict[int, list[Mapping[str, float | None]]] = {}
+    epochs: dict[int, list[Mapping[str, object]]] = {}
     for line in history:
         epochs.setdefault(line.epoch, []).append(line.numbers)
     whole = {epoch: lines for epoch, lines in epochs.items() if len(lines) == seeds}

@@ -84,7 +84,7 @@ def value_of(name: str, result: Document) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def means(records: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+def means(records: Sequence[Mapping[str, object]]) -> dict[str, float]:
     """Return the mean over the seeds of every number that was measured for each seed."""
     measured = {name: [value for of in records if isinstance(value := of.get(name), float)] for name in records[0]}
     return {name: fmean(values) for name, values in measured.items() if len(values) == len(records)}

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tskd_tune.plain import Document
-from tskd_tune.records.lines import HistoryLine
 from tskd_tune.records.row import Row
+from tskd_tune.training.record import Record
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TrialResult:
         epochs: the epochs of the whole training.
         rows: the present row of each training, as plain data; `trainings` reads these rows.
         numbers: name -> mean over the seeds, for every number that was measured for each seed.
-        records: the history line of each seed.
+        records: the record of the epoch of each seed.
         notes: sentences for the user.
         done: whether the trial has ended.
         failed: why a training diverged or broke; None if none did.
@@ -43,7 +43,7 @@ class TrialResult:
     epochs: int
     rows: Sequence[Mapping[str, object]]
     numbers: Mapping[str, float] = field(default_factory=dict)
-    records: Sequence[HistoryLine] = ()
+    records: Sequence[Record] = ()
     notes: Sequence[str] = ()
     done: bool = False
     failed: str | None = None
@@ -71,7 +71,7 @@ class TrialResult:
             epoch=result.get("epoch", -1),
             epochs=result.get("epochs", 0),
             rows=result.get("rows", []),
-            records=[HistoryLine.read(record) for record in result.get("records", [])],
+            records=[Record.read(line) for line in result.get("records", [])],
             notes=result.get("notes", []),
             done=result.get("done", False),
             failed=result.get("failed"),

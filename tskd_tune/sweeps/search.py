@@ -45,8 +45,8 @@ Found: TypeAlias = tuple[Any, int]
 SEARCHERS: Registry[Found] = Registry("searchers", tuple[Any, int])
 """Factories of ``(ray.tune.search.Searcher, number of trials)``.
 
-Their run-time arguments are the space, a function that makes a trial's config (a `TrialConfig`) from a point, the objectives with their
-modes (``min`` or ``max``), and the file of the Optuna study for the dashboard, or None for no such file.
+Their run-time arguments are the space, a function that makes a trial's `TrialConfig` from a point, the objectives with
+their modes (``min`` or ``max``), and the file of the Optuna study for the dashboard, or None for no such file.
 If the attribute ``exact`` of a factory is True, its searcher trains every point of the space; every other factory has
 the option ``trials``. A `tskd_tune.sweeps.run_searcher.RunSearcher` can go on with a run that was cut off.
 """

@@ -26,7 +26,6 @@ from tskd_tune.experiment.teacher import obtain
 from tskd_tune.files import write_whole
 from tskd_tune.plain import Document
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
-from tskd_tune.records.lines import HistoryLine
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session, Trial
 from tskd_tune.records.tracking import WandbTracker
@@ -121,15 +120,14 @@ class SweepTrial(tune.Trainable):
         self._begin()
         advance([session.trainer for session in self.sessions if not session.finished], self._take_turn)
         # A training that was restored at its end repeats its last record.
-        ended = [session.trainer.history[-1] for session in self.sessions if session.failure is None]
-        records = [HistoryLine.read(record.plain()) for record in ended]
+        records = [session.trainer.history[-1] for session in self.sessions if session.failure is None]
         failures = [session.failure for session in self.sessions if session.failure]
         done = bool(failures) or all(session.finished for session in self.sessions)
         if done:  # so that the rows contain the state of the tracking
             for session in self.sessions:
                 session.close()
         stopped = "another seed of its trial failed" if failures else None
-        metric, numbers = self.shipped.metric, [record.numbers for record in records]
+        metric, numbers = self.shipped.metric, [record.plain() for record in records]
         return TrialResult(
             epoch=max(len(session.trainer.history) for session in self.sessions) - 1,
             epochs=self.sessions[0].experiment.training.epochs,
