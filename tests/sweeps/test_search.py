@@ -214,7 +214,7 @@ def test_a_finished_trial_is_complete_with_all_its_epochs():
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 40.0)
     assert trial.intermediate_values == {0: 10.0, 1: 20.0, 3: 40.0}
     assert trial.user_attrs["number"] == trial.number
-    assert trial.user_attrs["arm"].startswith("review=")
+    assert trial.user_attrs["label"].startswith("review=")
 
 
 def test_a_stopped_trial_is_pruned_with_its_last_epoch():
