@@ -31,6 +31,7 @@ from tskd_tune.sweeps.extension import Addition
 from tskd_tune.sweeps.run import extend, resume, start
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.search import SEARCHERS
+from tskd_tune.sweeps.trial_config import TrialConfig
 from tskd_tune.tasks.base import TASKS, Meter, Objective, Task, TaskFacts
 from tskd_tune.tasks.classification import LOSS, Accuracy, Classification
 from tskd_tune.tasks.synthetic import synthetic
@@ -293,9 +294,9 @@ def test_a_search_whose_trials_broke_trains_them_again(
 class Twice(Searcher):
     """Somebody's own searcher of Ray Tune, which knows nothing of runs: the same two points for ever."""
 
-    def __init__(self, configs: list[dict[str, Any]]) -> None:
+    def __init__(self, configs: list[TrialConfig]) -> None:
         super().__init__("val_loss", "min")
-        self.configs = [{**config, "number": number} for number, config in enumerate(configs)]
+        self.configs = [replace(config, number=number).plain() for number, config in enumerate(configs)]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         return self.configs.pop(0) if self.configs else None

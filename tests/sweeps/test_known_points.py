@@ -16,6 +16,7 @@ from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.search import SEARCHERS
 from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 SAMPLERS = ["tpe", "gp", "nsga2", "qmc", "random"]
 RANGE = "{x: {uniform: [0, 1]}}"
@@ -24,11 +25,11 @@ TWINS = "{k: {choice: [3, 6, 9]}, review: {choice: {no: null, yes: 1}}, lr: {cho
 DISTINCT = 2 + 3 * 2
 
 
-def resolve(point: Point) -> dict[str, Any]:
+def resolve(point: Point) -> TrialConfig:
     experiment = dict(point.experiment)
     if "review" in experiment and experiment["review"] is None:
         del experiment["k"]
-    return {"label": point.label, "experiment": experiment}
+    return TrialConfig(point.label, point.values, experiment)
 
 
 def search(text: str = RANGE, goals: dict[str, str] | None = None, journal: Path | None = None, **options: Any) -> Any:

@@ -165,14 +165,14 @@ def test_a_resumed_asha_judges_as_if_it_had_run_on():
 def test_a_trial_that_was_stopped_just_before_the_driver_died_is_stopped_when_it_goes_on():
     """The history has the trial's last line, but no row: the driver died between the two."""
 
-    def history(*values: float) -> list[dict[str, Any]]:
-        return [{"epoch": epoch, "val_top1": value} for epoch, value in enumerate(values)]
+    def history(*values: float) -> list[EpochMeans]:
+        return [EpochMeans(epoch, {"val_top1": value}) for epoch, value in enumerate(values)]
 
     one = SCHEDULERS.build("asha", 30, [], "val_top1", "max", grace=2)
     known = {
         0: Known({}, history(50.0, 40.0)),  # behind trial 2, which has a higher number
         1: Known({}, history(50.0, 40.0, 40.0)),  # has trained on after the rung, so it was not stopped there
-        2: Known({}, history(50.0, 60.0), {"epoch": 1, "epochs": 30}),
+        2: Known({}, history(50.0, 60.0), TrialResult(1, 30, [])),
         3: Known({}, history(50.0)),  # before the rung
         4: Known({}, history(50.0, 70.0)),
         5: Known({}),

@@ -12,6 +12,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.space import SearchSpace
 from tskd_tune.sweeps.starting_points import starting_points
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,13 +124,15 @@ def test_a_point_that_is_not_in_the_space_is_refused(space: Any, point: dict[str
 
 def test_the_shipped_search_starts_at_the_papers_setting() -> None:
     sweep = Sweep.load(ROOT / "search_spaces" / "tskd_search.yaml")
-    searcher, trials = sweep.searcher_for(sweep.space(), lambda point: {"values": point.values})
+    searcher, trials = sweep.searcher_for(
+        sweep.space(), lambda point: TrialConfig(point.label, point.values, point.experiment)
+    )
     assert trials == 40
-    assert searcher.suggest("first")["values"] == {
+    assert searcher.suggest("first")["point"] == {
         "review.k": 3,
         "review.delta": 5,
         "review.lambda": 1.0,
         "review.sequence": "increment",
         "review.extractor.hidden": 16,
     }
-    assert searcher.suggest("second")["values"]["review.lambda"] != 1.0
+    assert searcher.suggest("second")["point"]["review.lambda"] != 1.0

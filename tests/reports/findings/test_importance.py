@@ -21,6 +21,7 @@ from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.plain import as_json, plain
 from tskd_tune.sweeps.search import SEARCHERS
 from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.trial_config import TrialConfig
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SPACE = "{a: {uniform: [0, 1]}, b: {uniform: [0, 1]}, c: {choice: [x, y, z]}}"
@@ -43,14 +44,14 @@ def searched(tmp_path: Path) -> Any:
         searcher, _ = SEARCHERS.build(
             "optuna",
             SearchSpace(yaml.safe_load(text)),
-            lambda point: {"values": point.values},
+            lambda point: TrialConfig(point.label, point.values, point.experiment),
             goals or {"val_top1": "max"},
             folder.path / "study.journal",
             trials=trials,
             sampler="random",
         )
         for place in range(trials):
-            values = searcher.suggest(f"t{place}")["values"]
+            values = searcher.suggest(f"t{place}")["point"]
             cost = [{"cost": {"train_seconds": values.get("b", 0.0) * 10 + 1}}]
             result = {"epoch": 0, "epochs": 1, "val_top1": truth(values), "rows": cost}
             searcher.on_trial_complete(f"t{place}", result)
