@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,7 +30,7 @@ def same(first: Trainer, second: Trainer) -> bool:
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def numbers(found: Record | Exception) -> dict[str, float]:
+def numbers(found: Record | BaseException) -> dict[str, float]:
     assert isinstance(found, Record)
     return dict(found.numbers)
 
@@ -76,6 +78,29 @@ def test_the_turn_tells_which_training_broke_and_all_stop(tiny: Tiny, monkeypatc
     with pytest.raises(RuntimeError, match="no such kernel"):
         advance(trainers, lambda trainer: taken.append(trainer.schedule.seed))
     assert taken == [1, 2] and not any(trainer.history for trainer in trainers)
+
+
+def test_the_others_go_on_where_they_survive_an_exception(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainers = [build_trainer(tiny(review=None, seed=seed)) for seed in (1, 2, 3)]
+    alone, kernel = build_trainer(tiny(review=None, seed=3)), RuntimeError("no such kernel")
+
+    def broken(feed: object, draw: object, kind: object) -> None:
+        raise kernel
+
+    monkeypatch.setattr(trainers[1].engine, "step", broken)
+    first, second, third = advance(trainers, survives=lambda error: error is kernel)
+    assert second is kernel and isinstance(first, Record)
+    assert numbers(third) == dict(alone.epoch().numbers) and same(trainers[2], alone)
+    assert advance(trainers[1:2], survives=lambda error: True) == [kernel]
+
+
+def test_an_epoch_leaves_the_global_generators_as_they_were(tiny: Tiny) -> None:
+    trainers = [build_trainer(tiny(review=None, seed=seed)) for seed in (1, 2)]
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    advance(trainers)
+    advance(trainers[:1])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[:2]
+    assert torch.equal(torch.get_rng_state(), before[2])
 
 
 def test_nothing_is_advanced_by_nothing() -> None:
