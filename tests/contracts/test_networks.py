@@ -26,3 +26,6 @@ class TestEveryNetwork(NetworkContract):
         if name == "timm":
             pytest.importorskip("timm")
         return super().made(name, seed)
+
+    def test_it_can_end_at_its_last_tap(self, name: str) -> None:
+        assert self.made(name).cuttable

@@ -12,6 +12,7 @@ from torch import nn
 from tskd_tune.errors import InputError
 from tskd_tune.method.taps import Taps
 from tskd_tune.networks import build
+from tskd_tune.testing.networks import check_cut
 
 timm = pytest.importorskip("timm")
 
@@ -47,6 +48,20 @@ def test_everything_is_what_timms_classifier_and_backbone_give(model, size):
     features = backbone(model, ours.state_dict()).eval()(images)
     for given, expected in zip(output.features.values(), features, strict=True):
         torch.testing.assert_close(given, expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "options"),
+    [
+        ("test_resnet", 64, {}),
+        ("test_efficientnet", 64, {}),
+        ("test_convnext", 64, {}),
+        ("test_vit", 160, {}),
+        ("test_resnet", 64, {"stages": [0, 2]}),
+    ],
+)
+def test_without_their_heads_models_end_at_their_last_tap(model, size, options):
+    check_cut(network(model, **options).eval(), torch.randn(2, 3, size, size))
 
 
 def test_one_forward_trains_one_network():

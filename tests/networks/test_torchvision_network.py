@@ -13,6 +13,7 @@ from torchvision.models import vgg
 from tskd_tune.errors import InputError
 from tskd_tune.networks import build
 from tskd_tune.networks.torchvision_network import FAMILIES, Tap
+from tskd_tune.testing.networks import check_cut
 
 STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")
 HALVED = (32, 16, 8, 4, 2)
@@ -63,6 +64,11 @@ def test_stages_are_where_the_field_taps_them(model):
     torch.testing.assert_close(output.logits, own.eval()(images))
     head = [part for part in own.modules() if isinstance(part, nn.Linear)][-1]
     torch.testing.assert_close(output.logits, head(output.embedding))
+
+
+@pytest.mark.parametrize("model", TAPPED)
+def test_without_their_heads_the_families_end_at_their_last_tap(model):
+    check_cut(network(model).eval(), torch.randn(2, 3, 64, 64))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
+from tskd_tune.contracts import STEM, Batch, BatchNormStatistics, Classified, Features
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.initialization import initialize
 
@@ -81,8 +81,13 @@ class MobileNetV2(Network):
         self.classifier = nn.Sequential(nn.Linear(last, classes))
         initialize(self)
 
-    def forward(self, images: Tensor) -> Classified:
-        """Map images ``[B, channels, H, W]`` to their output; ``stem`` and ``stage1`` are half their size."""
+    cuttable = True
+
+    def forward(self, images: Tensor, batch: Batch | None = None, *, heads: bool = True) -> Classified | Features:
+        """Map images ``[B, channels, H, W]`` to their output, or to their features alone; the batch is not read.
+
+        ``stem`` and ``stage1`` have half the size of the images.
+        """
         preactivations: dict[str, Tensor] = {STEM: self.conv1(images)}
         # Not in place: what comes before the activation is tapped too.
         features = {STEM: F.relu(preactivations[STEM])}
@@ -91,6 +96,8 @@ class MobileNetV2(Network):
             maps = group(maps)
             if number in STAGES:
                 features[STAGES[number]] = preactivations[STAGES[number]] = maps
+        if not heads:
+            return Features(features, preactivations)
         embedding = F.relu(self.conv2(maps), inplace=True).mean(dim=(2, 3))
         return Classified(self.classifier(embedding), features, preactivations, embedding)
 

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
+from tskd_tune.contracts import STEM, Batch, BatchNormStatistics, Classified, Features
 from tskd_tune.errors import InputError
 from tskd_tune.networks.base import NETWORKS
 from tskd_tune.networks.wrapped import Watch, Wrapped
@@ -65,10 +65,15 @@ class TimmNetwork(Wrapped):
         self._levels = _named_levels(cast("Any", self.model).feature_info, stages, self.title)
         self._watch = Watch({CLASSIFIER: classifier})
 
-    def forward(self, images: Tensor) -> Classified:
-        """Map images ``[B, channels, H, W]`` to their output."""
+    def forward(self, images: Tensor, batch: Batch | None = None, *, heads: bool = True) -> Classified | Features:
+        """Map images ``[B, channels, H, W]`` to their output, or to their features alone; the batch is not read."""
         model: Any = self.model
         levels = list(self._levels.values())
+        if not heads:
+            maps = model.forward_intermediates(
+                images, indices=levels, output_fmt="NCHW", stop_early=True, intermediates_only=True
+            )
+            return Features(dict(zip(self._levels, maps, strict=True)), {})
         last, maps = model.forward_intermediates(images, indices=levels, output_fmt="NCHW")
         logits = model.forward_head(last)
         # Some classifiers are 1x1 convolutions, which read [B, D, 1, 1].

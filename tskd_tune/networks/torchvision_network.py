@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
+from tskd_tune.contracts import STEM, Batch, BatchNormStatistics, Classified, Features
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.networks.base import NETWORKS, statistics
 from tskd_tune.networks.wrapped import Watch, Wrapped
@@ -29,10 +29,13 @@ class Tap:
         module: the path of the module whose output is the stage's feature.
         norm: where that module is an activation, which reads the stage's pre-activation, the path of the batch norm
             right before it; else None.
+        block: the path of the block that ends with that module, where the module runs several times in the block; else
+            None.
     """
 
     module: str
     norm: str | None = None
+    block: str | None = None
 
 
 Taps = dict[str, Tap]
@@ -73,18 +76,26 @@ class TorchvisionNetwork(Wrapped):
         self._taps = find_taps(self.model)
         classifier = [part for part in self.model.modules() if isinstance(part, nn.Linear)][-1]
         watched = {stage: self.model.get_submodule(tap.module) for stage, tap in self._taps.items()}
-        self._watch = Watch(watched | {CLASSIFIER: classifier})
+        last = list(self._taps.values())[-1]
+        self._watch = Watch(watched | {CLASSIFIER: classifier}, self.model.get_submodule(last.block or last.module))
         for tap in self._taps.values():
             if tap.norm is not None:
                 # What the activation reads is tapped too.
                 cast("nn.ReLU", self.model.get_submodule(tap.module)).inplace = False
 
-    def forward(self, images: Tensor) -> Classified:
-        """Map images ``[B, channels, H, W]`` to their output; the embedding is what the last linear layer reads."""
-        logits = self.model(images)
+    def forward(self, images: Tensor, batch: Batch | None = None, *, heads: bool = True) -> Classified | Features:
+        """Map images ``[B, channels, H, W]`` to their output, or to their features alone; the batch is not read.
+
+        The embedding is the input of the last linear layer.
+        """
+        logits = self.model(images) if heads else None
+        if not heads:
+            self._watch.run_to_its_end(self.model, images)
         seen = self._watch.take()
         features = {stage: seen[stage][1] for stage in self._taps}
         preactivations = {stage: seen[stage][0] for stage, tap in self._taps.items() if tap.norm is not None}
+        if logits is None:
+            return Features(features, preactivations)
         return Classified(logits, features, preactivations, embedding=seen[CLASSIFIER][0])
 
     def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
@@ -127,7 +138,7 @@ def _residual_taps(model: nn.Module) -> Taps:
     taps = {STEM: Tap("relu", "bn1")}
     for number, stage in enumerate(STAGES, 1):
         path, last = _last(model, f"layer{number}")
-        taps[stage] = Tap(f"{path}.relu", f"{path}.bn3" if hasattr(last, "bn3") else f"{path}.bn2")
+        taps[stage] = Tap(f"{path}.relu", f"{path}.bn3" if hasattr(last, "bn3") else f"{path}.bn2", block=path)
     return taps
 
 

@@ -9,7 +9,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.contracts import STEM, BatchNormStatistics, Classified
+from tskd_tune.contracts import STEM, Batch, BatchNormStatistics, Classified, Features
 from tskd_tune.networks.base import NETWORKS, Network, statistics
 from tskd_tune.networks.initialization import initialize
 
@@ -48,8 +48,13 @@ class VGG(Network):
         self.classifier = nn.Linear(WIDTHS[-1], classes)
         initialize(self)
 
-    def forward(self, images: Tensor) -> Classified:
-        """Map images ``[B, channels, H, W]`` to their output; the stem keeps their size."""
+    cuttable = True
+
+    def forward(self, images: Tensor, batch: Batch | None = None, *, heads: bool = True) -> Classified | Features:
+        """Map images ``[B, channels, H, W]`` to their output, or to their features alone; the batch is not read.
+
+        The stem keeps the size of the images.
+        """
         pooled = {"stage1", "stage2", "stage3"} | ({"stage4"} if images.shape[-2] >= POOLED_SIZE else set())
         preactivations: dict[str, Tensor] = {}
         features: dict[str, Tensor] = {}
@@ -58,6 +63,8 @@ class VGG(Network):
             preactivations[stage] = block(F.max_pool2d(activated, 2) if stage in pooled else activated)
             # Not in place: what comes before the activation is tapped too.
             features[stage] = activated = F.relu(preactivations[stage])
+        if not heads:
+            return Features(features, preactivations)
         embedding = activated.mean(dim=(2, 3))
         return Classified(self.classifier(embedding), features, preactivations, embedding)
 

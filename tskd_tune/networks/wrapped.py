@@ -33,6 +33,7 @@ class Wrapped(Network):
     """
 
     publisher: ClassVar[str]
+    cuttable = True
 
     def __init__(self, model: nn.Module, model_name: str, classes: int, channels: int) -> None:
         """Wrap a model for ``classes`` classes and images of ``channels`` channels."""
@@ -106,11 +107,24 @@ class Watch:
     together, watches the copied modules.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        """Hook the modules, given by name."""
+    def __init__(self, modules: Mapping[str, nn.Module], end: nn.Module | None = None) -> None:
+        """Hook the modules, given by name, and the module at whose end `run_to_its_end` stops."""
         self._seen: dict[str, Passage] = {}
+        self._stop = _Stop()
         for name, module in modules.items():
             module.register_forward_hook(_Keeper(self._seen, name))
+        if end is not None:
+            end.register_forward_hook(self._stop)
+
+    def run_to_its_end(self, network: nn.Module, images: Tensor) -> None:
+        """Run a network on images ``[B, channels, H, W]`` until the ``end`` has run; no later module runs."""
+        self._stop.is_wanted = True
+        try:
+            network(images)
+        except _StoppedError:
+            pass
+        finally:
+            self._stop.is_wanted = False
 
     def take(self) -> dict[str, Passage]:
         """Return, by name, the first argument and the output of each module that ran, and forget them.
@@ -131,6 +145,20 @@ class _Keeper:
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self.seen[self.name] = (inputs[0], output)
+
+
+class _StoppedError(Exception):
+    """The module at which a forward was to stop has run."""
+
+
+class _Stop:
+    """A forward hook that ends the forward of the whole network, while this is wanted."""
+
+    is_wanted = False
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if self.is_wanted:
+            raise _StoppedError
 
 
 def _strip(module: nn.Module, state: Saved, prefix: str, metadata: object) -> None:

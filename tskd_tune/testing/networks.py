@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tskd_tune.contracts import Features
 from tskd_tune.networks import NETWORKS, Network
@@ -145,18 +145,41 @@ class NetworkContract(Contract):
         state = network.state_dict()
         assert not any(bool(value.any()) for key, value in state.items() if key.endswith("num_batches_tracked"))
 
-    def test_without_its_heads_the_features_have_the_same_bits(self, name: str) -> None:
-        """A network that says that it is ``cuttable`` gives the same features when it ends at its last tap."""
+    def test_it_ends_at_its_last_tap(self, name: str) -> None:
+        """A network that says that it is ``cuttable`` gives the same features without its heads; see `check_cut`."""
         network = self.made(name).eval()
         if not network.cuttable:
             pytest.skip("it always computes its heads")
-        whole, cut = network(self.images()), network(self.images(), heads=False)
-        assert isinstance(cut, Features)
-        for given, wanted in ((cut.features, whole.features), (cut.preactivations, whole.preactivations)):
-            assert list(given) == list(wanted)
-            assert all(torch.equal(given[stage], wanted[stage]) for stage in wanted)
-        assert not any(map_.requires_grad for map_ in cut.detached().features.values())
+        check_cut(network, self.images())
 
     def test_it_is_described(self, name: str) -> None:
         """The network and its options have descriptions."""
         check_description(NETWORKS, name)
+
+
+def check_cut(network: Network, images: Tensor) -> None:
+    """Check ``heads=False`` of a network in eval mode.
+
+    The tapped maps have the bits of a whole forward, every module that runs contributes to a tapped map, and some
+    modules, those of the heads, do not run.
+    """
+    ran: list[nn.Module] = []
+    handles = [
+        module.register_forward_hook(lambda module, images, output: ran.append(module))
+        for module in network.modules()
+        if not list(module.children())
+    ]
+    whole, all_ran = network(images), set(ran)
+    ran.clear()
+    cut = network(images, heads=False)
+    for handle in handles:
+        handle.remove()
+    assert isinstance(cut, Features)
+    for given, wanted in ((cut.features, whole.features), (cut.preactivations, whole.preactivations)):
+        assert list(given) == list(wanted)
+        assert all(torch.equal(given[stage], wanted[stage]) for stage in wanted)
+    assert not any(map_.requires_grad for map_ in cut.detached().features.values())
+    assert set(ran) < all_ran
+    torch.autograd.backward([map_.sum() for map_ in (*cut.features.values(), *cut.preactivations.values())])
+    unused = [module for module in ran for parameter in module.parameters() if parameter.grad is None]
+    assert not unused, f"computed, though no tapped map needs it: {unused}"
