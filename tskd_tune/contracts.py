@@ -106,6 +106,8 @@ def _detached(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 Out = TypeVar("Out", bound=Output, default=Classified)
 """The output that a network computes, and that the losses and metrics of a task read; by default `Classified`."""
+Out_co = TypeVar("Out_co", bound=Output, default=Classified, covariant=True)
+"""`Out` for networks: a network that computes an output can stand where one is asked for that computes any output."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Shapes:
-    """The shapes of a network's output, without the batch dimension, from one test forward pass."""
+    """The shapes of a network's output, without the batch dimension, from one test forward pass.
+
+    Attributes:
+        logits: the shape of the logits; empty for an output that has none.
+        features: stage name -> the shape of the feature map.
+        preactivations: stage name -> the shape of the map before the activation.
+        embedding: the shape of the embedding; empty for an output that has none.
+    """
 
     logits: tuple[int, ...]
     features: Mapping[str, tuple[int, ...]]
@@ -135,13 +144,14 @@ class Shapes:
     embedding: tuple[int, ...]
 
     @classmethod
-    def of(cls, output: Classified) -> Shapes:
+    def of(cls, output: Output) -> Shapes:
         """Return the shapes of an output."""
+        classified = output if isinstance(output, Classified) else None
         return cls(
-            logits=tuple(output.logits.shape[1:]),
+            logits=() if classified is None else tuple(classified.logits.shape[1:]),
             features={stage: tuple(map_.shape[1:]) for stage, map_ in output.features.items()},
             preactivations={stage: tuple(map_.shape[1:]) for stage, map_ in output.preactivations.items()},
-            embedding=tuple(output.embedding.shape[1:]),
+            embedding=() if classified is None else tuple(classified.embedding.shape[1:]),
         )
 
 

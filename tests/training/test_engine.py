@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tskd_tune.contracts import Batch, BatchNormStatistics, Classified, Features, Output
-from tskd_tune.distillers.base import Distiller, Need
+from tskd_tune.contracts import Batch, Classified, Features, Output
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
-from tskd_tune.metrics import Metric
-from tskd_tune.networks.base import Network
-from tskd_tune.tasks.base import Meter, Objective, TaskFacts
-from tskd_tune.training.compute import Compute
-from tskd_tune.training.engine import EagerEngine, EngineFactory, Parts
-from tskd_tune.training.evaluation import evaluate
+from tskd_tune.training.engine import EagerEngine, EngineFactory
 from tskd_tune.training.steps import StepKind
 from tskd_tune.training.trainer import Trainer
 
@@ -75,73 +67,6 @@ def test_the_means_are_those_of_all_steps_that_had_the_loss(tiny: Tiny) -> None:
     assert means == {name: pytest.approx(sum(values) / len(values), rel=1e-6) for name, values in found.items()}
     trainer.engine.begin()
     assert trainer.engine.means() == {} and trainer.engine.shown() == {}
-
-
-@dataclass(frozen=True)
-class Painted(Output):
-    """An output that is not a classification: a picture."""
-
-    features: Mapping[str, Tensor]
-    preactivations: Mapping[str, Tensor]
-    picture: Tensor
-
-    def detached(self) -> Self:
-        return replace(self, picture=self.picture.detach())
-
-
-class Painter(Network[Painted]):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 3, 1)
-
-    def forward(self, images: Tensor) -> Painted:
-        maps = self.conv(images)
-        return Painted({"stage1": maps}, {"stage1": maps}, maps)
-
-    def stage_norms(self) -> Mapping[str, BatchNormStatistics]:
-        return {}
-
-
-class Imitation(Distiller[Painted]):
-    needs = frozenset({Need.FEATURES})
-
-    def forward(self, student: Painted, teacher: Painted, batch: Batch) -> Mapping[str, Tensor]:
-        return {"imitation": (student.picture - teacher.picture).square().mean()}
-
-
-class Restoring(Objective[Painted]):
-    def metrics(self, facts: TaskFacts) -> tuple[Metric, ...]:
-        return (Metric("error", "error", "", "min"),)
-
-    def losses(self, output: Painted, batch: Batch) -> Mapping[str, Tensor]:
-        return {"task": (output.picture - batch.images).square().mean()}
-
-    def meter(self, facts: TaskFacts) -> Meter[Painted]:
-        return Errors()
-
-
-class Errors:
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def update(self, output: Painted, batch: Batch) -> None:
-        self.values.append(float((output.picture - batch.images).abs().mean()))
-
-    def compute(self) -> dict[str, float]:
-        return {"error": sum(self.values) / len(self.values)}
-
-
-def test_an_engine_and_an_evaluation_take_the_output_of_any_task(tiny: Tiny) -> None:
-    feed = build_trainer(tiny(review=None)).feed
-    student, teacher, compute = Painter(), Painter(), Compute(torch.device("cpu"))
-    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
-    engine = EagerEngine(Parts(student, teacher, Imitation(), None, Restoring(), compute, [optimizer]))
-    before = evaluate(student, feed, Errors(), compute)["error"]
-    for _ in range(20):
-        for draw in feed.draws():
-            engine.step(feed, draw, StepKind())
-    assert set(engine.means()) == {"loss", "loss_task", "loss_imitation"}
-    assert evaluate(student, feed, Errors(), compute)["error"] < before
 
 
 @pytest.mark.parametrize(("distiller", "is_whole"), [("none", False), ("kd", True)])

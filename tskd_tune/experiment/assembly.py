@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from tskd_tune.contracts import Probe
-from tskd_tune.distillers import DISTILLERS
+from tskd_tune.distillers import DISTILLERS, needs_of
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.review import Review
@@ -93,10 +93,14 @@ def assemble(
         teacher: the teacher's network with its weights; None if the experiment needs no teacher.
         targets: ``[N]``, the class of every training sample.
         past: the snapshots of the teacher's training to replay.
+
+    Raises:
+        InputError: parts do not fit together.
     """
     facts = task.facts()
     student = student_network(experiment, facts)
     probe = probe_of(student, teacher, facts, targets)
+    refuse_unmet(experiment, probe)
     with initialization(experiment.seed, "distiller"):
         distiller: Distiller = DISTILLERS.make(experiment.distiller, probe)
     review = None
@@ -182,6 +186,28 @@ def probe_of(student: Network, teacher: Network | None, facts: TaskFacts, target
         targets=targets,
         teacher_norms={} if teacher is None else teacher.stage_norms(),
     )
+
+
+def refuse_unmet(experiment: Experiment, probe: Probe) -> None:
+    """Refuse a distiller that needs what the networks do not have; distillers check the stages that they need.
+
+    Raises:
+        InputError: there are no logits, no embedding, or no batch norms of the teacher.
+    """
+    needs, name = needs_of(experiment.distiller), experiment.distiller.name
+    taught = [] if experiment.teacher is None else [(experiment.teacher.name, probe.teacher)]
+    for network, shapes in [(experiment.student.name, probe.student), *taught]:
+        for need, shape in ((Need.LOGITS, shapes.logits), (Need.EMBEDDING, shapes.embedding)):
+            if need in needs and not shape:
+                raise InputError(
+                    f"distiller: '{name}' reads the {need} of the student and the teacher, but the output of"
+                    f" '{network}' has no {need}; choose another distiller or network"
+                )
+    if Need.BATCH_NORMS in needs and not probe.teacher_norms:
+        raise InputError(
+            f"distiller: '{name}' reads the teacher's batch norms, but '{taught[0][0]}' has none; choose another"
+            " teacher or distiller"
+        )
 
 
 def _method(experiment: Experiment, network: Network, facts: TaskFacts, samples: int) -> TeacherMethod:

@@ -6,14 +6,11 @@ import json
 
 import torch
 
-from tskd_tune.distillers import needs_of
-from tskd_tune.distillers.base import Need
 from tskd_tune.errors import InputError, TskdTuneError, reason
 from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
 from tskd_tune.experiment.footprint import batch_of, refuse_absurd
 from tskd_tune.experiment.networks import AUTO
 from tskd_tune.experiment.schema import Experiment
-from tskd_tune.networks.base import Network
 from tskd_tune.tasks.base import Task, TaskFacts
 from tskd_tune.tasks.stand_ins import stand_in_batch, stand_in_targets
 from tskd_tune.teaching import method_needs
@@ -56,7 +53,6 @@ def verify(experiment: Experiment) -> None:
         )
     refuse_absurd(experiment, task)
     teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None
-    _refuse_unmet(experiment, teacher)
     targets = stand_in_targets(facts)
     trainer = assemble(experiment, task, teacher, targets)
     _refuse_small_batches(experiment, task, trainer, f"distiller '{experiment.distiller.name}'")
@@ -97,14 +93,3 @@ def _step(experiment: Experiment, trainer: Trainer, facts: TaskFacts, size: int)
         trainer.distiller.train()
         trainer.distiller.begin_epoch(0, generator(experiment.seed, "distiller", 0))
         trainer.engine.update(stand_in_batch(facts, size, trainer.compute.device), trainer.kind(epoch=0, step=0))
-
-
-def _refuse_unmet(experiment: Experiment, teacher: Network | None) -> None:
-    """Refuse a distiller that needs batch norms of a teacher without batch norms; all other needs are always met."""
-    needs = needs_of(experiment.distiller)
-    if teacher is not None and Need.BATCH_NORMS in needs and not teacher.stage_norms():
-        assert experiment.teacher is not None
-        raise InputError(
-            f"distiller: '{experiment.distiller.name}' reads the teacher's batch norms, but"
-            f" '{experiment.teacher.name}' has none; choose another teacher or distiller"
-        )

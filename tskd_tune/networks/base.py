@@ -9,12 +9,12 @@ from typing import Generic
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import BatchNormStatistics, Features, Out, Shapes
+from tskd_tune.contracts import BatchNormStatistics, Features, Out_co, Shapes
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.registry import Registry
 
 
-class Network(nn.Module, ABC, Generic[Out]):
+class Network(nn.Module, ABC, Generic[Out_co]):
     """A network whose stages are tapped: an image classifier, unless it says that its output is another.
 
     A factory of a network takes ``(classes: int, channels: int = 3, *, ...options)``.
@@ -31,7 +31,7 @@ class Network(nn.Module, ABC, Generic[Out]):
     cuttable: bool = False
 
     @abstractmethod
-    def forward(self, images: Tensor) -> Out | Features:
+    def forward(self, images: Tensor) -> Out_co | Features:
         """Map images ``[B, channels, H, W]`` to their output.
 
         A network with ``cuttable = True`` also takes ``batch: Batch | None = None`` and ``*, heads: bool = True``. With

@@ -9,12 +9,12 @@ from typing import ClassVar, TypeAlias
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tskd_tune import networks
 from tskd_tune.contracts import Batch
 from tskd_tune.metrics import Part
-from tskd_tune.tasks import TASKS, Task
+from tskd_tune.tasks import TASKS, Task, TaskFacts
 from tskd_tune.testing.base import Contract, Options, check_description, own_options
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.evaluation import evaluate
@@ -100,6 +100,10 @@ class TaskContract(Contract):
         """Return the function that makes the task."""
         return lambda **over: TASKS.build(name, **{**self.options_of(name), **over})
 
+    def network(self, facts: TaskFacts) -> nn.Module:
+        """Return a network for the task's samples; override it for a task whose output is no classification."""
+        return networks.build("resnet8", facts.outputs, facts.image[0])
+
     def test_the_facts_are_what_is_loaded(self, make: Make) -> None:
         """Classes, shapes and numbers of samples in the facts are those of the data."""
         task = make()
@@ -116,8 +120,7 @@ class TaskContract(Contract):
         """An evaluation gives a finite number for each metric of the facts, in the same order, and no other number."""
         task = make()
         facts = task.facts()
-        network = networks.build("resnet8", facts.outputs, facts.image[0]).eval()
-        found = evaluate(network, task.evaluation("test", CPU), task.meter(), Compute(CPU))
+        found = evaluate(self.network(facts), task.evaluation("test", CPU), task.meter(), Compute(CPU))
         assert list(found) == [metric.name for metric in facts.metrics]
         assert bool(torch.tensor(list(found.values())).isfinite().all())
 

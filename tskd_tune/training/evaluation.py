@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Generic
 
 import torch
 from torch import nn
@@ -29,10 +30,10 @@ def evaluate(network: nn.Module, feed: Feed, meter: Meter[Out], compute: Compute
     return meter.compute()
 
 
-class Evaluations:
+class Evaluations(Generic[Out]):
     """Measures networks on the validation and the test set of a task."""
 
-    def __init__(self, task: Task, compute: Compute) -> None:
+    def __init__(self, task: Task[Out], compute: Compute) -> None:
         """Open no set yet."""
         self._task = task
         self._compute = compute

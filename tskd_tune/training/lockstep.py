@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
+from tskd_tune.contracts import Out
 from tskd_tune.errors import DivergedError
 from tskd_tune.training.record import Record
 from tskd_tune.training.steps import StepKind
@@ -12,15 +13,15 @@ from tskd_tune.training.streams import undisturbed
 from tskd_tune.training.trainer import Trainer
 
 Result = TypeVar("Result")
-Turn: TypeAlias = Callable[[Trainer], None]
+Turn: TypeAlias = Callable[["Trainer[Out]"], None]
 """What is told whose step comes next."""
 Survives: TypeAlias = Callable[[BaseException], bool]
 """Whether the other trainings go on after an exception of one."""
 
 
 def advance(
-    trainers: Sequence[Trainer],
-    turn: Turn = lambda trainer: None,
+    trainers: Sequence[Trainer[Out]],
+    turn: Turn[Out] = lambda trainer: None,
     survives: Survives = lambda error: False,
 ) -> list[Record | BaseException]:
     """Train the next epoch of each training, or the rest of the one that was begun, taking steps in turns.
@@ -52,7 +53,7 @@ def advance(
     return [epoch.result for epoch in epochs if epoch.result is not None]
 
 
-class _Epoch:
+class _Epoch(Generic[Out]):
     """One epoch of one training, a step at a time.
 
     Attributes:
@@ -60,7 +61,7 @@ class _Epoch:
         result: what the epoch came to; None while it goes on.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer[Out]) -> None:
         self.trainer = trainer
         self.result: Record | BaseException | None = None
         self._steps: Iterator[StepKind] | None = None
@@ -74,7 +75,7 @@ class _Epoch:
         return self.trainer.end() if next(self._steps, None) is None else None
 
 
-def _result(trainer: Trainer, train: Callable[[], Result], survives: Survives) -> Result | BaseException:
+def _result(trainer: Trainer[Out], train: Callable[[], Result], survives: Survives) -> Result | BaseException:
     try:
         return train()
     except DivergedError as error:

@@ -13,6 +13,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Output
 from tskd_tune.errors import DivergedError
 from tskd_tune.networks.base import Network
 from tskd_tune.registry import Registry
@@ -24,7 +25,7 @@ class Training(Protocol):
     """What an observer may look at; `tskd_tune.training.trainer.Trainer` is one."""
 
     @property
-    def student(self) -> Network:
+    def student(self) -> Network[Output]:
         """The network that is trained."""
 
     @property

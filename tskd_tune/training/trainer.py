@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic
 
 import torch
 from torch import nn
 
-from tskd_tune.contracts import Classified, Saved
+from tskd_tune.contracts import Out, Saved
 from tskd_tune.distillers.base import Distiller, Need
 from tskd_tune.errors import RunError
 from tskd_tune.metrics import Part, measured
@@ -48,7 +49,7 @@ class _Epoch:
     seconds: float = 0.0
 
 
-class Trainer:
+class Trainer(Generic[Out]):
     """Trains one student; its state between any two steps is all that a resume needs.
 
     Attributes:
@@ -58,10 +59,10 @@ class Trainer:
 
     def __init__(
         self,
-        task: Task,
-        student: Network,
+        task: Task[Out],
+        student: Network[Out],
         teacher: nn.Module | None,
-        distiller: Distiller | TeacherMethod,
+        distiller: Distiller[Out] | TeacherMethod[Out],
         review: Reviewing | None,
         *,
         recipe: Recipe,
@@ -69,7 +70,7 @@ class Trainer:
         compute: Compute,
         replay: Replay | None = None,
         observers: Sequence[Observer] = (),
-        engine: EngineFactory[Classified] = EagerEngine,
+        engine: EngineFactory[Out] = EagerEngine,
     ) -> None:
         """Compose a training.
 
@@ -324,9 +325,8 @@ class Trainer:
         return self.review.plan.review_steps(self._steps_per_epoch)
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
-        _, validation, _ = self.task.facts().samples
         tested = self.schedule.tests(epoch)
-        planned: dict[Part, bool] = {"validation": validation > 0, "test": tested}
+        planned: dict[Part, bool] = {"validation": self.task.facts().samples[1] > 0, "test": tested}
         networks: list[nn.Module] = [self.student]
         if self.teacher is not None and self._teacher_is_online() and tested:
             networks.append(self.teacher)
