@@ -36,7 +36,7 @@ def test_initialization_depends_on_its_stream_and_leaves_the_global_generator_al
 
 def test_drawing_fixes_every_global_generator_and_leaves_it_as_it_was() -> None:
     def drawn(seed: int, epoch: int) -> tuple[float, float, float]:
-        with drawing(seed, "network", epoch, device=torch.device("cpu")):
+        with drawing(seed, "network", epoch):
             return float(torch.rand(())), float(np.random.rand()), random.random()
 
     torch.manual_seed(5), np.random.seed(5), random.seed(5)
@@ -45,7 +45,7 @@ def test_drawing_fixes_every_global_generator_and_leaves_it_as_it_was() -> None:
     assert first == again
     assert all(one != other for one, other in zip(first, drawn(1, 1), strict=True))
     assert all(one != other for one, other in zip(first, drawn(2, 0), strict=True))
-    with pytest.raises(MemoryError), drawing(1, "network", 0, device=torch.device("cpu")):
+    with pytest.raises(MemoryError), drawing(1, "network", 0):
         torch.rand(3), np.random.rand(3), random.random()
         raise MemoryError
     assert torch.equal(torch.random.get_rng_state(), before[0])

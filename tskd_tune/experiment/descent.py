@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, mod
 
 from tskd_tune.registry import NO_IDENTITY, Component, Options
 from tskd_tune.teaching import TEACHER_METHODS
-from tskd_tune.training.compute import Compute, DeviceName, Precision
+from tskd_tune.training.compute import Compute, DeviceName, Kernels, Precision
 from tskd_tune.training.milestones import scaled_milestones
 from tskd_tune.training.optim import Recipe
 
@@ -95,9 +95,15 @@ class Training(Descent):
         None, description="CPU threads; null: in a sweep resources.cpu, otherwise what torch takes"
     )
 
+    kernels: Kernels = Field(
+        "deterministic",
+        description="algorithms of cuDNN on a GPU; deterministic: those that give the same bits each time; fastest:"
+        " those that are fastest on this GPU, which round differently from run to run; no effect on a CPU",
+    )
+
     def compute(self) -> Compute:
         """Return the device and the settings of computation, without applying them."""
-        return Compute.choose(self.device, self.precision, self.channels_last, self.threads)
+        return Compute.choose(self.device, self.precision, self.channels_last, self.threads, self.kernels)
 
 
 class TeacherTraining(Descent):

@@ -26,6 +26,8 @@ from tskd_tune.training.evaluation import evaluate
 from tskd_tune.training.replay import snapshot_epochs
 from tskd_tune.training.teachers import Check, Progress, TeacherCache, TeacherFile, digest, parameter_count
 
+# Options of a training that change no number, or that a teacher's training never has: teachers are trained exactly.
+OF_NO_TEACHER = frozenset({"device", "threads", "kernels"})
 # Options of a student that belong to its use and not to the network, so a teacher does not have them.
 OF_STUDENTS = frozenset(Student.model_fields) - {"name"}
 
@@ -35,7 +37,7 @@ def teacher_key(experiment: Experiment) -> str:
     plain = experiment.teacher_experiment()
     task = task_of(plain)
     training = plain.training.plain()
-    recipe = {name: value for name, value in training.items() if name not in ("device", "threads")}
+    recipe = {name: value for name, value in training.items() if name not in OF_NO_TEACHER}
     network = {name: value for name, value in plain.student.plain().items() if name not in OF_STUDENTS}
     network["name"] = short_name(plain.student.name)
     batch_size = plain.task.plain().get("batch_size")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import torch
@@ -14,6 +14,7 @@ from tskd_tune.errors import InputError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
+Kernels = Literal["deterministic", "fastest"]
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -26,15 +27,27 @@ class Compute:
         precision: the number format of the networks' activations; bfloat16 changes results.
         channels_last: whether images have their channels last in memory, which changes how results are rounded.
         threads: the number of CPU threads; None: as torch has it.
+        kernels: which algorithms cuDNN may use on a GPU; with ``fastest`` the bits of two runs differ.
+        stream: where a GPU queues the work of one training, so that trainings of one process do not wait for each
+            other; None: in the stream that is current.
     """
 
     device: torch.device
     precision: Precision = "float32"
     channels_last: bool = False
     threads: int | None = None
+    kernels: Kernels = "deterministic"
+    stream: torch.cuda.Stream | None = None
 
     @classmethod
-    def choose(cls, device: DeviceName, precision: Precision, channels_last: bool, threads: int | None) -> Compute:
+    def choose(
+        cls,
+        device: DeviceName,
+        precision: Precision,
+        channels_last: bool,
+        threads: int | None,
+        kernels: Kernels = "deterministic",
+    ) -> Compute:
         """Resolve ``auto`` to the GPU where there is one; this changes no setting of the process.
 
         Raises:
@@ -45,7 +58,32 @@ class Compute:
                 "training.device: 'cuda' was asked for but this machine shows no GPU; set training.device: auto or cpu"
             )
         chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        return cls(torch.device(chosen), precision, channels_last, threads)
+        return cls(torch.device(chosen), precision, channels_last, threads, kernels)
+
+    def with_own_stream(self) -> Compute:
+        """Return the same with a new stream, on a GPU; a training has one of its own."""
+        if self.device.type != "cuda":
+            return self
+        return replace(self, stream=torch.cuda.Stream(self.device))
+
+    @contextmanager
+    def lane(self) -> Iterator[None]:
+        """Queue the work of the block in the own stream, after what was queued in the stream that was current.
+
+        The work is not waited for: call `synchronize` before its results are used in another stream. After an error the
+        block waits, because memory that is let go could otherwise be used anew while the GPU still writes to it.
+        """
+        if self.stream is None or torch.cuda.current_stream(self.device) == self.stream:
+            yield
+            return
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self.stream):
+            try:
+                yield
+            except BaseException:
+                with suppress(RuntimeError):  # an error of the GPU itself is raised again by each call
+                    self.stream.synchronize()
+                raise
 
     def use_threads(self) -> None:
         """Set the number of CPU threads of this process, where one is given."""
@@ -70,23 +108,25 @@ class Compute:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     @contextmanager
-    def deterministic(self) -> Iterator[None]:
-        """Let cuDNN use only algorithms that give the same bits each time; afterwards restore its settings.
+    def choosing_kernels(self) -> Iterator[None]:
+        """Let cuDNN use only algorithms that give the same bits each time, or the fastest; then restore its settings.
 
-        On a GPU two operations outside of cuDNN have no deterministic backward pass in torch: bilinear resizing of
-        features (``size_match: interp_student``), and pooling to a size that does not divide the size of the map.
+        A few operations outside of cuDNN have no deterministic algorithm on a GPU; see `tskd_tune.training.exactness`.
         """
         cudnn = torch.backends.cudnn
         before = cudnn.deterministic, cudnn.benchmark
-        cudnn.deterministic, cudnn.benchmark = True, False
+        is_exact = self.kernels == "deterministic"
+        cudnn.deterministic, cudnn.benchmark = is_exact, not is_exact
         try:
             yield
         finally:
             cudnn.deterministic, cudnn.benchmark = before
 
     def synchronize(self) -> None:
-        """Wait until the device has finished, so that the clock measures its work too."""
-        if self.device.type == "cuda":
+        """Wait until the device has finished the work of this training, so that the clock measures that work too."""
+        if self.stream is not None:
+            self.stream.synchronize()
+        elif self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def peak_memory(self) -> int | None:

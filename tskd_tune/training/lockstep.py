@@ -45,7 +45,7 @@ def advance(
         turn(trainers[0])
         return [_result(trainers[0], trainers[0].epoch, survives)]
     epochs = [_Epoch(trainer) for trainer in trainers]
-    with undisturbed(*(trainer.compute.device for trainer in trainers)):
+    with undisturbed():
         while going := [epoch for epoch in epochs if epoch.result is None]:
             for epoch in going:
                 turn(epoch.trainer)

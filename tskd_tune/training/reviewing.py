@@ -16,6 +16,7 @@ from tskd_tune.method.memory import Memory
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.method.review import ReviewLoss
 from tskd_tune.training.compute import Compute
+from tskd_tune.training.optim import adam
 
 # With a smaller share of the gradient of all other losses, a review hardly changes the student.
 SILENT_SHARE = 0.01
@@ -128,7 +129,7 @@ class Reviewing:
         """Return the extractors' own optimizer, if they have one."""
         if self.extractors.optimizer == "shared" or not self.parameters():
             return None
-        return torch.optim.Adam(self.parameters(), lr=self.extractors.lr, weight_decay=self.extractors.weight_decay)
+        return adam(self.parameters(), self.extractors.lr, self.extractors.weight_decay, self.weight.device)
 
     def begin_epoch(self, epoch: int, optimizers: Iterable[torch.optim.Optimizer], shuffle: torch.Generator) -> None:
         """Set the weight of the epoch; where each review starts anew, reset the extractors and their optimizers' state.

@@ -16,8 +16,6 @@ import torch
 
 from tskd_tune.contracts import Saved
 
-CPU = torch.device("cpu")
-
 
 def stream_seed(seed: int, purpose: str, *numbers: int) -> int:
     """Return a 63-bit seed for a purpose (``"order"``), and the numbers it is drawn for (the epoch)."""
@@ -68,27 +66,30 @@ class Streams:
 @contextmanager
 def initialization(seed: int, purpose: str, *numbers: int) -> Iterator[None]:
     """Initialize modules from the stream, on the CPU, and leave every global generator unchanged."""
-    with drawing(seed, purpose, *numbers, device=CPU):
+    with drawing(seed, purpose, *numbers):
         yield
 
 
 @contextmanager
-def drawing(seed: int, purpose: str, *numbers: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators from the stream: those of torch (of the device too), of numpy and of Python.
+def drawing(seed: int, purpose: str, *numbers: int) -> Iterator[None]:
+    """Seed the global generators of the CPU from the stream: those of torch, of numpy and of Python.
 
     Afterwards the function restores the state of every global generator, so trainings that take turns in a process do
     not disturb each other.
     """
-    with undisturbed(device):
-        draw_anew(seed, purpose, *numbers, device=device)
+    with undisturbed():
+        _seed_all(stream_seed(seed, purpose, *numbers))
         yield
 
 
 @contextmanager
-def undisturbed(*devices: torch.device) -> Iterator[None]:
-    """Restore every global generator at the end of the block: those of torch and the devices, of numpy and Python."""
+def undisturbed() -> Iterator[None]:
+    """Restore the global generators of the CPU at the end of the block: those of torch, of numpy and of Python.
+
+    Trainings leave the generators of GPUs alone; see `NetworkStream`.
+    """
     python, arrays = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=list({device for device in devices if device.type == "cuda"})):
+    with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
@@ -96,20 +97,55 @@ def undisturbed(*devices: torch.device) -> Iterator[None]:
             np.random.set_state(arrays)
 
 
-def draw_anew(seed: int, purpose: str, *numbers: int, device: torch.device) -> None:
-    """Seed the global generators from the stream; call it inside of `undisturbed`, which restores them.
+class NetworkStream:
+    """What the components of a training draw from global generators, such as dropout and dropped paths.
 
-    This takes some 10 us on a CPU; to restore the generators takes more than ten times as long.
+    On a GPU each training has a state of its own, which takes the place of the default generator's state while a block
+    lasts. A captured graph reads its seed and its place in the stream from that state, so the graphs of two trainings
+    can run at the same time.
     """
-    number = stream_seed(seed, purpose, *numbers)
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        """Belong to a training with this seed on this device."""
+        self._seed = seed
+        self._own = torch.Generator(device) if device.type == "cuda" else None
+
+    @contextmanager
+    def drawing(self, *numbers: int) -> Iterator[None]:
+        """Seed all global generators for the numbers (epoch and step), and restore them after the block."""
+        with undisturbed(), self.anew(*numbers):
+            yield
+
+    @contextmanager
+    def anew(self, *numbers: int) -> Iterator[None]:
+        """Seed all global generators for the numbers (epoch and step); call it within `undisturbed`.
+
+        This takes some 10 us on a CPU; to restore the generators takes more than ten times as long.
+        """
+        number = stream_seed(self._seed, "network", *numbers)
+        _seed_all(number)
+        with self._in_place_of_the_default():
+            if self._own is not None:
+                self._own.manual_seed(number)
+            yield
+
+    @contextmanager
+    def _in_place_of_the_default(self) -> Iterator[None]:
+        if self._own is None:
+            yield
+            return
+        default = torch.cuda.default_generators[self._own.device.index]
+        before = default.graphsafe_get_state()
+        default.graphsafe_set_state(self._own)
+        try:
+            yield
+        finally:
+            default.graphsafe_set_state(before)
+
+
+def _seed_all(number: int) -> None:
+    """Seed the global generators of Python, of numpy and of torch on the CPU."""
     random.seed(number)
     np.random.seed(number % 2**32)
-    _seed_torch(number, device)
-
-
-def _seed_torch(number: int, device: torch.device) -> None:
     # torch.manual_seed would also wake devices that this training does not use.
     torch.default_generator.manual_seed(number)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(number)

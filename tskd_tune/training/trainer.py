@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic
@@ -28,16 +28,13 @@ from tskd_tune.training.compute import Compute
 from tskd_tune.training.engine import EagerEngine, Engine, EngineFactory, Parts, refuse_divergence
 from tskd_tune.training.evaluation import Evaluations
 from tskd_tune.training.observers import Observer, Observers
-from tskd_tune.training.optim import Recipe
+from tskd_tune.training.optim import Recipe, load_optimizer_state, optimizer_state, set_share
 from tskd_tune.training.record import Record
 from tskd_tune.training.replay import Replay
 from tskd_tune.training.reviewing import Reviewing
 from tskd_tune.training.schedule import Schedule
 from tskd_tune.training.steps import StepKind
-from tskd_tune.training.streams import Streams, draw_anew, drawing, undisturbed
-
-# The stream of what components draw from global generators while they train, such as dropout and dropped paths.
-NETWORK_STREAM = "network"
+from tskd_tune.training.streams import NetworkStream, Streams, undisturbed
 
 
 @dataclass
@@ -88,7 +85,7 @@ class Trainer(Generic[Out]):
             engine: makes what carries out the steps.
         """
         self.task = task
-        self.compute = compute
+        self.compute = compute = compute.with_own_stream()
         self.student = compute.place(student)
         self.teacher = None if teacher is None else compute.place(teacher)
         self.distiller = compute.place(distiller)
@@ -104,6 +101,7 @@ class Trainer(Generic[Out]):
         self.engine: Engine = engine(parts)
         self.history: list[Record] = []
         self._streams = Streams(schedule.seed)
+        self._network = NetworkStream(schedule.seed, compute.device)
         self._epoch: _Epoch | None = None
         self._evaluations = Evaluations(task, compute)
 
@@ -135,16 +133,17 @@ class Trainer(Generic[Out]):
         """Train the next epoch, or the rest of the one that was begun, and return its record; see `end`."""
         if not self.is_within_epoch:
             self.begin()
-        with undisturbed(self.compute.device):
+        with undisturbed():
             list(self.steps(restores=False))
         return self.end()
 
     def begin(self, epoch: int | None = None) -> None:
         """Begin an epoch, by default the next one: set rates, modes and all numbers that change from epoch to epoch."""
-        self._set_out(self.next_epoch if epoch is None else epoch)
-        if self.review is not None and self.review.snapshots_early(self._current.number):
-            self.review.memory.prepare(self.student)
-        self.observers.begun(self)
+        with self.compute.lane():
+            self._set_out(self.next_epoch if epoch is None else epoch)
+            if self.review is not None and self.review.snapshots_early(self._current.number):
+                self.review.memory.prepare(self.student)
+            self.observers.begun(self)
 
     def kind(self, epoch: int, step: int) -> StepKind:
         """Return what kind of step is the ``step``-th of an epoch, both from 0."""
@@ -163,7 +162,7 @@ class Trainer(Generic[Out]):
         Raises:
             RunError: no epoch was begun; or lambda cannot be settled, or a file vanished.
         """
-        return self._take(self._drawing if restores else self._draw_anew)
+        return self._take(self._network.drawing if restores else self._network.anew)
 
     def _take(self, seeded: Callable[[int, int], AbstractContextManager[None]]) -> Iterator[StepKind]:
         """Take the rest of the steps, each with global generators that are ``seeded`` for its epoch and number.
@@ -171,10 +170,11 @@ class Trainer(Generic[Out]):
         If they were seeded once an epoch, a distiller that draws numbers would change what the student draws later.
         """
         epoch = self._current
-        draws = self.feed.draws(self._streams, epoch.step)
+        with self.compute.lane():
+            draws = self.feed.draws(self._streams, epoch.step)
         while True:
             started = time.perf_counter()
-            with seeded(epoch.number, epoch.step), self.compute.deterministic():
+            with self.compute.lane(), seeded(epoch.number, epoch.step), self.compute.choosing_kernels():
                 draw = next(draws, None)
                 if draw is None:
                     break
@@ -193,7 +193,7 @@ class Trainer(Generic[Out]):
             RunError: no epoch was begun.
         """
         epoch = self._current
-        with self._drawing(epoch.number), self.compute.deterministic():
+        with self.compute.lane(), self._network.drawing(epoch.number), self.compute.choosing_kernels():
             record = self._closed(epoch)
         self._epoch = None
         self.history.append(record)
@@ -207,18 +207,20 @@ class Trainer(Generic[Out]):
         At the end of an epoch no generator's state is needed: everything that an epoch draws is a function of the seed
         and the epoch.
         """
+        self.compute.synchronize()
         return {
             "history": [record.plain() for record in self.history],
             "student": self.student.state_dict(),
             "teacher": self.teacher.state_dict() if self.teacher is not None and self._teacher_changes() else None,
             "distiller": self.distiller.state_dict(),
             "review": None if self.review is None else self.review.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": [optimizer_state(optimizer) for optimizer in self.optimizers],
             "epoch": None if self._epoch is None else self._epoch_state(self._epoch),
         }
 
     def load_state_dict(self, state: Saved) -> None:
         """Go back to the end of the epoch, or to the step, at which the state was taken."""
+        self.compute.synchronize()
         self.history = [Record.read(line) for line in state["history"]]
         self._epoch = None
         epoch = state.get("epoch")
@@ -231,7 +233,7 @@ class Trainer(Generic[Out]):
         if self.review is not None:
             self.review.load_state_dict(state["review"], self.student)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            load_optimizer_state(optimizer, saved)
         if epoch is not None:
             self._load_epoch(epoch)
 
@@ -251,14 +253,6 @@ class Trainer(Generic[Out]):
         for generator, saved in zip(self.distiller.generators(), state["generators"], strict=True):
             generator.set_state(saved)
 
-    def _drawing(self, *numbers: int) -> AbstractContextManager[None]:
-        return drawing(self.schedule.seed, NETWORK_STREAM, *numbers, device=self.compute.device)
-
-    @contextmanager
-    def _draw_anew(self, *numbers: int) -> Iterator[None]:
-        draw_anew(self.schedule.seed, NETWORK_STREAM, *numbers, device=self.compute.device)
-        yield
-
     @property
     def _current(self) -> _Epoch:
         if self._epoch is None:
@@ -273,22 +267,21 @@ class Trainer(Generic[Out]):
             groups.append([] if own is not None else self.review.parameters())
         if self.teacher is not None and self._teacher_is_online():
             groups.append(list(self.teacher.parameters()))
-        optimizer = self.recipe.optimizer(groups)
+        optimizer = self.recipe.optimizer(groups, self.compute.device)
         return [optimizer] if own is None else [optimizer, own]
 
     def _set_out(self, epoch: int) -> None:
         started = time.perf_counter()
         self.compute.use_threads()
         self._streams.begin(epoch)
-        with self._drawing(epoch), self.compute.deterministic():
+        with self._network.drawing(epoch), self.compute.choosing_kernels():
             self._set_epoch(epoch)
         self.engine.begin()
         self._epoch = _Epoch(epoch, seconds=time.perf_counter() - started)
 
     def _set_epoch(self, epoch: int) -> None:
         for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("first_lr", group["lr"]) * self.recipe.share(epoch)
+            set_share(optimizer, self.recipe.share(epoch))
         self.student.train()
         self.distiller.train()
         if self.teacher is not None:
