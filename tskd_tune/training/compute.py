@@ -64,7 +64,7 @@ class Compute:
         """Return the same with a new stream, on a GPU; a training has one of its own."""
         if self.device.type != "cuda":
             return self
-        return replace(self, stream=torch.cuda.Stream(self.device))
+        return replace(self, stream=torch.cuda.Stream(self.device))  # type: ignore[no-untyped-call]
 
     @contextmanager
     def lane(self) -> Iterator[None]:

@@ -67,6 +67,8 @@ def adam(
 ) -> torch.optim.Optimizer:
     """Build Adam over parameters, which are on the device."""
     made = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, capturable=in_tensors(device))
+    # Adam would warn at each training's first step, which is taken without a graph.
+    made._warned_capturable_if_run_uncaptured = True
     return prepared(made, device)
 
 
