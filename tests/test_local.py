@@ -17,6 +17,8 @@ from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.session import Session
+from tskd_tune.training import checkpoint
+from tskd_tune.training.checkpoint import Saver
 from tskd_tune.training.engine import EagerEngine
 from tskd_tune.training.reviewing import Reviewing
 from tskd_tune.training.teachers import CACHE_VARIABLE
@@ -27,7 +29,7 @@ DOCUMENT: dict[str, Any] = {
     "teacher": {"name": "resnet8", "training": {"epochs": 2, "lr": 0.01}},
     "student": {"name": "resnet8"},
     "review": {"k": 2, "delta": 1, "plan": {"first_memory": 1}, "extractor": {"name": "conv_lstm", "hidden": 2}},
-    "training": {"epochs": 7, "lr": 0.05, "device": "cpu", "threads": 1},
+    "training": {"epochs": 7, "lr": 0.05, "device": "cpu", "threads": 1, "checkpoint": {"seconds": 0}},
 }
 STEPS = 2
 
@@ -123,7 +125,8 @@ BREAKS = {
     "after a review": (in_step(4 * STEPS), 4),
     "in the last review": (in_step(6 * STEPS + 1), 6),
     "before a history line": (before(RunFolder, "append_history", 3), 3),
-    "between history and checkpoint": (before(local.checkpoint, "save", 3), 3),
+    "between history and checkpoint": (before(Saver, "save", 3), 3),
+    "before the last checkpoint": (before(Saver, "finish"), 7),
     "before the student is written": (before(Session, "write_student"), 7),
     "before the row": (before(RunFolder, "add_row"), 7),
     "before the report": (before(local, "write_report"), 7),
@@ -131,14 +134,19 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("where", BREAKS)
+@pytest.mark.parametrize("seconds", [0, 30])
 def test_a_training_that_is_cut_off_ends_with_the_same_student(
-    where: str, unbroken: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, seconds: float, unbroken: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut, kept = BREAKS[where]
+    if seconds == 30:
+        kept = 7 if where in ("before the student is written", "before the row", "before the report") else 0
+        if where == "between history and checkpoint":
+            pytest.skip("no checkpoint is due")
     with monkeypatch.context() as patch:
         cut(patch)
         with pytest.raises(KeyboardInterrupt):
-            start("cut", tmp_path)
+            start("cut", tmp_path, training={"checkpoint": {"seconds": seconds}})
     heard: list[Event] = []
     folder = local.resume(RunFolder.open(tmp_path / "cut"), heard.append, track=False)
     assert [event.epoch for event in heard if event.what == "epoch"] == list(range(kept, 7))
@@ -151,9 +159,8 @@ def test_a_training_that_is_cut_off_ends_with_the_same_student(
     assert (folder.path / "report.html").exists()
 
 
-def test_a_damaged_checkpoint_begins_the_training_anew_with_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("both", [False, True])
+def test_a_damaged_checkpoint_is_left_out_with_a_sentence(tmp_path: Path, both: bool) -> None:
     whole = start("whole", tmp_path)
     epochs: list[int] = []
 
@@ -166,10 +173,14 @@ def test_a_damaged_checkpoint_begins_the_training_anew_with_a_sentence(
         start("cut", tmp_path, break_off)
     folder = RunFolder.open(tmp_path / "cut")
     saved = folder.checkpoint_path(local.RUN, 1)
-    content = saved.read_bytes()
-    saved.write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
-    with pytest.warns(UserWarning, match="no readable checkpoint: it is damaged: .*; the training begins anew"):
-        local.resume(folder, ignore, track=False)
+    assert checkpoint.whole_files(saved) == [saved, checkpoint.older(saved)]
+    for path in (saved, checkpoint.older(saved))[: 2 if both else 1]:
+        content = path.read_bytes()
+        path.write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
+    again: list[int] = []
+    with pytest.warns(UserWarning, match="it is damaged: .*; the training goes on from an older"):
+        local.resume(folder, lambda event: again.append(event.epoch) if event.what == "epoch" else None, track=False)
+    assert again == [*range(0 if both else 3, 7)]
     first, second = (read_state(run.student_path(local.RUN, 1)).state for run in (whole, folder))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert [line.epoch for line in folder.history(local.RUN)] == list(range(7))

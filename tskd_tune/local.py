@@ -1,7 +1,8 @@
 """Trains one experiment on this machine without Ray, and resumes the training: the command `tskd-tune train`.
 
-After each epoch the history line is appended, and then the checkpoint is replaced. An interrupted training continues
-after its last complete epoch, and ends with the same student.
+After each epoch the history line is appended. A checkpoint is written from time to time while the training goes on
+(see ``training.checkpoint``), and at the end. An interrupted training continues from its last whole checkpoint, and
+ends with the same student.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.networks import AUTO
 from tskd_tune.experiment.teacher import obtain, teacher_key
-from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
+from tskd_tune.records.breakage import Breakage, breakage, broken_row, of_seed, reason_of
 from tskd_tune.records.design import Design, write_design
 from tskd_tune.records.events import Event, Listener, read_data, row_event, teacher_event, teaching_event
 from tskd_tune.records.origin import Origin
@@ -30,6 +31,7 @@ from tskd_tune.records.wandb_server import Place
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.single import check, label
 from tskd_tune.training import checkpoint
+from tskd_tune.training.checkpoint import Saver, waited_for
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.observers import Observer, Training
 from tskd_tune.training.record import Record
@@ -149,16 +151,26 @@ def _session(experiment: Experiment, teacher: TeacherFile | None, folder: RunFol
     arm = label(experiment)
     tracker = _tracker(experiment, folder) if track else None
     session = Session(experiment, teacher, Trial(RUN, arm), tracker)
-    saved = folder.checkpoint_path(RUN, experiment.seed)
-    if not saved.exists():
-        return session
-    try:
-        session.load_state_dict(checkpoint.load(saved))
-        return session
-    except Exception as error:  # a damaged file can raise any error
-        problem = reason_of(error).partition("; ")[0]
-        warnings.warn(f"{problem}; the training begins anew, as a seed gives the same one again", stacklevel=2)
-        return Session(experiment, teacher, Trial(RUN, arm), tracker)
+    for saved in checkpoint.whole_files(folder.checkpoint_path(RUN, experiment.seed)):
+        try:
+            session.load_state_dict(checkpoint.load(saved))
+            _restore_history(session, folder)
+            return session
+        except UnwritableError:
+            raise
+        except Exception as error:  # a damaged file can raise any error
+            problem = reason_of(error).partition("; ")[0]
+            warnings.warn(f"{problem}; the training goes on from an older checkpoint, or begins anew", stacklevel=2)
+            session = Session(experiment, teacher, Trial(RUN, arm), tracker)
+    return session
+
+
+def _restore_history(session: Session, folder: RunFolder) -> None:
+    """Append the epochs of a checkpoint that the history lost with the machine's power."""
+    known = {line.epoch for line in of_seed(folder.history(RUN), session.experiment.seed)}
+    lost = [record.plain() for record in session.trainer.history if record.epoch not in known]
+    if lost:
+        folder.append_history(RUN, lost)
 
 
 def _tracker(experiment: Experiment, folder: RunFolder) -> WandbTracker:
@@ -168,31 +180,37 @@ def _tracker(experiment: Experiment, folder: RunFolder) -> WandbTracker:
 
 
 def _train(session: Session, folder: RunFolder, listener: Listener) -> None:
+    seed = session.experiment.seed
     session.begin()
-    with session.observed_by(_Keeper(session, folder, listener)):
-        while not session.finished:
-            advance([session.trainer])
-    if session.failure is None:
-        session.write_student(folder.student_path(RUN, session.experiment.seed))
+    path, seconds = folder.checkpoint_path(RUN, seed), session.experiment.training.checkpoint.seconds
+    with waited_for(Saver(path, seconds)) as saver:
+        with session.observed_by(_Keeper(session, folder, saver, listener)):
+            while not session.finished:
+                advance([session.trainer])
+        if session.failure is None:
+            saver.finish(session.state_dict())
+            session.write_student(folder.student_path(RUN, seed))
 
 
 @dataclass(frozen=True, eq=False)
 class _Keeper(Observer):
-    """Keeps each epoch in the run's folder, and then tells the listener: first the history line, then the checkpoint.
+    """Keeps each epoch in the run's folder, and then tells the listener.
 
-    After an interruption between the two, a resume trains the epoch again and appends the same line, which counts once.
+    The history line is written each time, a checkpoint if it is due. A resume from an older checkpoint trains
+    epochs again and appends the same lines, of which each counts once.
     """
 
     session: Session
     folder: RunFolder
+    saver: Saver
     listener: Listener
 
     def recorded(self, training: Training, record: Record) -> None:
         """Keep an epoch."""
-        experiment = self.session.experiment
         self.folder.append_history(RUN, [record.plain()])
-        checkpoint.save(self.session.state_dict(), self.folder.checkpoint_path(RUN, experiment.seed))
-        self.listener(_of_student(experiment, record))
+        if self.saver.is_due:
+            self.saver.save(self.session.state_dict())
+        self.listener(_of_student(self.session.experiment, record))
 
 
 def _of_student(experiment: Experiment, record: Record) -> Event:

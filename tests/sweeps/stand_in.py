@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from ray import cloudpickle, tune
 from ray.exceptions import RayActorError
+from ray.tune.result import SHOULD_CHECKPOINT
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -31,7 +31,6 @@ class Trial:
     config: dict[str, Any]
     last_result: dict[str, Any] = field(default_factory=dict)
     checkpoint: tune.Checkpoint | None = None
-    checkpoints: int = 0
     failures: int = 0
     error: Exception | None = None
     trainable: Any = None
@@ -124,7 +123,8 @@ class Tuner:
             self.asks.search_alg.on_trial_result(trial.trial_id, result)
         trial.last_result = result
         self._call("on_trial_result", trial, result=result)
-        self._save(trial)
+        if result.get(SHOULD_CHECKPOINT):
+            self._save(trial)
         if stop:
             self.asks.scheduler.on_trial_complete(None, trial, result)
             self.asks.search_alg.on_trial_complete(trial.trial_id, result)
@@ -146,8 +146,6 @@ class Tuner:
             trial.failures += 1
             self._call("on_trial_recover", trial)
             trial.trainable = self.trainable(trial.config)
-            if trial.checkpoint is not None:
-                trial.trainable.restore(trial.checkpoint)
             return False
         self._call("on_trial_error", trial)
         self.asks.scheduler.on_trial_error(None, trial)
@@ -156,14 +154,10 @@ class Tuner:
 
     def _save(self, trial: Trial) -> None:
         folder = Path(self.keeps.storage_path) / self.keeps.name / self.asks.trial_dirname_creator(trial)
-        path = folder / f"checkpoint_{trial.checkpoints:06d}"
-        shutil.rmtree(path, ignore_errors=True)
+        path = folder / "checkpoint_000000"
         path.mkdir(parents=True)
         trial.trainable.save_checkpoint(str(path))
-        trial.checkpoint, trial.checkpoints = tune.Checkpoint(str(path)), trial.checkpoints + 1
-        self._call("on_checkpoint", trial, checkpoint=trial.checkpoint)
-        old = folder / f"checkpoint_{trial.checkpoints - 1 - self.keeps.checkpoint_config.num_to_keep:06d}"
-        shutil.rmtree(old, ignore_errors=True)
+        trial.checkpoint = tune.Checkpoint(str(path))
 
     def _call(self, name: str, trial: Trial, **facts: Any) -> None:
         for callback in self.keeps.callbacks:

@@ -35,6 +35,7 @@ from tskd_tune.sweeps.trial_config import TrialConfig
 from tskd_tune.tasks.base import TASKS, Meter, Objective, Task, TaskFacts
 from tskd_tune.tasks.classification import LOSS, Accuracy, Classification
 from tskd_tune.tasks.synthetic import synthetic
+from tskd_tune.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stand_in import Cluster, installed
@@ -50,7 +51,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 @pytest.fixture
 def grid(tiny_document: dict[str, Any]) -> dict[str, Any]:
     experiment = {**tiny_document, "choice": {"plain": {"review": None}, "tskd": {}}}
-    experiment["training"] = {**tiny_document["training"], "epochs": EPOCHS}
+    often = {"checkpoint": {"seconds": 0}}
+    experiment["training"] = {**tiny_document["training"], "epochs": EPOCHS, **often}
     return {"experiment": experiment, "seeds": [1, 2], "search": {"name": "grid"}}
 
 
@@ -114,20 +116,30 @@ def test_arms_that_train_one_experiment_share_no_file(cluster: Cluster, grid: di
     assert len(cluster.asked) == 1, "nothing is trained again"
 
 
-@pytest.mark.parametrize("after", [1, 5])
+@pytest.mark.parametrize(("seconds", "after"), [(0, 1), (0, 5), (30, 5)])
 def test_a_grid_that_was_cut_off_goes_on_from_its_checkpoints(
-    cluster: Cluster, grid: dict[str, Any], tmp_path: Path, after: int
+    cluster: Cluster,
+    grid: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    after: int,
 ) -> None:
+    grid["experiment"]["training"]["checkpoint"] = {"seconds": seconds}
     whole = rows_of(begin(grid, tmp_path, "whole"))
     cluster.results, cluster.cut_off_after = 0, after
     with pytest.raises(KeyboardInterrupt):
         begin(grid, tmp_path)
     folder = RunFolder.open(tmp_path / "run")
-    assert len(folder.rows()) < 4 and (folder.path / "report.md").exists()
+    ended = len(folder.rows())
+    assert ended < 4 and (folder.path / "report.md").exists()
     cluster.cut_off_after = None
-    trained = cluster.results
+    begun: list[int] = []
+    begins = Trainer.begin
+    monkeypatch.setattr(Trainer, "begin", lambda trainer: (begun.append(trainer.next_epoch), begins(trainer))[1])
     resume(folder, silent, track=False)
-    assert cluster.results - trained == 4 * EPOCHS - after, "no epoch that has a checkpoint is trained again"
+    left = 4 * EPOCHS - after if seconds == 0 else (4 - ended) * EPOCHS
+    assert len(begun) == left, "no epoch that has a checkpoint is trained again"
     rows = rows_of(folder)
     assert {key: numbers(row) for key, row in rows.items()} == {key: numbers(row) for key, row in whole.items()}
     for row in rows.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Checkpoint
+from ray.tune.result import SHOULD_CHECKPOINT
 
+from factories import a_row
 from tskd_tune.errors import RunError
 from tskd_tune.records.events import Event
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.recorder import Recorder
-from tskd_tune.sweeps.trainable import BrokenTrialError
+from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError
 
 
 @dataclass
@@ -128,12 +131,40 @@ def test_what_may_pass_is_tried_again_without_a_row(folder: RunFolder, tiny_docu
     assert folder.rows() == []
 
 
-def test_older_checkpoints_go_when_there_is_a_newer_one(
+def test_a_trial_that_the_scheduler_stops_is_asked_for_its_rows(
     folder: RunFolder, tmp_path: Path, tiny_document: dict[str, Any]
 ) -> None:
-    trial = tmp_path / "trials" / "00003"
-    for number in (0, 5, 6):
-        (trial / f"checkpoint_{number:06d}").mkdir(parents=True)
-    newest = Checkpoint(str(trial / "checkpoint_000000"))
-    Recorder().on_checkpoint(0, [], Trial(config(tiny_document, [1])), newest)
-    assert [path.name for path in trial.iterdir()] == ["checkpoint_000000"]
+    trial = Trial(config(tiny_document, [1]))
+    result = {"epoch": 2, "epochs": 6, "records": [{"seed": 1, "epoch": 2, "phase": "general", "lr": 0.1, "loss": 1.0}]}
+    Recorder().on_trial_result(0, [], trial, result)
+    assert SHOULD_CHECKPOINT not in result, "the trial goes on"
+    trial.last_result = {**result, "done": True}
+    Recorder().on_trial_result(0, [], trial, trial.last_result)
+    assert trial.last_result[SHOULD_CHECKPOINT]
+    kept = tmp_path / "rows"
+    kept.mkdir()
+    row = a_row("00003", status="stopped", epochs=3, planned=6)
+    (kept / STOPPED_ROWS).write_text(json.dumps([row.plain()]))
+    trial.checkpoint = Checkpoint(str(kept))
+    Recorder().on_trial_complete(0, [], trial)
+    assert folder.rows() == [row.model_copy(update={"reason": "the scheduler stopped it after epoch 2"})]
+    assert not kept.exists()
+
+
+def test_a_stopped_trial_whose_rows_are_lost_has_the_epochs_of_its_history(
+    folder: RunFolder, tiny_document: dict[str, Any]
+) -> None:
+    folder.append_history("00003", [{"seed": 1, "epoch": 0, "seconds": 2.0, "val_top1": 30.0}])
+    Recorder().on_trial_complete(0, [], Trial(config(tiny_document, [1]), last_result={"done": True, "epoch": 0}))
+    (row,) = folder.rows()
+    assert (row.status, row.broke, row.epochs, row.metrics) == ("stopped", False, 1, {"val_top1": 30.0})
+
+
+def test_a_restored_trial_reports_every_epoch_and_the_history_takes_those_that_it_lacks(
+    folder: RunFolder, heard: list[Event], tiny_document: dict[str, Any]
+) -> None:
+    records = [{"seed": 1, "epoch": epoch, "phase": "general", "lr": 0.1, "loss": 1.0} for epoch in range(3)]
+    folder.append_history("00003", records[:1])
+    Recorder().on_trial_result(0, [], Trial(config(tiny_document, [1])), {"epoch": 2, "records": records})
+    assert [line.epoch for line in folder.history("00003")] == [0, 1, 2] == [0, *(event.epoch for event in heard)]
+    assert len(folder.history_path("00003", 1).read_text().splitlines()) == 3

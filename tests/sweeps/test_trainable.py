@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from ray.tune import Checkpoint
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.row import Row
+from tskd_tune.sweeps.kept import CHECKPOINT, STUDENT, Kept, folder_of
 from tskd_tune.sweeps.objectives import worst
 from tskd_tune.sweeps.teacher_keys import key_of
-from tskd_tune.sweeps.trainable import STUDENT, BrokenTrialError, Shipped, SweepTrial
+from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError, Shipped, SweepTrial
+from tskd_tune.training import checkpoint
 from tskd_tune.training.teachers import TeacherCache
 from tskd_tune.training.trainer import Trainer
 
@@ -42,12 +45,26 @@ def trial(experiment: Experiment, seeds: list[int], shipped: Shipped | None = No
     return Local(config(experiment, seeds, **over))
 
 
+def ships(run: Path) -> Shipped:
+    return Shipped("sweep", None, "val_top1", "max", {}, run=run)
+
+
+def kept_in(run: Path, one: SweepTrial, number: int = 0) -> Path:
+    session = one.sessions[number]
+    return folder_of(run, session.identity, session.experiment.seed)
+
+
+def settled(one: SweepTrial) -> None:
+    """Wait for the checkpoints of a trial whose process dies here."""
+    for kept in one._kept:
+        kept.close()
+
+
+OFTEN = {"checkpoint": {"seconds": 0}}
+
+
 def untimed(line: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in line.items() if not name.endswith("seconds")}
-
-
-def state_of(tiny: Tiny) -> str:
-    return f"state-{identity(tiny(review=None))}-seed1.pt"
 
 
 def test_seeds_train_in_lockstep_and_their_mean_is_reported(tiny: Tiny) -> None:
@@ -56,7 +73,14 @@ def test_seeds_train_in_lockstep_and_their_mean_is_reported(tiny: Tiny) -> None:
     assert (first["seed"], second["seed"], first["epoch"]) == (1, 2, 0)
     assert result["val_loss"] == pytest.approx((first["val_loss"] + second["val_loss"]) / 2)
     assert (result["epoch"], result["epochs"], result["done"]) == (0, 6, False)
-    rows = [Row.model_validate(row) for row in result["rows"]]
+    assert result["rows"] == [], "a trial that goes on needs no rows"
+
+
+def test_a_trial_that_the_scheduler_stops_writes_its_rows_when_it_is_asked(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(), [1, 2])
+    one.step()
+    one.save_checkpoint(str(tmp_path))
+    rows = [Row.model_validate(row) for row in json.loads((tmp_path / STOPPED_ROWS).read_text())]
     assert [(row.run, row.arm, row.seed, row.status, row.epochs) for row in rows] == [
         ("00003", "an arm", 1, "stopped", 1),
         ("00003", "an arm", 2, "stopped", 1),
@@ -85,81 +109,73 @@ def test_each_seed_of_a_trial_trains_as_it_trains_alone(tiny: Tiny, monkeypatch:
 
 
 def test_a_trial_is_done_at_its_last_epoch_and_keeps_its_students(tiny: Tiny, tmp_path: Path) -> None:
-    one = trial(tiny(review=None, training={"epochs": 2}), [4])
+    one = trial(tiny(review=None, training={"epochs": 2}), [4], ships(tmp_path))
     assert not one.step()["done"]
-    one.save_checkpoint(str(tmp_path))
-    assert not (tmp_path / STUDENT.format(seed=4)).exists()
+    own = kept_in(tmp_path, one)
+    assert not list(own.iterdir()), "no half minute has gone by"
     result = one.step()
     assert result["done"] and Row.model_validate(result["rows"][0]).status == "done"
     assert Row.model_validate(result["rows"][0]).metrics["test_top1"] == result["test_top1"]
-    one.save_checkpoint(str(tmp_path))
-    assert (tmp_path / STUDENT.format(seed=4)).exists()
+    assert sorted(path.name for path in own.iterdir()) == [CHECKPOINT, STUDENT]
 
 
-def test_a_checkpoint_restores_every_seed_and_a_finished_trial_repeats_its_last(tiny: Tiny, tmp_path: Path) -> None:
-    one = trial(tiny(), [1, 2])
-    results = [one.step() for _ in range(5)]
-    one.save_checkpoint(str(tmp_path))
-    last = one.step()
-    again = trial(tiny(), [1, 2])
-    again.load_checkpoint(str(tmp_path))
-    assert again.step()["val_loss"] == last["val_loss"] and results[-1]["epoch"] == 4
-    again.save_checkpoint(str(tmp_path))
-    over = trial(tiny(), [1, 2])
-    over.load_checkpoint(str(tmp_path))
-    repeated = over.step()
-    assert repeated["done"] and repeated["epoch"] == 5 and repeated["val_loss"] == last["val_loss"]
-
-
-def test_a_trial_goes_on_from_the_newest_whole_checkpoint_where_the_noted_one_is_gone(
+def test_a_checkpoint_restores_every_seed_and_a_restored_trial_first_repeats_its_last_epoch(
     tiny: Tiny, tmp_path: Path
 ) -> None:
-    one = trial(tiny(review=None), [1, 2])
+    one = trial(tiny(training=OFTEN), [1, 2], ships(tmp_path))
+    results = [one.step() for _ in range(5)]
+    settled(one)
+    again = trial(tiny(training=OFTEN), [1, 2], ships(tmp_path))
+    repeated = again.step()
+    assert (repeated["epoch"], repeated["val_loss"]) == (4, results[-1]["val_loss"])
+    assert [(of["seed"], of["epoch"]) for of in repeated["records"]] == [(s, e) for s in (1, 2) for e in range(5)]
+    last, ours = one.step(), again.step()
+    assert [untimed(of) for of in ours["records"]] == [untimed(of) for of in last["records"]] and ours["done"]
+    over = trial(tiny(training=OFTEN), [1, 2], ships(tmp_path)).step()
+    assert over["done"] and over["epoch"] == 5 and over["val_loss"] == last["val_loss"]
+    assert [Row.model_validate(row).status for row in over["rows"]] == ["done", "done"]
+
+
+def test_seeds_whose_checkpoints_are_of_different_epochs_catch_up(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(training=OFTEN), [1, 2], ships(tmp_path))
+    results = []
+    for _ in range(3):
+        results.append(one.step())
+        settled(one)
+    (kept_in(tmp_path, one, 1) / CHECKPOINT).unlink()  # the second seed has its older one
+    again = trial(tiny(training=OFTEN), [1, 2], ships(tmp_path))
+    assert [len(session.trainer.history) for session in again.sessions] == [3, 2]
+    for wanted, epoch in ((results[1], 1), (results[2], 2), (one.step(), 3)):
+        found = again.step()
+        assert found["epoch"] == epoch and found["val_loss"] == wanted["val_loss"]
+        assert [untimed(of) for of in found["records"] if of["epoch"] == epoch] == [*map(untimed, wanted["records"])]
+
+
+def test_a_trial_of_an_earlier_version_goes_on_from_the_checkpoints_in_its_folder(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(review=None), [1])
+    wanted = []
     for number in range(3):
-        result = one.step()
-        (tmp_path / f"checkpoint_{number:06d}").mkdir()
-        one.save_checkpoint(str(tmp_path / f"checkpoint_{number:06d}"))
-    last = one.step()
-    torn = tmp_path / "checkpoint_000003"
-    torn.mkdir()
-    (torn / state_of(tiny)).write_bytes((tmp_path / "checkpoint_000002" / state_of(tiny)).read_bytes()[:100])
-
-    again = trial(tiny(review=None), [1, 2])
-    again.restore(Checkpoint(str(tmp_path / "checkpoint_000009")))
-    assert result["epoch"] == 2 and len(again.sessions[0].trainer.history) == 3
-    assert again.step()["val_loss"] == last["val_loss"]
-    fresh = trial(tiny(review=None), [1, 2])
-    fresh.restore(Checkpoint(str(tmp_path / "elsewhere" / "checkpoint_000000")))
-    assert fresh.step()["epoch"] == 0
+        wanted.append(one.step())
+        folder = tmp_path / "trials" / "00003" / f"checkpoint_{number:06d}"
+        folder.mkdir(parents=True)
+        name = f"state-{one.sessions[0].identity}-seed1.pt" if number else "state-seed1.pt"
+        checkpoint.save(one.sessions[0].state_dict(), folder / name)
+    for epoch in (2, 1, 0):
+        found = trial(tiny(review=None), [1], ships(tmp_path)).step()
+        assert (found["epoch"], found["val_loss"]) == (epoch, wanted[epoch]["val_loss"])
+        shutil.rmtree(tmp_path / "trials" / "00003" / f"checkpoint_{epoch:06d}")
 
 
-def test_a_checkpoint_of_format_1_goes_by_its_seed_alone(tiny: Tiny, tmp_path: Path) -> None:
-    one = trial(tiny(review=None), [1])
+def test_a_checkpoint_that_cannot_be_written_breaks_the_trial_with_a_sentence(tiny: Tiny, tmp_path: Path) -> None:
+    one = trial(tiny(review=None, training=OFTEN), [1], ships(tmp_path))
+    shutil.rmtree(kept_in(tmp_path, one))
+    assert not one.step()["done"]
+    settled(one)
+    one._kept = [Kept(tmp_path / "nowhere", one.sessions[0])]
     one.step()
-    one.save_checkpoint(str(tmp_path))
-    last = one.step()
-    (tmp_path / state_of(tiny)).rename(tmp_path / "state-seed1.pt")
-    again = trial(tiny(review=None), [1])
-    again.load_checkpoint(str(tmp_path))
-    assert again.step()["val_loss"] == last["val_loss"]
-
-
-def test_a_damaged_checkpoint_is_passed_over_for_an_older_whole_one(tiny: Tiny, tmp_path: Path) -> None:
-    one = trial(tiny(review=None), [1])
-    for number in range(2):
-        one.step()
-        (tmp_path / f"checkpoint_{number:06d}").mkdir()
-        one.save_checkpoint(str(tmp_path / f"checkpoint_{number:06d}"))
-    last = one.step()
-    newest = tmp_path / "checkpoint_000001" / state_of(tiny)
-    content = newest.read_bytes()
-    newest.write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
-
-    again = trial(tiny(review=None), [1])
-    again.restore(Checkpoint(str(newest.parent)))
-    assert len(again.sessions[0].trainer.history) == 1
-    again.step()
-    assert again.step()["val_loss"] == last["val_loss"]
+    one._kept[0]._saver._thread.join()  # type: ignore[union-attr]
+    result = one.step()
+    assert result["done"] and result["broke"] and "checkpoint.pt: could not be written" in result["failed"]
 
 
 @pytest.mark.parametrize("content", [b"", b"something else"])
@@ -215,7 +231,8 @@ def test_a_shipped_teacher_is_used_on_a_machine_that_never_trained_it(
     one = trial(experiment, [1], shipped, teacher=key)
     kept = tmp_path / "worker" / "teachers" / f"{teacher.key}.pth"
     assert kept.read_bytes() == content
-    assert Row.model_validate(one.step()["rows"][0]).teacher.key == teacher.key  # type: ignore[union-attr]
+    one.step()
+    assert one.sessions[0].row().teacher.key == teacher.key  # type: ignore[union-attr]
 
 
 def test_one_shipped_file_is_enough_to_replay_a_teacher(
@@ -237,13 +254,14 @@ def test_one_shipped_file_is_enough_to_replay_a_teacher(
 
 
 def test_an_untrained_teacher_is_made_by_the_trial_itself(tiny: Tiny, tmp_path: Path) -> None:
-    online = tiny(teacher={"weights": "untrained"}, distiller="ekd", review=None, training={"epochs": 2})
-    one = trial(online, [1, 2])
+    training = {"epochs": 2, **OFTEN}
+    online = tiny(teacher={"weights": "untrained"}, distiller="ekd", review=None, training=training)
+    one = trial(online, [1, 2], ships(tmp_path))
     one.step()
-    one.save_checkpoint(str(tmp_path))
+    settled(one)
+    again = trial(online, [1, 2], ships(tmp_path))
     last = one.step()
-    again = trial(online, [1, 2])
-    again.load_checkpoint(str(tmp_path))
+    again.step()
     assert again.step()["test_teacher_loss"] == last["test_teacher_loss"]
     row = Row.model_validate(last["rows"][0])
     assert row.metrics["test_teacher_top1"] == last["records"][0]["test_teacher_top1"]
@@ -279,10 +297,10 @@ def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException, seed: int = 
 def test_an_exception_of_a_component_ends_the_trial_with_a_row_a_seed(
     error: BaseException, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = trial(tiny(review=None), [1, 2])
+    one = trial(tiny(review=None, training=OFTEN), [1, 2], ships(tmp_path))
     breaking(monkeypatch, error)
     assert not one.step()["done"]
-    one.save_checkpoint(str(tmp_path))
+    settled(one)
     result = one.step()
     assert result["done"] and result["broke"] and result["records"] == [] and "boom" in result["errors"]
     first, second = (Row.model_validate(row) for row in result["rows"])
@@ -290,9 +308,9 @@ def test_an_exception_of_a_component_ends_the_trial_with_a_row_a_seed(
     assert (second.reason or "").endswith("boom") and first.reason == f"seed 2 of its trial broke: {second.reason}"
     assert second.epochs == 1
     # The state of the broken epoch is never kept.
-    (tmp_path / "broken").mkdir()
-    one.save_checkpoint(str(tmp_path / "broken"))
-    assert not list((tmp_path / "broken").glob("state-*"))
+    one.cleanup()
+    again = trial(tiny(review=None, training=OFTEN), [1, 2], ships(tmp_path))
+    assert [len(session.trainer.history) for session in again.sessions] == [1, 1]
     assert result["val_top1"] == worst("max")
 
 
@@ -312,7 +330,6 @@ def test_a_trial_that_cannot_be_built_tells_it_in_its_first_step(tiny: Tiny) -> 
     lost = {**given, "experiment": given["experiment"] | {"distiller": {"name": "nowhere_to_be_found:Lost"}}}
     one = trial(tiny(review=None), [1])
     assert one.reset_config(lost)
-    one.load_checkpoint("nowhere")
     result = one.step()
     assert result["done"] and result["broke"]
     rows = [Row.model_validate(row) for row in result["rows"]]
@@ -324,25 +341,24 @@ def test_a_trial_that_cannot_be_built_tells_it_in_its_first_step(tiny: Tiny) -> 
 def test_a_new_process_takes_up_the_newest_whole_checkpoint_and_says_what_was_damaged(
     tiny: Tiny, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "00003"
-    one = trial(tiny(review=None), [1])
-    for number in range(3):
-        last = one.step()
-        (folder / f"checkpoint_{number:06d}").mkdir(parents=True)
-        one.save_checkpoint(str(folder / f"checkpoint_{number:06d}"))
-    (folder / "checkpoint_000003").mkdir()
-    (folder / "checkpoint_000003" / "broke.txt").write_text("a trial that broke keeps no state")
-    shipped = Shipped("sweep", None, "val_top1", "max", {}, trials=tmp_path)
-    again = trial(tiny(review=None), [1], shipped)
+    one = trial(tiny(review=None, training=OFTEN), [1], ships(tmp_path))
+    results = []
+    for _ in range(3):
+        results.append(one.step())
+        settled(one)
+    result = trial(tiny(review=None, training=OFTEN), [1], ships(tmp_path)).step()
+    assert (result["epoch"], result["notes"]) == (2, [])
+    newest = kept_in(tmp_path, one) / CHECKPOINT
+    content = newest.read_bytes()
+    newest.write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
+    again = trial(tiny(review=None, training=OFTEN), [1], ships(tmp_path))
     result = again.step()
-    assert (result["epoch"], result["notes"]) == (3, [])
-    torn = folder / "checkpoint_000002" / state_of(tiny)
-    torn.write_bytes(torn.read_bytes()[:200])
-    result = trial(tiny(review=None), [1], shipped).step()
-    assert (result["epoch"], result["val_loss"]) == (2, last["val_loss"])
+    assert (result["epoch"], result["val_loss"]) == (1, results[1]["val_loss"])
     (note,) = result["notes"]
-    assert "checkpoint_000002 is damaged" in note and "goes on after 2 epochs" in note
-    for path in folder.glob(f"checkpoint_*/{state_of(tiny)}"):
+    assert f"{newest} is damaged" in note and "goes on after 2 epochs" in note
+    assert again.step()["val_loss"] == results[2]["val_loss"]
+    settled(again)
+    for path in newest.parent.iterdir():
         path.write_bytes(b"")
-    result = trial(tiny(review=None), [1], shipped).step()
+    result = trial(tiny(review=None, training=OFTEN), [1], ships(tmp_path)).step()
     assert result["epoch"] == 0 and "starts anew" in result["notes"][0]

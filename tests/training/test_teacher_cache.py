@@ -112,9 +112,12 @@ def test_a_teacher_without_the_snapshots_that_its_replay_needs_is_made_anew(tiny
     assert is_ready(experiment, cache)
 
 
-@pytest.mark.parametrize("kind", ["flipped", "cut off", "empty", "another network"])
-def test_a_damaged_halfway_state_is_left_for_a_new_beginning(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+@pytest.mark.parametrize(
+    ("kind", "anew"),
+    [("flipped", True), ("cut off", False), ("empty", True), ("another network", True), ("another network", False)],
+)
+def test_a_damaged_halfway_state_is_left_for_an_older_one_or_a_new_beginning(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, anew: bool
 ) -> None:
     monkeypatch.setattr(teachers, "SAVE_SECONDS", 0.0)
     experiment = tiny(teacher={"training": {"epochs": 3}})
@@ -128,11 +131,14 @@ def test_a_damaged_halfway_state_is_left_for_a_new_beginning(
 
     with pytest.raises(KeyboardInterrupt):
         obtain(experiment, cut, stop_at_two)
-    (halfway,) = cut.folder.glob("*.halfway")
-    halfway.write_bytes(DAMAGES[kind][0](halfway.read_bytes()))
-    with pytest.warns(UserWarning, match=r"\.halfway: .*; the training of the teacher starts again"):
+    saved = sorted(cut.folder.glob("*.halfway"))
+    assert len(saved) == 2, "the last one, and the one before"
+    for halfway in [path for path in saved if anew or "older" not in path.name]:
+        halfway.write_bytes(DAMAGES[kind][0](halfway.read_bytes()))
+    with pytest.warns(UserWarning, match=r"\.halfway: .*; it is left out"):
         again = obtain(experiment, cut, stop_at_two)
-    assert seen == [0, 1, 2, 0, 1, 2]
+    assert seen == [0, 1, 2, *range(0 if anew else 1, 3)]
+    assert not list(cut.folder.glob("*.halfway"))
     assert whole is not None and again is not None and whole.path is not None and again.path is not None
     first, second = read_state(whole.path).state, read_state(again.path).state
     assert all(torch.equal(first[key], second[key]) for key in first)

@@ -78,6 +78,16 @@ class Descent(Options):
         )
 
 
+class Checkpointing(Options):
+    """How often a training writes a checkpoint, from which an interrupted run goes on."""
+
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        30.0,
+        description="seconds between the checkpoints of a training, which are written at the ends of epochs while it"
+        " goes on; 0: after every epoch. One is also written at the end",
+    )
+
+
 class Training(Descent):
     """How the student is trained, and where."""
 
@@ -93,6 +103,9 @@ class Training(Descent):
     )
     threads: Annotated[Annotated[int, Field(ge=1, le=MOST_THREADS)] | None, NO_IDENTITY] = Field(
         None, description="CPU threads; null: in a sweep resources.cpu, otherwise what torch takes"
+    )
+    checkpoint: Annotated[Checkpointing, NO_IDENTITY] = Field(
+        default_factory=Checkpointing, description="how often checkpoints are written; a resume gives the same numbers"
     )
 
     kernels: Kernels = Field(

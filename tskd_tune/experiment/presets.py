@@ -74,6 +74,7 @@ NOT_COMPARED = frozenset(
         "teacher.name",
         "teacher.weights",
         "teacher.training",
+        "training.checkpoint",
         "training.device",
         "training.threads",
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tskd_tune.errors import TskdTuneError
+from tskd_tune.errors import TskdTuneError, UnwritableError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity as identity_of
 from tskd_tune.plain import Json
@@ -71,6 +71,8 @@ def _is_passing(error: BaseException) -> bool:
     """Tell whether a new process may succeed; training is deterministic, so an error in the code would occur again."""
     if isinstance(error, _PASSING):
         return True
+    if isinstance(error, UnwritableError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, OSError):
         return error.errno in _PASSING_ERRNO
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _ACCELERATOR)

@@ -236,6 +236,7 @@ class RunFolder:
         Raises:
             RunError: the disk is full, the folder is gone, or another process has locked the file for a minute.
         """
+        self.store.sync(self._layout.history(row.run, row.seed))
         self.store.append(ROWS, json_line(row.plain()))
 
     def begin(self, begun: Begun) -> None:
@@ -299,6 +300,8 @@ class RunFolder:
     def append_history(self, run: str, lines: Sequence[Mapping[str, Json]]) -> None:
         """Append lines with the time, one line per epoch of a seed; each line has at least ``seed`` and ``epoch``.
 
+        The lines outlive this process at once, and a loss of power when the training has its row.
+
         Raises:
             RunError: the disk is full, or the folder cannot be written.
         """
@@ -307,7 +310,7 @@ class RunFolder:
             name = self._layout.history(run, cast("int", line["seed"]))
             texts[name] = texts.get(name, "") + json_line({**line, "time": stamp()})
         for name, text in texts.items():
-            self.store.append(name, text)
+            self.store.append(name, text, durable=False)
 
     def history(self, run: str) -> list[HistoryLine]:
         """Return a trial's history, sorted by seed and epoch; of an epoch that ran twice, the last line counts.

@@ -35,8 +35,14 @@ class Store(Protocol):
     def write(self, name: str, data: bytes | Path) -> None:
         """Replace the content of a name, completely or not at all; a path is a file whose content is copied."""
 
-    def append(self, name: str, lines: str) -> None:
-        """Append complete lines, after removing an incomplete last line; processes take turns."""
+    def append(self, name: str, lines: str, *, durable: bool = True) -> None:
+        """Append complete lines, after removing an incomplete last line; processes take turns.
+
+        Lines that are not ``durable`` outlive this process at once, and a loss of power only after `sync`.
+        """
+
+    def sync(self, name: str) -> None:
+        """Make the lines of a name outlive a loss of power, if the name exists."""
 
     def lines(self, name: str) -> Iterator[bytes]:
         """Iterate over the lines of a name, if it exists; only a line left incomplete by a crash has no newline."""
@@ -95,10 +101,11 @@ class LocalStore:
             with suppress(OSError):  # the temporary file was renamed, or never made
                 part.unlink()
 
-    def append(self, name: str, lines: str) -> None:
+    def append(self, name: str, lines: str, *, durable: bool = True) -> None:
         """Append complete lines, after removing an incomplete last line.
 
-        Processes take turns. If the disk is full, the file does not change.
+        Processes take turns. If the disk is full, the file does not change. To wait for the disk takes milliseconds, so
+        lines that are not ``durable`` reach the disk some seconds later, or with `sync`.
 
         Raises:
             RunError: the disk is full, the folder is missing or cannot be written, or another process locks the file.
@@ -108,9 +115,28 @@ class LocalStore:
             new = not path.exists()
             with _held(path) as handle:
                 _mend_tail(handle)
-                _write_or_undo(handle, lines.encode())
-            if new:
+                _write_or_undo(handle, lines.encode(), durable)
+            if new and durable:
                 sync_folder(path.parent)
+        except OSError as error:
+            raise disk_error("written", path, error) from error
+
+    def sync(self, name: str) -> None:
+        """Make the lines of a file outlive a loss of power, if the file exists.
+
+        Raises:
+            RunError: the disk is full, or the file cannot be read.
+        """
+        path = self.folder / name
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            sync_folder(path.parent)
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise disk_error("written", path, error) from error
 
@@ -250,12 +276,13 @@ def _tail(handle: int, size: int) -> bytes:
     return tail
 
 
-def _write_or_undo(handle: int, content: bytes) -> None:
-    """Write everything to the disk; after a failure, restore the file."""
+def _write_or_undo(handle: int, content: bytes, durable: bool) -> None:
+    """Write everything, and wait for the disk if it is to be ``durable``; after a failure, restore the file."""
     before = os.fstat(handle).st_size
     try:
         _write(handle, content)
-        os.fsync(handle)
+        if durable:
+            os.fsync(handle)
     except BaseException:
         with suppress(OSError):
             os.ftruncate(handle, before)

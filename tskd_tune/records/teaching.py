@@ -95,7 +95,7 @@ def noted(store: Store, listener: Listener) -> Listener:
 
     def hear(event: Event) -> None:
         if event.what in CONCERNS:
-            store.append(FILE, json_line(_line(event)))
+            store.append(FILE, json_line(_line(event)), durable=False)
         listener(event)
 
     return hear

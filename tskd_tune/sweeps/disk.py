@@ -1,7 +1,7 @@
 """Counts the bytes that a run leaves on disk, from the sizes of each arm's networks and states, without training.
 
-A finished training of a sweep keeps its last two checkpoints. It keeps its student twice: in the last checkpoint and in
-the trial's folder. A single training keeps one checkpoint and its student.
+A finished training keeps one checkpoint and its student. While it trains, it keeps the checkpoint before the last one
+too.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from tskd_tune.experiment.assembly import teacher_network
 from tskd_tune.tasks.base import Task
 from tskd_tune.training.trainer import Trainer
 
-# The number of checkpoints that Ray Tune keeps of a trial (see `tskd_tune.sweeps.tuning`).
-CHECKPOINTS: Final = 2
 # Measured bytes: the header of a tensor in a torch file; the report page with its figures; a row and Tune's records of
 # the training; a line of the history and W&B's line; the files that W&B keeps of an offline training.
 OF_TENSOR, OF_PAGE, OF_ROW, OF_EPOCH, OF_WANDB = 300, 5_000_000, 75_000, 700, 38_000
@@ -46,11 +44,9 @@ def sizes(experiment: Experiment, trainer: Trainer) -> Sizes:
     return Sizes(size_of(state) + kept + review, student)
 
 
-def of_training(sizes: Sizes, epochs: int, *, in_sweep: bool) -> int:
-    """Return the bytes of a finished training: checkpoints, students, history, row and W&B's files."""
-    checkpoints = min(CHECKPOINTS, epochs) if in_sweep else 1
-    students = 2 if in_sweep else 1
-    return checkpoints * sizes.state + students * sizes.student + OF_ROW + epochs * OF_EPOCH + OF_WANDB
+def of_training(sizes: Sizes, epochs: int) -> int:
+    """Return the bytes of a finished training: checkpoint, student, history, row and W&B's files."""
+    return sizes.state + sizes.student + OF_ROW + epochs * OF_EPOCH + OF_WANDB
 
 
 def of_teacher(experiment: Experiment, task: Task) -> int:

@@ -82,7 +82,7 @@ def of_experiment(experiment: Experiment, *, budget: float = BUDGET, clock: Cloc
         clock: counts seconds.
     """
     arms = {"the experiment": experiment}
-    return _estimate(arms, runs=1, concurrent=1, budget=budget, clock=clock, in_sweep=False)
+    return _estimate(arms, runs=1, concurrent=1, budget=budget, clock=clock)
 
 
 def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_counter) -> Estimate:
@@ -131,9 +131,7 @@ def concurrency(sweep: Sweep) -> int:
     return max(1, min(fitting, resources.concurrent or fitting))
 
 
-def _estimate(
-    arms: Mapping[str, Experiment], *, runs: int, concurrent: int, budget: float, clock: Clock, in_sweep: bool = True
-) -> Estimate:
+def _estimate(arms: Mapping[str, Experiment], *, runs: int, concurrent: int, budget: float, clock: Clock) -> Estimate:
     with _undisturbed():
         began = clock()
         missing = _without_teacher(arms.values())
@@ -144,7 +142,7 @@ def _estimate(
         taught = sum(of_teacher(experiment, task_of(experiment)) for experiment in missing)
     likes = {arm: most_like(experiment, {name: arms[name] for name in paces}) for arm, experiment in arms.items()}
     costs = [seconds(experiment, paces[likes[arm]]) for arm, experiment in arms.items()]
-    left = [of_training(kept[kind(one)], one.training.epochs, in_sweep=in_sweep) for one in arms.values()]
+    left = [of_training(kept[kind(one)], one.training.epochs) for one in arms.values()]
     trained = max(*costs, runs * fmean(costs) / concurrent)
     return Estimate(
         runs=runs,

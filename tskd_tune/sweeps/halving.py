@@ -41,16 +41,18 @@ class Halving(FIFOScheduler):
         self.brackets = [sorted(rungs) for rungs in brackets]
         self.judged_by, self.mode, self._factor = metric, mode, reduction_factor
         self._recorded: list[dict[int, Rung]] = [{rung: {} for rung in rungs} for rungs in self.brackets]
-        # The trials that were behind when an earlier process of the run ended, and that have no row.
-        self._left_behind: set[int] = set()
+        # The trials that were behind when an earlier process of the run ended, and that have no row: the epoch of each.
+        self._left_behind: dict[int, int] = {}
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Do nothing: a trial's number decides its bracket."""
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: Mapping[str, object]) -> str:
         """Return ``STOP`` or ``CONTINUE`` for a trial that has trained an epoch."""
-        number = trial.config["number"]
-        behind = self._is_behind(number, result) or number in self._left_behind
+        number, epoch = trial.config["number"], result.get("epoch")
+        left = self._left_behind.get(number)
+        # A checkpoint may be older than the last result, so the epochs up to this result are trained again.
+        behind = self._is_behind(number, result) or (left is not None and isinstance(epoch, int) and epoch >= left)
         return TrialScheduler.STOP if behind else TrialScheduler.CONTINUE
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: Mapping[str, object]) -> None:
@@ -71,7 +73,7 @@ class Halving(FIFOScheduler):
         """Record the results of trials that an earlier process of the run has trained.
 
         If the driver died between the last history line of a trial and its row, the trial may have been stopped there.
-        A trial that has not ended and is behind at its last result is stopped at its next result.
+        A trial that has not ended and is behind at its last result is stopped when it reports this result again.
         """
         for number, trial in known.items():
             for result in trial.results if trial.end is not None else trial.results[:-1]:
@@ -80,7 +82,7 @@ class Halving(FIFOScheduler):
                 self._is_behind(number, {**trial.end.plain(), self.judged_by: worst(self.mode)})
         # Last, so that each is compared with all others, as the results that came last were.
         latest = {number: trial.results[-1] for number, trial in known.items() if trial.end is None and trial.results}
-        self._left_behind |= {n for n, result in latest.items() if self._is_behind(n, result.plain())}
+        self._left_behind |= {n: of.epoch for n, of in latest.items() if self._is_behind(n, of.plain())}
 
     def _is_behind(self, number: int, result: Mapping[str, object]) -> bool:
         """Record a trial at the highest rung that it has reached, and return whether it is not among the best there."""

@@ -8,17 +8,19 @@ reported the exception of a component, or Ray reported that the worker process d
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ray import tune
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
+from ray.tune.result import SHOULD_CHECKPOINT
 
 from tskd_tune.errors import RunError
 from tskd_tune.files import is_full
@@ -28,9 +30,11 @@ from tskd_tune.records.events import Event, Listener, row_event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
+from tskd_tune.sweeps.kept import STUDENT, folder_of
 from tskd_tune.sweeps.results import TrialResult
-from tskd_tune.sweeps.trainable import STUDENT, BrokenTrialError, broken_reason
+from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError, broken_reason
 from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.training.record import Record
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -66,37 +70,38 @@ class Recorder(tune.Callback):
         """Write what the trial trains, before any of its results."""
         self._here().folder.begin(_begun(TrialConfig(**trial.config)))
 
-    def on_checkpoint(
-        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: tune.Checkpoint, **info: object
-    ) -> None:
-        """Remove the checkpoints of an earlier process when a new one exists; Tune numbers checkpoints from 0 again."""
-        newest = Path(checkpoint.path)
-        for other in newest.parent.glob("checkpoint_*"):
-            if other.name > newest.name:
-                shutil.rmtree(other, ignore_errors=True)
-
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: Document, **info: object
     ) -> None:
-        """Append the epoch to the trial's history."""
+        """Append the epoch to the trial's history; ask a trial that the scheduler stops for its rows."""
         live = self._here()
         given, found = TrialConfig(**trial.config), TrialResult.read(result)
         for sentence in found.notes:
             live.listener(Event("note", given.arm, given.run, reason=sentence))
-        if found.records:
-            live.folder.append_history(given.run, [record.plain() for record in found.records])
-        for record in found.records:
+        records = found.records
+        if len(records) > len(given.seeds):  # of a trial that was restored
+            records = self._missing(given, found)
+        if records:
+            live.folder.append_history(given.run, [record.plain() for record in records])
+        for record in records:
             seed, epoch, metrics = record.seed, record.epoch, record.plain()
             live.listener(Event("epoch", given.arm, given.run, seed, epoch, found.epochs, metrics=metrics))
+        if found.done and not found.rows:
+            result[SHOULD_CHECKPOINT] = True  # Tune then calls `SweepTrial.save_checkpoint` before the trial completes
+
+    def _missing(self, given: TrialConfig, found: TrialResult) -> list[Record]:
+        """Return the records of a restored trial that are not in its history, such as after a loss of power."""
+        known = {(line.seed, line.epoch) for line in self._here().folder.history(given.run)}
+        return [record for record in found.records if (record.seed, record.epoch) not in known]
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Write the rows of a trial that has ended, and keep its students."""
         result = TrialResult.read(trial.last_result)
-        for row in result.trainings():
+        for row in result.trainings() or self._stopped_rows(trial):
             if row.status == "stopped" and row.reason is None:
                 reason = f"the scheduler stopped it after epoch {row.epochs - 1}"
                 row = row.model_copy(update={"reason": reason})  # noqa: PLW2901
-            self._keep_student(trial, row)
+            self._keep_student(row)
             self._add(row, result.error)
         _end_where_full(result.error)
 
@@ -108,19 +113,27 @@ class Recorder(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Write a row for every seed of a trial that broke for good; `resume` trains these seeds again."""
         given, death = TrialConfig(**trial.config), _death(trial)
-        reported = {row.seed: row for row in TrialResult.read(trial.last_result or {}).trainings()}
-        history = self._here().folder.history(given.run)
         for seed in given.seeds:
             reason = death.reason if death.seed is None else broken_reason(seed, death.seed, death.reason)
-            if seed in reported:
-                broke = {"status": "failed", "reason": reason, "broke": True}
-                row = reported[seed].model_copy(update=broke)
-            else:
-                of = of_seed(history, seed)
-                named = {"run": given.run, "arm": given.arm, "identity": given.identity}
-                row = broken_row(given.experiment, seed, of, reason, point=given.point, **named)
-            self._add(row, death.text)
+            self._add(self._row_of_history(given, seed, reason), death.text)
         _end_where_full(death.text)
+
+    def _row_of_history(self, given: TrialConfig, seed: int, reason: str) -> Row:
+        of = of_seed(self._here().folder.history(given.run), seed)
+        named = {"run": given.run, "arm": given.arm, "identity": given.identity}
+        return broken_row(given.experiment, seed, of, reason, point=given.point, **named)
+
+    def _stopped_rows(self, trial: Trial) -> list[Row]:
+        """Return the rows of a trial that the scheduler has stopped, which it wrote when it was asked to."""
+        given = TrialConfig(**trial.config)
+        if trial.checkpoint is not None:
+            folder = Path(trial.checkpoint.path)
+            with suppress(OSError, ValueError):
+                rows = json.loads((folder / STOPPED_ROWS).read_text(encoding="utf-8"))
+                shutil.rmtree(folder, ignore_errors=True)
+                return [Row.model_validate(row) for row in rows]
+        facts = {"status": "stopped", "broke": False, "reason": None}
+        return [self._row_of_history(given, seed, "").model_copy(update=facts) for seed in given.seeds]
 
     def _add(self, row: Row, error: str) -> None:
         live = self._here()
@@ -131,13 +144,12 @@ class Recorder(tune.Callback):
         live.folder.add_row(row)
         live.listener(row_event(row))
 
-    def _keep_student(self, trial: Trial, row: Row) -> None:
-        if row.status != "done" or trial.checkpoint is None:
-            return
-        with trial.checkpoint.as_directory() as folder:
-            source = Path(folder) / STUDENT.format(seed=row.seed)
-            if source.exists():
-                self._here().folder.keep_student(row.run, row.seed, source)
+    def _keep_student(self, row: Row) -> None:
+        """Bring the student to the place where the run keeps it; trials of format 1 keep it in their own folder."""
+        folder = self._here().folder
+        source = folder_of(folder.path, row.identity, row.seed) / STUDENT
+        if row.status == "done" and source != folder.student_path(row.run, row.seed) and source.exists():
+            folder.keep_student(row.run, row.seed, source)
 
     def _here(self) -> _Live:
         if self._live is None:

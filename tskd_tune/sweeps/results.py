@@ -29,9 +29,9 @@ class TrialResult:
     Attributes:
         epoch: the last epoch that was trained, from 0.
         epochs: the epochs of the whole training.
-        rows: the present row of each training, as plain data; `trainings` reads these rows.
+        rows: the row of each training of a trial that has ended, as plain data; `trainings` reads these rows.
         numbers: name -> mean over the seeds, for every number that was measured for each seed.
-        records: the record of the epoch of each seed.
+        records: the record of the epoch of each seed; of a restored trial, all records up to the epoch.
         notes: sentences for the user.
         done: whether the trial has ended.
         failed: why a training diverged or broke; None if none did.

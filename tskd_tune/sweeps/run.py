@@ -11,7 +11,6 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.design import write_design
 from tskd_tune.records.events import Listener, read_data
-from tskd_tune.records.layout import TRIALS
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import noted
@@ -153,7 +152,7 @@ def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool
             place=_place(sweep),
             key=run_key(folder.path, folder.name),
             connection=_connection() if track else None,
-            trials=folder.path / TRIALS,
+            run=folder.path,
             by_identity=folder.state.by_identity,
         )
         return train(Tuning(sweep, folder, shipped), listener)

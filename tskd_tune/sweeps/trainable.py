@@ -10,13 +10,13 @@ system, an error of the GPU) are raised for Ray Tune, which tries again in a new
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ray import tune
 
@@ -25,22 +25,21 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.files import write_whole
 from tskd_tune.plain import Document
-from tskd_tune.records.breakage import Breakage, breakage, broken_row, reason_of
+from tskd_tune.records.breakage import Breakage, breakage, broken_row
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session, Trial
 from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.records.wandb_server import Connection, Place
+from tskd_tune.sweeps.kept import Kept, taken_up
 from tskd_tune.sweeps.objectives import means, worst
 from tskd_tune.sweeps.results import TrialResult
 from tskd_tune.sweeps.trial_config import TrialConfig
-from tskd_tune.training import checkpoint
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 from tskd_tune.training.trainer import Trainer
 
-# A trial's checkpoint holds a state for each of its trainings, by identity and seed.
-STATES = "state-*.pt"
-STUDENT = "student-seed{seed}.pth"
+# In Ray Tune's checkpoint of a trial: the rows of a trial that the scheduler has stopped.
+STOPPED_ROWS = "rows.json"
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Shipped:
         place: where W&B runs go.
         key: a text that separates this sweep's W&B runs from the runs of other sweeps.
         connection: the result of probing W&B's server once.
-        trials: the folder of the trials' folders, where an earlier process may have left checkpoints; None for none.
+        run: the run's folder, for checkpoints and students; None for none.
         by_identity: whether W&B runs are named by the identity of their training; otherwise by the trial's id.
     """
 
@@ -65,7 +64,7 @@ class Shipped:
     place: Place = field(default_factory=Place)
     key: str | None = None
     connection: Connection | None = None
-    trials: Path | None = None
+    run: Path | None = None
     by_identity: bool = True
 
 
@@ -82,8 +81,9 @@ class SweepTrial(tune.Trainable):
     """Trains a point of the search space once with each of its seeds."""
 
     sessions: list[Session]
+    _kept: list[Kept]
     _broken: tuple[int, Breakage] | None
-    _taken_up: list[str]
+    _damage: list[str]
 
     def setup(self, config: Document, shipped: Shipped | None = None) -> None:
         """Build the trainings of a config; `ray.tune.with_parameters` passes what the sweep ships."""
@@ -118,26 +118,52 @@ class SweepTrial(tune.Trainable):
 
     def _epoch(self) -> TrialResult:
         self._begin()
-        advance([session.trainer for session in self.sessions if not session.finished], self._take_turn)
-        # A training that was restored at its end repeats its last record.
-        records = [session.trainer.history[-1] for session in self.sessions if session.failure is None]
+        restored, self._restored = self._restored, False
+        last = min((len(session.trainer.history) for session in self._going()), default=0) - 1
+        if restored:  # a restored trial first repeats its last epoch, which the driver may not have recorded
+            return self._reported(last, since=0)
+        self._train(last + 1)
+        return self._reported(last + 1, since=last + 1)
+
+    def _going(self) -> list[Session]:
+        return [session for session in self.sessions if session.failure is None]
+
+    def _train(self, epoch: int) -> None:
+        """Train an epoch of each training that has not trained it; checkpoints may differ in their epochs."""
+        behind = [session for session in self.sessions if not session.finished]
+        advance([one.trainer for one in behind if one.trainer.next_epoch == epoch], self._take_turn)
+        for session, kept in zip(self.sessions, self._kept, strict=False):
+            if not session.finished:
+                kept.offer(session)
+
+    def _reported(self, epoch: int, *, since: int) -> TrialResult:
+        """Report an epoch that every training has, with the records since another one, and the rows at the end."""
+        histories = [session.trainer.history for session in self._going()]
         failures = [session.failure for session in self.sessions if session.failure]
         done = bool(failures) or all(session.finished for session in self.sessions)
-        if done:  # so that the rows contain the state of the tracking
-            for session in self.sessions:
-                session.close()
+        records = [record for history in histories for record in history[since : epoch + 1]]
         stopped = "another seed of its trial failed" if failures else None
-        metric, numbers = self.shipped.metric, [record.plain() for record in records]
+        metric = self.shipped.metric
         return TrialResult(
-            epoch=max(len(session.trainer.history) for session in self.sessions) - 1,
+            epoch=max(len(session.trainer.history) for session in self.sessions) - 1 if failures else epoch,
             epochs=self.sessions[0].experiment.training.epochs,
-            rows=[session.row(stopped).plain() for session in self.sessions],
-            numbers={metric: worst(self.shipped.mode)} if failures else means(numbers),
+            rows=self._ended_rows(stopped) if done else [],
+            numbers={metric: worst(self.shipped.mode)}
+            if failures
+            else means([history[epoch].plain() for history in histories]),
             records=records,
             notes=self._notes(),
             done=done,
             failed=failures[0] if failures else None,
         )
+
+    def _ended_rows(self, stopped: str | None) -> list[Document]:
+        """Write what a trial that has ended leaves, and return its rows."""
+        for session in self.sessions:
+            session.close()  # before the row, which has the state of the tracking
+        for session, kept in zip(self.sessions, self._kept, strict=False):
+            kept.finish(session)
+        return [session.row(stopped).plain() for session in self.sessions]
 
     def _account_of_breakage(self, seed: int, broke: Breakage) -> TrialResult:
         """Report a row for every seed of a trial that broke, or let Ray Tune try again."""
@@ -169,7 +195,7 @@ class SweepTrial(tune.Trainable):
 
     def _notes(self) -> list[str]:
         """Return the sentences for the user that were not reported yet."""
-        notes, self._taken_up = self._taken_up, []
+        notes, self._damage = self._damage, []
         return notes
 
     def _take_turn(self, trainer: Trainer) -> None:
@@ -177,90 +203,53 @@ class SweepTrial(tune.Trainable):
         self._at = trainer.schedule.seed
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save every training, and the students of finished trainings in the field's usual checkpoint layout.
+        """Write the rows of a trial that the scheduler stops; `Recorder` asks for them.
 
-        The state of a broken epoch is not saved, so a resume goes on from the last whole epoch.
+        Checkpoints of the trainings are written by the trial itself, so Ray Tune keeps none and restores none.
         """
-        if self._broken is not None:
-            (Path(checkpoint_dir) / "broke.txt").write_text(self._broken[1].text, encoding="utf-8")
-            return
-        for session in self.sessions:
-            seed = session.experiment.seed
-            checkpoint.save(session.state_dict(), Path(checkpoint_dir) / _state(session))
-            if session.finished and session.failure is None:
-                session.write_student(Path(checkpoint_dir) / STUDENT.format(seed=seed))
-
-    def load_checkpoint(self, checkpoint_dir: Any) -> None:
-        """Go back to the end of the epoch at which the checkpoint was made.
-
-        Raises:
-            RunError: the checkpoint is not whole; then nothing was loaded.
-        """
-        if self._broken is not None:
-            return
-        paths = [_state_in(Path(checkpoint_dir), session) for session in self.sessions]
-        states = [checkpoint.load(path) for path in paths]
-        for session, state in zip(self.sessions, states, strict=True):
-            session.load_state_dict(state)
-
-    def restore(self, checkpoint_path: Any) -> None:
-        """Load a checkpoint; if it is missing or damaged, load the newest whole checkpoint of the trial.
-
-        A driver that was killed may have replaced a checkpoint without recording the new one. An epoch that is trained
-        again gives the same result, so any checkpoint will do. Without a checkpoint the trial starts from epoch 0.
-        """
-        named = Path(getattr(checkpoint_path, "checkpoint", checkpoint_path).path)
-        if self._broken is not None:
-            return
-        if named.exists():
-            with suppress(Exception):  # a damaged file may raise any exception
-                super().restore(checkpoint_path)
-                return
-            self._build()
-        self._take_up(named.parent)
-
-    def cleanup(self) -> None:
-        """End the tracking of every training."""
         for session in self.sessions:
             session.close()
-        self.sessions = []
+        rows = [session.row().plain() for session in self.sessions]
+        (Path(checkpoint_dir) / STOPPED_ROWS).write_text(json.dumps(rows), encoding="utf-8")
+
+    def load_checkpoint(self, checkpoint_dir: object) -> None:
+        """Load nothing: `setup` has taken up the checkpoints of the trainings."""
+
+    def cleanup(self) -> None:
+        """End the tracking of every training, and wait for the last checkpoints."""
+        for session in self.sessions:
+            session.close()
+        for kept in self._kept:
+            kept.close()
+        self.sessions, self._kept = [], []
 
     def _open(self, config: Document) -> None:
         self.sessions = []
+        self._kept = []
         self._begun = False
+        self._restored = False
         self._broken = None
-        self._taken_up = []
+        self._damage = []
         self._given = given = TrialConfig(**config)
         self._at = given.seeds[0]
         try:
             self._build()
-            if self.shipped.trials is not None:
-                self._take_up(self.shipped.trials / given.run)
         except (Exception, SystemExit) as error:  # `step` reports it; Tune would not report it here
             self._broken = (self._at, breakage(error))
 
     def _build(self) -> None:
-        self.sessions = []
+        run = self.shipped.run
         for seed in self._given.seeds:
             self._at = seed
-            self.sessions.append(self._session(self._given, seed))
-
-    def _take_up(self, folder: Path) -> None:
-        """Go on from the newest whole checkpoint of an earlier process, if there is one."""
-        damaged: list[str] = []
-        for path in sorted(folder.glob("checkpoint_*"), reverse=True):
-            if not list(path.glob(STATES)):
-                continue  # left by a trial that broke
-            try:
-                self.load_checkpoint(path)
-                break
-            except Exception as error:  # a damaged file may raise any exception
-                damaged.append(f"{path.name} is damaged ({reason_of(error)})")
-                self._build()
-        if damaged:
-            epochs = max(len(session.trainer.history) for session in self.sessions)
-            on = f"it goes on after {epochs} epochs" if epochs else "it starts anew"
-            self._taken_up = [f"{folder}: {'; '.join(damaged)}; {on}"]
+            if run is None:
+                self.sessions.append(self._session(self._given, seed))
+                continue
+            session, damage = taken_up(partial(self._session, self._given, seed), run)
+            self.sessions.append(session)
+            self._kept.append(Kept(run, session))
+            self._damage += [damage] if damage else []
+        histories = [session.trainer.history for session in self._going()]
+        self._restored = len(histories) < len(self.sessions) or all(histories)
 
     def _begin(self) -> None:
         """Start the trackers at the first step, after a resume has loaded its state."""
@@ -298,16 +287,6 @@ class SweepTrial(tune.Trainable):
         if not _holds(path, content):
             write_whole(path, content)
         return replace(teacher, path=path)
-
-
-def _state(session: Session) -> str:
-    return f"state-{session.identity}-seed{session.experiment.seed}.pt"
-
-
-def _state_in(folder: Path, session: Session) -> Path:
-    """Return the file of a training's state in a checkpoint; before format 2 only the seed named the file."""
-    path = folder / _state(session)
-    return path if path.exists() else folder / f"state-seed{session.experiment.seed}.pt"
 
 
 def _holds(path: Path, content: bytes) -> bool:

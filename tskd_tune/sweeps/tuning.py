@@ -21,9 +21,6 @@ from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.trainable import Shipped, SweepTrial
 from tskd_tune.sweeps.trial_config import TrialConfig
 
-# How many checkpoints of a trial are kept.
-CHECKPOINTS = 2
-
 
 @dataclass(frozen=True)
 class Tuning:
@@ -61,9 +58,8 @@ class Tuning:
                 verbose=0,
                 callbacks=[Recorder()],
                 failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
-                checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=CHECKPOINTS, checkpoint_frequency=1, checkpoint_at_end=True
-                ),
+                # Trials write their checkpoints themselves, while they train.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
         return _uninterrupted(tuner.fit, self.folder)

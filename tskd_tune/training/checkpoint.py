@@ -1,13 +1,22 @@
 """Checkpoints: a state is one dict of tensors and plain values.
 
-A checkpoint is written to a temporary file, which is then renamed. It is read without running code from the file."""
+A checkpoint is written to a temporary file, which is then renamed. It is read without running code from the file. While
+a training goes on, `Saver` writes its checkpoints in a thread."""
 
 from __future__ import annotations
 
+import copy
 import io
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tskd_tune import saved
 from tskd_tune.contracts import Saved
@@ -47,3 +56,124 @@ def load(path: Path) -> Saved:
     if not isinstance(state, dict):
         raise RunError(f"{path}: not a checkpoint but a {type(state).__name__}; remove the file and resume the run")
     return state
+
+
+def older(path: Path) -> Path:
+    """Return the file that keeps the checkpoint before the last one of a `Saver`."""
+    return path.with_name(f"{path.stem}-older{path.suffix}")
+
+
+def whole_files(path: Path) -> list[Path]:
+    """Return the files of a `Saver` that exist, the newest checkpoint first; a damaged file is among them."""
+    return [file for file in (path, older(path)) if file.exists()]
+
+
+def copied(state: Saved) -> Saved:
+    """Return a copy of a state in the memory of the CPU, which training on does not change.
+
+    Waits for the device, whose steps may still change the state.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return _copied(state)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        twin = copy.copy(value)  # which keeps the version numbers of a module's state
+        twin.update({key: _copied(item) for key, item in value.items()})
+        return twin
+    return type(value)(map(_copied, value)) if isinstance(value, list | tuple) else value
+
+
+class Saver:
+    """Writes the checkpoints of one training to one file while the training goes on.
+
+    A state is copied at once, and a thread writes the copy: one thread at a time, so two writes never meet. An error of
+    a write is raised by the next call. The checkpoint before the last one stays in a second file (see `older`) until
+    the training ends, because a file may be damaged after it was written.
+    """
+
+    def __init__(self, path: Path, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Write to ``path`` when ``seconds`` have gone by since the last checkpoint; 0: whenever a state is offered."""
+        self.path = path
+        self._seconds = seconds
+        self._clock = clock
+        self._last = clock()
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a checkpoint, and the last one is on disk.
+
+        Raises:
+            RunError: the last checkpoint could not be written.
+        """
+        writes = self._thread is not None and self._thread.is_alive()
+        if not writes:
+            self.wait()
+        return self._clock() - self._last >= self._seconds and (not writes or self._seconds == 0)
+
+    def save(self, state: Saved) -> None:
+        """Copy a state and begin to write the copy, after the write before has ended.
+
+        Raises:
+            RunError: the checkpoint before could not be written.
+        """
+        self.wait()
+        self._last = self._clock()
+        # No daemon: Python waits for the thread where the process ends while it writes.
+        self._thread = threading.Thread(target=self._write, args=(copied(state),), name=f"checkpoint {self.path}")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until nothing is being written.
+
+        Raises:
+            RunError: the last checkpoint could not be written.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def finish(self, state: Saved) -> None:
+        """Write the last checkpoint of a training, which no other one needs to stand beside.
+
+        Raises:
+            RunError: a checkpoint could not be written.
+        """
+        self.wait()
+        save(state, self.path)
+        older(self.path).unlink(missing_ok=True)
+
+    def _write(self, state: Saved) -> None:
+        try:
+            with suppress(FileNotFoundError):  # the first checkpoint
+                self.path.replace(older(self.path))
+            save(state, self.path)
+        except Exception as error:  # raised in the thread that trains
+            self._error = error
+
+
+@contextmanager
+def waited_for(saver: Saver) -> Iterator[Saver]:
+    """Wait for the last checkpoint at the end of the block, also after an error or a signal.
+
+    Raises:
+        RunError: a checkpoint could not be written; after another error, which is raised, this is a warning.
+    """
+    try:
+        yield saver
+    except BaseException:
+        try:
+            saver.wait()
+        except RunError as error:
+            warnings.warn(str(error), stacklevel=3)
+        raise
+    saver.wait()

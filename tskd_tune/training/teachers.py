@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from tskd_tune.networks.base import Network
 from tskd_tune.networks.weights import write_state
 from tskd_tune.paths import whole_path
 from tskd_tune.training import checkpoint
+from tskd_tune.training.checkpoint import Saver, waited_for, whole_files
 from tskd_tune.training.observers import Observer, Training
 from tskd_tune.training.record import Line, Record
 from tskd_tune.training.replay import TRAJECTORY, State, snapshot
@@ -153,12 +153,14 @@ class TeacherCache:
     ) -> None:
         halfway = path.with_suffix(".halfway")
         trainer, trajectory = _begun(make, halfway)
-        trainer.observers.append(_Keeper(trainer, trajectory, snapshots, progress, halfway))
-        while not trainer.finished:
-            trainer.epoch()
+        with waited_for(Saver(halfway, SAVE_SECONDS)) as saver:
+            trainer.observers.append(_Keeper(trainer, trajectory, snapshots, progress, saver))
+            while not trainer.finished:
+                trainer.epoch()
         past = {TRAJECTORY: trajectory} if snapshots else {}
         write_state(path, trainer.student, facts={**facts, **past, **_accuracy(trainer)})
-        halfway.unlink(missing_ok=True)
+        for file in whole_files(halfway):
+            file.unlink(missing_ok=True)
 
 
 class _Keeper(Observer):
@@ -170,38 +172,38 @@ class _Keeper(Observer):
         trajectory: list[State],
         snapshots: Collection[int],
         progress: Progress,
-        halfway: Path,
+        saver: Saver,
     ) -> None:
         self._trainer = trainer
         self._trajectory = trajectory
         self._snapshots = snapshots
         self._progress = progress
-        self._halfway = halfway
-        self._saved = time.monotonic()
+        self._saver = saver
 
     def recorded(self, training: Training, record: Record) -> None:
         """Keep what is wanted of an epoch."""
         if record.epoch in self._snapshots:
             self._trajectory.append(snapshot(training.student))
         self._progress(record.plain())
-        if time.monotonic() - self._saved > SAVE_SECONDS:
-            checkpoint.save({**self._trainer.state_dict(), TRAJECTORY: self._trajectory}, self._halfway)
-            self._saved = time.monotonic()
+        if self._saver.is_due:
+            self._saver.save({**self._trainer.state_dict(), TRAJECTORY: self._trajectory})
 
 
 def _begun(make: Callable[[], Trainer], halfway: Path) -> tuple[Trainer, list[State]]:
     """Return a teacher's training, from its last checkpoint if there is one, and the snapshots taken so far."""
     trainer = make()
-    if not halfway.exists():
-        return trainer, []
-    try:
-        state = checkpoint.load(halfway)
-        trainer.load_state_dict(state)
-    except (RunError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        problem = str(error).removeprefix(f"{halfway}: ").partition("; ")[0].partition("\n")[0]
-        warnings.warn(f"{halfway}: {problem}; the training of the teacher starts again", stacklevel=2)
-        return make(), []
-    return trainer, state.get(TRAJECTORY, [])
+    for file in whole_files(halfway):
+        try:
+            state = checkpoint.load(file)
+            trainer.load_state_dict(state)
+            return trainer, state.get(TRAJECTORY, [])
+        except (RunError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            problem = str(error).removeprefix(f"{file}: ").partition("; ")[0].partition("\n")[0]
+            warnings.warn(
+                f"{file}: {problem}; it is left out, and what it had of the teacher is trained again", stacklevel=2
+            )
+            trainer = make()
+    return trainer, []
 
 
 @contextmanager
