@@ -75,7 +75,8 @@ def copied(state: Saved) -> Saved:
     """
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return _copied(state)
+    twin: Saved = _copied(state)
+    return twin
 
 
 def _copied(value: Any) -> Any:
