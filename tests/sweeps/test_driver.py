@@ -303,6 +303,19 @@ def test_a_search_whose_trials_broke_trains_them_again(
     assert len(study_of(folder).trials) == 7
 
 
+def test_a_search_that_has_trained_every_experiment_is_complete(
+    cluster: Cluster, search: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the check before the sweep, which enumerates a small space."""
+    monkeypatch.setattr("tskd_tune.sweeps.checking.too_few", lambda space, trials, resolve: None)
+    search["experiment"]["training"]["lr"] = {"choice": {"a": 0.05, "b": 0.1, "c": 0.1}}
+    with pytest.warns(
+        UserWarning, match="search.trials: is 3, but the space has no experiment that differs from the 2"
+    ):
+        folder = begin(search, tmp_path, search={**search["search"], "trials": 3}, scheduler="fifo")
+    assert len(folder.rows()) == folder.state.expected == 4 and len({row.identity for row in folder.rows()}) == 2
+
+
 class Twice(Searcher):
     """Somebody's own searcher of Ray Tune, which knows nothing of runs: the same two points for ever."""
 

@@ -10,8 +10,10 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from tskd_tune.errors import InputError
+from tskd_tune.experiment import Experiment
 from tskd_tune.parsing import parse
 from tskd_tune.sweeps.checking import check
+from tskd_tune.sweeps.distinct import too_few
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.search import SEARCHERS
@@ -145,6 +147,19 @@ def test_every_trial_trains_another_experiment(sampler: str, at_once: int):
     assert one.suggest("more") == Searcher.FINISHED
 
 
+def test_a_search_ends_when_every_experiment_has_its_trial():
+    one = search(TWINS, sampler="tpe", trials=DISTINCT + 1)
+    for place in range(DISTINCT):
+        one.suggest(f"t{place}")
+        one.on_trial_complete(f"t{place}", done(10.0 + place))
+    with pytest.warns(UserWarning) as caught:
+        assert one.suggest("more") == Searcher.FINISHED
+    assert [str(warning.message) for warning in caught] == [
+        "search.trials: is 9, but the space has no experiment that differs from the 8 of this search; the search ends"
+        " with 8 trials"
+    ]
+
+
 def test_a_proposal_of_a_known_experiment_is_told_what_is_known_of_it():
     one = search("{x: {choice: [1, 2, 3]}, y: {uniform: [0, 1]}}", start=[{"x": 1, "y": 0.5}] * 3, trials=3)
     first = one.suggest("t0")
@@ -188,3 +203,17 @@ SWEEP = {
 def test_check_refuses_more_trials_than_experiments(name: str, trials: int, problem: str | None):
     problems = check(Sweep.read({**SWEEP, "search": {"name": name, "trials": trials}}))
     assert [found[: len(problem or "")] for found in problems] == ([] if problem is None else [problem])
+
+
+def test_points_are_drawn_from_a_space_that_cannot_be_listed():
+    space = SearchSpace(parse("{epochs: {choice: [1, 2, 3, 4]}, y: {uniform: [0, 1]}}", "the test").data)
+
+    def of_its_epochs(point: Point) -> Experiment:
+        experiment = {**SWEEP["experiment"], "training": {"epochs": point.values["epochs"], "lr": 0.1}}
+        return Experiment.read(experiment)
+
+    problem = too_few(space, 5, of_its_epochs)
+    assert problem is not None
+    assert problem.startswith("search.trials: is 5, but the points of the space are 4 different experiments ('")
+    assert problem.endswith("; lower `search.trials` to 4")
+    assert too_few(space, 4, of_its_epochs) is None

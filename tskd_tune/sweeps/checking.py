@@ -148,5 +148,5 @@ def _check_search(sweep: Sweep, space: SearchSpace) -> list[str]:
 
 def _too_few(sweep: Sweep, space: SearchSpace) -> list[str]:
     trials = sweep.search.options()["trials"]
-    few = too_few(space, trials, lambda point: sweep.experiment_at(point).plain())
+    few = too_few(space, trials, sweep.experiment_at)
     return [few] if few else []

@@ -7,6 +7,7 @@ arms are trained: the same student without teacher and review, and the paper's s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from statistics import fmean
@@ -16,9 +17,9 @@ from tskd_tune.documents import merge
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
+from tskd_tune.experiment.identity import identity
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.sweeps.controls import identity
 from tskd_tune.sweeps.known import digest_of
 from tskd_tune.sweeps.schema import Sweep
 
@@ -57,7 +58,7 @@ def confirmation(
         if against not in named:
             raise InputError(f"--against: {folder.name} has no arm '{against}'{did_you_mean(against, [*arms, *named])}")
         arm = _whole(named[against].experiment)
-        against = next((name for name, other in arms.items() if identity(other) == identity(arm)), against)
+        against = next((name for name, other in arms.items() if _digest(other) == _digest(arm)), against)
         arms[against] = arm
     return Sweep.read(
         {
@@ -95,8 +96,8 @@ def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
     metric, sign = sweep.metric, -1 if sweep.mode == "max" else 1
     points: dict[str, list[Row]] = {}
     for row in rows:
-        # Rows of format 1 have no identity.
-        point = row.identity or digest_of(row.experiment) or identity(row.experiment)
+        # Rows of format 1 have no identity, and this version may be unable to read their experiment.
+        point = row.identity or digest_of(row.experiment) or json.dumps(dict(row.experiment), sort_keys=True)
         points.setdefault(point, []).append(row)
     means = {}
     for point, group in points.items():
@@ -167,7 +168,11 @@ def _distinct(arms: dict[str, dict[str, object]]) -> dict[str, dict[str, object]
     names: dict[str, str] = {}
     for name, arm in arms.items():
         if name == BASELINE:
-            names[identity(arm)] = name
+            names[_digest(arm)] = name
         else:
-            names.setdefault(identity(arm), name)
-    return {name: arms[name] for name in arms if names[identity(arms[name])] == name}
+            names.setdefault(_digest(arm), name)
+    return {name: arms[name] for name in arms if names[_digest(arms[name])] == name}
+
+
+def _digest(arm: Mapping[str, object]) -> str:
+    return identity(Experiment.read(arm))

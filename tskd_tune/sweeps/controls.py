@@ -9,7 +9,6 @@ number of reviews alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pydantic import BeforeValidator, Field
 from tskd_tune.documents import merge
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
 from tskd_tune.registry import Options
 from tskd_tune.sweeps.points import Point
 
@@ -77,7 +77,7 @@ class Derived:
 
 @dataclass(frozen=True)
 class _Arm:
-    """A control arm: its label, the whole experiment as plain data, and the text of `identity`.
+    """A control arm: its label, the whole experiment as plain data, and the identity of the experiment.
 
     ``beside`` is the label of the arm that the control is compared with.
     """
@@ -189,7 +189,7 @@ def derive(controls: Controls, points: Sequence[Point], read: Callable[[Point], 
     base = _base(controls, points, experiments)
     if base is None:  # a point is invalid, and `tskd_tune.sweeps.checking` reports it
         return Derived({}, [], {})
-    trained = {identity(experiment.plain()): label for label, experiment in experiments.items()}
+    trained = {identity(experiment): label for label, experiment in experiments.items()}
     arms: dict[str, dict[str, object]] = {}
     left_out: list[str] = []
     names: dict[str, str] = {}
@@ -224,7 +224,7 @@ def _candidates(
         label, document = f"control_{name}{variant.suffix}", merge(base.experiment, variant.change)
         beside = base.label if variant.beside is None else f"control_{name}{variant.beside}"
         try:
-            arms.append(_Arm(label, document, identity(read(Point({}, document, label)).plain()), beside))
+            arms.append(_Arm(label, document, identity(read(Point({}, document, label))), beside))
         except InputError as error:
             misfits.append(f"controls.{name}: does not fit '{base.label}' ({str(error).splitlines()[0]})")
     return arms, misfits
@@ -260,8 +260,3 @@ def _readable(point: Point, read: Callable[[Point], Experiment]) -> Experiment |
     with suppress(InputError):
         return read(point)
     return None
-
-
-def identity(experiment: Mapping[str, object]) -> str:
-    """Return the text of an experiment, given as plain data, without its seed; equal experiments have equal texts."""
-    return json.dumps({key: value for key, value in experiment.items() if key != "seed"}, sort_keys=True)

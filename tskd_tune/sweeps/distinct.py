@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from random import Random
 from typing import Final
 
 from tskd_tune.errors import InputError
-from tskd_tune.sweeps.controls import identity
+from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.identity import identity
+from tskd_tune.sweeps.draws import uniformly
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.space import SearchSpace
 from tskd_tune.sweeps.trial_config import TrialConfig
 
-# The points of a larger space are not enumerated, because a search rarely has so many trials.
-MOST_POINTS: Final = 1000
+# The points of a space up to this size are all listed; from a larger space points are drawn.
+MOST_LISTED: Final = 10_000
+# So many draws in a row without a new experiment show that a space has no more.
+MOST_MISSES: Final = 1000
+# A search of more trials is not checked, which would take minutes.
+MOST_TRIALS: Final = 1000
 
 
-def too_few(space: SearchSpace, trials: int, resolve: Callable[[Point], Mapping[str, object]]) -> str | None:
+def too_few(space: SearchSpace, trials: int, resolve: Callable[[Point], Experiment]) -> str | None:
     """Return a sentence if a space holds fewer different experiments than a search has trials; otherwise None.
 
     The searcher itself refuses a space with fewer points than trials.
@@ -27,24 +34,46 @@ def too_few(space: SearchSpace, trials: int, resolve: Callable[[Point], Mapping[
     Args:
         space: the search space.
         trials: the number of trials of the search; each trial trains a different experiment.
-        resolve: makes the whole experiment of a point, as plain data.
+        resolve: makes the whole experiment of a point.
     """
     size = space.size()
-    if size is None or not trials <= size <= MOST_POINTS:
+    if trials > MOST_TRIALS or (size is not None and size < trials):
         return None
     found: dict[str, str] = {}
     twins: list[str] = []
-    for point in space.points():
+    misses = 0
+    for point in candidates(space):
+        misses += 1
         with suppress(InputError):
             first = found.setdefault(identity(resolve(point)), point.label)
-            twins += [f"'{point.label}' is the experiment '{first}'"] if first != point.label else []
+            if first == point.label:
+                misses = 0
+            else:
+                twins.append(f"'{point.label}' is the experiment '{first}'")
         if len(found) >= trials:
             return None
+        if misses > MOST_MISSES and not is_listed(space):
+            break
     same = f" ({twins[0]}{f', and {len(twins) - 1} more' if len(twins) > 1 else ''})" if twins else ""
+    points = f"{size} points" if is_listed(space) else "points"
     return (
-        f"search.trials: is {trials}, but the {size} points of the space are {len(found)} different experiments{same};"
+        f"search.trials: is {trials}, but the {points} of the space are {len(found)} different experiments{same};"
         f" lower `search.trials` to {len(found)}"
     )
+
+
+def is_listed(space: SearchSpace) -> bool:
+    """Return whether a space is so small that all of its points are listed."""
+    size = space.size()
+    return size is not None and size <= MOST_LISTED
+
+
+def candidates(space: SearchSpace, seed: int = 0) -> Iterator[Point]:
+    """Return every point of a small space in order, or endless draws from a larger space."""
+    if is_listed(space):
+        return space.points()
+    pick = uniformly(Random(seed))
+    return iter(lambda: space.sample(pick), None)
 
 
 def experiment_key(config: TrialConfig) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tskd_tune.errors import InputError
+from tskd_tune.experiment.identity import identity
 from tskd_tune.sweeps.checking import check
-from tskd_tune.sweeps.controls import identity
 from tskd_tune.sweeps.schema import Sweep
 
 
@@ -67,11 +67,11 @@ def _further(sweep: Sweep, other: Sweep) -> dict[str, dict[str, object]]:
         raise InputError(f"--points: a grid's points can be added, but the search there is '{other.search.name}'")
     if problems := check(other):
         raise InputError("\n".join(f"--points: {problem}" for problem in problems))
-    trained = {identity(sweep.experiment_at(point).plain()): point.label for point in sweep.space().grid()}
+    trained = {identity(sweep.experiment_at(point)): point.label for point in sweep.space().grid()}
     found: dict[str, dict[str, object]] = {}
     for point in other.space().grid():
         # `sweep` trains the new points, so its resources set the number of threads.
-        if identity(sweep.experiment_at(point).plain()) in trained:
+        if identity(sweep.experiment_at(point)) in trained:
             continue
         if point.label in trained.values():
             raise InputError(

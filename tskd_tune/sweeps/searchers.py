@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -15,10 +17,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tskd_tune.errors import InputError
 from tskd_tune.reports.findings.importance import STUDY
-from tskd_tune.sweeps.distinct import experiment_key
+from tskd_tune.sweeps.distinct import MOST_MISSES, candidates, experiment_key, is_listed
 from tskd_tune.sweeps.divergence import DIVERGED, LearningStorage
 from tskd_tune.sweeps.domains import Hole, Pick, Picked
-from tskd_tune.sweeps.draws import uniformly
 from tskd_tune.sweeps.known import Known
 from tskd_tune.sweeps.mirror import Mirror
 from tskd_tune.sweeps.objectives import Goals, value_of
@@ -30,8 +31,6 @@ from tskd_tune.sweeps.trial_config import TrialConfig
 
 # How often a sampler is asked for a point that no trial has, before a point is drawn at random.
 MOST_PROPOSALS = 10
-# The largest space whose points are all listed, and the number of points that are drawn from a larger space.
-MOST_LISTED, MOST_DRAWS = 1000, 200
 # The attribute of a proposal that names the trial of the same experiment.
 SAME_AS = "same_as"
 # The attribute of a trial that keeps the starting point that was given for the trial.
@@ -97,7 +96,7 @@ class OptunaSearcher(RunSearcher):
         return self._study
 
     def suggest(self, trial_id: str) -> Config | None:
-        """Return the config of a point that no trial has; `FINISHED` after the last trial."""
+        """Return the config of a point that no trial has; `FINISHED` after the last trial, or without another point."""
         if not self._again and len(self._running) + len(self._finished) >= self._trials:
             return FINISHED
         if self._mirror is not None:
@@ -107,7 +106,11 @@ class OptunaSearcher(RunSearcher):
             self._reported[trial_id] = self._reported.pop(_name_of_known(number), -1)
             return self._issued(trial, trial_id, config, number)
         number = 1 + max([self._highest, *(trial.user_attrs.get("number", -1) for trial in self._kept())])
-        trial, point, config = self._untrained()
+        found = self._untrained()
+        if found is None:
+            self._warn()
+            return FINISHED
+        trial, point, config = found
         trial.set_user_attr("label", point.label)
         return self._issued(trial, trial_id, config, number)
 
@@ -118,6 +121,14 @@ class OptunaSearcher(RunSearcher):
         self._running[trial_id] = trial
         self._taken[experiment_key(config)] = trial_id
         return replace(config, number=number).plain()
+
+    def _warn(self) -> None:
+        found = len(self._running) + len(self._finished)
+        warnings.warn(
+            f"search.trials: is {self._trials}, but the space has no experiment that differs from the {found} of this"
+            f" search; the search ends with {found} trials",
+            stacklevel=3,
+        )
 
     def take_up(self, known: Mapping[int, Known], *, highest: int = -1) -> None:
         """Add every ended trial to a new study; trials that have not ended are suggested first."""
@@ -209,10 +220,11 @@ class OptunaSearcher(RunSearcher):
         trial = self._study.ask()
         return trial, self._space.sample(_drawing_from(trial))
 
-    def _untrained(self) -> tuple[Trial, Point, TrialConfig]:
+    def _untrained(self) -> tuple[Trial, Point, TrialConfig] | None:
         """Ask for a point that no trial has. If the sampler proposes only known points, draw one at random.
 
-        If every point of the space has its trial, a point is trained again.
+        Returns:
+            None if every experiment of the space has its trial: to train one again would give the same result.
         """
         told: set[str] = set()
         for _ in range(MOST_PROPOSALS):
@@ -224,14 +236,19 @@ class OptunaSearcher(RunSearcher):
             self._tell_known(trial, twin, weigh=twin not in told)
             told.add(twin)
         drawn = self._drawn()
-        if drawn is not None:
-            self._study.enqueue_trial(drawn)
+        if drawn is None:
+            return None
+        self._study.enqueue_trial(drawn)
         trial, point = self._ask()
         return trial, point, self._describe(point)
 
     def _drawn(self) -> dict[str, Picked] | None:
         """Draw a point that no trial has, search parameter -> value; None if no such point is found."""
-        for point in _candidates(self._space, seed=len(self._kept())):
+        seed = len(self._kept())
+        points = candidates(self._space, seed)
+        found = list(points if is_listed(self._space) else islice(points, MOST_MISSES))
+        Random(seed).shuffle(found)
+        for point in found:
             with suppress(InputError):
                 if experiment_key(self._describe(point)) not in self._taken:
                     return self._space.picks(point)
@@ -297,15 +314,3 @@ def _has_diverged(result: Mapping[str, object], values: Mapping[str, float | Non
     if result.get("broke"):
         return False
     return bool(result.get("failed")) or any(value is None and name in result for name, value in values.items())
-
-
-def _candidates(space: SearchSpace, seed: int) -> Iterator[Point]:
-    """Return every point of a small space in random order, or some points of a larger space."""
-    source = Random(seed)
-    size = space.size()
-    if size is not None and size <= MOST_LISTED:
-        points = list(space.points())
-        source.shuffle(points)
-        return iter(points)
-    pick = uniformly(source)
-    return (space.sample(pick) for _ in range(MOST_DRAWS))

@@ -108,4 +108,8 @@ def _train_search(tuning: Tuning) -> bool:
         )
     if isinstance(scheduler, Resumable):
         scheduler.take_up(known)
-    return tuning.train(searcher, scheduler, left)
+    whole = tuning.train(searcher, scheduler, left)
+    begun = len(known_trials(folder, sweep.all_seeds()))
+    if whole and begun < trials:  # the searcher found no further experiment in the space
+        folder.expect(begun * len(sweep.all_seeds()))
+    return whole
