@@ -16,7 +16,7 @@ from tskd_tune.errors import RunError
 from tskd_tune.records.row import PlanRecord, Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
-from tskd_tune.reports.forms import report_lines, tables, wandb_report
+from tskd_tune.reports.forms import report_lines, tables, wandb_private, wandb_report
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.reports.forms.words import MOST_ARMS
@@ -64,7 +64,7 @@ def a_run(tmp_path: Path) -> Callable[..., RunFolder]:
 
 
 def spec_of(folder: RunFolder) -> dict[str, Any]:
-    return wandb_report.spec(wandb_report.build(folder, summary(folder), project="mine"))
+    return wandb_private.spec(wandb_report.build(folder, summary(folder), project="mine"))
 
 
 def words(block: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from tskd_tune.records.wandb_server import Place, account, has_key, run_id, why_
 from tskd_tune.reports.findings import effects
 from tskd_tune.reports.findings.records import ArmFindings
 from tskd_tune.reports.findings.summary import Findings, summary
-from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms import report_lines, wandb_private
 from tskd_tune.reports.forms.head_lines import head_lines
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.tables import columns
@@ -133,12 +133,6 @@ def build(run: RunFolder, found: Findings, *, project: str, entity: str = "") ->
     _name(blocks, run.name)
     title = f"{run.name}: {found.kind}"[:TITLE_LENGTH]
     return wr.Report(project=project, entity=entity, title=title, description=found.runs.sentence, blocks=blocks)
-
-
-def spec(report: wr.Report) -> dict[str, Any]:
-    """Return a report's spec, which is the object that W&B stores, as plain data."""
-    plain: dict[str, Any] = json.loads(report._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
-    return plain
 
 
 # The parts of a report
@@ -262,7 +256,8 @@ def _name(blocks: Sequence[Block], run: str) -> None:
     for number, grid in enumerate(block for block in blocks if isinstance(block, wr.PanelGrid)):
         for kind, things in (("set", grid.runsets), ("panel", grid.panels)):
             for place, thing in enumerate(things):
-                thing._id = hashlib.sha256(f"{run} {number} {kind} {place}".encode()).hexdigest()[:12]
+                word = f"{run} {number} {kind} {place}"
+                wandb_private.name(thing, hashlib.sha256(word.encode()).hexdigest()[:12])
 
 
 # Saving
@@ -289,7 +284,7 @@ def _write(path: Path, run: RunFolder, report: wr.Report, place: Mapping[str, An
         "url": place.get("url"),
         "title": report.title,
         "description": report.description,
-        "spec": spec(report),
+        "spec": wandb_private.spec(report),
     }
     write_whole(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
