@@ -1,27 +1,51 @@
-"""The command line of the benchmarks."""
+"""The command line of the benchmarks. Each command imports what it measures, so that no suite needs Ray or W&B."""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 from rich.console import Console
-from rich.progress import track
 
-from benchmarks import calibration, distillers
-from tskd_tune.distillers import DISTILLERS
-from tskd_tune.reports.judge.contrasts import MARGIN
-from tskd_tune.reports.judge.records import LEAST_SEEDS
+if TYPE_CHECKING:
+    import torch
+
+    from benchmarks.rows import Report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+Device: TypeAlias = Annotated[str, typer.Option("--device", help="cpu, with one thread, or cuda")]
+Output: TypeAlias = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
+Quick: TypeAlias = Annotated[bool, typer.Option("--quick", help="fewer and smaller steps: in less than a minute")]
+Measure: TypeAlias = "Callable[[torch.device, bool], Report]"
 
 
 @app.callback()
 def benchmarks() -> None:
     """Measure what things cost on this machine, as ratios within one run: machines are noisy, ratios less so."""
+
+
+@app.command(name="step")
+def cost_of_steps(*, device: Device = "cpu", output: Output = None, quick: Quick = False) -> None:
+    """A general step and a KD step, beside those of a loop in the style of the field."""
+    _suite("step", lambda on, fast: _steps("step", on, fast), device, output, quick)
+
+
+@app.command(name="review")
+def cost_of_reviews(*, device: Device = "cpu", output: Output = None, quick: Quick = False) -> None:
+    """A review step, in general steps of the same precision, and beside that of the field's loop."""
+    _suite("review", lambda on, fast: _steps("review", on, fast), device, output, quick)
+
+
+@app.command(name="cycle")
+def cost_of_cycles(*, device: Device = "cpu", output: Output = None, quick: Quick = False) -> None:
+    """15 general steps and one review of ResNet-20 under ResNet-56, beside those of the field's loop."""
+    _suite("cycle", lambda on, fast: _steps("cycle", on, fast), device, output, quick)
 
 
 @app.command(name="distillers")
@@ -35,9 +59,12 @@ def cost_of_distillers(
     steps: Annotated[int, typer.Option(help="steps of each distiller in a round")] = 5,
     rounds: Annotated[int, typer.Option(help="rounds, in each of which every distiller has its turn")] = 5,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 1,
-    output: Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")] = None,
+    output: Output = None,
 ) -> None:
     """Compare a step of every distiller with a step of plain training: seconds and peak memory."""
+    from benchmarks import distillers
+    from tskd_tune.distillers import DISTILLERS
+
     setting = distillers.Setting(teacher, student, samples, batch_size, steps, threads)
     wanted = names or [entry.name for entry in DISTILLERS if entry.name not in ("none", "combined")]
     costs = distillers.measure(setting, wanted, rounds)
@@ -50,22 +77,52 @@ def cost_of_distillers(
 def rate_of_false_verdicts(
     *,
     tables: Annotated[int, typer.Option(min=1, help="comparisons, each with seeds of its own")] = 200,
-    seeds: Annotated[int, typer.Option(min=LEAST_SEEDS, help="seeds under each of the two names")] = LEAST_SEEDS,
-    arm: Annotated[calibration.Arm, typer.Option(help="what is trained under both names")] = calibration.Arm.TSKD,
-    margin: Annotated[float, typer.Option(min=0.01, help="points that count as no difference")] = MARGIN,
-    output: Annotated[Path | None, typer.Option("--json", help="also write figures and tables to this file")] = None,
+    seeds: Annotated[int | None, typer.Option(help="seeds under each of the two names; default: the fewest")] = None,
+    arm: Annotated[Literal["tskd", "plain"], typer.Option(help="what is trained under both names")] = "tskd",
+    margin: Annotated[
+        float | None, typer.Option(min=0.01, help="points that count as no difference; default: the reports'")
+    ] = None,
+    output: Output = None,
 ) -> None:
     """Train one arm under two names with disjoint seeds, and count how often a report tells them apart."""
-    experiment, started = calibration.document(arm), time.perf_counter()
-    trained = calibration.trainings(experiment, calibration.deal(tables, seeds))
-    rows = list(track(trained, "training", total=2 * tables * seeds, console=Console(stderr=True)))
-    dealt = calibration.gathered(rows)
-    found = calibration.figures(dealt, margin, time.perf_counter() - started)
-    Console().print(calibration.table(arm, found))
+    from benchmarks import calibration
+
+    calibration.command(tables, seeds, calibration.Arm(arm), margin, output)
+
+
+def _steps(suite: Literal["step", "review", "cycle"], device: torch.device, quick: bool) -> Report:
+    from benchmarks import steps
+
+    return steps.run(suite, device, quick=quick)
+
+
+def _suite(name: str, measure: Measure, device: str, output: Path | None, quick: bool) -> None:
+    """Run a suite, show its figures and write them; exit with 1 if the reference is not the sum of its parts."""
+    import torch
+
+    from benchmarks.environment import Environment, device_of
+    from benchmarks.rows import table
+
+    chosen, started = device_of(device), time.perf_counter()
+    if chosen.type == "cpu":
+        torch.set_num_threads(1)
+    environment = Environment.of(chosen)
+    report = measure(chosen, quick)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(f"{name}{' (quick: no figure to cite)' if quick else ''}: {environment}", highlight=False)
+    console.print(table(report))
+    for row in report.rows:
+        for goal in row.goals:
+            console.print(f"{row.name}: {goal}", highlight=False)
+    for line in (*report.checks, *report.notes):
+        console.print(str(line), highlight=False)
+    console.print(f"took {time.perf_counter() - started:.0f} s", highlight=False)
     if output is not None:
-        judged = [vars(calibration.judge(rows_of_one, margin)) for rows_of_one in dealt]
-        plain = {"arm": arm, "experiment": experiment, **found.plain(), "judged": judged}
-        output.write_text(json.dumps(plain, indent=1) + "\n")
+        report.write(output, environment)
+    if not report.holds:
+        warning = "the reference is not the sum of its parts, so its ratios mean little; run again on a quiet machine"
+        Console(stderr=True).print(warning, style="red")
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,19 @@ differences.
 
 from __future__ import annotations
 
+import json
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import scipy.stats
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table as Shown
 
 from tskd_tune import documents
@@ -27,6 +32,8 @@ from tskd_tune.records.session import Session, Trial
 from tskd_tune.reports.findings.comparison import Headline, Trained, compare
 from tskd_tune.reports.findings.declared import Compare, Declared
 from tskd_tune.reports.findings.records import Setting
+from tskd_tune.reports.judge.contrasts import MARGIN
+from tskd_tune.reports.judge.records import LEAST_SEEDS
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
@@ -67,6 +74,23 @@ def deal(tables: int, seeds: int) -> Deal:
     """Return for each table the seeds of both names; no seed is used twice."""
     fresh = count(1)
     return [{name: list(islice(fresh, seeds)) for name in (A, AGAIN)} for _ in range(tables)]
+
+
+def command(tables: int, seeds: int | None, arm: Arm, margin: float | None, output: Path | None) -> None:
+    """Carry out the command: train, show the figures, and write them."""
+    seeds, margin = seeds or LEAST_SEEDS, margin or MARGIN
+    if seeds < LEAST_SEEDS:
+        raise SystemExit(f"--seeds: a comparison needs at least {LEAST_SEEDS} under each name, got {seeds}")
+    experiment, started = document(arm), time.perf_counter()
+    trained = trainings(experiment, deal(tables, seeds))
+    rows = list(track(trained, "training", total=2 * tables * seeds, console=Console(stderr=True)))
+    dealt = gathered(rows)
+    found = figures(dealt, margin, time.perf_counter() - started)
+    Console().print(table(arm, found))
+    if output is not None:
+        judged = [vars(judge(rows_of_one, margin)) for rows_of_one in dealt]
+        plain = {"arm": arm, "experiment": experiment, **found.plain(), "judged": judged}
+        output.write_text(json.dumps(plain, indent=1) + "\n")
 
 
 # Training
