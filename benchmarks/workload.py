@@ -19,7 +19,7 @@ from tskd_tune.tasks.image_source import ImageParts
 from tskd_tune.tasks.resident import images_of
 from tskd_tune.training.trainer import Trainer
 
-CLASSES, SIZE, LR, LAMBDA = 100, 32, 0.01, 1.0
+CLASSES, SIZE, SEED, LR, LAMBDA = 100, 32, 1, 0.01, 1.0
 NOISE = 0.05
 KD = {"name": "kd", "temperature": 4.0, "weight": 0.9, "task_weight": 0.1}
 State = Mapping[str, Tensor]
@@ -96,7 +96,7 @@ class Workload:
         """The length T of the extractors' sequence."""
         return self.k if self.sequence == "increment" else self.k + 1
 
-    def trainer(self, variant: Variant, device: torch.device, seed: int = 1) -> Trainer:
+    def trainer(self, variant: Variant, device: torch.device, seed: int = SEED) -> Trainer:
         """Build the package's training; its memory holds k snapshots that differ."""
         experiment = Experiment.read(self._document(variant, device, seed))
         task = task_of(experiment)
@@ -133,7 +133,7 @@ class Workload:
     def parts(self) -> ImageParts:
         """Return the images as the package holds them."""
         cpu = torch.device("cpu")
-        return images_of(task_of(Experiment.read(self._document(Variant(""), cpu, 1))).source).read()
+        return images_of(task_of(Experiment.read(self._document(Variant(""), cpu, SEED))).source).read()
 
     def _document(self, variant: Variant, device: torch.device, seed: int) -> dict[str, object]:
         sizes = {"train": self.steps * self.batch_size, "classes": CLASSES, "size": SIZE, "test": 1}
