@@ -118,6 +118,7 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
     "training.weight_decay": (0.1, weights, {}),
     "training.precision": ("bfloat16", weights, {}),
     "training.channels_last": (True, layout, {}),
+    "training.graphs": ("never", lambda e: build_trainer(e).engine.reason, {}),
     "training.kernels": ("fastest", lambda e: build_trainer(e).compute.kernels, {}),
     "training.threads": (2, threads, {"training": {"threads": 1}}),
     "evaluation.test": ("every_epoch", epochs_with_test, {}),

@@ -33,6 +33,7 @@ from tskd_tune.registry import Component
 from tskd_tune.tasks import TASKS
 from tskd_tune.tasks.base import Task, TaskFacts
 from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod
+from tskd_tune.training.engines import engine_for
 from tskd_tune.training.observers import OBSERVERS
 from tskd_tune.training.replay import Replay, State, read_trajectory
 from tskd_tune.training.reviewing import ExtractorTraining, Reviewing
@@ -115,6 +116,7 @@ def assemble(
         recipe=experiment.training.recipe(),
         schedule=experiment.schedule(),
         compute=experiment.training.compute(),
+        engine=engine_for(experiment.training.graphs),
         replay=Replay(teacher, past, experiment.training.epochs) if teacher is not None and past else None,
         observers=[OBSERVERS.make(observer) for observer in experiment.observe],
     )
@@ -133,6 +135,7 @@ def assemble_teacher(experiment: Experiment, task: Task, targets: Tensor) -> Tra
         recipe=plain.training.recipe(),
         schedule=plain.schedule(),
         compute=plain.training.compute(),
+        engine=engine_for(plain.training.graphs),
     )
 
 

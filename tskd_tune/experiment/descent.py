@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, mod
 from tskd_tune.registry import NO_IDENTITY, Component, Options
 from tskd_tune.teaching import TEACHER_METHODS
 from tskd_tune.training.compute import Compute, DeviceName, Kernels, Precision
+from tskd_tune.training.engines import Graphs
 from tskd_tune.training.milestones import scaled_milestones
 from tskd_tune.training.optim import Recipe
 
@@ -108,6 +109,11 @@ class Training(Descent):
         default_factory=Checkpointing, description="how often checkpoints are written; a resume gives the same numbers"
     )
 
+    graphs: Annotated[Graphs, NO_IDENTITY] = Field(
+        "auto",
+        description="capture steps in CUDA graphs, which changes no bit; auto: on a GPU, if every part of the training"
+        " can be captured; always: refuse a training that cannot be; never",
+    )
     kernels: Kernels = Field(
         "deterministic",
         description="algorithms of cuDNN on a GPU; deterministic: those that give the same bits each time; fastest:"

@@ -76,6 +76,7 @@ NOT_COMPARED = frozenset(
         "teacher.training",
         "training.checkpoint",
         "training.device",
+        "training.graphs",
         "training.threads",
     }
 )

@@ -34,6 +34,10 @@ class Evaluation(Options):
     )
 
 
+# What a teacher's training takes over from the student's.
+OF_MACHINE = ("device", "precision", "channels_last", "threads", "graphs")
+
+
 class Experiment(Options):
     """One run: a student, a task and a seed, with an optional teacher and an optional review."""
 
@@ -202,7 +206,7 @@ class Experiment(Options):
         recipe = self.teacher.training.plain()
         seed = recipe.pop("seed")
         del recipe["method"]
-        machine = {key: getattr(self.training, key) for key in ("device", "precision", "channels_last", "threads")}
+        machine = {key: getattr(self.training, key) for key in OF_MACHINE}
         document = {"task": self.task.plain(), "student": network, "review": None, "seed": seed}
         return Experiment.model_validate({**document, "training": {**recipe, **machine}})
 

@@ -58,7 +58,13 @@ class Extractor(nn.Module, ABC):
     >>> [mean] = build_extractors(Mean, steps=3, sizes=[(8, 8)])
     >>> mean(torch.zeros(3, 2, 1, 8, 8)).shape
     torch.Size([2, 1, 8, 8])
+
+    Attributes:
+        capturable: whether `forward` does the same operations in every step and never waits for the device, so that one
+            captured CUDA graph can stand for all these steps.
     """
+
+    capturable: bool = True
 
     @abstractmethod
     def forward(self, sequence: Tensor) -> Tensor:

@@ -114,6 +114,13 @@ class ReviewLoss(nn.Module):
         gaps = torch.stack([gap for _, gap in terms])
         return ReviewTerms(losses.mean() if self._averages_taps else losses.sum(), gaps.mean())
 
+    def not_capturable(self) -> list[str]:
+        """Name the parts with which a step cannot be captured in a CUDA graph; none if it can."""
+        parts = [self.transform, *self.extractors]
+        names = [f"the review's {type(part).__name__}" for part in parts if not part.capturable]
+        orders = [] if self._sequence.capturable else ["review.sequence_order: shuffled"]
+        return [*dict.fromkeys(names), *orders]
+
     def _past(self, memories: Sequence[Output], like: Sequence[Tensor]) -> list[list[Tensor]]:
         """Return the maps ``[B, H, W]`` of every snapshot, oldest first, at every tap."""
         features = [self._taps.of_student(memory, like) for memory in memories]

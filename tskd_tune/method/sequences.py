@@ -79,6 +79,11 @@ class KnowledgeSequence:
         self._attached = sequence_gradient == "attach"
         self._check()
 
+    @property
+    def capturable(self) -> bool:
+        """Whether one captured CUDA graph can stand for all steps: not if each step draws an order on the CPU."""
+        return self._order != "shuffled"
+
     def steps(self, k: int) -> int:
         """Return the length T of the sequence made of k memories.
 

@@ -17,7 +17,13 @@ EPSILON = 1e-12
 
 
 class Transform(nn.Module, ABC):
-    """Maps features ``[B, C, H, W]`` to maps ``[B, H, W]``, on which all networks are compared."""
+    """Maps features ``[B, C, H, W]`` to maps ``[B, H, W]``, on which all networks are compared.
+
+    Attributes:
+        capturable: see `tskd_tune.method.extractor.Extractor`.
+    """
+
+    capturable: bool = True
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:

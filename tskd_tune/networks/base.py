@@ -26,9 +26,12 @@ class Network(nn.Module, ABC, Generic[Out_co]):
 
     Attributes:
         cuttable: whether `forward` can end at the last tap; then reviews do not compute the heads of frozen networks.
+        capturable: whether `forward` does the same operations in every step and never waits for the device, so that one
+            captured CUDA graph can stand for all these steps.
     """
 
     cuttable: bool = False
+    capturable: bool = True
 
     @abstractmethod
     def forward(self, images: Tensor) -> Out_co | Features:

@@ -104,6 +104,13 @@ class Cost(Record):
     threads: int
 
 
+class EngineRecord(Record):
+    """What carried out the steps: ``eager`` or ``graphs``, and why, in words."""
+
+    name: str
+    reason: str
+
+
 class TeacherRecord(Record):
     """The teacher of a run.
 
@@ -140,6 +147,7 @@ class Row(Record):
             evaluated at every epoch.
         lambda_: the loss weight of the review; None without a review.
         deviations: the differences from ``preset``, one sentence per difference.
+        engine: what carried out the steps; None in rows of versions without graphs, and if the training broke before.
         started: ISO 8601; ``finished`` too.
         experiment: the resolved experiment as plain data.
     """
@@ -162,6 +170,7 @@ class Row(Record):
     best: list[Best] = []
     lambda_: Finite = None
     cost: Cost
+    engine: EngineRecord | None = None
     teacher: TeacherRecord | None = None
     data: DataRecord | None = None
     preset: str

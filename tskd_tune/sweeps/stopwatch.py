@@ -86,13 +86,15 @@ class Stopwatch(Feed):
         self._compute = compute
         self._clock = clock
         self._budget = 0.0
+        self._untimed = 1
         self._times: list[float] = []
         facts = task.facts()
         self._batch = stand_in_batch(facts, -(-facts.samples[0] // task.steps()), compute.device)
 
     def time(self, trainer: Trainer, epoch: int, budget: float) -> float:
-        """Return the median seconds of a step of this epoch; the first step warms up and is not timed."""
+        """Return the median seconds of a step of this epoch; steps that the engine takes slowly are not timed."""
         self._budget = budget
+        self._untimed = trainer.engine.slow_steps
         self._times = []
         trainer.begin(epoch)
         for _ in trainer.steps():
@@ -119,7 +121,8 @@ class Stopwatch(Feed):
 
     def draws(self, streams: Streams | None = None, start: int = 0) -> Iterator[Draw]:
         """Yield the same draw again and again, and record the seconds between the requests."""
-        yield Draw({})
+        for _ in range(self._untimed):
+            yield Draw({})
         began = before = self._now()
         while len(self._times) < MOST_STEPS and (not self._times or before - began < self._budget):
             yield Draw({})

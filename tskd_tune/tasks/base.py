@@ -145,7 +145,14 @@ class Meter(Protocol[Out_contra]):
 
 
 class Objective(ABC, Generic[Out_contra]):
-    """What is learned: the losses of a batch, and the metrics of a part."""
+    """What is learned: the losses of a batch, and the metrics of a part.
+
+    Attributes:
+        capturable: whether `losses` does the same operations in every step and never waits for the device, so that one
+            captured CUDA graph can stand for all these steps.
+    """
+
+    capturable: bool = True
 
     @abstractmethod
     def metrics(self, facts: TaskFacts) -> tuple[Metric, ...]:

@@ -6,7 +6,7 @@ Which step is taken when is not decided here; see `tskd_tune.training.steps`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias
 
@@ -28,7 +28,17 @@ from tskd_tune.training.steps import StepKind
 
 
 class Engine(Protocol):
-    """What carries out the steps of an epoch and keeps the running sums of the losses on the device."""
+    """What carries out the steps of an epoch and keeps the running sums of the losses on the device.
+
+    Attributes:
+        name: what a row calls the engine.
+        reason: why this engine was chosen, in words; empty where a caller chose it.
+        slow_steps: how many steps of a kind take longer than those after them.
+    """
+
+    name: str
+    reason: str
+    slow_steps: int
 
     def begin(self) -> None:
         """Start the sums of an epoch at zero."""
@@ -57,6 +67,9 @@ class Engine(Protocol):
 
     def load_state_dict(self, state: Saved) -> None:
         """Go on with saved sums."""
+
+    def forget(self) -> None:
+        """Rely no longer on where the tensors of the training are: a state was loaded."""
 
 
 def refuse_divergence(epoch: int, means: Mapping[str, float]) -> None:
@@ -125,16 +138,25 @@ class _Computed(Generic[Out]):
 class EagerEngine(Generic[Out]):
     """Carries out each operation of a step when Python reaches it."""
 
-    def __init__(self, parts: Parts[Out]) -> None:
-        """Compute with ``parts``."""
+    name = "eager"
+    slow_steps = 1
+
+    def __init__(self, parts: Parts[Out], reason: str = "") -> None:
+        """Compute with ``parts``; ``reason`` says why by this engine."""
+        self.reason = reason
         self._parts = parts
+        self._sums: dict[str, Tensor] = {}
         self.begin()
 
     def begin(self) -> None:
         """Start the sums of an epoch at zero."""
-        self._sums: dict[str, Tensor] = {}
+        for total in self._sums.values():
+            total.zero_()
         self._counts: dict[str, int] = {}
         self._shown: dict[str, float] = {}
+
+    def forget(self) -> None:
+        """Do nothing: each step finds the tensors anew."""
 
     def step(self, feed: Feed, draw: Draw, kind: StepKind) -> None:
         """Make the batch of a draw on the device and take one step on it."""
@@ -146,6 +168,12 @@ class EagerEngine(Generic[Out]):
         Returns:
             The losses by name, as in `means`: scalars without gradient, on the device.
         """
+        found = self._descend(batch, kind)
+        self._count(found)
+        return found
+
+    def _descend(self, batch: Batch, kind: StepKind) -> dict[str, Tensor]:
+        """Take one step on a batch, and add its losses to the sums; a captured graph consists of these operations."""
         for optimizer in self._parts.optimizers:
             optimizer.zero_grad(set_to_none=True)
         losses = self._losses(batch, kind)
@@ -161,10 +189,10 @@ class EagerEngine(Generic[Out]):
 
     def means(self) -> dict[str, float]:
         """Return the mean of each loss over the steps of the epoch; this waits for the device, once."""
-        if not self._sums:
+        if not self._counts:
             return {}
-        totals = torch.stack([total.double() for total in self._sums.values()]).tolist()
-        return {name: total / self._counts[name] for name, total in zip(self._sums, totals, strict=True)}
+        totals = torch.stack([self._sums[name].double() for name in self._counts]).tolist()
+        return {name: total / count for (name, count), total in zip(self._counts.items(), totals, strict=True)}
 
     def shown(self) -> Mapping[str, float]:
         """Return what the look of the epoch showed, by name; empty without a look."""
@@ -172,7 +200,8 @@ class EagerEngine(Generic[Out]):
 
     def state_dict(self) -> Saved:
         """Return the sums, so that an epoch can go on in another process."""
-        return {"sums": dict(self._sums), "counts": dict(self._counts), "shown": dict(self._shown)}
+        sums = {name: self._sums[name] for name in self._counts}
+        return {"sums": sums, "counts": dict(self._counts), "shown": dict(self._shown)}
 
     def load_state_dict(self, state: Saved) -> None:
         """Go on with saved sums."""
@@ -188,10 +217,12 @@ class EagerEngine(Generic[Out]):
 
     def _add(self, found: Mapping[str, Tensor]) -> None:
         for name, loss in found.items():
-            if name in self._sums:
-                self._sums[name] += loss
-            else:
-                self._sums[name] = loss.clone()
+            if name not in self._sums:
+                self._sums[name] = torch.zeros_like(loss)
+            self._sums[name] += loss
+
+    def _count(self, names: Iterable[str]) -> None:
+        for name in names:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def _losses(self, batch: Batch, kind: StepKind) -> dict[str, Tensor]:

@@ -174,15 +174,16 @@ class Trainer(Generic[Out]):
             draws = self.feed.draws(self._streams, epoch.step)
         while True:
             started = time.perf_counter()
-            with self.compute.lane(), seeded(epoch.number, epoch.step), self.compute.choosing_kernels():
-                draw = next(draws, None)
-                if draw is None:
-                    break
-                kind = self.kind(epoch.number, epoch.step)
-                self.engine.step(self.feed, draw, kind)
-            epoch.step += 1
-            epoch.seconds += time.perf_counter() - started
-            self.observers.stepped(self)
+            with self.compute.lane():
+                with seeded(epoch.number, epoch.step), self.compute.choosing_kernels():
+                    draw = next(draws, None)
+                    if draw is None:
+                        break
+                    kind = self.kind(epoch.number, epoch.step)
+                    self.engine.step(self.feed, draw, kind)
+                epoch.step += 1
+                epoch.seconds += time.perf_counter() - started
+                self.observers.stepped(self)
             yield kind
 
     def end(self) -> Record:
@@ -221,6 +222,7 @@ class Trainer(Generic[Out]):
     def load_state_dict(self, state: Saved) -> None:
         """Go back to the end of the epoch, or to the step, at which the state was taken."""
         self.compute.synchronize()
+        self.engine.forget()
         self.history = [Record.read(line) for line in state["history"]]
         self._epoch = None
         epoch = state.get("epoch")

@@ -1,0 +1,90 @@
+"""A stand-in for CUDA graphs that runs on a CPU: it records the operations of a step, and then replays them.
+
+As in a CUDA graph, a replay repeats each operation on the same tensors, wherever Python keeps them by then, and no line
+of Python runs again. What a CUDA graph forbids is refused: to read a value, and to make a tensor from Python's numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tskd_tune.errors import RunError
+from tskd_tune.training.capture import Again
+from tskd_tune.training.compute import Compute
+
+READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+MAKES = (torch.ops.aten.lift_fresh.default,)
+
+
+class Tape:
+    """Records steps; it takes the place of `tskd_tune.training.capture.CudaCapture`.
+
+    Attributes:
+        taken: how many steps were recorded.
+        replayed: how many steps were replayed.
+    """
+
+    def __init__(self, compute: Compute) -> None:
+        """Record on any device."""
+        self.taken = self.replayed = 0
+
+    def __call__(self, step: Callable[[], None], generators: Sequence[torch.Generator]) -> Again:
+        """Take a step, and return what replays it."""
+        recorder = _Recorder()
+        with recorder:
+            step()
+        self.taken += 1
+
+        def again() -> None:
+            self.replayed += 1
+            recorder.replay()
+
+        return again
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records each operation with its arguments, and with the tensors that hold its results."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._operations: list[tuple[Any, Sequence[Any], Mapping[str, Any], list[Tensor]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in READS:
+            raise RunError(
+                f"training.graphs: a captured step reads a value off a tensor ({func}); a GPU would be waited for"
+            )
+        if func in MAKES:
+            raise RunError(
+                f"training.graphs: a captured step makes a tensor from Python's numbers ({func}); use a buffer"
+            )
+        given = kwargs or {}
+        results = func(*args, **given)
+        taken = {_place(value) for value in tree_leaves((args, given)) if isinstance(value, Tensor)}
+        # A result that shares the memory of an argument is a view, or the argument that was changed.
+        fresh = [value for value in tree_leaves(results) if isinstance(value, Tensor)]
+        held = [value if _place(value) not in taken else _NOWHERE for value in fresh]
+        self._operations.append((func, args, given, held))
+        return results
+
+    def replay(self) -> None:
+        """Carry out all operations again, each result written to where it was."""
+        with torch.no_grad():
+            for func, args, given, held in self._operations:
+                results = [value for value in tree_leaves(func(*args, **given)) if isinstance(value, Tensor)]
+                for place, value in zip(held, results, strict=True):
+                    if place is not _NOWHERE:
+                        place.copy_(value)
+
+
+_NOWHERE = torch.empty(0)
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

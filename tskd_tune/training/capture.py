@@ -1,0 +1,66 @@
+"""Captures the operations of a step, so that they can be taken again without Python.
+
+Engines know `Capture` alone. On a GPU `CudaCapture` makes a CUDA graph; the tests of machines without a GPU use
+`tskd_tune.testing.tape.Tape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+import torch
+
+from tskd_tune.errors import RunError, TskdTuneError, reason
+from tskd_tune.training.compute import Compute
+
+Again: TypeAlias = Callable[[], None]
+"""Takes a captured step again, on the same tensors: it reads what they hold now, and writes to them."""
+
+
+class Capture(Protocol):
+    """Takes a step once, and keeps its operations."""
+
+    def __call__(self, step: Callable[[], None], generators: Sequence[torch.Generator]) -> Again:
+        """Take a step and return what takes it again.
+
+        Args:
+            step: operations on tensors that stay where they are. The step never waits for the device.
+            generators: what the step draws from beside the default generators; they stay the same objects.
+
+        Raises:
+            RunError: the step cannot be captured.
+        """
+
+
+class CudaCapture:
+    """Captures CUDA graphs of one training: in its own stream, with memory that only its graphs use.
+
+    The graphs share this memory: each replay writes what it reads of it, and replays of one stream never overlap. The
+    memory is free again when all of the graphs are gone.
+    """
+
+    def __init__(self, compute: Compute) -> None:
+        """Capture for a training that computes in this way; it has a stream of its own."""
+        self._stream = compute.stream
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, step: Callable[[], None], generators: Sequence[torch.Generator]) -> Again:
+        """Capture a step, which takes no step, and then take it; torch adds its default generator by itself."""
+        graph = torch.cuda.CUDAGraph()
+        for generator in generators:
+            if generator.device.type == "cuda":
+                graph.register_generator_state(generator)
+        try:
+            # Other threads of the process, which pin memory or write a checkpoint, go on while this one captures.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                step()
+        except TskdTuneError:
+            raise
+        except RuntimeError as error:
+            raise RunError(
+                f"training.graphs: a step could not be captured in a CUDA graph ({reason(error)}); set training.graphs:"
+                " never, and set capturable = False in the component whose operation this is"
+            ) from error
+        graph.replay()
+        return graph.replay
