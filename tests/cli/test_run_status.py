@@ -215,6 +215,13 @@ def test_the_time_left_is_the_epochs_left_at_the_mean_cost(folder: RunFolder) ->
     assert run_status(folder).left == pytest.approx((4 + 5) * 10.0 / 2), "two are under way at once"
 
 
+def test_trainings_of_one_process_do_not_divide_the_time_left(folder: RunFolder) -> None:
+    for run, seed in (("00002", 2), ("00003", 3)):
+        folder.begin(Begun(run=run, arm="kd", seeds=[seed], epochs=6, bundle="00002"))
+    folder.append_history("00003", [{"seed": 3, "epoch": 0, "seconds": 10.0}])
+    assert run_status(folder).left == pytest.approx((4 + 5) * 10.0), "they take turns"
+
+
 def at(second: float) -> str:
     return (CREATED + timedelta(seconds=second)).isoformat()
 

@@ -41,6 +41,10 @@ def resources(cluster: Cluster, folder: RunFolder) -> object:
     return cluster.asked[0].trainable.resources
 
 
+def shared(cluster: Cluster, folder: RunFolder) -> object:
+    return cluster.asked[0].tune.num_samples, {row.cost.together for row in folder.rows()}
+
+
 def failures(cluster: Cluster, folder: RunFolder) -> object:
     return cluster.asked[0].run.failure_config.max_failures
 
@@ -77,6 +81,7 @@ GRID: dict[str, tuple[Any, Observed]] = {
     "resources.cpu": (2, resources),
     "resources.gpu": (0.5, resources),
     "resources.concurrent": (1, asked("max_concurrent_trials")),
+    "resources.together": (2, shared),
     "compare.baseline": ("high", verdicts),
     "compare.pairs": ([["low", "high"]], verdicts),
     "compare.margin": (50.0, verdicts),
@@ -121,7 +126,7 @@ def test_an_option_of_a_sweep_changes_what_the_table_says(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     value, see = GRID[option]
-    seeds = [1, 2, 3, 4, 5, 6] if option.startswith("compare.") else [1]
+    seeds = [1, 2, 3, 4, 5, 6] if option.startswith("compare.") or option == "resources.together" else [1]
     document = {
         "experiment": {**ARM, "choice": {"low": {"training": {"lr": 0.001}}, "high": {}}},
         "seeds": seeds,

@@ -20,8 +20,9 @@ from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.row import Row
 from tskd_tune.sweeps.kept import CHECKPOINT, STUDENT, Kept, folder_of
 from tskd_tune.sweeps.objectives import worst
+from tskd_tune.sweeps.shipped import Shipped
 from tskd_tune.sweeps.teacher_keys import key_of
-from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError, Shipped, SweepTrial
+from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError, SweepTrial
 from tskd_tune.training import checkpoint
 from tskd_tune.training.teachers import TeacherCache
 from tskd_tune.training.trainer import Trainer
@@ -56,7 +57,7 @@ def kept_in(run: Path, one: SweepTrial, number: int = 0) -> Path:
 
 def settled(one: SweepTrial) -> None:
     """Wait for the checkpoints of a trial whose process dies here."""
-    for kept in one._kept:
+    for kept in [kept for member in one.members for kept in member._kept]:
         kept.close()
 
 
@@ -171,9 +172,9 @@ def test_a_checkpoint_that_cannot_be_written_breaks_the_trial_with_a_sentence(ti
     shutil.rmtree(kept_in(tmp_path, one))
     assert not one.step()["done"]
     settled(one)
-    one._kept = [Kept(tmp_path / "nowhere", one.sessions[0])]
+    one.members[0]._kept = [Kept(tmp_path / "nowhere", one.sessions[0])]
     one.step()
-    one._kept[0]._saver._thread.join()  # type: ignore[union-attr]
+    one.members[0]._kept[0]._saver._thread.join()  # type: ignore[union-attr]
     result = one.step()
     assert result["done"] and result["broke"] and "checkpoint.pt: could not be written" in result["failed"]
 

@@ -126,7 +126,8 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
     design, damage = _design(folder)
     rows = _rows(folder)
     histories = {run: folder.history(run) for run in folder.trials()}
-    trials = trials_of(rows, histories, folder.begun(), design)
+    begun = folder.begun()
+    trials = trials_of(rows, histories, begun, design)
     expected = None if folder.state.expected is None else -(-folder.state.expected // design.seeds)
     waiting = sum(trial.state == "waiting" for trial in trials)
     waiting += max(0, expected - len(trials)) if expected is not None else 0
@@ -147,7 +148,7 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
         elapsed=lived.times.worked,
         sittings=lived.times.sittings,
         silent=max(0.0, (now - lived.times.last).total_seconds()),
-        left=seconds_left(left, trials, histories),
+        left=seconds_left(left, trials, histories, begun),
         damage=[*damage, *folder.damage()],
     )
 

@@ -121,10 +121,13 @@ def epochs_left(trials: Sequence[Trial], waiting: int, design: Design) -> int | 
     return left + round(waiting * fmean(known)) if known else None
 
 
-def seconds_left(epochs: int | None, trials: Sequence[Trial], histories: Mapping[str, History]) -> float | None:
-    """Estimate the time left: epochs left, times the mean seconds per epoch, divided by the number of running trials.
+def seconds_left(
+    epochs: int | None, trials: Sequence[Trial], histories: Mapping[str, History], begun: Mapping[str, Begun]
+) -> float | None:
+    """Estimate the time left: epochs left, times the mean seconds per epoch, divided by the number of processes.
 
-    The seeds of one trial train one after the other in one process, so several seeds do not divide the time further.
+    The trainings of one process take turns, so the seeds of a trial and the trials of a bundle do not divide the time
+    further.
     """
     seconds = [
         trained + (line.number("eval_seconds") or 0.0)
@@ -136,4 +139,6 @@ def seconds_left(epochs: int | None, trials: Sequence[Trial], histories: Mapping
         return 0.0
     if not seconds or epochs is None:
         return None
-    return epochs * fmean(seconds) / max(1, sum(trial.state == "running" for trial in trials))
+    running = [trial.run for trial in trials if trial.state == "running"]
+    processes = {begun[run].bundle or run if run in begun else run for run in running}
+    return epochs * fmean(seconds) / max(1, len(processes))

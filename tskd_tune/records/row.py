@@ -95,13 +95,24 @@ class DataRecord(Record):
 
 
 class Cost(Record):
-    """What a training cost: wall seconds in total and in training steps, peak memory in bytes, and the device."""
+    """What a training cost.
+
+    Attributes:
+        seconds: wall seconds of the training's own steps and evaluations. Where trainings share a process, the steps
+            of the others are left out; on a GPU, which works for all of them at once, a share is not exact.
+        train_seconds: the seconds of the steps alone.
+        peak_memory_bytes: the peak GPU memory of the process; None on a CPU.
+        device: the name of the device.
+        threads: the number of CPU threads.
+        together: the largest number of trainings that shared the process, its device and its memory in an epoch.
+    """
 
     seconds: float
     train_seconds: float
     peak_memory_bytes: int | None = None
     device: str
     threads: int
+    together: int = 1
 
 
 class EngineRecord(Record):

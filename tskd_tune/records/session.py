@@ -95,6 +95,7 @@ class Session:
         self._teacher = teacher
         self._tracker = tracker
         self._closed = False
+        self._together = 1
         self._started = now()
         self._heard = _Heard(tracker)
         self.trainer = build(experiment, teacher)
@@ -107,6 +108,10 @@ class Session:
         """Start the tracker."""
         if self._tracker is not None:
             self._tracker.start({**self.experiment.plain(), "deviations": self.experiment.deviations()})
+
+    def share(self, together: int) -> None:
+        """Note that ``together`` trainings, this one included, share the process in this epoch."""
+        self._together = max(self._together, together)
 
     def break_off(self, reason: str) -> None:
         """End a training that broke; the state must not be saved, because the epoch is incomplete."""
@@ -181,13 +186,15 @@ class Session:
 
     def state_dict(self) -> Document:
         """Return the state that a resume needs."""
-        return {"trainer": self.trainer.state_dict(), "started": self._started, "failure": self.failure}
+        state = {"trainer": self.trainer.state_dict(), "started": self._started, "failure": self.failure}
+        return {**state, "together": self._together}
 
     def load_state_dict(self, state: Document) -> None:
         """Go back to the end of the epoch at which the state was taken."""
         self.trainer.load_state_dict(state["trainer"])
         self._started = state["started"]
         self._heard.failure = state["failure"]
+        self._together = state.get("together", 1)  # earlier versions did not keep it
 
     def _tracker_warnings(self) -> list[str]:
         return [self._tracker.warning] if self._tracker is not None and self._tracker.warning else []
@@ -202,6 +209,7 @@ class Session:
             peak_memory_bytes=compute.peak_memory(),
             device=compute.name(),
             threads=torch.get_num_threads(),
+            together=self._together,
         )
 
     def _teacher_record(self) -> TeacherRecord | None:

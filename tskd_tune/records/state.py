@@ -34,6 +34,7 @@ class Begun(Record):
             a trial of format 1, whose files are in the trial's own folder.
         experiment: the resolved experiment as plain data, without its seed.
         started: when the trial first began, as ISO 8601.
+        bundle: the id of the first trial of the bundle that the trial trains in; empty for a trial alone.
     """
 
     format: Readable = FORMAT
@@ -45,6 +46,7 @@ class Begun(Record):
     epochs: int | None = None
     experiment: Document = Field(default_factory=dict)
     started: str = ""
+    bundle: str = ""
 
 
 class State(Record):

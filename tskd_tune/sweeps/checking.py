@@ -137,6 +137,12 @@ def _check_search(sweep: Sweep, space: SearchSpace) -> list[str]:
     """Return the errors of searcher and scheduler, such as a grace period that ends before a first review."""
     if not sweep.is_judged:
         return []
+    if sweep.resources.together != 1:
+        who = f"scheduler '{sweep.scheduler.name}'" if sweep.is_exact else f"search '{sweep.search.name}'"
+        return [
+            f"resources.together: is {sweep.resources.together}, but it has no effect here: the {who} compares whole"
+            " trials, so a process trains the seeds of one point together, and no other point; leave together out"
+        ]
     problems = [] if sweep.is_exact else _too_few(sweep, space)
     for make in (sweep.scheduler_for,) if problems else (sweep.searcher_for, sweep.scheduler_for):
         try:

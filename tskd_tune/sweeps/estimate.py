@@ -50,7 +50,7 @@ class Estimate:
         hours: wall hours, including the hours of the teachers.
         teacher_hours: the wall hours of the teachers that are not in the cache.
         teachers: the number of these teachers.
-        concurrent: number of trainings that run at once on this machine.
+        concurrent: number of processes that train at once on this machine.
         disk_bytes: the bytes of the run's folder at the end, and of these teachers' files in the cache.
         timed: the labels of the arms that were timed.
         taken_from: label of every other arm -> label of the timed arm whose pace was used.
@@ -103,9 +103,12 @@ def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_c
         budget=budget,
         clock=clock,
     )
-    if not stops_trials(sweep.scheduler.name):
-        return found
-    return replace(found, how=f"{found.how}; less where the scheduler '{sweep.scheduler.name}' ends runs early")
+    how = found.how
+    if stops_trials(sweep.scheduler.name):
+        how += f"; less where the scheduler '{sweep.scheduler.name}' ends runs early"
+    if sweep.resources.together != 1:
+        how += "; less on a GPU, as trainings that share a process are counted one after the other"
+    return replace(found, how=how)
 
 
 def candidates(sweep: Sweep) -> tuple[list[Point], int]:
@@ -206,7 +209,7 @@ def evenly(arms: Sequence[str], most: int) -> list[str]:
     return [arms[round(place * (len(arms) - 1) / (most - 1))] for place in range(most)]
 
 
-def _one_of_each(arms: Mapping[str, Experiment]) -> list[str]:
+def one_of_each(arms: Mapping[str, Experiment]) -> list[str]:
     """Return the first arm of every kind."""
     found: dict[str, str] = {}
     for arm, experiment in arms.items():
@@ -238,7 +241,7 @@ def _few(names: Sequence[str]) -> str:
 
 def _paces(arms: Mapping[str, Experiment], deadline: float, clock: Clock) -> dict[str, Pace]:
     """Time arms of different kinds until the budget is used: the first and the last arm, then the arms between them."""
-    chosen = evenly(_one_of_each(arms), MOST_POINTS)
+    chosen = evenly(one_of_each(arms), MOST_POINTS)
     order = sorted(range(len(chosen)), key=lambda place: (min(place, len(chosen) - 1 - place), place))
     paces: dict[str, Pace] = {}
     for number, place in enumerate(order):

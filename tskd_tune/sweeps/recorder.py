@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -30,9 +30,11 @@ from tskd_tune.records.events import Event, Listener, row_event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
+from tskd_tune.sweeps.bundles import results_of
 from tskd_tune.sweeps.kept import STUDENT, folder_of
+from tskd_tune.sweeps.member import broken_reason
 from tskd_tune.sweeps.results import TrialResult
-from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError, broken_reason
+from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError
 from tskd_tune.sweeps.trial_config import TrialConfig
 from tskd_tune.training.record import Record
 
@@ -46,6 +48,8 @@ logger = logging.getLogger(__name__)
 class _Live:
     folder: RunFolder
     listener: Listener
+    # Trial of a bundle -> whether it broke, for the trials whose rows were written.
+    ended: dict[str, bool] = field(default_factory=dict)
 
 
 class Recorder(tune.Callback):
@@ -67,15 +71,28 @@ class Recorder(tune.Callback):
             cls._live = None
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Write what the trial trains, before any of its results."""
-        self._here().folder.begin(_begun(TrialConfig(**trial.config)))
+        """Write what the trial trains, or each trial of the bundle, before any of its results."""
+        members = TrialConfig(**trial.config).members()
+        for given in members:
+            self._here().folder.begin(_begun(given, members[0].run if len(members) > 1 else ""))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: Document, **info: object
     ) -> None:
-        """Append the epoch to the trial's history; ask a trial that the scheduler stops for its rows."""
+        """Append the epoch to the trial's history; ask a trial that the scheduler stops for its rows.
+
+        A trial of a bundle that has ended gets its rows at once, because the others go on.
+        """
+        whole = TrialConfig(**trial.config)
+        for given, found in results_of(whole, result):
+            self._write_epoch(given, found)
+            if whole.others and found.done:
+                self._end_in_bundle(given, found)
+            elif found.done and not found.rows:
+                result[SHOULD_CHECKPOINT] = True  # Tune then calls `SweepTrial.save_checkpoint` before completion
+
+    def _write_epoch(self, given: TrialConfig, found: TrialResult) -> None:
         live = self._here()
-        given, found = TrialConfig(**trial.config), TrialResult.read(result)
         for sentence in found.notes:
             live.listener(Event("note", given.arm, given.run, reason=sentence))
         records = found.records
@@ -86,8 +103,6 @@ class Recorder(tune.Callback):
         for record in records:
             seed, epoch, metrics = record.seed, record.epoch, record.plain()
             live.listener(Event("epoch", given.arm, given.run, seed, epoch, found.epochs, metrics=metrics))
-        if found.done and not found.rows:
-            result[SHOULD_CHECKPOINT] = True  # Tune then calls `SweepTrial.save_checkpoint` before the trial completes
 
     def _missing(self, given: TrialConfig, found: TrialResult) -> list[Record]:
         """Return the records of a restored trial that are not in its history, such as after a loss of power."""
@@ -95,7 +110,9 @@ class Recorder(tune.Callback):
         return [record for record in found.records if (record.seed, record.epoch) not in known]
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Write the rows of a trial that has ended, and keep its students."""
+        """Write the rows of a trial that has ended, and keep its students; those of a bundle are written already."""
+        if TrialConfig(**trial.config).others:
+            return
         result = TrialResult.read(trial.last_result)
         for row in result.trainings() or self._stopped_rows(trial):
             if row.status == "stopped" and row.reason is None:
@@ -105,6 +122,17 @@ class Recorder(tune.Callback):
             self._add(row, result.error)
         _end_where_full(result.error)
 
+    def _end_in_bundle(self, given: TrialConfig, found: TrialResult) -> None:
+        """Write the rows of a trial of a bundle, once: a bundle that is tried again reports its ended trials again."""
+        ended = self._here().ended
+        if ended.get(given.run) == found.broke:
+            return
+        for row in found.trainings():
+            self._keep_student(row)
+            self._add(row, found.error)
+        ended[given.run] = found.broke
+        _end_where_full(found.error)
+
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """End the sweep if the disk is full: another try would fail too."""
         if is_full(RunError(_death(trial).text)):
@@ -112,10 +140,15 @@ class Recorder(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Write a row for every seed of a trial that broke for good; `resume` trains these seeds again."""
-        given, death = TrialConfig(**trial.config), _death(trial)
-        for seed in given.seeds:
-            reason = death.reason if death.seed is None else broken_reason(seed, death.seed, death.reason)
-            self._add(self._row_of_history(given, seed, reason), death.text)
+        whole, death, ended = TrialConfig(**trial.config), _death(trial), self._here().ended
+        for given in whole.members():
+            for seed in given.seeds if given.run not in ended else []:
+                reason = death.reason
+                if death.run not in (None, given.run):
+                    reason = f"{death.run}, in the same process, broke: {reason}"
+                elif death.seed is not None:
+                    reason = broken_reason(seed, death.seed, reason)
+                self._add(self._row_of_history(given, seed, reason), death.text)
         _end_where_full(death.text)
 
     def _row_of_history(self, given: TrialConfig, seed: int, reason: str) -> Row:
@@ -167,7 +200,7 @@ def _end_where_full(error: str) -> None:
         raise RunError(os.strerror(errno.ENOSPC))
 
 
-def _begun(given: TrialConfig) -> Begun:
+def _begun(given: TrialConfig, bundle: str) -> Begun:
     epochs = (given.experiment.get("training") or {}).get("epochs")
     return Begun(
         run=given.run,
@@ -177,16 +210,25 @@ def _begun(given: TrialConfig) -> Begun:
         seeds=given.seeds,
         epochs=epochs,
         experiment=given.experiment,
+        bundle=bundle,
     )
 
 
 @dataclass(frozen=True)
 class _Death:
-    """What ended a trial: the seed that broke (None if unknown), the reason in one line, and the whole error."""
+    """What ended a trial.
+
+    Attributes:
+        seed: the seed that broke; None if unknown.
+        reason: one line.
+        text: the whole error.
+        run: the trial of the seed, in a bundle; None if unknown.
+    """
 
     seed: int | None
     reason: str
     text: str
+    run: str | None = None
 
 
 def _death(trial: Trial) -> _Death:
@@ -195,7 +237,7 @@ def _death(trial: Trial) -> _Death:
     cause = getattr(error, "cause", None)
     text = str(error or trial.get_error() or "")
     if isinstance(cause, BrokenTrialError):
-        return _Death(cause.seed, cause.reason, cause.text)
+        return _Death(cause.seed, cause.reason, cause.text, cause.run)
     if isinstance(error, RayError):
         return _Death(None, reason_of_loss(error), text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -25,10 +25,10 @@ from tskd_tune.sweeps.ray_session import session
 from tskd_tune.sweeps.recorder import Recorder
 from tskd_tune.sweeps.resources import needed, refuse_unfit
 from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.shipped import Shipped
 from tskd_tune.sweeps.stages import expected_rows, train
 from tskd_tune.sweeps.teacher_keys import distinct
 from tskd_tune.sweeps.teachers import prepare
-from tskd_tune.sweeps.trainable import Shipped
 from tskd_tune.sweeps.tuning import Tuning
 
 

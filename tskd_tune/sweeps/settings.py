@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt, model_validator
 
+from tskd_tune.errors import shown
 from tskd_tune.registry import Options
 
 
@@ -14,6 +15,13 @@ def _one_gpu(gpu: float) -> float:
     if gpu > 1:
         raise ValueError(f"a training uses one GPU, got {gpu:g}; give 1, or a fraction such as 0.5 to share one")
     return gpu
+
+
+def _count(together: object) -> object:
+    is_count = isinstance(together, int) and not isinstance(together, bool) and together >= 1
+    if is_count or together == "auto":
+        return together
+    raise ValueError(f"must be a number of trainings from 1, or auto, got {shown(together)}")
 
 
 class Resources(Options):
@@ -27,6 +35,20 @@ class Resources(Options):
     concurrent: PositiveInt | None = Field(
         None, description="number of trials that run at once; null: as many as the cluster holds when the sweep starts"
     )
+    together: Annotated[PositiveInt | Literal["auto"], BeforeValidator(_count)] = Field(
+        1,
+        description="number of trainings that a process of a grid advances in turns, step by step, on one GPU; auto: as"
+        " many as the memory of the GPU holds, at most 6, and 1 on a CPU. It changes no number of a training",
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Resources:
+        if self.together != 1 and self.gpu is not None and 0 < self.gpu < 1:
+            raise ValueError(
+                f"together: {self.together} shares a GPU within a process, and gpu: {self.gpu:g} shares it between"
+                " processes, which is slower; set gpu: 1, or leave together out"
+            )
+        return self
 
 
 class Wandb(Options):

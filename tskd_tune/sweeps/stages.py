@@ -72,7 +72,8 @@ def _train_grid(tuning: Tuning, listener: Listener) -> bool:
     folder.expect(expected_rows(sweep))
     for at, seeds in zip(sweep.compare.interim or [0], portions(sweep), strict=True):
         if configs := missing(sweep, folder, seeds):
-            if not tuning.train(ListedPoints(configs), sweep.scheduler_for(sweep.space()), len(configs)):
+            bundles = tuning.bundles(configs, listener)
+            if not tuning.train(ListedPoints(bundles), sweep.scheduler_for(sweep.space()), len(bundles)):
                 return False
             if missing(sweep, folder, seeds):  # some broke; `resume` trains them again, then analyzes
                 break

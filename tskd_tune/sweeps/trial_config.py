@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from tskd_tune.plain import Document
 
@@ -22,6 +22,7 @@ class TrialConfig:
         identity: the digest of the experiment, which names the trial's trainings.
         number: the number of the trial in the sweep, which names the trial's folder; `UNNUMBERED` until a searcher
             suggests the trial.
+        others: the configs of the trials that train in the same process, a bundle, as plain data.
     """
 
     arm: str
@@ -31,11 +32,16 @@ class TrialConfig:
     teacher: str | None = None
     identity: str = ""
     number: int = UNNUMBERED
+    others: list[Document] = field(default_factory=list)
 
     @property
     def run(self) -> str:
         """The id of the trial, which names its folder."""
         return f"{self.number:05d}"
+
+    def members(self) -> list[TrialConfig]:
+        """Return the config of every trial of the bundle, this one first and each without the others."""
+        return [replace(self, others=[]), *(TrialConfig(**other) for other in self.others)]
 
     def plain(self) -> Document:
         """Return the config as plain data for Ray Tune."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ray import tune
 from ray.tune.error import TuneError
@@ -12,13 +13,17 @@ from ray.tune.search import Searcher
 
 from tskd_tune.errors import RunError
 from tskd_tune.records.breakage import reason_of
+from tskd_tune.records.events import Listener
 from tskd_tune.records.layout import TRIALS
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.signals import noticed
+from tskd_tune.sweeps import packing
+from tskd_tune.sweeps.bundles import bundled
 from tskd_tune.sweeps.recorder import Recorder
 from tskd_tune.sweeps.resources import capacity, needed
 from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.trainable import Shipped, SweepTrial
+from tskd_tune.sweeps.shipped import Shipped
+from tskd_tune.sweeps.trainable import SweepTrial
 from tskd_tune.sweeps.trial_config import TrialConfig
 
 
@@ -36,6 +41,20 @@ class Tuning:
     folder: RunFolder
     shipped: Shipped
 
+    @cached_property
+    def places(self) -> int:
+        """The number of trials that run at once."""
+        return self.sweep.resources.concurrent or capacity(self.sweep)
+
+    def bundles(self, configs: Sequence[TrialConfig], listener: Listener) -> list[TrialConfig]:
+        """Put the trials of a grid into bundles, as ``resources.together`` asks."""
+        together = self.sweep.resources.together
+        if together == 1 or len(configs) < 2:
+            return list(configs)
+        if together == "auto":
+            together = packing.fitting(configs, needed(self.sweep), listener)
+        return bundled(configs, together, self.places)
+
     def train(self, searcher: Searcher, scheduler: TrialScheduler, trials: int) -> bool:
         """Train ``trials`` trials. Return False if a signal cut the run off, and otherwise True.
 
@@ -48,7 +67,7 @@ class Tuning:
                 search_alg=searcher,
                 scheduler=scheduler,
                 num_samples=trials,
-                max_concurrent_trials=self.sweep.resources.concurrent or capacity(self.sweep),
+                max_concurrent_trials=self.places,
                 reuse_actors=True,
                 trial_dirname_creator=_folder_name,
             ),

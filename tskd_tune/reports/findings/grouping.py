@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+
+MOST_NAMED = 4
 
 
 def alike(items: Iterable[T], setting: Callable[[T], object]) -> list[list[T]]:
@@ -23,3 +25,10 @@ def alike(items: Iterable[T], setting: Callable[[T], object]) -> list[list[T]]:
 def distinct(items: Iterable[T]) -> list[T]:
     """Return the items without items that equal an earlier item."""
     return [group[0] for group in alike(items, lambda item: item)]
+
+
+def few(arms: Sequence[str]) -> str:
+    """Return the names of arms in words; of many, the first ones."""
+    shown = list(arms[:MOST_NAMED])
+    rest = len(arms) - len(shown)
+    return "; ".join(shown) + (f" and {rest} more" if rest else "")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from tskd_tune.records.row import BEST_TEST_MARK
 from tskd_tune.reports.findings import scale
+from tskd_tune.reports.findings.costs import sharing
 from tskd_tune.reports.findings.endings import Ending, Unfinished
+from tskd_tune.reports.findings.grouping import few
 from tskd_tune.reports.findings.records import Baseline
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms.short import broken_teacher_line
-
-MOST_NAMED = 4
 
 
 def verdict_lines(found: Findings) -> list[str]:
@@ -43,7 +43,7 @@ def _lacking_intervals(found: Findings) -> list[str]:
     for arm in found.arms:
         if note := arm.statistics.note:
             arms.setdefault(note, []).append(arm.arm)
-    return [f"{note[0].upper()}{note[1:]} ({_few(names)})." for note, names in arms.items()]
+    return [f"{note[0].upper()}{note[1:]} ({few(names)})." for note, names in arms.items()]
 
 
 def purpose(found: Findings) -> list[str]:
@@ -61,6 +61,8 @@ def notes(found: Findings) -> list[str]:
         lines.append(f"† {BEST_TEST_MARK}.")
     if found.baselines:
         lines.append(_ratio_line(found.baselines))
+    if shared := sharing(found.arms):
+        lines.append(f"‡ {shared}")
     if any(arm.beyond for arm in found.arms):
         lines.append(scale.NOTE)
     return [*lines, *found.damage]
@@ -127,7 +129,7 @@ def method_lines(found: Findings) -> list[str]:
 
 def warning_lines(found: Findings) -> list[str]:
     """Return each warning of the runs once, with the arms that have this warning."""
-    return [f"{item.sentence} ({_few(item.arms)})" for item in found.warnings]
+    return [f"{item.sentence} ({few(item.arms)})" for item in found.warnings]
 
 
 def version_lines(found: Findings) -> list[str]:
@@ -135,9 +137,3 @@ def version_lines(found: Findings) -> list[str]:
     lines = [", ".join(f"{name} {number}" for name, number in versions.items()) for versions in found.versions]
     commits = [commit or "unknown (the code was no git checkout)" for commit in found.commits]
     return lines + ([f"commit {', '.join(commits)}"] if commits else [])
-
-
-def _few(arms: Sequence[str]) -> str:
-    shown = list(arms[:MOST_NAMED])
-    rest = len(arms) - len(shown)
-    return "; ".join(shown) + (f" and {rest} more" if rest else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from tskd_tune.reports.findings.costs import sharing
 from tskd_tune.reports.findings.records import ArmFindings, Statistic
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms.grids import Align, drawn
@@ -30,6 +31,7 @@ def columns(found: Findings) -> list[Column]:
     middle = [name for name in others if name != found.headline and any(name in arm.metrics for arm in found.arms)]
     sampled = found.search is not None and "lambda" in _short_holes(found)
     ended = Column("ended early", lambda arm: ended_early(arm, digits), "left")
+    mark = " ‡" if sharing(found.arms) else ""
     interval_column = Column("95 % interval", lambda arm: interval(arm, digits))
     return [
         *_naming_columns(found),
@@ -39,8 +41,8 @@ def columns(found: Findings) -> list[Column]:
         *_chosen_columns(found),
         Column("reviews", lambda arm: str(arm.reviews)),
         *([] if sampled else [Column("λ", lambda arm: weight(arm.lambda_))]),
-        Column("time per run", lambda arm: duration(arm.cost_seconds)),
-        Column("time ratio", lambda arm: value_text(arm.cost_ratio, ".2f")),
+        Column(f"time per run{mark}", lambda arm: duration(arm.cost_seconds)),
+        Column(f"time ratio{mark}", lambda arm: value_text(arm.cost_ratio, ".2f")),
         *([ended] if any(map(ended_early, found.arms)) else []),
     ]
 

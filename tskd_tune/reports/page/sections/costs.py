@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from tskd_tune.reports.findings import effects
+from tskd_tune.reports.findings.costs import sharing
 from tskd_tune.reports.findings.pareto import COSTS, Front, FrontPoint, values_text
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.page import effect_charts, figures
@@ -32,6 +33,9 @@ TEMPLATE = """\
 <p class="notes">Left out, as a mean over the seeds that are left would flatter it: {{ item.left_out | join("; ") }}.</p>
 {% endif %}
 {% endfor %}
+{% if sharing %}
+<p class="notes">{{ sharing }}</p>
+{% endif %}
 </section>
 """
 
@@ -49,7 +53,8 @@ class Costs(Section):
             for index, front in enumerate(page.found.pareto[: figures.MOST_FIGURES])
             for place, cost in enumerate(_costs(front))
         ]
-        return rendered(TEMPLATE, costs=shown, title=page.found.metric.title) if shown else ""
+        shared = sharing(page.found.arms)
+        return rendered(TEMPLATE, costs=shown, title=page.found.metric.title, sharing=shared) if shown else ""
 
 
 @dataclass(frozen=True)

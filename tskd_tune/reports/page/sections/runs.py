@@ -91,12 +91,17 @@ def _line(row: Row, found: Findings) -> list[str]:
         f"{row.epochs} of {row.epochs_planned}",
         *(value_text(row.value(name), form) for name in _metrics(found)),
         duration(row.cost.seconds),
-        f"{row.cost.device}, {count(row.cost.threads, 'thread')}",
+        _device(row),
         MISSING if row.cost.peak_memory_bytes is None else f"{row.cost.peak_memory_bytes / 2**20:.0f} MiB",
         (row.commit or MISSING)[:10] + ("-dirty" if (row.commit or "").endswith("-dirty") else ""),
         *([str(versions.index(row.versions) + 1)] if len(versions) > 1 else []),
         minute(row.finished),
     ]
+
+
+def _device(row: Row) -> str:
+    together = f", {row.cost.together} together" if row.cost.together > 1 else ""
+    return f"{row.cost.device}, {count(row.cost.threads, 'thread')}{together}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""What a sweep sends to every trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tskd_tune.records.wandb_server import Connection, Place
+from tskd_tune.training.teachers import TeacherFile
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What a sweep sends to every trial: the run's folder, the metric that is compared, and the teachers' files.
+
+    Attributes:
+        folder: the run's folder, for W&B's offline files; None for no tracking.
+        teachers: key -> the teacher and the content of its file, for machines that do not share a cache.
+        place: where W&B runs go.
+        key: a text that separates this sweep's W&B runs from the runs of other sweeps.
+        connection: the result of probing W&B's server once.
+        run: the run's folder, for checkpoints and students; None for none.
+        by_identity: whether W&B runs are named by the identity of their training; otherwise by the trial's id.
+    """
+
+    sweep: str
+    folder: Path | None
+    metric: str
+    mode: str
+    teachers: Mapping[str, tuple[TeacherFile, bytes]]
+    place: Place = field(default_factory=Place)
+    key: str | None = None
+    connection: Connection | None = None
+    run: Path | None = None
+    by_identity: bool = True
