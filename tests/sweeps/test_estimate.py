@@ -178,6 +178,10 @@ def test_a_sweep_is_points_by_seeds_over_what_runs_at_once(
     monkeypatch.setattr(estimate.os, "cpu_count", lambda: 16)
     alone = estimate.of_sweep(sweep(document, seeds=[1]), budget=PLENTY, clock=clock)
     assert alone.concurrent == 2 and alone.hours * 3600 == pytest.approx(reviewed), "no sooner than its longest run"
+    shared = sweep(document, seeds=[1], resources={"together": 6})
+    found = estimate.of_sweep(shared, budget=PLENTY, clock=clock)
+    assert (found.concurrent, found.hours) == (2, alone.hours), "every core has a bundle"
+    assert "share a process are counted one after the other" in found.how and "share a process" not in alone.how
 
 
 def test_the_teachers_of_points_that_are_not_timed_count_too(
