@@ -36,12 +36,24 @@ __all__ = [
     "Options",
     "Registry",
     "Slot",
+    "marked",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
 F = TypeVar("F", bound=Factory)
 C = TypeVar("C", bound=Component)
 ENTRY_POINT_GROUP = "tskd_tune"
+
+
+def marked(**marks: bool) -> Callable[[F], F]:
+    """Return a decorator that sets attributes of a factory, which the docstring of its registry explains."""
+
+    def mark(factory: F) -> F:
+        for name, value in marks.items():
+            setattr(factory, name, value)
+        return factory
+
+    return mark
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,15 @@ Ray is imported when a factory runs, so that a sweep can be read and checked wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 from pydantic import Field, PositiveInt
 
 from tskd_tune.errors import InputError
-from tskd_tune.registry import Registry
+from tskd_tune.registry import Registry, marked
 from tskd_tune.sweeps.known import Known
-
-F = TypeVar("F", bound=Callable[..., object])
 
 SCHEDULERS: Registry[object] = Registry("schedulers", "TrialScheduler")
 """Factories of ``ray.tune.schedulers.TrialScheduler``.
@@ -43,13 +41,8 @@ def stops_trials(name: str) -> bool:
     return bool(getattr(SCHEDULERS.entry(name).factory, "stops", True))
 
 
-def _never_stops(factory: F) -> F:
-    factory.stops = False  # type: ignore[attr-defined]
-    return factory
-
-
 @SCHEDULERS.register("fifo", source="every trial runs to its end")
-@_never_stops
+@marked(stops=False)
 def fifo(epochs: int, reviews: Sequence[Sequence[int]], metric: str, mode: str) -> object:
     """Every trial runs to its end."""
     from ray.tune.schedulers import FIFOScheduler

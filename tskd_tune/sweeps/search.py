@@ -10,12 +10,12 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tskd_tune.errors import InputError
-from tskd_tune.registry import Registry
+from tskd_tune.registry import Registry, marked
 from tskd_tune.sweeps.distinct import experiment_key, told_apart
 from tskd_tune.sweeps.draws import uniformly
 from tskd_tune.sweeps.objectives import Goals
@@ -36,8 +36,6 @@ LARGEST_POPULATION, GENERATIONS = 50, 4
 MOST_MISSES = 10_000
 
 Trials = Annotated[int, Field(ge=1, le=100_000)]
-
-F = TypeVar("F", bound=Callable[..., object])
 
 Found: TypeAlias = tuple[Any, int]
 """A searcher of Ray Tune, and the number of trials."""
@@ -61,13 +59,8 @@ def is_exact(name: str) -> bool:
     return bool(getattr(SEARCHERS.entry(name).factory, "exact", False))
 
 
-def _exact(factory: F) -> F:
-    factory.exact = True  # type: ignore[attr-defined]
-    return factory
-
-
 @SEARCHERS.register("grid", source="every point of the product of the choices")
-@_exact
+@marked(exact=True)
 def grid(space: SearchSpace, describe: Callable[[Point], TrialConfig], goals: Goals, journal: Path | None) -> Found:
     """Every point of the space, once, in the order of the YAML."""
     return _listed(told_apart([describe(point) for point in space.grid()]), goals)

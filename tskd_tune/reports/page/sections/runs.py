@@ -15,32 +15,11 @@ from tskd_tune.reports.page.section import SECTIONS, Page, Section, rendered
 from tskd_tune.reports.page.words import minute
 
 TEMPLATE = """\
+{% from "macros" import table %}
 <section aria-labelledby="runs">
 <h2 id="runs">Every run</h2>
-<div class="scroll" tabindex="0" role="region" aria-labelledby="runs">
-<table class="small">
-<caption>One row per seed of a point; metrics at the last epoch that was trained.</caption>
-<thead><tr>
-{% for title in run_titles %}
-<th scope="col">{{ title }}</th>
-{% endfor %}
-</tr></thead>
-<tbody>
-{% for cells in runs %}
-<tr>
-{% for cell in cells %}
-{% if loop.first %}
-<th scope="row">{{ cell }}</th>
-{% else %}
-<td>{{ cell }}</td>
-{% endif %}
-{% endfor %}
-</tr>
-{% endfor %}
-</tbody>
-</table>
-</div>
-<h3>Configurations</h3>
+{{ table("runs", "One row per seed of a point; metrics at the last epoch that was trained.", titles, runs, kind="small")
+}}<h3>Configurations</h3>
 {% for item in configs %}
 <details><summary>{{ item.arm }} · seed{{ "s" if "," in item.seeds else "" }} {{ item.seeds }}</summary>
 <p>Trial{{ "s" if "," in item.trials else "" }} {{ item.trials }}.</p>
@@ -64,7 +43,7 @@ class Runs(Section):
             return ""
         return rendered(
             TEMPLATE,
-            run_titles=_titles(found),
+            titles=_titles(found),
             runs=[_line(row, found) for row in found.rows],
             configs=[_configuration(arm) for arm in found.arms],
         )
