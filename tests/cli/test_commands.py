@@ -467,7 +467,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def extend(folder: RunFolder, addition: Addition, listener: Any, *, track: bool) -> RunFolder:
         given.append((folder.name, addition.seeds, addition.controls, addition.points, track))
-        listener(Event("interim", "", reason="Look 1 of 2: go on"))
+        listener(Event("interim", "", reason="Interim analysis 1 of 2: go on"))
         return work(folder, listener)
 
     stand_in = SimpleNamespace(start=start, resume=resume, extend=extend)
@@ -499,11 +499,11 @@ def test_a_sweep_is_resumed_and_interrupted(swept: list[Any], run: Callable[...,
     assert "tskd-tune sync" in run("report", "first").stdout
 
 
-def test_a_sweep_is_extended_and_a_look_is_told(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_sweep_is_extended_and_an_analysis_is_told(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:
     run("sweep", write(tmp_path / "s.yaml", SWEEP), "--name", "first")
     text = run("extend", "first", "--seeds", "3-4", "--controls", "detach,zeros", "--no-wandb").stdout
     assert swept[1] == ("first", [3, 4], ["detach", "zeros"], None, False)
-    assert "first: 4 points x 4 seeds = 16 runs, 0 are finished" in text and "Look 1 of 2: go on" in text
+    assert "first: 4 points x 4 seeds = 16 runs, 0 are finished" in text and "Interim analysis 1 of 2: go on" in text
     choice = {"none": None, "detached": {**SHORT["review"], "target": {"gradient": "detach"}}}
     more = write(tmp_path / "more.yaml", {**SWEEP, "experiment": {**SHORT, "review": {"choice": choice}}})
     assert "3 points x 2 seeds = 6 runs" in run("extend", "first", "--points", more).stdout

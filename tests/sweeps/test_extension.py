@@ -118,8 +118,8 @@ def test_seeds_are_trained_up_to_one_analysis_after_the_other(tiny_document: dic
 
 
 def test_check_finds_analyses_that_cannot_be_made(tiny_document: dict[str, Any]) -> None:
-    looking = sweep(tiny_document, seeds=list(range(6)), compare={"interim": [5]})
-    assert check(looking) == [
+    analyzed = sweep(tiny_document, seeds=list(range(6)), compare={"interim": [5]})
+    assert check(analyzed) == [
         "compare.interim: the sweep ends with its last interim analysis, at 5 seeds, but 6 seeds are declared; add 6 to"
         " compare.interim, or drop seeds"
     ]
@@ -130,13 +130,13 @@ def test_check_finds_analyses_that_cannot_be_made(tiny_document: dict[str, Any])
 
 def test_an_analysis_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder.create(tmp_path, "run", "sweep", {})
-    look = SimpleNamespace(at=5, number=1, declared=(5, 10), stop=True, next_seeds=(), alpha_spent=0.01)
-    look.sentence = "Look 1 of 2"
-    family = SimpleNamespace(look=look, family=SimpleNamespace(findings=[SimpleNamespace(sentence="a is above b")]))
+    taken = SimpleNamespace(at=5, number=1, declared=(5, 10), stop=True, next_seeds=(), alpha_spent=0.01)
+    taken.sentence = "Interim analysis 1 of 2"
+    family = SimpleNamespace(interim=taken, family=SimpleNamespace(findings=[SimpleNamespace(sentence="a is above b")]))
     found = SimpleNamespace(family=family, family_reason="")
     monkeypatch.setattr(interim, "summary", lambda run: found)
     first = analyze(folder, 5)
-    assert (first.stop, first.verdicts, first.sentence) == (True, ["a is above b"], "Look 1 of 2")
+    assert (first.stop, first.verdicts, first.sentence) == (True, ["a is above b"], "Interim analysis 1 of 2")
     found.family = None  # what was decided stands, whatever the rows say by now
     assert analyze(folder, 5) == first == analyses(RunFolder.open(folder.path))[5]
     found.family_reason = "One arm: there is nothing to compare it with."
@@ -157,8 +157,8 @@ def test_the_file_and_the_key_of_earlier_versions_are_read(
         sweep(tiny_document, compare={"looks": [5], "interim": [5]})
     line = {"at": 5, "number": 1, "declared": [5, 6], "stop": False, "next_seeds": [6], "alpha_spent": 0.01}
     old = folder.path / "looks.jsonl"
-    old.write_text(json.dumps({**line, "sentence": "Look 1 of 2", "verdicts": [], "taken": "2026"}) + "\n")
-    assert analyze(folder, 5).sentence == "Look 1 of 2", "what an earlier version decided stands"
+    old.write_text(json.dumps({**line, "sentence": "Interim analysis 1 of 2", "verdicts": [], "taken": "2026"}) + "\n")
+    assert analyze(folder, 5).sentence == "Interim analysis 1 of 2", "what an earlier version decided stands"
     monkeypatch.setattr(interim, "summary", lambda run: SimpleNamespace(family=None, family_reason="One arm."))
     analyze(folder, 6)
     assert sorted(analyses(folder)) == [5, 6] and len((folder.path / "interim.jsonl").read_text().splitlines()) == 2

@@ -195,9 +195,9 @@ class Progress:
         """Show a warning."""
         self._screen.note(f"warning: {line}")
 
-    def look(self, decision: str) -> None:
-        """Show the decision of an interim analysis, or another sentence for the user."""
-        self._screen.note(decision)
+    def tell(self, sentence: str) -> None:
+        """Show a sentence for the user, such as the decision of an interim analysis."""
+        self._screen.note(sentence)
 
     def epoch(self, run: str, seed: int | None, epoch: int) -> None:
         """Show an epoch of a training."""

@@ -282,7 +282,7 @@ def _hear(progress: Progress, event: Event) -> None:
             event.arm, event.seed, event.epoch, event.epochs, metrics=event.metrics or {}, reason=event.reason
         )
     elif event.what in ("interim", "note", "machines"):
-        progress.look(event.reason or "")
+        progress.tell(event.reason or "")
     elif event.what == "data":
         progress.warn(event.reason or "")
     elif event.what == "failed":  # the command's last sentence reports a teacher that broke

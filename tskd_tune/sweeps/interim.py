@@ -78,19 +78,19 @@ def analyze(folder: RunFolder, at: int) -> Interim:
 
 def _judged(folder: RunFolder, at: int) -> Interim:
     found = summary(folder)
-    look = found.family.look if found.family else None
-    if found.family is None or look is None or look.at != at:
+    analysis = found.family.interim if found.family else None
+    if found.family is None or analysis is None or analysis.at != at:
         # If nothing can be compared, such as when every run of an arm has failed, the sweep goes on.
         sentence = f"Interim analysis at {at} seeds: {found.family_reason} Going on."
         return Interim(at=at, stop=False, sentence=sentence, taken=now())
     return Interim(
         at=at,
-        number=look.number,
-        declared=list(look.declared),
-        stop=look.stop,
-        next_seeds=list(look.next_seeds),
-        alpha_spent=look.alpha_spent,
-        sentence=look.sentence,
+        number=analysis.number,
+        declared=list(analysis.declared),
+        stop=analysis.stop,
+        next_seeds=list(analysis.next_seeds),
+        alpha_spent=analysis.alpha_spent,
+        sentence=analysis.sentence,
         verdicts=[finding.sentence for finding in found.family.family.findings],
         taken=now(),
     )

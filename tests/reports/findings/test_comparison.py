@@ -183,22 +183,22 @@ class TestLooks:
         assert as_json(found)["family"] is None
         assert as_json(found)["family_reason"].startswith("The first interim analysis is at 5 seeds, and 4 have ended")
 
-    def test_at_a_look_its_boundary_is_held(self, a_run):
+    def test_at_an_analysis_its_boundary_is_held(self, a_run):
         found = self.run(a_run, 5, BETTER)
-        look, finding = as_json(found)["family"]["look"], as_json(found)["family"]["findings"][0]
-        assert (look["at"], look["number"], look["complete"]) == (5, 1, 5)
+        interim, finding = as_json(found)["family"]["interim"], as_json(found)["family"]["findings"][0]
+        assert (interim["at"], interim["number"], interim["complete"]) == (5, 1, 5)
         level = 1 - obrien_fleming([5, 7]).nominal[0]
         assert finding["evidence"]["interval"]["level"] == pytest.approx(level)
 
-    def test_between_looks_the_new_seeds_are_not_read(self, a_run):
+    def test_between_analyses_the_new_seeds_are_not_read(self, a_run):
         undecided = [71.0, 69.0, 71.0, 69.0, 71.0, 99.0, 99.0]
         found = self.run(a_run, 6, undecided)
-        look, finding = as_json(found)["family"]["look"], as_json(found)["family"]["findings"][0]
-        assert (look["at"], look["complete"], look["next"], look["stop"]) == (5, 6, 7, False)
+        interim, finding = as_json(found)["family"]["interim"], as_json(found)["family"]["findings"][0]
+        assert (interim["at"], interim["complete"], interim["next"], interim["stop"]) == (5, 6, 7, False)
         assert finding["contrast"]["n"] == 5 and finding["verdict"] == "undecided"
         assert "6 seeds have ended in every arm; the next interim analysis is at 7 seeds" in found.family.notes[1]
 
-    def test_an_arm_without_a_row_holds_the_look_up(self, a_run):
+    def test_an_arm_without_a_row_holds_the_analysis_up(self, a_run):
         arms = an_arm("ce", BASE), an_arm("kd", SAME)
         run = a_run(*arms, compare=LOOKS, seeds=[1, 2, 3, 4, 5, 6, 7], expected=21)
         assert "and 0 have ended in every arm" in as_json(summary(run))["family_reason"]
@@ -248,7 +248,7 @@ class TestAddedSeeds:
         listed = list(range(1, seeds + 1))
         return as_json(summary(a_run(*arms, compare={"added": list(portions)}, seeds=listed)))["family"]["notes"]
 
-    def test_a_look_that_nobody_paid_for_is_said(self, a_run):
+    def test_an_analysis_that_nobody_paid_for_is_said(self, a_run):
         (_, note) = self.notes(a_run, [6, 7])
         assert note.startswith(
             "Seeds 6, 7 were added when there were 5, enough for verdicts: the p values are not corrected"
@@ -315,6 +315,6 @@ class TestOneMethodOverPairs:
         found = summary(a_run(*self.arms()[:3]))
         assert as_json(found)["family"]["pooled"] == [] and "Over the pairs" not in markdown(found)
 
-    def test_looks_are_not_pooled(self, a_run):
+    def test_interim_analyses_are_not_pooled(self, a_run):
         found = summary(a_run(*self.arms(), compare={"interim": [5, 7]}, seeds=[1, 2, 3, 4, 5, 6, 7], expected=42))
-        assert as_json(found)["family"]["look"]["at"] == 7 and as_json(found)["family"]["pooled"] == []
+        assert as_json(found)["family"]["interim"]["at"] == 7 and as_json(found)["family"]["pooled"] == []

@@ -101,7 +101,7 @@ def test_each_parameter_that_varies_is_set_against_the_headline(an_arm):
     assert (weight.parameter, weight.is_wide, len(weight.arms)) == ("weight", True, 3)
 
 
-# The failure signature
+# L_ST falls and the gap stays
 
 
 def a_seed(losses, gaps, every=5):
@@ -111,13 +111,14 @@ def a_seed(losses, gaps, every=5):
     return [HistoryLine.read(line) for line in lines]
 
 
-def test_a_falling_loss_over_a_flat_gap_is_the_failure_signature():
-    found = effects.signature("tskd", [a_seed([4, 2, 2, 1, 0.5, 0.7], [0.2, 0.2, 0.3, 0.1, 0.19, 0.19])])
+def test_a_falling_loss_over_a_flat_gap_is_a_failure():
+    found = effects.gap_change("tskd", [a_seed([4, 2, 2, 1, 0.5, 0.7], [0.2, 0.2, 0.3, 0.1, 0.19, 0.19])])
     assert (found.seeds, found.reviews, found.shown, found.failed) == (1, 6, 1, True)
     assert (found.loss, found.gap) == (pytest.approx(0.2), pytest.approx(0.95))
     assert found.sentence == (
         "'tskd': from the first 2 reviews to the last 2 of 6, L_ST went to 20 % of what it was and the gap to the "
-        "teacher to 95 % (one seed). This is the method's failure signature (in the only seed)."
+        "teacher to 95 % (one seed). L_ST fell but the gap stayed: the extractors learned, the student did not (in the "
+        "only seed)."
     )
 
 
@@ -135,25 +136,27 @@ def test_a_falling_loss_over_a_flat_gap_is_the_failure_signature():
     ],
 )
 def test_the_rule_is_half_the_loss_over_nine_tenths_of_the_gap(losses, gaps, failed):
-    found = effects.signature("a", [a_seed(losses, gaps)])
+    found = effects.gap_change("a", [a_seed(losses, gaps)])
     assert found.failed is failed
-    assert ("This is the method's failure signature" in found.sentence) is failed
-    assert ("No failure signature" in found.sentence) is not failed
+    assert ("L_ST fell but the gap stayed" in found.sentence) is failed
+    assert ("No sign that the method fails" in found.sentence) is not failed
 
 
 def test_the_median_seed_decides_and_the_seeds_that_show_it_are_counted():
     bad, good = a_seed([1, 1, 0.1], [1, 1, 1]), a_seed([1, 1, 0.1], [1, 1, 0.1])
-    most = effects.signature("a", [bad, good, bad])
+    most = effects.gap_change("a", [bad, good, bad])
     assert (most.failed, most.seeds, most.shown) == (True, 3, 2)
-    assert "failure signature (in 2 of 3 seeds)" in most.sentence
-    few = effects.signature("a", [bad, good, good])
+    assert "the student did not (in 2 of 3 seeds)" in most.sentence
+    few = effects.gap_change("a", [bad, good, good])
     assert (few.failed, few.shown) == (False, 1)
-    assert few.sentence.endswith("No failure signature, though 1 of 3 seeds show it.")
+    assert few.sentence.endswith(
+        "No sign that the method fails, although L_ST fell and the gap stayed in 1 of 3 seeds."
+    )
 
 
 def test_seeds_that_ended_early_do_not_count():
     whole, cut = a_seed([1, 1, 1, 1], [1, 1, 1, 1]), a_seed([1, 0.1, 0.01], [1, 1, 1])
-    found = effects.signature("a", [cut, whole, cut])
+    found = effects.gap_change("a", [cut, whole, cut])
     assert (found.seeds, found.reviews, found.failed, found.shown) == (1, 4, False, 0)
 
 
@@ -170,5 +173,5 @@ def test_seeds_that_ended_early_do_not_count():
         [[HistoryLine(1, 0, numbers={"review_loss": 1.0})]],
     ],
 )
-def test_too_few_reviews_have_no_signature(seeds):
-    assert effects.signature("a", seeds) is None
+def test_too_few_reviews_have_no_change(seeds):
+    assert effects.gap_change("a", seeds) is None

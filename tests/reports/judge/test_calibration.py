@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from tskd_tune.reports.judge import power
-from tskd_tune.reports.judge.sequential import look, obrien_fleming
+from tskd_tune.reports.judge.sequential import analysis, obrien_fleming
 from tskd_tune.reports.judge.verdicts import family
 
 
@@ -121,13 +121,13 @@ class TestTables:
 
 
 class TestLooks:
-    LOOKS = (5, 10, 18)
+    ANALYSES = (5, 10, 18)
 
     def test_the_overall_level_of_the_t_tests(self):
         random = np.random.default_rng(50)
         crossed = np.zeros(40_000, dtype=bool)
         differences = random.normal(size=(40_000, 18))
-        for n, nominal in zip(self.LOOKS, obrien_fleming(self.LOOKS).nominal, strict=True):
+        for n, nominal in zip(self.ANALYSES, obrien_fleming(self.ANALYSES).nominal, strict=True):
             crossed |= stats.ttest_1samp(differences[:, :n], 0.0, axis=1).pvalue <= nominal
         low, high = share_interval(crossed.sum(), 40_000)
         # A known variance would give 0.05; a t test at these nominal levels has 0.0512.
@@ -138,21 +138,21 @@ class TestLooks:
         differences = random.normal(0.25, sd_of_differences(0.25), size=(20_000, 18))
         seeds = np.full(20_000, 18)
         resolved = np.zeros(20_000, dtype=bool)
-        for n, nominal in zip(self.LOOKS, obrien_fleming(self.LOOKS).nominal, strict=True):
+        for n, nominal in zip(self.ANALYSES, obrien_fleming(self.ANALYSES).nominal, strict=True):
             now = stats.ttest_1samp(differences[:, :n], 0.0, axis=1).pvalue <= nominal
             seeds[now & ~resolved] = n
             resolved |= now
         assert resolved.mean() > power.power(0.25, sd_of_differences(0.25), 18) - 0.02
         assert seeds.mean() < 17
 
-    def test_a_family_with_looks_errs_in_at_most_five_percent(self):
+    def test_a_family_with_analyses_errs_in_at_most_five_percent(self):
         random = np.random.default_rng(52)
         false_resolved = false_equivalent = 0
         for _ in range(TABLES):
             # The second arm is off by just the margin: it must not be called equivalent, the others not resolved.
             values = arms(random, 18, [0.0, 0.0, 0.3, 0.0])
-            # The smallest p so far counts, so that the last look holds what any look found.
-            found = look(values, pairs(3), seeds=range(1, 19), looks=self.LOOKS, at=18).family.findings
+            # The smallest p so far counts, so that the last analysis holds what any analysis found.
+            found = analysis(values, pairs(3), seeds=range(1, 19), interim=self.ANALYSES, at=18).family.findings
             false_resolved += "resolved" in (found[0].verdict, found[2].verdict)
             false_equivalent += found[1].evidence.tost_p <= 0.05
         assert share_interval(false_resolved)[0] <= 0.05
@@ -160,13 +160,14 @@ class TestLooks:
         # Neither is for want of trying.
         assert min(false_resolved, false_equivalent) >= 15
 
-    def test_a_verdict_at_a_look_outlasts_the_later_ones(self):
+    def test_a_verdict_at_an_analysis_outlasts_the_later_ones(self):
         random = np.random.default_rng(53)
         for _ in range(60):
             values = arms(random, 18, [0.0, 0.45, 0.2, 0.0])
-            by_look = [
-                look(values, pairs(3), seeds=range(1, 19), looks=self.LOOKS, at=at).family.findings for at in self.LOOKS
+            by_analysis = [
+                analysis(values, pairs(3), seeds=range(1, 19), interim=self.ANALYSES, at=at).family.findings
+                for at in self.ANALYSES
             ]
-            for path in zip(*by_look, strict=True):
+            for path in zip(*by_analysis, strict=True):
                 p_values = [finding.holm_p for finding in path]
                 assert p_values == sorted(p_values, reverse=True)

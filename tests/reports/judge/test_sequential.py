@@ -1,4 +1,4 @@
-"""O'Brien and Fleming's boundaries against the literature and SciPy, and the looks that use them."""
+"""O'Brien and Fleming's boundaries against the literature and SciPy, and the analyses that use them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from scipy import stats
 from tskd_tune.errors import InputError
 from tskd_tune.reports.forms.plain import plain
 from tskd_tune.reports.judge.contrasts import contrast
-from tskd_tune.reports.judge.sequential import look, obrien_fleming, repeated_p
+from tskd_tune.reports.judge.sequential import analysis, obrien_fleming, repeated_p
 from tskd_tune.reports.judge.verdicts import family
 
-LOOKS = (5, 10, 18)
+ANALYSES = (5, 10, 18)
 SEEDS = range(1, 19)
 
 
-def crossing(looks, barriers):
-    """The chance that z at any look is beyond its barrier, by SciPy's multivariate normal."""
-    correlation = [[math.sqrt(min(a, b) / max(a, b)) for b in looks] for a in looks]
+def crossing(analyses, barriers):
+    """The chance that z at any analysis is beyond its barrier, by SciPy's multivariate normal."""
+    correlation = [[math.sqrt(min(a, b) / max(a, b)) for b in analyses] for a in analyses]
     ends = np.asarray(barriers)
     stay = stats.multivariate_normal.cdf(ends, cov=correlation, lower_limit=-ends, abseps=1e-7, maxpts=1_000_000)
     return 1 - stay
@@ -39,12 +39,12 @@ def arms(shift, sd=0.2, seed=0, n=18):
 
 
 def taken(values, at, **options):
-    return look(values, [("tskd", "kd")], seeds=SEEDS, looks=LOOKS, at=at, **options)
+    return analysis(values, [("tskd", "kd")], seeds=SEEDS, interim=ANALYSES, at=at, **options)
 
 
 class TestBoundaries:
     @pytest.mark.parametrize(
-        ("looks", "published"),
+        ("analyses", "published"),
         [
             # O'Brien and Fleming's design at 0.05, two-sided, as in Jennison and Turnbull 2000, table 2.3.
             ((10, 20), (2.797, 1.977)),
@@ -53,31 +53,31 @@ class TestBoundaries:
             ((5, 10, 15, 20, 25), (4.562, 3.226, 2.634, 2.281, 2.040)),
         ],
     )
-    def test_equal_looks_as_published(self, looks, published):
-        found = obrien_fleming(looks)
+    def test_equal_analyses_as_published(self, analyses, published):
+        found = obrien_fleming(analyses)
         # The tables print the constant to three digits; early boundaries are multiples of it.
         assert found.z == pytest.approx(published, abs=0.0015)
         assert found.spent[-1] == pytest.approx(0.05, abs=1e-10)
 
-    @pytest.mark.parametrize("looks", [LOOKS, (5, 30), (6, 7, 8, 40), (500, 1000, 1001)])
+    @pytest.mark.parametrize("analyses", [ANALYSES, (5, 30), (6, 7, 8, 40), (500, 1000, 1001)])
     @pytest.mark.parametrize("alpha", [0.05, 0.01])
-    def test_unequal_looks_spend_alpha_by_scipys_multivariate_normal(self, looks, alpha):
-        found = obrien_fleming(looks, alpha=alpha)
-        for taken_looks in range(1, len(looks) + 1):
-            spent = crossing(looks[:taken_looks], found.z[:taken_looks])
-            # The integral of scipy 1.15 is off by 2.3e-6 where two looks nearly coincide.
-            assert found.spent[taken_looks - 1] == pytest.approx(spent, abs=5e-6)
+    def test_unequal_analyses_spend_alpha_by_scipys_multivariate_normal(self, analyses, alpha):
+        found = obrien_fleming(analyses, alpha=alpha)
+        for count in range(1, len(analyses) + 1):
+            spent = crossing(analyses[:count], found.z[:count])
+            # The integral of scipy 1.15 is off by 2.3e-6 where two analyses nearly coincide.
+            assert found.spent[count - 1] == pytest.approx(spent, abs=5e-6)
         assert found.spent[-1] == pytest.approx(alpha, abs=1e-10)
 
     def test_they_fall_with_the_root_of_the_seeds_and_nominal_levels_are_their_tails(self):
-        found = obrien_fleming(LOOKS)
-        assert [z * math.sqrt(n) for z, n in zip(found.z, LOOKS, strict=True)] == pytest.approx(
+        found = obrien_fleming(ANALYSES)
+        assert [z * math.sqrt(n) for z, n in zip(found.z, ANALYSES, strict=True)] == pytest.approx(
             [found.z[-1] * math.sqrt(18)] * 3
         )
         assert found.nominal == pytest.approx([2 * stats.norm.sf(z) for z in found.z], rel=1e-9)
         assert found.spent[0] == pytest.approx(found.nominal[0], rel=1e-9)
 
-    def test_one_look_is_the_ordinary_test(self):
+    def test_one_analysis_is_the_ordinary_test(self):
         found = obrien_fleming([18])
         assert (found.z[0], found.nominal[0], found.spent) == (
             pytest.approx(1.959964, abs=1e-6),
@@ -85,70 +85,72 @@ class TestBoundaries:
             (pytest.approx(0.05),),
         )
 
-    @pytest.mark.parametrize("looks", [range(5, 41), range(100, 301)])
-    def test_many_looks_are_resolved_too(self, looks):
-        found = obrien_fleming(looks)
+    @pytest.mark.parametrize("analyses", [range(5, 41), range(100, 301)])
+    def test_many_analyses_are_resolved_too(self, analyses):
+        found = obrien_fleming(analyses)
         assert found.spent[-1] == pytest.approx(0.05, abs=1e-10)
-        paths = np.cumsum(np.random.default_rng(0).normal(size=(20_000, looks[-1])), axis=1)[:, looks[0] - 1 :]
-        crossed = (np.abs(paths) >= np.array(found.z) * np.sqrt(np.array(looks))).any(axis=1).sum()
+        paths = np.cumsum(np.random.default_rng(0).normal(size=(20_000, analyses[-1])), axis=1)[:, analyses[0] - 1 :]
+        crossed = (np.abs(paths) >= np.array(found.z) * np.sqrt(np.array(analyses))).any(axis=1).sum()
         ends = stats.binomtest(int(crossed), 20_000).proportion_ci(0.95)
         assert ends.low <= 0.05 <= ends.high
 
-    @pytest.mark.parametrize("looks", [[], [4, 10], [5, 5], [10, 5]])
-    def test_looks_that_are_none_are_refused(self, looks):
-        with pytest.raises(InputError, match="looks: must be ascending numbers of seeds from 5 on, such as"):
-            obrien_fleming(looks)
+    @pytest.mark.parametrize("analyses", [[], [4, 10], [5, 5], [10, 5]])
+    def test_analyses_that_are_none_are_refused(self, analyses):
+        with pytest.raises(InputError, match="interim: must be ascending numbers of seeds from 5 on, such as"):
+            obrien_fleming(analyses)
 
     def test_an_alpha_that_is_none_is_refused(self):
         with pytest.raises(InputError, match="alpha: a level lies between 0 and 1, got 1"):
-            obrien_fleming(LOOKS, alpha=1)
+            obrien_fleming(ANALYSES, alpha=1)
 
 
 class TestRepeatedP:
     @pytest.mark.parametrize("alpha", [0.2, 0.05, 0.004])
     def test_at_the_boundary_it_is_the_overall_level(self, alpha):
-        for at, nominal in zip(LOOKS, obrien_fleming(LOOKS, alpha=alpha).nominal, strict=True):
-            assert repeated_p(nominal, at, LOOKS) == pytest.approx(alpha, rel=1e-8)
+        for at, nominal in zip(ANALYSES, obrien_fleming(ANALYSES, alpha=alpha).nominal, strict=True):
+            assert repeated_p(nominal, at, ANALYSES) == pytest.approx(alpha, rel=1e-8)
 
     def test_one_sided_by_scipys_multivariate_normal(self):
-        at = [stats.norm.isf(0.02) * math.sqrt(10 / n) for n in LOOKS]
-        correlation = [[math.sqrt(min(a, b) / max(a, b)) for b in LOOKS] for a in LOOKS]
+        at = [stats.norm.isf(0.02) * math.sqrt(10 / n) for n in ANALYSES]
+        correlation = [[math.sqrt(min(a, b) / max(a, b)) for b in ANALYSES] for a in ANALYSES]
         exact = 1 - stats.multivariate_normal.cdf(at, cov=correlation, abseps=1e-7, maxpts=1_000_000)
-        assert repeated_p(0.02, 10, LOOKS, two_sided=False) == pytest.approx(exact, abs=2e-6)
+        assert repeated_p(0.02, 10, ANALYSES, two_sided=False) == pytest.approx(exact, abs=2e-6)
 
-    def test_one_look_changes_nothing(self):
+    def test_one_analysis_changes_nothing(self):
         assert repeated_p(0.03, 9, [9]) == pytest.approx(0.03)
         assert repeated_p(0.7, 9, [9], two_sided=False) == pytest.approx(0.7)
 
     @settings(max_examples=60, deadline=None)
-    @given(st.floats(0, 1), st.floats(0, 1), st.sampled_from(LOOKS), st.booleans())
+    @given(st.floats(0, 1), st.floats(0, 1), st.sampled_from(ANALYSES), st.booleans())
     def test_it_is_a_probability_that_rises_with_p_and_is_never_below_it(self, p, q, at, two_sided):
-        low, high = (repeated_p(value, at, LOOKS, two_sided=two_sided) for value in sorted((p, q)))
+        low, high = (repeated_p(value, at, ANALYSES, two_sided=two_sided) for value in sorted((p, q)))
         assert 0 <= low <= high + 1e-12 <= 1 + 1e-12
         assert low >= min(p, q) * (1 - 1e-9) - 1e-12
 
     def test_the_ends(self):
-        assert repeated_p(0.0, 5, LOOKS) == 0.0
-        assert repeated_p(1.0, 10, LOOKS) == repeated_p(1.0, 10, LOOKS, two_sided=False) == pytest.approx(1.0)
-        assert 0 < repeated_p(1e-300, 10, LOOKS) < 1e-150
+        assert repeated_p(0.0, 5, ANALYSES) == 0.0
+        assert repeated_p(1.0, 10, ANALYSES) == repeated_p(1.0, 10, ANALYSES, two_sided=False) == pytest.approx(1.0)
+        assert 0 < repeated_p(1e-300, 10, ANALYSES) < 1e-150
 
-    @pytest.mark.parametrize(("p", "at", "sentence"), [(math.nan, 5, "p: a probability"), (0.5, 7, "at: no look was")])
+    @pytest.mark.parametrize(
+        ("p", "at", "sentence"), [(math.nan, 5, "p: a probability"), (0.5, 7, "at: no interim analysis was")]
+    )
     def test_what_is_none_is_refused(self, p, at, sentence):
         with pytest.raises(InputError, match=sentence):
-            repeated_p(p, at, LOOKS)
+            repeated_p(p, at, ANALYSES)
 
 
-class TestLook:
+class TestAnalysis:
     def test_a_large_difference_stops_at_the_first_look(self):
         found = taken(arms(2.0, sd=0.05), 5)
         (finding,) = found.family.findings
         assert (found.stop, found.next_seeds, finding.verdict) == (True, (), "resolved")
-        assert finding.contrast.t_p < obrien_fleming(LOOKS).nominal[0]
+        assert finding.contrast.t_p < obrien_fleming(ANALYSES).nominal[0]
         assert found.sentence.startswith(
             "Interim analysis 1 of 3, at 5 of 18 seeds: stop: every comparison has its verdict."
         )
 
-    def test_the_first_look_asks_for_far_more_than_the_fixed_design(self):
+    def test_the_first_analysis_asks_for_far_more_than_the_fixed_design(self):
         values = arms(0.5, sd=0.2, seed=3)
         first = {name: {seed: found[seed] for seed in range(1, 6)} for name, found in values.items()}
         assert family(first, [("tskd", "kd")]).findings[0].verdict == "resolved"
@@ -159,20 +161,22 @@ class TestLook:
 
     def test_the_evidence_is_the_smallest_repeated_p_so_far(self):
         values = arms(0.3, seed=1)
-        by_look = [
+        by_analysis = [
             family({name: {s: found[s] for s in range(1, n + 1)} for name, found in values.items()}, [("tskd", "kd")])
-            for n in LOOKS
+            for n in ANALYSES
         ]
-        p_values = [repeated_p(one.findings[0].contrast.t_p, n, LOOKS) for one, n in zip(by_look, LOOKS, strict=True)]
+        p_values = [
+            repeated_p(one.findings[0].contrast.t_p, n, ANALYSES) for one, n in zip(by_analysis, ANALYSES, strict=True)
+        ]
         tost = [
-            repeated_p(one.findings[0].contrast.tost_p, n, LOOKS, two_sided=False)
-            for one, n in zip(by_look, LOOKS, strict=True)
+            repeated_p(one.findings[0].contrast.tost_p, n, ANALYSES, two_sided=False)
+            for one, n in zip(by_analysis, ANALYSES, strict=True)
         ]
-        for number, n in enumerate(LOOKS, 1):
+        for number, n in enumerate(ANALYSES, 1):
             (finding,) = taken(values, n).family.findings
             assert finding.evidence.p == min(p_values[:number])
             assert finding.evidence.tost_p == min(tost[:number])
-            assert finding.contrast == by_look[number - 1].findings[0].contrast
+            assert finding.contrast == by_analysis[number - 1].findings[0].contrast
 
     def test_what_was_resolved_stays_resolved(self):
         values = arms(2.0, sd=0.05)
@@ -181,7 +185,7 @@ class TestLook:
         assert taken(values, 18).family.findings[0].verdict == "resolved"
         assert family(values, [("tskd", "kd")]).findings[0].holm_p > 0.05
 
-    def test_the_seeds_of_a_design_without_looks_are_not_named_where_they_are_there_already(self):
+    def test_the_seeds_of_a_design_without_analyses_are_not_named_where_they_are_there_already(self):
         (finding,) = taken(arms(0.5, sd=0.13, seed=3), 5).family.findings
         assert (finding.verdict, finding.contrast.n) == ("undecided", 5)
         assert finding.seeds_to_resolve <= 5
@@ -206,16 +210,16 @@ class TestLook:
         assert (interval.low, interval.high) == pytest.approx(expected, rel=1e-9)
         assert "99.23 % interval" in finding.sentence
 
-    def test_the_last_look_stops_whatever_it_finds(self):
+    def test_the_last_analysis_stops_whatever_it_finds(self):
         found = taken(arms(0.2, sd=0.6, seed=5), 18)
         assert (found.stop, found.family.findings[0].verdict, found.next_seeds) == (True, "undecided", ())
         assert "stop: this is the last interim analysis, 1 of 1 comparison without a decision" in found.sentence
         assert found.alpha_spent == pytest.approx(0.05)
 
-    def test_alpha_is_spent_look_by_look(self):
+    def test_alpha_is_spent_analysis_by_look(self):
         values = arms(0.0)
-        spent = [taken(values, at).alpha_spent for at in LOOKS]
-        assert spent == list(obrien_fleming(LOOKS).spent)
+        spent = [taken(values, at).alpha_spent for at in ANALYSES]
+        assert spent == list(obrien_fleming(ANALYSES).spent)
         assert spent[0] < 0.001 < spent[1] < 0.01 < spent[2]
 
     def test_later_seeds_are_not_read_and_the_declared_order_counts(self):
@@ -223,18 +227,18 @@ class TestLook:
         spoiled = {name: dict(found) for name, found in values.items()}
         spoiled["tskd"] |= dict.fromkeys(range(11, 19), 0.0)
         assert taken(spoiled, 10) == taken(values, 10)
-        backwards = look(values, [("tskd", "kd")], seeds=SEEDS[::-1], looks=LOOKS, at=5)
+        backwards = analysis(values, [("tskd", "kd")], seeds=SEEDS[::-1], interim=ANALYSES, at=5)
         assert backwards.family.findings[0].contrast.seeds == (14, 15, 16, 17, 18)
         assert backwards.next_seeds == (13, 12, 11, 10, 9)
 
     def test_it_goes_on_until_every_contrast_is_decided(self):
         values = arms(2.0, sd=0.05) | {"at": arms(0.15, sd=0.3, seed=9)["tskd"]}
         pairs = [("tskd", "kd"), ("at", "kd")]
-        found = look(values, pairs, seeds=SEEDS, looks=LOOKS, at=5)
+        found = analysis(values, pairs, seeds=SEEDS, interim=ANALYSES, at=5)
         assert [finding.verdict for finding in found.family.findings] == ["resolved", "undecided"]
         assert not found.stop
         assert "1 of 2 comparisons without a decision" in found.sentence
-        alone = look(values, pairs[:1], seeds=SEEDS, looks=LOOKS, at=5).family.findings[0]
+        alone = analysis(values, pairs[:1], seeds=SEEDS, interim=ANALYSES, at=5).family.findings[0]
         assert found.family.findings[0].holm_p == pytest.approx(2 * alone.holm_p)
 
     def test_a_failed_seed_is_missing_and_named(self):
@@ -263,29 +267,31 @@ class TestLook:
     def test_plain_data_carry_the_verdict(self):
         told = json.loads(json.dumps(plain(taken(arms(0.3), 10)), allow_nan=False))
         assert told["family"]["findings"][0]["verdict"] in ("resolved", "equivalent", "undecided")
-        assert told["boundaries"]["looks"] == [5, 10, 18]
-        assert json.loads(json.dumps(plain(obrien_fleming(LOOKS))))["z"][0] == pytest.approx(3.7675, abs=1e-4)
+        assert told["boundaries"]["interim"] == [5, 10, 18]
+        assert json.loads(json.dumps(plain(obrien_fleming(ANALYSES))))["z"][0] == pytest.approx(3.7675, abs=1e-4)
 
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"at": 7}, "at: no look was declared at 7 seeds; declared: 5, 10 and 18"),
-            ({"looks": (5, 20)}, "looks: the last is at 20 seeds but 18 are declared"),
+            ({"at": 7}, "at: no interim analysis was declared at 7 seeds; declared: 5, 10 and 18"),
+            ({"interim": (5, 20)}, "interim: the last analysis is at 20 seeds, but 18 seeds are declared"),
             ({"seeds": [1] * 18}, "seeds: each must be given once"),
         ],
     )
     def test_what_was_not_declared_is_refused(self, options, sentence):
         with pytest.raises(InputError, match=sentence):
-            look(arms(0.3), [("tskd", "kd")], **({"seeds": SEEDS, "looks": LOOKS, "at": 5} | options))
+            analysis(arms(0.3), [("tskd", "kd")], **({"seeds": SEEDS, "interim": ANALYSES, "at": 5} | options))
 
 
-def test_a_look_with_fewer_than_five_common_seeds_adds_no_evidence():
+def test_a_analysis_with_fewer_than_five_common_seeds_adds_no_evidence():
     """One of the first five seeds failed. The four others alone would be decisive; ten seeds are not."""
     base = dict.fromkeys(range(1, 11), 70.0)
     clear = {1: 71.0, 2: 71.01, 3: 70.99, 4: 71.0}
     later = {6: 69.2, 7: 70.9, 8: 69.5, 9: 70.4, 10: 69.6}
     seeds = list(range(1, 11))
-    (finding,) = look({"a": clear | later, "b": base}, [("a", "b")], seeds=seeds, looks=[5, 10], at=10).family.findings
+    (finding,) = analysis(
+        {"a": clear | later, "b": base}, [("a", "b")], seeds=seeds, interim=[5, 10], at=10
+    ).family.findings
     alone = contrast(clear, base)
     assert alone.n == 4 and repeated_p(alone.p, 5, [5, 10]) < 1e-3
     assert finding.contrast.n == 9

@@ -361,15 +361,15 @@ def test_why_there_is_no_family_is_said(rich):
     assert outline.ids[0] == "verdicts"
 
 
-def test_the_failure_signature_is_said_of_the_arm_that_has_it(rich_page):
+def test_a_loss_that_falls_over_a_gap_that_stays_is_said_of_its_arm(rich_page):
     text = " ".join(Outline(rich_page).text.split())
     warning, _, later = text.partition("top-1 by epoch")
     assert "'k3 d1': from the first review to the last of 3, L_ST went to 21.5 % of what it was" in warning
     assert "and the gap to the teacher to 100 % (median of 6 seeds)" in warning
-    assert "failure signature (in 6 of 6 seeds)" in warning
+    assert "the student did not (in 6 of 6 seeds)" in warning
     assert "'maps" in later
-    assert "No failure signature" in later
-    assert "No failure signature" not in warning
+    assert "No sign that the method fails" in later
+    assert "No sign that the method fails" not in warning
 
 
 def test_increments_and_feature_maps_are_set_against_each_other(rich):

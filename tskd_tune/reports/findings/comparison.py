@@ -82,14 +82,14 @@ class Verdicts:
         pooled: every method that was compared in several teacher-student pairs.
         declared: a sentence on which arms are compared with which.
         notes: sentences on interim analyses, seeds that do not count, and a sweep that still runs.
-        look: the last interim analysis; None without one.
+        interim: the last interim analysis; None without one.
     """
 
     family: Family
     pooled: tuple[Pooled, ...]
     declared: str
     notes: tuple[str, ...]
-    look: Interim | None
+    interim: Interim | None
 
 
 @dataclass(frozen=True)
@@ -145,15 +145,15 @@ def compare(arms: Sequence[Trained], document: Declared, headline: Headline, exp
         found = verdicts.family(values, pairs, margin=margin, metric=metric)
         over = pooled(_members([finding.contrast for finding in found.findings], arms), metric)
         return Comparison(Verdicts(found, tuple(over), how, (*notes, *without_verdict(found)), None))
-    state = _Looks.read(document, arms, pairs, expected)
+    state = _Analyses.read(document, arms, pairs, expected)
     if state.taken is None:
         return Comparison(None, state.before())
-    look = sequential.look(
-        values, pairs, seeds=state.seeds, looks=state.looks, at=state.taken, margin=margin, metric=metric
+    analysis = sequential.analysis(
+        values, pairs, seeds=state.seeds, interim=state.interim, at=state.taken, margin=margin, metric=metric
     )
-    told = (look.sentence, *state.since(look), *notes, *without_verdict(look.family))
+    told = (analysis.sentence, *state.since(analysis), *notes, *without_verdict(analysis.family))
     # The pooled tests are not corrected for interim analyses, so nothing is pooled.
-    return Comparison(Verdicts(look.family, (), how, told, state.interim(look)))
+    return Comparison(Verdicts(analysis.family, (), how, told, state.shown(analysis)))
 
 
 def _pairs(arms: Sequence[Trained], declared: Compare) -> tuple[Pairs, str]:
@@ -266,15 +266,15 @@ def _lost(arm: Trained, metric: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Looks:
+class _Analyses:
     """The declared interim analyses and seeds, and how many of the first seeds have ended in every arm."""
 
-    looks: list[int]
+    interim: list[int]
     seeds: list[int]
     complete: int
 
     @classmethod
-    def read(cls, document: Declared, arms: Sequence[Trained], pairs: Pairs, expected: int | None) -> _Looks:
+    def read(cls, document: Declared, arms: Sequence[Trained], pairs: Pairs, expected: int | None) -> _Analyses:
         seeds = document.all_seeds
         ended = {arm.label: {row.seed for row in arm.rows if row.ended} for arm in arms}
         # An arm without rows is missing here. Only the number of rows of the whole sweep shows that arms are missing.
@@ -285,36 +285,38 @@ class _Looks:
 
     @property
     def taken(self) -> int | None:
-        return max((at for at in self.looks if at <= self.complete), default=None)
+        return max((at for at in self.interim if at <= self.complete), default=None)
 
     @property
     def next(self) -> int | None:
-        return min((at for at in self.looks if at > self.complete), default=None)
+        return min((at for at in self.interim if at > self.complete), default=None)
 
     def before(self) -> str:
         """Say that no interim analysis has been done yet."""
-        so_far = f"The first interim analysis is at {self.looks[0]} seeds, and {self.complete} have ended in every arm"
+        so_far = (
+            f"The first interim analysis is at {self.interim[0]} seeds, and {self.complete} have ended in every arm"
+        )
         return f"{so_far}: nothing is compared before."
 
-    def since(self, look: sequential.Look) -> list[str]:
+    def since(self, analysis: sequential.Analysis) -> list[str]:
         """Say which seeds have ended since an interim analysis, if any."""
-        if self.complete <= look.at:
+        if self.complete <= analysis.at:
             return []
         so_far = f"{self.complete} seeds have ended in every arm"
-        if look.stop:
+        if analysis.stop:
             return [f"{so_far}; the seeds after those of the interim analysis are not used."]
         return [f"{so_far}; the next interim analysis is at {self.next} seeds, and the new seeds are not used before."]
 
-    def interim(self, look: sequential.Look) -> Interim:
+    def shown(self, analysis: sequential.Analysis) -> Interim:
         """Return an interim analysis with the state of all interim analyses."""
         return Interim(
-            declared=tuple(self.looks),
-            at=look.at,
-            number=look.number,
+            declared=tuple(self.interim),
+            at=analysis.at,
+            number=analysis.number,
             complete=self.complete,
-            next=None if look.stop else self.next,
-            stop=look.stop,
-            next_seeds=look.next_seeds,
-            alpha_spent=look.alpha_spent,
-            sentence=look.sentence,
+            next=None if analysis.stop else self.next,
+            stop=analysis.stop,
+            next_seeds=analysis.next_seeds,
+            alpha_spent=analysis.alpha_spent,
+            sentence=analysis.sentence,
         )

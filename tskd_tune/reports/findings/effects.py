@@ -180,7 +180,7 @@ def sequence_pairs(arms: Sequence[ArmFindings]) -> list[SequencePair]:
 
 
 @dataclass(frozen=True)
-class Signature:
+class GapChange:
     """The change of an arm's L_ST and of its gap to the teacher, from the first third of the reviews to the last third.
 
     ``loss`` and ``gap`` are ratios: the mean over the last third of the reviews divided by the mean over the first
@@ -213,14 +213,14 @@ class Signature:
         if not self.failed:
             return f"{seen} {self._partly()}"
         of = "in the only seed" if self.seeds == 1 else f"in {self.shown} of {self.seeds} seeds"
-        return f"{seen} This is the method's failure signature ({of})."
+        return f"{seen} L_ST fell but the gap stayed: the extractors learned, the student did not ({of})."
 
     def _partly(self) -> str:
-        some = f", though {self.shown} of {self.seeds} seeds show it" if self.shown else ""
-        return f"No failure signature{some}."
+        some = f", although L_ST fell and the gap stayed in {self.shown} of {self.seeds} seeds" if self.shown else ""
+        return f"No sign that the method fails{some}."
 
 
-def signature(arm: str, seeds: Sequence[Sequence[HistoryLine]]) -> Signature | None:
+def gap_change(arm: str, seeds: Sequence[Sequence[HistoryLine]]) -> GapChange | None:
     """Test in the review epochs of an arm, seed by seed, whether L_ST falls while the gap to the teacher stays.
 
     L_ST is a squared distance, and the gap is an absolute distance. If the prediction is zero and the gap goes to 90 %,
@@ -241,7 +241,7 @@ def signature(arm: str, seeds: Sequence[Sequence[HistoryLine]]) -> Signature | N
     ratios = [(_ratio([loss for loss, _ in seed]), _ratio([gap for _, gap in seed])) for seed in measured]
     whole = [ratio for ratio, seed in zip(ratios, measured, strict=True) if len(seed) == reviews]
     loss, gap = (statistics.median(column) for column in zip(*whole, strict=True))
-    return Signature(arm, len(whole), reviews, loss, gap, sum(_failed(*ratio) for ratio in whole))
+    return GapChange(arm, len(whole), reviews, loss, gap, sum(_failed(*ratio) for ratio in whole))
 
 
 def _measured(lines: Sequence[HistoryLine]) -> list[tuple[float, float]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from tskd_tune.reports.page.gap_changes import gap_changes
 from tskd_tune.reports.page.section import SECTIONS, Page, Section, rendered
-from tskd_tune.reports.page.signatures import signatures
 
 TEMPLATE = """\
 {% from "macros" import sentences, arms_legend %}
-<section class="warning" aria-labelledby="failure"><h2 id="failure">The method's failure signature</h2>
-<p>L_ST falls over a gap that stays: the extractor learned to predict the gap, and the student did not close it.</p>
+<section class="warning" aria-labelledby="failure"><h2 id="failure">L_ST falls, but the gap to the teacher stays</h2>
+<p>The extractors learned to predict the gap, but the student did not close it: the method fails in these arms.</p>
 {{ sentences(failed) }}</section>
 """
 
@@ -21,5 +21,5 @@ class Failure(Section):
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""
-        failed = [found.sentence for found in signatures(page) if found.failed]
+        failed = [found.sentence for found in gap_changes(page) if found.failed]
         return rendered(TEMPLATE, failed=failed) if failed else ""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tskd_tune.reports.page import charts
+from tskd_tune.reports.page.gap_changes import gap_changes
 from tskd_tune.reports.page.section import SECTIONS, Page, Section, drawn, rendered
-from tskd_tune.reports.page.signatures import signatures
 
 TEMPLATE = """\
 {% from "macros" import sentences, arms_legend %}
@@ -13,14 +13,14 @@ TEMPLATE = """\
 {{ arms_legend(legend) }}
 <figure>
 {{ figure }}
-<figcaption>L_ST (solid) and the mean gap to the teacher's maps (dotted) at each review, both relative to the first review; logarithmic, mean over seeds. A solid line that falls over a dotted one that stays is the method's failure signature: from the first to the last third of the reviews, L_ST at half or less with the gap at nine tenths or more.</figcaption>
+<figcaption>L_ST (solid) and the mean gap to the teacher's maps (dotted) at each review, both relative to the first review; logarithmic, mean over seeds. Where the solid line falls and the dotted line stays, the method fails: from the first to the last third of the reviews, L_ST falls to half or less, and the gap keeps nine tenths or more.</figcaption>
 </figure>
 {% if others %}
 {{ sentences(others) }}
 {% elif failed %}
-<p class="notes">Every arm that reviews shows it, as the top of this page says.</p>
+<p class="notes">The method fails in every arm that reviews; see the top of this page.</p>
 {% else %}
-<p class="notes">Fewer than three reviews: too few to look for the failure signature.</p>
+<p class="notes">With fewer than three reviews, this page cannot tell whether L_ST falls while the gap stays.</p>
 {% endif %}
 </section>
 """
@@ -37,7 +37,7 @@ class Gap(Section):
         figure = charts.gaps(page.reviewing)
         if figure is None:
             return ""
-        found = signatures(page)
+        found = gap_changes(page)
         return rendered(
             TEMPLATE,
             legend=page.legend,
