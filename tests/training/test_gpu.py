@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+import weakref
+from collections.abc import Callable
 from typing import Any
 
+import engine_cases
 import pytest
 import torch
+from engine_cases import ended, tensors
 from torch import Tensor
 
 from tskd_tune import documents
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
+from tskd_tune.training.graph_engine import GraphEngine
+from tskd_tune.training.lockstep import advance
 from tskd_tune.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -39,17 +45,8 @@ def make(tiny: Tiny, case: str, **over: Any) -> Trainer:
     return build_trainer(tiny(**documents.merge(GPU, documents.merge(CASES[case], over))))
 
 
-def tensors(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state.detach().cpu().clone()]
-    inner = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
-    return [tensor for value in inner for tensor in tensors(value)]
-
-
-def ended(trainer: Trainer) -> list[Tensor]:
-    while not trainer.finished:
-        trainer.epoch()
-    return tensors(trainer.state_dict())
+def trained(trainer: Trainer) -> list[Tensor]:
+    return tensors(ended(trainer).state_dict())
 
 
 def equal(first: list[Tensor], second: list[Tensor]) -> bool:
@@ -63,7 +60,7 @@ def disturb() -> None:
 
 @every_case
 def test_a_seed_gives_the_same_bits_alone_and_in_turns(tiny: Tiny, case: str) -> None:
-    wanted = ended(make(tiny, case))
+    wanted = trained(make(tiny, case))
     first, second, other = make(tiny, case), make(tiny, case), make(tiny, case, seed=2)
     while not first.finished:
         for trainer in (first, other, second):
@@ -82,11 +79,11 @@ def test_a_resume_ends_with_the_same_bits(tiny: Tiny, case: str, epochs: int) ->
         cut.epoch()
     resumed.load_state_dict(cut.state_dict())
     disturb()
-    assert equal(ended(resumed), ended(whole))
+    assert equal(trained(resumed), trained(whole))
 
 
 def test_dropout_on_the_gpu_draws_other_numbers_in_each_epoch(tiny: Tiny) -> None:
-    trainer = make(tiny, "mobilenet_v2 with dropout")
+    trainer = make(tiny, "mobilenet_v2 with dropout", training={"graphs": "never"})
     seeds: list[int] = []
 
     def look(module: Any, *_: Any) -> None:
@@ -94,7 +91,7 @@ def test_dropout_on_the_gpu_draws_other_numbers_in_each_epoch(tiny: Tiny) -> Non
             seeds.append(torch.cuda.initial_seed())
 
     trainer.student.register_forward_hook(look)
-    ended(trainer)
+    trained(trainer)
     assert len(set(seeds)) == len(seeds) == 3 * 4
 
 
@@ -102,7 +99,7 @@ def test_the_generator_and_the_settings_are_left_as_they_were(tiny: Tiny) -> Non
     torch.cuda.manual_seed(11)
     before = torch.cuda.get_rng_state()
     settings = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    ended(make(tiny, "mobilenet_v2 with dropout"))
+    trained(make(tiny, "mobilenet_v2 with dropout"))
     assert torch.equal(torch.cuda.get_rng_state(), before)
     assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == settings
 
@@ -113,3 +110,92 @@ def test_an_epoch_uses_deterministic_algorithms_alone(tiny: Tiny) -> None:
     trainer.student.register_forward_hook(lambda *_: seen.append((settings.deterministic, settings.benchmark)))
     trainer.epoch()
     assert set(seen) == {(True, False)}
+
+
+# Nine epochs of 16, 16, 16 and 8 images, whose rate drops in epochs 2 and 7.
+MANY = {"task": {"train": 56}, "training": {"epochs": 9, "milestones": [2, 7]}}
+GRAPHS = {**CASES, **engine_cases.CASES}
+
+
+def made(tiny: Tiny, case: str, graphs: str, **over: Any) -> Trainer:
+    setting = documents.merge(documents.merge(GPU, MANY), documents.merge(GRAPHS[case], over))
+    return build_trainer(tiny(**documents.merge(setting, {"training": {"graphs": graphs}})))
+
+
+@pytest.mark.parametrize("case", GRAPHS)
+def test_captured_steps_end_with_the_bits_of_eager_ones(tiny: Tiny, case: str) -> None:
+    eager, graphs = made(tiny, case, "never"), made(tiny, case, "always")
+    assert equal(trained(graphs), trained(eager))
+    assert [record.numbers for record in graphs.history] == [record.numbers for record in eager.history]
+    assert isinstance(graphs.engine, GraphEngine) and graphs.engine.captured > 0
+
+
+@pytest.mark.parametrize("into", [(5, 0), (5, 2)])
+@pytest.mark.parametrize("case", ["a generator", "extractors with Adam", "mobilenet_v2 with dropout"])
+def test_a_resume_of_captured_steps_ends_with_the_same_bits(tiny: Tiny, case: str, into: tuple[int, int]) -> None:
+    epochs, steps = into
+    wanted, cut = trained(made(tiny, case, "never")), made(tiny, case, "always")
+    for _ in range(epochs):
+        cut.epoch()
+    if steps:
+        cut.begin()
+        taken = cut.steps()
+        for _ in range(steps):
+            next(taken)
+    state = cut.state_dict()
+    for graphs in ("always", "never"):
+        resumed = made(tiny, case, graphs)
+        resumed.load_state_dict(state)
+        assert equal(trained(resumed), wanted)
+    again = made(tiny, case, "always")
+    for _ in range(7):
+        again.epoch()
+    again.load_state_dict(state)  # with graphs of tensors that are replaced
+    assert equal(trained(again), wanted)
+
+
+TOGETHER = ["mobilenet_v2 with dropout", "a generator", "extractors that begin anew", "resnet8 with a review"]
+
+
+def test_trainings_in_streams_of_their_own_end_as_they_end_alone(tiny: Tiny) -> None:
+    alone = [trained(made(tiny, case, "always")) for case in TOGETHER]
+    together = [made(tiny, case, "always") for case in TOGETHER]
+    assert len({trainer.compute.stream for trainer in together}) == len(TOGETHER)
+    while not together[0].finished:
+        advance(together)
+    assert all(equal(tensors(one.state_dict()), wanted) for one, wanted in zip(together, alone, strict=True))
+
+
+def test_the_memory_of_a_training_is_free_when_the_training_is_forgotten(tiny: Tiny) -> None:
+    trained(made(tiny, "resnet8 with a review", "always"))  # what the libraries keep for each stream
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    trainer = made(tiny, "resnet8 with a review", "always")
+    trained(trainer)
+    kept, engine = torch.cuda.memory_allocated(), weakref.ref(trainer.engine)
+    del trainer
+    gc.collect()
+    assert engine() is None and kept > before
+    assert torch.cuda.memory_allocated() <= before + 2**20
+
+
+def test_a_training_moves_between_the_gpu_and_the_cpu(tiny: Tiny) -> None:
+    first = made(tiny, "extractors with Adam", "always")
+    for _ in range(4):
+        first.epoch()
+    state = first.state_dict()
+    second = build_trainer(tiny(**documents.merge(MANY, GRAPHS["extractors with Adam"])))
+    second.load_state_dict(state)
+    for _ in range(2):
+        second.epoch()
+    third = made(tiny, "extractors with Adam", "always")
+    third.load_state_dict(second.state_dict())
+    assert all(record.numbers["loss"] > 0 for record in ended(third).history)
+
+
+def test_what_has_no_deterministic_algorithm_is_named(tiny: Tiny) -> None:
+    case = {"student": {"resolution": 16}, "review": {"taps": {"size_match": "interp_student"}}}
+    trainer = build_trainer(tiny(**documents.merge(GPU, case)))
+    ended(trainer)
+    assert list(trainer.engine.inexact) == ["the backward pass of bilinear resizing"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from engine_cases import CASES, LONG, ended, tensors
 from torch import Tensor
 
 from tskd_tune.contracts import Batch, Classified
@@ -20,10 +22,12 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment, assembly
 from tskd_tune.experiment.assembly import build_teacher
 from tskd_tune.experiment.ready import build_trainer
+from tskd_tune.method.branches import Apart, Branches
 from tskd_tune.testing.tape import Tape
-from tskd_tune.training import checkpoint, optim
+from tskd_tune.training import checkpoint, engine, optim
 from tskd_tune.training.engine import EagerEngine
 from tskd_tune.training.engines import Graphs, engine_for
+from tskd_tune.training.exactness import warning
 from tskd_tune.training.graph_engine import GraphEngine
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.observers import OBSERVERS
@@ -45,24 +49,11 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
     """Build a trainer with either engine."""
 
     def made(experiment: Experiment, graphs: bool, of: Callable[[Experiment], Trainer] = build_trainer) -> Trainer:
-        engine = (lambda parts: GraphEngine(parts, captures=Tape)) if graphs else EagerEngine
-        monkeypatch.setattr(assembly, "engine_for", lambda graphs: engine)
+        chosen = (lambda parts: GraphEngine(parts, captures=Tape)) if graphs else EagerEngine
+        monkeypatch.setattr(assembly, "engine_for", lambda graphs: chosen)
         return of(experiment)
 
     return made
-
-
-def tensors(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state.detach().clone()]
-    inner = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
-    return [tensor for value in inner for tensor in tensors(value)]
-
-
-def ended(trainer: Trainer) -> Trainer:
-    while not trainer.finished:
-        trainer.epoch()
-    return trainer
 
 
 def same(first: Trainer, second: Trainer) -> bool:
@@ -74,37 +65,6 @@ def same(first: Trainer, second: Trainer) -> bool:
 def tape(trainer: Trainer) -> Tape:
     assert isinstance(trainer.engine, GraphEngine) and isinstance(trainer.engine._capture, Tape)
     return trainer.engine._capture
-
-
-def of_extractors(**options: Any) -> dict[str, Any]:
-    return {"review": {"extractor": {"training": options}}}
-
-
-LONG = {"training": {"epochs": 9, "milestones": [2, 7]}, "task": {"train": 28}}  # batches of 8, 8, 8 and 4
-CASES: dict[str, dict[str, Any]] = {
-    "reviews, memories that shift, rates that drop": {"distiller": "kd"},
-    "no review": {"review": None},
-    "nesterov": {"training": {"nesterov": True}, "review": None},
-    "no momentum": {"training": {"momentum": 0.0}, "review": None},
-    "a loss that warms up": {"distiller": {"name": "review_kd", "warmup": 8}, "review": None},
-    "a generator": {"distiller": {"name": "crd", "negatives": 4}},
-    "a teacher that learns in some epochs": {"distiller": "ekd", "teacher": {"weights": "untrained"}, "review": None},
-    "snapshots of the teacher": {"teacher": {"replay": 3, "training": {"epochs": 3}}, "distiller": "kd"},
-    "batch norms of frozen networks": {
-        "teacher": {"batch_norm": "train"},
-        "review": {"memory": {"batch_norm": "train"}},
-    },
-    "lambda that is found and rises": {"review": {"lambda": {"auto": 0.1}, "lambda_warmup": 7}},
-    "snapshots at the start": {"review": {"plan": {"moment": "epoch_start"}}},
-    "part of an epoch": {"review": {"plan": {"review_fraction": 0.6}}},
-    "extractors that decay": of_extractors(decay_when_frozen=True),
-    "extractors that begin anew": of_extractors(reset=True),
-    "extractors that warm up": of_extractors(warmup_steps=2),
-    "extractors with Adam": of_extractors(optimizer="own", weight_decay=0.1, reset=True),
-    "random memories": {"review": {"sequence_order": "random_memory"}},
-    "channels last": {"training": {"channels_last": True}, "distiller": "at"},
-    "half precision": {"training": {"precision": "bfloat16"}, "distiller": "kd"},
-}
 
 
 def of(tiny: Tiny, case: str) -> Experiment:
@@ -207,14 +167,14 @@ class Reading(Distiller[Classified]):
 
 def test_a_step_that_reads_is_refused_when_it_is_captured(tiny: Tiny, build: Any) -> None:
     trainer = build(tiny(review=None, distiller="kd"), True)
-    trainer.engine._parts = replace(trainer.engine._parts, distiller=Reading())
+    trainer.engine.parts = replace(trainer.engine.parts, distiller=Reading())
     with pytest.raises(RunError, match=r"training\.graphs: a captured step reads a value"):
         trainer.epoch()
 
 
 def test_without_a_gpu_steps_are_eager_and_the_reason_is_kept(tiny: Tiny) -> None:
-    engine = build_trainer(tiny(review=None)).engine
-    assert type(engine) is EagerEngine and "graphs need a GPU" in engine.reason
+    auto = build_trainer(tiny(review=None)).engine
+    assert type(auto) is EagerEngine and "graphs need a GPU" in auto.reason
     never = build_trainer(tiny(review=None, training={"graphs": "never"})).engine
     assert type(never) is EagerEngine and never.reason == "training.graphs is never"
     with pytest.raises(InputError, match=r"training\.graphs: 'always', but graphs need a GPU"):
@@ -231,7 +191,7 @@ class Uncapturable(Reading):
 @pytest.mark.parametrize("part", ["sequence", "distiller"])
 def test_what_cannot_be_captured_is_named(tiny: Tiny, graphs: Graphs, part: str) -> None:
     shuffles = part == "sequence"
-    parts = build_trainer(tiny(review={"sequence_order": "shuffled"} if shuffles else None)).engine._parts
+    parts = build_trainer(tiny(review={"sequence_order": "shuffled"} if shuffles else None)).engine.parts
     parts = replace(parts, compute=replace(parts.compute, device=torch.device("cuda")))
     if not shuffles:
         parts = replace(parts, distiller=Uncapturable())
@@ -240,5 +200,58 @@ def test_what_cannot_be_captured_is_named(tiny: Tiny, graphs: Graphs, part: str)
         with pytest.raises(InputError, match=f"{re.escape(named)}.*set training.graphs: auto"):
             engine_for(graphs)(parts)
     else:
-        engine = engine_for(graphs)(parts)
-        assert type(engine) is EagerEngine and engine.reason.startswith(named)
+        chosen = engine_for(graphs)(parts)
+        assert type(chosen) is EagerEngine and chosen.reason.startswith(named)
+
+
+class Noted(Branches):
+    """Counts what is done apart in each fork of a step, in order."""
+
+    def __init__(self) -> None:
+        self.forks: list[int] = []
+
+    @contextmanager
+    def fork(self) -> Iterator[Apart]:
+        place = len(self.forks)
+        self.forks.append(0)
+
+        def apart(work: Callable[[], Any], *uses: Tensor) -> Any:
+            self.forks[place] += 1
+            assert uses and all(isinstance(tensor, Tensor) for tensor in uses)
+            return work()
+
+        yield apart
+
+
+@pytest.mark.parametrize(
+    ("over", "general", "review"),
+    [
+        ({}, [0], [3, 3]),  # the teacher and two snapshots; three taps
+        ({"distiller": "kd"}, [1], [3, 3]),
+        ({"distiller": "ekd", "teacher": {"weights": "untrained"}}, [0], [2, 3]),  # a teacher that learns waits
+    ],
+)
+def test_frozen_networks_and_taps_are_branches(
+    tiny: Tiny, over: dict[str, Any], general: list[int], review: list[int]
+) -> None:
+    trainer, branches = build_trainer(tiny(**over)), Noted()
+    trainer.engine._branches = branches
+    for expected in (general, general, review):
+        branches.forks.clear()
+        trainer.begin()
+        next(trainer.steps())
+        assert branches.forks == expected
+        trainer.end()
+
+
+def test_what_rounds_differently_on_a_gpu_is_named_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "matters", lambda compute: True)
+    plain = ended(build_trainer(tiny()))
+    assert list(plain.engine.inexact) == []
+    sharper = {"student": {"resolution": 4}, "review": {"taps": {"size_match": "interp_student"}}}
+    trainer = ended(build_trainer(tiny(**sharper)))
+    assert list(trainer.engine.inexact) == ["the backward pass of bilinear resizing"]
+    assert "no deterministic algorithm on a GPU for the backward pass of bilinear" in warning(trainer.engine.inexact)
+    unwatched = build_trainer(tiny(**sharper))
+    monkeypatch.setattr(engine, "matters", lambda compute: False)
+    assert same(ended(unwatched), trainer) and not unwatched.engine.inexact

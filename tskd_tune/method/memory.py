@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain, pairwise
 from typing import Literal, Self
 
@@ -13,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tskd_tune.contracts import Output, Saved
 from tskd_tune.errors import RunError
+from tskd_tune.method.branches import Apart, at_once
 
 BatchNormMode = Literal["eval", "train"]
 
@@ -120,8 +122,12 @@ class Memory(nn.Module):
         self._is_pending = False
         self.memorized += 1
 
-    def recall(self, images: Tensor) -> list[Output]:
+    def recall(self, images: Tensor, apart: Apart = at_once) -> list[Output]:
         """Return the features of the k snapshots on images ``[B, channels, H, W]``, oldest first, without gradient.
+
+        Args:
+            images: the batch.
+            apart: does the work of each snapshot beside that of the others.
 
         Raises:
             RunError: fewer than k snapshots are held.
@@ -131,7 +137,7 @@ class Memory(nn.Module):
                 f"review: the memory holds {len(self)} of {self.k} snapshots; memorize {self.k} epochs before the "
                 "first review"
             )
-        return [slot(images, heads=False) for slot in self._slots]
+        return [apart(partial(slot, images, heads=False), images) for slot in self._slots]
 
     def snapshot_state(self) -> Saved:
         """Return what a resume needs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from tskd_tune.contracts import Output
 from tskd_tune.errors import InputError
+from tskd_tune.method.branches import IN_ORDER, Branches
 from tskd_tune.method.extractors import Extractor
 from tskd_tune.method.sequences import KnowledgeSequence, Target
 from tskd_tune.method.taps import Taps
@@ -95,6 +97,7 @@ class ReviewLoss(nn.Module):
         teacher: Output,
         memories: Sequence[Output],
         generator: torch.Generator | None = None,
+        branches: Branches = IN_ORDER,
     ) -> ReviewTerms:
         """Compare a student with its teacher and with its own snapshots.
 
@@ -103,13 +106,17 @@ class ReviewLoss(nn.Module):
             teacher: the teacher on the same batch; no gradient flows into it.
             memories: the k snapshots on the same batch, oldest first; no gradient flows into them.
             generator: the source of shuffled sequences.
+            branches: does the work of each tap beside that of the others.
         """
         pairs = self._taps.pairs(student, teacher)
         past = self._past(memories, [ours for ours, _ in pairs])
-        terms = [
-            self._at_tap(tap, self.transform(ours), self._constant(theirs), [maps[tap] for maps in past], generator)
-            for tap, (ours, theirs) in enumerate(pairs)
-        ]
+        maps = [(self.transform(ours), self._constant(theirs)) for ours, theirs in pairs]
+        with branches.fork() as apart:
+            terms = []
+            for tap, (ours, theirs) in enumerate(maps):
+                earlier = [snapshot[tap] for snapshot in past]
+                work = partial(self._at_tap, tap, ours, theirs, earlier, generator)
+                terms.append(apart(work, ours, theirs, *earlier))
         losses = torch.stack([loss for loss, _ in terms])
         gaps = torch.stack([gap for _, gap in terms])
         return ReviewTerms(losses.mean() if self._averages_taps else losses.sum(), gaps.mean())

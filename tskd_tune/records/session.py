@@ -33,6 +33,7 @@ from tskd_tune.records.row import (
 from tskd_tune.records.state import now
 from tskd_tune.records.tracking import Tracker
 from tskd_tune.tasks.base import TaskFacts
+from tskd_tune.training import exactness
 from tskd_tune.training.observers import Observer, Training
 from tskd_tune.training.record import Record
 from tskd_tune.training.reviewing import SILENT_SHARE
@@ -171,7 +172,7 @@ class Session:
             data=_data_record(self._facts),
             preset=self.experiment.preset,
             deviations=self.experiment.deviations(),
-            warnings=[*self.experiment.warnings(), *_review_warnings(history), *self._tracker_warnings()],
+            warnings=[*self.experiment.warnings(), *_review_warnings(history), *self._warnings()],
             started=self._started,
             finished=now(),
             experiment=self.experiment.plain(),
@@ -196,8 +197,10 @@ class Session:
         self._heard.failure = state["failure"]
         self._together = state.get("together", 1)  # earlier versions did not keep it
 
-    def _tracker_warnings(self) -> list[str]:
-        return [self._tracker.warning] if self._tracker is not None and self._tracker.warning else []
+    def _warnings(self) -> list[str]:
+        inexact = self.trainer.engine.inexact
+        of_tracker = self._tracker.warning if self._tracker is not None else None
+        return [*([exactness.warning(inexact)] if inexact else []), *([of_tracker] if of_tracker else [])]
 
     def _cost(self, history: Sequence[Record]) -> Cost:
         trained = sum(record.seconds for record in history)

@@ -16,6 +16,11 @@ from tskd_tune.distillers import DISTILLERS, Distiller, Need
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.testing.base import Contract, Options, check_description, own_options, tensors
+from tskd_tune.testing.tape import Tape
+from tskd_tune.training import optim
+from tskd_tune.training.capture import CudaCapture
+from tskd_tune.training.engine import EagerEngine, Parts
+from tskd_tune.training.graph_engine import GraphEngine
 from tskd_tune.training.trainer import Trainer
 
 CLASSES, SAMPLES, SIZE = 5, 12, 8
@@ -24,8 +29,8 @@ PAIRS = {"deeper": ("resnet14", 8), "wider": ("wrn_16_2", 8), "sharper": ("resne
 TINY = {
     "task": {"name": "synthetic", "batch_size": 8, "size": SIZE, "train": 24, "validation": 8, "test": 8},
     "student": {"name": "resnet8"},
-    "training": {"epochs": 3, "lr": 0.05, "device": "cpu"},
 }
+NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 REVIEW = {"k": 2, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 2}}
 
 
@@ -205,12 +210,33 @@ class DistillerContract(Contract):
         learns = Need.TRAINABLE_TEACHER in first.distiller.needs
         assert all(map(torch.equal, before, _teacher(first))) != learns
 
-    def _training(self, name: str, review: Options | None) -> Trainer:
+    @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_A_GPU)])
+    def test_captured_steps_end_with_the_bits_of_eager_ones(
+        self, name: str, device: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Steps that are captured (on a CPU: by a tape) and replayed end with the bits of steps that are not."""
+        # Both trainings have the optimizer of a GPU, whose learning rate is a tensor.
+        monkeypatch.setattr(optim, "in_tensors", lambda device: True)
+        eager, captured = (self._training(name, None, device) for _ in range(2))
+        if not captured.distiller.capturable:
+            pytest.skip("the distiller says that it cannot be captured")
+        eager.engine = EagerEngine(_parts(eager))
+        captured.engine = engine = GraphEngine(_parts(captured), captures=CudaCapture if device == "cuda" else Tape)
+        for trainer in (eager, captured):
+            while not trainer.finished:
+                trainer.epoch()
+        found, wanted = tensors(captured.state_dict()), tensors(eager.state_dict())
+        assert len(found) == len(wanted) and all(map(torch.equal, found, wanted))
+        assert [record.numbers for record in captured.history] == [record.numbers for record in eager.history]
+        assert engine.captured > 0
+
+    def _training(self, name: str, review: Options | None, device: str = "cpu") -> Trainer:
         needs: frozenset[Need] = getattr(DISTILLERS.entry(name).factory, "needs", frozenset())
         weights = "untrained" if Need.TRAINABLE_TEACHER in needs else "auto"
         teacher = {"name": "resnet14", "weights": weights, "training": {"epochs": 1, "lr": 0.01}}
         distiller = {"name": name, **self.options_of(name)}
-        document = {**TINY, "teacher": teacher, "distiller": distiller, "review": review}
+        training = {"epochs": 3, "lr": 0.05, "device": device}
+        document = {**TINY, "training": training, "teacher": teacher, "distiller": distiller, "review": review}
         return build_trainer(Experiment.read(document))
 
 
@@ -220,6 +246,11 @@ def part_of(output: Classified, which: slice) -> Classified:
         {stage: map_[which] for stage, map_ in maps.items()} for maps in (output.features, output.preactivations)
     )
     return Classified(output.logits[which], features, preactivations, output.embedding[which])
+
+
+def _parts(trainer: Trainer) -> Parts[Classified]:
+    assert isinstance(trainer.engine, EagerEngine)
+    return trainer.engine.parts
 
 
 def _teacher(trainer: Trainer) -> list[Tensor]:

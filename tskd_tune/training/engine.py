@@ -6,8 +6,10 @@ Which step is taken when is not decided here; see `tskd_tune.training.steps`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeAlias
 
 import torch
@@ -16,12 +18,14 @@ from torch import Tensor, nn
 from tskd_tune.contracts import Batch, Out, Output, Saved, weighted
 from tskd_tune.distillers.base import Distiller
 from tskd_tune.errors import DivergedError, RunError
+from tskd_tune.method.branches import IN_ORDER, Branches
 from tskd_tune.method.memory import Frozen
 from tskd_tune.method.review import ReviewTerms
 from tskd_tune.networks.base import Network
 from tskd_tune.tasks.base import Draw, Feed, Objective
 from tskd_tune.teaching.base import TeacherMethod
 from tskd_tune.training.compute import Compute
+from tskd_tune.training.exactness import Watch, matters
 from tskd_tune.training.gradients import gradient_figures, student_gradients
 from tskd_tune.training.reviewing import Reviewing
 from tskd_tune.training.steps import StepKind
@@ -39,6 +43,10 @@ class Engine(Protocol):
     name: str
     reason: str
     slow_steps: int
+
+    @property
+    def inexact(self) -> Collection[str]:
+        """What rounds differently from run to run, in words, although the kernels are deterministic."""
 
     def begin(self) -> None:
         """Start the sums of an epoch at zero."""
@@ -122,12 +130,14 @@ class _Computed(Generic[Out]):
         taught: what the teacher computed; None if nobody needs it.
         own: the losses of the objective, by name, with the weight that the distiller gives them.
         beside: the losses of the distiller, by name.
+        memories: what the snapshots computed, oldest first; empty without a review.
     """
 
     output: Out
     taught: Output | None
     own: Mapping[str, Tensor]
     beside: Mapping[str, Tensor]
+    memories: Sequence[Output]
 
     @property
     def losses(self) -> dict[str, Tensor]:
@@ -136,7 +146,11 @@ class _Computed(Generic[Out]):
 
 
 class EagerEngine(Generic[Out]):
-    """Carries out each operation of a step when Python reaches it."""
+    """Carries out each operation of a step when Python reaches it.
+
+    Attributes:
+        parts: what a step computes with.
+    """
 
     name = "eager"
     slow_steps = 1
@@ -144,7 +158,9 @@ class EagerEngine(Generic[Out]):
     def __init__(self, parts: Parts[Out], reason: str = "") -> None:
         """Compute with ``parts``; ``reason`` says why by this engine."""
         self.reason = reason
-        self._parts = parts
+        self.parts = parts
+        self._branches: Branches = IN_ORDER
+        self._watch, self._watched = Watch(), set[StepKind]()
         self._sums: dict[str, Tensor] = {}
         self.begin()
 
@@ -154,6 +170,11 @@ class EagerEngine(Generic[Out]):
             total.zero_()
         self._counts: dict[str, int] = {}
         self._shown: dict[str, float] = {}
+
+    @property
+    def inexact(self) -> Collection[str]:
+        """What differs in rounding from run to run, in words; see `tskd_tune.training.exactness`."""
+        return self._watch.found
 
     def forget(self) -> None:
         """Do nothing: each step finds the tensors anew."""
@@ -168,20 +189,22 @@ class EagerEngine(Generic[Out]):
         Returns:
             The losses by name, as in `means`: scalars without gradient, on the device.
         """
-        found = self._descend(batch, kind)
+        with self._watching(kind):
+            found = self._descend(batch, kind)
         self._count(found)
         return found
 
     def _descend(self, batch: Batch, kind: StepKind) -> dict[str, Tensor]:
         """Take one step on a batch, and add its losses to the sums; a captured graph consists of these operations."""
-        for optimizer in self._parts.optimizers:
+        self._branches.begin()
+        for optimizer in self.parts.optimizers:
             optimizer.zero_grad(set_to_none=True)
         losses = self._losses(batch, kind)
         total = torch.stack(list(losses.values())).sum()
         total.backward()  # type: ignore[no-untyped-call]
         if kind.decays:
             self._reviewing.keep_decaying()
-        for optimizer in self._parts.optimizers:
+        for optimizer in self.parts.optimizers:
             optimizer.step()
         found = {"loss": total.detach()} | {f"loss_{name}": loss.detach() for name, loss in losses.items()}
         self._add(found)
@@ -205,15 +228,22 @@ class EagerEngine(Generic[Out]):
 
     def load_state_dict(self, state: Saved) -> None:
         """Go on with saved sums."""
-        device = self._parts.compute.device
+        device = self.parts.compute.device
         self._sums = {name: total.to(device, copy=True) for name, total in state["sums"].items()}
         self._counts = dict(state["counts"])
         self._shown = dict(state["shown"])
 
+    def _watching(self, kind: StepKind) -> AbstractContextManager[object]:
+        """Watch the first step of each kind: Python then sees each operation, which takes time."""
+        if kind in self._watched or not matters(self.parts.compute):
+            return nullcontext()
+        self._watched.add(kind)
+        return self._watch
+
     @property
     def _reviewing(self) -> Reviewing:
-        assert self._parts.review is not None
-        return self._parts.review
+        assert self.parts.review is not None
+        return self.parts.review
 
     def _add(self, found: Mapping[str, Tensor]) -> None:
         for name, loss in found.items():
@@ -227,45 +257,49 @@ class EagerEngine(Generic[Out]):
 
     def _losses(self, batch: Batch, kind: StepKind) -> dict[str, Tensor]:
         """Return the losses of a batch, scalars by name, each with its weight."""
-        with self._parts.compute.autocast():
+        with self.parts.compute.autocast():
             found = self._computed(batch, kind)
-        return found.losses | ({"review": self._review_loss(found, batch, kind)} if kind.review else {})
+        return found.losses | ({"review": self._review_loss(found, kind)} if kind.review else {})
 
     def _computed(self, batch: Batch, kind: StepKind) -> _Computed[Out]:
-        parts = self._parts
+        parts = self.parts
         images = parts.compute.arrange(batch.images)
-        output: Out = parts.student(images)
+        taught: Output | None = None
+        with self._branches.fork() as apart:
+            if isinstance(parts.teacher, Frozen) and self._asks_teacher(kind):
+                # A frozen teacher that serves only the review need not compute its heads.
+                taught = apart(partial(parts.teacher, images, heads=bool(parts.distiller.needs)), images)
+            memories = self._reviewing.memory.recall(images, apart) if kind.review else []
+            output: Out = parts.student(images)
         weight = parts.distiller.task_weight
         own = {name: weight * loss for name, loss in parts.objective.losses(output, batch).items()}
-        taught: Output | None = None
-        if parts.teacher is not None and (parts.distiller.needs or kind.review):
-            # A frozen teacher that serves only the review need not compute its heads.
-            cut = isinstance(parts.teacher, Frozen) and not parts.distiller.needs
-            taught = parts.teacher(images, heads=False) if cut else parts.teacher(images)
+        if taught is None and parts.teacher is not None and self._asks_teacher(kind):
+            taught = parts.teacher(images)  # after the student: a teacher that learns may draw random numbers
         beside = parts.distiller(output, taught, batch) if parts.distiller.needs else {}
-        return _Computed(output, taught, own, beside)
+        return _Computed(output, taught, own, beside, memories)
 
-    def _review_loss(self, found: _Computed[Out], batch: Batch, kind: StepKind) -> Tensor:
+    def _asks_teacher(self, kind: StepKind) -> bool:
+        return bool(self.parts.distiller.needs) or kind.review
+
+    def _review_loss(self, found: _Computed[Out], kind: StepKind) -> Tensor:
         if found.taught is None:
             raise RunError("review: a review compares the student with a teacher, but this training has none")
-        terms = self._terms(found.output, found.taught, batch)
+        terms = self._terms(found.output, found.taught, found.memories)
         if kind.look:
             self._shown = self._look(found, terms)
         if kind.detached:
-            terms = self._terms(found.output.detached(), found.taught, batch)
+            terms = self._terms(found.output.detached(), found.taught, found.memories)
         return weighted(self._reviewing.weight, terms.loss)
 
-    def _terms(self, output: Output, taught: Output, batch: Batch) -> ReviewTerms:
-        review, compute = self._reviewing, self._parts.compute
-        with compute.autocast():
-            memories = review.memory.recall(compute.arrange(batch.images))
-        terms: ReviewTerms = review.loss(output, taught, memories, review.shuffle)
+    def _terms(self, output: Output, taught: Output, memories: Sequence[Output]) -> ReviewTerms:
+        review = self._reviewing
+        terms: ReviewTerms = review.loss(output, taught, memories, review.shuffle, self._branches)
         return terms
 
     def _look(self, found: _Computed[Out], terms: ReviewTerms) -> dict[str, float]:
         """Find lambda where it is ``auto``, and return what the gradients of the losses do to the student."""
         review = self._reviewing
-        parameters = [parameter for parameter in self._parts.student.parameters() if parameter.requires_grad]
+        parameters = [parameter for parameter in self.parts.student.parameters() if parameter.requires_grad]
         gradients = student_gradients({**found.losses, "review": terms.loss}, parameters)
         others = float(torch.stack([gradients[name] for name in found.losses]).sum(dim=0).norm())
         weight = review.settle(others, float(gradients["review"].norm()))

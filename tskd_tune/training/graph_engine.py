@@ -18,6 +18,7 @@ from tskd_tune.contracts import Batch, Out, Saved
 from tskd_tune.tasks.base import Draw, Feed
 from tskd_tune.training.capture import Again, Capture, CudaCapture
 from tskd_tune.training.compute import Compute
+from tskd_tune.training.cuda_branches import CudaBranches
 from tskd_tune.training.engine import EagerEngine, Parts
 from tskd_tune.training.steps import StepKind
 
@@ -60,7 +61,14 @@ class GraphEngine(EagerEngine[Out]):
         """Compute with ``parts``; ``captures`` makes what captures the steps."""
         super().__init__(parts, reason)
         self._capture = captures(parts.compute)
+        if parts.compute.device.type == "cuda":
+            self._branches = CudaBranches(parts.compute)
         self.forget()
+
+    @property
+    def captured(self) -> int:
+        """How many kinds of steps are captured."""
+        return len(self._captured)
 
     def forget(self) -> None:
         """Capture each kind of step anew: the tensors of the training are no longer where they were."""
@@ -95,14 +103,14 @@ class GraphEngine(EagerEngine[Out]):
         self.forget()  # the sums are other tensors now
 
     def _captured_now(self, feed: Feed, draw: Draw, kind: StepKind) -> _Captured:
-        device = self._parts.compute.device
+        device = self.parts.compute.device
         static = Draw({name: tensor.to(device, copy=True) for name, tensor in draw.tensors.items()})
         names: list[str] = []
         self._latest = None
         again = self._capture(
-            lambda: names.extend(self._descend(feed.batch(static), kind)), self._parts.distiller.generators()
+            lambda: names.extend(self._descend(feed.batch(static), kind)), self.parts.distiller.generators()
         )
-        optimized = (group["params"] for optimizer in self._parts.optimizers for group in optimizer.param_groups)
+        optimized = (group["params"] for optimizer in self.parts.optimizers for group in optimizer.param_groups)
         gradients = [(one, one.grad) for group in optimized for one in group if one.grad is not None]
         return _Captured(static, again, names, gradients)
 
@@ -110,7 +118,7 @@ class GraphEngine(EagerEngine[Out]):
         """Let each parameter have the gradient of the step, which observers read."""
         if self._latest is captured:
             return
-        for optimizer in self._parts.optimizers:
+        for optimizer in self.parts.optimizers:
             optimizer.zero_grad(set_to_none=True)
         for parameter, gradient in captured.gradients:
             parameter.grad = gradient

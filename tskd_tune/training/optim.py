@@ -8,6 +8,7 @@ so a training has the same bits with and without graphs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -111,7 +112,8 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Saved) -> None
     """
     own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     groups = [{**mine, "params": saved["params"]} for mine, saved in zip(own, state["param_groups"], strict=True)]
-    optimizer.load_state_dict({**state, "param_groups": groups})
+    # Torch keeps tensors that need no conversion, and would go on to change those of the training that saved them.
+    optimizer.load_state_dict({"state": deepcopy(state["state"]), "param_groups": groups})
     for group, mine in zip(optimizer.param_groups, own, strict=True):
         group.update(mine)  # loading copied the tensors, which graphs read
         for parameter in group["params"]:

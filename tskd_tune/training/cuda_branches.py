@@ -1,0 +1,58 @@
+"""Parallel branches of a step on a GPU: streams beside the own stream of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from tskd_tune.method.branches import Apart, Branches
+from tskd_tune.training.compute import Compute
+
+T = TypeVar("T")
+
+
+class CudaBranches(Branches):
+    """Forks streams from the own stream of a training, and joins them; in a captured graph they become branches.
+
+    A stream serves once a step. What was computed in it is let go after the step has used it, and the memory is used
+    anew in the next step, whose fork waits for all that the own stream was given before.
+    """
+
+    def __init__(self, compute: Compute) -> None:
+        """Belong to a training that computes in this way."""
+        self._device = compute.device
+        self._streams: list[torch.cuda.Stream] = []
+        self._taken = 0
+
+    def begin(self) -> None:
+        """Begin a step, in which all streams are free."""
+        self._taken = 0
+
+    @contextmanager
+    def fork(self) -> Iterator[Apart]:
+        """Let work begin when the work so far is done, and let what follows the block wait for all of it."""
+        own, first = torch.cuda.current_stream(self._device), self._taken
+        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        ready.record(own)
+
+        def apart(work: Callable[[], T], *uses: Tensor) -> T:
+            stream = self._next()
+            stream.wait_event(ready)
+            for tensor in uses:
+                tensor.record_stream(stream)  # else its memory could be used anew before this stream has read it
+            with torch.cuda.stream(stream):
+                return work()
+
+        yield apart
+        for stream in self._streams[first : self._taken]:
+            own.wait_stream(stream)
+
+    def _next(self) -> torch.cuda.Stream:
+        if self._taken == len(self._streams):
+            self._streams.append(torch.cuda.Stream(self._device))  # type: ignore[no-untyped-call]
+        self._taken += 1
+        return self._streams[self._taken - 1]
