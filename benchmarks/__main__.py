@@ -48,6 +48,30 @@ def cost_of_cycles(*, device: Device = "cpu", output: Output = None, quick: Quic
     _suite("cycle", lambda on, fast: _steps("cycle", on, fast), device, output, quick)
 
 
+@app.command(name="loader")
+def cost_of_loading(*, device: Device = "cpu", output: Output = None, quick: Quick = False) -> None:
+    """Augmented images per second, beside a DataLoader that augments PIL images one by one."""
+    from benchmarks import loader
+
+    _suite("loader", lambda on, fast: loader.run(on, quick=fast), device, output, quick)
+
+
+@app.command(name="together")
+def cost_together(*, device: Device = "cpu", output: Output = None, quick: Quick = False) -> None:
+    """Several trainings in one process that take their steps in turns, beside one alone."""
+    from benchmarks import together
+
+    _suite("together", lambda on, fast: together.run(on, quick=fast), device, output, quick)
+
+
+@app.command(name="tables")
+def cost_of_tables(*, device: Device = "cpu", output: Output = None, quick: Quick = False) -> None:
+    """The paper's tables 5 to 7 with three seeds, extrapolated from the time of each kind of step."""
+    from benchmarks import tables
+
+    _suite("tables", lambda on, fast: tables.run(on, quick=fast), device, output, quick)
+
+
 @app.command(name="distillers")
 def cost_of_distillers(
     *,

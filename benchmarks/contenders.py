@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -16,9 +17,11 @@ from benchmarks.reference_networks import Features
 from benchmarks.rows import Check, Spent
 from benchmarks.workload import Variant, Workload
 from tskd_tune.training.observers import Observer, Training
+from tskd_tune.training.record import Record
 from tskd_tune.training.trainer import Trainer
 
-GENERAL, REVIEW = "general", "review"
+GENERAL, REVIEW, LOOK, END = "general", "review", "look", "end"
+"""A look is the first step of a review, which also measures gradients; the end of an epoch is its evaluation."""
 WARM_BATCHES = {"cpu": 0, "cuda": 30}
 """Batches of the reference that are not timed, until its workers' queues are as full as they stay."""
 
@@ -29,7 +32,7 @@ class StepClock(Observer):
     """Reads the clocks at the ends of some steps; only there it waits for the device.
 
     Attributes:
-        marks: the readings of the last epoch: of its beginning, then after each of the steps.
+        marks: the readings of the last epoch: of its beginning, after each of the steps, and of its end.
     """
 
     def __init__(self, after: Sequence[int]) -> None:
@@ -49,6 +52,12 @@ class StepClock(Observer):
             training.compute.synchronize()
             self.marks.append(now())
 
+    def ended(self, training: Training, record: Record) -> Mapping[str, float]:
+        """Read the clocks after the evaluation."""
+        training.compute.synchronize()
+        self.marks.append(now())
+        return {}
+
 
 class Ours:
     """Epochs of a training of the package, as `Trainer.epoch` trains them."""
@@ -67,18 +76,16 @@ class Ours:
             self.run()
 
     def run(self) -> Phases:
-        """Train an epoch, and return the mean time of a general step and, where there are any, of a review step.
-
-        The first review step of an epoch is left out: it also measures gradients.
-        """
+        """Train an epoch, and return the mean time of a step of each kind, and the time of the end of the epoch."""
         gc.collect()
         self.trainer.begin(self._workload.epoch)
         self.trainer.epoch()
-        marks, workload = self._clock.marks, self._workload
-        general = {GENERAL: (marks[-1] + marks[-2] * -1) * (1 / workload.general)}
-        if not workload.reviews:
-            return general
-        return general | {REVIEW: (marks[2] + marks[1] * -1) * (1 / (workload.reviews - 1))}
+        workload = self._workload
+        spans = [later + earlier * -1 for earlier, later in pairwise(self._clock.marks)]
+        found = {GENERAL: spans[-2] * (1 / workload.general), END: spans[-1]}
+        if workload.reviews:
+            found |= {LOOK: spans[0], REVIEW: spans[1] * (1 / (workload.reviews - 1))}
+        return found
 
 
 class Reference:
@@ -97,7 +104,26 @@ class Reference:
     def run(self) -> Phases:
         """Take the steps of an epoch, and return the mean time of a general step and of a review step."""
         gc.collect()
-        return self._steps(self.workload.general, max(self.workload.reviews - 1, 0))
+        return {**self._steps(self.workload.general, max(self.workload.reviews - 1, 0)), **self._end()}
+
+    def _end(self) -> Phases:
+        """Evaluate as many images as the workload does; what a batch took its worker is counted by the loop."""
+        if not self.workload.tested:
+            return {}
+        batches = -(-self.workload.tested // self.workload.batch_size)
+        seconds: list[float] = []
+        loader = iter(self.images.loader(self.workload.batch_size, batches + 1, self.workers, self.device))
+        next(loader)
+
+        def counted() -> Iterator[Batch]:
+            for batch in loader:
+                seconds.append(batch[3])
+                yield batch
+
+        start = now()
+        self.loop.evaluate(counted())
+        beside = Spent(0.0, sum(seconds) if self.workers else 0.0)
+        return {END: (since(start) + beside) * (self.workload.tested / (batches * self.workload.batch_size))}
 
     def _steps(self, general: int, reviews: int) -> Phases:
         warm = WARM_BATCHES[self.device.type] if self.workers else 0

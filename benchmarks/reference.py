@@ -10,7 +10,7 @@ channels first.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -195,6 +195,18 @@ class Loop:
         values = loss.item(), hits[:, :1].float().sum().item() / count, hits.float().sum().item() / count
         for meter, value in zip(self.meters, values, strict=True):
             meter.update(value, count)
+
+    def evaluate(self, loader: Iterable[Batch]) -> float:
+        """Return the share of images that the student classifies correctly, in evaluation mode, batch by batch."""
+        self.student.eval()
+        meter = AverageMeter()
+        with torch.no_grad():
+            for images, targets, *_ in loader:
+                images, targets = self.moved(images, targets)  # noqa: PLW2901
+                logits, _ = self.student(images)
+                meter.update((logits.argmax(1) == targets).float().mean().item(), len(targets))
+        self.student.train()
+        return meter.mean
 
     def _asks_teacher(self, review: bool) -> bool:
         return self.habits.teacher_always or self.habits.distils or review

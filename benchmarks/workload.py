@@ -68,6 +68,7 @@ class Workload:
         hidden: channels of the extractors' states.
         sequence: what the extractors take as input.
         adam: whether Adam trains the extractors; otherwise the student's optimizer does.
+        tested: test images that are evaluated at the end of an epoch.
     """
 
     student: str = "resnet20"
@@ -80,6 +81,7 @@ class Workload:
     hidden: int = 8
     sequence: Literal["increment", "feature_map"] = "increment"
     adam: bool = False
+    tested: int = 0
 
     @property
     def steps(self) -> int:
@@ -98,7 +100,7 @@ class Workload:
 
     def trainer(self, variant: Variant, device: torch.device, seed: int = SEED) -> Trainer:
         """Build the package's training; its memory holds k snapshots that differ."""
-        experiment = Experiment.read(self._document(variant, device, seed))
+        experiment = self.experiment(variant, device, seed)
         task = task_of(experiment)
         teacher = teacher_network(experiment, task.facts())
         trainer = assemble(experiment, task, teacher, task.training(device).targets)
@@ -106,6 +108,10 @@ class Workload:
             for number in range(self.k):
                 trainer.review.memory.memorize(_disturbed(trainer.student, number))
         return trainer
+
+    def experiment(self, variant: Variant, device: torch.device, seed: int = SEED) -> Experiment:
+        """Return the options of the package's training."""
+        return Experiment.read(self._document(variant, device, seed))
 
     def loop(self, trainer: Trainer, device: torch.device, *, teacher_always: bool = True) -> Loop:
         """Build the reference loop with the present weights of a training."""
@@ -133,10 +139,10 @@ class Workload:
     def parts(self) -> ImageParts:
         """Return the images as the package holds them."""
         cpu = torch.device("cpu")
-        return images_of(task_of(Experiment.read(self._document(Variant(""), cpu, SEED))).source).read()
+        return images_of(task_of(self.experiment(Variant(""), cpu)).source).read()
 
     def _document(self, variant: Variant, device: torch.device, seed: int) -> dict[str, object]:
-        sizes = {"train": self.steps * self.batch_size, "classes": CLASSES, "size": SIZE, "test": 1}
+        sizes = {"train": self.steps * self.batch_size, "classes": CLASSES, "size": SIZE, "test": max(self.tested, 1)}
         task = {"name": "synthetic", "batch_size": self.batch_size, "padding": 4, "flip": True, **sizes}
         return {
             "task": task,
@@ -145,7 +151,7 @@ class Workload:
             "distiller": KD if self.distils else "none",
             "review": self._review() if self.reviews else None,
             "training": {"epochs": 240, **variant.training(device)},
-            "evaluation": {"test": "never"},
+            "evaluation": {"test": "every_epoch" if self.tested else "never"},
             "seed": seed,
         }
 

@@ -30,7 +30,7 @@ WORKLOADS = {
     "wide networks": Workload("wrn_16_1", "wrn_16_2", **SIZES),
 }
 FROZEN = {
-    "reference.py": "f874831240609a3c568b6f51a508183039803551d8fed8b694c40c198704de2c",
+    "reference.py": "135d55779201a97cb15080cf16621bbaf45d87c879cb99a3bf10f54f24c63e42",
     "reference_networks.py": "9c4dc302806bd6a09226d17143ea1d6c2c4fd30aec408ec577da9ea57efeb192",
 }
 
