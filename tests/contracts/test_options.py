@@ -8,6 +8,7 @@ The options of the method's own parts are flipped in ``tests/method/test_options
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import teacher_key
+from tskd_tune.training.checkpoint import Saver
 from tskd_tune.training.trainer import Trainer
 
 Tiny = Callable[..., Experiment]
@@ -121,6 +123,8 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
     "training.graphs": ("never", lambda e: build_trainer(e).engine.reason, {}),
     "training.kernels": ("fastest", lambda e: build_trainer(e).compute.kernels, {}),
     "training.threads": (2, threads, {"training": {"threads": 1}}),
+    "training.checkpoint.seconds": (0, lambda e: Saver(Path("here.pt"), e.training.checkpoint.seconds).is_due, {}),
+    "evaluation.validation": (4, lambda e: [*map(e.schedule().validates, range(e.training.epochs))], {}),
     "evaluation.test": ("every_epoch", epochs_with_test, {}),
     "seed": (2, weights, {}),
     "observe": (["gradient_norms"], line_names, {}),

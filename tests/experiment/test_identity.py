@@ -43,7 +43,8 @@ def test_golden_digests(document: dict[str, Any], digest: str) -> None:
         {"training": {"lr": 0.1, "milestones": [150, 180, 210]}},
         {"task": {"name": "digits", "batch_size": 64}},
         {"distiller": {"name": "none"}},
-        {"evaluation": {"test": "last"}},
+        {"evaluation": {"test": "last", "validation": "every_epoch"}},
+        {"training": {"checkpoint": {"seconds": 1}}},
     ],
 )
 def test_seeds_defaults_and_what_changes_no_number_are_left_out(over: dict[str, Any]) -> None:
@@ -63,6 +64,7 @@ def test_seeds_defaults_and_what_changes_no_number_are_left_out(over: dict[str, 
         {"task": {"name": "digits", "validation": 100}},
         {"distiller": "kd"},
         {"evaluation": {"test": "every_epoch"}},
+        {"evaluation": {"validation": 5}},
         {"student": "resnet14"},
     ],
 )

@@ -146,6 +146,29 @@ def test_a_grid_that_was_cut_off_goes_on_from_its_checkpoints(
         assert [line.epoch for line in folder.history(row.run)] == list(range(EPOCHS))
 
 
+@pytest.mark.parametrize("validation", ["last", 2])
+def test_a_sweep_that_evaluates_seldom_ends_with_the_same_rows(
+    cluster: Cluster, grid: dict[str, Any], tmp_path: Path, validation: str | int
+) -> None:
+    whole = rows_of(begin(grid, tmp_path, "whole", seeds=[1]))
+    grid["experiment"]["evaluation"] = {"validation": validation}
+    folder = begin(grid, tmp_path, "seldom", seeds=[1])
+    rows = rows_of(folder)
+    assert {key: numbers(row) for key, row in rows.items()} == {key: numbers(row) for key, row in whole.items()}
+    evaluated = [2] if validation == "last" else [1, 2]
+    for row in rows.values():
+        lines = [line for line in folder.history(row.run) if line.number("val_top1") is not None]
+        assert [line.epoch for line in lines] == evaluated
+        best = row.best_by("validation")
+        assert best is not None and best.epoch in evaluated
+        assert f"evaluation.validation: {validation} (preset: every_epoch)" in row.deviations
+    searched = {"search": {"name": "optuna", "trials": 2}, "scheduler": "fifo"}
+    del grid["experiment"]["choice"]
+    grid["experiment"]["training"]["lr"] = {"loguniform": [0.01, 0.1]}
+    found = begin(grid, tmp_path, "search", seeds=[1, 2], **searched)
+    assert [row.status for row in found.rows()] == ["done"] * 4
+
+
 def test_a_trial_whose_worker_died_goes_on_and_breaks_when_it_dies_too_often(
     cluster: Cluster, grid: dict[str, Any], tmp_path: Path
 ) -> None:

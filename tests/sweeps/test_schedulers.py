@@ -10,7 +10,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from tskd_tune.errors import InputError
 from tskd_tune.sweeps.known import Known
 from tskd_tune.sweeps.results import EpochMeans, TrialResult
-from tskd_tune.sweeps.schedulers import SCHEDULERS, stops_trials
+from tskd_tune.sweeps.schedulers import SCHEDULERS, refuse_unmeasured, stops_trials
+from tskd_tune.training.schedule import Schedule
 
 EPOCHS = 4
 
@@ -183,6 +184,36 @@ def test_a_trial_that_was_stopped_just_before_the_driver_died_is_stopped_when_it
     again = SCHEDULERS.build("asha", 30, [], "val_top1", "max", grace=2)
     again.take_up(known)
     assert again.on_trial_result(None, Trial(0), result(1, 40.0)) == "STOP", "also where its checkpoint is older"
+
+
+def test_a_stopped_trial_whose_checkpoint_is_older_trains_up_to_the_epoch_at_which_it_was_stopped():
+    one = SCHEDULERS.build("asha", 30, [], "val_top1", "max", grace=2)
+    left = [EpochMeans(epoch, {"val_top1": value}) for epoch, value in enumerate((50.0, 40.0))]
+    one.take_up(
+        {
+            0: Known({}, left),
+            1: Known({}, [EpochMeans(0, {}), EpochMeans(1, {"val_top1": 60.0})], TrialResult(1, 30, [])),
+        }
+    )
+    told = [one.on_trial_result(None, Trial(0), result(epoch, 40.0)) for epoch in range(2)]
+    assert told == ["CONTINUE", "STOP"]
+
+
+@pytest.mark.parametrize(
+    ("validation", "sentence"),
+    [("every_epoch", ""), (3, ""), (2, "not evaluated after 3 epochs, .* 'asha' compares trials after 3, 9 epochs")],
+)
+def test_a_scheduler_is_refused_where_no_validation_is_evaluated_at_its_rungs(validation, sentence):
+    schedules = [Schedule(12, 1), Schedule(12, 1, validation=validation)]
+    asha = SCHEDULERS.build("asha", 12, [], "val_top1", "max", grace=3)
+    if sentence:
+        with pytest.raises(InputError, match=sentence):
+            refuse_unmeasured("asha", asha, schedules)
+        with pytest.raises(InputError, match="not evaluated after 1 epochs, .* compares trials after any epoch"):
+            refuse_unmeasured("asha", object(), schedules)
+    else:
+        refuse_unmeasured("asha", asha, schedules)
+    refuse_unmeasured("fifo", SCHEDULERS.build("fifo", 12, [], "val_top1", "max"), schedules)
 
 
 def test_brackets_share_the_trials_the_same_way_in_every_process():

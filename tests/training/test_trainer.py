@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -86,6 +86,22 @@ def test_the_test_part_is_read_once_unless_asked_for_more(tiny: Tiny) -> None:
     assert all("test_top1" in record for record in every)
     never = lines(trained(tiny(evaluation={"test": "never"})))
     assert all("test_top1" not in record and "val_top1" in record for record in never)
+
+
+@pytest.mark.parametrize(("given", "evaluated"), [("every_epoch", range(6)), (4, [3, 5]), (9, [5]), ("last", [5])])
+def test_the_validation_part_is_evaluated_as_often_as_asked_and_changes_no_weight(
+    tiny: Tiny, given: str | int, evaluated: Sequence[int]
+) -> None:
+    always, seldom = trained(tiny()), trained(tiny(evaluation={"validation": given}))
+    for wanted, found in zip(lines(always), lines(seldom), strict=True):
+        absent = [] if wanted["epoch"] in evaluated else [name for name in wanted if name.startswith("val_")]
+        clocks = ["seconds", "eval_seconds"]
+        assert len(absent) == (0 if wanted["epoch"] in evaluated else 3)
+        assert {**found, **dict.fromkeys(clocks)} == {
+            **{name: number for name, number in wanted.items() if name not in absent},
+            **dict.fromkeys(clocks),
+        }
+    assert torch.equal(weights(always), weights(seldom))
 
 
 def test_evaluation_leaves_the_student_in_its_training_statistics(tiny: Tiny) -> None:

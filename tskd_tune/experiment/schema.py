@@ -21,12 +21,17 @@ from tskd_tune.registry import NO_IDENTITY, Component, Options
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import method_needs
 from tskd_tune.training.observers import OBSERVERS
-from tskd_tune.training.schedule import Schedule, TestReading
+from tskd_tune.training.schedule import Schedule, TestReading, ValidationReading
 
 
 class Evaluation(Options):
-    """When the test set is evaluated."""
+    """When the validation and the test set are evaluated."""
 
+    validation: ValidationReading = Field(
+        "every_epoch",
+        description="when the validation set is evaluated. every_epoch; a number n: in every n-th epoch and in the last"
+        " one; last: in the last one. It changes no weight, but the best epoch is one of those that were evaluated",
+    )
     test: TestReading = Field(
         "last",
         description="when the test set is read. last: in the last epoch; every_epoch: in every epoch, which also"
@@ -56,7 +61,9 @@ class Experiment(Options):
         default_factory=lambda: Review(k=3), description="TSKD's reviews; null: none, the baseline"
     )
     training: Training = Field(default_factory=Training, description="how the student is trained, and where")
-    evaluation: Evaluation = Field(default_factory=Evaluation, description="when the test set is read")
+    evaluation: Evaluation = Field(
+        default_factory=Evaluation, description="when the validation and the test set are evaluated"
+    )
     seed: NonNegativeInt = Field(
         1, description="seed of initialization, data order and augmentation; in a sweep give seeds instead"
     )
@@ -176,8 +183,8 @@ class Experiment(Options):
         return None if self.review is None else self.review.review_plan(self.training.epochs)
 
     def schedule(self) -> Schedule:
-        """Return the training's length, its seed, and when the test set is evaluated."""
-        return Schedule(self.training.epochs, self.seed, self.evaluation.test)
+        """Return the training's length, its seed, and when the validation and the test set are evaluated."""
+        return Schedule(self.training.epochs, self.seed, self.evaluation.test, self.evaluation.validation)
 
     def deviations(self) -> list[str]:
         """List the differences from the experiment's preset, one line per option.

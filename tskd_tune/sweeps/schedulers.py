@@ -5,7 +5,7 @@ Ray is imported when a factory runs, so that a sweep can be read and checked wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt
 from tskd_tune.errors import InputError
 from tskd_tune.registry import Registry, marked
 from tskd_tune.sweeps.known import Known
+from tskd_tune.training.schedule import Schedule
 
 SCHEDULERS: Registry[object] = Registry("schedulers", "TrialScheduler")
 """Factories of ``ray.tune.schedulers.TrialScheduler``.
@@ -39,6 +40,30 @@ def stops_trials(name: str) -> bool:
         InputError: no scheduler has this name.
     """
     return bool(getattr(SCHEDULERS.entry(name).factory, "stops", True))
+
+
+def refuse_unmeasured(name: str, scheduler: object, schedules: Iterable[Schedule]) -> None:
+    """Refuse a scheduler that compares trials after epochs in which the validation set is not evaluated.
+
+    Args:
+        name: the scheduler's name.
+        scheduler: Ray Tune's scheduler; if it does not say its rungs (``brackets``), it may compare after any epoch.
+        schedules: the schedules of the trainings.
+
+    Raises:
+        InputError: the validation metric is missing at a rung.
+    """
+    brackets: Sequence[Sequence[int]] | None = getattr(scheduler, "brackets", None)
+    for schedule in schedules if stops_trials(name) else ():
+        after = range(1, schedule.epochs + 1) if brackets is None else sorted({rung for of in brackets for rung in of})
+        blind = [epochs for epochs in after if epochs <= schedule.epochs and not schedule.validates(epochs - 1)]
+        if blind:
+            compares = f"after {', '.join(map(str, after))} epochs" if brackets is not None else "after any epoch"
+            raise InputError(
+                f"evaluation.validation: is {schedule.validation}, so the validation set is not evaluated after"
+                f" {blind[0]} epochs, but the scheduler '{name}' compares trials {compares}; set"
+                " evaluation.validation to every_epoch or to a number that divides these, or use scheduler: fifo"
+            )
 
 
 @SCHEDULERS.register("fifo", source="every trial runs to its end")

@@ -31,7 +31,7 @@ from tskd_tune.registry import Component, Options
 from tskd_tune.sweeps.controls import ControlsOption, Derived, derive
 from tskd_tune.sweeps.objectives import Goals, Search, lead
 from tskd_tune.sweeps.points import Point
-from tskd_tune.sweeps.schedulers import SCHEDULERS, stops_trials
+from tskd_tune.sweeps.schedulers import SCHEDULERS, refuse_unmeasured, stops_trials
 from tskd_tune.sweeps.search import SEARCHERS, Found, is_exact
 from tskd_tune.sweeps.seeds import Seeds
 from tskd_tune.sweeps.settings import Compare, Resources, Wandb
@@ -312,4 +312,5 @@ class Sweep(Options):
             self.metric,
             self.mode,
         )
+        refuse_unmeasured(self.scheduler.name, found, (experiment.schedule() for experiment in experiments))
         return cast("TrialScheduler", found)

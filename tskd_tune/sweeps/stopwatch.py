@@ -64,8 +64,9 @@ def seconds(experiment: Experiment, timed: Pace) -> float:
         # A step costs about three forward passes (forward and backward); each of k snapshots adds one forward pass.
         review = timed.general * (1 + plan.k / 3) if timed.review is None else timed.review
     samples = task.facts().samples
-    tested = {"never": 0, "last": 1, "every_epoch": experiment.training.epochs}[experiment.evaluation.test]
-    evaluated = experiment.training.epochs * samples[1] + tested * samples[2]
+    schedule, epochs = experiment.schedule(), range(experiment.training.epochs)
+    tested, validated = sum(map(schedule.tests, epochs)), sum(map(schedule.validates, epochs))
+    evaluated = validated * samples[1] + tested * samples[2]
     found = (steps - reviewed) * timed.general + reviewed * review + evaluated * timed.image
     if experiment.trains_teacher:
         found += tested * (samples[1] + samples[2]) * timed.teacher_image
