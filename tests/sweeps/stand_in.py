@@ -202,6 +202,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     for module in (run, tuning):
         monkeypatch.setattr(module, "needed", lambda sweep: {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu})
     monkeypatch.setattr(tuning, "capacity", lambda sweep: 2)
+    monkeypatch.setattr(run, "REPORT_SECONDS", 0.0)  # an epoch, a result
     monkeypatch.setattr(run, "session", _session)
     monkeypatch.setattr(run, "named_cluster", lambda: None)
     monkeypatch.setattr(run, "refuse_unfit", lambda sweep, listener: None)

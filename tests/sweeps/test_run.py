@@ -22,6 +22,7 @@ from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.sweeps import run as running
 from tskd_tune.sweeps.run import resume, start
 from tskd_tune.sweeps.schema import Sweep
 
@@ -120,8 +121,9 @@ def test_a_diverged_training_fails_with_its_reason_and_leaves_the_others_running
 
 
 def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
-    a_ray: None, tiny_document: dict[str, Any], tmp_path: Path
+    a_ray: None, tiny_document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(running, "REPORT_SECONDS", 0.0)
     experiment = {**tiny_document, "training": {**tiny_document["training"], "epochs": 12}}
     sweep = Sweep.read({"experiment": experiment, "seeds": [1], "search": {"name": "grid"}})
     killed: list[int] = []

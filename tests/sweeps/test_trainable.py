@@ -137,6 +137,17 @@ def test_a_checkpoint_restores_every_seed_and_a_restored_trial_first_repeats_its
     assert [Row.model_validate(row).status for row in over["rows"]] == ["done", "done"]
 
 
+def test_short_epochs_are_reported_together_and_each_of_them_once(tiny: Tiny, tmp_path: Path) -> None:
+    experiment = tiny(review=None, training=OFTEN)
+    one = trial(experiment, [1, 2], replace(ships(tmp_path), report_seconds=60.0))
+    result = one.step()
+    assert result["done"] and result["epoch"] == 5 and len(result["rows"]) == 2
+    assert [(of["seed"], of["epoch"]) for of in result["records"]] == [(s, e) for s in (1, 2) for e in range(6)]
+    alone = trial(experiment, [1, 2])
+    wanted = [alone.step() for _ in range(6)]
+    assert [untimed(of) for of in result["records"]] == [untimed(w["records"][s]) for s in range(2) for w in wanted]
+
+
 def test_seeds_whose_checkpoints_are_of_different_epochs_catch_up(tiny: Tiny, tmp_path: Path) -> None:
     one = trial(tiny(training=OFTEN), [1, 2], ships(tmp_path))
     results = []

@@ -96,7 +96,7 @@ def test_the_validation_part_is_evaluated_as_often_as_asked_and_changes_no_weigh
     for wanted, found in zip(lines(always), lines(seldom), strict=True):
         absent = [] if wanted["epoch"] in evaluated else [name for name in wanted if name.startswith("val_")]
         clocks = ["seconds", "eval_seconds"]
-        assert len(absent) == (0 if wanted["epoch"] in evaluated else 3)
+        assert len(absent) == (0 if wanted["epoch"] in evaluated else 2)
         assert {**found, **dict.fromkeys(clocks)} == {
             **{name: number for name, number in wanted.items() if name not in absent},
             **dict.fromkeys(clocks),

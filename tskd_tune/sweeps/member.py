@@ -48,6 +48,7 @@ class Member:
         self._kept: list[Kept] = []
         self._begun = False
         self._restored = False
+        self._told = -1  # the last epoch that was reported
         self._damage: list[str] = []
 
     def build(self) -> None:
@@ -80,6 +81,11 @@ class Member:
         epoch = self._last() + 1
         return [one for one in self.sessions if not one.finished and one.trainer.next_epoch == epoch]
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether every training has an epoch to train, and none has ended."""
+        return self.broken is None and not self._restored and not any(session.finished for session in self.sessions)
+
     def offer(self) -> None:
         """Write a checkpoint of each training, if it is time for one.
 
@@ -94,14 +100,15 @@ class Member:
                 kept.offer(session)
 
     def report(self) -> TrialResult:
-        """Report the epoch that every training has, and the rows at the end.
+        """Report the epochs since the last report that every training has, and the rows at the end.
 
         Raises:
             RunError: a file could not be written.
         """
         restored, self._restored = self._restored, False
         last = self._last()
-        found = self._reported(last, since=0 if restored else last)
+        found = self._reported(last, since=0 if restored else min(self._told + 1, last))
+        self._told = last
         self.ended = found.done
         return found
 

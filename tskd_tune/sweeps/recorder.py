@@ -79,7 +79,7 @@ class Recorder(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: Document, **info: object
     ) -> None:
-        """Append the epoch to the trial's history; ask a trial that the scheduler stops for its rows.
+        """Append the epochs to the trial's history; ask a trial that the scheduler stops for its rows.
 
         A trial of a bundle that has ended gets its rows at once, because the others go on.
         """
@@ -96,7 +96,7 @@ class Recorder(tune.Callback):
         for sentence in found.notes:
             live.listener(Event("note", given.arm, given.run, reason=sentence))
         records = found.records
-        if len(records) > len(given.seeds):  # of a trial that was restored
+        if len(records) > len(given.seeds) and records[0].epoch == 0:  # perhaps of a trial that was restored
             records = self._missing(given, found)
         if records:
             live.folder.append_history(given.run, [record.plain() for record in records])

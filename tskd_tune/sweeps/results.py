@@ -24,14 +24,14 @@ class EpochMeans:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The result of one epoch of a trial.
+    """The result of an epoch of a trial, or of several short ones.
 
     Attributes:
         epoch: the last epoch that was trained, from 0.
         epochs: the epochs of the whole training.
         rows: the row of each training of a trial that has ended, as plain data; `trainings` reads these rows.
         numbers: name -> mean over the seeds, for every number that was measured for each seed.
-        records: the record of the epoch of each seed; of a restored trial, all records up to the epoch.
+        records: the records of the epochs since the last report, of each seed; of a restored trial, all records.
         notes: sentences for the user.
         done: whether the trial has ended.
         failed: why a training diverged or broke; None if none did.

@@ -31,6 +31,9 @@ from tskd_tune.sweeps.teacher_keys import distinct
 from tskd_tune.sweeps.teachers import prepare
 from tskd_tune.sweeps.tuning import Tuning
 
+REPORT_SECONDS = 2.0
+"""Seconds of training between the reports of a trial that nothing judges while it trains, if its epochs are shorter."""
+
 
 def start(
     sweep: Sweep,
@@ -154,6 +157,7 @@ def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool
             connection=_connection() if track else None,
             run=folder.path,
             by_identity=folder.state.by_identity,
+            report_seconds=0.0 if sweep.is_judged else REPORT_SECONDS,
         )
         return train(Tuning(sweep, folder, shipped), listener)
 

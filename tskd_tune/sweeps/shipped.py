@@ -22,6 +22,8 @@ class Shipped:
         connection: the result of probing W&B's server once.
         run: the run's folder, for checkpoints and students; None for none.
         by_identity: whether W&B runs are named by the identity of their training; otherwise by the trial's id.
+        report_seconds: epochs that end within so many seconds are reported together, because a report costs about as
+            much however much it reports; 0 where a searcher or a scheduler judges each epoch.
     """
 
     sweep: str
@@ -34,3 +36,4 @@ class Shipped:
     connection: Connection | None = None
     run: Path | None = None
     by_identity: bool = True
+    report_seconds: float = 0.0

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +85,7 @@ class SweepTrial(tune.Trainable):
         return [session for member in self.members for session in member.sessions]
 
     def step(self) -> Document:
-        """Train one epoch of every training and report.
+        """Train one epoch of every training, or short epochs for a while (``Shipped.report_seconds``), and report.
 
         Returns:
             A `TrialResult` as plain data; of a bundle, one for each point (see `bundles.reported`).
@@ -93,7 +94,10 @@ class SweepTrial(tune.Trainable):
             BrokenTrialError: the trial broke by an error that may be temporary; Ray Tune tries again.
         """
         live = [member for member in self.members if not member.ended]
+        until = time.monotonic() + self.shipped.report_seconds
         self._train(live)
+        while time.monotonic() < until and all(member.goes_on for member in live):
+            self._train(live)
         found = {member.given.run: self._report(member) for member in live}
         done = all(member.ended for member in self.members)
         for member in live:

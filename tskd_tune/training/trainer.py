@@ -320,8 +320,8 @@ class Trainer(Generic[Out]):
         return self.review.plan.review_steps(self._steps_per_epoch)
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
-        tested = self.schedule.tests(epoch)
-        planned: dict[Part, bool] = {"validation": self.task.facts().samples[1] > 0, "test": tested}
+        tested, has_validation = self.schedule.tests(epoch), self.task.facts().samples[1] > 0
+        planned: dict[Part, bool] = {"validation": has_validation and self.schedule.validates(epoch), "test": tested}
         networks: list[nn.Module] = [self.student]
         if self.teacher is not None and self._teacher_is_online() and tested:
             networks.append(self.teacher)
