@@ -6,11 +6,14 @@ import sys
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from ray.exceptions import RayActorError, RayError
 
+from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
@@ -300,6 +303,41 @@ def test_too_little_memory_says_how_many_shared_it(
     assert "2 trainings share the memory of this process: lower resources.together" in caught.value.reason  # type: ignore[attr-defined]
 
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+ON_GPU: dict[str, Any] = {"task": {"size": 32, "batch_size": 16, "train": 96}, "training": {"device": "cuda"}}
+
+
+@needs_gpu
+def test_a_bundle_on_a_gpu_has_the_bits_of_trainings_alone(tiny: Callable[..., Experiment]) -> None:
+    over: list[dict[str, Any]] = [{}, {"review": None}, {"distiller": "kd"}]
+    experiments = [tiny(**documents.merge(ON_GPU, one)) for one in over]
+    together = bundle(experiments)
+    found = [together.step()["bundle"] for _ in range(6)]
+    for number, experiment in enumerate(experiments):
+        alone = bundle([experiment])
+        for epoch in range(6):
+            (wanted,), (record,) = alone.step()["records"], found[epoch][number]["records"]
+            del wanted["seconds"], wanted["eval_seconds"], record["seconds"], record["eval_seconds"]
+            assert record == wanted
+
+
+@needs_gpu
+def test_the_memory_of_a_gpu_is_free_when_a_training_has_ended(tiny: Callable[..., Experiment]) -> None:
+    over = [{"training": {"epochs": 2}, "review": None}, {}]
+    one = bundle([tiny(**documents.merge(ON_GPU, given)) for given in over])
+    one.step()
+    before = torch.cuda.memory_reserved()
+    one.step()
+    assert torch.cuda.memory_reserved() < before
+
+
+@needs_gpu
+def test_a_probe_measures_the_largest_training(tiny: Callable[..., Experiment]) -> None:
+    small, large = (tiny(**documents.merge(ON_GPU, {"task": {"batch_size": size}})).plain() for size in (8, 96))
+    alone, both = packing.measure([small]), packing.measure([small, large])
+    assert alone is not None and both is not None and 0 < alone.peak < both.peak < both.free
+
+
 # The option
 
 
@@ -346,6 +384,50 @@ def test_what_fits_a_gpu_is_counted_with_a_margin(free: int, held: int, peak: in
     assert memory.fitting == count
     said = packing.sentence(memory)
     assert (f"{count} trainings share a GPU" if count > 1 else "a GPU for itself") in said and f"{peak}.00 GiB" in said
+
+
+class Remote:
+    """A stand-in for a function of Ray, which runs at once in this process."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def options(self, **resources: Any) -> Remote:
+        assert (resources["num_cpus"], resources["num_gpus"]) == (2, 1.0)
+        return self
+
+    def remote(self, *given: Any) -> Any:
+        return self.function(*given)
+
+
+@pytest.mark.parametrize(
+    ("found", "count", "said"),
+    [
+        (Memory(100 * GIBIBYTE, GIBIBYTE, 20 * GIBIBYTE), 3, "3 trainings share a GPU: the largest was measured with"),
+        (None, 1, "auto is 1, because the trainings compute on a CPU"),
+        (RayActorError("an id", "worker process has died"), 1, "auto is 1, because the memory was not measured: the"),
+    ],
+)
+def test_auto_asks_a_worker_with_a_gpu(
+    tiny: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch, found: object, count: int, said: str
+) -> None:
+    asked: list[Any] = []
+
+    def measure(documents: list[Any]) -> object:
+        asked.extend(documents)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(packing, "measure", measure)
+    ray = SimpleNamespace(remote=Remote, get=lambda value: value, exceptions=SimpleNamespace(RayError=RayError))
+    monkeypatch.setattr(packing, "ray", ray)
+    plains = [tiny(training={"lr": 0.01 * number}).plain() for number in (1, 2)] + [tiny(review=None).plain()]
+    configs = [TrialConfig(f"arm {number}", {}, plain, [1], number=number) for number, plain in enumerate(plains)]
+    heard: list[Event] = []
+    assert packing.fitting(configs, {"cpu": 2, "gpu": 1.0}, heard.append) == count
+    assert said in (heard[0].reason or "") and len(heard) == 1
+    assert asked == [plains[0], plains[2]], "trainings that differ in a rate need the same memory"
 
 
 def test_a_probe_takes_real_steps_and_reviews(tiny: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch) -> None:

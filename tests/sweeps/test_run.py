@@ -183,6 +183,48 @@ def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], 
     assert row.metrics["test_loss"] == last["test_loss"]
 
 
+def test_bundles_whose_driver_was_killed_resume_in_other_bundles(tiny_document: dict[str, Any], tmp_path: Path) -> None:
+    often = {"epochs": 20, "checkpoint": {"seconds": 0}}
+    experiment = {**tiny_document, "training": {**tiny_document["training"], **often}}
+    short = {"review": None, "training": {"epochs": 6}}
+    experiment["choice"] = {"short": short, "plain": {"review": None}, "tskd": {}, "lost": {"training": {"lr": 1e20}}}
+    resources = {"together": 8, "concurrent": 1}
+    plain = {"experiment": experiment, "seeds": [1, 2], "search": {"name": "grid"}, "resources": resources}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(plain))
+    command = [*TSKD_TUNE, "sweep", "sweep.yaml", "--name", "run", "--no-wandb"]
+    driver = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL)
+    run, deadline = tmp_path / "runs" / "run", time.monotonic() + 240
+    while not (run / "rows.jsonl").exists() or len((run / "rows.jsonl").read_text().splitlines()) < 4:
+        assert driver.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    folder = RunFolder.open(run)
+    before = rows_of(folder)
+    ended_early = {(arm, seed) for arm in ("short", "lost") for seed in (1, 2)}
+    assert before.keys() == ended_early, "a training that ends has its row while its bundle goes on"
+    assert {begun.bundle for begun in folder.begun().values()} == {"00000"}, "all in one process"
+    folder.replace_document({**folder.document(), "resources": {"together": 2, "concurrent": 2}})
+    command = [*TSKD_TUNE, "resume", "run", "--no-wandb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "2 failed" in done.stderr, done.stderr
+    rows = rows_of(RunFolder.open(run))
+    assert len(rows) == 8 == len((run / "rows.jsonl").read_text().splitlines())
+    assert all(rows[key] == row for key, row in before.items())
+    from tskd_tune.experiment import Experiment
+
+    for arm in ("plain", "tskd"):
+        row = rows[arm, 2]
+        assert row.status == "done" and row.cost.together == 8
+        assert [line.epoch for line in folder.history(row.run)] == list(range(20))
+        alone = build_trainer(Experiment.read(row.experiment))
+        while not alone.finished:
+            last = alone.epoch().numbers
+        assert row.metrics["test_loss"] == last["test_loss"]
+        kept = read_state(folder.student_path(row.run, 2)).state
+        assert all(torch.equal(kept[key], value) for key, value in alone.student.state_dict().items())
+
+
 def histories(run: Path) -> list[dict[str, Any]]:
     lines = [line for path in run.glob("trainings/*/history.jsonl") for line in path.read_text().splitlines()]
     return [json.loads(line) for line in lines if line.endswith("}")]

@@ -6,9 +6,12 @@ compare means over seeds.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import torch
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
@@ -143,7 +146,11 @@ class Member:
             session.close()
         for kept in self._kept:
             kept.close()
-        self.sessions, self._kept = [], []
+        held, self.sessions, self._kept = bool(self.sessions), [], []
+        if held and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            # Memory that one stream let go is only given to another one after this.
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def _going(self) -> list[Session]:
         return [session for session in self.sessions if session.failure is None]

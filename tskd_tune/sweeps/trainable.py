@@ -106,12 +106,10 @@ class SweepTrial(tune.Trainable):
         return reported(self._given, found, done=done)
 
     def _train(self, live: Sequence[Member]) -> None:
-        self._turns = {}
-        for member in live:
-            sessions = self._try(member, member.begin) or []
-            self._turns |= {session.trainer: member for session in sessions}
-        for session in self.sessions:
-            session.share(len(self._turns))
+        sharing = [(session, member) for member in live for session in self._try(member, member.begin) or []]
+        self._turns = {session.trainer: member for session, member in sharing}
+        for session, _ in sharing:
+            session.share(len(sharing))
         self._advance()
         self._turns = {}  # which would keep the memory of a training that has ended
         for member in live:
