@@ -122,6 +122,11 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
     "training.channels_last": (True, layout, {}),
     "training.graphs": ("never", lambda e: build_trainer(e).engine.reason, {}),
     "training.kernels": ("fastest", lambda e: build_trainer(e).compute.kernels, {}),
+    "training.compile": (
+        "never",
+        lambda e: e.training.compiles(torch.device("cuda")),
+        {"training": {"kernels": "fastest"}},
+    ),
     "training.threads": (2, threads, {"training": {"threads": 1}}),
     "training.checkpoint.seconds": (0, lambda e: Saver(Path("here.pt"), e.training.checkpoint.seconds).is_due, {}),
     "evaluation.validation": (4, lambda e: [*map(e.schedule().validates, range(e.training.epochs))], {}),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tskd_tune.contracts import Batch, Classified, Features, Output
@@ -99,3 +101,39 @@ def test_a_training_takes_its_steps_with_the_engine_that_it_is_given(tiny: Tiny)
     counted, plain = trainer(Counting), build_trainer(tiny(review=None))
     assert isinstance(counted.engine, Counting) and type(plain.engine) is EagerEngine
     assert counted.epoch().numbers == plain.epoch().numbers and counted.engine.taken == 3
+
+
+def test_a_compiled_student_takes_all_steps_but_looks(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def compiled(network: nn.Module, *, dynamic: bool) -> Callable[[Tensor], Any]:
+        assert not dynamic, "the last batch is shorter, and each shape is compiled for itself"
+        return lambda images: (seen.append("compiled"), network(images))[1]
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    plain, fused = build_trainer(tiny()), build_trainer(tiny())
+    fused.engine = EagerEngine(replace(fused.engine.parts, compute=replace(fused.compute, compiles=True)))
+    for trainer in (plain, fused):
+        for _ in range(3):
+            trainer.epoch()
+    assert len(seen) == 3 * 3 - 1, "epoch 2 begins with a look"
+    assert [record.numbers for record in plain.history] == [record.numbers for record in fused.history]
+
+
+def test_a_student_can_be_compiled_without_a_break(tiny: Tiny) -> None:
+    student = build_trainer(tiny(review=None)).student
+    images = torch.randn(4, 3, 8, 8)
+    whole = torch.compile(student, dynamic=False, backend="aot_eager", fullgraph=True)
+    assert torch.allclose(whole(images).logits, student(images).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [({}, False), ({"kernels": "fastest"}, True), ({"kernels": "fastest", "compile": "never"}, False)],
+)
+def test_the_student_is_compiled_with_the_fastest_kernels_of_a_gpu(
+    tiny: Tiny, training: dict[str, Any], expected: bool
+) -> None:
+    options = tiny(training=training).training
+    assert options.compiles(torch.device("cuda")) == expected
+    assert not options.compute().compiles, "never on a CPU"

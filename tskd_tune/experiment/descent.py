@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from tskd_tune.registry import NO_IDENTITY, Component, Options
@@ -120,9 +122,20 @@ class Training(Descent):
         " those that are fastest on this GPU, which round differently from run to run; no effect on a CPU",
     )
 
+    compile: Literal["auto", "never"] = Field(
+        "auto",
+        description="torch.compile for the student; auto: on a GPU with kernels: fastest; it takes about half a minute"
+        " once, and rounds differently",
+    )
+
     def compute(self) -> Compute:
         """Return the device and the settings of computation, without applying them."""
-        return Compute.choose(self.device, self.precision, self.channels_last, self.threads, self.kernels)
+        compute = Compute.choose(self.device, self.precision, self.channels_last, self.threads, self.kernels)
+        return replace(compute, compiles=self.compiles(compute.device))
+
+    def compiles(self, device: torch.device) -> bool:
+        """Tell whether the student is compiled on a device."""
+        return self.compile == "auto" and self.kernels == "fastest" and device.type == "cuda"
 
 
 class TeacherTraining(Descent):

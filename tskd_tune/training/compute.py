@@ -28,6 +28,7 @@ class Compute:
         channels_last: whether images have their channels last in memory, which changes how results are rounded.
         threads: the number of CPU threads; None: as torch has it.
         kernels: which algorithms cuDNN may use on a GPU; with ``fastest`` the bits of two runs differ.
+        compiles: whether ``torch.compile`` fuses the operations of the student, which rounds differently.
         stream: where a GPU queues the work of one training, so that trainings of one process do not wait for each
             other; None: in the stream that is current.
     """
@@ -37,6 +38,7 @@ class Compute:
     channels_last: bool = False
     threads: int | None = None
     kernels: Kernels = "deterministic"
+    compiles: bool = False
     stream: torch.cuda.Stream | None = None
 
     @classmethod

@@ -159,6 +159,9 @@ class EagerEngine(Generic[Out]):
         """Compute with ``parts``; ``reason`` says why by this engine."""
         self.reason = reason
         self.parts = parts
+        self._student: Callable[[Tensor], Out] = parts.student
+        if parts.compute.compiles:
+            self._student = torch.compile(parts.student, dynamic=False)  # the last batch is shorter
         self._branches: Branches = IN_ORDER
         self._watch, self._watched = Watch(), set[StepKind]()
         self._sums: dict[str, Tensor] = {}
@@ -270,7 +273,8 @@ class EagerEngine(Generic[Out]):
                 # A frozen teacher that serves only the review need not compute its heads.
                 taught = apart(partial(parts.teacher, images, heads=bool(parts.distiller.needs)), images)
             memories = self._reviewing.memory.recall(images, apart) if kind.review else []
-            output: Out = parts.student(images)
+            # A look follows the gradients of several losses, which a compiled network lets go after the first.
+            output: Out = parts.student(images) if kind.look else self._student(images)
         weight = parts.distiller.task_weight
         own = {name: weight * loss for name, loss in parts.objective.losses(output, batch).items()}
         if taught is None and parts.teacher is not None and self._asks_teacher(kind):

@@ -28,7 +28,8 @@ def engine_for(graphs: Graphs) -> EngineFactory[Out]:
             return EagerEngine(parts, "training.graphs is never")
         obstacle = _obstacle(parts)
         if obstacle is None:
-            return GraphEngine(parts, "on a GPU, and every part can be captured")
+            compiled = "; the student is compiled" if parts.compute.compiles else ""
+            return GraphEngine(parts, f"on a GPU, and every part can be captured{compiled}")
         if graphs == "always":
             raise InputError(
                 f"training.graphs: 'always', but {obstacle}; set training.graphs: auto, which then does without graphs"
