@@ -46,6 +46,9 @@ class Branches:
     def begin(self) -> None:
         """Begin a step."""
 
+    def join(self) -> None:
+        """Wait for all work of the step that was done apart, and for its backward pass."""
+
     @contextmanager
     def fork(self) -> Iterator[Apart]:
         """Give what does work apart, until the end of the block."""

@@ -245,11 +245,14 @@ class Resident(Feeding):
         parts = source.read()
         training, constants = parts.training, parts.normalization
         padding = self.augmentation.padding
-        return ResidentParts(
+        read = ResidentParts(
             ResidentImages(training.images, training.targets, constants, padding=padding, device=device),
             ResidentImages(parts.validation.images, parts.validation.targets, constants, device=device),
             ResidentImages(parts.test.images, parts.test.targets, constants, device=device),
         )
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # all trainings of the process may use the images, each in its own stream
+        return read
 
 
 def images_of(source: Source) -> ImageSource:

@@ -32,6 +32,12 @@ class CudaBranches(Branches):
         """Begin a step, in which all streams are free."""
         self._taken = 0
 
+    def join(self) -> None:
+        """Let the current stream wait for every stream of the step: a graph must not end with an open branch."""
+        own = torch.cuda.current_stream(self._device)
+        for stream in self._streams[: self._taken]:
+            own.wait_stream(stream)
+
     @contextmanager
     def fork(self) -> Iterator[Apart]:
         """Let work begin when the work so far is done, and let what follows the block wait for all of it."""

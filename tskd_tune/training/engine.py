@@ -205,6 +205,7 @@ class EagerEngine(Generic[Out]):
         losses = self._losses(batch, kind)
         total = torch.stack(list(losses.values())).sum()
         total.backward()  # type: ignore[no-untyped-call]
+        self._branches.join()
         if kind.decays:
             self._reviewing.keep_decaying()
         for optimizer in self.parts.optimizers:
