@@ -72,6 +72,14 @@ def cost_of_tables(*, device: Device = "cpu", output: Output = None, quick: Quic
     _suite("tables", lambda on, fast: tables.run(on, quick=fast), device, output, quick)
 
 
+@app.command(name="platform")
+def cost_of_the_platform(*, output: Output = None, quick: Quick = False) -> None:
+    """What a sweep costs beside its trainings: trials that sleep, through the whole of Ray Tune and the records."""
+    from benchmarks import platform
+
+    _suite("platform", lambda on, fast: platform.run(on, quick=fast), "cpu", output, quick)
+
+
 @app.command(name="distillers")
 def cost_of_distillers(
     *,

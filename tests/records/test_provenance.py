@@ -12,7 +12,9 @@ def test_versions_name_this_package_python_and_what_is_installed(monkeypatch):
     assert found["tskd-tune"] == __version__
     assert found["torch"].count(".") >= 1
     monkeypatch.setattr(provenance, "PACKAGES", ("a-package-that-is-nowhere",))
+    provenance._versions.cache_clear()
     assert set(provenance.versions()) == {"tskd-tune", "python"}
+    provenance._versions.cache_clear()
 
 
 def test_the_commit_is_a_hash_or_nothing(monkeypatch):

@@ -18,7 +18,7 @@ import wandb
 from tskd_tune.records import wandb_server
 from tskd_tune.records.offline import offline_runs
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.tracking import OWN_NAMES, PHASES, WandbTracker
+from tskd_tune.records.tracking import OWN_NAMES, PHASES, UNSENT, WandbTracker, settle
 from tskd_tune.records.wandb_server import ID_LENGTH, Connection, Place, run_id
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
@@ -189,6 +189,28 @@ def test_a_finish_that_hangs_is_left_at_the_deadline(tmp_path, fake):
     assert 0.15 < time.perf_counter() - begun < 1.0
     release.set()
     assert "did not finish within 0.2 s" in tracker.warning
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_run_that_takes_long_ends_beside_the_next_training(tmp_path, fake, sent):
+    entered, release, files = threading.Event(), threading.Event(), tmp_path / "run" / "files"
+    files.mkdir(parents=True)
+    run = FakeRun(finish=lambda: (entered.set(), release.wait()))
+    run.dir = str(files)
+    fake(lambda **named: run)
+    tracker = a_tracker(tmp_path, deadline=10.0 if sent else 3.0, patience=0.1)
+    tracker.start({})
+    begun = time.perf_counter()
+    tracker.finish({})
+    assert time.perf_counter() - begun < 2.0 and tracker.warning is None
+    assert entered.wait(10)
+    assert (files.parent / UNSENT).exists(), "a process that is killed now has not sent all"
+    if sent:
+        release.set()
+    settle()
+    assert (files.parent / UNSENT).exists() != sent
+    assert (tracker.warning is None) == sent
+    release.set()
 
 
 def test_a_log_before_the_start_or_after_the_finish_goes_nowhere(tmp_path, fake):

@@ -15,6 +15,11 @@ PACKAGES = ("torch", "torchvision", "numpy", "pydantic", "ray", "optuna", "wandb
 
 def versions() -> dict[str, str]:
     """Return the versions of this package, of Python and of the installed libraries that can affect a result."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {"tskd-tune": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,7 +1,8 @@
 """Tracks runs with Weights & Biases, offline if needed; no call to W&B can break or stall a training.
 
 A separate thread makes all calls to W&B, in order. If a call raises an error, or finishing takes longer than the
-deadline, the tracking of this run ends with a warning, and training continues.
+deadline, the tracking of this run ends with a warning, and training continues. A run whose end takes longer than the
+patience is sent while the next training goes on; `settle` waits for such runs when the process ends.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -109,6 +111,7 @@ class WandbTracker:
         place: Place = ANYWHERE,
         job_type: str = "train",
         deadline: float = 20.0,
+        patience: float | None = None,
         key: str | None = None,
         connection: Connection | None = None,
     ) -> None:
@@ -125,6 +128,8 @@ class WandbTracker:
             place: project and entity of the sweep's file.
             job_type: W&B's word for the kind of the run.
             deadline: seconds allowed for reaching the server, and again for finishing.
+            patience: seconds that `finish` waits; a run that takes longer ends in the background, until the deadline.
+                None: the deadline.
             key: the unique key of this sweep (see `run_key`); None reads the key from the folder.
             connection: whether the server can be reached; None checks when the run starts.
         """
@@ -141,6 +146,7 @@ class WandbTracker:
         self.facts: dict[str, Json] = {"sweep": sweep, "trial": run, "seed": seed, "arm": arm}
         self.place = place
         self.deadline = deadline
+        self.patience = deadline if patience is None else min(patience, deadline)
         self.warning: str | None = None
         self._connection = connection
         self._facts: Mapping[str, Json] = {}
@@ -168,14 +174,22 @@ class WandbTracker:
         self._put(lambda: self._send(epoch, line))
 
     def finish(self, summary: Mapping[str, Json], *, failed: bool = False) -> None:
-        """End the run, waiting until the deadline; unsent data is kept for ``wandb sync``."""
+        """End the run, waiting for the patience; data that is unsent at the deadline is kept for ``wandb sync``."""
         last = dict(summary)
         self._put(lambda: self._end(last, failed))
         if self._thread is None:
             return
         self._jobs.put(None)
-        self._thread.join(self.deadline)
-        if self._thread.is_alive():
+        until = time.monotonic() + self.deadline
+        self._thread.join(self.patience)
+        if self._thread.is_alive() and self.patience < self.deadline:
+            _ENDING.append((self, until))
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Forget the thread; if it still sends, tracking of this run ends here."""
+        if self._thread is not None and self._thread.is_alive():
             self._give_up(f"it did not finish within {self.deadline:g} s")
         self._thread = None
 
@@ -241,12 +255,13 @@ class WandbTracker:
         run.define_metric("*", step_metric="epoch")
         self._wandb_run = run
 
-    def _mark_unsent(self) -> None:
-        """Mark the folder of an online run whose file has data that the server does not have."""
+    def _mark_unsent(self, is_unsent: bool = True) -> None:
+        """Mark the folder of an online run whose file has data that the server does not have, or remove the mark."""
         files = getattr(self._wandb_run, "dir", None)
         with suppress(OSError):
             if files:
-                (Path(files).parent / UNSENT).touch()
+                mark = Path(files).parent / UNSENT
+                mark.touch() if is_unsent else mark.unlink(missing_ok=True)
 
     def _send(self, epoch: int, line: Mapping[str, Json]) -> None:
         code = {"phase_code": PHASES[str(line["phase"])]} if "phase" in line else {}
@@ -254,7 +269,11 @@ class WandbTracker:
 
     def _end(self, summary: Mapping[str, Json], failed: bool) -> None:
         self._opened().summary.update(dict(summary))
+        if self._online:
+            self._mark_unsent()  # for a process that is killed before all is sent
         self._opened().finish(exit_code=int(failed))
+        if self._online and not self._off:
+            self._mark_unsent(False)
 
     def _opened(self) -> Run:
         assert self._wandb_run is not None, "jobs are done in order, and the first one opens the run"
@@ -270,6 +289,20 @@ class WandbTracker:
         """Keep the warning, and log it with the run; the same problem gives the same warning in all runs."""
         self.warning = f"W&B: {what}"
         logger.warning("%s (run %s)", self.warning, self.identity["id"])
+
+
+# The runs whose end is being sent in the background, and when each is given up.
+_ENDING: list[tuple[WandbTracker, float]] = []
+
+
+def settle(seconds: float = 20.0) -> None:
+    """Wait for the runs that end in the background: each until its deadline, all together for so many seconds."""
+    latest = time.monotonic() + seconds
+    while _ENDING:
+        tracker, until = _ENDING.pop(0)
+        if tracker._thread is not None:
+            tracker._thread.join(max(0.0, min(until, latest) - time.monotonic()))
+        tracker._leave()
 
 
 def _settings(deadline: float) -> Mapping[str, bool | float | str]:

@@ -28,6 +28,9 @@ from tskd_tune.sweeps.shipped import Shipped
 from tskd_tune.sweeps.trial_config import TrialConfig
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
+PATIENCE = 1.0
+"""Seconds that a trial waits for W&B at its end; then the next trial begins, and the rest is sent beside it."""
+
 
 class Member:
     """One point of a trial, with the training of each of its seeds.
@@ -216,6 +219,7 @@ class Member:
                 arm=given.arm,
                 name=given.identity if shipped.by_identity else None,
                 place=shipped.place,
+                patience=PATIENCE,
                 key=shipped.key,
                 connection=shipped.connection,
             )

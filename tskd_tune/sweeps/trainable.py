@@ -27,6 +27,7 @@ from tskd_tune.errors import DivergedError, RunError
 from tskd_tune.plain import Document
 from tskd_tune.records.breakage import breakage
 from tskd_tune.records.session import Session
+from tskd_tune.records.tracking import settle
 from tskd_tune.sweeps.bundles import reported
 from tskd_tune.sweeps.member import Member
 from tskd_tune.sweeps.results import TrialResult
@@ -39,6 +40,10 @@ T = TypeVar("T")
 
 # In Ray Tune's checkpoint of a trial: the rows of a trial that the scheduler has stopped.
 STOPPED_ROWS = "rows.json"
+
+
+SETTLE_SECONDS = 8.0
+"""Seconds that a process waits for W&B at its end; after ten Ray Tune would kill the process."""
 
 
 class BrokenTrialError(RunError):
@@ -75,7 +80,7 @@ class SweepTrial(tune.Trainable):
 
     def reset_config(self, new_config: Document) -> bool:
         """Train another trial in the same process, which saves the start of a new process."""
-        self.cleanup()
+        self._close()
         self._open(new_config)
         return True
 
@@ -179,7 +184,11 @@ class SweepTrial(tune.Trainable):
         """Load nothing: `setup` has taken up the checkpoints of the trainings."""
 
     def cleanup(self) -> None:
-        """End the tracking of every training, and wait for the last checkpoints."""
+        """End the tracking of every training, and wait for the last checkpoints and for W&B: the process ends."""
+        self._close()
+        settle(SETTLE_SECONDS)
+
+    def _close(self) -> None:
         for member in self.members:
             member.close()
         self.members = []
