@@ -1,9 +1,10 @@
 """The suite ``platform``: what a sweep costs beside its trainings, measured by trials that sleep.
 
 The trials go through the whole platform: `tskd_tune.sweep` with Ray Tune, `SweepTrial`, `Recorder`, histories, rows,
-checkpoints and the report. What they train is a linear classifier whose step sleeps. An observer reads the clocks at the
-beginning and at the end of each epoch in the worker, so everything between the end of one epoch and the beginning of
-the next one is the platform's: the record, the report to the driver, the driver's work, and Ray's way there and back.
+checkpoints and the report. What they train is a linear classifier whose step sleeps. An observer reads the clocks at
+the beginning and at the end of each epoch in the worker, so everything between the end of one epoch and the beginning
+of the next one is the platform's: the record, the report to the driver, the driver's work, and Ray's way there and
+back.
 """
 
 from __future__ import annotations
@@ -130,9 +131,13 @@ def course(setting: Setting, folder: Path, name: str) -> Course:
 
 
 def _epoch(event: Event) -> Epoch:
-    numbers = event.metrics or {}
-    begun, ended = (Spent(float(numbers[f"wall_{at}"]), float(numbers[f"cpu_{at}"])) for at in ("begun", "ended"))
-    return Epoch(event.run, begun, ended, float(numbers["loss"]))
+    def number(name: str) -> float:
+        value = (event.metrics or {})[name]
+        assert isinstance(value, float)
+        return value
+
+    begun, ended = (Spent(number(f"wall_{at}"), number(f"cpu_{at}")) for at in ("begun", "ended"))
+    return Epoch(str(event.run), begun, ended, number("loss"))
 
 
 def run(device: torch.device, *, quick: bool) -> Report:
@@ -198,10 +203,10 @@ def _report(usual: Sequence[Course], judged: Sequence[Course], often: Course) ->
     more = {"driver_cpu_ms": 1000 * median(one.driver_cpu for one in usual), "trial_cpu_ms": 1000 * together.cpu}
     more_alone = {"driver_cpu_ms": 1000 * median(one.driver_cpu for one in judged), "trial_cpu_ms": 1000 * alone.cpu}
     rows = (
-        _row("an epoch of half a second, in a grid", "epoch", epoch, together, reported, more),
-        _row("the same, where trials are judged", "epoch", epoch, alone, by_itself, more_alone),
-        _row("a trial of 60 s after another", "trial", trial, further, again, {}),
-        _row(f"{TRIALS} trials", "sweep", trial * TRIALS, Spent(tax.seconds, 0.0), whole, {}),
+        _row("an epoch of half a second, in a grid", "epoch", (epoch, together), reported, more),
+        _row("the same, where trials are judged", "epoch", (epoch, alone), by_itself, more_alone),
+        _row("a trial of 60 s after another", "trial", (trial, further), again, {}),
+        _row(f"{TRIALS} trials", "sweep", (trial * TRIALS, Spent(tax.seconds, 0.0)), whole, {}),
     )
     spans = ", ".join(f"{one.span:.2f} s for {one.bare:.2f} s ({one.span / one.bare:.4f})" for one in usual)
     measured = f"measured as they are, from the first epoch to the last row, trials of {8 * EPOCH:g} s: {spans}"
@@ -210,7 +215,8 @@ def _report(usual: Sequence[Course], judged: Sequence[Course], often: Course) ->
 
 HOW = (
     "how: tskd_tune.sweep with Ray Tune, one trial at a time, W&B off; what lies between the end of an epoch and the"
-    " beginning of the next one, both read by an observer in the worker. Ray's start and the first worker's are left out"
+    " beginning of the next one, both read by an observer in the worker. The starts of Ray and of the first worker are"
+    " left out"
 )
 
 
@@ -243,7 +249,9 @@ class Tax:
         )
 
 
-def _row(name: str, unit: str, bare: Spent, tax: Spent, goal: Goal, more: Mapping[str, float]) -> Row:
+def _row(name: str, unit: str, times: tuple[Spent, Spent], goal: Goal, more: Mapping[str, float]) -> Row:
+    """Return a figure from the bare time and what the platform adds to it."""
+    bare, tax = times
     return Row(
         suite="platform",
         name=name,

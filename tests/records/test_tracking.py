@@ -198,7 +198,7 @@ def test_a_run_that_takes_long_ends_beside_the_next_training(tmp_path, fake, sen
     run = FakeRun(finish=lambda: (entered.set(), release.wait()))
     run.dir = str(files)
     fake(lambda **named: run)
-    tracker = a_tracker(tmp_path, deadline=10.0 if sent else 3.0, patience=0.1)
+    tracker = a_tracker(tmp_path, deadline=10.0 if sent else 3.0, patience=0.1, connection=Connection(None))
     tracker.start({})
     begun = time.perf_counter()
     tracker.finish({})
