@@ -120,6 +120,7 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
     "training.weight_decay": (0.1, weights, {}),
     "training.precision": ("bfloat16", weights, {}),
     "training.channels_last": (True, layout, {}),
+    "training.fold": (False, weights, {}),
     "training.graphs": ("never", lambda e: build_trainer(e).engine.reason, {}),
     "training.kernels": ("fastest", lambda e: build_trainer(e).compute.kernels, {}),
     "training.compile": (

@@ -110,7 +110,7 @@ def assemble(
     return Trainer(
         task,
         student,
-        _teaching(experiment, teacher, distiller),
+        _teaching(experiment, teacher, distiller, review),
         distiller,
         review,
         recipe=experiment.training.recipe(),
@@ -230,11 +230,14 @@ def _method(experiment: Experiment, network: Network, facts: TaskFacts, samples:
         return TEACHER_METHODS.make(training.method, setting)
 
 
-def _teaching(experiment: Experiment, teacher: Network | None, distiller: Distiller) -> nn.Module | None:
+def _teaching(
+    experiment: Experiment, teacher: Network | None, distiller: Distiller, review: Reviewing | None
+) -> nn.Module | None:
     if teacher is None or Need.TRAINABLE_TEACHER in distiller.needs:
         return teacher
     assert experiment.teacher is not None
-    return Frozen(teacher, take=True, batch_norm=experiment.teacher.batch_norm)
+    points = review.loss.taps.teacher_points if review is not None and experiment.training.fold else None
+    return Frozen(teacher, take=True, batch_norm=experiment.teacher.batch_norm, fold=points)
 
 
 def _reviewing(experiment: Experiment, review: Review, probe: Probe, facts: TaskFacts) -> Reviewing:
@@ -245,10 +248,12 @@ def _reviewing(experiment: Experiment, review: Review, probe: Probe, facts: Task
     def fresh_extractors(epoch: int) -> Mapping[str, Tensor]:
         return fresh_loss(epoch).state_dict()
 
+    loss = fresh_loss()
+    points = loss.taps.student_points if experiment.training.fold else None
     return Reviewing(
         review.review_plan(experiment.training.epochs),
-        fresh_loss(),
-        Memory(review.k, _replacement(experiment, review, facts), **review.memory.options()),
+        loss,
+        Memory(review.k, _replacement(experiment, review, facts), points, **review.memory.options()),
         strength=review.strength(),
         extractors=ExtractorTraining(**review.extractor.training.options()),
         fresh_extractors=fresh_extractors,

@@ -104,6 +104,11 @@ class Training(Descent):
         False,
         description="keep images with their channels last in memory, which is faster on a GPU and rounds differently",
     )
+    fold: bool = Field(
+        True,
+        description="in a review, compute teacher and snapshots with batch norms folded into the convolutions where the"
+        " batch norms are in eval mode; true is faster, and rounds differently from false",
+    )
     threads: Annotated[Annotated[int, Field(ge=1, le=MOST_THREADS)] | None, NO_IDENTITY] = Field(
         None, description="CPU threads; null: in a sweep resources.cpu, otherwise what torch takes"
     )

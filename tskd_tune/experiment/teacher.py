@@ -27,7 +27,7 @@ from tskd_tune.training.replay import snapshot_epochs
 from tskd_tune.training.teachers import Check, Progress, TeacherCache, TeacherFile, digest, parameter_count
 
 # Options of a training that change no number, or that a teacher's training never has: teachers are trained exactly.
-OF_NO_TEACHER = frozenset({"checkpoint", "compile", "device", "graphs", "kernels", "threads"})
+OF_NO_TEACHER = frozenset({"checkpoint", "compile", "device", "fold", "graphs", "kernels", "threads"})
 # Options of a student that belong to its use and not to the network, so a teacher does not have them.
 OF_STUDENTS = frozenset(Student.model_fields) - {"name"}
 

@@ -15,19 +15,20 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from tskd_tune.errors import InputError
 from tskd_tune.method.extractor import EXTRACTORS, Extractor, ExtractorSite, OddInt
+from tskd_tune.method.lstm_cell import Peepholes, State, gated
 
-State = tuple[Tensor, Tensor]
 STRIDED_CHANNELS = 8
 SLOPE = 0.2
 
 
 class _Cell(nn.Module):
-    """The recurrent half of Eq. 11: adds the states' share of the four gates to the inputs' share.
+    """The recurrent half of Eq. 11, which goes one step on.
 
     The order of the gates is i, f, c, o. Peephole weights begin at zero, as in the original.
     """
@@ -43,39 +44,35 @@ class _Cell(nn.Module):
             weight = None if peephole is None else nn.Parameter(torch.zeros(peephole))
             self.register_parameter(name, weight)
 
-    def forward(self, projected: Tensor, state: State | None) -> State:
-        """Go one step on from ``[B, 4h, H, W]`` and the states ``[B, h, H, W]``, None before the first step."""
+    def forward(self, inputs: Tensor, projection: nn.Module, state: State | None) -> State:
+        """Go one step on from inputs ``[B, C, H, W]`` and the states; None before the first step, where they are zero.
+
+        Before the first step the recurrent terms, the forget gate and the peepholes into it have no effect.
+        """
         if state is None:
-            return self._first(projected)
-        hidden, cell = state
-        from_input, from_forget, change, from_output = (projected + self.recurrent(hidden)).chunk(4, 1)
-        kept = torch.sigmoid(_peek(from_forget, self.peep_forget, cell)) * cell
-        cell = kept + torch.sigmoid(_peek(from_input, self.peep_input, cell)) * torch.tanh(change)
-        return self._shown(from_output, cell)
+            return gated(projection(inputs), None, self._peepholes())
+        return gated(self._gates(inputs, projection, state[0]), state[1], self._peepholes())
 
-    def _first(self, projected: Tensor) -> State:
-        # Both states before the first step are zero, so the recurrent terms, peepholes and forget gate have no effect.
-        from_input, _, change, from_output = projected.chunk(4, 1)
-        return self._shown(from_output, torch.sigmoid(from_input) * torch.tanh(change))
+    def _gates(self, inputs: Tensor, projection: nn.Module, hidden: Tensor) -> Tensor:
+        """Return what the four gates take: one convolution over ``[input, hidden]``, which adds both shares."""
+        weight, padding = self.recurrent.weight, self.recurrent.padding
+        if isinstance(projection, nn.Conv2d):
+            weight = torch.cat((projection.weight, weight), 1)
+            hidden = torch.cat((inputs.to(hidden.dtype), hidden), 1)
+        return F.conv2d(hidden, weight, projection.get_parameter("bias"), padding=padding)
 
-    def _shown(self, from_output: Tensor, cell: Tensor) -> State:
-        return torch.sigmoid(_peek(from_output, self.peep_output, cell)) * torch.tanh(cell), cell
-
-
-def _peek(gate: Tensor, weight: Tensor | None, cell: Tensor) -> Tensor:
-    return gate if weight is None else gate + weight * cell
+    def _peepholes(self) -> Peepholes:
+        if self.peep_input is None or self.peep_forget is None or self.peep_output is None:
+            return None
+        return self.peep_input, self.peep_forget, self.peep_output
 
 
 class _NoInput(nn.Module):
-    """The projection of an input of zeros: the biases of the four gates."""
+    """The projection of an input of zeros: the biases of the four gates, without weights."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(4 * hidden))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Ignore the inputs; return ``[1, 4h, 1, 1]``."""
-        return self.bias.view(1, -1, 1, 1)
 
 
 def _start_jointly(projection: nn.Module, cell: _Cell, inputs: int) -> None:
@@ -174,19 +171,17 @@ class ConvLSTM(Extractor):
         steps, batch = sequence.shape[:2]
         inputs = self.stem(sequence.flatten(0, 1))
         self._check_state_size(inputs)
-        # The inputs' share of the gates does not depend on the order, so one convolution computes it for all steps.
-        projected: Tensor = self.encoder_input(inputs).unflatten(0, (steps, batch))
         state: State | None = None
-        for step in projected:
-            state = self.encoder(step, state)
-        states = self._forecast(self.forecaster_input(inputs[-batch:]), state)
+        for step in inputs.unflatten(0, (steps, batch)):
+            state = self.encoder(step, self.encoder_input, state)
+        states = self._forecast(inputs[-batch:], state)
         prediction: Tensor = self.activation(self.head(self._read(states)))
         return prediction
 
-    def _forecast(self, projected: Tensor, state: State | None) -> list[State]:
+    def _forecast(self, last: Tensor, state: State | None) -> list[State]:
         states = []
         for _ in range(self.forecast_steps):
-            state = self.forecaster(projected, state)
+            state = self.forecaster(last, self.forecaster_input, state)
             states.append(state)
         return states
 

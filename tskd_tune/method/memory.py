@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tskd_tune.contracts import Output, Saved
 from tskd_tune.errors import RunError
 from tskd_tune.method.branches import Apart, at_once
+from tskd_tune.method.folding import FoldedNetwork, Points
 
 BatchNormMode = Literal["eval", "train"]
 
@@ -27,13 +28,26 @@ class Frozen(nn.Module):
         take: freeze the given network itself; otherwise freeze a deep copy and leave the given network unchanged.
         batch_norm: ``eval``: all modules stay in eval mode; ``train``: batch norms use the statistics of the batch and
             go on updating their running statistics, all other modules stay in eval mode.
+        fold: where the network is tapped, if only that is ever needed without ``heads``: then a folded network computes
+            it (`tskd_tune.method.folding`); None: no folding. It has no effect on batch norms in train mode, and on a
+            network that cannot be folded.
     """
 
-    def __init__(self, network: nn.Module, take: bool = False, *, batch_norm: BatchNormMode = "eval") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        take: bool = False,
+        *,
+        batch_norm: BatchNormMode = "eval",
+        fold: Points | None = None,
+    ) -> None:
         super().__init__()
         self._batch_norm = batch_norm
         self.network = network if take else copy.deepcopy(network)
         self.network.requires_grad_(False)
+        self._points = fold if batch_norm == "eval" else None
+        self._folded: dict[object, FoldedNetwork | None] = {}
+        self.network.register_load_state_dict_post_hook(self._follow)
         self.train(False)
 
     def train(self, mode: bool = True) -> Self:
@@ -51,10 +65,33 @@ class Frozen(nn.Module):
         Without ``heads``, a network that can end at its last tap does so, unless batch norms of its heads go on
         updating their running statistics.
         """
+        folded = None if heads else self._folded_for(images)
+        if folded is not None:
+            return folded(images)
         cut = not heads and self._batch_norm == "eval" and getattr(self.network, "cuttable", False)
         with torch.no_grad():
             output: Output = self.network(images, heads=False) if cut else self.network(images)
         return output
+
+    def refold(self) -> None:
+        """Let the folded network follow the values of the network, in place."""
+        for folded in self._folded.values():
+            if folded is not None:
+                folded.refold()
+
+    def _follow(self, *ignored: object) -> None:
+        self.refold()
+
+    def _folded_for(self, images: Tensor) -> FoldedNetwork | None:
+        """Return the folded network for images of this shape, made when it is first asked for; None without one."""
+        if self._points is None:
+            return None
+        kind = images.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else images.dtype
+        key = dtype, images.device, images.shape[1:]
+        if key not in self._folded:
+            self._folded[key] = FoldedNetwork.of(self.network, self._points, images.to(dtype))
+        return self._folded[key]
 
 
 class Memory(nn.Module):
@@ -77,12 +114,14 @@ class Memory(nn.Module):
             one, i counting from 0, on the device of the student.
         batch_norm: mode of the snapshots' batch norms. ``eval``: their own running statistics; ``train``: the
             statistics of the batch, as in the authors' code.
+        fold: where snapshots are tapped, to fold them; see `Frozen`.
     """
 
     def __init__(
         self,
         k: int,
         replacement: Callable[[int], nn.Module] | None = None,
+        fold: Points | None = None,
         *,
         batch_norm: BatchNormMode = "eval",
     ) -> None:
@@ -90,6 +129,7 @@ class Memory(nn.Module):
         self.k = k
         self._replacement = replacement
         self._batch_norm = batch_norm
+        self._fold = fold
         self._slots = nn.ModuleList()
         self._pending: Frozen | None = None
         self._is_pending = False
@@ -176,7 +216,7 @@ class Memory(nn.Module):
         self.memorized = memorized
 
     def _restored(self, snapshot: Mapping[str, Tensor], template: nn.Module) -> Frozen:
-        frozen = Frozen(template, batch_norm=self._batch_norm)
+        frozen = self._frozen_copy(template)
         try:
             frozen.network.load_state_dict(snapshot)
         except RuntimeError as error:
@@ -189,11 +229,16 @@ class Memory(nn.Module):
 
     def _keep(self, network: nn.Module) -> None:
         if not self.full:
-            self._slots.append(Frozen(network, batch_norm=self._batch_norm))
+            self._slots.append(self._frozen_copy(network))
             return
         networks = [slot.network for slot in self._frozen()]
         for older, newer in pairwise([*networks, network]):
             _copy(newer, older)
+        for slot in self._frozen():
+            slot.refold()
+
+    def _frozen_copy(self, network: nn.Module) -> Frozen:
+        return Frozen(network, batch_norm=self._batch_norm, fold=self._fold)
 
     def _frozen(self) -> list[Frozen]:
         return [slot for slot in self._slots if isinstance(slot, Frozen)]

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Output
+from tskd_tune.contracts import Output, exact
 from tskd_tune.errors import InputError
 from tskd_tune.method.branches import IN_ORDER, Branches
 from tskd_tune.method.extractors import Extractor
@@ -83,7 +83,7 @@ class ReviewLoss(nn.Module):
             raise InputError(
                 f"review.extractor: {len(extractors)} extractors for {len(taps.names)} taps; give one per tap, or one"
             )
-        self._taps = taps
+        self.taps = taps
         self.transform = transform
         self._sequence = sequence
         self._target = target
@@ -108,7 +108,7 @@ class ReviewLoss(nn.Module):
             generator: the source of shuffled sequences.
             branches: does the work of each tap beside that of the others.
         """
-        pairs = self._taps.pairs(student, teacher)
+        pairs = self.taps.pairs(student, teacher)
         past = self._past(memories, [ours for ours, _ in pairs])
         maps = [(self.transform(ours), self._constant(theirs)) for ours, theirs in pairs]
         with branches.fork() as apart:
@@ -130,7 +130,7 @@ class ReviewLoss(nn.Module):
 
     def _past(self, memories: Sequence[Output], like: Sequence[Tensor]) -> list[list[Tensor]]:
         """Return the maps ``[B, H, W]`` of every snapshot, oldest first, at every tap."""
-        features = [self._taps.of_student(memory, like) for memory in memories]
+        features = [self.taps.of_student(memory, like) for memory in memories]
         return [[self._constant(map_) for map_ in maps] for maps in features]
 
     @torch.no_grad()
@@ -144,7 +144,7 @@ class ReviewLoss(nn.Module):
         """Return the loss and the teacher gap of one tap, both scalars."""
         sequence = self._sequence(past, current, generator)
         extractor = self.extractors[tap if len(self.extractors) > 1 else 0]
-        prediction = extractor(sequence).squeeze(1)
+        prediction = exact(extractor(sequence)).squeeze(1)
         error = self._target.prediction_scale * prediction - self._target(current, teacher)
         return self._reduced(error.square()), (teacher - current.detach()).abs().mean()
 

@@ -41,6 +41,8 @@ class Taps:
     Attributes:
         names: the tapped stages, in order.
         sites: the matched ``(H, W)`` of every tap, in order, in pixels.
+        student_points: stage -> ``post`` or ``pre``, where the student is tapped.
+        teacher_points: the same of the teacher.
 
     Raises:
         InputError: a stage or its pre-activation that a network lacks, a stage that is no ``[C, H, W]`` map, no or
@@ -59,14 +61,14 @@ class Taps:
     ) -> None:
         self.names = _names(layers, list(student.features))
         self._size_match = size_match
-        self._student_points = dict.fromkeys(self.names, point)
-        self._teacher_points = _teacher_points(self.names, teacher_point or point)
+        self.student_points = dict.fromkeys(self.names, point)
+        self.teacher_points = _teacher_points(self.names, teacher_point or point)
         self.sites = self._sites(student, teacher)
 
     def pairs(self, student: Output, teacher: Output) -> list[tuple[Tensor, Tensor]]:
         """Return the student's and the teacher's features of every tap, ``[B, C_s, H, W]`` and ``[B, C_t, H, W]``."""
         taken = zip(
-            self.names, _taken(student, self._student_points), _taken(teacher, self._teacher_points), strict=True
+            self.names, _taken(student, self.student_points), _taken(teacher, self.teacher_points), strict=True
         )
         return [self._pair(name, ours, theirs) for name, ours, theirs in taken]
 
@@ -77,12 +79,12 @@ class Taps:
             output: the output of a snapshot.
             like: the current student's features after size matching, ``[B, C, H, W]`` for each tap.
         """
-        features = _taken(output, self._student_points)
+        features = _taken(output, self.student_points)
         return [self._resized(map_, _size(today)) for map_, today in zip(features, like, strict=True)]
 
     def _sites(self, student: Shapes, teacher: Shapes) -> tuple[Size, ...]:
-        ours = _checked(student, self._student_points, "student")
-        theirs = _checked(teacher, self._teacher_points, "teacher")
+        ours = _checked(student, self.student_points, "student")
+        theirs = _checked(teacher, self.teacher_points, "teacher")
         return tuple(self._matched(name, ours[name], theirs[name]) for name in self.names)
 
     def _pair(self, name: str, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,8 @@ Stage: TypeAlias = Callable[[int, int, int], nn.Sequential]
 
 def shuffled(maps: Tensor, groups: int) -> Tensor:
     """Interleave ``groups`` groups of channels of ``[B, C, H, W]``, which C is a multiple of."""
-    batch, channels, *size = maps.shape
-    return maps.reshape(batch, groups, channels // groups, *size).transpose(1, 2).flatten(1, 2)
+    batch, channels, height, width = maps.shape
+    return maps.reshape(batch, groups, channels // groups, height, width).transpose(1, 2).flatten(1, 2)
 
 
 def pointwise_stem(channels: int, width: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tskd_tune.contracts import Features
+from tskd_tune.method.folding import FoldedNetwork
 from tskd_tune.networks import NETWORKS, Network
 from tskd_tune.testing.base import Contract, check_description
 
@@ -151,6 +152,23 @@ class NetworkContract(Contract):
         if not network.cuttable:
             pytest.skip("it always computes its heads")
         check_cut(network, self.images())
+
+    def test_folded_it_gives_the_same_features(self, name: str) -> None:
+        """Folded into the convolutions, batch norms give the same features; a network that torch cannot trace is not.
+
+        Reviews compute frozen networks so.
+        """
+        network = self.made(name).double()
+        images = self.images(batch=8).double()
+        network(images)  # so that the running statistics differ from those of a new network
+        output = network.eval()(images)
+        for point, wanted in (("post", output.features), ("pre", output.preactivations)):
+            folded = FoldedNetwork.of(network, dict.fromkeys(wanted, point), images)
+            if folded is None:
+                pytest.skip("torch cannot trace it, or it has layers that are not folded")
+            found = folded(images)
+            for stage, map_ in (found.features if point == "post" else found.preactivations).items():
+                torch.testing.assert_close(map_, wanted[stage].detach())
 
     def test_it_is_described(self, name: str) -> None:
         """The network and its options have descriptions."""

@@ -298,7 +298,9 @@ class EagerEngine(Generic[Out]):
 
     def _terms(self, output: Output, taught: Output, memories: Sequence[Output]) -> ReviewTerms:
         review = self._reviewing
-        terms: ReviewTerms = review.loss(output, taught, memories, review.shuffle, self._branches)
+        # Maps and losses are exact under autocast too; it narrows the extractors alone.
+        with self._parts.compute.autocast():
+            terms: ReviewTerms = review.loss(output, taught, memories, review.shuffle, self._branches)
         return terms
 
     def _look(self, found: _Computed[Out], terms: ReviewTerms) -> dict[str, float]:
