@@ -184,8 +184,7 @@ def test_the_fused_kernels_give_what_the_operations_give(
     wanted = nn.functional.conv2d(given, weight, bias, 2, 1, 1, 2) + (0 if other is None else other)
     found = convolution(
         given.contiguous(memory_format=layout),
-        weight,
-        bias,
+        (weight, bias),
         geometry,
         None if other is None else other.contiguous(memory_format=layout),
         activates,

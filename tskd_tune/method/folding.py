@@ -21,8 +21,9 @@ from tskd_tune.method import fused_kernels
 Points = Mapping[str, str]
 """Where a network is tapped: the name of a stage -> ``post`` or ``pre``, after or before its activation."""
 
-_RELUS = {F.relu, torch.relu, "relu", "relu_"}
-_ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
+Target = Callable[..., Any] | str
+_RELUS: set[Target] = {F.relu, torch.relu, "relu", "relu_"}
+_ADDS: set[Target] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 # These hold no parameters, or compute in the type of their input whatever the type of their parameters is.
 _TYPE_FREE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.Identity, nn.Dropout, nn.Flatten)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
@@ -57,7 +58,7 @@ class FoldedConv(nn.Module):
 
     def forward(self, images: Tensor, other: Tensor | None = None) -> Tensor:
         """Map ``[B, C, H, W]`` to the convolution's output, with ``other`` added to it."""
-        return fused_kernels.convolution(images, self.weight, self.bias, self.geometry, other, self.activates)
+        return fused_kernels.convolution(images, (self.weight, self.bias), self.geometry, other, self.activates)
 
     @torch.no_grad()
     def _folded(self) -> tuple[Tensor, Tensor]:
@@ -218,18 +219,18 @@ def _fuse(traced: fx.GraphModule) -> None:
         conv = _module(traced, node)
         if not isinstance(conv, FoldedConv):
             continue
-        node = _with_sum(traced, node, conv)
-        relu = _only_user(node)
+        summed = _with_sum(traced, node)
+        relu = _only_user(summed)
         if relu is not None and _is_relu(traced, relu):
             conv.activates = True
-            relu.replace_all_uses_with(node)
+            relu.replace_all_uses_with(summed)
             traced.graph.erase_node(relu)
     traced.delete_all_unused_submodules()
     traced.graph.lint()
     traced.recompile()
 
 
-def _with_sum(traced: fx.GraphModule, node: fx.Node, conv: FoldedConv) -> fx.Node:
+def _with_sum(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
     """Return the node with the sum behind it fused in, where there is one of two maps of the same shape."""
     total = _only_user(node)
     if total is None or not _is_a(total, _ADDS) or total.kwargs or len(total.args) != 2:
@@ -258,7 +259,7 @@ def _only_user(node: fx.Node) -> fx.Node | None:
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
-def _is_a(node: fx.Node, targets: set[Callable[..., Any] | str]) -> bool:
+def _is_a(node: fx.Node, targets: set[Target]) -> bool:
     return node.op in ("call_function", "call_method") and node.target in targets
 
 

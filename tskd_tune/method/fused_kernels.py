@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Filters = tuple[Tensor, Tensor]
+"""The weight and the bias of a convolution."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -29,30 +32,26 @@ class Geometry:
         return cls(conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
-def convolution(
-    images: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, other: Tensor | None, activates: bool
-) -> Tensor:
+def convolution(images: Tensor, filters: Filters, geometry: Geometry, other: Tensor | None, activates: bool) -> Tensor:
     """Return ``relu(conv(images) + bias + other)``; the sum only with ``other``, the ReLU only if ``activates``."""
     if other is None and not activates:
-        return F.conv2d(images, weight, bias, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        return F.conv2d(images, *filters, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
     if not isinstance(geometry.padding, str) and _is_fit(images) and (other is None or _is_fit(other)):
-        return _on_cpu(images, weight, bias, geometry, other, activates)
-    output = F.conv2d(images, weight, bias, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        return _on_cpu(images, filters, geometry, other, activates)
+    output = F.conv2d(images, *filters, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
     if other is not None:
         output += other
     return output.relu_() if activates else output
 
 
-def _on_cpu(
-    images: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, other: Tensor | None, activates: bool
-) -> Tensor:
+def _on_cpu(images: Tensor, filters: Filters, geometry: Geometry, other: Tensor | None, activates: bool) -> Tensor:
     kernel = torch.ops.mkldnn._convolution_pointwise
     shape = (geometry.padding, geometry.stride, geometry.dilation, geometry.groups)
     output: Tensor
     if other is None:
-        output = kernel(images, weight, bias, *shape, "relu", [], "")
+        output = kernel(images, *filters, *shape, "relu", [], "")
     else:
-        output = kernel.binary(images, other, weight, bias, *shape, "add", None, "relu" if activates else None, [], "")
+        output = kernel.binary(images, other, *filters, *shape, "add", None, "relu" if activates else None, [], "")
     return output
 
 
@@ -65,14 +64,14 @@ def _is_fit(maps: Tensor) -> bool:
 @cache
 def _has_kernels(dtype: torch.dtype) -> bool:
     """Tell whether this processor and this version of torch have the kernels for a type; asked by trying one."""
-    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     image = torch.ones(1, 2, 2, 2, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    weight, bias = torch.ones(2, 2, 1, 1, dtype=dtype), torch.ones(2, dtype=dtype)
+    filters = torch.ones(2, 2, 1, 1, dtype=dtype), torch.ones(2, dtype=dtype)
     geometry = Geometry((1, 1), (0, 0), (1, 1), 1)
     try:
-        alone = _on_cpu(image, weight, bias, geometry, None, True)
-        summed = _on_cpu(image, weight, bias, geometry, image, True)
+        alone = _on_cpu(image, filters, geometry, None, True)
+        summed = _on_cpu(image, filters, geometry, image, True)
     except (AttributeError, RuntimeError):
         return False
     return bool((alone == 3).all() and (summed == 4).all())

@@ -32,16 +32,15 @@ def gated(gates: Tensor, cell: Tensor | None, peepholes: Peepholes) -> State:
         weights = [weight.to(gates.dtype) for weight in peepholes]
     if cell is None:  # so that weights without effect have no gradient, rather than one of zeros
         weights[:2] = None, None
-    return cast("State", _Gated.apply(gates, cell, *weights))  # type: ignore[no-untyped-call]
+    return cast("State", _Gated.apply(gates, cell, *weights))
 
 
 class _Gated(torch.autograd.Function):
     """The nonlinear half of a step."""
 
     @staticmethod
-    def forward(
-        ctx: Any, gates: Tensor, cell: Tensor | None, to_input: Tensor | None, to_forget: Tensor | None, to_output: Any
-    ) -> State:
+    def forward(ctx: Any, gates: Tensor, cell: Tensor | None, *peepholes: Tensor | None) -> State:
+        to_input, to_forget, to_output = peepholes
         opened = torch.empty_like(gates)
         (from_input, from_forget, change, from_output), (i, f, g, o) = gates.chunk(4, 1), opened.chunk(4, 1)
         torch.tanh(change, out=g)

@@ -47,7 +47,7 @@ class Frozen(nn.Module):
         self.network.requires_grad_(False)
         self._points = fold if batch_norm == "eval" else None
         self._folded: dict[object, FoldedNetwork | None] = {}
-        self.network.register_load_state_dict_post_hook(self._follow)
+        self.network.register_load_state_dict_post_hook(self._follow)  # type: ignore[no-untyped-call]
         self.train(False)
 
     def train(self, mode: bool = True) -> Self:

@@ -67,9 +67,7 @@ class Taps:
 
     def pairs(self, student: Output, teacher: Output) -> list[tuple[Tensor, Tensor]]:
         """Return the student's and the teacher's features of every tap, ``[B, C_s, H, W]`` and ``[B, C_t, H, W]``."""
-        taken = zip(
-            self.names, _taken(student, self.student_points), _taken(teacher, self.teacher_points), strict=True
-        )
+        taken = zip(self.names, _taken(student, self.student_points), _taken(teacher, self.teacher_points), strict=True)
         return [self._pair(name, ours, theirs) for name, ours, theirs in taken]
 
     def of_student(self, output: Output, like: Sequence[Tensor]) -> list[Tensor]:

@@ -299,7 +299,7 @@ class EagerEngine(Generic[Out]):
     def _terms(self, output: Output, taught: Output, memories: Sequence[Output]) -> ReviewTerms:
         review = self._reviewing
         # Maps and losses are exact under autocast too; it narrows the extractors alone.
-        with self._parts.compute.autocast():
+        with self.parts.compute.autocast():
             terms: ReviewTerms = review.loss(output, taught, memories, review.shuffle, self._branches)
         return terms
 
