@@ -278,6 +278,15 @@ def test_a_training_that_ends_frees_its_memory_and_the_others_go_on(tiny: Callab
     assert result["done"] and [Row.model_validate(row).run for row in result["bundle"][0]["rows"]] == ["00001"]
 
 
+@pytest.mark.usefixtures("raising")
+def test_a_training_that_breaks_frees_its_memory_too(tiny: Callable[..., Experiment]) -> None:
+    one = bundle([tiny(review=None), tiny(review=None, training={"lr": RAISES})])
+    alive = [weakref.ref(session.trainer) for session in one.sessions]
+    one.step()
+    assert one.step()["bundle"][1]["broke"]
+    assert [reference() is not None for reference in alive] == [True, False]
+
+
 def test_a_trial_that_cannot_be_built_leaves_the_others_alone(tiny: Callable[..., Experiment]) -> None:
     one = bundle([tiny(review=None, training={"epochs": 1})] * 2)
     broken = one._given.others[0]["experiment"] | {"distiller": {"name": "nowhere_to_be_found:Lost"}}

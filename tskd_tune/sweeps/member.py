@@ -6,12 +6,9 @@ compare means over seeds.
 
 from __future__ import annotations
 
-import gc
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-import torch
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
@@ -144,16 +141,12 @@ class Member:
         return [session.row().plain() for session in self.sessions]
 
     def close(self) -> None:
-        """End the tracking, wait for the last checkpoints, and free the memory of the trainings."""
+        """End the tracking, wait for the last checkpoints, and let the trainings go."""
         for session in self.sessions:
             session.close()
         for kept in self._kept:
             kept.close()
-        held, self.sessions, self._kept = bool(self.sessions), [], []
-        if held and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            # Memory that one stream let go is only given to another one after this.
-            gc.collect()
-            torch.cuda.empty_cache()
+        self.sessions, self._kept = [], []
 
     def _going(self) -> list[Session]:
         return [session for session in self.sessions if session.failure is None]

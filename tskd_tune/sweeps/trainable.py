@@ -11,6 +11,7 @@ after a killed worker: each training then goes on from its checkpoint.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -105,9 +106,10 @@ class SweepTrial(tune.Trainable):
             self._train(live)
         found = {member.given.run: self._report(member) for member in live}
         done = all(member.ended for member in self.members)
-        for member in live:
-            if member.ended and not done:
+        if not done and (ended := [member for member in live if member.ended]):
+            for member in ended:
                 member.close()
+            _free_memory()
         return reported(self._given, found, done=done)
 
     def _train(self, live: Sequence[Member]) -> None:
@@ -192,6 +194,8 @@ class SweepTrial(tune.Trainable):
         for member in self.members:
             member.close()
         self.members = []
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            _free_memory()
 
     def _open(self, config: Document) -> None:
         self._given = TrialConfig(**config)
@@ -202,3 +206,9 @@ class SweepTrial(tune.Trainable):
                 member.build()
             except (Exception, SystemExit) as error:  # `step` reports it; Tune would not report it here
                 self._break(member, error)
+
+
+def _free_memory() -> None:
+    """Free the memory of trainings that were let go, also where the traceback of an error still holds one."""
+    gc.collect()
+    torch.cuda.empty_cache()  # memory that one stream let go is given to another one only after this
