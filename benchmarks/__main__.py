@@ -80,6 +80,17 @@ def cost_of_the_platform(*, output: Output = None, quick: Quick = False) -> None
     _suite("platform", lambda on, fast: platform.run(on, quick=fast), "cpu", output, quick)
 
 
+@app.command(name="bundle")
+def bundle_for_a_gpu(
+    folder: Annotated[Path, typer.Argument(help="the folder that is made")],
+    python: Annotated[str, typer.Option(help="the version of Python on the GPU machine")] = "3.12",
+) -> None:
+    """Put all that a GPU machine without internet lacks into a folder, with a command that measures there."""
+    from benchmarks import bundle
+
+    bundle.main(folder, python)
+
+
 @app.command(name="distillers")
 def cost_of_distillers(
     *,
