@@ -42,6 +42,9 @@ STEPS_OF_EACH_KIND = {"cpu": 2, "cuda": 6}
 """Two, as the first review step also measures gradients; more where the third step of a kind is captured."""
 
 
+SHORT, LEAST = 6, 1e-300
+
+
 class ExactnessError(Exception):
     """A figure whose numbers differ more than its variant may change them."""
 
@@ -89,6 +92,27 @@ def against_reference(workload: Workload, variant: Variant, device: torch.device
         found = _difference(workload, variant, device, steps)
     compared = f"mean loss, and changes of all weights, in {steps} steps of each kind, ours and the reference's"
     return judged(variant.name, found, declared, compared)
+
+
+def same_bits(workload: Workload, variant: Variant, other: Variant, device: torch.device) -> Found:
+    """Train a short epoch in two variants, and compare all bits of the students.
+
+    Raises:
+        ExactnessError: a bit differs.
+    """
+    short = replace(workload, general=max(SHORT, -(-CLASSES // workload.batch_size)), tested=0)
+    short = replace(short, reviews=SHORT if workload.reviews else 0)
+    ours, theirs = (_trained(short, each, device) for each in (variant, other))
+    difference = 0.0 if torch.equal(ours, theirs) else max(float((ours - theirs).norm() / theirs.norm()), LEAST)
+    compared = f"all bits of two students after {short.steps} steps"
+    return judged(f"{variant.name} and {other.name}", Limits(0.0, difference), "bitwise", compared)
+
+
+def _trained(workload: Workload, variant: Variant, device: torch.device) -> Tensor:
+    trainer = workload.trainer(variant, device)
+    trainer.begin(workload.epoch)
+    trainer.epoch()
+    return flat(trainer.student.state_dict().values())
 
 
 def _difference(workload: Workload, variant: Variant, device: torch.device, steps: int) -> Limits:

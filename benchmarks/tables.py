@@ -17,7 +17,7 @@ from benchmarks.exactness import Found, against_reference
 from benchmarks.rows import Clock, Goal, Report, Row, Spent
 from benchmarks.steps import WORKERS
 from benchmarks.together import Bundle, equal_to_solo
-from benchmarks.variants import variants_of
+from benchmarks.variants import is_exact, is_graph, variants_of
 from benchmarks.workload import Variant, Workload
 from tskd_tune import documents
 from tskd_tune.errors import InputError
@@ -159,7 +159,7 @@ def run(device: torch.device, *, quick: bool) -> Report:
         " the ReviewPlan of each cell, and multiplied by the median time of such a step. Each epoch ends with an"
         " evaluation of the test images. Teachers, start-up and captures are left out."
     )
-    return Report(tuple(rows), notes=(how, *_notes(cells), *variants_of(device).notes))
+    return Report(tuple(rows), notes=(how, *_notes(cells)))
 
 
 def _notes(cells: Sequence[Cell]) -> list[str]:
@@ -196,12 +196,10 @@ def _measured(cells: Sequence[Cell], device: torch.device, quick: bool) -> tuple
 
 def _variants(device: torch.device, quick: bool) -> tuple[Variant, ...]:
     """Return what is measured: the exact variants, without those that are slower and as exact."""
-    variants = variants_of(device).variants
+    variants = variants_of(device)
     if device.type == "cpu":
         return variants[-1:] if quick else variants[-2:]
-    exact = [each for each in variants if each.options.get("kernels", "deterministic") == "deterministic"]
-    graphs = [each for each in exact if each.options.get("graphs") != "never"]
-    return tuple(graphs[-1:])
+    return tuple(variant for variant in variants if is_exact(variant) and is_graph(variant))[-1:]
 
 
 def _hows(device: torch.device) -> tuple[str, ...]:

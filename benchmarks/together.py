@@ -11,11 +11,11 @@ import torch
 from benchmarks.clocks import Contender, Phases, Timed, interleaved, now, since
 from benchmarks.contenders import GENERAL, Reference
 from benchmarks.environment import name_of
-from benchmarks.exactness import ExactnessError, Found, Limits, flat, judged
+from benchmarks.exactness import LEAST, ExactnessError, Found, Limits, flat, judged
 from benchmarks.floor import ceilings, work
 from benchmarks.rows import Clock, Goal, Report, Row
 from benchmarks.steps import QUICK_REPEATS, REPEATS, WORKERS
-from benchmarks.variants import variants_of
+from benchmarks.variants import is_exact, is_graph, variants_of
 from benchmarks.workload import SEED, Variant, Workload
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.trainer import Trainer
@@ -75,21 +75,20 @@ def run(device: torch.device, *, quick: bool) -> Report:
         ExactnessError: a training in a bundle has other bits than alone.
     """
     rows: list[Row] = []
-    chosen = variants_of(device)
     steps = (100 if quick else 391) if device.type == "cuda" else 5
     workload = Workload(general=steps, batch_size=32 if quick and device.type == "cpu" else 128)
     repeats = QUICK_REPEATS if quick else REPEATS
-    for variant in _exact(chosen.variants, device):
+    for variant in _exact(device):
         rows += _rows(Setup(workload, variant, device, repeats))
         gc.collect()
     note = "A bundle is advanced by `training.lockstep.advance`: its trainings take their steps in turns."
-    return Report(tuple(rows), notes=(note, *chosen.notes))
+    return Report(tuple(rows), notes=(note,))
 
 
-def _exact(variants: Sequence[Variant], device: torch.device) -> list[Variant]:
+def _exact(device: torch.device) -> list[Variant]:
     """Return the variants whose bits are the same each time: bundles promise a training's own bits only there."""
-    exact = [variant for variant in variants if variant.options.get("kernels", "deterministic") == "deterministic"]
-    return [each for each in exact if each.options.get("graphs") != "never"] if device.type == "cuda" else exact[-2:]
+    exact = [variant for variant in variants_of(device) if is_exact(variant)]
+    return [variant for variant in exact if is_graph(variant)] if device.type == "cuda" else exact[-2:]
 
 
 def _rows(setup: Setup) -> list[Row]:
@@ -165,7 +164,7 @@ def _state(trainer: Trainer) -> torch.Tensor:
 
 
 def _difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    return 0.0 if torch.equal(ours, theirs) else max(float((ours - theirs).norm() / theirs.norm()), 1e-300)
+    return 0.0 if torch.equal(ours, theirs) else max(float((ours - theirs).norm() / theirs.norm()), LEAST)
 
 
 def _seeds(count: int) -> list[int]:

@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from benchmarks.workload import Variant
-from tskd_tune.experiment.descent import Training
-
-
-@dataclass(frozen=True)
-class Variants:
-    """What is measured on a device.
-
-    Attributes:
-        variants: the variants.
-        notes: a sentence for each that was left out.
-    """
-
-    variants: tuple[Variant, ...]
-    notes: tuple[str, ...] = ()
-
 
 FORMATS = (
     Variant("float32 NCHW"),
@@ -31,21 +16,27 @@ FORMATS = (
 )
 ENGINES: Mapping[str, Mapping[str, object]] = {"eager": {"graphs": "never"}, "graph": {"graphs": "always"}}
 FASTEST: Mapping[str, Mapping[str, object]] = {
-    "graph, fastest kernels": {"graphs": "always", "kernels": "fastest"},
-    "graph, fastest kernels, compiled": {"graphs": "always", "kernels": "fastest", "compile": "always"},
+    "graph, fastest kernels": {"graphs": "always", "kernels": "fastest", "compile": "never"},
+    "graph, fastest kernels, compiled": {"graphs": "always", "kernels": "fastest", "compile": "auto"},
 }
 
 
-def variants_of(device: torch.device) -> Variants:
+def variants_of(device: torch.device) -> tuple[Variant, ...]:
     """Return the variants of a device: on a GPU each format eagerly and as a graph, and the fastest format faster."""
     if device.type == "cpu":
-        return Variants(FORMATS)
-    chosen, notes = [], []
+        return FORMATS
+    chosen = []
     for engine, options in {**ENGINES, **FASTEST}.items():
-        missing = sorted(set(options) - set(Training.model_fields))
-        if missing:
-            notes.append(f"Left out: '{engine}', because this version has no training.{missing[0]}.")
-            continue
         formats = FORMATS if engine in ENGINES else FORMATS[-1:]
         chosen += [replace(each, name=f"{each.name}, {engine}", options=options) for each in formats]
-    return Variants(tuple(chosen or FORMATS), tuple(notes))
+    return tuple(chosen)
+
+
+def is_exact(variant: Variant) -> bool:
+    """Tell whether a variant gives the same bits each time."""
+    return variant.options.get("kernels", "deterministic") == "deterministic"
+
+
+def is_graph(variant: Variant) -> bool:
+    """Tell whether a variant captures its steps in graphs."""
+    return variant.options.get("graphs") == "always"

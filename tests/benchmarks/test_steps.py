@@ -17,10 +17,11 @@ from benchmarks.__main__ import app
 from benchmarks.clocks import interleaved
 from benchmarks.contenders import GENERAL, REVIEW
 from benchmarks.environment import Environment
+from benchmarks.exactness import ExactnessError, same_bits
 from benchmarks.floor import Ceilings, Work, outputs, work
 from benchmarks.rows import Check, Goal, Report, Row, Spent, table
 from benchmarks.steps import Size
-from benchmarks.variants import FORMATS, variants_of
+from benchmarks.variants import FORMATS, is_exact, is_graph, variants_of
 from benchmarks.workload import Variant, Workload
 
 CPU = torch.device("cpu")
@@ -128,10 +129,23 @@ def test_a_frozen_network_does_not_change_while_its_outputs_are_counted() -> Non
 
 def test_a_gpu_has_each_format_with_each_engine() -> None:
     chosen = variants_of(torch.device("cuda"))
-    names = [variant.name for variant in chosen.variants]
-    assert len(set(names)) == len(names) >= len(FORMATS)
-    assert all("Left out" in note for note in chosen.notes)
-    assert variants_of(CPU).variants == FORMATS
+    names = [variant.name for variant in chosen]
+    assert len(set(names)) == len(names) == 2 * len(FORMATS) + 2
+    assert [is_exact(variant) for variant in chosen] == [True] * 6 + [False] * 2
+    assert sum(is_graph(variant) for variant in chosen) == len(FORMATS) + 2
+    assert variants_of(CPU) == FORMATS
+
+
+@pytest.mark.parametrize("variant", variants_of(torch.device("cuda")), ids=lambda variant: variant.name)
+def test_the_package_has_the_options_of_every_variant(variant: Variant) -> None:
+    training = Workload().experiment(replace(variant, options={**variant.options, "graphs": "auto"}), CPU).training
+    assert all(getattr(training, name) == value for name, value in variant.options.items() if name != "graphs")
+
+
+def test_two_variants_with_other_bits_are_refused() -> None:
+    assert same_bits(TINY, FORMATS[0], FORMATS[0], CPU).exactness == "bitwise"
+    with pytest.raises(ExactnessError, match="float32 NCHW and bfloat16 channels_last"):
+        same_bits(TINY, FORMATS[0], FORMATS[2], CPU)
 
 
 def test_a_quick_suite_is_smaller_and_a_whole_one_has_five_repeats() -> None:
