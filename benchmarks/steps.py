@@ -162,7 +162,8 @@ def run(suite: Suite, device: torch.device, *, quick: bool) -> Report:
 
 
 def _steps(size: Size, chosen: Sequence[Variant], device: torch.device) -> Report:
-    plain = Workload(batch_size=size.batch_size, general=size.general)
+    general = size.general if device.type == "cuda" else -(-size.general // 2)
+    plain = Workload(batch_size=size.batch_size, general=general)
     rows: list[Row] = []
     checks: list[Check] = []
     for name, workload in (("general step", plain), ("KD step", replace(plain, distils=True))):

@@ -229,8 +229,8 @@ def sized(each: Cell, device: torch.device, quick: bool) -> tuple[Workload, Scal
         general, reviews = (100, 21) if quick else (each.steps, 101)
         return replace(each.workload, general=general, reviews=reviews, tested=each.tests), Scale(1.0, 1.0)
     tested = 128 if quick else 256
-    size, general, reviews = (32, 2, 2) if quick else (each.workload.batch_size, 4, 3)
-    measured = replace(each.workload, batch_size=size, general=general, reviews=reviews, tested=tested)
+    size = 32 if quick else each.workload.batch_size
+    measured = replace(each.workload, batch_size=size, general=2, reviews=2, tested=tested)
     return measured, Scale(each.workload.batch_size / size, each.tests / tested)
 
 
