@@ -11,6 +11,7 @@ from torch import Tensor
 from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite
 from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.testing.base import Contract, check_description, own_options
+from tskd_tune.testing.tape import stands_for_all
 
 HEIGHT, WIDTH = 8, 16
 
@@ -62,6 +63,13 @@ class ExtractorContract(Contract):
                 assert parameter.grad is not None and parameter.grad.abs().sum() > 0, f"{key}: no gradient"
         past = bool(given.grad[:-1].abs().sum() > 0)
         assert past == (steps > 1 and self.reads_the_past_of(name))
+
+    def test_a_captured_step_stands_for_all_steps(self, name: str) -> None:
+        """The operations of one forward pass, replayed, predict other maps too, unless ``capturable`` is False."""
+        extractor = self.made(name)
+        if not extractor.capturable:
+            pytest.skip("the extractor says that it cannot be captured")
+        assert stands_for_all(extractor, torch.zeros_like(sequence()), sequence())
 
     def test_a_state_goes_round(self, name: str) -> None:
         """An extractor with a loaded state gives the same prediction."""
@@ -120,6 +128,13 @@ class TransformContract(Contract):
             found.square().sum().backward()  # type: ignore[no-untyped-call]
             assert bool(torch.isfinite(found).all())
             assert given.grad is not None and bool(torch.isfinite(given.grad).all())
+
+    def test_a_captured_step_stands_for_all_steps(self, name: str) -> None:
+        """The operations of one forward pass, replayed, give the maps of other features, unless it says otherwise."""
+        transform = TRANSFORMS.build(name, **self.options_of(name)).double()
+        if not transform.capturable:
+            pytest.skip("the transform says that it cannot be captured")
+        assert stands_for_all(transform, torch.zeros_like(self.features()), self.features())
 
     def test_maps_of_half_precision_stay_finite(self, name: str) -> None:
         """Large activations in bfloat16 give finite maps."""

@@ -16,6 +16,7 @@ from tskd_tune.contracts import Features
 from tskd_tune.method.folding import FoldedNetwork
 from tskd_tune.networks import NETWORKS, Network
 from tskd_tune.testing.base import Contract, check_description
+from tskd_tune.testing.tape import stands_for_all
 
 
 class NetworkContract(Contract):
@@ -145,6 +146,13 @@ class NetworkContract(Contract):
         torch.testing.assert_close(together.logits[:1], alone.logits)
         state = network.state_dict()
         assert not any(bool(value.any()) for key, value in state.items() if key.endswith("num_batches_tracked"))
+
+    def test_a_captured_step_stands_for_all_steps(self, name: str) -> None:
+        """The operations of one forward pass, replayed, give the logits of other images, unless it says otherwise."""
+        network = self.made(name).eval()
+        if not network.capturable:
+            pytest.skip("the network says that it cannot be captured")
+        assert stands_for_all(lambda images: network(images).logits, torch.zeros_like(self.images()), self.images())
 
     def test_it_ends_at_its_last_tap(self, name: str) -> None:
         """A network that says that it is ``cuttable`` gives the same features without its heads; see `check_cut`."""

@@ -2,6 +2,7 @@
 
 As in a CUDA graph, a replay repeats each operation on the same tensors, wherever Python keeps them by then, and no line
 of Python runs again. What a CUDA graph forbids is refused: to read a value, and to make a tensor from Python's numbers.
+(On a CPU ``tolist`` and ``numpy`` are no operations of torch, so a tape cannot refuse them.)
 """
 
 from __future__ import annotations
@@ -46,6 +47,29 @@ class Tape:
             recorder.replay()
 
         return again
+
+
+@torch.no_grad()
+def stands_for_all(function: Callable[[Tensor], Tensor], first: Tensor, second: Tensor) -> bool:
+    """Tell whether the operations of a function, recorded for one input, give the bits of a new call for another.
+
+    >>> first, second = torch.zeros(2), torch.ones(2)
+    >>> stands_for_all(torch.exp, first, second)
+    True
+    >>> counts = iter(range(9))
+    >>> stands_for_all(lambda given: given + next(counts), first, second)
+    False
+
+    Raises:
+        RunError: the function reads a value off a tensor, or makes a tensor from Python's numbers.
+    """
+    given, results = first.clone(), list[Tensor]()
+    recorder = _Recorder()
+    with recorder:
+        results.append(function(given))
+    given.copy_(second)
+    recorder.replay()
+    return torch.equal(results[0], function(second))
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
