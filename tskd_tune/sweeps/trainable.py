@@ -129,6 +129,7 @@ class SweepTrial(tune.Trainable):
             results = advance(trainers, self._take_turn, self._survives)
         except (Exception, SystemExit) as error:
             self._break(self._at, error)
+            self._refuse_passing(self._at)  # before a checkpoint is written in the middle of the others' epochs
             return
         for trainer, result in zip(trainers, results, strict=True):
             if isinstance(result, BaseException) and not isinstance(result, DivergedError):
