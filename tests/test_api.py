@@ -75,7 +75,7 @@ def test_a_training_is_heard_of_and_reported(elsewhere: Path) -> None:
 def test_a_sweep_is_no_experiment_and_a_space_is_none() -> None:
     with pytest.raises(InputError, match="is a sweep"):
         tskd_tune.train("digits")
-    with pytest.raises(InputError, match=r"training\.lr: is left open"):
+    with pytest.raises(InputError, match=r"training\.lr: has a value to search"):
         tskd_tune.train({**TINY, "training": {"lr": {"uniform": [0.1, 0.2]}}})
     with pytest.raises(InputError, match="there is no run 'nothing'"):
         tskd_tune.report("nothing")

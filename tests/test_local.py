@@ -280,7 +280,7 @@ def test_a_file_is_read_with_settings_and_extends(tmp_path: Path) -> None:
         ({"experiment": DOCUMENT, "search": {"name": "grid"}}, "is a sweep .*tskd-tune sweep"),
         (
             {**DOCUMENT, "seed": 1, "training": {"lr": {"uniform": [0.1, 0.2]}}},
-            r"training.lr: is left open \(uniform\)",
+            r"training.lr: has a value to search \(uniform\)",
         ),
         ({**DOCUMENT, "sed": 1}, "unknown key 'sed'"),
     ],
@@ -297,7 +297,7 @@ def test_nothing_is_made_where_the_parts_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_a_taken_name_and_a_sweep_are_refused(unbroken: RunFolder, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="exists; resume it"):
+    with pytest.raises(InputError, match="exists; resume the run"):
         start(unbroken.name, unbroken.path.parent)
     sweep = RunFolder.create(tmp_path, "s", "sweep", {})
     with pytest.raises(InputError, match="is a sweep, not a single training"):
@@ -324,7 +324,7 @@ def test_a_training_that_breaks_has_a_row_with_its_reason_and_a_resume_mends_it(
 
     with monkeypatch.context() as patch:
         patch.setattr(Reviewing, "begin_epoch", begin_epoch)
-        with pytest.raises(RunError, match="seed 1: MemoryError.*when the cause is mended: tskd-tune resume"):
+        with pytest.raises(RunError, match="seed 1: MemoryError.*when the cause is removed, run: tskd-tune resume"):
             start("broken", tmp_path)
     folder = RunFolder.open(tmp_path / "broken")
     (row,) = folder.rows()

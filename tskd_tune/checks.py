@@ -20,8 +20,8 @@ from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.tasks.summary import DataSummary
 
 TWINS = (
-    "these arms are the same experiment apart from where and how fast it is trained, so with the same seed their"
-    " results differ by rounding at most; keep one of them"
+    "these arms train the same experiment, apart from device and speed, so with the same seed their results differ at"
+    " most by rounding; keep one of them"
 )
 
 

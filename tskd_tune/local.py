@@ -100,7 +100,7 @@ def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track
     listener(row_event(row))
     write_report(folder)
     if row.status == "failed":
-        again = f"; when the cause is mended: tskd-tune resume {folder.path}" if row.broke else ""
+        again = f"; when the cause is removed, run: tskd-tune resume {folder.path}" if row.broke else ""
         raise RunError(f"{folder.path}: {row.arm}, seed {row.seed}: {row.reason}{again}")
     return folder
 

@@ -89,11 +89,11 @@ class _Dumper(yaml.SafeDumper):
 
 # Beginning of a message of YAML's reader -> message of this package.
 _PROBLEMS = {
-    "found character '\\t'": "a tab stands here, where YAML takes only spaces",
+    "found character '\\t'": "there is a tab here, but YAML allows only spaces",
     "but found another document": "a second document begins here, after '---', but a file holds one",
     "expected the node content, but found '<stream end>'": "the text ends where a value must follow",
 }
-_TOO_DEEP = f"more than {MOST_DEPTH} lists and mappings stand in one another"
+_TOO_DEEP = f"more than {MOST_DEPTH} levels of lists and mappings are nested here"
 
 
 def text_of(text: str) -> str:
@@ -166,9 +166,7 @@ def _measure(node: yaml.Node, known: dict[int, _Measure | None]) -> _Measure:
     if id(node) in known:
         found = known[id(node)]
         if found is None:
-            raise ConstructorError(
-                problem="an alias stands within the value that it repeats", problem_mark=node.start_mark
-            )
+            raise ConstructorError(problem="an alias is inside the value that it repeats", problem_mark=node.start_mark)
         return _Measure(found.height, found.whole, 0)
     known[id(node)] = None
     below = [_measure(inner, known) for inner in _inner(node)]
@@ -177,7 +175,7 @@ def _measure(node: yaml.Node, known: dict[int, _Measure | None]) -> _Measure:
     if height > MOST_DEPTH:
         raise ConstructorError(problem=_TOO_DEEP, problem_mark=node.start_mark)
     if whole - written > MOST_REPEATED:
-        problem = f"aliases stand for more than {MOST_REPEATED} values"
+        problem = f"aliases repeat more than {MOST_REPEATED} values"
         raise ConstructorError(problem=problem, problem_mark=node.start_mark)
     measure = known[id(node)] = _Measure(height, whole, written)
     return measure
@@ -213,7 +211,7 @@ def _refuse_bad_keys(node: yaml.MappingNode) -> None:
         if not isinstance(key, yaml.ScalarNode):
             raise ConstructorError(problem="a key must be a word", problem_mark=key.start_mark)
         if key.value in seen:
-            problem = f"the key '{key.value}' stands here a second time"
+            problem = f"the key '{key.value}' is given a second time"
             raise ConstructorError(problem=problem, problem_mark=key.start_mark)
         seen.add(key.value)
 
@@ -251,7 +249,7 @@ def _sequence(loader: _Loader, node: yaml.SequenceNode) -> list[object]:
 
 
 def _unknown_tag(loader: _Loader, node: yaml.Node) -> object:
-    raise ConstructorError(problem=f"the tag '{node.tag}' means nothing here", problem_mark=node.start_mark)
+    raise ConstructorError(problem=f"the tag '{node.tag}' is not supported", problem_mark=node.start_mark)
 
 
 def _teach_core_schema() -> None:

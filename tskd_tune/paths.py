@@ -104,7 +104,7 @@ def _without_scheme(text: str) -> str:
 def _refuse_impossible(path: str) -> None:
     """Refuse a path that is impossible in every file system, before a call of the system raises another error."""
     if not path.strip():
-        raise ValueError("an empty path names nothing; give the path of a folder or a file")
+        raise ValueError("the path is empty; give the path of a folder or a file")
     try:
         encoded = os.fsencode(path)
     except UnicodeEncodeError as error:

@@ -39,8 +39,8 @@ def parse(document: Mapping[str, object]) -> Experiment:
     holes = SearchSpace(data).holes()
     if holes:
         raise InputError(
-            f"{holes[0].name}: is left open ({holes[0].kind}), so the file is a search space; put it under"
-            " 'experiment:' of a sweep, or fill it with --set"
+            f"{holes[0].name}: has a value to search ({holes[0].kind}), so the file is a search space; put the file's"
+            " keys under 'experiment:' of a sweep, or set the key with --set"
         )
     return Experiment.read(data)
 

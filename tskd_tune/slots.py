@@ -48,7 +48,7 @@ class Slot:
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             raise ValueError(f"must be a mapping with a 'name' out of the {self.registry.kind}, got {shown(value)}")
         if value["name"] == self.without:
-            raise ValueError(f"'{self.without}' may not stand within another; put its parts here instead")
+            raise ValueError(f"'{self.without}' cannot contain another one; list the parts of the inner one here")
         name = outside.whole_name(value["name"])
         return self.registry.options(name, self.base).model_validate({**value, "name": name})
 

@@ -395,8 +395,11 @@ def test_a_report_in_another_form_is_printed_and_nothing_is_written(
 
 def test_wishes_that_contradict_each_other_are_sentences(finished: RunFolder, run: Callable[..., Any]) -> None:
     path = str(finished.path)
-    assert "--what: belongs to --format csv" in run("report", path, "--what", "runs", code=2).stderr
-    assert "--json: is a form of its own" in run("report", path, "--json", "--format", "csv", code=2).stderr
+    assert "--what: applies only to --format csv" in run("report", path, "--what", "runs", code=2).stderr
+    assert (
+        "--json: cannot be combined with --format csv"
+        in run("report", path, "--json", "--format", "csv", code=2).stderr
+    )
     assert "there is no table 'table9'" in run("report", path, "--paper", "table9", code=2).stderr
 
 
@@ -510,8 +513,8 @@ def test_a_sweep_is_extended_and_an_analysis_is_told(swept: list[Any], run: Call
     assert "detached" in swept.pop()[3].experiment["review"]["choice"]
     for words, sentence in (
         (("first", "--seeds", "2-4"), "--seeds: 2 is in the sweep already"),
-        (("first", "--seeds", "4-2"), "--seeds: the range 4-2 falls; write 2-4"),
-        (("first",), "nothing new was asked for"),
+        (("first", "--seeds", "4-2"), "--seeds: the range 4-2 descends; write 2-4"),
+        (("first",), "there is nothing to add"),
         (("first", "--controls", "zero"), "controls.arms.0: must be 'ce'"),
         (("nowhere", "--seeds", "9"), "there is no run 'nowhere'"),
     ):
@@ -526,7 +529,7 @@ def test_a_torn_line_is_warned_of_once_and_a_run_without_rows_says_so(
     rows = tmp_path / "torn" / "rows.jsonl"
     whole = rows.read_text()
     rows.write_text(whole + whole[:50])
-    assert run("report", str(tmp_path / "torn")).stderr.count("the last line is torn") == 1
+    assert run("report", str(tmp_path / "torn")).stderr.count("the last line is incomplete") == 1
     rows.write_text("")
     text = run("report", str(tmp_path / "torn")).stdout
     assert "nothing to compare" in text and "0 of 1 run finished" in text
@@ -540,7 +543,7 @@ def test_a_single_training_is_neither_extended_nor_confirmed(finished: RunFolder
 def test_the_winner_of_a_search_is_confirmed(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:
     file = write(tmp_path / "s.yaml", {**SWEEP, "search": {"name": "random", "trials": 2}})
     run("sweep", file, "--name", "search")
-    assert "no point has all its seeds done" in run("confirm", "search", "--seeds", "9", code=2).stderr
+    assert "no point has finished all seeds" in run("confirm", "search", "--seeds", "9", code=2).stderr
     folder = RunFolder.open("search")
     for seed in (1, 2):
         folder.add_row(a_row(Experiment.read({**SHORT, "seed": seed}), seed))
@@ -556,7 +559,7 @@ def test_the_winner_of_a_search_is_confirmed(swept: list[Any], run: Callable[...
     assert "warning: search has 2 of its 4 runs: its winner may still change" in text
     sly = ("confirm", "search", "--seeds", "9", "--set", "seeds=[1]")
     assert "give them by --seeds" in run(*sly, code=2).stderr
-    assert "the search chose its winners by 2" in run("confirm", "search", "--seeds", "2-3", code=2).stderr
+    assert "the search chose its winners with the seeds 2" in run("confirm", "search", "--seeds", "2-3", code=2).stderr
 
 
 def a_row(experiment: Experiment, seed: int) -> Row:

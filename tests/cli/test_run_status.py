@@ -163,7 +163,7 @@ def test_a_trial_that_only_began_is_told_with_its_arm(folder: RunFolder) -> None
 def test_the_best_is_by_the_validation_mean_with_its_interval(folder: RunFolder) -> None:
     best = run_status(folder).best
     assert best is not None and (best.arm, best.among) == ("at", 2)
-    assert best.line() == "at, val top-1 (%) 70.00 (one seed: no spread and no interval can be given)"
+    assert best.line() == "at, val top-1 (%) 70.00 (one seed: no standard deviation and no interval can be given)"
     values = [60.0, 75.5, 81.0]
     for seed, value in enumerate(values[1:], start=2):
         folder.add_row(a_row(f"0001{seed}", "kd", value, seed))
@@ -202,7 +202,7 @@ def test_no_best_is_named_by_the_test_part(
     folder.add_row(a_row("00000", "kd", None))
     assert run_status(folder).best is None
     status.status(str(folder.path), Path("runs"))
-    assert "no best is named: the validation part was not measured" in capsys.readouterr().out
+    assert "no best arm is shown: the validation set was not measured" in capsys.readouterr().out
 
 
 # Time
@@ -379,7 +379,7 @@ def test_watching_is_left_by_an_interrupt(folder: RunFolder, monkeypatch: pytest
 
 
 def test_watching_gives_no_json(folder: RunFolder) -> None:
-    with pytest.raises(InputError, match="--json: prints one object and goes with no --watch"):
+    with pytest.raises(InputError, match="--json: cannot be combined with --watch"):
         status.status(str(folder.path), Path("runs"), as_json=True, watch=1.0)
 
 
@@ -409,7 +409,7 @@ def test_looking_changes_nothing_and_takes_half_written_lines(folder: RunFolder)
     before = contents(folder)
     found = run_status(folder)
     assert found.trials == whole.trials and found.left == whole.left
-    assert len(found.damage) == 1 and "torn" in found.damage[0]
+    assert len(found.damage) == 1 and "is incomplete" in found.damage[0]
     assert contents(folder) == before
 
 
@@ -424,8 +424,8 @@ def test_the_command_says_it_in_words(folder: RunFolder, capsys: pytest.CaptureF
     assert lines[1:4] == [
         "  00002: seed 2 running, 2 of 6 epochs",
         "  00003: at, seed 2 failed, 1 of 6 epochs: the loss is NaN",
-        "best so far (of 2 arms): at, val top-1 (%) 70.00 (one seed: no spread and no interval can be given);"
-        " the best of several looks better than it is",
+        "best so far (of 2 arms): at, val top-1 (%) 70.00 (one seed: no standard deviation and no interval can be"
+        " given); the best of several looks better than it is",
     ]
     assert lines[4].endswith("roughly 40.0 s left")
 

@@ -20,7 +20,7 @@ from tskd_tune.cli.terminal import in_words
         (MemoryError(), "not enough memory"),
         (ModuleNotFoundError("No module named 'ray.tune'", name="ray.tune"), "cannot be imported (ray.tune)"),
         (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
-        (UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed"), "holds what is no character"),
+        (UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed"), "contains an invalid character"),
     ],
 )
 def test_what_a_machine_can_cause_is_no_bug(error: Exception, told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,10 @@ def test_an_experiment_with_parts_keeps_their_options_and_asks_for_a_teacher(tin
     ("parts", "said"),
     [
         ({}, "distiller.parts: .* at least 1"),
-        ({"a": {"name": "combined", "parts": {"kd": "kd"}}}, "distiller.parts.a: 'combined' may not stand within"),
+        (
+            {"a": {"name": "combined", "parts": {"kd": "kd"}}},
+            "distiller.parts.a: 'combined' cannot contain another one",
+        ),
         ({"a.b": "at"}, "distiller.parts"),
         ({"a": "atn"}, "distiller.parts.a: 'atn' is not among the distillers; did you mean 'at'"),
     ],

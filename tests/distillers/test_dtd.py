@@ -166,7 +166,7 @@ def test_the_weights_of_the_losses_are_kds() -> None:
             {"temperature": 2.0, "min_temperature": 3.0},
             "got min_temperature: 3.0 and temperature: 2.0",
         ),
-        ({"correct": 0.9}, "'dtd' reads correct with label_smoothing only, got correct: 0.9 with off"),
+        ({"correct": 0.9}, "'dtd' uses correct only with label_smoothing, got correct: 0.9 with off"),
         ({"correct": 0.9, "adjustment": "probability_shift"}, "got correct: 0.9 with probability_shift"),
     ],
 )

@@ -127,7 +127,7 @@ def test_the_tasks_own_loss_is_dropped_unless_it_is_asked_for() -> None:
 
 
 def test_what_does_not_apply_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'ka' reads correct with label_smoothing only, got correct: 0.9 with prob"):
+    with pytest.raises(InputError, match=r"'ka' uses correct only with label_smoothing, got correct: 0.9 with prob"):
         distillers.build("ka", correct=0.9)
     for correct, said in [(1.0, "less than 1"), (0.0, "greater than 0")]:
         with pytest.raises(ValidationError, match=said):

@@ -75,7 +75,7 @@ def test_published_weights_of_other_classes_and_networks_are_refused(
         check_weights(tiny(teacher=TEACHER, task={"classes": 10}))
     with pytest.raises(InputError, match="names weights of timm's networks, but the teacher is a resnet14"):
         check_weights(tiny(teacher={"weights": "timm:default"}))
-    with pytest.raises(InputError, match="^teacher.replay: .* come without the snapshots of their training"):
+    with pytest.raises(InputError, match="^teacher.replay: .* do not contain the snapshots of their training"):
         check_weights(tiny(task=TASK, teacher={**TEACHER, "replay": 2}))
 
 

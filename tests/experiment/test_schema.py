@@ -199,7 +199,7 @@ def test_each_mistake_is_a_sentence(over: dict[str, Any], sentence: str) -> None
         ({"review": {"taps": ["stage9"]}}, "stage9"),
         (
             {"evaluation": {"test": "never"}, "task": {"name": "synthetic", "validation": 0}},
-            "evaluation.test: is 'never' and no validation part is held out",
+            "evaluation.test: is 'never' and there is no validation set",
         ),
         ({"review": {"extractor": {"name": "conv_lstm", "hidden": [4, 4]}}}, "hidden"),
     ],
@@ -227,7 +227,7 @@ def test_a_distiller_that_reads_batch_norms_is_refused_where_the_teacher_has_non
     experiment = read(task="synthetic", student="resnet8", teacher="resnet14", review=None, distiller="margins")
     verify(experiment)
     monkeypatch.setattr(CifarResNet, "stage_norms", lambda self: {})
-    with pytest.raises(InputError, match="'margins' reads the teacher's batch norms, but 'resnet14' has none"):
+    with pytest.raises(InputError, match="'margins' uses the teacher's batch norms, but 'resnet14' has none"):
         verify(experiment)
 
 

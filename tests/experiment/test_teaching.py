@@ -103,19 +103,19 @@ def test_a_frozen_teacher_that_knows_nothing_is_refused(tiny: Tiny, over: dict[s
 @pytest.mark.parametrize(
     ("over", "sentence"),
     [
-        ({"teacher": {"replay": 2, "training": {"epochs": 2}}, "distiller": "ekd"}, "replay: a frozen teacher's past"),
-        ({"teacher": {"replay": 2, "weights": "untrained"}, "distiller": "ekd"}, "replay: a frozen teacher's past"),
+        ({"teacher": {"replay": 2, "training": {"epochs": 2}}, "distiller": "ekd"}, "replay: needs a frozen teacher"),
+        ({"teacher": {"replay": 2, "weights": "untrained"}, "distiller": "ekd"}, "replay: needs a frozen teacher"),
         ({"teacher": {"replay": 3, "training": {"epochs": 2}}}, "3 snapshots .*but teacher.training.epochs is 2"),
         ({"teacher": {"replay": 7, "training": {"epochs": 9}}}, "7 snapshots .*but training.epochs is 6; lower"),
         ({"teacher": {"replay": 7, "weights": "a.pth"}}, "7 snapshots need as many epochs, but training.epochs is 6"),
         ({"teacher": {"replay": 1}}, "teacher.replay: .*greater than or equal to 2"),
         (
             {"teacher": {"weights": "a.pth", "training": {"method": "soteacher"}}},
-            "training.method: 'soteacher' says how a teacher is trained beforehand, but with weights: .*a.pth none is",
+            "training.method: 'soteacher' applies only where a teacher is trained, but weights: .*a.pth trains none",
         ),
         (
             {"teacher": {"weights": "untrained", "training": {"method": "sftn"}}, "distiller": "ekd", "review": None},
-            "training.method: 'sftn' says how .* but with weights: untrained none is",
+            "training.method: 'sftn' applies only where .* but weights: untrained trains none",
         ),
     ],
 )
@@ -217,7 +217,7 @@ def test_a_student_that_cannot_be_entered_is_found_on_the_laptop(tiny: Tiny, mon
 
     verify(tiny(**method("sftn")))
     monkeypatch.setattr(CifarResNet, "tail", Network.tail)
-    with pytest.raises(InputError, match="cannot be entered at 'stage1'"):
+    with pytest.raises(InputError, match="its layers behind 'stage1' cannot be used alone"):
         verify(tiny(**method("sftn")))
     verify(tiny(**method("sftn"), review=None))  # no teacher is asked for
 

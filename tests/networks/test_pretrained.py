@@ -101,10 +101,9 @@ def test_weights_that_are_nowhere():
     sentence = refusal(network(), "torchvision:IMAGENET1K_V1")
     url = torchvision.models.get_model_weights("mobilenet_v3_small").__members__["IMAGENET1K_V1"].url
     assert sentence == (
-        "teacher.weights: the weights 'IMAGENET1K_V1' of torchvision's mobilenet_v3_small are not at hand and could"
-        " not be downloaded (<urlopen error no network in this test>); download"
-        f" {url} on a machine with a network and put it at"
-        f" {torch.hub.get_dir()}/checkpoints/{MOBILENET_FILE}"
+        "teacher.weights: the weights 'IMAGENET1K_V1' of torchvision's mobilenet_v3_small are not in the cache and"
+        f" could not be downloaded (<urlopen error no network in this test>); download {url} on a machine with a"
+        f" network and put it at {torch.hub.get_dir()}/checkpoints/{MOBILENET_FILE}"
     )
 
 
@@ -122,8 +121,8 @@ def test_other_classes_or_channels_are_refused_before_anything_is_read():
     sentence = refusal(network(classes=10), "torchvision:DEFAULT")
     assert sentence == (
         "teacher.weights: the weights 'DEFAULT' of torchvision's mobilenet_v3_small are for 1000 classes and 3"
-        " channels, but the task has 10 classes and 3 channels, which a teacher must know; use weights: auto, or give"
-        " a checkpoint that was trained on this task"
+        " channels, but the task has 10 classes and 3 channels; use weights: auto, or give a checkpoint that was"
+        " trained on this task"
     )
     assert "has 1000 classes and 1 channels" in refusal(network(channels=1), "torchvision:DEFAULT")
 
@@ -182,7 +181,8 @@ class TestTimm:
     def test_weights_that_are_nowhere(self):
         sentence = refusal(network("timm", "test_resnet"), "timm:r160_in1k", name="timm")
         assert sentence.startswith(
-            "teacher.weights: the weights 'r160_in1k' of timm's test_resnet are not at hand and could not be downloaded"
+            "teacher.weights: the weights 'r160_in1k' of timm's test_resnet are not in the cache and could not be"
+            " downloaded"
         )
         assert sentence.endswith(
             "on a machine with a network run `hf download timm/test_resnet.r160_in1k` and copy the folder"

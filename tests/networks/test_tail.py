@@ -34,13 +34,14 @@ def test_behind_every_stage_stand_the_networks_own_layers(name: str, mode: bool)
 
 def test_a_stage_that_is_not_there_is_a_sentence() -> None:
     for name in ("resnet8", "wrn_16_2"):
-        with pytest.raises(InputError, match="there is no stage 'stage9' to enter at; did you mean"):
+        with pytest.raises(InputError, match="there is no stage 'stage9'; did you mean"):
             made(name)[0].tail("stage9")
 
 
 def test_a_network_that_cannot_be_entered_says_which_can() -> None:
     network, _ = made("vgg8")
     with pytest.raises(
-        InputError, match=r"cannot be entered at 'stage1'; .*can \(resnet20, resnet50, shufflenet_v1, wrn_16_2\)"
+        InputError,
+        match=r"its layers behind 'stage1' cannot be used alone; .*\(resnet20, resnet50, shufflenet_v1, wrn_16_2\)",
     ):
         network.tail("stage1")

@@ -44,7 +44,7 @@ def test_an_odd_line_of_a_history_is_a_sentence_and_the_others_stand(tmp_path, o
     found = read_lines(LocalStore(tmp_path).lines(path.name), str(path), HistoryLine.read)
     assert [line.epoch for line in found.records] == [0, 1, 2]
     (damage,) = found.damage
-    assert damage.startswith(f"{path}:2: ") and sentence in damage and "left out" in damage
+    assert damage.startswith(f"{path}:2: ") and sentence in damage and "is ignored" in damage
     assert [line.raw for line in found.odd] == [odd]
 
 

@@ -45,7 +45,7 @@ class TestCreate:
         assert folder.name == "first"
 
     def test_a_taken_name_is_refused_and_nothing_changes(self, folder):
-        with pytest.raises(InputError, match=r"first exists; resume it with `tskd-tune resume .*--name"):
+        with pytest.raises(InputError, match=r"first exists; resume the run with `tskd-tune resume .*--name"):
             RunFolder.create(folder.path.parent, "first", "train", {})
         assert folder.document() == {"seeds": [1, 2]}
         assert [path.name for path in folder.path.parent.iterdir()] == ["first"]
@@ -157,7 +157,7 @@ class TestRows:
         factories.write_rows(folder, [a_row("t0", 1), a_row("t0", 2)])
         text = folder.rows_path.read_text()
         folder.rows_path.write_text(text[:-20])
-        with pytest.warns(UserWarning, match=r"rows\.jsonl:2: the last line is torn"):
+        with pytest.warns(UserWarning, match=r"rows\.jsonl:2: the last line is incomplete"):
             assert [row.key for row in folder.rows()] == [("t0", 1)]
         assert len(folder.damage()) == 1
         folder.add_row(a_row("t0", 2))
@@ -189,7 +189,7 @@ class TestRows:
         with pytest.warns(UserWarning):
             assert [row.key for row in folder.rows()] == [("t0", 1)]
         (damage,) = folder.damage()
-        assert sentence in damage and "left out" in damage
+        assert sentence in damage and "is ignored" in damage
         folder.add_row(a_row("t0", 2))
         assert odd + b"\n" in folder.rows_path.read_bytes(), "what is damaged is never dropped"
         with pytest.warns(UserWarning):
@@ -272,5 +272,5 @@ class TestHistory:
 )
 def test_a_damaged_state_is_told_from_another_version(tmp_path, text, sentence):
     (tmp_path / "state.json").write_text(text)
-    with pytest.raises(InputError, match=rf"state.json: is damaged: {sentence}.*copy the file back from another copy"):
+    with pytest.raises(InputError, match=rf"state.json: is damaged: {sentence}.*restore the file from a copy"):
         RunFolder.open(tmp_path)

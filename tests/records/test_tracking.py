@@ -347,7 +347,7 @@ def test_the_rest_of_an_online_run_that_fails_midway_is_kept_offline_for_a_sync(
     assert [line["epoch"] for line in offline.lines] == [1, 2]
     assert offline.summary == {"cost_seconds": 3.0}
     assert [named["id"] for named in asked] == ["first-t0-seed1", "first-t0-seed1-offline"]
-    assert "the server stopped taking this run (RuntimeError: out of order)" in tracker.warning
+    assert "the server stopped accepting this run (RuntimeError: out of order)" in tracker.warning
     assert [one.id for one in offline_runs(tmp_path)] == ["first-t0-seed1"], "what the server lacks is sent by a sync"
 
 

@@ -107,7 +107,7 @@ def test_what_broke_and_what_was_cut_off_stand_in_every_form(folder: RunFolder) 
 
 def test_a_mean_says_how_many_of_its_seeds_are_in_it(folder: RunFolder) -> None:
     for form in ("markdown", "latex", "page"):
-        assert "61.00 (one of 3 seeds, no spread)" in everything(folder)[form], form
+        assert "61.00 (one of 3 seeds, no standard deviation)" in everything(folder)[form], form
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folder.add_row(a_row(3))

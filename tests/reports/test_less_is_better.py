@@ -72,7 +72,7 @@ def test_equivalence_is_tested_only_within_a_margin_that_is_declared(grid):
     found = summary(folder)
     (finding,) = found.family.family.findings
     assert (found.family.family.margin, finding.contrast.tost_p, finding.verdict) == (None, None, "resolved")
-    assert "counts as none" not in html(folder, found)
+    assert "counts as equivalent" not in html(folder, found)
 
 
 def test_without_a_margin_what_is_open_says_nothing_of_equivalence(grid, tmp_path):
@@ -109,7 +109,7 @@ def test_the_page_follows_it_by_epoch_beyond_no_scale(grid):
     folder = grid(compare={"margin": 0.01})
     text = html(folder, summary(folder))
     assert "perplexity by epoch" in text and "Cost against perplexity" in text
-    assert "±0.01 nats that counts as none" in text and "val perplexity (nats)" in text
+    assert "±0.01 nats that counts as equivalent" in text and "val perplexity (nats)" in text
     words = re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL)
     assert "top-1" not in words and "points" not in words
 

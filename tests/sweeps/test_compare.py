@@ -32,7 +32,7 @@ def test_a_sweep_without_it_has_the_defaults_and_keeps_them():
 def test_an_arm_with_a_seed_of_its_own_is_refused_as_it_would_not_be_trained_with_it():
     arms = {"a": {"seed": 5}, "a again": {"seed": 11}}
     sweep = Sweep.read({**SWEEP, "experiment": {**SWEEP["experiment"], "choice": arms}})
-    assert "seed: an arm cannot have a seed of its own" in "\n".join(check(sweep))
+    assert "seed: an arm cannot have its own seed" in "\n".join(check(sweep))
 
 
 @pytest.mark.parametrize(

@@ -120,13 +120,17 @@ def test_more_winners_and_another_baseline(search: RunFolder) -> None:
     assert confirmation(search, [101], against="paper").compare.baseline == "paper"
     with pytest.raises(InputError, match=r"--against: search has no arm 'k=3'; did you mean"):
         confirmation(search, [101], against="k=3")
-    with pytest.raises(InputError, match="--top: 4 points were asked for, but 3 of search have ended well"):
+    with pytest.raises(InputError, match="--top: 4 points were asked for, but only 3 points of search have finished"):
         confirmation(search, [101], top=4)
 
 
 @pytest.mark.parametrize(
     ("seeds", "sentence"),
-    [([2, 101], "--seeds: the search chose its winners by 2, so"), ([5, 5], "different numbers"), ([], "got none")],
+    [
+        ([2, 101], "--seeds: the search chose its winners with the seeds 2, so"),
+        ([5, 5], "different numbers"),
+        ([], "got none"),
+    ],
 )
 def test_seeds_are_fresh(seeds: list[int], sentence: str, search: RunFolder) -> None:
     with pytest.raises(InputError, match=sentence):
@@ -166,5 +170,5 @@ def test_a_run_without_validation_or_of_one_training_is_refused(
     with pytest.raises(InputError, match="is a single training, which has no winners"):
         confirmation(single, [9])
     factories.write_rows(search, [])
-    with pytest.raises(InputError, match="no point has all its seeds done with a 'val_top1'"):
+    with pytest.raises(InputError, match="no point has finished all seeds with the metric 'val_top1'"):
         confirmation(search, [9])

@@ -149,5 +149,5 @@ def test_arms_are_whole_experiments_of_a_grid(tiny_document: dict[str, Any]) -> 
     assert check(wrong)[0].startswith("point 'mine': ")
     with pytest.raises(InputError, match="arms.mine: 'review.k' is a choice"):
         sweep(tiny_document, arms={"mine": {**arm, "review": {"k": {"choice": [1, 2]}}}})
-    with pytest.raises(InputError, match="arms.tskd: an arm of the space goes by this name"):
+    with pytest.raises(InputError, match="arms.tskd: an arm of the space has this name too"):
         labels(sweep(tiny_document, arms={"tskd": arm}))

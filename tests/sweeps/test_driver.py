@@ -98,7 +98,7 @@ def test_a_grid_trains_every_point_once_a_seed_as_it_would_alone(
     before = folder.rows_path.read_bytes()
     resume(folder, silent, track=False)
     assert folder.rows_path.read_bytes() == before and len(cluster.asked) == 1
-    with pytest.raises(InputError, match="exists; resume it"):
+    with pytest.raises(InputError, match="exists; resume the run"):
         begin(grid, tmp_path)
 
 

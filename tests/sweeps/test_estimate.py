@@ -200,7 +200,7 @@ def test_a_search_is_as_many_points_as_trials(tiny_document: dict[str, Any], clo
     search = {"name": "optuna", "trials": 7}
     found = estimate.of_sweep(sweep(document, seeds=[1, 2], search=search, scheduler={"name": "asha"}), clock=clock)
     assert (found.runs, found.epochs) == (14, 84)
-    assert "'asha' ends runs early" in found.how
+    assert "'asha' stops runs early" in found.how
 
 
 KINDS = {

@@ -37,7 +37,7 @@ def test_seeds_and_controls_are_added_after_what_is_there(tiny_document: dict[st
     [
         ({}, [2, 1], r"--seeds: 2, 1 are in the sweep already \(it has 1, 2\)"),
         ({}, [3, 3], "--seeds: must be different numbers, got 3, 3"),
-        ({}, [], "nothing new was asked for"),
+        ({}, [], "there is nothing to add"),
         ({"search": {"name": "random", "trials": 1}}, [3], "the search 'random' chose its points.*tskd-tune confirm"),
         ({"scheduler": {"name": "asha"}}, [3], "the scheduler 'asha' stopped trials"),
         (
@@ -76,8 +76,8 @@ def test_points_of_another_sweep_are_added_as_far_as_they_are_new(tiny_document:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"choice": {"plain": {"review": None}}}, "nothing new was asked for"),
-        ({"choice": {"plain": {"review": {"k": 1}}}}, "--points: 'plain' is another experiment than the arm"),
+        ({"choice": {"plain": {"review": None}}}, "there is nothing to add"),
+        ({"choice": {"plain": {"review": {"k": 1}}}}, "--points: 'plain' is also the label of another"),
         ({"choice": {"bad": {"review": {"k": 99}}}}, "--points: .*first review"),
     ],
 )
@@ -124,7 +124,7 @@ def test_check_finds_analyses_that_cannot_be_made(tiny_document: dict[str, Any])
         " compare.interim, or drop seeds"
     ]
     judged = sweep(tiny_document, seeds=list(range(5)), compare={"interim": [5]}, scheduler={"name": "asha"})
-    assert check(judged)[0].startswith("compare.interim: the scheduler 'asha' judges all seeds of a trial at once")
+    assert check(judged)[0].startswith("compare.interim: the scheduler 'asha' compares all seeds of a trial at once")
     assert check(sweep(tiny_document, seeds=list(range(6)), compare={"interim": [5, 6]})) == []
 
 

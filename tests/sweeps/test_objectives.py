@@ -96,7 +96,7 @@ def test_a_check_finds_what_the_searcher_would_refuse(tiny_document: dict[str, A
     (problem,) = check(sweep(tiny_document, sampler="nsga2", startup_trials=2))
     assert "search.startup_trials" in problem
     (problem,) = check(sweep(tiny_document, start=[{"review.lamda": 1.0}]))
-    assert "nothing is searched by the name 'review.lamda'; did you mean 'review.lambda'" in problem
+    assert "there is no search parameter 'review.lamda'; did you mean 'review.lambda'" in problem
 
 
 def test_an_objective_is_read_off_what_a_trial_reports() -> None:

@@ -75,7 +75,7 @@ def test_a_grid_of_two_by_two_trains_every_point_once_a_seed(
     before = folder.rows_path.read_text()
     resume(folder, silent, track=False)
     assert folder.rows_path.read_text() == before
-    with pytest.raises(InputError, match="exists; resume it"):
+    with pytest.raises(InputError, match="exists; resume the run"):
         start(Sweep.read(document(tiny_document)), "grid", tmp_path, silent, track=False)
 
 

@@ -88,7 +88,7 @@ def test_no_rung_lies_within_a_cycle_whatever_the_plan():
     [
         (
             {"grace": 20},
-            "scheduler.grace: 20 epochs judge runs before their first review, which is as late as epoch 20",
+            "scheduler.grace: 20 epochs would compare runs before their first review, which can be as late as epoch 20",
         ),
         ({"grace": 241}, "scheduler.grace: 241 epochs are more than the 240 of training"),
         (

@@ -176,7 +176,7 @@ def test_size():
 
 
 def test_refuse():
-    with pytest.raises(InputError, match=r"a: the range 'int' has no place in a grid"):
+    with pytest.raises(InputError, match=r"a: the range 'int' cannot be used in a grid"):
         space("{a: {int: [1, 2]}}").grid()
     with pytest.raises(InputError, match=r"a.x.b: 'grid' needs 'search: \{name: grid\}'"):
         space("{a: {choice: {x: {b: {grid: [1]}}}}}").refuse("search")
@@ -193,7 +193,7 @@ def test_refuse():
         ("{a: {choice: [{b: 1}]}}", "a: 'choice' lists {'b': 1}, which needs a label"),
         ("{a: {choice: [[1]]}}", "a: 'choice' lists [1], which needs a label"),
         ("{a: {choice: [1, '1']}}", "a: 'choice' lists 1 twice"),
-        ("{a: {int: [1, 2], b: 3}}", "a: the range 'int' stands beside 'b'"),
+        ("{a: {int: [1, 2], b: 3}}", "a: the range 'int' has a key beside it, 'b'"),
         ("{a: {int: [1, 2], uniform: [1, 2]}}", "a: has both 'int' and 'uniform'"),
         ("{choice: {a: {}}, grid: {b: {}}}", "the experiment: has both 'choice' and 'grid'"),
         ("{a: {int: [2, 2]}}", "a: 'int' needs low < high, got [2, 2]"),
@@ -211,16 +211,16 @@ def test_refuse():
         ("{b: {choice: {x: {a: {unifrom: [1, 2]}}}}}", "b.x.a: 'unifrom' is not a domain"),
         ("{choice: {a: null}}", "arm: the branch 'a' of the experiment must be a mapping of its keys, got null"),
         ("{choice: [1, 2]}", "arm: the branch '1' of the experiment must be a mapping"),
-        ("{arm: {choice: [1]}, choice: {a: {}}}", "arm: two domains go by this name"),
-        ("{a: {x: {choice: [1]}, choice: {x: {choice: [1]}}}}", "a.x: two domains go by this name"),
-        ("{seed: {choice: [1, 2]}}", "seed: is not searched"),
+        ("{arm: {choice: [1]}, choice: {a: {}}}", "arm: two search parameters have this name"),
+        ("{a: {x: {choice: [1]}, choice: {x: {choice: [1]}}}}", "a.x: two search parameters have this name"),
+        ("{seed: {choice: [1, 2]}}", "seed: cannot be searched"),
         ("{a: {int: [1, 3, 9]}}", "a: the step 9 is wider than the range from 1 to 3, which leaves one value"),
         ("{a: {uniform: [-1.0e+308, 1.0e+308]}}", "is wider than a float"),
-        ("{int: [1, 3]}", "arm: the range 'int' stands for a whole experiment"),
-        ("{choice: {a: {uniform: [1, 3]}}}", "arm.a: the range 'uniform' stands for a whole experiment"),
+        ("{int: [1, 3]}", "arm: the range 'int' cannot replace a whole experiment"),
+        ("{choice: {a: {uniform: [1, 3]}}}", "arm.a: the range 'uniform' cannot replace a whole experiment"),
         ('{a: {choice: {"": 1}}}', "a: the label '' is empty"),
         ('{a: {choice: {" x": 1}}}', "a: the label ' x' is empty, or begins or ends with a space"),
-        ('{a: {choice: ["two\\nlines"]}}', "a: the label 'two\\nlines' holds the end of a line"),
+        ('{a: {choice: ["two\\nlines"]}}', "a: the label 'two\\nlines' contains a line break"),
         (f"{{a: {{choice: {{{'x' * 101}: 1}}}}}}", "has 101 characters of at most 100"),
         (f"{{a: {{choice: {list(range(10_001))}}}}}", "a: 'choice' has 10001 values, but 10000 are the most"),
     ],

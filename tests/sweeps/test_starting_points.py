@@ -106,9 +106,9 @@ def test_points_of_ones_own_are_named_as_the_searcher_names_them(space: Any) -> 
 @pytest.mark.parametrize(
     ("point", "sentence"),
     [
-        ({"review.k": 3}, "point 1: nothing is searched by the name 'review.k'"),
-        ({"review.tskd.k": 3}, "point 1: review.tskd.k is there only where review is tskd; give that too"),
-        ({"review": "none", "review.tskd.k": 3}, "point 1: review.tskd.k is there only where review is tskd"),
+        ({"review.k": 3}, "point 1: there is no search parameter 'review.k'"),
+        ({"review.tskd.k": 3}, "point 1: review.tskd.k is used only where review is tskd; give review too"),
+        ({"review": "none", "review.tskd.k": 3}, "point 1: review.tskd.k is used only where review is tskd"),
         ({"review": "tskd", "review.tskd.k": 4}, "point 1: review.tskd.k is a choice of 3, 6, which does not hold 4"),
         ({"training.epochs": 300}, r"point 1: training.epochs is int \[200, 240\], which does not hold 300"),
         ({"training.epochs": 210.5}, "point 1: .* does not hold 210.5"),

@@ -98,7 +98,8 @@ def test_validation_images_come_out_of_what_is_trained_on(root: Path) -> None:
 
 def test_a_validation_part_beside_the_published_one_is_refused(root: Path) -> None:
     with pytest.raises(
-        InputError, match=r"task.validation: valid/ is the validation part, whole, but 20 .*set it to 0"
+        InputError,
+        match=r"task.validation: valid/ is used whole as the validation set, but 20 .*set task.validation to 0",
     ):
         build("cinic10", root=str(root), validation=20).facts()
 

@@ -110,7 +110,7 @@ def test_trials_that_start_together_decode_once(images: Path, monkeypatch: pytes
 def test_a_corrupt_image_is_named(images: Path) -> None:
     (images / "2.png").write_bytes(b"not an image")
     with pytest.raises(
-        InputError, match=r"1 of 4 images cannot be read; mend or remove:\n .*images/2.png: it is a text file that"
+        InputError, match=r"1 of 4 images cannot be read; repair or remove:\n .*images/2.png: it is a text file that"
     ):
         decoded(files(images), SIZE)
 

@@ -125,7 +125,7 @@ def test_broken_tags_hurt_no_picture(tmp_path: Path) -> None:
 )
 def test_numbers_without_a_known_scale_are_refused(values: np.ndarray, message: str, tmp_path: Path) -> None:
     Image.fromarray(values).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match=rf"1 of 1 image cannot be read; mend or remove:\n.*a.tif: .*{message}"):
+    with pytest.raises(InputError, match=rf"1 of 1 image cannot be read; repair or remove:\n.*a.tif: .*{message}"):
         decoded([found_file(str(tmp_path / "a.tif"), 0)], SIZE)
 
 

@@ -178,7 +178,7 @@ def test_an_error_of_the_samples_own_code_is_not_taken_for_a_dead_worker(
 def test_all_damaged_files_are_counted_before_a_training(root: Path) -> None:
     for path in sorted(root.rglob("*.png"))[:3]:
         path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"3 of 36 images cannot be read; mend or remove:"):
+    with pytest.raises(InputError, match=r"3 of 36 images cannot be read; repair or remove:"):
         made(root, feed="streamed").verify()
 
 

@@ -181,7 +181,7 @@ def test_an_annotation_that_names_no_class_is_shown(root: Path, line: str) -> No
 def test_images_that_are_missing_are_counted(root: Path) -> None:
     for number in (1, 3, 4, 5):
         (root / "tiny-imagenet-200" / "val" / "images" / f"val_{number}.JPEG").unlink()
-    with pytest.raises(InputError, match=r"val_1.JPEG cannot be read.*; .*val_4.JPEG.* .and 1 other file.; mend"):
+    with pytest.raises(InputError, match=r"val_1.JPEG cannot be read.*; .*val_4.JPEG.* .and 1 other file.; repair"):
         build("tiny_imagenet", root=str(root)).facts()
 
 

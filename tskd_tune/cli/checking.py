@@ -92,7 +92,7 @@ def _tell(file: Path, found: Checked) -> None:
         say(line)
     _tell_data(found)
     if shared:
-        say("not as the preset has it, in every arm:")
+        say("deviations from the preset, in every arm:")
     for line in shared:
         say(f"  {line}")
     warn(f"{sentence} ({_few(of)})" for sentence, of in found.warnings().items())

@@ -37,9 +37,11 @@ class Wish:
         """
         form = None if form is None else str(form)
         if as_json and form not in {None, "json"}:
-            raise InputError(f"--json: is a form of its own and goes with no --format {form}; give one of them")
+            raise InputError(f"--json: cannot be combined with --format {form}; give one of them")
         if what is not None and (form != "csv" or paper is not None):
-            raise InputError("--what: belongs to --format csv without --paper; the other forms hold every table")
+            raise InputError(
+                "--what: applies only to --format csv without --paper; the other formats contain every table"
+            )
         return cls("json" if as_json else form, None if what is None else str(what), paper)
 
 

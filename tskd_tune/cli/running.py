@@ -148,7 +148,7 @@ def confirm(
     chosen = confirmation(folder, seeds_in(seeds), top=top, against=against, controls=_controls(controls))
     given = Sweep.read(documents.apply_settings(chosen.plain(), settings))
     if given.all_seeds() != chosen.all_seeds():
-        raise InputError("--set seeds: a confirmation's seeds are checked to be fresh; give them by --seeds")
+        raise InputError("--set seeds: give the seeds of a confirmation with --seeds, which checks that they are fresh")
     name = _name(Path(f"{folder.name}-confirm"), name)
     arms, trainings = [point.label for point in given.space().grid()], point_count(given) * len(given.all_seeds())
     say(f"{name}: confirms {folder.name}: {'; '.join(arms)}; {len(given.all_seeds())} seeds, {trainings} runs")

@@ -78,7 +78,7 @@ def _server(folder: RunFolder) -> Any:
         )
     away = why_away(known.base_url, PATIENCE)
     if away:
-        raise RunError(f"{away}; nothing is lost, when it is back run: tskd-tune sync {folder.path}")
+        raise RunError(f"{away}; nothing is lost; when the server is back, run: tskd-tune sync {folder.path}")
     return known
 
 
@@ -86,8 +86,8 @@ def _tell(folder: RunFolder, found: offline.Upload) -> None:
     for one in found.uploaded:
         say(f"  uploaded: {one.id}  {found.addresses.get(one.id, '')}".rstrip())
     warn(
-        f"{one.path.name}: is still being written, or was cut off; W&B uploads what it can read of it, "
-        f"when its training is over run: tskd-tune sync {folder.path}"
+        f"{one.path.name}: is still being written, or was cut off; W&B uploads the part that it can read; when the"
+        f" training is over, run: tskd-tune sync {folder.path}"
         for one in found.unfinished
     )
     if found.failed:

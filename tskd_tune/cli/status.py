@@ -38,7 +38,7 @@ def status(run: str, storage: Path, *, as_json: bool = False, watch: float | Non
     """
     folder = RunFolder.open(run, storage)
     if watch is not None and as_json:
-        raise InputError("--json: prints one object and goes with no --watch; give one of them")
+        raise InputError("--json: cannot be combined with --watch; give one of them")
     if watch is not None:
         _watch(folder.path, watch)
     elif as_json:
@@ -152,7 +152,7 @@ def _best(found: RunStatus) -> list[str]:
     if found.best is None:
         done = found.kind == "sweep" and found.counts()["done"]
         return (
-            ["no best is named: the validation part was not measured, and the test part chooses nothing"]
+            ["no best arm is shown: the validation set was not measured, and the test set is not used to choose arms"]
             if done
             else []
         )
@@ -164,11 +164,11 @@ def _best(found: RunStatus) -> list[str]:
 def _time(found: RunStatus, path: Path) -> str:
     spent = f"{duration(found.elapsed)} of work"
     if found.sittings > 1:
-        spent += f" in {found.sittings} sittings, the time between them not counted"
+        spent += f" in {found.sittings} sittings, without the time between the sittings"
     if found.finished:
         return f"{spent}; ended"
     if found.running is False and found.broke:
-        return f"{spent}; what broke is trained again by: tskd-tune resume {path}"
+        return f"{spent}; train the broken runs again with: tskd-tune resume {path}"
     if found.running is False:
         return (
             f"{spent}, {_left(found)}; interrupted: no process trains this run now; go on with: tskd-tune resume {path}"

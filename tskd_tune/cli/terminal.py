@@ -95,7 +95,7 @@ def _make_local(options: dict[str, object]) -> None:
 def interrupted(folder: Path) -> typer.Exit:
     """Say how to continue an interrupted run, and return the exception that ends the command."""
     if (folder / "state.json").exists():
-        complain(f"interrupted; everything up to the last whole epoch is kept, go on with: tskd-tune resume {folder}")
+        complain(f"interrupted; all finished epochs are kept; continue with: tskd-tune resume {folder}")
     else:
         complain("interrupted; nothing was started")
     return typer.Exit(Ended.code())
@@ -117,8 +117,8 @@ CAUSES: tuple[tuple[type[Exception], Callable[[Any], str]], ...] = (
     (OSError, _of_system),
     (MemoryError, lambda error: "there is not enough memory; free memory, or lower task.batch_size or the data's size"),
     (ImportError, _of_import),
-    (RecursionError, lambda error: "something that was given is nested too deeply; nest it less"),
-    (UnicodeError, lambda error: f"a text or a name holds what is no character ({error}); correct it"),
+    (RecursionError, lambda error: "the input is nested too deeply; use fewer levels"),
+    (UnicodeError, lambda error: f"a text or a name contains an invalid character ({error}); correct it"),
 )
 
 
@@ -134,7 +134,7 @@ def _told(error: Exception) -> int:
         complain(told)
         return FAILED
     typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    complain("this is a bug in tskd-tune, not in what you gave; please report it with the lines above")
+    complain("this is a bug in tskd-tune, not a mistake in your input; please report it with the lines above")
     return FAILED
 
 

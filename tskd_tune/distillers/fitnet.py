@@ -66,7 +66,7 @@ def _convolution(stage: str, given: MapShape, wanted: MapShape) -> nn.Module:
     if given[1] < wanted[1] or given[2] < wanted[2]:
         raise InputError(
             f"distiller: 'fitnet' cannot regress '{stage}' of {given[1]}x{given[2]} pixels in the student to"
-            f" {wanted[1]}x{wanted[2]} in the teacher, which is neither its size, nor smaller, nor its double; take"
-            " another stage, or 'vid' or 'at', which pool the larger map"
+            f" {wanted[1]}x{wanted[2]} in the teacher, but the teacher's map must be of equal size, smaller, or twice"
+            " as large; choose another stage, or 'vid' or 'at', which pool the larger map"
         )
     return nn.Conv2d(*channels, (1 + given[1] - wanted[1], 1 + given[2] - wanted[2]))

@@ -56,8 +56,8 @@ def correct_of(name: str, mode: str, correct: float | None) -> float:
     """
     if correct is not None and mode != "label_smoothing":
         raise InputError(
-            f"distiller: '{name}' reads correct with label_smoothing only, got correct: {correct} with {mode};"
-            " leave it out, or choose label_smoothing"
+            f"distiller: '{name}' uses correct only with label_smoothing, got correct: {correct} with {mode}; leave"
+            " correct out, or choose label_smoothing"
         )
     return CORRECT if correct is None else correct
 

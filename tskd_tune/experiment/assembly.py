@@ -208,7 +208,7 @@ def refuse_unmet(experiment: Experiment, probe: Probe) -> None:
                 )
     if Need.BATCH_NORMS in needs and not probe.teacher_norms:
         raise InputError(
-            f"distiller: '{name}' reads the teacher's batch norms, but '{taught[0][0]}' has none; choose another"
+            f"distiller: '{name}' uses the teacher's batch norms, but '{taught[0][0]}' has none; choose another"
             " teacher or distiller"
         )
 

@@ -34,7 +34,7 @@ class Descent(Options):
         0.1, description="factor of the learning rate at each milestone"
     )
     momentum: NonNegativeFloat = Field(0.9, description="momentum of the gradient descent; 0: none")
-    nesterov: bool = Field(False, description="Nesterov's momentum in place of the plain one")
+    nesterov: bool = Field(False, description="use Nesterov's momentum")
     weight_decay: NonNegativeFloat = Field(
         5e-4, description="share of every weight that is added to its gradient (L2 penalty)"
     )
@@ -148,7 +148,7 @@ class TeacherTraining(Descent):
 
     method: Annotated[Component, TEACHER_METHODS.slot()] = Field(
         default_factory=TEACHER_METHODS.default("plain"),
-        description="losses that the teacher has beside its task's while it is trained",
+        description="losses that are added to the task loss while the teacher is trained",
     )
     seed: NonNegativeInt = Field(
         0, description="seed of the teacher's training; all seeds of a sweep share the teacher"

@@ -22,7 +22,7 @@ class Teacher(Component):
     weights: Annotated[str, WEIGHTS] = Field(
         AUTO,
         description="auto: the teacher is trained once and kept; the path of a checkpoint; published weights by name"
-        " (torchvision:IMAGENET1K_V1, timm:default); untrained: it begins to learn with its student",
+        " (torchvision:IMAGENET1K_V1, timm:default); untrained: the teacher is trained together with its student",
     )
     training: TeacherTraining = Field(
         default_factory=TeacherTraining, description="how the teacher is trained where its weights are auto"
@@ -34,8 +34,8 @@ class Teacher(Component):
     )
     replay: Annotated[int, Field(ge=2)] | None = Field(
         None,
-        description="number of snapshots of the teacher's own training that teach one after the other while the student"
-        " trains; null: the trained teacher teaches all the time",
+        description="number of snapshots of the teacher's own training that are the teacher one after another; null:"
+        " the trained teacher is the teacher in all epochs",
     )
 
 

@@ -88,14 +88,14 @@ class Review(SequenceOptions):
     )
     transform: Annotated[Component, TRANSFORMS.slot()] = Field(
         default_factory=TRANSFORMS.default("attention"),
-        description="what makes a map of the features of a stage (equation 10)",
+        description="the transform of a stage's features to a map (equation 10)",
     )
     extractor: Annotated[Extractor, EXTRACTORS.slot(Extractor)] = Field(
         default_factory=EXTRACTORS.default("conv_lstm", Extractor),
-        description="what predicts the target from the knowledge sequence (equation 6)",
+        description="the network that predicts the target from the knowledge sequence (equation 6)",
     )
     target: Annotated[Derived, TARGET] = Field(
-        default_factory=TARGET.model, description="what the prediction is compared with (equation 7)"
+        default_factory=TARGET.model, description="the target, with which the prediction is compared (equation 7)"
     )
     memory: Annotated[Derived, MEMORY] = Field(
         default_factory=MEMORY.model, description="how the last k snapshots of the student are kept"

@@ -47,7 +47,7 @@ class Experiment(Options):
     """One run: a student, a task and a seed, with an optional teacher and an optional review."""
 
     preset: Annotated[Preset, NO_IDENTITY] = Field(
-        "paper", description="reading of the paper that fills what the file does not set"
+        "paper", description="the preset, which sets the options that the file leaves unset"
     )
     task: Annotated[Component, TASKS.slot()] = Field(description="the dataset, with its loss and its metrics")
     teacher: Annotated[Teacher, NETWORKS.slot(Teacher)] | None = Field(
@@ -131,14 +131,14 @@ class Experiment(Options):
         """Refuse options of a teacher that do not fit each other or the use of the teacher."""
         if teacher.weights == UNTRAINED and not self.trains_teacher:
             raise ValueError(
-                "teacher.weights: an untrained teacher has to learn beside its student, but the distiller"
-                f" '{self.distiller.name}' leaves it frozen, knowing nothing; set weights: auto, or distiller: ekd"
+                "teacher.weights: an untrained teacher must be trained together with its student, but the distiller"
+                f" '{self.distiller.name}' does not train the teacher; set weights: auto, or distiller: ekd"
             )
         method = teacher.training.method
         if teacher.weights != AUTO and method_needs(method):
             raise ValueError(
-                f"teacher.training.method: '{method.name}' says how a teacher is trained beforehand, but with weights:"
-                f" {teacher.weights} none is; set weights: auto, or leave the method out"
+                f"teacher.training.method: '{method.name}' applies only where a teacher is trained, but weights:"
+                f" {teacher.weights} trains none; set weights: auto, or leave teacher.training.method out"
             )
         if teacher.replay is not None:
             self._check_replay(teacher, teacher.replay)
@@ -146,15 +146,17 @@ class Experiment(Options):
     def _check_replay(self, teacher: Teacher, count: int) -> None:
         if self.trains_teacher:
             raise ValueError(
-                f"teacher.replay: a frozen teacher's past is replayed, but the distiller '{self.distiller.name}' trains"
-                " its teacher; leave replay out, or choose another distiller"
+                f"teacher.replay: needs a frozen teacher, but the distiller '{self.distiller.name}' trains the"
+                " teacher; leave replay out, or choose another distiller"
             )
         lengths = {"training.epochs": self.training.epochs}
         if teacher.weights == AUTO:
             lengths["teacher.training.epochs"] = teacher.training.epochs
         short = [f"{name} is {epochs}" for name, epochs in lengths.items() if epochs < count]
         if short:
-            raise ValueError(f"teacher.replay: {count} snapshots need as many epochs, but {short[0]}; lower replay")
+            raise ValueError(
+                f"teacher.replay: {count} snapshots need as many epochs, but {short[0]}; lower teacher.replay"
+            )
 
     @classmethod
     def read(cls, document: Mapping[str, object]) -> Experiment:

@@ -196,8 +196,8 @@ def check_weights(experiment: Experiment) -> None:
         load_published(network, teacher.weights, name=teacher.name)
         if teacher.replay is not None:
             raise InputError(
-                f"teacher.replay: '{teacher.weights}' come without the snapshots of their training; set weights: auto,"
-                " or leave replay out"
+                f"teacher.replay: '{teacher.weights}' do not contain the snapshots of their training; set weights:"
+                " auto, or leave replay out"
             )
         return
     path = Path(teacher.weights)

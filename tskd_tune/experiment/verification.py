@@ -48,8 +48,8 @@ def verify(experiment: Experiment) -> None:
     facts = task.facts()
     if experiment.evaluation.test == "never" and not facts.samples[1]:
         raise InputError(
-            "evaluation.test: is 'never' and no validation part is held out, so that nothing would be measured; set"
-            " task.validation to a number of training images, or read the test part"
+            "evaluation.test: is 'never' and there is no validation set, so nothing would be measured; set"
+            " task.validation to a number of training images, or evaluation.test to last"
         )
     refuse_absurd(experiment, task)
     teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None

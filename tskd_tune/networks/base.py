@@ -59,8 +59,8 @@ class Network(nn.Module, ABC, Generic[Out_co]):
             InputError: the network cannot be entered there.
         """
         raise InputError(
-            f"{self.title}: cannot be entered at '{stage}'; the residual networks for small images and ShuffleNet V1"
-            " can (resnet20, resnet50, shufflenet_v1, wrn_16_2)"
+            f"{self.title}: its layers behind '{stage}' cannot be used alone; choose a residual network for small"
+            " images, or ShuffleNet V1 (resnet20, resnet50, shufflenet_v1, wrn_16_2)"
         )
 
     def probe(self, channels: int, size: int, width: int | None = None) -> Shapes:
@@ -104,7 +104,7 @@ def behind(stage: str, stages: Sequence[str]) -> Sequence[str]:
         InputError: there is no such stage.
     """
     if stage not in stages:
-        raise InputError(f"networks: there is no stage '{stage}' to enter at{did_you_mean(stage, stages)}")
+        raise InputError(f"networks: there is no stage '{stage}'{did_you_mean(stage, stages)}")
     return stages[stages.index(stage) + 1 :]
 
 

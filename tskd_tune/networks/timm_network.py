@@ -59,8 +59,8 @@ class TimmNetwork(Wrapped):
         classifier: object = cast("Any", self.model).get_classifier() if shows else None
         if not isinstance(classifier, nn.Module):
             raise InputError(
-                f"{self.title} does not show its stages beside one classifier, so it cannot be tapped; choose another"
-                " model of timm"
+                f"{self.title} gives no access to its stages, or has more than one classifier; choose another model of"
+                " timm"
             )
         self._levels = _named_levels(cast("Any", self.model).feature_info, stages, self.title)
         self._watch = Watch({CLASSIFIER: classifier})
@@ -110,7 +110,7 @@ def _created(name: str, **options: Any) -> nn.Module:
     if not timm.is_model(name.partition(".")[0]):
         near = difflib.get_close_matches(name, timm.list_models(), n=NEAREST)
         hint = f"did you mean {' or '.join(repr(found) for found in near)}? " if near else ""
-        raise InputError(f"timm has no model '{name}'; {hint}timm.list_models() names them all")
+        raise InputError(f"timm has no model '{name}'; {hint}timm.list_models() lists all models")
     try:
         return cast("nn.Module", timm.create_model(name, **options))
     except (RuntimeError, TypeError, ValueError) as error:

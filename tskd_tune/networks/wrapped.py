@@ -68,8 +68,8 @@ class Wrapped(Network):
         if (classes, channels) != (self.classes, self.channels):
             raise InputError(
                 f"the weights '{tag}' of {self.title} are for {classes} classes and {channels} channels, but the task"
-                f" has {self.classes} classes and {self.channels} channels, which a teacher must know; use weights:"
-                " auto, or give a checkpoint that was trained on this task"
+                f" has {self.classes} classes and {self.channels} channels; use weights: auto, or give a checkpoint"
+                " that was trained on this task"
             )
 
     def load_from(self, make: Callable[[], nn.Module], tag: str, place: str) -> None:
@@ -89,7 +89,7 @@ class Wrapped(Network):
                 state = make().state_dict()
         except OSError as error:
             raise InputError(
-                f"the weights '{tag}' of {self.title} are not at hand and could not be downloaded"
+                f"the weights '{tag}' of {self.title} are not in the cache and could not be downloaded"
                 f" ({_first_line(error)}); {place}"
             ) from error
         except Exception as error:  # A damaged file fails anywhere in its reader, with any class of error.

@@ -30,4 +30,4 @@ def refuse_taken(path: Path) -> None:
         InputError: the folder exists.
     """
     if path.exists():
-        raise InputError(f"{path} exists; resume it with `tskd-tune resume {path}` or choose another --name")
+        raise InputError(f"{path} exists; resume the run with `tskd-tune resume {path}` or choose another --name")

@@ -49,7 +49,10 @@ class Layout:
             found = Begun.model_validate(parsed_line(content.decode(errors="replace")))
         except ValidationError as error:
             place = self._store.place(name)
-            return None, f"{place}: is damaged ({sentences(error)[0]}) and left out; `tskd-tune resume` writes it anew"
+            return (
+                None,
+                f"{place}: is damaged ({sentences(error)[0]}) and is ignored; `tskd-tune resume` writes the file again",
+            )
         self._begun[run] = found
         return found, ""
 

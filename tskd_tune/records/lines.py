@@ -13,8 +13,8 @@ from typing import Generic, TypeGuard, TypeVar
 
 from tskd_tune.plain import Document, Json
 
-TORN = "the last line is torn and left out; `tskd-tune resume` makes it anew"
-LEFT_OUT = "the line is left out. `tskd-tune resume` trains again what is missing; then delete the line"
+TORN = "the last line is incomplete and is ignored; `tskd-tune resume` writes it again"
+LEFT_OUT = "the line is ignored. `tskd-tune resume` trains the missing runs again; then delete the line"
 # The keys of a history line with text; all other values are numbers.
 TEXTS = ("phase", "time")
 # The keys of a history line that say which epoch of which training it is.

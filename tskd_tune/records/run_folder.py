@@ -181,8 +181,8 @@ class RunFolder:
             lock.acquire()
         except Timeout as error:
             raise InputError(
-                f"{self.path}: another process trains this run; wait until it ends (`tskd-tune status` shows how far it"
-                " is), or end it"
+                f"{self.path}: another process trains this run; wait until that process ends (`tskd-tune status` shows"
+                " its progress), or end that process"
             ) from error
         try:
             remove_parts(self.path)
@@ -346,4 +346,4 @@ def damaged_document(folder: RunFolder, error: TskdTuneError) -> str:
     name = folder.path / "sweep.yaml"
     what = " ".join(str(error).split())
     where = "" if what.startswith(str(name)) else f"{name}: "
-    return f"{where}{what}. What only this file knows is left out; restore the file before `tskd-tune resume`"
+    return f"{where}{what}. The report lacks what only this file records; restore the file before `tskd-tune resume`"

@@ -263,6 +263,6 @@ def _review_warnings(history: Sequence[Record]) -> list[str]:
     if not shares or max(shares) >= SILENT_SHARE:
         return []
     return [
-        f"review: its gradient stayed under {100 * SILENT_SHARE:g} % of the other losses' at the first batch of every"
-        " review, so it hardly moved the student; raise lambda, or let {auto: 0.1} find it"
+        f"review: its gradient was under {100 * SILENT_SHARE:g} % of the other losses' gradient at the first batch of"
+        " every review, so the review hardly changed the student; raise lambda, or set lambda: {auto: 0.1}"
     ]

@@ -20,7 +20,7 @@ FORMAT: Final = 2
 """Since format 2 identity and seed name a training's files; folders of format 1 can still be opened."""
 
 Readable = Literal[1, 2]
-STATE_REMEDY = "copy the file back from another copy of the run; rows.jsonl beside it still holds what was measured"
+STATE_REMEDY = "restore the file from a copy of the run; the results are still in rows.jsonl beside the file"
 
 Kind = Literal["sweep", "train"]
 

@@ -218,7 +218,10 @@ class WandbTracker:
             job()
         except (Exception, SystemExit):
             return False
-        self._say(f"the server stopped taking this run ({reason}), so the rest is kept offline; `tskd-tune sync` it")
+        self._say(
+            f"the server stopped accepting this run ({reason}), so the rest of the run is kept offline; upload it"
+            " later with `tskd-tune sync`"
+        )
         return True
 
     def _begin(self, facts: Mapping[str, Json]) -> None:

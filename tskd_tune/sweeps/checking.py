@@ -56,7 +56,8 @@ class _Points:
         """
         if "seed" in document:
             raise InputError(
-                "seed: an arm cannot have a seed of its own, as arms are compared seed by seed; list all under seeds"
+                "seed: an arm cannot have its own seed, because arms are compared seed by seed; list all seeds under"
+                " `seeds`"
             )
         experiment = self._sweep.experiment_at(Point({}, document, ""))
         parts = parts_of(experiment)
@@ -80,8 +81,8 @@ def _try_parts(sweep: Sweep, experiment: Experiment) -> None:
     check_weights(experiment)
     if sweep.is_judged and task_of(experiment).facts().samples[1] == 0:
         raise InputError(
-            "task.validation: is 0, but a searcher or a scheduler judges by the validation part;"
-            " set task.validation to a number of training images"
+            "task.validation: is 0, but the searcher or the scheduler compares trials on the validation set; set"
+            " task.validation to a number of training images"
         )
 
 
@@ -105,7 +106,7 @@ def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:
     names += [] if compare.baseline is None else [compare.baseline]
     names += [name for pair in compare.controls.items() for name in pair]
     if not sweep.is_exact:
-        found = "compare: the trials of a search are ranked, not compared; remove it, or use search: {name: grid}"
+        found = "compare: the trials of a search are ranked, not compared; remove compare, or use search: {name: grid}"
         return [found] if names or compare.interim else []
     if compare.interim and (problem := _interim_problem(sweep, compare.interim[-1])):
         return [problem]
@@ -121,8 +122,8 @@ def _interim_problem(sweep: Sweep, last: int) -> str | None:
     """Return what is wrong with the interim analyses, the last of them at ``last`` seeds; None if nothing is."""
     if sweep.is_judged:
         return (
-            f"compare.interim: the scheduler '{sweep.scheduler.name}' judges all seeds of a trial at once; use"
-            " fifo, or leave compare.interim out"
+            f"compare.interim: the scheduler '{sweep.scheduler.name}' compares all seeds of a trial at once; use"
+            " scheduler: fifo, or leave compare.interim out"
         )
     declared = len(sweep.all_seeds())
     if last == declared:

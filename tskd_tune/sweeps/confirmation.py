@@ -48,7 +48,10 @@ def confirmation(
     _refuse_used(seeds, sweep.all_seeds())
     ranked = _ranked(folder.rows(), sweep)
     if len(ranked) < top:
-        raise InputError(f"--top: {top} points were asked for, but {len(ranked)} of {folder.name} have ended well")
+        raise InputError(
+            f"--top: {top} points were asked for, but only {len(ranked)} points of {folder.name} have finished; lower"
+            " --top"
+        )
     winners = {_label(row, ranked[:top]): _whole(row.experiment) for row in ranked[:top]}
     paper = _paper(ranked[0])
     beside = {BASELINE: _plain(ranked[0]), **({} if paper is None else {PAPER: paper})}
@@ -84,8 +87,8 @@ def _refuse_used(seeds: Sequence[int], used: Sequence[int]) -> None:
     again = [seed for seed in seeds if seed in used]
     if again:
         raise InputError(
-            f"--seeds: the search chose its winners by {', '.join(map(str, again))}, so that they are not fresh;"
-            f" it used {', '.join(map(str, used))}, give others"
+            f"--seeds: the search chose its winners with the seeds {', '.join(map(str, again))}, so they are not"
+            f" fresh; the search used {', '.join(map(str, used))}; give other seeds"
         )
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds: must be different numbers, got {', '.join(map(str, seeds)) or 'none'}")
@@ -107,8 +110,8 @@ def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
             means[point] = sign * fmean(known)
     if not means:
         raise InputError(
-            f"no point has all its seeds done with a '{metric}', by which winners are chosen; finish the run with"
-            " `tskd-tune resume`, or search with a validation part (task.validation)"
+            f"no point has finished all seeds with the metric '{metric}', which decides the winners; finish the run"
+            " with `tskd-tune resume`, or search with a validation part (task.validation)"
         )
     return [points[point][0] for point in sorted(means, key=lambda each: (means[each], points[each][0].run))]
 

@@ -45,7 +45,7 @@ class Controls(Options):
 
     of: str | None = Field(
         None,
-        description="label of the arm that the controls change; null: the first that reviews and is no control itself",
+        description="label of the arm that the controls change; null: the first arm that reviews and is not a control",
     )
     arms: list[Name] | None = Field(None, min_length=1, description="names of the control arms; null: all that fit")
 

@@ -113,9 +113,13 @@ def _domain_word(value: Mapping[str, object], path: str) -> str | None:
         return None
     if words[0] in RANGES and len(value) > 1:
         other = next(key for key in value if key != words[0])
-        raise InputError(f"{where}: the range '{words[0]}' stands beside '{other}'; a range stands alone")
+        raise InputError(
+            f"{where}: the range '{words[0]}' has a key beside it, '{other}'; a range must be the only key"
+        )
     if path == "seed":
-        raise InputError("seed: is not searched, every point is trained once a seed; list them under 'seeds'")
+        raise InputError(
+            "seed: cannot be searched, because every point is trained with every seed; list the seeds under 'seeds'"
+        )
     return words[0]
 
 
@@ -132,7 +136,9 @@ def _refuse_slip(value: Mapping[str, object], where: str) -> None:
 def _hole(word: str, content: object, path: str, condition: Conditions) -> Hole:
     name = _hole_name(path, condition)
     if word in RANGES and is_arm(name):
-        raise InputError(f"{name}: the range '{word}' stands for a whole experiment; put it under the key of a number")
+        raise InputError(
+            f"{name}: the range '{word}' cannot replace a whole experiment; put the range under the key of a number"
+        )
     if word in RANGES:
         return _range(word, content, name, condition)
     if not isinstance(content, Mapping | list) or not content:
@@ -160,7 +166,7 @@ def _refuse_label(label: str, name: str) -> None:
     if not label.strip() or label != label.strip():
         slip = "is empty, or begins or ends with a space"
     elif not label.isprintable():
-        slip = "holds the end of a line or another character without a picture"
+        slip = "contains a line break or another character that cannot be printed"
     elif len(label) > LONGEST_LABEL:
         slip = f"has {len(label)} characters of at most {LONGEST_LABEL}"
     if slip is not None:
@@ -228,7 +234,9 @@ def _range(word: str, content: object, name: str, condition: Conditions) -> Hole
             " step"
         )
     if word == "uniform" and not math.isfinite(high - low):
-        raise InputError(f"{name}: the range {shown(content)} is wider than a float; bring its ends together")
+        raise InputError(
+            f"{name}: the range {shown(content)} is wider than a float can hold; bring its ends closer together"
+        )
     if word == "loguniform" and low <= 0:
         raise InputError(
             f"{name}: 'loguniform' needs low > 0, got {shown(content)}; use 'uniform' for a range that holds 0"

@@ -105,7 +105,7 @@ def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_c
     )
     how = found.how
     if stops_trials(sweep.scheduler.name):
-        how += f"; less where the scheduler '{sweep.scheduler.name}' ends runs early"
+        how += f"; less time if the scheduler '{sweep.scheduler.name}' stops runs early"
     if sweep.resources.together != 1:
         how += "; less on a GPU, as trainings that share a process are counted one after the other"
     return replace(found, how=how)
@@ -223,11 +223,13 @@ def _how(took: float, concurrent: int, timed: Sequence[str], likes: Mapping[str,
     which = "every arm" if not others else f"{len(timed)} of {len(likes)} arms"
     as_like = _few([f"{arm} as {like}" for arm, like in others.items()])
     rest = (
-        f"; the others have their own steps at the pace of the timed arm most like them ({as_like})" if others else ""
+        f"; for each other arm, its number of steps at the speed of the most similar timed arm ({as_like})"
+        if others
+        else ""
     )
     return (
         f"timed for {took:.1f} s on this machine, a few steps on random images of {which} ({_few(timed)}){rest};"
-        f" {concurrent} at once; rough, and without the loading of data; bytes are counted for every arm"
+        f" {concurrent} at once; a rough estimate without the loading of data; the disk space is counted for every arm"
     )
 
 
@@ -285,7 +287,7 @@ def _stepping(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise InputError(
-            f"a step of training with the {what} fails ({reason(error)}); correct it or its options"
+            f"a step of training with the {what} fails ({reason(error)}); correct the component or its options"
         ) from error
 
 

@@ -42,8 +42,8 @@ def extended(sweep: Sweep, addition: Addition) -> Sweep:
     again = [seed for seed in seeds if seed in known]
     if again:
         raise InputError(
-            f"--seeds: {', '.join(map(str, again))} {'is' if len(again) == 1 else 'are'} in the sweep already"
-            f" (it has {', '.join(map(str, known))}); give others"
+            f"--seeds: {', '.join(map(str, again))} {'is' if len(again) == 1 else 'are'} in the sweep already (it has"
+            f" {', '.join(map(str, known))}); give other seeds"
         )
     if len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds: must be different numbers, got {', '.join(map(str, seeds))}")
@@ -55,8 +55,7 @@ def extended(sweep: Sweep, addition: Addition) -> Sweep:
     found = Sweep.read({**plain, **changed}).resolved()
     if not seeds and found.arms == sweep.arms:
         raise InputError(
-            "extend: nothing new was asked for; give --seeds, --controls that the sweep does not have, or --points with"
-            " points that it does not have"
+            "extend: there is nothing to add; give --seeds, --controls or --points that the sweep does not have yet"
         )
     return found
 
@@ -75,8 +74,8 @@ def _further(sweep: Sweep, other: Sweep) -> dict[str, dict[str, object]]:
             continue
         if point.label in trained.values():
             raise InputError(
-                f"--points: '{point.label}' is another experiment than the arm that goes by this name in the run, and"
-                " what was trained is not changed; give the new one a label of its own"
+                f"--points: '{point.label}' is also the label of another experiment in the run; give the new point a"
+                " label of its own"
             )
         found[point.label] = point.experiment
     return found

@@ -23,16 +23,17 @@ class Search(Component):
 
     metric: Annotated[str, Field(pattern="^val_")] | None = Field(
         None,
-        description="a metric of the validation part, such as val_loss; null: the task's headline metric; the test part"
-        " is never searched on",
+        description="a metric of the validation set, such as val_loss; null: the task's headline metric; a search never"
+        " uses the test set",
     )
     mode: Mode | None = Field(
-        None, description="whether the metric is to be large or small; null: as the task says of the metric"
+        None,
+        description="max or min: whether larger or smaller values of the metric are better; null: as the task declares",
     )
     objectives: dict[str, Mode] | None = Field(
         None,
-        description="several in place of one metric, such as {val_loss: min, seconds: min}: metrics of the validation"
-        " part, seconds (of training) and memory (peak bytes of the GPU)",
+        description="several objectives in place of one metric, such as {val_loss: min, seconds: min}: metrics of the"
+        " validation set, seconds (training time) and memory (peak GPU memory in bytes)",
     )
 
     @model_validator(mode="before")

@@ -112,8 +112,8 @@ def _refuse_others(address: RayAddress) -> None:
         if re.search(r"token|authenticat", text, re.IGNORECASE):
             raise InputError(token_sentence(address, text)) from error
         raise InputError(
-            f"{VARIABLE}={address.given}: what answers at {address} is no Ray cluster that can be joined ({text});"
-            f" correct {VARIABLE}, or unset {VARIABLE} to run on this machine alone"
+            f"{VARIABLE}={address.given}: the program that answers at {address} is not a Ray cluster that can be"
+            f" joined ({text}); correct {VARIABLE}, or unset {VARIABLE} to run on this machine alone"
         ) from error
 
 

@@ -116,7 +116,7 @@ class Watch:
 
     def _sentence(self) -> str:
         kept = (
-            f"everything up to the last whole epoch is kept, go on with: tskd-tune resume {self._run}"
+            f"all finished epochs are kept; continue with: tskd-tune resume {self._run}"
             if (self._run / "state.json").exists()
             else "nothing was started, run the command again"
         )

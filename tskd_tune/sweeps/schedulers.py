@@ -136,8 +136,8 @@ def _rounded_up(rung: int, ends: Sequence[int]) -> int:
 def _check_rungs(grace: int, earliest: int, epochs: int, reduction_factor: int, brackets: int) -> None:
     if grace < earliest:
         raise InputError(
-            f"scheduler.grace: {grace} epochs judge runs before their first review, which is as late as epoch"
-            f" {earliest - 1} in this space; give {earliest} or more, or leave grace out"
+            f"scheduler.grace: {grace} epochs would compare runs before their first review, which can be as late as"
+            f" epoch {earliest - 1} in this space; give {earliest} or more, or leave grace out"
         )
     if grace > epochs:
         raise InputError(f"scheduler.grace: {grace} epochs are more than the {epochs} of training; lower grace")

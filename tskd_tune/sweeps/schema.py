@@ -61,17 +61,20 @@ class Sweep(Options):
         default_factory=SCHEDULERS.default("fifo"), description="which trials are stopped early"
     )
     resources: Resources = Field(
-        default_factory=Resources, description="what one trial takes, and how many run at once"
+        default_factory=Resources, description="the resources of one trial, and the number of trials that run at once"
     )
-    compare: Compare = Field(default_factory=Compare, description="what the report compares, and by what measure")
+    compare: Compare = Field(
+        default_factory=Compare,
+        description="the comparisons of the report, the margin of equivalence and the interim analyses",
+    )
     controls: ControlsOption = Field(
         None,
-        description="control arms of the first arm that reviews and is no control itself: true, a list of names, or"
+        description="control arms of the first arm that reviews and is not a control: true, a list of names, or"
         " {of: arm, arms: [...]}",
     )
     arms: dict[str, Document] = Field(
         default_factory=dict,
-        description="further arms of a grid, each a whole experiment by its label; a run writes its controls out here",
+        description="more arms of a grid, label -> whole experiment; a run writes its control arms here",
     )
     wandb: Wandb = Field(default_factory=Wandb, description="where W&B runs and Reports go")
     max_failures: NonNegativeInt = Field(

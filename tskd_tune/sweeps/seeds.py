@@ -32,7 +32,7 @@ def seeds_in(text: str, where: str = "--seeds") -> list[int]:
             raise InputError(f"{where}: a seed is at most {LARGEST_SEED}, got {shown(part)}; give smaller seeds")
         first, last = map(int, numbers)
         if first > last:
-            raise InputError(f"{where}: the range {part.strip()} falls; write {last}-{first}")
+            raise InputError(f"{where}: the range {part.strip()} descends; write {last}-{first}")
         if len(seeds) + last - first >= MOST_SEEDS:
             raise InputError(f"{where}: {shown(text)} has more than {MOST_SEEDS} seeds; give fewer")
         seeds += range(first, last + 1)

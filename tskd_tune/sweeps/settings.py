@@ -56,7 +56,7 @@ class Wandb(Options):
 
     project: Annotated[str, Field(min_length=1)] | None = Field(None, description="W&B project; null: tskd-tune")
     entity: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="W&B user or team; null: the one that the key belongs to"
+        None, description="W&B user or team; null: the owner of the API key"
     )
 
 
@@ -80,12 +80,12 @@ class Compare(Options):
     )
     controls: dict[str, str] = Field(
         default_factory=dict,
-        description="control arm -> the arm that it controls, which is compared with it in place of the baseline; a"
-        " run writes it, for the controls that it adds",
+        description="control arm -> the arm that is compared with this control arm; a run writes this key for the"
+        " control arms that the run adds",
     )
     added: list[list[int]] = Field(
         default_factory=list,
-        description="portions of seeds that were added to a sweep that had been run; a run writes it",
+        description="the seeds that were added to a finished sweep, in portions; a run writes this key",
     )
     interim: list[Annotated[int, Field(ge=5)]] | None = Field(
         None,

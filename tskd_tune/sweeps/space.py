@@ -69,13 +69,13 @@ class SearchSpace:
         size = self.size()
         if size is not None and size > MOST_POINTS:
             raise InputError(
-                f"experiment: the grid has {size} points, but {MOST_POINTS} are the most; take values out, or search"
+                f"experiment: the grid has {size} points, but {MOST_POINTS} are the most; remove values, or search"
             )
         points = list(self._product(lambda hole: list(hole.labels)))
         taken = {point.label for point in points}
         for arm in self._arms:
             if arm.label in taken:
-                raise InputError(f"arms.{arm.label}: an arm of the space goes by this name; rename this one")
+                raise InputError(f"arms.{arm.label}: an arm of the space has this name too; rename this arm")
         return [*points, *self._arms]
 
     def size(self) -> int | None:
@@ -102,8 +102,8 @@ class SearchSpace:
         for hole in self._holes:
             if kind == "grid" and hole.is_range:
                 raise InputError(
-                    f"{hole.name}: the range '{hole.kind}' has no place in a grid;"
-                    " list its values with 'grid' or 'choice', or search with optuna or random"
+                    f"{hole.name}: the range '{hole.kind}' cannot be used in a grid; list its values with 'grid' or"
+                    " 'choice', or search with optuna or random"
                 )
             if kind == "search" and hole.kind == "grid":
                 raise InputError(f"{hole.name}: 'grid' needs 'search: {{name: grid}}'; write 'choice' for a search")
@@ -141,7 +141,7 @@ class SearchSpace:
         names = [hole.name for hole in self._holes]
         twins = [name for name in names if names.count(name) > 1]
         if twins:
-            raise InputError(f"{twins[0]}: two domains go by this name; rename the branch or the key")
+            raise InputError(f"{twins[0]}: two search parameters have this name; rename the branch or the key")
 
     def _refuse_holes_of_arms(self) -> None:
         for point in self._arms:

@@ -140,12 +140,12 @@ def point_of(space: SearchSpace, point: Mapping[str, object], where: str) -> Val
     names = [hole.name for hole in space.holes()]
     for name in point:
         if name not in names:
-            raise InputError(f"{where}: nothing is searched by the name '{name}'{did_you_mean(name, names)}")
+            raise InputError(f"{where}: there is no search parameter '{name}'{did_you_mean(name, names)}")
     values = {hole.name: _asked(hole, point[hole.name], where) for hole in space.holes() if hole.name in point}
     for hole in space.holes():
         for name, label in hole.condition if hole.name in values else ():
             if values.get(name) != label:
-                raise InputError(f"{where}: {hole.name} is there only where {name} is {label}; give that too")
+                raise InputError(f"{where}: {hole.name} is used only where {name} is {label}; give {name} too")
     return values
 
 

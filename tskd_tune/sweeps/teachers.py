@@ -63,8 +63,8 @@ def _remotely(key: str, experiment: Experiment, resources: Mapping[str, float], 
         listener(broken_teacher_event(experiment, key, reason))
         name = short_name(experiment.teacher.name)
         raise RunError(
-            f"teacher {name}: its training broke, so no student was trained: {reason}; mend the cause, then resume the"
-            " run"
+            f"teacher {name}: its training broke, so no student was trained: {reason}; remove the cause, then resume"
+            " the run"
         ) from error
     teacher, content = last
     assert teacher.key is not None

@@ -95,4 +95,4 @@ def _uninterrupted(fit: Callable[[], object], folder: RunFolder) -> bool:
             fit()
             return not has_come()
     except TuneError as error:
-        raise RunError(f"{folder.path}: the sweep broke off ({reason_of(error)}); resume it") from error
+        raise RunError(f"{folder.path}: the sweep broke off ({reason_of(error)}); resume the run") from error

@@ -129,7 +129,7 @@ class CifarImages(ImageSource):
         except RuntimeError:  # torchvision's word for files that are missing or have another checksum
             data = self._downloaded(train=train)
         except OSError as error:
-            raise InputError(f"task: {self.name} cannot be read ({error}); mend {self._folder()}") from error
+            raise InputError(f"task: {self.name} cannot be read ({error}); repair {self._folder()}") from error
         images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
         return Labeled(images, torch.tensor(data.targets, dtype=torch.int64))
 

@@ -88,8 +88,8 @@ def split_cinic10(folder: Path, selection: Selection) -> FileParts:
     """
     if selection.valid_part == "validation" and selection.validation:
         raise InputError(
-            f"task.validation: valid/ is the validation part, whole, but {selection.validation} training images were "
-            "asked for too; set it to 0, or task.valid_part to training or unused"
+            f"task.validation: valid/ is used whole as the validation set, but {selection.validation} training images"
+            " are to be held out too; set task.validation to 0, or task.valid_part to training or unused"
         )
     lister = Lister(str(folder))
     train, valid, test = (_listed(folder, part, lister) for part in PARTS)

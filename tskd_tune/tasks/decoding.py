@@ -158,7 +158,7 @@ def _unreadable(broken: dict[str, str], total: int) -> str:
     named = [f"  {shown(path)}: {why}" for path, why in list(broken.items())[:MOST_NAMED]]
     more = [f"  and {len(broken) - MOST_NAMED} more"] if len(broken) > MOST_NAMED else []
     return "\n".join(
-        [f"task.root: {len(broken)} of {counted(total, 'image')} cannot be read; mend or remove:", *named, *more]
+        [f"task.root: {len(broken)} of {counted(total, 'image')} cannot be read; repair or remove:", *named, *more]
     )
 
 

@@ -259,7 +259,9 @@ def refuse_lost(lost: Sequence[str]) -> None:
     """
     if lost:
         more = f" (and {counted(len(lost) - 3, 'other file')})" if len(lost) > 3 else ""
-        raise InputError(f"task.root: {'; '.join(lost[:3])}{more}; mend or remove {'it' if len(lost) == 1 else 'them'}")
+        raise InputError(
+            f"task.root: {'; '.join(lost[:3])}{more}; repair or remove {'it' if len(lost) == 1 else 'them'}"
+        )
 
 
 def _why(entry: os.DirEntry[str], error: OSError) -> str:
@@ -281,7 +283,7 @@ def found_file(path: str, label: int) -> ImageFile:
     try:
         status = os.stat(path)  # noqa: PTH116 (of hundreds of thousands of files, a Path each takes seconds)
     except OSError as error:
-        raise InputError(f"task.root: {path} cannot be read ({error.strerror}); mend or remove it") from error
+        raise InputError(f"task.root: {path} cannot be read ({error.strerror}); repair or remove it") from error
     return ImageFile(path, label, status.st_size, status.st_mtime_ns)
 
 

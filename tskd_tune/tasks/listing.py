@@ -113,7 +113,7 @@ class Lister:
                 found = list(entries)
         except OSError as error:
             raise InputError(
-                f"task.root: the folder {shown(folder)} cannot be read ({error.strerror}); mend or remove it"
+                f"task.root: the folder {shown(folder)} cannot be read ({error.strerror}); repair or remove it"
             ) from error
         for entry in found:
             why = tool_made(entry.name)

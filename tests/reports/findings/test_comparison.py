@@ -147,7 +147,7 @@ class TestWhatCounts:
         text = markdown(found)
         assert "No verdict" in text and "smoke" in text
         assert "95 % interval" not in text
-        assert "One seed: no spread and no interval can be given (ce; kd)." in text
+        assert "One seed: no standard deviation and no interval can be given (ce; kd)." in text
 
     def test_below_five_seeds_no_word_of_a_verdict(self, a_run):
         text = markdown(summary(a_run(an_arm("ce", BASE[:4]), an_arm("kd", BETTER[:4])))).lower()
@@ -212,10 +212,10 @@ class TestRunsThatAreNotWhole:
     def test_a_row_that_is_being_written_is_left_out_and_said(self, a_run):
         run = a_run(an_arm("ce", BASE), an_arm("kd", BETTER), expected=14)
         run.rows_path.write_text(run.rows_path.read_text()[:-20])
-        with pytest.warns(UserWarning, match="torn"):
+        with pytest.warns(UserWarning, match="incomplete"):
             found = summary(run)
         assert as_json(found)["family"]["findings"][0]["contrast"]["n"] == 6
-        assert "the last line is torn" in markdown(found)
+        assert "the last line is incomplete" in markdown(found)
 
     def test_an_empty_folder(self, tmp_path):
         with pytest.raises(InputError, match="is empty; give the path or the name of a run"):

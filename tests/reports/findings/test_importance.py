@@ -138,8 +138,8 @@ def test_below_ten_trials_a_parameter_a_warning_states_the_rule(searched: Any, t
         assert group["warning"] is None
     else:
         assert group["warning"] == (
-            "29 trials for 3 parameters are fewer than 30:"
-            " shares are too unsure below 10 trials a parameter (Loeppky, Sacks and Welch 2009)"
+            "29 trials for 3 parameters are fewer than 30: with fewer than 10 trials per parameter the shares are"
+            " unreliable (Loeppky, Sacks and Welch 2009)"
         )
 
 

@@ -120,7 +120,7 @@ def test_a_cell_has_our_spread_and_the_papers_mark(beside):
     assert ours.interval.high == pytest.approx(71.5 + 4.302652729911275 * 0.5 / math.sqrt(3))
     assert ours.mind == ("1 seed failed",)
     text = paper_forms.markdown(table)
-    assert "‡ paper, 3 runs, no spread (arXiv 2307.00811v1)" in text
+    assert "‡ paper, 3 runs, no standard deviation (arXiv 2307.00811v1)" in text
     assert (
         "| delta 5 | 71.76 | 71.50 ± 0.50 (3 of 4 seeds) | 70.26 to 72.74 | 72.00 ± 0.50 (3 of 4 seeds) | mine |"
         in text

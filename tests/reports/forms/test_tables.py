@@ -129,7 +129,7 @@ class TestSummary:
             "large, ce": 1.0,
         }
         (line,) = [line for line in report_lines.notes(found) if line.startswith("Time ratios")]
-        assert "within one task and student" in line and "'small, ce'" in line and "'large, ce'" in line
+        assert "arms of one task and student" in line and "'small, ce'" in line and "'large, ce'" in line
 
     def test_reviews_are_those_within_the_trained_epochs(self, a_run):
         rows = [
@@ -189,7 +189,7 @@ class TestSummary:
         with pytest.warns(UserWarning, match="torn"):
             found = summary(run)
         assert len(as_json(found)["arms"]) == 1
-        assert "the last line is torn" in markdown(found)
+        assert "the last line is incomplete" in markdown(found)
 
 
 SEARCH = {"name": "optuna", "metric": "val_top1", "mode": "max"}
@@ -234,7 +234,7 @@ class TestSearch:
         titles = [column.title for column in shown]
         assert titles[:5] == ["trial", "k", "lambda", "val top-1 (%), last epoch", "test top-1 (%), last epoch"]
         assert "λ" not in titles
-        assert rows[0][:4] == ["t1", "6", "0.8571", "55.00 (one seed, no spread)"]
+        assert rows[0][:4] == ["t1", "6", "0.8571", "55.00 (one seed, no standard deviation)"]
 
     def test_holes_whose_last_part_is_shared_keep_their_path(self, a_run):
         row = a_row(point={"review.a.k": 1, "review.b.k": None, "lr": 0.1})
@@ -253,7 +253,7 @@ class TestWords:
         ("statistic", "text"),
         [
             (Statistic(0, 0, None, None), "—"),
-            (Statistic(1, 1, 71.2, None), "71.20 (one seed, no spread)"),
+            (Statistic(1, 1, 71.2, None), "71.20 (one seed, no standard deviation)"),
             (Statistic(5, 5, 71.204, 0.306), "71.20 ± 0.31 (5 seeds)"),
             (Statistic(2, 2, 1.0, 0.0), "1.00 ± 0.00 (2 seeds)"),
         ],
@@ -352,11 +352,11 @@ class TestTables:
             "| 64.00 ± 0.00 (2 seeds) | 0 | — | 10.0 s | 1.00 |  |"
         )
         assert table[3] == (
-            "| tskd\\|&lt;b&gt;\\_x\\_ | 63.00 (one of 3 seeds, no spread) | — | 60.00 (one of 3 seeds, no spread) | — "
-            "| — | 2 | 1 | 15.0 s | 1.50 | 2 failed |"
+            "| tskd\\|&lt;b&gt;\\_x\\_ | 63.00 (one of 3 seeds, no standard deviation) | — | 60.00 (one of 3 seeds,"
+            " no standard deviation) | — | — | 2 | 1 | 15.0 s | 1.50 | 2 failed |"
         )
         assert table[5].startswith("- No difference varies over seeds, so the smallest difference")
-        assert table[6].startswith("- One seed: no spread and no interval can be given (tskd")
+        assert table[6].startswith("- One seed: no standard deviation and no interval can be given (tskd")
         assert "† chosen on the test set" in text
         assert "seeds 2, 3 (trial t1) failed after 1 of 10 epochs: the loss is NaN; lower lambda" in text
         assert "<b>" not in text
@@ -383,7 +383,7 @@ class TestTables:
         text = console.export_text()
         assert "first: 5 of 6 runs finished, 2 failed" in text
         assert "tskd|<b>_x_" in text
-        assert "63.00 (one of 3 seeds, no spread)" in text
+        assert "63.00 (one of 3 seeds, no standard deviation)" in text
         assert "2 failed" in text
 
     def test_the_words_of_significance_stay_out(self, a_run):

@@ -79,7 +79,7 @@ class TestArm:
         none, one, same = arm({}), arm({3: 71.0}), arm(seeded(*[71.5] * 12))
         assert (none.n, none.mean, none.sd, none.interval, none.note) == (0, None, None, None, "no seed has finished")
         assert (one.n, one.mean, one.sd, one.interval) == (1, 71.0, None, None)
-        assert one.note == "one seed: no spread and no interval can be given"
+        assert one.note == "one seed: no standard deviation and no interval can be given"
         assert (same.sd, same.interval, same.bootstrap) == (0.0, None, None)
         assert same.note == "all 12 seeds gave the same value: no interval can be given"
 

@@ -144,8 +144,8 @@ class TestNoSpread:
         found = family({"a": dict.fromkeys(range(5), 70.0), "b": dict.fromkeys(range(5, 10), 70.0)}, [("a", "b")])
         assert found.findings[0].verdict == "undecided"
         assert found.findings[0].sentence == (
-            "'a' against 'b': +0.00 points (5 seeds per arm, unpaired: no seed is shared, no spread in either arm). "
-            "Undecided: neither arm spreads over its seeds, so unpaired arms have no test."
+            "'a' against 'b': +0.00 points (5 seeds per arm, unpaired: no seed is shared, no variation in either"
+            " arm). Undecided: neither arm varies over its seeds, so unpaired arms have no test."
         )
         assert found.visible is None
         assert found.sentence.startswith("No difference varies over seeds")

@@ -30,7 +30,10 @@ STUDY: Final = "sweep"
 FEWEST: Final = 4
 # Loeppky, Sacks and Welch 2009, "Choosing the sample size of a computer experiment".
 TRIALS_PER_PARAMETER: Final = 10
-RULE: Final = f"shares are too unsure below {TRIALS_PER_PARAMETER} trials a parameter (Loeppky, Sacks and Welch 2009)"
+RULE: Final = (
+    f"with fewer than {TRIALS_PER_PARAMETER} trials per parameter the shares are unreliable (Loeppky, Sacks and Welch"
+    " 2009)"
+)
 # PED-ANOVA's best trials: the best 10 %, at least five trials (as its authors advise), and at most 50 %.
 BEST_SHARE, BEST_TRIALS = 0.1, 5
 
@@ -256,7 +259,7 @@ def lines(found: Importance | None) -> list[str]:
     gone = [f"{count} {how}" for how, count in left_out if count]
     if gone:
         said.append(f"{' and '.join(gone)} trials are left out: the shares hold among those that trained to the end.")
-    return [*said, "The searcher chose the trials, so values that it seldom tried rest on few trials."]
+    return [*said, "The searcher chose the trials, so few trials support the values that were seldom tried."]
 
 
 def _lines(metric: str, group: Group) -> list[str]:

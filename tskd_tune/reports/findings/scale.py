@@ -8,8 +8,8 @@ from tskd_tune.reports.judge.values import Interval
 # The mark of an interval that was cut; `NOTE` explains the mark.
 MARK = "*"
 NOTE = (
-    f"{MARK} Student's t gives an interval that goes beyond 0 or 100 %, which no accuracy can; the interval is cut."
-    " The seeds are too few, or too near the end of the scale, for an interval of this kind."
+    f"{MARK} The interval of Student's t goes beyond 0 or 100 %, which is impossible; the interval is cut there. The"
+    " seeds are too few, or too near the end of the scale, for an interval of this kind."
 )
 
 

@@ -151,7 +151,7 @@ def beside(found: Findings, name: str) -> Beside:
         table=full,
         title=table.title,
         metric=table.metric,
-        mark=f"paper, {runs}, no spread ({SOURCE})",
+        mark=f"paper, {runs}, no standard deviation ({SOURCE})",
         cells=cells,
         alone="" if any(cell.ours for cell in cells) else _alone(found),
         footnotes=tuple(table.footnotes),

@@ -80,7 +80,8 @@ def _ratio_line(baselines: Sequence[Baseline]) -> str:
         return f"Time ratios are to '{first.arm}', {first.why}."
     arms = ", ".join(f"'{base.arm}'" for base in baselines)
     return (
-        f"Time ratios are within one task and student, to the first arm there, without a review if it can be: {arms}."
+        "Time ratios compare arms of one task and student, with the first arm without a review, otherwise the first"
+        f" arm: {arms}."
     )
 
 

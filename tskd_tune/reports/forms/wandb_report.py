@@ -178,7 +178,7 @@ def _curves(run: RunFolder, found: Findings, arms: Sequence[Arm], where: Where) 
     yield wr.H2("Curves")
     rest = len(arms) - len(shown)
     yield wr.P(
-        "Mean over the seeds of an arm by epoch, the band from the worst to the best of them."
+        "Mean over the seeds of an arm by epoch; the band goes from the worst seed to the best."
         + (f" The first {len(shown)} arms of the table; {rest} more are not drawn." if rest else "")
     )
     yield wr.PanelGrid(runsets=[_runset(arm.name, arm.ids, where) for arm in shown], panels=panels)
@@ -200,7 +200,7 @@ def _sequences(run: RunFolder, found: Findings, arms: Sequence[Arm], where: Wher
     if not pairs or not panels:
         return
     yield wr.H2("Feature maps against increments")
-    yield wr.P("Arms that differ in nothing but the sequence that a review reads.")
+    yield wr.P("Arms that differ only in the sequence of their reviews.")
     sets = [_runset(f"{arm.found.review['sequence']}: {arm.name}", arm.ids, where) for pair in pairs for arm in pair]
     yield wr.PanelGrid(runsets=sets, panels=panels)
 
@@ -226,7 +226,9 @@ def _responses(found: Findings, arms: Sequence[Arm], where: Where) -> Iterator[B
     ]
     parallel = wr.ParallelCoordinatesPlot(title=f"k, delta and {title}", columns=axes)
     yield wr.H2(" and ".join(varied))
-    yield wr.P("They also set the number of reviews: compare points that review equally often (see the table).")
+    yield wr.P(
+        "k and delta also set the number of reviews: compare points with the same number of reviews (see the table)."
+    )
     ids = [name for arm in reviewing for name in arm.ids]
     runset = _runset("arms with a review", ids, where, grouped=False)
     yield wr.PanelGrid(runsets=[runset], panels=_laid_out([*scatters, parallel]))

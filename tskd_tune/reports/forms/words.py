@@ -20,7 +20,10 @@ def spread(found: Statistic, digits: int = 2) -> str:
     if found.mean is None:
         return MISSING
     if found.sd is None:
-        return f"{found.mean:.{digits}f} (one{f' of {found.of} seeds' if found.of > found.n else ' seed'}, no spread)"
+        return (
+            f"{found.mean:.{digits}f} (one{f' of {found.of} seeds' if found.of > found.n else ' seed'}, no standard"
+            " deviation)"
+        )
     seeds = f"{found.n} of {found.of}" if found.of > found.n else found.n
     return f"{found.mean:.{digits}f} ± {found.sd:.{digits}f} ({seeds} seeds)"
 

@@ -98,9 +98,9 @@ def _sentence(one: Pooled, metric: Metric) -> str:
     """Return ``kd against ce, over 5 pairs: +1.20 points on average (...)``, without a verdict."""
     head = f"{one.method}, over {len(one.contrasts)} pairs: {difference_text(one.difference, metric)} on average"
     if one.interval is None or one.tau is None:
-        return f"{head} (no interval: in one of them the differences do not spread over seeds)."
+        return f"{head} (no interval: in one of the pairs the differences do not vary over seeds)."
     spread = f"95 % interval {signed(one.interval.low, metric)} to {signed(one.interval.high, metric)}, random effects"
-    between = f"the pairs differ by an sd of {one.tau:.{metric.digits}f} beyond their seeds"
+    between = f"standard deviation between pairs {one.tau:.{metric.digits}f} in addition to the variation over seeds"
     if one.z is None or one.holm_p is None:
         return f"{head} ({spread}; {between}; a pair has fewer than {LEAST_SEEDS} seeds, so nothing is tested)."
     tested = f"Stouffer's z {one.z:+.2f}, Holm-adjusted {p_text(one.holm_p)}"

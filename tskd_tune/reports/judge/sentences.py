@@ -41,7 +41,7 @@ def _sameness(item: Contrast) -> str:
     if item.spread not in ("identical", "constant"):
         return ""
     if not item.paired:
-        return ", no spread in either arm"
+        return ", no variation in either arm"
     return f", the same {'value' if item.spread == 'identical' else 'difference'} in every seed"
 
 
@@ -113,7 +113,7 @@ def _undecided(finding: Finding, metric: Metric) -> str:
     """Say that neither a difference nor equivalence was shown, and how many seeds would show one of them."""
     item = finding.contrast
     if finding.holm_p is None:
-        flat = "neither arm spreads over its seeds" if item.spread != "measured" else "this is an interim analysis"
+        flat = "neither arm varies over its seeds" if item.spread != "measured" else "this is an interim analysis"
         return f"Undecided: {flat}, so unpaired arms have no test."
     if item.margin is None:
         said = f"Undecided: no difference is shown ({_tests(finding)})."

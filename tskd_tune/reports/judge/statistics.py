@@ -58,11 +58,11 @@ def _what_is_missing(n: int, interval: Interval | None, bootstrap: Interval | No
     if n == 0:
         return "no seed has finished"
     if n == 1:
-        return "one seed: no spread and no interval can be given"
+        return "one seed: no standard deviation and no interval can be given"
     if interval is None:
         return f"all {n} seeds gave the same value: no interval can be given"
     if bootstrap is None and n >= BOOTSTRAP_FROM:
-        return "the bootstrap has no BCa interval here: the values are too few or too much alike"
+        return "the bootstrap has no BCa interval here: the values are too few or too similar"
     return ""
 
 

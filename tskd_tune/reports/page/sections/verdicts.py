@@ -142,4 +142,4 @@ def _unit(metric: Metric) -> str:
 
 
 def _band(margin: float | None, metric: Metric) -> str:
-    return "" if margin is None else f", over the band of {margin_text(margin, metric)} that counts as none"
+    return "" if margin is None else f", over the band of {margin_text(margin, metric)} that counts as equivalent"
