@@ -45,8 +45,8 @@ class DKD(Distiller):
         Args:
             alpha: weight of TCKD, the divergence of the target's probability from that of all other classes together.
             beta: weight of NCKD, the divergence among the classes other than the target.
-            temperature: T, what the logits of both networks are divided by before the softmax; larger values are
-                softer.
+            temperature: T, the divisor of both networks' logits before the softmax; a larger T gives softer
+                probabilities.
             warmup: epochs in which the loss grows by equal steps to its full weight; 0: full weight from epoch 0.
             task_weight: weight of the task's own loss, the cross-entropy.
 

@@ -64,7 +64,7 @@ class DTD(Distiller):
             beta: how far a sample's temperature falls where its hardness w rises by 1.
             gamma: power in ``flsw``; null: 1; refused with ``cwsm``.
             min_temperature: smallest temperature of a sample.
-            adjustment: how wrong predictions of the teacher are corrected, as in ``ka``; ``off``: not at all.
+            adjustment: the correction of the teacher's wrong predictions, as in ``ka``; ``off``: not at all.
             correct: probability that the target gets under ``label_smoothing``; null: 0.99; refused elsewhere.
             weight: weight of the divergence loss.
             task_weight: weight of the task's own loss, the cross-entropy.

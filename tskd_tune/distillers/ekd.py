@@ -51,14 +51,14 @@ class EKD(Distiller):
 
         Args:
             probe: the shapes of both networks.
-            guided: what a guided module is: ``linear``: a 1x1 convolution to ``width`` channels, their mean over the
-                pixels and a linear classifier; ``bottleneck``: the same with a batch norm and a ReLU after the
+            guided: the layers of a guided module: ``linear``: a 1x1 convolution to ``width`` channels, their mean over
+                the pixels and a linear classifier; ``bottleneck``: the same with a batch norm and a ReLU after the
                 convolution; ``none``: no guided modules.
             auxiliary_weight: a, weight of the guided modules' own cross-entropy, in both networks.
             weight: b, weight of the divergence of the logits.
             guided_weight: c, weight of what the student's guided modules learn from the teacher's.
             embedding_weight: e, weight of the distance of the normalized embeddings, within ``guided_weight``.
-            temperature: T, what logits are divided by in every divergence; larger values are softer.
+            temperature: T, the divisor of the logits in every divergence; a larger T gives softer probabilities.
             width: length of a guided module's embedding.
             stop_gradient: true: the student does not change its teacher; false: the losses of the student train the
                 teacher too, as in mutual learning.

@@ -93,8 +93,8 @@ class KA(Distiller):
                 probable class swap their probabilities; ``label_smoothing``: the target gets ``correct``, the other
                 classes share the rest evenly.
             correct: probability that the target gets under ``label_smoothing``; null: 0.99; refused elsewhere.
-            temperature: T, what the logits of both networks are divided by before the softmax; larger values are
-                softer.
+            temperature: T, the divisor of both networks' logits before the softmax; a larger T gives softer
+                probabilities.
             weight: weight of the divergence loss.
             task_weight: weight of the task's own loss, the cross-entropy.
 

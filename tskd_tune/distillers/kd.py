@@ -30,8 +30,8 @@ class KD(Distiller):
         """Set the temperature T, the weight of the divergence and the weight of the task loss.
 
         Args:
-            temperature: T, what the logits of both networks are divided by before the softmax; larger values are
-                softer.
+            temperature: T, the divisor of both networks' logits before the softmax; a larger T gives softer
+                probabilities.
             weight: weight of the divergence, which is multiplied by T squared too.
             task_weight: weight of the task's own loss, the cross-entropy.
         """

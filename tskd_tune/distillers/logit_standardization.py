@@ -46,7 +46,8 @@ class LogitStandardization(Distiller):
         """Set the base temperature T, the weight of the divergence and the weight of the task loss.
 
         Args:
-            temperature: T, what the z-scores of the logits are divided by before the softmax; larger values are softer.
+            temperature: T, the divisor of the logits' z-scores before the softmax; a larger T gives softer
+                probabilities.
             weight: weight of the divergence, which is multiplied by T squared too.
             task_weight: weight of the task's own loss, the cross-entropy.
 

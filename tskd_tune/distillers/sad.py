@@ -81,8 +81,8 @@ class SAD(Distiller):
             dimension: length of the attention's keys and queries.
             weight: weight of the spatial maps' loss.
             kd_weight: weight of the divergence of the softened logits; 0: no loss of logits.
-            temperature: T, what the logits of both networks are divided by before the softmax; larger values are
-                softer.
+            temperature: T, the divisor of both networks' logits before the softmax; a larger T gives softer
+                probabilities.
             task_weight: weight of the task's own loss, the cross-entropy.
 
         Raises:

@@ -101,15 +101,15 @@ class ConvLSTM(Extractor):
         kernel: height and width of the convolutions, in pixels, odd.
         peephole: weights from the cell state to the gates: ``channel``: one per channel, whatever the size of the maps;
             ``full``: one per channel and pixel; ``none``.
-        stem: what stands before the encoder: ``strided8``: a 3x3 convolution of stride 2 to 8 channels and a leaky ReLU
+        stem: the layers before the encoder: ``strided8``: a 3x3 convolution of stride 2 to 8 channels and a leaky ReLU
             (0.2); ``none``.
-        forecaster_input: what the forecaster takes as input at each of its steps: ``zeros``, or the ``last`` element of
-            the sequence.
-        readout: what the head takes as input: the last hidden state (``h``), that and the cell state (``h_c``), or the
-            hidden states of all forecast steps (``all_steps``).
-        head: what makes the prediction: ``conv1x1``: a 1x1 convolution; ``deconv``: a transposed 4x4 convolution of
-            stride 2 and a 3x3 convolution, 8 channels each with a leaky ReLU (0.2), then a 1x1 convolution; ``deconv``
-            goes with ``stem: strided8``, and only with it.
+        forecaster_input: the input of the forecaster at each of its steps: ``zeros``, or the ``last`` element of the
+            sequence.
+        readout: the input of the head: the last hidden state (``h``), the last hidden state and the cell state
+            (``h_c``), or the hidden states of all forecast steps (``all_steps``).
+        head: the layers that make the prediction: ``conv1x1``: a 1x1 convolution; ``deconv``: a transposed 4x4
+            convolution of stride 2 and a 3x3 convolution, 8 channels each with a leaky ReLU (0.2), then a 1x1
+            convolution; ``deconv`` and ``stem: strided8`` require each other.
         forecast_steps: number of steps that the forecaster takes.
         out_activation: activation of the prediction; the target of Eq. 7 is never negative.
         initialization: how the gates' weights begin. ``separate``: the convolution of the input and that of the hidden

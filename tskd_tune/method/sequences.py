@@ -48,8 +48,8 @@ class KnowledgeSequence:
     (torch.Size([2, 1, 1, 2, 2]), tensor([1., 3.]))
 
     Args:
-        sequence: what a knowledge sequence holds. ``increment``: the changes from each remembered map to the next and
-            from the last one to today's, k elements; ``feature_map``: the maps themselves, k remembered and today's
+        sequence: the elements of a knowledge sequence. ``increment``: the changes from each remembered map to the next
+            and from the last one to today's, k elements; ``feature_map``: the maps themselves, k remembered and today's
             (the paper's Table 5).
         increment_kind: how the change from an earlier map A_i to a later map A_j is taken: ``abs``: ``|A_j - A_i|``
             (Eq. 4); ``signed``: ``A_j - A_i``; ``squared``: its square.
@@ -146,9 +146,9 @@ class Target:
     tensor([[[0.5000, 3.0000]]])
 
     Args:
-        kind: what the target is. ``absolute_increment``: ``|A_T - A_S|`` of the maps of teacher and student, absolute
-            for every kind of increment (Eq. 7); ``teacher_map``: ``A_T``, for sequences of feature maps; no gradient
-            reaches the student through it.
+        kind: the target. ``absolute_increment``: ``|A_T - A_S|`` of the maps of teacher and student, absolute for every
+            kind of increment (Eq. 7); ``teacher_map``: ``A_T``, for sequences of feature maps; no gradient reaches the
+            student through it.
         gradient: whether the gradient reaches the student through the target.
         prediction_scale: factor of the prediction in the loss; with 0 the review is attention transfer in the review
             epochs.

@@ -31,12 +31,12 @@ class Taps:
             ``official``: stem, stage1 and stage2, as in the authors' public code; ``last``: the student's last stage;
             or a list of names of stages, in order.
         point: where a stage of the student is tapped: after (``post``) or before (``pre``) the activation that ends it.
-        teacher_point: the same for the teacher; null: as the student; ``official``: the stem after, the other stages
-            before their activation.
-        size_match: what is done where maps of student and teacher differ in size, before the transform.
-            ``pool_larger``: the larger map is averaged down; ``pool_teacher``: the teacher's map is brought to the
-            student's size, averaged down or with repeated pixels; ``interp_student``: the student's map is brought to
-            the teacher's size bilinearly; ``error``: the experiment is refused.
+        teacher_point: where a stage of the teacher is tapped; null: as for the student; ``official``: the stem after,
+            the other stages before their activation.
+        size_match: how maps of different sizes are matched before the transform. ``pool_larger``: the larger map is
+            averaged down; ``pool_teacher``: the teacher's map is brought to the student's size, averaged down or with
+            repeated pixels; ``interp_student``: the student's map is brought to the teacher's size bilinearly;
+            ``error``: the experiment is refused.
 
     Attributes:
         names: the tapped stages, in order.

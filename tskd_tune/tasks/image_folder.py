@@ -61,7 +61,7 @@ def image_folder(
     Args:
         root: folder of a folder of images per class, or of such folders in ``train``, ``val`` and ``test``; these names
             count in any case, and so do ``training``, ``valid``, ``validation`` and ``testing``.
-        size: height and width, in pixels, that every image is brought to: its middle square, scaled.
+        size: height and width, in pixels, to which the middle square of every image is scaled.
         validation: number of training images held out as the validation set, in proportion to the classes.
         classes: number of class folders that are used, the first in the order of their names; null: all.
         per_class: number of images that are used of each class, the first by name, without those of the test set; the

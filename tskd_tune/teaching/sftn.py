@@ -44,7 +44,7 @@ class SFTN(TeacherMethod):
             task_weight: weight of the teacher's own cross-entropy.
             kl_weight: weight of the divergence of the branches from the teacher.
             branch_weight: weight of the branches' own cross-entropy.
-            temperature: T, what the logits are divided by in the divergence; larger values are softer.
+            temperature: T, the divisor of the logits in the divergence; a larger T gives softer probabilities.
 
         Raises:
             InputError: the student cannot be entered behind a stage, or the networks share none to enter at.
