@@ -279,7 +279,7 @@ def test_a_file_whose_name_no_run_can_have(run: Callable[..., Any], tmp_path: Pa
 def test_two_arms_that_are_one_experiment_are_said(run: Callable[..., Any], tmp_path: Path) -> None:
     arms = {"none": None, "plain": None, "tskd": SHORT["review"], "again": {**SHORT["review"], "delta": 1}}
     file = write(tmp_path / "s.yaml", {**SWEEP, "experiment": {**SHORT, "review": {"choice": arms}}})
-    same = "these arms are the same experiment"
+    same = "these arms train the same experiment"
     found = json.loads(run("check", file, "--json").stdout)["warnings"]
     (twins,) = [warning["arms"] for warning in found if same in warning["sentence"]]
     assert twins == ["review=none = review=plain", "review=tskd = review=again"]
@@ -558,7 +558,7 @@ def test_the_winner_of_a_search_is_confirmed(swept: list[Any], run: Callable[...
     assert controlled.compare.controls == {"control_detach": "review=tskd", "control_zeros": "review=tskd"}
     assert "warning: search has 2 of its 4 runs: its winner may still change" in text
     sly = ("confirm", "search", "--seeds", "9", "--set", "seeds=[1]")
-    assert "give them by --seeds" in run(*sly, code=2).stderr
+    assert "give the seeds of a confirmation with --seeds" in run(*sly, code=2).stderr
     assert "the search chose its winners with the seeds 2" in run("confirm", "search", "--seeds", "2-3", code=2).stderr
 
 

@@ -58,7 +58,7 @@ def test_an_interval_beyond_the_scale_is_cut_marked_and_explained_in_every_form(
     assert effects.interval(arm)[1] == 100.0, "figures draw it cut"
     for form, text in forms(folder).items():
         assert "to 100.00" in text, form
-        assert "no accuracy can" in text, form
+        assert "which is impossible" in text, form
         assert "109." not in text.partition("plotly")[0], form
 
 

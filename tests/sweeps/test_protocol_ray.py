@@ -59,4 +59,4 @@ def test_a_search_is_confirmed_on_fresh_seeds_and_judged(
     before = page.read_bytes(), text.read_bytes()
     write_report(RunFolder.open(confirmed.path))
     assert (page.read_bytes(), text.read_bytes()) == before
-    assert b"It trains the winners of &#39;search&#39; anew" in before[0]
+    assert b"This run trains the winners of &#39;search&#39; again" in before[0]

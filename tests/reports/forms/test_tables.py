@@ -312,7 +312,7 @@ class TestTables:
         assert (
             markdown(found)
             .splitlines()[2]
-            .endswith("It trains the winners of 'first\\_search' anew, on seeds that did not choose them.")
+            .endswith("This run trains the winners of 'first\\_search' again, with seeds that did not choose them.")
         )
 
     def test_an_epoch_that_only_some_seeds_know_the_test_accuracy_of_has_no_column(self, a_run):

@@ -396,7 +396,7 @@ def test_the_front_of_cost_and_accuracy_is_listed_by_cost(rich_page):
     assert names[:2] == ["baseline", "kd"]
     assert names[-1].startswith("maps")
     assert "k3 d1" not in names
-    assert "the 1 that one of them beats" in rich_page
+    assert "1 that a point of the front beats" in rich_page
 
 
 def test_several_objectives_are_drawn_two_by_two_and_listed_once(rich):
@@ -410,7 +410,7 @@ def test_several_objectives_are_drawn_two_by_two_and_listed_once(rich):
     several = replace(front, objectives=objectives, points=points, left_out=left_out)
     text = html(rich, replace(found, pareto=(several,)))
     assert [name for name in figures(text) if "costs" in name] == ["figure-costs-0-seconds", "figure-costs-0-memory"]
-    assert text.count("of all objectives together, of which this shows two") == 2
+    assert text.count("The front is computed from all objectives; the figure shows two of them") == 2
     assert text.count('<ol class="notes">') == 1
     assert f"lost {EVIL}: seed 2 failed" in Outline(text).text
 

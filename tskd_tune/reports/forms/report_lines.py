@@ -49,7 +49,7 @@ def _lacking_intervals(found: Findings) -> list[str]:
 def purpose(found: Findings) -> list[str]:
     """Return a sentence on the purpose of a run, where the purpose is known."""
     search = found.confirms
-    return [f"It trains the winners of '{search}' anew, on seeds that did not choose them."] if search else []
+    return [f"This run trains the winners of '{search}' again, with seeds that did not choose them."] if search else []
 
 
 def notes(found: Findings) -> list[str]:
@@ -77,7 +77,7 @@ def has_best_test(found: Findings) -> bool:
 def _ratio_line(baselines: Sequence[Baseline]) -> str:
     first = baselines[0]
     if len(baselines) == 1:
-        return f"Time ratios are to '{first.arm}', {first.why}."
+        return f"Time ratios are relative to '{first.arm}', {first.why}."
     arms = ", ".join(f"'{base.arm}'" for base in baselines)
     return (
         "Time ratios compare arms of one task and student, with the first arm without a review, otherwise the first"
@@ -114,8 +114,8 @@ def _unfinished(training: Unfinished) -> str:
     arm = f"{training.arm}, seed" if training.arm else "seed"
     of = f" of {training.epochs_planned}" if training.epochs_planned else ""
     return (
-        f"{arm} {training.seed} (trial {training.run}) is unfinished after {training.epochs}{of} epochs: it"
-        " runs now, or was cut off and goes on with `tskd-tune resume`"
+        f"{arm} {training.seed} (trial {training.run}) is unfinished after {training.epochs}{of} epochs: the"
+        " training runs now, or was interrupted; `tskd-tune resume` continues it"
     )
 
 

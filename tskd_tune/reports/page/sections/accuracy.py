@@ -13,7 +13,7 @@ TEMPLATE = """\
 <h2 id="accuracy">{{ title }} by epoch</h2>
 <figure>
 {{ figure }}
-<figcaption>{{ heading }}: the mean over seeds, its 95 % interval shaded where three seeds or more have one, review epochs as diamonds. The view opens on the last half of the training, as high as the means are apart, so that it cuts wide intervals; double-click twice to see all.{% if drawn < arms %} The first {{ drawn }} of {{ arms }} lines of the table are drawn.{% endif %}</figcaption>
+<figcaption>{{ heading }}: the mean over seeds, with its 95 % interval (shaded) from three seeds on. Diamonds are review epochs. The view first shows the last half of the training and the range of the means, so wide intervals are cut; double-click twice to see everything.{% if drawn < arms %} The first {{ drawn }} of {{ arms }} lines of the table are drawn.{% endif %}</figcaption>
 </figure>
 </section>
 """

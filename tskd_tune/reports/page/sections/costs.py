@@ -20,7 +20,7 @@ TEMPLATE = """\
 {% for item in costs %}
 <figure>
 {{ item.html }}
-<figcaption><b>The Pareto front of the means</b>: nothing else is at least as good in everything and better in something: {{ item.objectives }}.{% if item.beaten %} Gray: the {{ item.beaten }} that one of them beats.{% endif %}{% if not item.joined %} The front is one of all objectives together, of which this shows two.{% endif %} 95 % intervals from three seeds on; where they overlap, seeds may change the order.</figcaption>
+<figcaption><b>The Pareto front of the means</b> for {{ item.objectives }}: no other point is at least as good in every objective and better in one.{% if item.beaten %} Gray: {{ item.beaten }} that a point of the front beats.{% endif %}{% if not item.joined %} The front is computed from all objectives; the figure shows two of them.{% endif %} 95 % intervals from three seeds on; where intervals overlap, other seeds may change the order.</figcaption>
 </figure>
 {% if item.front %}
 <ol class="notes">
@@ -30,7 +30,7 @@ TEMPLATE = """\
 </ol>
 {% endif %}
 {% if item.left_out %}
-<p class="notes">Left out, as a mean over the seeds that are left would flatter it: {{ item.left_out | join("; ") }}.</p>
+<p class="notes">Left out, because the mean over the remaining seeds would look too good: {{ item.left_out | join("; ") }}.</p>
 {% endif %}
 {% endfor %}
 {% if sharing %}

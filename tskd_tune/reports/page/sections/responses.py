@@ -14,12 +14,12 @@ TEMPLATE = """\
 {% from "macros" import sentences, arms_legend %}
 <section aria-labelledby="responses">
 <h2 id="responses">Response to k and δ</h2>
-<p class="notes">Arms that differ in nothing but k and δ. A larger k or δ also means fewer reviews: the number at each point counts them, and only along a dotted line do arms review as often.</p>
+<p class="notes">Arms that differ only in k and δ. A larger k or δ also means fewer reviews. The number at each point is the number of its reviews; a dotted line joins arms with the same number of reviews.</p>
 <div class="grid wide">
 {% for item in responses %}
 <figure>
 {{ item.html }}
-<figcaption><b>Along {{ item.along }}.</b> Mean over seeds at the last epoch, 95 % intervals from three seeds on.{% for reviews, points in item.matched %} {{ reviews }} review{{ "" if reviews == 1 else "s" }}: {{ points | join("; ") }}.{% else %} No two of these arms review as often with another k and δ.{% endfor %}</figcaption>
+<figcaption><b>Along {{ item.along }}.</b> Mean over seeds at the last epoch, 95 % intervals from three seeds on.{% for reviews, points in item.matched %} {{ reviews }} review{{ "" if reviews == 1 else "s" }}: {{ points | join("; ") }}.{% else %} No two of these arms have the same number of reviews with different k and δ.{% endfor %}</figcaption>
 </figure>
 {% endfor %}
 </div>

@@ -13,7 +13,7 @@ TEMPLATE = """\
 {% if rows %}
 {{ table("results", caption, titles, rows, classes) }}<div class="notes">{{ sentences(notes) }}</div>
 {% else %}
-<p>No run has finished yet; make this page again with <code>tskd-tune report</code>.</p>
+<p>No run has finished yet; write this page again with <code>tskd-tune report</code>.</p>
 {% endif %}
 </section>
 """

@@ -23,12 +23,12 @@ TEMPLATE = """\
 <div class="grid wide">
 <figure>
 {{ curves }}
-<figcaption>{{ heading }} of arms that differ in nothing but the sequence: increments solid, feature maps dashed, 95 % intervals shaded.</figcaption>
+<figcaption>{{ heading }} of arms that differ only in the sequence: increments (solid), feature maps (dashed), 95 % intervals (shaded).</figcaption>
 </figure>
 {% if differences %}
 <figure>
 {{ differences }}
-<figcaption>Each arm of increments minus its twin of feature maps by epoch, paired by seed, with the 95 % interval of the difference{% if margin %}; the gray band is {{ margin }}{% endif %}.</figcaption>
+<figcaption>Each arm with increments minus the same arm with feature maps, by epoch, paired by seed, with the 95 % interval of the difference{% if margin %}; the gray band is {{ margin }}{% endif %}.</figcaption>
 </figure>
 {% endif %}
 </div>
