@@ -116,7 +116,7 @@ class Batch:
 
     Attributes:
         images: the images, of one size.
-        targets: what each sample should give.
+        targets: the target of each sample.
         indices: the position of each sample in the training set, independent of the order in an epoch.
         sizes: ``[B, 2]``, height and width of each image before it was padded; None where no image is padded.
     """

@@ -57,7 +57,7 @@ class CRD(Distiller):
             dimension: length of the projected embeddings.
             negatives: K, the number of samples of other classes that each sample is told apart from; where there are
                 fewer, they repeat.
-            temperature: what similarities are divided by before the exponential; smaller values are sharper.
+            temperature: the divisor of the similarities before the exponential; smaller values are sharper.
             momentum: share of an entry of a bank that stays when the entry is updated.
             weight: weight of the contrastive loss.
 

@@ -56,7 +56,7 @@ class EKD(Distiller):
                 convolution; ``none``: no guided modules.
             auxiliary_weight: a, weight of the guided modules' own cross-entropy, in both networks.
             weight: b, weight of the divergence of the logits.
-            guided_weight: c, weight of what the student's guided modules learn from the teacher's.
+            guided_weight: c, weight of the loss between the student's and the teacher's guided modules.
             embedding_weight: e, weight of the distance of the normalized embeddings, within ``guided_weight``.
             temperature: T, the divisor of the logits in every divergence; a larger T gives softer probabilities.
             width: length of a guided module's embedding.

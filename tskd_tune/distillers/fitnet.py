@@ -57,7 +57,7 @@ class FitNet(Distiller):
 
 
 def _convolution(stage: str, given: MapShape, wanted: MapShape) -> nn.Module:
-    """Return what maps ``[C_s, H_s, W_s]`` to ``[C_t, H_t, W_t]``."""
+    """Return the module that maps ``[C_s, H_s, W_s]`` to ``[C_t, H_t, W_t]``."""
     channels, target = (given[0], wanted[0]), wanted[1:]
     if given[1:] == tuple(2 * side for side in target):
         return nn.Conv2d(*channels, 3, stride=2, padding=1)

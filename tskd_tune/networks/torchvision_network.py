@@ -119,7 +119,7 @@ class TorchvisionNetwork(Wrapped):
 
 
 def _family(name: str) -> Callable[[nn.Module], Taps]:
-    """Return what finds the stages of a model, before it is built."""
+    """Return the function that finds the stages of a model; the model is not built yet."""
     from torchvision import models
 
     known = models.list_models(module=models)

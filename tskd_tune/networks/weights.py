@@ -120,7 +120,7 @@ def write_state(path: Path, network: Network, *, facts: Mapping[str, object]) ->
 
 
 def _read(path: Path, label: str) -> list[tuple[Held, Spelled]]:
-    """Return every state dict in a file as it lies there and as networks spell it, what is wanted first."""
+    """Return every state dict in a file, with the names of the file and of networks, the preferred one first."""
     payload = _loaded(path, label)
     found = layouts.states(payload)
     if not found:

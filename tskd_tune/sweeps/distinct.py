@@ -77,7 +77,7 @@ def candidates(space: SearchSpace, seed: int = 0) -> Iterator[Point]:
 
 
 def experiment_key(config: TrialConfig) -> str:
-    """Return what tells the experiment of a config from others: its identity, or the experiment itself without one."""
+    """Return a key that differs between different experiments: the identity, or the experiment itself without one."""
     return config.identity or json.dumps(config.experiment, sort_keys=True)
 
 

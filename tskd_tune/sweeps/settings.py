@@ -25,7 +25,7 @@ def _count(together: object) -> object:
 
 
 class Resources(Options):
-    """What one trial takes, and how many run at once."""
+    """The resources of one trial, and the number of trials that run at once."""
 
     cpu: PositiveInt = Field(1, description="CPU cores, and threads, of a trial")
     gpu: Annotated[NonNegativeFloat, AfterValidator(_one_gpu)] | None = Field(

@@ -85,7 +85,7 @@ class Samples(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """What each sample should give, on the CPU: for classification the classes ``[N]``."""
+        """The target of each sample, on the CPU: for classification the classes ``[N]``."""
 
     def __len__(self) -> int:
         """Return the number of samples, N."""
@@ -113,11 +113,11 @@ class Source(ABC):
         """
 
     def location(self) -> str:
-        """Return what tells two sources of one identity apart within a process, such as two copies of a folder."""
+        """Return a text that tells apart two sources of one identity in a process, such as two copies of a folder."""
         return ""
 
     def summary(self) -> DataSummary:
-        """Return what the data are taken for: classes, sizes, and what is left out.
+        """Return how the data are understood: classes, sizes, and the files that are left out.
 
         Raises:
             InputError: see `facts`.
@@ -156,7 +156,7 @@ class Objective(ABC, Generic[Out_contra]):
 
     @abstractmethod
     def metrics(self, facts: TaskFacts) -> tuple[Metric, ...]:
-        """Return what is measured of a source with these facts, the headline first."""
+        """Return the metrics of a source with these facts, the headline first."""
 
     @abstractmethod
     def losses(self, output: Out_contra, batch: Batch) -> Mapping[str, Tensor]:
@@ -204,7 +204,7 @@ class Feed(ABC):
     @property
     @abstractmethod
     def targets(self) -> Tensor:
-        """What each sample should give, in the order of the sample indices, on the device."""
+        """The target of each sample, in the order of the sample indices, on the device."""
 
     @abstractmethod
     def steps(self) -> int:
@@ -287,7 +287,7 @@ class Task(Generic[Out]):
         return replace(facts, metrics=self.objective.metrics(facts))
 
     def summary(self) -> DataSummary:
-        """Return what the data are taken for; see `Source.summary`."""
+        """Return how the data are understood; see `Source.summary`."""
         return self.source.summary()
 
     def verify(self) -> Sequence[str]:
@@ -330,7 +330,7 @@ class Task(Generic[Out]):
 
 
 def summary_of(facts: TaskFacts, source: str = "images", names: Sequence[str] | None = None) -> DataSummary:
-    """Return what facts alone tell of a data set; without names the classes, if any, are called by their numbers."""
+    """Return the summary that facts alone give; without names the classes, if any, are called by their numbers."""
     numbers = map(str, range(facts.outputs if facts.classes else 0))
     lengths = [length for length in facts.inputs[1:] if length is not None]
     return DataSummary(

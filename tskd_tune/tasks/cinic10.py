@@ -50,9 +50,9 @@ def cinic10(
     """CINIC-10: ten classes, color images of 32 x 32; 90,000 each to train, to validate and to test.
 
     Args:
-        valid_part: what the 90,000 images in ``valid/`` are: ``validation``: the validation set; ``training``: further
-            training images, as in the authors' second benchmark; ``unused``: not read, which saves their evaluation
-            after every epoch.
+        valid_part: the use of the 90,000 images in ``valid/``: ``validation``: the validation set; ``training``:
+            further training images, as in the authors' second benchmark; ``unused``: not read, which saves their
+            evaluation after every epoch.
         validation: number of training images held out as the validation set, the same number of each class as far as
             possible; must be 0 where ``valid/`` is the validation set.
         normalization: mean and standard deviation that pixels are normalized with: the published ones, or those

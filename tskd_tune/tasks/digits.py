@@ -86,7 +86,7 @@ class DigitImages(ImageSource):
         return ImageParts(training, validation, test, Normalization.of(training.images))
 
     def identity(self) -> Mapping[str, Json]:
-        """Return the name and what decides the split."""
+        """Return the name and the options that decide the split."""
         return {
             "data": "digits",
             "validation": self._validation,

@@ -52,7 +52,7 @@ class Normalization:
         return cls(tuple(mean.tolist()), tuple(std.tolist()))
 
     def on(self, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """Return what normalizes pixels ``[..., C, H, W]`` (bytes) on a device to float32.
+        """Return the function that normalizes pixels ``[..., C, H, W]`` (bytes) on a device to float32.
 
         Pixels are divided by tensors, never by Python numbers, because a GPU multiplies by the reciprocal of a number.
         """

@@ -46,8 +46,8 @@ def synthetic(
         channels: channels of an image.
         size: height and width of an image, in pixels.
         train: number of training images, the same of each class as far as possible; at least one of each.
-        validation: number of validation images, made besides.
-        test: number of test images, made besides.
+        validation: number of additional validation images.
+        test: number of additional test images.
         noise: standard deviation of the noise, in gray levels from 0 to 255; that of the patterns is 40.
         data_seed: seed of the patterns and of the noise.
     """
@@ -81,7 +81,7 @@ class SyntheticImages(ImageSource):
         self._seed = seed
 
     def facts(self) -> TaskFacts:
-        """Return what the options say."""
+        """Return the facts that the options give."""
         train = self._samples[0]
         if train < self._classes:
             raise InputError(
@@ -91,7 +91,7 @@ class SyntheticImages(ImageSource):
         return TaskFacts(self._shape, self._classes, self._samples)
 
     def summary(self) -> DataSummary:
-        """Return what the options say."""
+        """Return the facts that the options give."""
         return summary_of(self.facts(), "synthetic images, made from task.data_seed")
 
     def read(self) -> ImageParts:
