@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
@@ -16,19 +17,17 @@ from tskd_tune.reports.forms.wandb_private import NAMES as OF_WANDB
 PACKAGE = Path(tskd_tune.__file__).parent
 # These files hold nothing but private names, with their purposes.
 LISTS = {"sweeps/ray_private.py", "reports/forms/wandb_private.py"}
-# torch's own guides use these names; torch offers no public ones.
+# torch offers no public names for these.
 OF_TORCH = {
     "torch._subclasses.fake_tensor:FakeTensorMode": "counts the bytes of a step without allocating them",
     "torch.utils._python_dispatch:TorchDispatchMode": "sees every operation of a step",
+    "torch.utils._pytree:tree_leaves": "finds the tensors among the arguments of an operation",
+    "torch:ops.aten._local_scalar_dense": "is the operation that reads a value off the device",
     "torch.nn.modules.batchnorm:_BatchNorm": "is the class of all batch norms",
     "torch.nn.modules.conv:_ConvNd": "is the class of all convolutions",
 }
-USED_OF_TORCH = {
-    "experiment/footprint.py": {"FakeTensorMode", "TorchDispatchMode"},
-    "method/memory.py": {"_BatchNorm"},
-    "teaching/soteacher.py": {"_BatchNorm", "_ConvNd"},
-    "training/optim.py": {"_warned_capturable_if_run_uncaptured"},
-}
+# An attribute that Adam sets on itself, and a function that Python documents in spite of its name.
+OTHERS = {"_warned_capturable_if_run_uncaptured", "_exit"}
 
 
 @pytest.mark.parametrize(("name", "purpose"), [*OF_WANDB.items(), *OF_TORCH.items()])
@@ -75,11 +74,11 @@ def private_names(path: Path, own: set[str]) -> Iterator[str]:
 
 
 def test_every_private_name_of_another_package_is_listed() -> None:
-    own = own_names()
-    found = {path.relative_to(PACKAGE).as_posix(): set(private_names(path, own)) for path in PACKAGE.rglob("*.py")}
-    assert {path: names for path, names in found.items() if names and path not in LISTS} == USED_OF_TORCH | {
-        "sweeps/ray_watch.py": {"_exit"},  # of Python's `os`, which documents it
-    }
+    own, listed = own_names(), {re.split(r"[.:]", name)[-1] for name in OF_TORCH} | OTHERS
+    paths = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).as_posix() not in LISTS]
+    found = {name: path.relative_to(PACKAGE).as_posix() for path in paths for name in private_names(path, own)}
+    assert {name: path for name, path in found.items() if name not in listed} == {}, "list it, with its purpose"
+    assert listed <= found.keys(), "no longer used"
 
 
 def test_a_name_that_is_not_listed_is_found(tmp_path: Path) -> None:
