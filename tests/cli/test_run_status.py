@@ -198,7 +198,7 @@ def test_no_best_is_named_by_the_test_part(
 ) -> None:
     folder = a_folder(tmp_path, tiny_document, 4)
     status.status(str(folder.path), Path("runs"))
-    assert "no best is" not in capsys.readouterr().out, "nothing is done yet"
+    assert "no best arm is" not in capsys.readouterr().out, "nothing is done yet"
     folder.add_row(a_row("00000", "kd", None))
     assert run_status(folder).best is None
     status.status(str(folder.path), Path("runs"))
