@@ -33,6 +33,29 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def test_under_bfloat16_only_networks_and_extractors_are_narrow(tiny: Tiny) -> None:
+    trainer = build_trainer(tiny(training={"precision": "bfloat16", "channels_last": True}))
+    assert trainer.review is not None
+    loss, found = trainer.review.loss, {"maps": set(), "sequences": set(), "predictions": set()}
+    loss.transform.register_forward_hook(lambda module, inputs, maps: found["maps"].add((inputs[0].dtype, maps.dtype)))
+    for extractor in loss.extractors:
+        extractor.register_forward_pre_hook(lambda module, inputs: found["sequences"].add(inputs[0].dtype))
+        extractor.register_forward_hook(lambda module, inputs, made: found["predictions"].add(made.dtype))
+    records = [trainer.epoch() for _ in range(3)]
+    half, single = torch.bfloat16, torch.float32
+    assert found == {"maps": {(half, single)}, "sequences": {single}, "predictions": {half}}
+    assert 0 < records[-1].numbers["review_loss"] < 10
+
+
+def test_extractors_keep_the_usual_memory_format(tiny: Tiny) -> None:
+    trainer = build_trainer(tiny(training={"channels_last": True}))
+    assert trainer.review is not None
+    shapes = {name: tensor.shape for name, tensor in trainer.review.loss.state_dict().items() if tensor.ndim == 4}
+    assert all(
+        trainer.review.loss.state_dict()[name].stride() == torch.empty(shape).stride() for name, shape in shapes.items()
+    )
+
+
 @pytest.mark.parametrize(
     "over",
     [
