@@ -13,8 +13,6 @@ QUIET = {
     # Under `uv run` Ray would build a second environment for its workers.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # With short epochs Tune saves its state at every checkpoint, and would warn about this.
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     # An epoch without a validation has no metric (`evaluation.validation`); `check` refuses a scheduler that needs it.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
