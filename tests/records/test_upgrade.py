@@ -43,9 +43,25 @@ def test_a_row_has_what_the_old_one_had():
     taught = Row.model_validate(upgrade(LINES[1])).teacher
     assert taught and taught.metrics == {"test_top1": LINES[1]["teacher"]["test_top1"]}
     assert row.identity == ""
-    assert row.experiment == {"observe": [], **old["experiment"]}
-    same = row.plain().keys() - {"format", "identity", "best", "measures", "data", "teacher", "experiment"}
+    assert row.engine is None
+    read = {key: part for key, part in row.experiment.items() if key not in ("training", "evaluation")}
+    assert {**read, "training": 0, "evaluation": 0} == {
+        "observe": [],
+        **old["experiment"],
+        "training": 0,
+        "evaluation": 0,
+    }
+    for key in ("training", "evaluation"):
+        assert row.experiment[key].items() >= old["experiment"][key].items()
+    same = row.plain().keys() & old.keys() - {"format", "data", "teacher", "experiment", "cost"}
     assert {name: row.plain()[name] for name in same} == {name: old[name] for name in same}
+    assert row.cost.plain() == {**old["cost"], "together": 1}
+
+
+def test_an_old_experiment_trains_as_it_did():
+    experiment = Experiment.read(upgrade(LINES[0])["experiment"])
+    assert not experiment.training.fold and experiment.training.graphs == "never"
+    assert experiment.evaluation.validation == "every_epoch"
 
 
 def test_a_row_of_the_newest_format_stays_as_it_is():

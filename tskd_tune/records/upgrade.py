@@ -9,8 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tskd_tune.metrics import Measured, undeclared
-from tskd_tune.plain import Document
+from tskd_tune.plain import Document, Json
 from tskd_tune.records.row import ROW_FORMAT, Best
+
+LATER: Final[Mapping[str, Mapping[str, Json]]] = {
+    "training": {
+        "fold": False,
+        "checkpoint": {"seconds": 0.0},
+        "graphs": "never",
+        "kernels": "deterministic",
+        "compile": "never",
+    },
+    "evaluation": {"validation": "every_epoch"},
+}
+"""Options that format 1 did not have, by their place in an experiment: versions of that format trained in this way."""
 
 
 def upgrade(record: Document) -> Document:
@@ -56,12 +68,14 @@ def _from_1(record: Document) -> Document:
 
 
 def _experiment(old: Document) -> Document:
-    """Add the options that format 2 brought, so that one experiment reads the same in the rows of both formats."""
+    """Add the options that came later, with the values that say how versions of format 1 trained."""
     task = old.get("task")
-    streamed = {"feed": "resident", "workers": None, "prefetch": None}
     found = {"observe": [], **old}
+    for key, added in LATER.items():
+        if isinstance(old.get(key), dict):
+            found[key] = {**added, **old[key]}
     if isinstance(task, dict) and task.get("name") == "image_folder":
-        found["task"] = {**streamed, **task}
+        found["task"] = {"feed": "resident", "workers": None, "prefetch": None, **task}
     return found
 
 
