@@ -162,8 +162,7 @@ def run(suite: Suite, device: torch.device, *, quick: bool) -> Report:
 
 
 def _steps(size: Size, chosen: Sequence[Variant], device: torch.device) -> Report:
-    general = size.general if device.type == "cuda" else -(-size.general // 2)
-    plain = Workload(batch_size=size.batch_size, general=general)
+    plain = Workload(batch_size=size.batch_size, general=size.general)
     rows: list[Row] = []
     checks: list[Check] = []
     for name, workload in (("general step", plain), ("KD step", replace(plain, distils=True))):

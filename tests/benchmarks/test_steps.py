@@ -23,6 +23,7 @@ from benchmarks.rows import Check, Goal, Report, Row, Spent, table
 from benchmarks.steps import Size
 from benchmarks.variants import FORMATS, is_exact, is_graph, variants_of
 from benchmarks.workload import Variant, Workload
+from tskd_tune.experiment.assembly import task_of
 
 CPU = torch.device("cpu")
 TINY = Workload("resnet8", "resnet14", batch_size=16, general=4, reviews=3, k=2, hidden=2)
@@ -152,6 +153,8 @@ def test_a_quick_suite_is_smaller_and_a_whole_one_has_five_repeats() -> None:
     for device in (CPU, torch.device("cuda")):
         quick, whole = Size.of(device, quick=True), Size.of(device, quick=False)
         assert whole.repeats >= 5 and whole.batch_size == 128
+        for size in (quick, whole):  # an epoch has an image of each class
+            task_of(Workload(batch_size=size.batch_size, general=size.general).experiment(FORMATS[0], CPU)).facts()
         assert quick.repeats * quick.batch_size * quick.general < whole.repeats * whole.batch_size * whole.general
 
 
