@@ -51,7 +51,8 @@ class BasicBlock(nn.Module):
         """Map ``[B, inputs, H, W]`` to the sum ``[B, outputs, H / stride, W / stride]`` before its activation."""
         residual: Tensor = F.relu(self.bn1(self.conv1(images)), inplace=True)
         residual = self.bn2(self.conv2(residual))
-        return residual + (images if self.downsample is None else self.downsample(images))
+        residual += images if self.downsample is None else self.downsample(images)
+        return residual
 
 
 class CifarResNet(Staged):

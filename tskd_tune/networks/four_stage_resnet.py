@@ -43,8 +43,8 @@ class BasicBlock(nn.Module):
         """Map ``[B, inputs, H, W]`` to the sum ``[B, width, H / stride, W / stride]`` before its activation."""
         residual: Tensor = F.relu(self.bn1(self.conv1(images)), inplace=True)
         residual = self.bn2(self.conv2(residual))
-        shortcut: Tensor = self.shortcut(images)
-        return residual + shortcut
+        residual += self.shortcut(images)
+        return residual
 
 
 class Bottleneck(nn.Module):
@@ -78,8 +78,8 @@ class Bottleneck(nn.Module):
         residual: Tensor = F.relu(self.bn1(self.conv1(images)), inplace=True)
         residual = F.relu(self.bn2(self.conv2(residual)), inplace=True)
         residual = self.bn3(self.conv3(residual))
-        shortcut: Tensor = self.shortcut(images)
-        return residual + shortcut
+        residual += self.shortcut(images)
+        return residual
 
 
 Block = type[BasicBlock] | type[Bottleneck]

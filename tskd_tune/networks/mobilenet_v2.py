@@ -54,7 +54,9 @@ class InvertedResidual(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map ``[B, inputs, H, W]`` to the signed map ``[B, outputs, H / stride, W / stride]``."""
         residual: Tensor = self.conv(images)
-        return images + residual if self.has_shortcut else residual
+        if self.has_shortcut:
+            residual += images
+        return residual
 
 
 class MobileNetV2(Network):

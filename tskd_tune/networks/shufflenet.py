@@ -65,8 +65,11 @@ class Bottleneck(nn.Module):
         """Map ``[B, inputs, H, W]`` to what the activation reads, the sum or the concatenation."""
         residual = shuffled(F.relu(self.bn1(self.conv1(images)), inplace=True), self.groups)
         residual = F.relu(self.bn2(self.conv2(residual)), inplace=True)
-        residual = self.bn3(self.conv3(residual))
-        return torch.cat((residual, F.avg_pool2d(images, 3, 2, padding=1)), 1) if self.shrinks else residual + images
+        summed: Tensor = self.bn3(self.conv3(residual))
+        if self.shrinks:
+            return torch.cat((summed, F.avg_pool2d(images, 3, 2, padding=1)), 1)
+        summed += images
+        return summed
 
 
 class ShuffleNet(Staged):

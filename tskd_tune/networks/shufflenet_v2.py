@@ -98,7 +98,7 @@ class ShuffleNetV2(Tapped):
     def _classifier(self) -> nn.Linear:
         return self.linear
 
-    def _advance(self, block: nn.Module, activated: Tensor) -> tuple[Tensor, Tensor]:
+    def _advance(self, block: nn.Module, activated: Tensor, *, tapped: bool) -> tuple[Tensor, Tensor]:
         after, before = block(activated)
         return after, before
 

@@ -35,8 +35,11 @@ class Tapped(Network):
         """Return the layer that maps the embedding to logits."""
 
     @abstractmethod
-    def _advance(self, block: nn.Module, activated: Tensor) -> tuple[Tensor, Tensor]:
-        """Run a block on activated features, and return its output after and before its activation."""
+    def _advance(self, block: nn.Module, activated: Tensor, *, tapped: bool) -> tuple[Tensor, Tensor]:
+        """Run a block on activated features, and return its output after and before its activation.
+
+        Only the last block of a stage is ``tapped``; elsewhere nobody reads what the activation reads.
+        """
 
     @abstractmethod
     def _embedding(self, activated: Tensor) -> Tensor:
@@ -51,8 +54,8 @@ class Tapped(Network):
         features = {STEM: F.relu(preactivations[STEM])}
         activated = features[STEM]
         for stage, blocks in self._stages().items():
-            for block in blocks:
-                activated, before = self._advance(block, activated)
+            for place, block in enumerate(blocks, start=1):
+                activated, before = self._advance(block, activated, tapped=place == len(blocks))
             features[stage], preactivations[stage] = activated, before
         if not heads:
             return Features(features, preactivations)
@@ -63,9 +66,9 @@ class Tapped(Network):
 class Staged(Tapped):
     """A network whose blocks all end before their activation; the embedding is the mean of the last features."""
 
-    def _advance(self, block: nn.Module, activated: Tensor) -> tuple[Tensor, Tensor]:
+    def _advance(self, block: nn.Module, activated: Tensor, *, tapped: bool) -> tuple[Tensor, Tensor]:
         total: Tensor = block(activated)
-        return F.relu(total), total
+        return F.relu(total, inplace=not tapped), total
 
     def _embedding(self, activated: Tensor) -> Tensor:
         return activated.mean(dim=(2, 3))
@@ -88,6 +91,6 @@ class _Tail(nn.Module):
         """Map activated features ``[B, C, H, W]`` to logits ``[B, classes]``."""
         for stage in self.stages:
             for block in cast("nn.Sequential", stage):
-                activated = F.relu(block(activated))
+                activated = F.relu(block(activated), inplace=True)
         logits: Tensor = self.classifier(activated.mean(dim=(2, 3)))
         return logits

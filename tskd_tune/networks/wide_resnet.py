@@ -44,14 +44,16 @@ class WideBlock(nn.Module):
         # Written as the checkpoints of the field spell it.
         self.convShortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if inputs != outputs else None
 
-    def forward(self, total: Tensor) -> tuple[Tensor, Tensor]:
-        """Map the raw sum ``[B, inputs, H, W]`` to the next one, and return the input's batch norm beside it."""
+    def forward(self, total: Tensor, *, tapped: bool = True) -> tuple[Tensor, Tensor]:
+        """Map the raw sum ``[B, inputs, H, W]`` to the next one, and return the input's batch norm beside it.
+
+        The batch norm of a stage's sum is its pre-activation. Others are not ``tapped``, and are activated in place.
+        """
         normed: Tensor = self.bn1(total)
-        # Not in place: the batch norm of a stage's sum is its pre-activation, which is tapped.
-        activated = F.relu(normed)
-        residual = F.relu(self.bn2(self.conv1(activated)), inplace=True)
-        shortcut = total if self.convShortcut is None else self.convShortcut(activated)
-        return shortcut + self.conv2(residual), normed
+        activated = F.relu(normed, inplace=not tapped)
+        residual: Tensor = self.conv2(F.relu(self.bn2(self.conv1(activated)), inplace=True))
+        residual += total if self.convShortcut is None else self.convShortcut(activated)
+        return residual, normed
 
 
 class WideStage(nn.Module):
@@ -72,7 +74,7 @@ class WideStage(nn.Module):
         """Map the sum of the stage before to this stage's, and return the former's pre-activation beside it."""
         total, preactivation = self.layer[0](total)
         for block in self.layer[1:]:
-            total, _ = block(total)
+            total, _ = block(total, tapped=False)
         return total, preactivation
 
 
