@@ -73,7 +73,7 @@ def start(
 
 
 def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
-    """Finish an interrupted training, from the end of the last complete epoch.
+    """Finish an interrupted training, from its last whole checkpoint.
 
     Raises:
         InputError: the run is a sweep, or a file that the run needs is missing.

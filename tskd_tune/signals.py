@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], None]
@@ -30,6 +31,12 @@ class Ended:
     def by_system(cls) -> bool:
         """Tell whether the system ended the command; the system may have ended the command's child processes too."""
         return cls.number != signal.SIGINT
+
+
+def continuing(run: Path) -> str:
+    """Say what an interrupted run keeps, and how to continue it."""
+    kept = "finished trainings are kept, and others resume from their last checkpoint"
+    return f"{kept}; continue with: tskd-tune resume {run}"
 
 
 @contextmanager

@@ -351,7 +351,7 @@ def test_an_interrupt_says_how_to_go_on(
     told = run("status", "cut").stdout
     assert "1 training: 1 begun, 3 of 4 epochs trained" in told
     assert "0: resnet8, review, seed 1 begun, 3 of 4 epochs" in told
-    assert "left; interrupted: no process trains this run now; go on with: tskd-tune resume" in told
+    assert "left; interrupted: no process trains this run now; continue with: tskd-tune resume" in told
     assert "1 of 1 run finished" in run("resume", "cut", "--no-wandb").stdout
 
 

@@ -79,7 +79,8 @@ def test_sigterm_says_how_to_go_on_and_leaves_nothing_running(
     files(tmp_path, tiny_document)
     code, said, left = ended(tmp_path, command, psutil.Process.terminate)
     assert code == 128 + signal.SIGTERM and left == []
-    assert said.count("error:") == 1 and f"go on with: tskd-tune resume {tmp_path / 'run'}" in said.replace("runs/", "")
+    assert said.count("error:") == 1
+    assert f"continue with: tskd-tune resume {tmp_path / 'run'}" in said.replace("runs/", "")
     assert "Traceback" not in said and "***" not in said
 
 
@@ -93,7 +94,7 @@ def test_a_process_of_rays_that_is_killed_is_a_sentence(
     files(tmp_path, tiny_document)
     code, said, left = ended(tmp_path, "sweep", kill)
     assert code == 1 and left == []
-    assert f"Ray's {name} is gone" in said and "go on with: tskd-tune resume" in said
+    assert f"Ray's {name} is gone" in said and "continue with: tskd-tune resume" in said
     assert "Traceback" not in said
 
 

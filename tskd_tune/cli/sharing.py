@@ -40,7 +40,7 @@ def sync(run: str, storage: Path, *, entity: str | None, project: str | None) ->
         try:
             found = offline.upload(left, entity=entity or known.entity, project=project or known.project)
         except KeyboardInterrupt:
-            complain(f"interrupted; what is uploaded is marked, go on with: tskd-tune sync {folder.path}")
+            complain(f"interrupted; uploaded runs are marked; continue with: tskd-tune sync {folder.path}")
             raise typer.Exit(Ended.code()) from None
         _tell(folder, found)
 

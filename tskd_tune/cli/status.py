@@ -170,9 +170,8 @@ def _time(found: RunStatus, path: Path) -> str:
     if found.running is False and found.broke:
         return f"{spent}; train the broken runs again with: tskd-tune resume {path}"
     if found.running is False:
-        return (
-            f"{spent}, {_left(found)}; interrupted: no process trains this run now; go on with: tskd-tune resume {path}"
-        )
+        ended = f"{spent}, {_left(found)}; interrupted: no process trains this run now"
+        return f"{ended}; continue with: tskd-tune resume {path}"
     return f"{spent}, {_left(found)}{_silence(found, path)}"
 
 

@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 
 from tskd_tune.errors import InputError, TskdTuneError, sentences
 from tskd_tune.paths import local_path
-from tskd_tune.signals import Ended, as_interrupts
+from tskd_tune.signals import Ended, as_interrupts, continuing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -95,7 +95,7 @@ def _make_local(options: dict[str, object]) -> None:
 def interrupted(folder: Path) -> typer.Exit:
     """Say how to continue an interrupted run, and return the exception that ends the command."""
     if (folder / "state.json").exists():
-        complain(f"interrupted; all finished epochs are kept; continue with: tskd-tune resume {folder}")
+        complain(f"interrupted; {continuing(folder)}")
     else:
         complain("interrupted; nothing was started")
     return typer.Exit(Ended.code())

@@ -15,7 +15,7 @@ import psutil
 import ray
 
 from tskd_tune.errors import RunError
-from tskd_tune.signals import Ended, handled
+from tskd_tune.signals import Ended, continuing, handled
 from tskd_tune.sweeps import ray_private
 from tskd_tune.sweeps.ray_address import RayAddress
 
@@ -115,11 +115,8 @@ class Watch:
                 process.kill()
 
     def _sentence(self) -> str:
-        kept = (
-            f"all finished epochs are kept; continue with: tskd-tune resume {self._run}"
-            if (self._run / "state.json").exists()
-            else "nothing was started, run the command again"
-        )
+        begun = (self._run / "state.json").exists()
+        kept = continuing(self._run) if begun else "nothing was started, run the command again"
         if Ended.by_system():
             return f"{self._run}: interrupted; {kept}"
         return f"{self._run}: Ray's {self._lost} is gone (killed, or out of memory), so the sweep ended; {kept}"
