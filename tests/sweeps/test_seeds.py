@@ -48,7 +48,7 @@ def test_wrong_seeds_are_a_sentence(tiny_document: dict[str, Any], text: str) ->
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("3-1", "the range 3-1 falls; write 1-3"),
+        ("3-1", "the range 3-1 descends; write 1-3"),
         ("1-1000000000000", "has more than 10000 seeds"),
         ("1-9000,20001-30000", "has more than 10000 seeds"),
         ("99999999999999999999", "a seed is at most 9223372036854775807"),
