@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,11 +36,16 @@ class Trial:
     error: Exception | None = None
     trainable: Any = None
 
-    def get_pickled_error(self) -> Exception | None:
-        return self.error
+    error_file = None
 
-    def get_error(self) -> Exception | None:
-        return self.error
+    @property
+    def pickled_error_file(self) -> str | None:
+        """The error, in a folder that Tune has not copied into the run's storage yet."""
+        if self.error is None:
+            return None
+        path = Path(tempfile.mkdtemp()) / "error.pkl"
+        path.write_bytes(cloudpickle.dumps(self.error))
+        return str(path)
 
 
 @dataclass

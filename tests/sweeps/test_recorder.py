@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Checkpoint
 from ray.tune.result import SHOULD_CHECKPOINT
@@ -32,11 +34,16 @@ class Trial:
     last_result: dict[str, Any] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
 
-    def get_pickled_error(self) -> Exception | None:
-        return self.error
+    error_file = None
 
-    def get_error(self) -> Exception | None:
-        return self.error
+    @property
+    def pickled_error_file(self) -> str | None:
+        """The error, in a folder that Tune has not copied into the run's storage yet."""
+        if self.error is None:
+            return None
+        path = Path(tempfile.mkdtemp()) / "error.pkl"
+        path.write_bytes(cloudpickle.dumps(self.error))
+        return str(path)
 
 
 @pytest.fixture

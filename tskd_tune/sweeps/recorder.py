@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 from ray.tune.result import SHOULD_CHECKPOINT
 
@@ -232,10 +232,15 @@ class _Death:
 
 
 def _death(trial: Trial) -> _Death:
-    """Find out what ended a trial: an error of a training, or the loss of its process, in Ray's words."""
-    error = trial.get_pickled_error()
+    """Find out what ended a trial: an error of a training, or the loss of its process, in Ray's words.
+
+    Tune has just written the error into a folder of this process. Tune copies that folder into the run's storage later,
+    from where `Trial.get_pickled_error` reads.
+    """
+    pickled, told = trial.pickled_error_file, trial.error_file
+    error = cloudpickle.loads(Path(pickled).read_bytes()) if pickled else None
     cause = getattr(error, "cause", None)
-    text = str(error or trial.get_error() or "")
+    text = str(error or (Path(told).read_text(encoding="utf-8", errors="replace") if told else ""))
     if isinstance(cause, BrokenTrialError):
         return _Death(cause.seed, cause.reason, cause.text, cause.run)
     if isinstance(error, RayError):
