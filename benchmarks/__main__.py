@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import typer
 from rich.console import Console
 
+from benchmarks.arm import Arm
+
 if TYPE_CHECKING:
     import torch
 
@@ -121,7 +123,7 @@ def rate_of_false_verdicts(
     *,
     tables: Annotated[int, typer.Option(min=1, help="comparisons, each with seeds of its own")] = 200,
     seeds: Annotated[int | None, typer.Option(help="seeds under each of the two names; default: the fewest")] = None,
-    arm: Annotated[Literal["tskd", "plain"], typer.Option(help="what is trained under both names")] = "tskd",
+    arm: Annotated[Arm, typer.Option(help="what is trained under both names")] = Arm.TSKD,
     margin: Annotated[
         float | None, typer.Option(min=0.01, help="points that count as no difference; default: the reports'")
     ] = None,
@@ -130,7 +132,7 @@ def rate_of_false_verdicts(
     """Train one arm under two names with disjoint seeds, and count how often a report tells them apart."""
     from benchmarks import calibration
 
-    calibration.command(tables, seeds, calibration.Arm(arm), margin, output)
+    calibration.command(tables, seeds, arm, margin, output)
 
 
 def _steps(suite: Literal["step", "review", "cycle"], device: torch.device, quick: bool) -> Report:

@@ -12,7 +12,6 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Shown
 
+from benchmarks.arm import Arm
 from tskd_tune import documents
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
@@ -42,13 +42,6 @@ METRIC = "test_top1"
 PLANTED_SDS = 4.0
 
 Deal = Sequence[Mapping[str, Sequence[int]]]
-
-
-class Arm(StrEnum):
-    """The arm that is trained under both names."""
-
-    TSKD = "tskd"
-    PLAIN = "plain"
 
 
 # Small enough to train quickly, and hard enough that seeds differ by several points: 60 images, 12 steps.

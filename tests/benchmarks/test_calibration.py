@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from benchmarks import calibration
 from benchmarks.__main__ import app
-from benchmarks.calibration import AGAIN, METRIC, A, Arm
+from benchmarks.arm import Arm
+from benchmarks.calibration import AGAIN, METRIC, A
 from factories import a_row
 from tskd_tune.errors import RunError
 from tskd_tune.records.row import Row
