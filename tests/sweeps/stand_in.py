@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,6 +79,13 @@ def interrupt() -> None:
     signal.signal(signal.SIGINT, before)
 
 
+def wait_for_checkpoints() -> None:
+    """Wait for the checkpoints that are being written, as Python does where a worker's process ends."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("checkpoint "):
+            thread.join()
+
+
 class Tuner:
     """Trains what the searcher suggests, with the calls of Ray Tune in their order."""
 
@@ -97,6 +105,7 @@ class Tuner:
             for trial in list(live):
                 if self.cluster.results == self.cluster.cut_off_after:
                     interrupt()
+                    wait_for_checkpoints()
                     return self.results
                 if self._step(trial):
                     live.remove(trial)
