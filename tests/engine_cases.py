@@ -23,6 +23,17 @@ def ended(trainer: Trainer) -> Trainer:
     return trainer
 
 
+def train_into(trainer: Trainer, epochs: int, steps: int) -> None:
+    """Train some epochs, and the first steps of the next one."""
+    for _ in range(epochs):
+        trainer.epoch()
+    if steps:
+        trainer.begin()
+        taken = trainer.steps()
+        for _ in range(steps):
+            next(taken)
+
+
 def of_extractors(**options: Any) -> dict[str, Any]:
     return {"review": {"extractor": {"training": options}}}
 

@@ -1,9 +1,13 @@
-"""Rows for tests: what a test does not ask for is a whole run of four epochs on one CPU thread."""
+"""Rows for tests, by default of a whole run of four epochs on one CPU thread, and the error of a trial of Ray Tune."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+from ray import cloudpickle
 
 from tskd_tune.records.lines import json_line
 from tskd_tune.records.row import Cost, Row
@@ -36,3 +40,10 @@ def a_row(run: str = "t0", seed: int = 1, arm: str = "baseline", *, planned: int
 def write_rows(folder: RunFolder, rows: Iterable[Row]) -> None:
     """Replace all rows of a run, so that a test can begin with the rows that it needs."""
     folder.store.write(ROWS, "".join(json_line(row.plain()) for row in rows).encode())
+
+
+def pickled(error: Exception) -> str:
+    """Write an error as Ray Tune does: into a folder that is not copied into the run's storage yet."""
+    path = Path(tempfile.mkdtemp()) / "error.pkl"
+    path.write_bytes(cloudpickle.dumps(error))
+    return str(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from factories import pickled
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.sweeps import run, tuning
@@ -41,12 +41,7 @@ class Trial:
 
     @property
     def pickled_error_file(self) -> str | None:
-        """The error, in a folder that Tune has not copied into the run's storage yet."""
-        if self.error is None:
-            return None
-        path = Path(tempfile.mkdtemp()) / "error.pkl"
-        path.write_bytes(cloudpickle.dumps(self.error))
-        return str(path)
+        return None if self.error is None else pickled(self.error)
 
 
 @dataclass

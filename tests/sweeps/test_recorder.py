@@ -5,19 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ray import cloudpickle
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Checkpoint
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from factories import a_row
+from factories import a_row, pickled
 from tskd_tune.errors import RunError
 from tskd_tune.records.events import Event
 from tskd_tune.records.run_folder import RunFolder
@@ -38,12 +36,7 @@ class Trial:
 
     @property
     def pickled_error_file(self) -> str | None:
-        """The error, in a folder that Tune has not copied into the run's storage yet."""
-        if self.error is None:
-            return None
-        path = Path(tempfile.mkdtemp()) / "error.pkl"
-        path.write_bytes(cloudpickle.dumps(self.error))
-        return str(path)
+        return None if self.error is None else pickled(self.error)
 
 
 @pytest.fixture

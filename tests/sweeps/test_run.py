@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from tskd_tune.errors import InputError, RunError
+from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event
@@ -58,14 +59,7 @@ def test_a_grid_of_two_by_two_trains_every_point_once_a_seed(
 
     # The same point and seed trained without Ray gives the same numbers and the same student.
     row = rows["review=tskd, lr=0.05", 2]
-    from tskd_tune.experiment import Experiment
-
-    alone = build_trainer(Experiment.read(row.experiment))
-    while not alone.finished:
-        last = alone.epoch().numbers
-    assert row.metrics["test_loss"] == last["test_loss"]
-    kept = read_state(folder.student_path(row.run, 2)).state
-    assert all(torch.equal(kept[key], value) for key, value in alone.student.state_dict().items())
+    assert_as_alone(folder, row)
     history = [line for line in folder.history(row.run) if line.seed == 2]
     assert [line.epoch for line in history] == list(range(6)) and (history[2].number("review_loss") or 0.0) > 0
 
@@ -174,8 +168,6 @@ def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], 
     assert sorted(row.seed for row in rows) == [1, 2, 3] and all(row.status == "done" for row in rows)
     for row in rows:
         assert [line.epoch for line in folder.history(row.run)] == list(range(30))
-    from tskd_tune.experiment import Experiment
-
     row = next(row for row in rows if row.seed == 1)
     alone = build_trainer(Experiment.read(row.experiment))
     while not alone.finished:
@@ -211,18 +203,21 @@ def test_bundles_whose_driver_was_killed_resume_in_other_bundles(tiny_document: 
     rows = rows_of(RunFolder.open(run))
     assert len(rows) == 8 == len((run / "rows.jsonl").read_text().splitlines())
     assert all(rows[key] == row for key, row in before.items())
-    from tskd_tune.experiment import Experiment
-
     for arm in ("plain", "tskd"):
         row = rows[arm, 2]
         assert row.status == "done" and row.cost.together == 8
         assert [line.epoch for line in folder.history(row.run)] == list(range(20))
-        alone = build_trainer(Experiment.read(row.experiment))
-        while not alone.finished:
-            last = alone.epoch().numbers
-        assert row.metrics["test_loss"] == last["test_loss"]
-        kept = read_state(folder.student_path(row.run, 2)).state
-        assert all(torch.equal(kept[key], value) for key, value in alone.student.state_dict().items())
+        assert_as_alone(folder, row)
+
+
+def assert_as_alone(folder: RunFolder, row: Row) -> None:
+    """The training of a row ended with the numbers and the student that it has without Ray."""
+    alone = build_trainer(Experiment.read(row.experiment))
+    while not alone.finished:
+        last = alone.epoch().numbers
+    assert row.metrics["test_loss"] == last["test_loss"]
+    kept = read_state(folder.student_path(row.run, row.seed)).state
+    assert all(torch.equal(kept[key], value) for key, value in alone.student.state_dict().items())
 
 
 def histories(run: Path) -> list[dict[str, Any]]:

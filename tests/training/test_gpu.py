@@ -10,7 +10,7 @@ from typing import Any
 import engine_cases
 import pytest
 import torch
-from engine_cases import ended, tensors
+from engine_cases import ended, tensors, train_into
 from torch import Tensor
 
 from tskd_tune import documents
@@ -133,15 +133,8 @@ def test_captured_steps_end_with_the_bits_of_eager_ones(tiny: Tiny, case: str) -
 @pytest.mark.parametrize("into", [(5, 0), (5, 2)])
 @pytest.mark.parametrize("case", ["a generator", "extractors with Adam", "mobilenet_v2 with dropout"])
 def test_a_resume_of_captured_steps_ends_with_the_same_bits(tiny: Tiny, case: str, into: tuple[int, int]) -> None:
-    epochs, steps = into
     wanted, cut = trained(made(tiny, case, "never")), made(tiny, case, "always")
-    for _ in range(epochs):
-        cut.epoch()
-    if steps:
-        cut.begin()
-        taken = cut.steps()
-        for _ in range(steps):
-            next(taken)
+    train_into(cut, *into)
     state = cut.state_dict()
     for graphs in ("always", "never"):
         resumed = made(tiny, case, graphs)

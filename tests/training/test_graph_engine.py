@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_cases import CASES, LONG, ended, tensors
+from engine_cases import CASES, LONG, ended, tensors, train_into
 from torch import Tensor
 
 from tskd_tune.contracts import Batch, Classified
@@ -87,15 +87,9 @@ def test_captured_steps_end_with_the_bits_of_eager_ones(tiny: Tiny, build: Any, 
 def test_a_resume_ends_with_the_same_bits(
     tiny: Tiny, build: Any, case: str, into: tuple[int, int], tmp_path: Path
 ) -> None:
-    experiment, (epochs, steps) = of(tiny, case), into
+    experiment = of(tiny, case)
     whole, cut = ended(build(experiment, False)), build(experiment, True)
-    for _ in range(epochs):
-        cut.epoch()
-    if steps:
-        cut.begin()
-        taken = cut.steps()
-        for _ in range(steps):
-            next(taken)
+    train_into(cut, *into)
     checkpoint.save(cut.state_dict(), tmp_path / "state.pt")
     for resumed in (build(experiment, True), build(experiment, False)):
         resumed.load_state_dict(checkpoint.load(tmp_path / "state.pt"))

@@ -22,8 +22,8 @@ class Shipped:
         connection: the result of probing W&B's server once.
         run: the run's folder, for checkpoints and students; None for none.
         by_identity: whether W&B runs are named by the identity of their training; otherwise by the trial's id.
-        report_seconds: epochs that end within so many seconds are reported together, because a report costs about as
-            much however much it reports; 0 where a searcher or a scheduler judges each epoch.
+        report_seconds: epochs that end within so many seconds are reported together, because one report of many epochs
+            costs about as much as a report of one; 0 where a searcher or a scheduler judges each epoch.
     """
 
     sweep: str
