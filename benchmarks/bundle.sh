@@ -20,7 +20,8 @@ import pathlib, sys, tarfile
 here, unpacked = map(pathlib.Path, sys.argv[1:])
 for name in ("site", "project"):
     with tarfile.open(here / f"{name}.tar.xz") as archive:
-        archive.extractall(unpacked / name, filter="tar")
+        # Python before 3.11.4 knows no filters.
+        archive.extractall(unpacked / name, **({"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}))
 binaries = unpacked / "bin"
 binaries.mkdir(exist_ok=True)
 for name, module in (("tskd-tune", "tskd_tune"), ("wandb", "wandb")):
