@@ -1,4 +1,4 @@
-# make demo | install | test | test-all | test-lowest | coverage | lint | docs | clean
+# make demo | install | test | test-all | test-lowest | coverage | chaos | lint | docs | audit | clean
 # These need make and Python 3.11 or later. Everything else is installed into this folder.
 
 PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3; do \
@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 NEED_PYTHON = @test -n "$(PYTHON)" || { \
 	echo "No Python 3.11 or later on the PATH: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; }
 
-.PHONY: demo install test test-all test-lowest coverage lint docs clean
+.PHONY: demo install test test-all test-lowest coverage chaos lint docs audit clean
 
 demo: $(INSTALLED)
 	.venv/bin/tskd-tune sweep digits
@@ -31,14 +31,19 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	.venv/bin/pytest
 
-# The fast tests with the lowest versions that pyproject.toml allows. Parity tests need torchdistill, which needs later
-# versions.
+# The fast tests with the lowest versions that pyproject.toml allows, without those that meet few of the libraries.
+# Parity tests need torchdistill, which needs later versions.
+OWN := method contracts distillers outsiders benchmarks chaos reports/judge search_spaces test_limits.py test_layers.py
 test-lowest: $(LOWEST)
-	.lowest/bin/pytest -m "not slow" --ignore-glob="*/test_parity_*.py"
+	.lowest/bin/pytest -m "not slow" --ignore-glob="*/test_parity_*.py" $(OWN:%=--ignore=tests/%)
 
 # The fast tests, and which lines they run. Fails below the floor in pyproject.toml.
 coverage: $(INSTALLED)
 	.venv/bin/pytest -m "not slow" --cov --cov-report=term
+
+# A sweep through ten storms of kills, compared with the calm sweep (docs/reliability.md); about half an hour.
+chaos: $(INSTALLED)
+	PYTHONPATH=tests .venv/bin/python -m chaos
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check
@@ -50,8 +55,15 @@ docs: $(INSTALLED)
 	.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going -d docs/_build/doctrees docs docs/_build/html
 	@echo "The site is docs/_build/html/index.html"
 
+# Looks the installed packages up in the database of known holes. Where no network leads there, nothing is looked up, and
+# the last line says so; with AUDIT=required this is an error.
+audit: $(INSTALLED)
+	-$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .audit
+	-$(UV) pip install --quiet --python .audit "pip-audit>=2.9"
+	.venv/bin/python .ci/audit .audit/bin/pip-audit "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" $(AUDIT)
+
 clean:
-	rm -rf docs/_build .coverage .venv .lowest .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf docs/_build .coverage .venv .lowest .audit .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml | $(UV)
 	$(NEED_PYTHON)
@@ -64,7 +76,7 @@ $(LOWEST): pyproject.toml | $(UV)
 	$(NEED_PYTHON)
 	@echo "Installing the lowest versions that tskd-tune allows into .lowest."
 	$(UV) venv --allow-existing --python "$(PYTHON)" .lowest
-	$(UV) pip install --python .lowest --resolution lowest-direct --group test --editable .
+	$(UV) pip install --python .lowest --resolution lowest-direct --group test --group services --editable .
 	@touch $@
 
 .uv/bin/uv:

@@ -82,6 +82,22 @@ def cost_of_the_platform(*, output: Output = None, quick: Quick = False) -> None
     _suite("platform", lambda on, fast: platform.run(on, quick=fast), "cpu", output, quick)
 
 
+@app.command(name="tracking")
+def cost_of_tracking(*, output: Output = None, quick: Quick = False) -> None:
+    """What W&B costs a sweep whose server answers, is away, is silent, or vanishes."""
+    from benchmarks import tracking
+
+    _suite("tracking", lambda on, fast: tracking.run(quick=fast), "cpu", output, quick)
+
+
+@app.command(name="scale")
+def cost_of_many(*, output: Output = None, quick: Quick = False) -> None:
+    """A sweep of 1,000 trials on simulated GPUs, and runs of up to 10,000 rows: time, memory and bytes of each."""
+    from benchmarks import scale
+
+    _suite("scale", lambda on, fast: scale.run(quick=fast), "cpu", output, quick)
+
+
 @app.command(name="bundle")
 def bundle_for_a_gpu(
     folder: Annotated[Path, typer.Argument(help="the folder that is made")],
@@ -118,6 +134,28 @@ def cost_of_distillers(
         output.write_text(json.dumps([vars(cost) for cost in costs], indent=1) + "\n")
 
 
+@app.command(name="detection")
+def cost_of_detection(
+    *,
+    teacher: Annotated[str, typer.Option(help="the teacher's network")] = "faster_rcnn_resnet50_fpn",
+    student: Annotated[str, typer.Option(help="the student's network")] = "faster_rcnn_resnet18_fpn",
+    side: Annotated[int, typer.Option(help="longer side of the larger images, in pixels")] = 160,
+    width: Annotated[int, typer.Option(help="channels of both pyramids; box heads are 4 times as wide")] = 64,
+    rounds: Annotated[int, typer.Option(help="rounds, in each of which every method has its turn")] = 3,
+    threads: Annotated[int, typer.Option(help="CPU threads")] = 1,
+    device: Device = "cpu",
+    output: Output = None,
+) -> None:
+    """Compare a step of every method on a detector with a step of plain training: seconds and peak memory."""
+    from benchmarks import detection
+
+    setting = detection.Setting(teacher, student, side, width, threads, device)
+    costs = detection.measure(setting, rounds)
+    Console().print(detection.table(setting, costs))
+    if output is not None:
+        output.write_text(json.dumps([vars(cost) for cost in costs], indent=1) + "\n")
+
+
 @app.command(name="calibration")
 def rate_of_false_verdicts(
     *,
@@ -133,6 +171,14 @@ def rate_of_false_verdicts(
     from benchmarks import calibration
 
     calibration.command(tables, seeds, arm, margin, output)
+
+
+@app.command(name="judge")
+def rates_of_verdicts(*, output: Output = None, quick: Quick = False) -> None:
+    """How often verdicts on simulated tables are wrong, and how often promised power is kept: without training."""
+    from benchmarks import judge
+
+    judge.command(quick=quick, output=output)
 
 
 def _steps(suite: Literal["step", "review", "cycle"], device: torch.device, quick: bool) -> Report:
@@ -155,11 +201,12 @@ def _suite(name: str, measure: Measure, device: str, output: Path | None, quick:
     report = measure(chosen, quick)
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(f"{name}{' (quick: no figure to cite)' if quick else ''}: {environment}", highlight=False)
-    console.print(table(report))
+    if report.rows:
+        console.print(table(report))
     for row in report.rows:
         for goal in row.goals:
             console.print(f"{row.name}: {goal}", highlight=False)
-    for line in (*report.checks, *report.notes):
+    for line in (*report.counts, *report.checks, *report.notes):
         console.print(str(line), highlight=False)
     console.print(f"took {time.perf_counter() - started:.0f} s", highlight=False)
     if output is not None:

@@ -14,6 +14,7 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import torch
 from rich.table import Table
@@ -33,6 +34,7 @@ PLAIN = "none"
 MIB = 2**20
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Cost:
 def measure(setting: Setting, names: Sequence[str], rounds: int) -> list[Cost]:
     """Measure plain training and every named distiller; the seconds are the median of the rounds."""
     every = [PLAIN, *(name for name in names if name != PLAIN)]
-    peaks = {name: _in_a_process(_peak_bytes, setting, name) for name in every}
+    peaks = {name: in_a_process(_peak_bytes, setting, name) for name in every}
     seconds = _seconds(setting, every, rounds)
     return [
         Cost(name, seconds[name], seconds[name] / seconds[PLAIN], peaks[name], peaks[name] / peaks[PLAIN])
@@ -95,7 +97,12 @@ def measure(setting: Setting, names: Sequence[str], rounds: int) -> list[Cost]:
 def table(setting: Setting, costs: Sequence[Cost]) -> Table:
     """Return the costs as a table for a terminal."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {setting.threads} thread(s)"
-    shown = Table(title=f"{setting.student} under {setting.teacher}, {setting.batch_size} images a step, {device}")
+    return costs_of(f"{setting.student} under {setting.teacher}, {setting.batch_size} images a step, {device}", costs)
+
+
+def costs_of(title: str, costs: Sequence[Cost]) -> Table:
+    """Return a table of costs with this title."""
+    shown = Table(title=title)
     for heading in ("distiller", "ms a step", "time", "peak MiB", "memory"):
         shown.add_column(heading, justify="left" if heading == "distiller" else "right")
     for cost in costs:
@@ -127,24 +134,24 @@ class _Clock(Observer):
         self.epochs.append(record.seconds)
 
 
-def _in_a_process(function: Callable[[Setting, str], int], setting: Setting, name: str) -> int:
+def in_a_process(function: Callable[[T, str], int], setting: T, name: str) -> int:
     """Call the function in a new process, so no earlier code has used its memory."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, setting, name).result()
 
 
 def _peak_bytes(setting: Setting, name: str) -> int:
-    before = _peak_resident()
+    before = peak_resident()
     trainer = setting.trainer(name)
     gc.collect()
-    _forget_peak()  # the peak while the images were made
+    forget_peak()  # the peak while the images were made
     for _ in range(2):
         trainer.epoch()
     on_gpu = trainer.compute.peak_memory()
-    return on_gpu if on_gpu is not None else _peak_resident() - before
+    return on_gpu if on_gpu is not None else peak_resident() - before
 
 
-def _peak_resident() -> int:
+def peak_resident() -> int:
     """Return the peak memory of this process in bytes. On Linux, getrusage would include the parent's peak."""
     if not STATUS.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -152,7 +159,7 @@ def _peak_resident() -> int:
     return int(line.split()[1]) * 1024
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Reset the peak to the present memory, if the system supports this."""
     if CLEAR.exists():
         CLEAR.write_text(RESET_PEAK)

@@ -11,6 +11,7 @@ import torchvision.transforms.functional as pictures
 from PIL import Image
 from torch import Tensor
 
+from benchmarks import photographs
 from benchmarks.clocks import Contender, Phases, interleaved, now, since
 from benchmarks.environment import name_of
 from benchmarks.exactness import Limits, judged
@@ -133,7 +134,7 @@ def run(device: torch.device, *, quick: bool) -> Report:
         for name in contenders
         if name != OURS
     ]
-    return Report(tuple(rows), notes=(str(here),))
+    return Report((*rows, *photographs.rows(device, quick=quick)), notes=(str(here),))
 
 
 def largest_difference(feed: Feed, parts: ImageParts) -> float:

@@ -115,19 +115,20 @@ class Course:
         return sum(found, Spent(0.0, 0.0)) * (1 / len(found))
 
 
-def course(setting: Setting, folder: Path, name: str) -> Course:
-    """Run a sweep and read the clocks."""
+def course(setting: Setting, folder: Path, name: str, *, track: bool = False) -> Course:
+    """Run a sweep and read the clocks; ``track``: with W&B."""
     heard: list[tuple[float, float, Event]] = []
 
     def listener(event: Event) -> None:
         heard.append((time.time(), time.process_time(), event))
 
-    tskd_tune.sweep(setting.document(), name, storage=folder, listener=listener, track=False)
+    tskd_tune.sweep(setting.document(), name, storage=folder, listener=listener, track=track)
     told = [(at, event) for at, _, event in heard if event.what == "epoch"]
     epochs = [_epoch(event) for _, event in told]
     cpu = [cpu for _, cpu, event in heard if event.what == "epoch"]
     driver = (cpu[-1] - cpu[0]) / (len(cpu) - 1)
-    return Course(setting, epochs, driver, heard[-1][0] - epochs[0].begun.wall)
+    last = max(at for at, _, event in heard if event.what in ("epoch", "finished"))
+    return Course(setting, epochs, driver, last - epochs[0].begun.wall)
 
 
 def _epoch(event: Event) -> Epoch:
@@ -144,28 +145,28 @@ def run(device: torch.device, *, quick: bool) -> Report:
     """Measure the platform; the device does not matter, because the trials compute next to nothing."""
     from tskd_tune.sweeps.ray_session import session
 
-    _let_workers_import()
+    let_workers_import()
     repeats = 1 if quick else 3
     with tempfile.TemporaryDirectory(prefix="platform-") as name:
         folder = Path(name)
         with session(folder / "ray"):
             course(Setting(2, 5, 0.01), folder, "warm-up")
             usual = [course(Setting(3, 8, EPOCH), folder, f"usual-{one}") for one in range(repeats)]
-            with _each_epoch_alone():
+            with each_epoch_alone():
                 judged = [course(Setting(3, 40, 0.02), folder, f"judged-{one}") for one in range(repeats)]
                 often = course(Setting(2, 40, 0.02, checkpoint=0.0), folder, "often")
     _refuse_other_numbers(judged[-1])
     return _report(usual, judged, often)
 
 
-def _let_workers_import() -> None:
+def let_workers_import() -> None:
     """Let the processes of Ray import the benchmarks, wherever the command was started."""
     known = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([known] if known else [])])
 
 
 @contextmanager
-def _each_epoch_alone() -> Iterator[None]:
+def each_epoch_alone() -> Iterator[None]:
     """Let trials report each epoch by itself, as where a searcher or a scheduler judges them."""
     before = sweeping.REPORT_SECONDS
     sweeping.REPORT_SECONDS = 0.0

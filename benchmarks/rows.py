@@ -121,7 +121,7 @@ class Row:
     def plain(self) -> dict[str, object]:
         """Return the row for ``--json``."""
         ratios = {"ratio": self.ratio, "ratio_wall": self.reference.wall / self.ours.wall}
-        ratios["ratio_cpu"] = self.reference.cpu / self.ours.cpu
+        ratios["ratio_cpu"] = self.reference.cpu / self.ours.cpu if self.ours.cpu else 1.0
         goals = [asdict(goal) | {"met": goal.is_met} for goal in self.goals]
         return asdict(self) | ratios | {"floor_fraction": self.floor_fraction, "goals": goals}
 
@@ -163,6 +163,18 @@ PARTS_TOLERANCE = 0.15
 
 
 @dataclass(frozen=True)
+class Count:
+    """A figure that is compared with nothing: of ``what``, so much of a ``unit``."""
+
+    what: str
+    unit: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.value:.4g} {self.unit}"
+
+
+@dataclass(frozen=True)
 class Report:
     """What a suite found.
 
@@ -170,11 +182,13 @@ class Report:
         rows: the figures.
         checks: the reference against its parts.
         notes: sentences on how was measured, and what was left out and why.
+        counts: figures that are compared with nothing.
     """
 
     rows: tuple[Row, ...]
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    counts: tuple[Count, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -188,6 +202,7 @@ class Report:
             "rows": [row.plain() for row in self.rows],
             "environment": environment.plain(),
             "checks": checks,
+            "counts": [asdict(count) for count in self.counts],
             "notes": list(self.notes),
         }
 

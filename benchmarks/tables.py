@@ -61,7 +61,7 @@ class Counts:
         """Count the steps of an experiment with reviews."""
         plan, steps = experiment.plan(), task_of(experiment).steps()
         assert plan is not None
-        looks, epochs = len(plan.review_epochs), experiment.training.epochs
+        looks, epochs = len(plan.review_nodes), experiment.training.epochs
         reviews = looks * plan.review_steps(steps)
         return cls(epochs * steps - reviews, reviews - looks, looks, epochs)
 

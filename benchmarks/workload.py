@@ -106,7 +106,7 @@ class Workload:
         trainer = assemble(experiment, task, teacher, task.training(device).targets)
         if trainer.review is not None:
             for number in range(self.k):
-                trainer.review.memory.memorize(_disturbed(trainer.student, number))
+                trainer.review.memory.memorize(disturbed(trainer.student, number))
         return trainer
 
     def experiment(self, variant: Variant, device: torch.device, seed: int = SEED) -> Experiment:
@@ -177,7 +177,7 @@ def _unwrapped(state: State) -> dict[str, Tensor]:
     return {name.removeprefix("network."): value for name, value in state.items()}
 
 
-def _disturbed(student: nn.Module, number: int) -> nn.Module:
+def disturbed(student: nn.Module, number: int) -> nn.Module:
     """Return a copy of a student with noise on its weights, so that the increments between snapshots are not zero."""
     other = copy.deepcopy(student)
     generator = torch.Generator().manual_seed(number)

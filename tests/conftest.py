@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from places import memory, s3, s3_server  # noqa: F401
 
 from tskd_tune import documents
 from tskd_tune.experiment import Experiment
@@ -72,9 +73,9 @@ def tiny(tiny_document: dict[str, Any]) -> Callable[..., Experiment]:
     return read
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def a_ray() -> Iterator[None]:
-    """One Ray for all tests of sweeps."""
+    """One Ray for all tests of a file; tests of other files start or join their own."""
     import ray
 
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)

@@ -60,6 +60,7 @@ CASES: dict[str, dict[str, Any]] = {
     "extractors that warm up": of_extractors(warmup_steps=2),
     "extractors with Adam": of_extractors(optimizer="own", weight_decay=0.1, reset=True),
     "random memories": {"review": {"sequence_order": "random_memory"}},
+    "micro-batches": {"training": {"accumulate": 2}, "distiller": "kd", "review": {"lambda": {"auto": 0.1}}},
     "channels last": {"training": {"channels_last": True}, "distiller": "at"},
     "half precision": {"training": {"precision": "bfloat16"}, "distiller": "kd"},
 }

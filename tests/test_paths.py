@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tskd_tune.paths import PathOption, PathText, Written, whole, written
+from tskd_tune.paths import Address, PathOption, PathText, Written, storage_place, whole, written
 
 
 def test_a_path_counts_from_the_file_that_names_it_or_from_the_current_folder(
@@ -78,3 +78,27 @@ def test_an_option_of_this_type_is_absolute_when_it_is_read(tmp_path: Path, monk
     with pytest.raises(ValidationError, match="is an address"):
         read("s3://bucket")
     assert PathOption(lambda text: text != "auto").read(Written.of("auto", tmp_path)) == "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [("s3://bucket/x/", "s3://bucket/x"), ("s3:/bucket/x", "s3://bucket/x"), ("GS://bucket", "gs://bucket")],
+)
+def test_an_address_is_read(text: str, url: str):
+    found = Address.read(text)
+    assert found is not None and str(found) == url and storage_place(text) == found == found.absolute()
+    assert str(found / "run") == f"{url}/run" and (found / "run").parent == found and (found / "run").name == "run"
+    assert found.scheme == url.partition(":")[0] and Address("s3://bucket").parent == Address("s3://bucket")
+
+
+@pytest.mark.parametrize("text", ["runs", "/runs", "file:///runs", "C:/runs", "~/runs"])
+def test_a_path_is_no_address(text: str):
+    assert Address.read(text) is None and isinstance(storage_place(text), Path)
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://", "s3:", "s3://bucket/../other", "s3://bucket//x", "s3://bucket/a?b", "s3://b/\n"]
+)
+def test_an_address_that_no_folder_has_is_refused(text: str):
+    with pytest.raises(ValueError, match=r"is no address of a folder; give SCHEME://BUCKET/FOLDER"):
+        Address.read(text)

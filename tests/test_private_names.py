@@ -26,9 +26,16 @@ OF_TORCH = {
     "torch.nn.modules.batchnorm:_BatchNorm": "is the class of all batch norms",
     "torch.nn.modules.conv:_ConvNd": "is the class of all convolutions",
 }
-# Attributes of Adam and of modules, an operation that only some builds of torch have, and a function of Python that is
-# documented in spite of its name.
-OTHERS = {"_warned_capturable_if_run_uncaptured", "_forward_hooks", "_convolution_pointwise", "_exit"}
+# Attributes of Adam, of modules, of storages (it tells them apart) and of NCCL's options, an operation that only some
+# builds of torch have, and a function of Python that is documented in spite of its name.
+OTHERS = {
+    "_cdata",
+    "_warned_capturable_if_run_uncaptured",
+    "_forward_hooks",
+    "_convolution_pointwise",
+    "_exit",
+    "_timeout",
+}
 
 
 @pytest.mark.parametrize(("name", "purpose"), [*OF_WANDB.items(), *OF_TORCH.items()])

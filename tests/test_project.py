@@ -1,9 +1,11 @@
 """The files around the package: what a clone holds, says and runs."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,7 +106,9 @@ def test_who_files_an_issue_is_asked_for_the_state_of_the_run(template: str):
 def test_the_packaged_experiments_and_the_search_spaces_are_part_of_the_wheel(pyproject: dict[str, Any]):
     wheel = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]
     # Without a narrower selection hatchling takes every file of the package that git does not ignore.
-    assert wheel == {"packages": ["tskd_tune"], "force-include": {"search_spaces": "tskd_tune/search_spaces"}}
+    files = ("cluster.yaml", "cluster.local.yaml", "cluster.slurm.sh")
+    beside = {"search_spaces": "tskd_tune/search_spaces", **{name: f"tskd_tune/cluster_files/{name}" for name in files}}
+    assert wheel == {"packages": ["tskd_tune"], "force-include": beside}
     assert PACKAGED == ROOT / "tskd_tune" / "experiments"
     yaml = [path for path in tracked() if path.is_relative_to(PACKAGED)]
     assert {path.suffix for path in yaml} == {".yaml"}
@@ -168,18 +172,48 @@ def test_without_a_python_the_sentence_says_what_to_do(tmp_path: Path):
     assert "No Python 3.11 or later on the PATH" in ended.stderr and "make PYTHON=" in ended.stderr
 
 
-@pytest.mark.parametrize("failing", ["nothing", "coverage", "slow", "lowest", "lint", "docs"])
+@pytest.mark.parametrize("failing", ["nothing", "coverage", "slow", "lowest", "lint", "docs", "audit"])
 def test_ci_fails_if_any_step_does_and_tells_of_all(failing: str, tmp_path: Path):
     status = int(failing != "nothing")
-    for folder in (".ci", ".venv/bin", "bin"):
+    for folder in (".ci", ".venv/bin", "bin", "tests/cluster"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
-    for step in ("bin/make", ".venv/bin/pytest"):
-        (tmp_path / step).write_text(f'#!/bin/sh\necho "3 passed"\ncase "$*" in *{failing}) exit 1;; esac\n')
+    for step in ("bin/make", ".venv/bin/pytest", "tests/cluster/prepare"):
+        (tmp_path / step).write_text(f'#!/bin/sh\necho "3 passed"\ncase "$*" in *{failing}*) exit 1;; esac\n')
         (tmp_path / step).chmod(0o755)
     path = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     ended = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, env=path, check=False)
     summary = ended.stdout.partition("==> Summary")[2]
     assert ended.returncode == status
-    assert summary.count("3 passed") == 5
-    assert summary.count("FAILED") == status
+    assert summary.count("3 passed") == 9
+    assert summary.count("FAILED") == (2 if failing == "slow" else status), "the slow tests are two halves"
+
+
+ASKED = {"name": "torch", "version": "2.15.0", "vulns": []}
+HOLE = {"id": "PYSEC-1", "fix_versions": ["2.16.0"], "aliases": [], "description": ""}
+AUDITS: dict[str, tuple[list[dict[str, Any]] | None, str, int, str]] = {
+    "no hole": ([ASKED], "", 0, "1 packages were looked up, 0 known holes"),
+    "a hole": ([{**ASKED, "vulns": [HOLE]}], "", 1, "torch 2.15.0: PYSEC-1, fixed in 2.16.0"),
+    "nothing to ask": ([{"name": "torch", "skip_reason": "not found on the index"}], "", 0, "skipped: the database"),
+    "required": ([{"name": "torch", "skip_reason": "not found"}], "required", 1, "skipped: the database"),
+    "no network": (
+        None,
+        "",
+        0,
+        "skipped: the database of known holes cannot be asked here (ConnectionError: no route)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("found", "mode", "status", "told"), AUDITS.values(), ids=AUDITS)
+def test_known_holes_fail_the_audit_and_a_missing_network_is_said(
+    found: list[dict[str, Any]] | None, mode: str, status: int, told: str, tmp_path: Path
+):
+    program, answer = tmp_path / "pip-audit", json.dumps({"dependencies": found})
+    says = "echo ConnectionError: no route >&2; exit 1" if found is None else f"echo '{answer}'"
+    program.write_text(f"#!/bin/sh\n{says}\n")
+    program.chmod(0o755)
+    words = [sys.executable, ROOT / ".ci" / "audit", program, tmp_path, *([mode] if mode else [])]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ended.returncode, told in ended.stdout) == (status, True), ended.stdout + ended.stderr
+    assert ".ci/audit .audit/bin/pip-audit" in make("audit").stdout

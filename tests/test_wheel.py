@@ -77,3 +77,10 @@ def test_a_sweep_runs_by_name_in_an_empty_folder(installed: Path, empty: Path):
     assert "tskd_increment" in run(installed, empty, "report", "first")
     run(installed, empty, "init", "digits")
     assert "digits.yaml: in order" in run(installed, empty, "check", "digits.yaml")
+
+
+def test_the_templates_of_clusters_are_part_of_the_wheel(installed: Path, empty: Path):
+    code = (
+        "from tskd_tune.clusters.templates import *; [template(name) for name in (AWS, LOCAL, SLURM)]; print(clone())"
+    )
+    assert run(installed.with_name("python"), empty, "-c", code) == "None\n"

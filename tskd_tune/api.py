@@ -1,4 +1,4 @@
-"""The Python interface: check, train and sweep experiments, and write the report of a run.
+"""The Python interface: check, train and sweep experiments, write the report of a run, and do studies.
 
 The input of a function is the path of a YAML file, the name of a search space of the package (such as ``digits``),
 plain data, or an `Experiment` or a `Sweep` that was read before. All errors are subclasses of
@@ -13,7 +13,7 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from os import PathLike, fspath
 from pathlib import Path
@@ -23,16 +23,17 @@ from tskd_tune import documents, local, single
 from tskd_tune.checks import Checked, check_experiment, check_sweep
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.paths import whole_path
+from tskd_tune.paths import StoragePlace, storage_place
 from tskd_tune.plain import Document
 from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import STORAGE, RunFolder
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.page.report import write_report
+from tskd_tune.studies.found import StudyFile
 from tskd_tune.sweeps.schema import Sweep
 
-__all__ = ["Event", "Experiment", "Listener", "RunFolder", "Sweep", "check", "report", "sweep", "train"]
+__all__ = ["Event", "Experiment", "Listener", "RunFolder", "Sweep", "check", "report", "study", "sweep", "train"]
 
 File: TypeAlias = str | PathLike[str]
 Plain: TypeAlias = Mapping[str, object]
@@ -50,8 +51,9 @@ def sweep(
     storage: File = STORAGE,
     listener: Listener = _unheard,
     track: bool = True,
+    address: str | None = None,
 ) -> RunFolder:
-    """Run a sweep on this machine, or on the Ray cluster of the variable ``RAY_ADDRESS``.
+    """Run a sweep on this machine, or on the Ray cluster at ``address`` or of the variable ``RAY_ADDRESS``.
 
     >>> import tskd_tune
     >>> folder = tskd_tune.sweep("digits", "first", settings=["seeds=[1, 2]"])  # doctest: +SKIP
@@ -62,9 +64,11 @@ def sweep(
         given: the sweep: a YAML file, the name of a search space of the package, plain data, or a `Sweep`.
         name: the name of the run's folder; None: the file's name (or ``sweep``) and the time.
         settings: settings ``key.key=value``, as ``--set`` of the command line takes them.
-        storage: the folder that runs are kept in.
+        storage: the folder that runs are kept in, or its address on an object storage (``s3://bucket/runs``).
         listener: is called with every `Event` of the run, once it is on disk.
         track: whether trials write Weights & Biases runs, offline without an API key.
+        address: the cluster to join, in place of ``RAY_ADDRESS``: ``HOST:PORT`` of its head, ``auto``, or ``local``
+            for none.
 
     Returns:
         The run's folder, with its rows, its students and its report.
@@ -74,11 +78,13 @@ def sweep(
         RunError: something failed; finished runs are kept, and ``tskd-tune resume`` continues the sweep.
         KeyboardInterrupt: the sweep was interrupted and can be resumed.
     """
+    from tskd_tune.sweeps.ray_address import addressed
     from tskd_tune.sweeps.run import start  # this module imports Ray, which only `sweep` needs
 
     read = _sweep(given, settings)
     named = name or _named(given, "sweep")
-    return start(read, named, _folder(storage), listener, track=track, origin=read.origin)
+    with addressed(address):
+        return start(read, named, _folder(storage), listener, track=track, origin=read.origin)
 
 
 def train(
@@ -109,7 +115,7 @@ def train(
         given: the experiment: a YAML file, plain data, or an `Experiment`.
         name: the name of the run's folder; None: the file's name (or ``experiment``) and the time.
         settings: settings ``key.key=value``, as ``--set`` of the command line takes them.
-        storage: the folder that runs are kept in.
+        storage: the folder that runs are kept in, or its address on an object storage (``s3://bucket/runs``).
         listener: is called with every `Event` of the run, once it is on disk.
         track: whether the training writes a Weights & Biases run, offline without an API key.
 
@@ -157,8 +163,8 @@ def report(run: RunFolder | File, *, storage: File = STORAGE) -> Findings:
     >>> found = tskd_tune.report("first")  # doctest: +SKIP
 
     Args:
-        run: the run's folder, or its name in ``storage``.
-        storage: the folder that runs are kept in.
+        run: the run's folder or address, or its name in ``storage``.
+        storage: the folder that runs are kept in, or its address on an object storage (``s3://bucket/runs``).
 
     Raises:
         InputError: there is no such run.
@@ -167,6 +173,41 @@ def report(run: RunFolder | File, *, storage: File = STORAGE) -> Findings:
     folder = run if isinstance(run, RunFolder) else RunFolder.open(fspath(run), _folder(storage))
     write_report(folder)
     return summary(folder)
+
+
+def study(
+    name: str,
+    output: File | None = None,
+    *,
+    quick: bool = False,
+    settings: Iterable[str] = (),
+    tell: Callable[[str], None] = lambda text: None,
+) -> StudyFile:
+    """Do a study of the method's claims, or what is left of it, and write its page and its numbers.
+
+    >>> import tskd_tune
+    >>> whole = tskd_tune.study("temporal", quick=True)  # doctest: +SKIP
+    >>> whole.found.sentences[0]  # doctest: +SKIP
+
+    Args:
+        name: the name of the study; ``tskd-tune study`` lists them.
+        output: the folder of the study; None: ``studies/NAME``, or ``studies/NAME-quick``.
+        quick: whether the options of ``--quick`` are used in place of the defaults.
+        settings: options of the study, ``option=value``, as ``--set`` of the command line takes them.
+        tell: is called with a sentence on the progress.
+
+    Returns:
+        What was found, with the command, the options and the versions.
+
+    Raises:
+        InputError: the name, an option or the folder is wrong; nothing was started.
+        RunError: something failed; what is finished is kept, and the same call goes on.
+        KeyboardInterrupt: the study was interrupted, and the same call goes on.
+    """
+    from tskd_tune.studies.work import default_folder, do_study
+
+    folder = default_folder(name, quick=quick) if output is None else Path(output)
+    return do_study(name, folder, quick=quick, settings=list(settings), tell=tell)
 
 
 def _sweep(given: Sweep | File | Plain, settings: Iterable[str]) -> Sweep:
@@ -202,8 +243,8 @@ def _named(given: object, kind: str) -> str:
     return f"{stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
-def _folder(storage: File) -> Path:
+def _folder(storage: File) -> StoragePlace:
     try:
-        return whole_path(Path(storage))
+        return storage_place(fspath(storage))
     except ValueError as error:
         raise InputError(f"storage: {error}") from error

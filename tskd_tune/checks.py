@@ -14,6 +14,7 @@ from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.records.wandb_server import Place
 from tskd_tune.sweeps import estimate
 from tskd_tune.sweeps.checking import refuse as refuse_mistakes
+from tskd_tune.sweeps.design import method_of
 from tskd_tune.sweeps.estimate import Estimate
 from tskd_tune.sweeps.machine import refuse_here
 from tskd_tune.sweeps.schema import Sweep
@@ -35,6 +36,7 @@ class Checked:
         seeds: the seeds of each configuration.
         arms: the experiments by label: all of a grid, or the corners of a search space.
         cost: what the run will cost on this machine.
+        method: the search, the scheduler and what ends the sweep early; empty for an experiment.
         left_out: one sentence per control that adds no arm.
         data: how the data of each task is interpreted.
         oddities: one sentence per unusual finding in the data; None if the data was not read.
@@ -48,6 +50,7 @@ class Checked:
     left_out: Sequence[str]
     data: Sequence[DataSummary]
     oddities: Sequence[str] | None
+    method: str = ""
 
     def warnings(self) -> dict[str, list[str]]:
         """Return every warning once, with the labels of its arms."""
@@ -101,4 +104,5 @@ def check_sweep(sweep: Sweep, *, data: bool = False) -> Checked:
         left_out=sweep.derived.left_out,
         data=summaries(arms.values()),
         oddities=verify_data(arms.values()) if data else None,
+        method=method_of(sweep),
     )

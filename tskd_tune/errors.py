@@ -52,6 +52,10 @@ class UnwritableError(RunError):
     """The disk is full, or a folder is missing or not writable; a resume continues the run."""
 
 
+class LostWorkerError(RunError):
+    """A worker of a data-parallel training ended or did not answer; the training goes on from its checkpoint."""
+
+
 class DivergedError(RunError):
     """The loss is NaN or infinite, or the review has no gradient. This is a result; other trainings continue."""
 

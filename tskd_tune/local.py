@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 from tskd_tune.errors import InputError, RunError, UnwritableError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
-from tskd_tune.experiment.networks import AUTO
-from tskd_tune.experiment.teacher import obtain, teacher_key
+from tskd_tune.experiment.teacher import obtain, teacher_key, trains_a_teacher
+from tskd_tune.paths import StoragePlace
 from tskd_tune.records.breakage import Breakage, breakage, broken_row, of_seed, reason_of
 from tskd_tune.records.design import Design, write_design
-from tskd_tune.records.events import Event, Listener, read_data, row_event, teacher_event, teaching_event
+from tskd_tune.records.events import Event, Listener, keep_leaks, read_data, row_event, teacher_event, teaching_event
+from tskd_tune.records.kept_examples import keep_examples
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
@@ -28,9 +28,9 @@ from tskd_tune.records.teaching import noted
 from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.records.wandb_server import Place
+from tskd_tune.records.workplace import TrainingFiles, Workplace
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.single import check, label
-from tskd_tune.training import checkpoint
 from tskd_tune.training.checkpoint import Saver, waited_for
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.observers import Observer, Training
@@ -44,7 +44,7 @@ RUN = "0"
 def start(
     experiment: Experiment,
     name: str,
-    storage: Path,
+    storage: StoragePlace,
     listener: Listener,
     *,
     track: bool = True,
@@ -67,8 +67,9 @@ def start(
     check(experiment)
     refuse(Place(), track=track)
     read_data([experiment], listener)
+    RunFolder.free(storage.absolute(), name)
     folder = RunFolder.create(storage.absolute(), name, "train", experiment.plain(), expected=1, origin=origin)
-    with folder.alone():
+    with folder.alone(lambda text: listener(Event("note", "", reason=text))):
         return _run(experiment, folder, listener, track=track)
 
 
@@ -80,28 +81,29 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
         RunError: as `start`.
     """
     if folder.state.kind != "train":
-        raise InputError(f"{folder.path}: is a sweep, not a single training; `tskd-tune resume` knows both")
+        raise InputError(f"{folder.place}: is a sweep, not a single training; `tskd-tune resume` knows both")
     experiment = Experiment.read(folder.document())
     check(experiment)
     refuse(Place(), track=track)
-    with folder.alone():
+    with folder.alone(lambda text: listener(Event("note", "", reason=text))):
         read_data([experiment], listener)
         return _run(experiment, folder, listener, track=track)
 
 
 def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
     listener = noted(folder.store, listener)
-    trains = experiment.teacher is not None and experiment.teacher.weights == AUTO and experiment.needs_teacher
-    key = teacher_key(experiment) if trains else None
-    write_design(folder.path, Design(epochs=experiment.training.epochs))
+    key = teacher_key(experiment) if trains_a_teacher(experiment) else None
+    write_design(folder.store, Design(epochs=experiment.training.epochs))
+    keep_leaks(folder.store, [experiment])
     folder.begin(_begun(experiment))
     row = _accounted(experiment, key, folder, listener, track)
+    Workplace.of(folder.at).upload_wandb("")
     folder.add_row(row)
     listener(row_event(row))
     write_report(folder)
     if row.status == "failed":
-        again = f"; when the cause is removed, run: tskd-tune resume {folder.path}" if row.broke else ""
-        raise RunError(f"{folder.path}: {row.arm}, seed {row.seed}: {row.reason}{again}")
+        again = f"; when the cause is removed, run: tskd-tune resume {folder.place}" if row.broke else ""
+        raise RunError(f"{folder.place}: {row.arm}, seed {row.seed}: {row.reason}{again}")
     return folder
 
 
@@ -151,9 +153,9 @@ def _session(experiment: Experiment, teacher: TeacherFile | None, folder: RunFol
     arm = label(experiment)
     tracker = _tracker(experiment, folder) if track else None
     session = Session(experiment, teacher, Trial(RUN, arm), tracker)
-    for saved in checkpoint.whole_files(folder.checkpoint_path(RUN, experiment.seed)):
+    for saved in _files(folder, session).candidates():
         try:
-            session.load_state_dict(checkpoint.load(saved))
+            session.load_state_dict(saved.load())
             _restore_history(session, folder)
             return session
         except UnwritableError:
@@ -182,14 +184,24 @@ def _tracker(experiment: Experiment, folder: RunFolder) -> WandbTracker:
 def _train(session: Session, folder: RunFolder, listener: Listener) -> None:
     seed = session.experiment.seed
     session.begin()
-    path, seconds = folder.checkpoint_path(RUN, seed), session.experiment.training.checkpoint.seconds
-    with waited_for(Saver(path, seconds)) as saver:
+    files = _files(folder, session)
+    if folder.path.is_dir():  # otherwise the first checkpoint says that the run's folder is gone
+        files.folder.mkdir(parents=True, exist_ok=True)
+    with waited_for(files.saver(session.experiment.training.checkpoint.seconds)) as saver:
         with session.observed_by(_Keeper(session, folder, saver, listener)):
             while not session.finished:
                 advance([session.trainer])
         if session.failure is None:
             saver.finish(session.state_dict())
             session.write_student(folder.student_path(RUN, seed))
+            files.keep_student()
+            keep_examples(session, Workplace.of(folder.at), files)
+            files.close()
+
+
+def _files(folder: RunFolder, session: Session) -> TrainingFiles:
+    path = folder.checkpoint_path(RUN, session.experiment.seed)
+    return Workplace.of(folder.at).files(path.parent.relative_to(folder.path))
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +216,11 @@ class _Keeper(Observer):
     folder: RunFolder
     saver: Saver
     listener: Listener
+
+    def stepped(self, training: Training) -> None:
+        """Write a checkpoint within the epoch, if it is due."""
+        if self.saver.is_due_within:
+            self.saver.save(self.session.state_dict())
 
     def recorded(self, training: Training, record: Record) -> None:
         """Keep an epoch."""

@@ -4,6 +4,9 @@ A module that is not installed is searched in the folder of the YAML file. The c
 ``/folder/module:Class``, because workers, a resume and other commands run in other folders. The folder is added at the
 end of Python's search path, so its files hide no installed package. Different folders may have modules of the same
 name: Python's table of modules contains the modules of only one such folder at a time.
+
+In a job that `tskd-tune submit` sent (`JOB_VARIABLE` is set), the modules lie in a folder of PYTHONPATH that each job
+has anew, so they count as installed: another job that has the same modules can go on with the run.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from typing import Any
 
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.paths import Written, whole
+
+JOB_VARIABLE = "TSKD_TUNE_JOB"
 
 
 class _NotThereError(ImportError):
@@ -93,6 +98,8 @@ def _is_installed(module: str, folder: str) -> bool:
     if loaded is not None and not _lies_in(loaded, folder) and not _FOLDERS.holds(loaded):
         return True
     apart = {os.path.realpath(folder), *map(os.path.realpath, _FOLDERS.entered)}
+    if os.environ.get(JOB_VARIABLE):
+        apart -= {os.path.realpath(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place}
     path = [place for place in sys.path if os.path.realpath(place) not in apart]
     finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
     return any(finder.find_spec(top, path if finder is PathFinder else None) for finder in finders)

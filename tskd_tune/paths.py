@@ -1,4 +1,4 @@
-"""Makes the paths that users write absolute: relative paths, paths with ``~``, and ``file://`` addresses.
+"""Makes the paths that users write absolute: relative paths, paths with ``~``, and addresses.
 
 A relative path is relative to the file with the path, or to the current folder. Each path is made absolute once, when
 it is read, because a worker runs in another folder.
@@ -11,14 +11,84 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095
 # `Path` replaces two slashes by one, so one slash is enough. A single letter may be a drive.
+_ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(?:/+|$)")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/+")
+
+
+@dataclass(frozen=True)
+class Address:
+    """The URL of a folder on an object storage, or on another file system that fsspec knows, such as ``s3://bucket/x``.
+
+    Attributes:
+        url: the scheme, two slashes and the path, without a slash at the end.
+    """
+
+    url: str
+
+    @classmethod
+    def read(cls, text: str) -> Address | None:
+        """Return the address in a text; None for the path of a file system and for ``file://``.
+
+        Raises:
+            ValueError: the text is an address that no folder can have.
+        """
+        scheme = _ADDRESS.match(text)
+        if scheme is None or scheme[1].lower() == "file":
+            return None
+        path = text[scheme.end() :].strip("/")
+        parts = path.split("/")
+        if not path or any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f?#*\[\]]", path):
+            raise ValueError(
+                f"{scheme[1]}://{path}: is no address of a folder; give SCHEME://BUCKET/FOLDER without empty names,"
+                " '..' and ?#*[]"
+            )
+        return cls(f"{scheme[1].lower()}://{path}")
+
+    @property
+    def scheme(self) -> str:
+        """The word before ``://``."""
+        return self.url.partition("://")[0]
+
+    @property
+    def name(self) -> str:
+        """The last name of the path."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def parent(self) -> Address:
+        """The folder above; a bucket is its own parent."""
+        above = self.url.rpartition("/")[0]
+        return self if above.endswith("/") else Address(above)
+
+    def absolute(self) -> Address:
+        """Return the address itself, as `Path.absolute` returns a path."""
+        return self
+
+    def __truediv__(self, name: str) -> Address:
+        return Address(f"{self.url}/{name}")
+
+    def __str__(self) -> str:
+        return self.url
+
+
+StoragePlace: TypeAlias = Path | Address
+"""Where runs are kept: a folder, or an address of an object storage."""
+
+
+def storage_place(given: str | Path) -> StoragePlace:
+    """Return the address or the absolute path in a text.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    return Address.read(str(given)) or whole_path(given)
 
 
 class Written(str):
@@ -95,9 +165,8 @@ def _without_scheme(text: str) -> str:
     if local is not None and not local[1].startswith("//"):
         return local[1]
     raise ValueError(
-        f"{scheme[1]}://{text[scheme.end() :]} is an address, not a folder of a file system; object storage is not"
-        " supported yet; give a path"
-        " (on a cluster: of a folder that all machines share)"
+        f"{scheme[1]}://{text[scheme.end() :]} is an address, not a folder of a file system; only runs can be kept on"
+        " an object storage (--storage); give a path (on a cluster: of a folder that all machines share)"
     )
 
 

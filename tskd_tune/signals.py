@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], None]
@@ -33,8 +32,8 @@ class Ended:
         return cls.number != signal.SIGINT
 
 
-def continuing(run: Path) -> str:
-    """Say what an interrupted run keeps, and how to continue it."""
+def continuing(run: object) -> str:
+    """Say what an interrupted run keeps, and how to continue it; ``run`` is its folder or its address."""
     kept = "finished trainings are kept, and others resume from their last checkpoint"
     return f"{kept}; continue with: tskd-tune resume {run}"
 

@@ -62,7 +62,7 @@ def test_the_file_holds_rows_environment_and_checks(tmp_path: Path) -> None:
     report = Report((ROW,), (Check("general", 1.0, {"teacher": 0.5}),), ("a note",))
     report.write(tmp_path / "figures.json", Environment.of(CPU))
     found = json.loads((tmp_path / "figures.json").read_text())
-    assert set(found) == {"rows", "environment", "checks", "notes"}
+    assert set(found) == {"rows", "environment", "checks", "counts", "notes"}
     assert found["rows"][0] == json.loads(json.dumps(ROW.plain()))
     assert {"suite", "name", "device", "precision", "ratio", "exactness"} <= set(found["rows"][0])
     assert found["environment"]["versions"]["torch"] == torch.__version__.partition("+")[0]

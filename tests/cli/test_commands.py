@@ -46,17 +46,22 @@ SWEEP: dict[str, Any] = {
 OPTIONS = {
     "init": {"--json"},
     "check": {"--set", "--data", "--json"},
+    "cluster": set(),  # its command is tested in tests/clusters
     "plan": {"--epochs", "--k", "--delta", "--set", "--json"},
     "train": {"--name", "--storage", "--set", "--no-wandb"},
-    "sweep": {"--name", "--storage", "--set", "--no-wandb"},
-    "resume": {"--storage", "--no-wandb"},
-    "extend": {"--seeds", "--controls", "--points", "--storage", "--no-wandb"},
-    "confirm": {"--seeds", "--top", "--against", "--controls", "--name", "--storage", "--set", "--no-wandb"},
+    "sweep": {"--name", "--storage", "--set", "--no-wandb", "--address"},
+    "resume": {"--storage", "--no-wandb", "--address", "--hours"},
+    "extend": {"--seeds", "--controls", "--points", "--storage", "--no-wandb", "--address"},
+    "confirm": {
+        *("--seeds", "--top", "--against", "--controls", "--name", "--storage", "--set", "--no-wandb", "--address")
+    },
+    "submit": {"--with"},
     "report": {"--format", "--json", "--paper", "--storage", "--wandb", "--what"},
     "sync": {"--entity", "--project", "--storage"},
     "status": {"--storage", "--json", "--watch", "--every"},
     "runs": {"--storage", "--json"},
     "export": {"--seed", "--storage"},
+    "study": {"--quick", "--set", "--output", "--json"},
     "list": {"--json"},
     "schema": set(),
 }
@@ -320,7 +325,9 @@ def test_a_training_from_file_to_exported_student(run: Callable[..., Any], tmp_p
     assert "training: 2 of 4 epochs" in text and "finished, test top-1 (%)" in text
     assert "1 of 1 run finished" in text and "report.html" in text
     assert "tskd-tune sync" not in text
-    assert "is finished, nothing is left to train" in run("resume", "one").stdout
+    part = RunFolder.open("one").path / ".report.html.abc.part"
+    part.write_text("a process was killed here")
+    assert "is finished, nothing is left to train" in run("resume", "one").stdout and not part.exists()
     assert "1 training: 1 done, 4 of 4 epochs trained" in run("status", "one").stdout
     run("export", "one", "resnet8, review", "student.pth")
     kept = RunFolder.open("one").student_path("0", 3)
@@ -409,7 +416,7 @@ def test_a_report_that_cannot_be_written_is_a_sentence(
     def refuse(*given: Any, **named: Any) -> None:
         raise RunError("report.md: could not be written (Read-only file system)")
 
-    monkeypatch.setattr("tskd_tune.reports.page.report.write_whole", refuse)
+    monkeypatch.setattr("tskd_tune.records.store.LocalStore.write", refuse)
     assert "error: report.md: could not be written" in run("report", str(finished.path), code=1).stderr
 
 
@@ -464,8 +471,8 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         given.append((sweep, name, storage, track, *([confirms] if confirms else [])))
         return work(RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), expected=4), listener)
 
-    def resume(folder: RunFolder, listener: Any, *, track: bool) -> RunFolder:
-        given.append((folder.name, track))
+    def resume(folder: RunFolder, listener: Any, *, track: bool, hours: float | None) -> RunFolder:
+        given.append((folder.name, track, hours))
         raise KeyboardInterrupt
 
     def extend(folder: RunFolder, addition: Addition, listener: Any, *, track: bool) -> RunFolder:
@@ -495,8 +502,8 @@ def test_a_sweep_is_started_followed_and_shown(swept: list[Any], run: Callable[.
 def test_a_sweep_is_resumed_and_interrupted(swept: list[Any], run: Callable[..., Any], tmp_path: Path) -> None:
     run("sweep", write(tmp_path / "s.yaml", SWEEP), "--name", "first")
     (tmp_path / "runs/first/wandb/offline-run-1").mkdir(parents=True)
-    result = run("resume", "first", code=130)
-    assert swept[0][3] is True and swept[1] == ("first", True)
+    result = run("resume", "first", "--hours", "2", code=130)
+    assert swept[0][3] is True and swept[1] == ("first", True, 2.0)
     assert "going on after 0 of 4 trainings" in result.stdout
     assert f"tskd-tune resume {Path('runs/first')}" in result.stderr
     assert "tskd-tune sync" in run("report", "first").stdout
@@ -590,7 +597,7 @@ def test_list_names_all_kinds(run: Callable[..., Any]) -> None:
     assert "kd" in names["distillers"] and "conv_lstm" in names["extractors"] and "optuna" in names["searchers"]
     assert names.keys() == {
         "distillers", "networks", "tasks", "teacher_methods", "transforms", "extractors", "observers", "searchers",
-        "schedulers",
+        "schedulers", "callbacks", "optimizers", "rate_schedules", "studies",
     }  # fmt: skip
     assert all(json.loads(run("list", kind, "--json").stdout) for kind in names)
     assert "distillers: " in run("list").stdout

@@ -29,3 +29,20 @@ def test_three_numbers_give_the_course_of_a_whole_experiment(numbers: tuple[int,
 def test_a_number_out_of_its_bounds_is_refused(numbers: tuple[int, int, int], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence.replace("(", "[(]")):
         Course.of_numbers(*numbers)
+
+
+def test_nodes_of_steps_are_drawn_by_epoch_and_listed_by_step(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    course = course_of(tiny(review={"plan": {"node": 4}}))  # 6 epochs of 3 steps
+    assert course.phases() == ".mRr.m"
+    found = course.plain()
+    assert (found["memorize"], found["review"]) == ([1, 2, 5], [2, 3])
+    assert found["nodes"] == {"steps": 4, "count": 4, "memorize": [(0, 0), (1, 1), (4, 0)], "review": [(2, 2)]}
+    course.draw("")
+    said = capsys.readouterr().out
+    assert "6 epochs of 3 steps, nodes of 4 steps, 3 memories, 1 review at epoch 2" in said
+    assert "nodes" not in course_of(tiny()).plain()
+
+
+def test_three_numbers_do_not_tell_the_steps_of_an_epoch() -> None:
+    with pytest.raises(InputError, match="review.plan.node counts steps, .* give FILE"):
+        of_numbers(9, 2, 2, ["review.plan.node=10"])

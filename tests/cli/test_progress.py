@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tskd_tune.cli import progress
 from tskd_tune.cli.progress import LineScreen, Pace, Progress
+from tskd_tune.metrics import Metric
 
 
 class Clock:
@@ -115,3 +116,5 @@ def test_a_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_figures_are_the_first_two_that_were_measured() -> None:
     assert progress.figures({"loss": 0.5, "val_top1": 70.0, "epoch": 3}) == "val top-1 (%) 70.00, loss 0.50"
     assert progress.figures({"epoch": 3}) == "nothing measured"
+    ap = Metric("ap", "AP", "%", "max")
+    assert progress.figures({"test_ap": 30.0}, [ap]) == "test AP (%) 30.00"

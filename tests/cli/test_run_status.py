@@ -146,6 +146,8 @@ def test_a_trial_that_broke_has_its_reason_and_the_file_with_its_error(folder: R
             "reason": "RuntimeError: out of memory",
             "broke": True,
             "error": "trials/00002/error-seed2.txt",
+            "host": "",
+            "cut": False,
         }
     ]
     assert found.epochs_left == 4 + 6, "a resume trains what broke to its end"

@@ -42,13 +42,15 @@ def test_what_nothing_else_can_cause_is_a_bug(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["runs", "--storage", "s3://bucket/x"], "--storage: s3://bucket/x is an address"),
-        (["sweep", "sweep.yaml", "--storage", "gs://b"], "--storage: gs://b is an address"),
-        (["report", "s3://bucket/run"], "RUN: s3://bucket/run is an address"),
+        (["runs", "--storage", "s3://bucket/../x"], "--storage: s3://bucket/../x: is no address of a folder"),
+        (["sweep", "sweep.yaml", "--storage", "nope://b/x"], "sweep.yaml"),
+        (["runs", "--storage", "nope://b/x"], "nope://b/x: storage of this kind is not known"),
+        (["report", "nope://bucket/run"], "nope://bucket/run: storage of this kind is not known"),
         (["check", "https://host/sweep.yaml"], "FILE: https://host/sweep.yaml is an address"),
+        (["check", "s3://bucket/sweep.yaml"], "FILE: s3://bucket/sweep.yaml is an address"),
     ],
 )
-def test_an_address_is_refused_wherever_a_path_is_given(
+def test_an_address_is_refused_where_it_cannot_be_used(
     arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

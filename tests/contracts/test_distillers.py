@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tskd_tune.distillers import DISTILLERS
-from tskd_tune.testing import DistillerContract
+from tskd_tune.testing import DetectorDistillerContract, DistillerContract
 
 # What has no default.
 REQUIRED: dict[str, dict[str, Any]] = {"combined": {"parts": {"kd": "kd", "hint": {"name": "at", "power": 1}}}}
@@ -63,7 +63,7 @@ FLIPS: dict[str, dict[str, dict[str, Any]]] = {
         **TEMPERATURE,
         **WEIGHT,
     },
-    "fitnet": {"stage": {"stage": "stage1"}, **WEIGHT},
+    "fitnet": {"stage": {"stage": "stage1"}, "activation": {"activation": "none"}, **WEIGHT},
     "kd": {**TEMPERATURE, **WEIGHT, **HARD_TASK},
     "logit_standardization": {**TEMPERATURE, **WEIGHT, **HARD_TASK},
     "multi_level": {
@@ -77,7 +77,12 @@ FLIPS: dict[str, dict[str, dict[str, Any]]] = {
     "none": {},
     "ofd": WEIGHT,
     "pkt": WEIGHT,
-    "review_kd": {"max_channels": {"max_channels": 8}, "warmup": {"warmup": 4}, **WEIGHT},
+    "review_kd": {
+        "stages": {"stages": ["stage1", "stage2"]},
+        "max_channels": {"max_channels": 8},
+        "warmup": {"warmup": 4},
+        **WEIGHT,
+    },
     "rkd": {"distance": {"distance": 5.0}, "angle": {"angle": 5.0}, **WEIGHT},
     "sad": {
         "dimension": {"dimension": 8},
@@ -91,8 +96,54 @@ FLIPS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+FOR_DETECTORS_ONLY = ("detection_kd", "fgfi")
+LEVELS = {"stages": ["fpn0", "fpn1"]}
+FOR_DETECTORS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "detection_kd": {},
+    "fgfi": {"warmup": 0, "anchors": [8.0, 16.0]},
+    "fitnet": {},
+    "review_kd": {**LEVELS, "warmup": 0},
+    "combined": {"parts": {"kd": "detection_kd", "levels": {"name": "review_kd", **LEVELS, "warmup": 0}}},
+}
+DETECTOR_FLIPS: dict[str, dict[str, dict[str, Any]]] = {
+    **FLIPS,
+    "combined": {"parts": {"parts": {"kd": "detection_kd"}}, **HARD_TASK},
+    "detection_kd": {**TEMPERATURE, **WEIGHT},
+    "fgfi": {
+        "stage": {"stage": "stage2"},
+        "threshold": {"threshold": 0.9},
+        "anchors": {"anchors": [24.0]},
+        "ratios": {"ratios": [1.0]},
+        "warmup": {"warmup": 3},
+        **WEIGHT,
+    },
+    "review_kd": {**FLIPS["review_kd"], "max_channels": {"max_channels": 2}, "stages": {"stages": ["stage2", "fpn0"]}},
+}
+
+
+class TestEveryDistillerOfDetectors(DetectorDistillerContract):
+    @pytest.fixture(params=FOR_DETECTORS)
+    def name(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    def options_of(self, name: str) -> Mapping[str, Any]:
+        return FOR_DETECTORS[name]
+
+    def changing_of(self, name: str) -> Mapping[str, Any]:
+        return {**FOR_DETECTORS[name], "warmup": 4} if name == "review_kd" else {}
+
+    def flips_of(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        return DETECTOR_FLIPS[name]
+
+
+def test_every_distiller_that_knows_padding_is_under_the_contract_of_detectors() -> None:
+    knowing = [entry.name for entry in DISTILLERS if entry.factory.masks]
+    assert {*knowing, "combined"} == set(FOR_DETECTORS)
+
+
 class TestEveryDistiller(DistillerContract):
-    @pytest.fixture(params=DISTILLERS.names())
+    @pytest.fixture(params=[name for name in DISTILLERS.names() if name not in FOR_DETECTORS_ONLY])
     def name(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 

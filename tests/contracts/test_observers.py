@@ -10,7 +10,16 @@ import pytest
 from tskd_tune.testing import ObserverContract
 from tskd_tune.training.observers import OBSERVERS
 
-FLIPS: Mapping[str, Mapping[str, Any]] = {"gradient_norms": {"every": {"every": 2}}}
+FLIPS: Mapping[str, Mapping[str, Any]] = {
+    "gradient_norms": {"every": {"every": 2}},
+    "series": {
+        "samples": {"samples": [5]},
+        "stage": {"stage": "stage2"},
+        "units": {"units": 3},
+        "pixels": {"pixels": 2},
+        "weights": {"weights": 5},
+    },
+}
 
 
 class TestEveryObserver(ObserverContract):

@@ -18,7 +18,7 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
-from tskd_tune.experiment.teacher import teacher_key
+from tskd_tune.experiment.teacher import teacher_key, trains_a_teacher
 from tskd_tune.training.checkpoint import Saver
 from tskd_tune.training.trainer import Trainer
 
@@ -74,11 +74,14 @@ def line_names(experiment: Experiment) -> list[str]:
 
 OWN = {"review": {"extractor": {"training": {"optimizer": "own"}}}}
 DROPS = {"training": {"milestones": [3]}}
+LINES = {"epochs": 2, "schedule": {"name": "linear"}}
+LINEAR = {"training": {"schedule": {"name": "linear"}}}
 
 # path -> (another value, what it changes, the setting in which it applies)
 FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
     "preset": ("paper_literal", lambda e: e.plain()["review"]["transform"]["norm"], {}),
     "teacher.weights": ("other.pth", lambda e: e.teacher.weights, {}),  # tests/experiment/test_teacher.py reads one
+    "teacher.fine_tune": ({"epochs": 1}, trains_a_teacher, {"teacher": {"weights": "other.pth"}}),
     "teacher.batch_norm": ("train", weights, {}),
     "teacher.replay": (2, weights, {"teacher": {"training": {"epochs": 2, "lr": 0.1}}}),
     "student.resolution": (4, weights, {}),
@@ -93,6 +96,8 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
             "momentum": 0.5,
             "nesterov": True,
             "weight_decay": 0.0,
+            "optimizer.name": "adamw",  # the options of optimizers: tests/training/test_optimizers.py
+            "schedule.name": "linear",
             "method.name": "soteacher",  # the options of methods: tests/teaching
             "seed": 1,
         }.items()
@@ -118,6 +123,12 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
     "training.momentum": (0.5, weights, {}),
     "training.nesterov": (True, weights, {}),
     "training.weight_decay": (0.1, weights, {}),
+    "training.optimizer.name": ("adamw", weights, {}),
+    "training.schedule.name": ("linear", rates, {}),  # the options of schedules: tests/training/test_rates.py
+    "training.schedule.warmup": ({"epochs": 2}, rates, LINEAR),
+    "training.schedule.by": ("step", weights, LINEAR),
+    "teacher.training.schedule.warmup": ({"epochs": 1}, teacher_key, {"teacher": {"training": LINES}}),
+    "teacher.training.schedule.by": ("step", teacher_key, {"teacher": {"training": LINES}}),
     "training.precision": ("bfloat16", weights, {}),
     "training.channels_last": (True, layout, {}),
     "training.fold": (False, weights, {}),
@@ -128,10 +139,14 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
         lambda e: e.training.compiles(torch.device("cuda")),
         {"training": {"kernels": "fastest"}},
     ),
+    "training.batch_norm_groups": (2, weights, {"review": None}),
+    "training.accumulate": (2, weights, {"review": None}),
     "training.threads": (2, threads, {"training": {"threads": 1}}),
     "training.checkpoint.seconds": (0, lambda e: Saver(Path("here.pt"), e.training.checkpoint.seconds).is_due, {}),
     "evaluation.validation": (4, lambda e: [*map(e.schedule().validates, range(e.training.epochs))], {}),
     "evaluation.test": ("every_epoch", epochs_with_test, {}),
+    # tests/records/test_kept_examples.py reads what is kept
+    "evaluation.examples": ("predictions", lambda e: e.evaluation.examples, {}),
     "seed": (2, weights, {}),
     "observe": (["gradient_norms"], line_names, {}),
 }

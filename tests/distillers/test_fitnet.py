@@ -132,3 +132,39 @@ def test_a_network_without_the_hint_stage_is_refused(who: str) -> None:
     outputs = (poor, whole) if who == "student" else (whole, poor)
     with pytest.raises(InputError, match=f"'fitnet' compares the stage 'stage2', which the {who} lacks; .*known: stem"):
         distillers.build("fitnet", probe(*outputs))
+
+
+def test_of_padded_images_only_their_cells_count() -> None:
+    sizes = torch.tensor([[32, 16], [24, 32], [8, 24]])
+    cells = (sizes // 8).tolist()
+    fitnet, given, wanted = made((4, 4), (4, 4), activation="none", weight=3.0)
+    batch = Batch(torch.zeros(3, 1, 32, 32), BATCH.targets, BATCH.indices, sizes)
+    loss = fitnet(given, wanted, batch)["fitnet"]
+    layer, norm, end = fitnet.regressor
+    guesses = [
+        gathered(given.features["stage2"][i : i + 1, :, :h, :w], layer).flatten(2) for i, (h, w) in enumerate(cells)
+    ]
+    whole = torch.cat(guesses, dim=2)
+    mean, variance = whole.mean(2, keepdim=True), whole.var(2, correction=0, keepdim=True)
+    expected = torch.zeros((), dtype=torch.float64)
+    for i, (h, w) in enumerate(cells):
+        hint = wanted.features["stage2"][i : i + 1, :, :h, :w].flatten(2)
+        expected = expected + ((guesses[i] - mean) / (variance + 1e-5).sqrt() - hint).square().mean()
+    torch.testing.assert_close(loss, 3.0 * expected / 3, rtol=1e-12, atol=0)
+    found, hoped = (
+        torch.autograd.grad(one, [given.features["stage2"], layer.weight]) for one in (loss, 3.0 * expected / 3)
+    )
+    assert isinstance(end, nn.Identity) and norm.training
+    for one, other in zip(found, hoped, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize(("teacher", "allowed"), [((8, 8), True), ((4, 4), True), ((16, 16), True), ((5, 7), False)])
+def test_a_regressor_for_one_size_is_refused_where_images_differ(teacher: Size, allowed: bool) -> None:
+    outputs = output(0, (8, 8), 2), output(1, teacher, 3)
+    varying = Probe(Shapes.of(outputs[0]), Shapes.of(outputs[1]), 2, torch.zeros(3), varying=True)
+    if allowed:
+        distillers.build("fitnet", varying)
+        return
+    with pytest.raises(InputError, match="for images of different sizes, with 8x8 cells .* 5x7 in the teacher"):
+        distillers.build("fitnet", varying)

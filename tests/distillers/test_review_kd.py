@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune import distillers
-from tskd_tune.contracts import Batch, Classified, Probe, Shapes
+from tskd_tune.contracts import Batch, Classified, Features, Probe, Shapes
+from tskd_tune.distillers import Need, padded
 from tskd_tune.distillers.review_kd import hierarchical_context_loss
 from tskd_tune.errors import InputError
 
@@ -203,3 +204,80 @@ def test_a_teacher_without_a_stage_is_refused() -> None:
     poor = Classified(whole.logits, {"stage1": whole.features["stage1"]}, whole.preactivations, whole.embedding)
     with pytest.raises(InputError, match="'review_kd' compares .* which lacks stage2; choose a teacher"):
         distillers.build("review_kd", probe(whole, poor))
+
+
+SIZES = torch.tensor([[32, 24], [24, 32], [16, 16]])
+LEVELS = {"fpn0": 4, "fpn1": 8, "fpn_pool": 16}
+
+
+def level(image: int, seed: int, stride: int, channels: int = 4) -> Tensor:
+    height, width = SIZES[image].tolist()
+    source = torch.Generator().manual_seed(10 * seed + image)
+    return torch.randn(1, channels, -(-height // stride), -(-width // stride), generator=source, dtype=torch.float64)
+
+
+def levels_of(image: int, seed: int, channels: int = 4) -> dict[str, Tensor]:
+    return {name: level(image, seed, stride, channels).requires_grad_(seed == 0) for name, stride in LEVELS.items()}
+
+
+def joined(alone: list[dict[str, Tensor]]) -> Features:
+    whole = {}
+    for name, stride in LEVELS.items():
+        side = 32 // stride
+        padded = [
+            nn.functional.pad(one[name], (0, side - one[name].shape[3], 0, side - one[name].shape[2]), value=9.0)
+            for one in alone
+        ]
+        whole[name] = torch.cat(padded)
+    return Features(whole, {})
+
+
+def test_the_levels_of_a_pyramid_are_fused_and_compared_image_by_image() -> None:
+    """With fixed statistics of the batch norms, a padded batch has the mean loss of its images."""
+    students, teachers = ([levels_of(i, seed, channels) for i in range(3)] for seed, channels in ((0, 4), (1, 5)))
+    ours, theirs = joined(students), joined(teachers)
+    pair = Probe(Shapes.of(ours), Shapes.of(theirs), 2, torch.zeros(0), varying=True)
+    torch.manual_seed(0)
+    review_kd = distillers.build("review_kd", pair, stages=list(LEVELS), warmup=0).double().eval()
+    assert review_kd.needs == {Need.FEATURES} and review_kd.smallest_batch == 1
+    batch = Batch(torch.zeros(3, 3, 32, 32), torch.zeros(0), torch.arange(3), SIZES)
+    loss = review_kd(ours, theirs, batch)["review_kd"]
+    alone = [
+        review_kd(
+            Features(one, {}), Features(other, {}), Batch(torch.zeros(1, 3, 1, 1), torch.zeros(0), torch.zeros(1))
+        )
+        for one, other in zip(students, teachers, strict=True)
+    ]
+    expected = torch.stack([one["review_kd"] for one in alone]).mean()
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    sources = [map_ for one in students for map_ in one.values()] + list(review_kd.parameters())
+    for found, hoped in zip(torch.autograd.grad(loss, sources), torch.autograd.grad(expected, sources), strict=True):
+        assert found.abs().max() > 1e-8
+        torch.testing.assert_close(found, hoped, rtol=1e-8, atol=1e-11)
+
+
+def test_the_statistics_of_batch_norms_are_those_of_the_images() -> None:
+    norm, source = nn.BatchNorm2d(3).double(), torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 3, 4, 4, generator=source, dtype=torch.float64)
+    inside = torch.rand(2, 4, 4, generator=source) > 0.4
+    found = padded.normed(norm, maps, inside)
+    for channel in range(3):
+        cells = maps[:, channel][inside]
+        wanted = (cells - cells.mean()) / (cells.var(correction=0) + 1e-5).sqrt()
+        torch.testing.assert_close(found[:, channel][inside], wanted, rtol=1e-10, atol=1e-12)
+        assert float(norm.running_mean[channel]) == pytest.approx(0.1 * float(cells.mean()), rel=1e-12)
+    assert not found.movedim(1, -1)[~inside].any()
+    one = torch.zeros(2, 4, 4, dtype=torch.bool)
+    one[0, 0, 0] = True
+    with pytest.raises(InputError, match="one cell, of which a batch norm has no statistics; raise task.batch_size"):
+        padded.normed(norm, maps, one)
+
+
+def test_levels_of_one_size_need_no_padding_and_a_level_that_is_missing_is_refused() -> None:
+    whole = Features({name: torch.randn(2, 4, side, side) for name, side in (("fpn0", 8), ("fpn1", 4))}, {})
+    both = Probe(Shapes.of(whole), Shapes.of(whole), 2, torch.zeros(0))
+    review_kd = distillers.build("review_kd", both, stages=["fpn0", "fpn1"], warmup=0)
+    batch = Batch(torch.zeros(2, 3, 32, 32), torch.zeros(0), torch.arange(2))
+    assert float(review_kd(whole, whole, batch)["review_kd"].detach()) > 0
+    with pytest.raises(InputError, match="'review_kd' compares the stage 'fpn2', which the student lacks"):
+        distillers.build("review_kd", both, stages=["fpn0", "fpn2"])

@@ -65,6 +65,45 @@ def test_absurd_sizes(tiny: Tiny, over: dict[str, Any], sentence: str) -> None:
     assert "of memory, but this machine has 4.0 GB; lower the sizes under " in str(caught.value)
 
 
+MANY = {"name": "synthetic", "train": 10**6, "size": 4, "classes": 1000, "batch_size": 256, "validation": 0, "test": 8}
+SO = {"epochs": 1, "method": {"name": "soteacher"}}
+
+
+@pytest.mark.parametrize(
+    ("over", "sentence"),
+    [
+        (
+            {"review": None, "distiller": {"name": "crd", "dimension": 512}},
+            "distiller: what 'crd' keeps of each of 1,000,000 training images takes 4.1 GB",
+        ),
+        (
+            {"review": None, "distiller": "kd", "teacher": {"training": SO}},
+            "teacher.training.method: what 'soteacher' keeps of each of 1,000,000 training images takes 4.0 GB",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("little")
+def test_what_is_kept_of_every_image_is_refused_with_its_size(tiny: Tiny, over: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        verify(tiny(task=MANY, **over))
+    assert sentence in str(caught.value)
+    assert "use fewer images (task.fraction), a device with more memory, another method" in str(caught.value)
+
+
+def test_what_is_kept_of_every_image_is_counted(tiny: Tiny) -> None:
+    half = {**SO, "method": {"name": "soteacher", "average_precision": "float16"}}
+    cases: list[tuple[dict[str, Any], list[int]]] = [
+        ({"review": None}, []),
+        ({"review": None, "distiller": "kd", "teacher": {"training": {"epochs": 1}}}, []),
+        ({"review": None, "distiller": "crd", "teacher": {"training": {"epochs": 1}}}, [(2 * 128 * 4 + 2 * 8) * 10**6]),
+        ({"review": None, "distiller": "kd", "teacher": {"training": SO}}, [1000 * 4 * 10**6]),
+        ({"review": None, "distiller": "kd", "teacher": {"training": half}}, [1000 * 2 * 10**6]),
+    ]
+    for over, sizes in cases:
+        experiment = tiny(task=MANY, **over)
+        assert [share.bytes for share in footprint.kept_of_samples(experiment, task_of(experiment))] == sizes
+
+
 def test_what_fits_is_measured_and_passes(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "LARGE_OPTION", 0)
     for over in ({}, {"distiller": "ofd"}, {"distiller": "crd"}, {"distiller": "review_kd"}, {"review": None}):

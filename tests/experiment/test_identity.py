@@ -9,6 +9,7 @@ import pytest
 from tskd_tune import documents
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import essence, identity
+from tskd_tune.experiment.teacher import teacher_key
 
 PLAIN: dict[str, Any] = {"task": "digits", "student": "resnet8", "review": None}
 REVIEWED: dict[str, Any] = {"task": "digits", "student": "resnet8", "teacher": "resnet20"}
@@ -84,3 +85,8 @@ def test_what_decides_is_written_in_the_words_of_the_yaml() -> None:
         "lambda": {"auto": 0.1},
         "transform": {"name": "attention", "power": 1},
     }
+
+
+def test_the_key_of_a_cached_teacher_stays() -> None:
+    document = {"task": "synthetic", "student": "resnet8", "teacher": "resnet14"}
+    assert teacher_key(Experiment.read(document)) == "fd1e6663898023d3", "a new option leaves the cache as it is"

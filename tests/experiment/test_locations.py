@@ -92,7 +92,7 @@ def test_paths_are_found_where_they_stand(
 
 def test_every_task_that_has_a_root_is_known_to_have_a_path() -> None:
     tasks = [entry.name for entry in TASKS if "root" in TASKS.options(entry.name).model_fields]
-    assert {"image_folder", "cifar10", "cifar100", "cinic10", "tiny_imagenet"} <= set(tasks)
+    assert {"image_folder", "cifar10", "cifar100", "cinic10", "coco", "tiny_imagenet"} <= set(tasks)
     for name in tasks:
         assert found({"task": {"name": name, "root": "data"}})["task"]["root"] == "/files/data", name
 

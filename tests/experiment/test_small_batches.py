@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from tskd_tune.distillers import DISTILLERS
+import pytest
+from detecting import METHODS, detection
+from small_coco import write_coco
+
+from tskd_tune.distillers import DISTILLERS, Need
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.verification import verify
 
 ONE = {"name": "digits", "train": 20, "validation": 20, "batch_size": 1}
+DETECTING = [entry.name for entry in DISTILLERS if Need.BOXES in entry.factory.needs]
 COMPARING = {"review_kd": 2, "sad": 2, "pkt": 2, "sp": 2, "rkd": 3}
 
 
@@ -43,7 +48,16 @@ def test_a_part_of_several_methods() -> None:
         verify(experiment({"name": "combined", "parts": {"a": "kd", "b": "rkd"}}, {**ONE, "batch_size": 2}))
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in DISTILLERS if entry.name not in {*COMPARING, "combined"}])
+@pytest.mark.parametrize("name", DETECTING)
+def test_every_method_of_detectors_learns_from_one_image(name: str, tmp_path: Path) -> None:
+    document = detection(write_coco(tmp_path, train=2, test=1), **METHODS[name])
+    document["task"]["batch_size"] = 1
+    verify(Experiment.read(document))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in DISTILLERS.names() if name not in {*COMPARING, *DETECTING, "combined"}]
+)
 def test_every_other_method_learns_from_one_image_or_is_refused(name: str) -> None:
     weights = "untrained" if name == "ekd" else "auto"
     try:

@@ -12,7 +12,7 @@ import torch
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.assembly import build
+from tskd_tune.experiment.assembly import build, task_of
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import check_weights, is_ready, obtain, teacher_key
 from tskd_tune.networks.weights import read_state, write_state
@@ -114,7 +114,7 @@ def test_a_finished_student_is_a_teacher_by_its_path_and_is_measured_once(tiny: 
     teacher = obtain(experiment, cache, silent)
     assert teacher is not None
     assert (teacher.source, teacher.metrics) == (str(path), {"test_top1": pytest.approx(accuracy)})
-    (memo,) = cache.folder.glob("*.measured")
+    memo = cache.folder / f"{teacher.key}-{task_of(experiment).fingerprint()[:16]}.measured"
     checkpoint.save({"test_top1": 12.5}, memo)
     again = obtain(experiment, cache, silent)
     assert again is not None and again.metrics == {"test_top1": 12.5}

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from tskd_tune.errors import InputError
-from tskd_tune.method.conv_lstm import ConvLSTM
 from tskd_tune.method.extractors import ExtractorSite, build_extractors
+from tskd_tune.method.extractors.conv_lstm import ConvLSTM
 
 torch.set_num_threads(1)
 T, B, H, W = 3, 2, 4, 6
@@ -58,23 +58,35 @@ def cell_step(weights, name, projected, hidden, cell):
     return o * np.tanh(cell), cell
 
 
-def by_hand(lstm, x, forecast_steps=1, forecaster_input="zeros", readout="h"):
+def by_hand(lstm, x, forecast_steps=1, forecaster_input="zeros", readout="h", layers=1):
     """The encoder-forecaster of one sample ``[T, 1, H, W]``, unrolled in NumPy, without stem and activation."""
     weights = {name: value.detach().numpy() for name, value in lstm.named_parameters()}
     h = weights["encoder.recurrent.weight"].shape[1]
-    hidden = cell = np.zeros((h, *x.shape[2:]))
+    hidden = [np.zeros((h, *x.shape[2:])) for _ in range(layers)]
+    cell = [np.zeros((h, *x.shape[2:])) for _ in range(layers)]
+
+    def step_on(half, projected):
+        """Move all layers of a half; each layer but the first takes the hidden state of the one before."""
+        for layer in range(layers):
+            name = half
+            if layer:
+                name = f"deeper_{half}.{layer - 1}.cell"
+                projection = f"deeper_{half}.{layer - 1}.projection"
+                projected = convolved(hidden[layer - 1], weights[f"{projection}.weight"], weights[f"{projection}.bias"])
+            hidden[layer], cell[layer] = cell_step(weights, name, projected, hidden[layer], cell[layer])
+
     for step in x:
-        projected = convolved(step, weights["encoder_input.weight"], weights["encoder_input.bias"])
-        hidden, cell = cell_step(weights, "encoder", projected, hidden, cell)
+        step_on("encoder", convolved(step, weights["encoder_input.weight"], weights["encoder_input.bias"]))
     if forecaster_input == "zeros":
         projected = np.broadcast_to(weights["forecaster_input.bias"][:, None, None], (4 * h, *x.shape[2:]))
     else:
         projected = convolved(x[-1], weights["forecaster_input.weight"], weights["forecaster_input.bias"])
     shown = []
     for _ in range(forecast_steps):
-        hidden, cell = cell_step(weights, "forecaster", projected, hidden, cell)
-        shown.append(hidden)
-    states = {"h": hidden, "h_c": np.concatenate([hidden, cell]), "all_steps": np.concatenate(shown)}[readout]
+        step_on("forecaster", projected)
+        shown += hidden
+    both = [map_ for layer in zip(hidden, cell, strict=True) for map_ in layer]
+    states = np.concatenate({"h": hidden, "h_c": both, "all_steps": shown}[readout])
     return convolved(states, weights["head.weight"], weights["head.bias"])
 
 
@@ -91,22 +103,26 @@ def by_hand(lstm, x, forecast_steps=1, forecaster_input="zeros", readout="h"):
         {"forecast_steps": 2},
         {"forecast_steps": 2, "forecaster_input": "last", "readout": "h_c", "peephole": "full"},
         {"forecast_steps": 3, "readout": "all_steps"},
+        {"layers": 2},
+        {"layers": 3, "hidden": 2, "forecast_steps": 2, "readout": "all_steps", "forecaster_input": "last"},
+        {"layers": 2, "readout": "h_c", "peephole": "full"},
     ],
 )
 def test_values_against_numpy(options):
     lstm, x = made(**options), sequence()
-    named = {key: options[key] for key in ("forecast_steps", "forecaster_input", "readout") if key in options}
+    named = {key: options[key] for key in ("forecast_steps", "forecaster_input", "readout", "layers") if key in options}
     expected = np.stack([by_hand(lstm, x[:, b].numpy(), **named) for b in range(B)])
     np.testing.assert_allclose(lstm(x).detach().numpy(), expected, rtol=1e-11, atol=1e-13)
 
 
-def test_gradients_against_differences_of_numpy():
-    lstm, x = made(peephole="full"), sequence()[:, :1].clone().requires_grad_()
+@pytest.mark.parametrize("layers", [1, 2])
+def test_gradients_against_differences_of_numpy(layers):
+    lstm, x = made(peephole="full", layers=layers), sequence()[:, :1].clone().requires_grad_()
     lstm(x).square().sum().backward()
     generator, checked = np.random.default_rng(3), 0
 
     def loss():
-        return (by_hand(lstm, x.detach()[:, 0].numpy()) ** 2).sum()
+        return (by_hand(lstm, x.detach()[:, 0].numpy(), layers=layers) ** 2).sum()
 
     for tensor in [x, *lstm.parameters()]:
         flat, gradient = tensor.data.view(-1), tensor.grad.reshape(-1)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tskd_tune.method.conv_lstm import ConvLSTM
 from tskd_tune.method.extractors import ExtractorSite
-from tskd_tune.method.lstm_cell import Peepholes, State, gated
+from tskd_tune.method.extractors.conv_lstm import ConvLSTM
+from tskd_tune.method.extractors.lstm_cell import Peepholes, State, gated
 
 SHAPES: dict[str, Any] = {"none": None, "channel": (1, 3, 1, 1), "full": (1, 3, 4, 5)}
 

@@ -13,8 +13,15 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from tskd_tune.contracts import Classified, Shapes
-from tskd_tune.method.conv_lstm import ConvLSTM
-from tskd_tune.method.extractors import EXTRACTORS, Conv3d, ConvGRU, ExtractorSite, build_extractors
+from tskd_tune.method.extractors import (
+    EXTRACTORS,
+    Conv3d,
+    ConvGRU,
+    ExtractorSite,
+    TemporalAttention,
+    build_extractors,
+)
+from tskd_tune.method.extractors.conv_lstm import ConvLSTM
 from tskd_tune.method.memory import Memory
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.method.review import ReviewLoss
@@ -110,7 +117,7 @@ def parameters(factory, **setting):
 
 def plan(attribute, **setting):
     """Observe an attribute of a plan of 240 epochs, k = 3 and delta = 5."""
-    return lambda options: getattr(ReviewPlan(240, 3, 5, **{**setting, **options}), attribute)
+    return lambda options: getattr(ReviewPlan(240, 3, 5, 391, **{**setting, **options}), attribute)
 
 
 def steps(options):
@@ -121,6 +128,7 @@ def steps(options):
 # class -> option -> (what is observed, the values that must all be observed differently)
 CONTRACT: dict[Any, dict[str, tuple[Any, list[Any]]]] = {
     ReviewPlan: {
+        "node": (plan("review_epochs"), ["epoch", 100, 1000]),
         "spacing": (plan("review_epochs"), ["period", "gap"]),
         "cycle": (plan("review_epochs"), ["disjoint", "chained", "sliding"]),
         "first_memory": (plan("memory_epochs"), [0, 7, "interval"]),
@@ -158,6 +166,7 @@ CONTRACT: dict[Any, dict[str, tuple[Any, list[Any]]]] = {
     },
     ConvLSTM: {
         "hidden": (parameters(ConvLSTM), [2, [3]]),
+        "layers": (parameters(ConvLSTM), [1, 2, 3]),
         "kernel": (parameters(ConvLSTM), [1, 3, 5]),
         "peephole": (parameters(ConvLSTM), ["channel", "full", "none"]),
         "stem": (parameters(ConvLSTM, head="conv1x1"), ["none"]),
@@ -170,6 +179,12 @@ CONTRACT: dict[Any, dict[str, tuple[Any, list[Any]]]] = {
     },
     ConvGRU: {"hidden": (parameters(ConvGRU), [2, 3]), "kernel": (parameters(ConvGRU), [1, 3])},
     Conv3d: {"hidden": (parameters(Conv3d), [2, 3]), "kernel": (parameters(Conv3d), [1, 3])},
+    TemporalAttention: {
+        "hidden": (parameters(TemporalAttention), [2, 4]),
+        "heads": (extractor_loss("temporal_attention"), [1, 2]),
+        "kernel": (parameters(TemporalAttention), [1, 3]),
+        "position": (extractor_loss("temporal_attention"), ["sinusoidal", "learned", "none"]),
+    },
     Memory: {"batch_norm": (loss("memory"), ["eval", "train"])},
     ReviewLoss: {
         "reduction": (loss("review"), ["mean", "sum"]),
@@ -179,6 +194,7 @@ CONTRACT: dict[Any, dict[str, tuple[Any, list[Any]]]] = {
 # Values that no setting can tell from another here, and where they are observed instead.
 ELSEWHERE = {
     (Taps, "size_match", "error"),  # refuses: test_taps
+    (Taps, "layers", "pyramid"),  # for detectors: test_padding
     (KnowledgeSequence, "sequence_order", "random_memory"),  # changes what the memory holds: test_memory
     (ConvLSTM, "stem", "strided8"),  # goes with head: deconv, below
     (ConvLSTM, "head", "deconv"),

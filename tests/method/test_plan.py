@@ -174,3 +174,52 @@ def test_a_review_right_after_its_last_memory(k, delta, beyond):
     for review in plan.review_epochs:
         assert plan.memorizes(review - 1)
         assert plan.memorizes(review + delta) == (review + delta < epochs)
+
+
+def test_nodes_of_iterations_by_hand():
+    # 3 epochs of 10 steps, nodes of 4 steps: seven nodes, steps 28 and 29 are general.
+    plan = ReviewPlan(3, 2, 1, 10, node=4)
+    assert plan.nodes == 7
+    assert plan.memory_nodes == (0, 1, 3, 4, 6) and plan.review_nodes == (2, 5)
+    assert plan.moments(plan.review_nodes) == [(0, 8), (2, 0)]  # steps 8 to 11, and 20 to 23
+    assert plan.review_epochs == (0, 1, 2)
+    assert plan.memory_epochs == (0, 1, 2)  # kept after steps 3, 7, 15, 19 and 27
+    assert [plan.phase(epoch) for epoch in range(3)] == ["memorize+review"] * 3
+    assert [plan.at(1, step) for step in (0, 1, 2)] == [(2, 2), (2, 3), (3, 0)]
+    assert [plan.begun(0, step) for step in range(5)] == [0, None, None, None, 1]
+    assert [plan.ended(epoch) for epoch in range(3)] == [None, 4, None]
+
+
+def test_the_papers_detection_plan_reviews_three_times():
+    plan = ReviewPlan(12, 3, 1)
+    assert plan.review_epochs == (3, 7, 11)  # the 4th, the 8th and the 12th epoch
+    by_steps = ReviewPlan(12, 3, 1, 7330, node=7330)
+    assert (by_steps.memory_epochs, by_steps.review_epochs) == (plan.memory_epochs, plan.review_epochs)
+    often = ReviewPlan(12, 3, 1, 7330, node=1000)
+    assert len(often.review_nodes) == 21 and often.moments(often.review_nodes[:3]) == [(0, 3000), (0, 7000), (1, 3670)]
+
+
+def test_a_node_may_be_longer_than_an_epoch():
+    plan = ReviewPlan(12, 2, 1, 10, node=25)
+    assert plan.nodes == 4 and plan.review_nodes == (2,)
+    assert plan.review_epochs == (5, 6, 7) and plan.memory_epochs == (2, 4, 9)
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 30))
+def test_nodes_cover_each_step_once(epochs, steps, node):
+    try:
+        plan = ReviewPlan(epochs, 1, 1, steps, node=node)
+    except InputError:
+        assert epochs * steps // node < 2
+        return
+    numbers = [plan.at(epoch, step) for epoch in range(epochs) for step in range(steps)]
+    assert numbers == [divmod(number, node) for number in range(epochs * steps)]
+    begun = [plan.begun(epoch, step) for epoch in range(epochs) for step in range(steps)]
+    assert [one for one in begun if one is not None] == list(range(-(-epochs * steps // node)))
+
+
+def test_nodes_of_iterations_need_the_steps_and_say_their_unit():
+    with pytest.raises(InputError, match=r"4 steps need the number of steps of an epoch"):
+        ReviewPlan(3, 2, 1, node=4)
+    with pytest.raises(InputError, match=r"first review is node 2 but training has 1 nodes of 9 steps"):
+        ReviewPlan(1, 2, 1, 10, node=9)

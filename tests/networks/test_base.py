@@ -33,6 +33,7 @@ def test_the_registered_networks():
         *("wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
         *("vgg8", "vgg13", "resnet18", "resnet34", "resnet50", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2"),
         *("torchvision", "timm"),
+        *(f"faster_rcnn_{backbone}_fpn" for backbone in ("resnet18", "resnet50", "resnet101", "mobilenet_v2")),
     }
 
 

@@ -121,8 +121,8 @@ def test_other_classes_or_channels_are_refused_before_anything_is_read():
     sentence = refusal(network(classes=10), "torchvision:DEFAULT")
     assert sentence == (
         "teacher.weights: the weights 'DEFAULT' of torchvision's mobilenet_v3_small are for 1000 classes and 3"
-        " channels, but the task has 10 classes and 3 channels; use weights: auto, or give a checkpoint that was"
-        " trained on this task"
+        " channels, but the task has 10 classes and 3 channels; use weights: auto, set teacher.fine_tune,"
+        " or give a checkpoint that was trained on this task"
     )
     assert "has 1000 classes and 1 channels" in refusal(network(channels=1), "torchvision:DEFAULT")
 

@@ -11,7 +11,7 @@ import pytest
 import factories
 from factories import a_cost
 from tskd_tune.errors import InputError, RunError
-from tskd_tune.records import run_folder, store
+from tskd_tune.records import finding, run_folder, store
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.sittings import moment
 from tskd_tune.records.state import FORMAT
@@ -51,7 +51,7 @@ class TestCreate:
         assert [path.name for path in folder.path.parent.iterdir()] == ["first"]
 
     def test_a_race_for_a_name_has_one_winner(self, folder, monkeypatch):
-        monkeypatch.setattr(run_folder, "refuse_taken", lambda path: None)
+        monkeypatch.setattr(finding, "refuse_taken", lambda path: None)
         with pytest.raises(InputError, match="cannot be made"):
             RunFolder.create(folder.path.parent, "first", "train", {})
         assert folder.document() == {"seeds": [1, 2]}

@@ -213,6 +213,21 @@ def test_a_run_that_takes_long_ends_beside_the_next_training(tmp_path, fake, sen
     release.set()
 
 
+def test_one_training_waits_for_a_server_that_is_away_and_those_after_it_do_not(tmp_path, fake):
+    release = threading.Event()
+    fake(lambda **named: FakeRun(finish=lambda: release.wait(30)))
+    waited = []
+    for seed in (1, 2, 3):
+        tracker = a_tracker(tmp_path, seed, deadline=20.0, patience=0.6, connection=Connection(None))
+        tracker.start({})
+        begun = time.perf_counter()
+        tracker.finish({})
+        waited.append(time.perf_counter() - begun)
+    assert waited[0] >= 0.6 and max(waited[1:]) < 0.5
+    release.set()
+    settle()
+
+
 def test_a_log_before_the_start_or_after_the_finish_goes_nowhere(tmp_path, fake):
     run = FakeRun()
     asked = fake(lambda **named: run)

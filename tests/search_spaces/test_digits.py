@@ -19,10 +19,10 @@ FILE = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
 
 @pytest.mark.slow
 def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray: None, tmp_path: Path) -> None:
-    sweep = Sweep.load(FILE)
+    sweep = Sweep.load(FILE, ["seeds=[1]"])  # of its three seeds, which take minutes
     folder = start(sweep, "digits", tmp_path, lambda event: None)
     kept = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
-    assert of_sweep(sweep, budget=0.0).disk_bytes == pytest.approx(kept, rel=0.25), "the teacher is in the cache by now"
+    assert of_sweep(sweep, budget=0.0).disk_bytes == pytest.approx(kept, rel=0.1), "the teacher is in the cache by now"
     found = summary(folder)
     arms = {arm["arm"]: arm for arm in as_json(found)["arms"]}
     assert list(arms) == [
@@ -33,19 +33,19 @@ def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray:
         "tskd_increment",
         "tskd_feature_map",
     ]
-    assert all(arm["n"] == 3 and arm["mean"] > 50 and arm["sd"] > 0 for arm in arms.values())
+    assert all(arm["n"] == 1 and arm["mean"] > 50 for arm in arms.values())
     assert [arm["reviews"] for arm in arms.values()] == [0, 0, 3, 3, 3, 3]
     (teacher,) = as_json(found)["teachers"]
     assert teacher["metrics"]["test_top1"] > arms["baseline"]["mean"] + 1.0
     assert arms["tskd_paper_lambda"]["lambda"]["mean"] == 1.0 != arms["tskd_increment"]["lambda"]["mean"]
     rows = folder.rows()
-    assert {row.seed for row in rows} == {1, 2, 3}
+    assert {row.seed for row in rows} == {1}
     assert "test_top1" in rows[0].metrics and rows[0].best_by("test") is None
 
     page = (folder.path / "report.html").read_text()
     assert "figure-accuracy" in page and "tskd_feature_map" in page
-    assert len(list((folder.path / "wandb").glob("offline-run-*"))) == 18
-    assert len(list((folder.path / "trainings").glob("*/student.pth"))) == 18
+    assert len(list((folder.path / "wandb").glob("offline-run-*"))) == 6
+    assert len(list((folder.path / "trainings").glob("*/student.pth"))) == 6
     assert not [line for line in history(folder) if line["epoch"] < 11 and "test_top1" in line]
 
 

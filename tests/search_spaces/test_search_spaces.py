@@ -7,6 +7,8 @@ import pytest
 from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
+from tskd_tune.method.extractors import EXTRACTORS
+from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.sweeps.checking import check
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.schema import Sweep
@@ -14,14 +16,22 @@ from tskd_tune.sweeps.schema import Sweep
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "search_spaces"
 FILES = sorted(FOLDER.glob("*.yaml"))
-TABLES = ["table5_sequence", "table5_sequence_wrn", "table6_delta", "table7_k"]
-SIZES = {"digits": 6, "table5_sequence": 13, "table5_sequence_wrn": 13, "table6_delta": 8, "table7_k": 6}
+TABLES = ["table5_sequence", "table5_sequence_wrn", "table6_delta", "table7_k", "ablate_extractor"]
+SIZES = {
+    "ablate_transform": 10,
+    "digits": 6,
+    "table5_sequence": 13,
+    "table5_sequence_wrn": 13,
+    "table6_delta": 8,
+    "table7_k": 6,
+    "ablate_extractor": 13,
+}
 TABLE_5_REVIEWS = ["at_review", "increment_lambda_1", "feature_map_lambda_1", "increment", "feature_map", "detach"]
 TABLE_5_CONTROLS = ["zeros", "shuffled", "reversed", "random_memory"]
 
 
 def load(name: str, *settings: str) -> Sweep:
-    root = ("experiment.task.root=somewhere",) if "image" in name else ()
+    root = ("experiment.task.root=somewhere",) if "image" in name or "coco" in name else ()
     return Sweep.load(FOLDER / f"{name}.yaml", [*root, *settings])
 
 
@@ -172,6 +182,19 @@ def test_table_7_and_its_partners_of_as_many_reviews():
     assert counts["k9_delta5"] == counts["k3_delta15"]
 
 
+def test_every_extractor_is_an_arm_that_differs_from_conv_lstm_in_nothing_else():
+    found = arms("ablate_extractor")
+    named = set()
+    for arm, experiment in found.items():
+        if arm not in ("ce", "at_review"):
+            assert differing(experiment, found["conv_lstm"]) == ({"extractor"} if arm != "conv_lstm" else set())
+            named.add(review_of(experiment)["extractor"]["name"])  # type: ignore[index]
+            assert review_of(experiment)["extractor"]["training"]["optimizer"] == "own"  # type: ignore[index]
+    assert named == set(EXTRACTORS.names())
+    assert differing(found["at_review"], found["conv_lstm"]) == {"target"}
+    assert review_counts("ablate_extractor") == {arm: 0 if arm == "ce" else 12 for arm in found}
+
+
 @pytest.mark.parametrize("name", ["table6_delta", "table7_k"])
 def test_an_arm_of_tables_6_and_7_does_what_its_name_says(name: str):
     for arm, experiment in arms(name).items():
@@ -208,6 +231,17 @@ def test_the_scheduler_that_the_search_s_comment_offers():
     hasty = load("tskd_search", "scheduler={name: asha, grace: 100}")
     with pytest.raises(InputError, match=r"scheduler\.grace: 100 .* as late as epoch 135"):
         hasty.scheduler_for(hasty.space())
+
+
+def test_the_arms_of_the_transforms_differ_in_the_transform_and_name_every_one():
+    found = arms("ablate_transform")
+    names = {review_of(experiment)["transform"]["name"] for arm, experiment in found.items() if arm != "ce_kl"}  # type: ignore[index]
+    assert names == set(TRANSFORMS.names())
+    assert found["ce_kl"].review is None
+    for arm, experiment in found.items():
+        assert experiment.warnings() == []
+        if arm not in ("ce_kl", "attention"):
+            assert differing(experiment, found["attention"]) == {"transform"}
 
 
 def test_an_image_folder_is_asked_for_and_reviewed_three_times_in_ten_epochs():

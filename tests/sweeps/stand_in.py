@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from factories import pickled
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
-from tskd_tune.sweeps import run, tuning
+from tskd_tune.sweeps import growing, run, trainable, tuning
 from tskd_tune.training.teachers import TeacherCache
 
 
@@ -93,7 +93,7 @@ class Tuner:
     def fit(self) -> Results:
         live: list[Trial] = []
         while True:
-            while len(live) < self.asks.max_concurrent_trials and (trial := self._next()) is not None:
+            while (trial := self._next()) is not None:
                 live.append(trial)
             if not live:
                 return self.results
@@ -193,6 +193,25 @@ def _prepare(experiments: Mapping[str, Experiment], resources: Mapping[str, floa
     return found
 
 
+class AloneTeam:
+    """Stands for the workers of a trial: worker 0 trains alone."""
+
+    def __init__(self, shipped: Any) -> None:
+        self.size = shipped.workers
+
+    def gather(self, config: object) -> None:
+        """Form no group."""
+
+    def take_up(self, sessions: object) -> None:
+        """Tell nobody."""
+
+    def training(self, trainers: object) -> Any:
+        return nullcontext()
+
+    def end(self) -> None:
+        """End nobody."""
+
+
 @contextmanager
 def _session(path: Path) -> Iterator[None]:
     yield
@@ -201,7 +220,15 @@ def _session(path: Path) -> Iterator[None]:
 def installed(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """Put the stand-in in the place of Ray for one test."""
     cluster = Cluster()
-    names = ("TuneConfig", "RunConfig", "FailureConfig", "CheckpointConfig", "ResultGrid", "experiment")
+    names = (
+        "TuneConfig",
+        "RunConfig",
+        "FailureConfig",
+        "CheckpointConfig",
+        "ResultGrid",
+        "experiment",
+        "PlacementGroupFactory",
+    )
     stand_in = SimpleNamespace(
         **{name: getattr(tune, name) for name in names},
         Tuner=lambda trainable, tune_config, run_config: Tuner(cluster, trainable, tune_config, run_config),
@@ -210,8 +237,12 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     )
     monkeypatch.setattr(tuning, "tune", stand_in)
     for module in (run, tuning):
-        monkeypatch.setattr(module, "needed", lambda sweep: {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu})
-    monkeypatch.setattr(tuning, "capacity", lambda sweep: 2)
+        monkeypatch.setattr(
+            module, "needed", lambda sweep: {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu or 0.0}
+        )
+    for module in (tuning, growing):
+        monkeypatch.setattr(module, "capacity", lambda wanted, workers=1: 2)
+    monkeypatch.setattr(trainable, "Team", AloneTeam)
     monkeypatch.setattr(run, "REPORT_SECONDS", 0.0)  # an epoch, a result
     monkeypatch.setattr(run, "session", _session)
     monkeypatch.setattr(run, "named_cluster", lambda: None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tskd_tune.errors import InputError
+from tskd_tune.sweeps import checking
 from tskd_tune.sweeps.checking import check
+from tskd_tune.sweeps.extension import Addition, extended
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.settings import Compare
 
@@ -53,6 +55,8 @@ def test_what_can_be_compared_is_no_problem(compare):
         ({"margin": float("inf")}, "compare.margin"),
         ({"interim": [3, 6]}, "compare.interim"),
         ({"interim": [6, 5]}, "must ascend"),
+        ({"sequential": "looks"}, "sequential: looks needs interim"),
+        ({"sequential": "split", "interim": [5, 6]}, "sequential: split does not go with interim"),
         ({"interim": [5, 9]}, "the last analysis is at 9 seeds but 6 are declared"),
     ],
 )
@@ -64,6 +68,24 @@ def test_what_cannot_be_meant_is_refused_when_read(compare, sentence):
 def test_an_arm_that_is_not_there_is_refused_before_training():
     (problem,) = check(Sweep.read(SWEEP | {"compare": {"baseline": "kl"}}))
     assert problem.startswith("compare: no arm is called 'kl'; did you mean") or "known: ce, kd" in problem
+
+
+def test_a_run_says_how_its_verdicts_allow_for_further_seeds():
+    for compare, rule in (({}, "split"), ({"interim": [5, 6]}, "looks"), ({"sequential": "fixed"}, "fixed")):
+        written = Sweep.read(SWEEP | {"compare": compare}).resolved()
+        assert written.compare.sequential == rule and written.resolved() == written
+        if rule != "looks":
+            assert extended(written, Addition([9])).compare.sequential == rule
+    # A run of an earlier version has no such key: it declared one test of a fixed number of seeds.
+    assert extended(Sweep.read(SWEEP), Addition([9])).compare.sequential == "fixed"
+
+
+def test_the_margin_rule_needs_a_margin_where_there_is_no_default(monkeypatch):
+    sweep = Sweep.read(SWEEP | {"compare": {"rule": "margin"}})
+    assert check(sweep) == []
+    monkeypatch.setattr(checking, "_unit", lambda sweep, space: "points")
+    (problem,) = check(sweep)
+    assert problem.startswith("compare.rule: 'margin' needs compare.margin")
 
 
 def test_a_search_compares_nothing():

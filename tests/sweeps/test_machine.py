@@ -39,9 +39,9 @@ def test_what_there_is_is_let_through(tiny_document: dict[str, Any], monkeypatch
     machine.refuse_here(sweep(tiny_document, resources={"cpu": os.cpu_count(), "gpu": 0.25}))
 
 
-@pytest.mark.parametrize("gpu", [2, 1.5])
-def test_a_training_takes_one_gpu_at_most(tiny_document: dict[str, Any], gpu: float) -> None:
-    with pytest.raises(InputError, match=rf"resources.gpu: a training uses one GPU, got {gpu}; give 1, or a fraction"):
+@pytest.mark.parametrize("gpu", [1.5, 2.25])
+def test_a_trial_takes_whole_gpus_or_a_share_of_one(tiny_document: dict[str, Any], gpu: float) -> None:
+    with pytest.raises(InputError, match=rf"resources.gpu: a trial uses whole GPUs or a share of one, got {gpu}"):
         sweep(tiny_document, resources={"gpu": gpu})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from ray import tune
 
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
@@ -41,6 +42,12 @@ def resources(cluster: Cluster, folder: RunFolder) -> object:
     return cluster.asked[0].trainable.resources
 
 
+def bundles(cluster: Cluster, folder: RunFolder) -> object:
+    """Return what is reserved for each worker of a trial."""
+    found = resources(cluster, folder)
+    return found.bundles if isinstance(found, tune.PlacementGroupFactory) else [found]
+
+
 def shared(cluster: Cluster, folder: RunFolder) -> object:
     return cluster.asked[0].tune.num_samples, {row.cost.together for row in folder.rows()}
 
@@ -64,7 +71,11 @@ def scheduler(cluster: Cluster, folder: RunFolder) -> object:
 
 
 def searcher(cluster: Cluster, folder: RunFolder) -> object:
-    return type(cluster.asked[0].tune.search_alg).__name__
+    return type(cluster.asked[0].tune.search_alg.searcher).__name__
+
+
+def at_once(cluster: Cluster, folder: RunFolder) -> object:
+    return cluster.asked[0].tune.search_alg.max_concurrent
 
 
 WHOLE = {"name": "synthetic", "batch_size": 8, "size": 8, "train": 24, "validation": 8, "test": 8}
@@ -77,17 +88,23 @@ GRID: dict[str, tuple[Any, Observed]] = {
     "scheduler": ("asha", scheduler),
     "controls": (["ce_kl"], trained),
     "arms": ({"mine": {**ARM, "training": {"epochs": 1, "lr": 0.5}}}, trained),
+    "callbacks": (["tensorboard"], lambda cluster, folder: (folder.path / "tensorboard").exists()),
     "max_failures": (1, failures),
+    "budget": ({"hours": 1e-9}, trained),  # the other budget: tests/sweeps/test_limits.py
     "resources.cpu": (2, resources),
     "resources.gpu": (0.5, resources),
-    "resources.concurrent": (1, asked("max_concurrent_trials")),
+    "resources.workers": (2, bundles),
+    "resources.concurrent": (1, at_once),
     "resources.together": (2, shared),
     "compare.baseline": ("high", verdicts),
     "compare.pairs": ([["low", "high"]], verdicts),
     "compare.margin": (50.0, verdicts),
+    "compare.allow": (["training.lr"], verdicts),
     "compare.controls": ({"high": "low"}, controlled),
     "compare.added": ([[6]], verdicts),
     "compare.interim": ([5, 6], lambda cluster, folder: len(folder.interim())),
+    "compare.sequential": ("fixed", verdicts),
+    "compare.rule": ("margin", verdicts),
     "wandb.project": ("a-project", shipped("place")),
     "wandb.entity": ("a-team", shipped("place")),
 }
@@ -105,7 +122,7 @@ def options(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def test_every_option_stands_in_the_table() -> None:
-    assert set(options(Sweep)) == set(GRID)
+    assert set(options(Sweep)) == {*GRID, "stop"}, "stop is for searches: tests/sweeps/test_limits.py"
     assert set(Search.model_fields) - {"name"} == set(JUDGES)
 
 
@@ -132,8 +149,11 @@ def test_an_option_of_a_sweep_changes_what_the_table_says(
         "seeds": seeds,
         "search": {"name": "grid"},
     }
-    if option == "controls":
+    if option in ("controls", "compare.allow"):
         document["experiment"] |= {"teacher": {"name": "resnet8", "training": {"epochs": 1, "lr": 0.01}}}
+    if option == "compare.allow":  # the arms differ in their distillers and in their rates
+        document["experiment"]["choice"]["high"] = {"distiller": "kd"}
+    if option == "controls":
         document["experiment"]["training"] = {"epochs": 2, "lr": 0.01}
         review = {"k": 1, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 2}}
         document["experiment"]["choice"] = {"plain": {}, "tskd": {"review": review}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,6 +55,27 @@ def test_only_the_cluster_that_is_named_is_joined(
     assert options["runtime_env"]["env_vars"]["TSKD_TUNE_DATA"] == str(tmp_path / "data")
 
 
+@pytest.mark.parametrize("joined", ["named", "other"])
+def test_a_ray_of_this_process_is_used_unless_another_cluster_is_named(
+    fake_ray: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, joined: str
+) -> None:
+    monkeypatch.setattr(ray_address, "_refuse_others", lambda address: None)
+    monkeypatch.setattr(ray_session.ray, "is_initialized", lambda: True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        known = SimpleNamespace(gcs_address=f"10.0.0.7:{port if joined == 'named' else 6379}")
+        monkeypatch.setattr(ray_session.ray, "get_runtime_context", lambda: known)
+        if joined == "named":
+            with ray_session.session(tmp_path / "run"):
+                pass
+        else:
+            told = r"RAY_ADDRESS=.*: this process uses the Ray at 10.0.0.7:6379 already; call ray.shutdown\(\)"
+            with pytest.raises(InputError, match=told), ray_session.session(tmp_path / "run"):
+                pass
+    assert fake_ray == []
+
+
 @pytest.mark.parametrize(
     ("address", "told"),
     [
@@ -64,8 +86,8 @@ def test_only_the_cluster_that_is_named_is_joined(
         ("no.such.host.invalid:6379", "no cluster answers at no.such.host.invalid:6379"),
         ("127.0.0.1", "must be HOST:PORT"),
         ("127.0.0.1:99999", "must be HOST:PORT"),
-        ("http://127.0.0.1:6379", "must be HOST:PORT"),
-        ("ray://127.0.0.1:10001", r"cannot run through Ray Client .* RAY_ADDRESS=auto"),
+        ("http://127.0.0.1:6379", "is the address of a dashboard; send the sweep there with `tskd-tune submit"),
+        ("ray://127.0.0.1:10001", r"cannot run through Ray Client .* --address auto"),
         ("garbage here", "must be HOST:PORT"),
     ],
 )

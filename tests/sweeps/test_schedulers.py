@@ -1,16 +1,17 @@
 """Schedulers, driven by hand: where their rungs lie, whom they stop, and what they learn from an earlier process."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule
 
 from tskd_tune.errors import InputError
 from tskd_tune.sweeps.known import Known
 from tskd_tune.sweeps.results import EpochMeans, TrialResult
-from tskd_tune.sweeps.schedulers import SCHEDULERS, refuse_unmeasured, stops_trials
+from tskd_tune.sweeps.schedulers import SCHEDULERS, refuse_unmeasured, stops_trials, unfit
 from tskd_tune.training.schedule import Schedule
 
 EPOCHS = 4
@@ -227,3 +228,97 @@ def test_fifo_lets_every_trial_run():
     one = SCHEDULERS.build("fifo", EPOCHS, [], "val_top1", "max")
     assert [one.on_trial_result(None, None, result(epoch, 0.0)) for epoch in range(EPOCHS)] == ["CONTINUE"] * EPOCHS
     assert not stops_trials("fifo") and stops_trials("asha")
+
+
+# Hyperband and the median stopping rule
+
+
+def test_hyperband_has_a_bracket_for_each_rung_and_gives_each_about_the_same_epochs():
+    one = SCHEDULERS.build("hyperband", 81, [], "val_top1", "max")
+    assert rungs_of(one) == [[1, 3, 9, 27, 81], [3, 9, 27, 81], [9, 27, 81], [27, 81], [81]]
+    chosen = [one._bracket(number) for number in range(8000)]
+    shares = [chosen.count(bracket) / 8000 for bracket in range(5)]
+    # Li et al. 2018, table 1: 81, 34, 15, 8 and 5 configurations begin in the five brackets.
+    assert shares == pytest.approx([n / 143 for n in (81, 34, 15, 8, 5)], abs=0.03)
+    assert rungs_of(SCHEDULERS.build("hyperband", 240, [[20]], "val_top1", "max"))[0][0] == 21
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_median_rule_decides_as_tunes_own(mode: str):
+    chance = np.random.default_rng(0)
+    epochs, grace = 20, 4
+    ours = SCHEDULERS.build("median_stopping", epochs, [[grace - 1]], "val_top1", mode)
+    options = {"grace_period": grace, "min_time_slice": 1000}
+    theirs = MedianStoppingRule(time_attr="training_iteration", metric="val_top1", mode=mode, **options)
+    trials = [Trial(number) for number in range(30)]
+    left, stopped = dict.fromkeys(range(30), 0), 0
+    while left:
+        number = int(chance.choice(list(left)))
+        told = result(left[number], float(chance.normal() + number / 10))
+        decision = ours.on_trial_result(None, trials[number], told)
+        assert decision == theirs.on_trial_result(NoTrials, trials[number], told)
+        assert decision == "CONTINUE" or left[number] + 1 >= grace, "nothing is stopped before its first review"
+        left[number] += 1
+        if decision == "STOP" or left[number] == epochs:
+            stopped += decision == "STOP"
+            del left[number]
+    assert 3 < stopped < 27
+
+
+class NoTrials:
+    """A controller without waiting trials."""
+
+    @staticmethod
+    def get_live_trials() -> list[Trial]:
+        return []
+
+
+@pytest.mark.parametrize("name", ["hyperband", "median_stopping"])
+def test_a_resumed_scheduler_judges_as_if_it_had_run_on(name: str):
+    """One trial after the other, as with one place: the decisions are those of the unbroken run."""
+
+    def value(number: int, epoch: int) -> float:
+        return float(np.random.default_rng(100 * number + epoch).normal())
+
+    def run(one: Any, numbers: range) -> dict[int, list[float]]:
+        trained: dict[int, list[float]] = {}
+        for number in numbers:
+            values = trained.setdefault(number, [])
+            for epoch in range(12):
+                values.append(value(number, epoch))
+                told = {**result(epoch, values[-1]), "epochs": 12}
+                if epoch == 11 or one.on_trial_result(None, Trial(number), told) == "STOP":
+                    one.on_trial_complete(None, Trial(number), told)
+                    break
+        return trained
+
+    whole, first, second = (SCHEDULERS.build(name, 12, [[1]], "val_top1", "max") for _ in range(3))
+    unbroken, begun = run(whole, range(20)), run(first, range(10))
+    second.take_up(
+        {
+            number: Known(
+                {},
+                [EpochMeans(epoch, {"val_top1": value}) for epoch, value in enumerate(values)],
+                TrialResult(len(values) - 1, 12, [], numbers={"val_top1": values[-1]}, done=True),
+            )
+            for number, values in begun.items()
+        }
+    )
+    assert {**begun, **run(second, range(10, 20))} == unbroken
+    assert 0 < sum(len(values) < 12 for values in unbroken.values()) < 20
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("pbt", "'pbt' changes options in the middle of a training .*k and delta decide .* beside a search"),
+        ("ray.tune.schedulers:PB2", "changes options in the middle"),
+        ("bohb", "'bohb' pauses trials until others have caught up"),
+        ("ray.tune.schedulers:HyperBandForBOHB", "pauses trials"),
+        ("MedianStoppingRule", "'MedianStoppingRule' is called median_stopping here"),
+        ("ray.tune.schedulers:ASHAScheduler", "is called asha here"),
+    ],
+)
+def test_schedulers_of_tune_that_do_not_fit_are_refused_with_the_reason(name: str, sentence: str):
+    assert re.search(sentence, unfit(name) or "")
+    assert [known for known in SCHEDULERS.names() if unfit(known)] == []

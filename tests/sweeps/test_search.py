@@ -480,12 +480,18 @@ def test_searchers_are_pickled_whole_as_tune_does_before_it_starts(tmp_path: Pat
 
 def test_registries_say_what_their_options_are():
     assert set(SEARCHERS.names()) == {"grid", "random", "optuna"}
-    assert set(SCHEDULERS.names()) == {"fifo", "asha"}
-    options = {entry["name"]: set(entry["options"]) for entry in [*SEARCHERS.describe(), *SCHEDULERS.describe()]}
+    assert set(SCHEDULERS.names()) == {"fifo", "asha", "hyperband", "median_stopping", "optuna"}
+    options = {entry["name"]: set(entry["options"]) for entry in SEARCHERS.describe()}
     assert options == {
         "grid": set(),
         "random": {"trials", "seed"},
         "optuna": {"sampler", "trials", "startup_trials", "population", "start", "seed"},
+    }
+    options = {entry["name"]: set(entry["options"]) for entry in SCHEDULERS.describe()}
+    assert options == {
         "fifo": set(),
+        "optuna": {"pruner", "grace"},
         "asha": {"grace", "reduction_factor", "brackets"},
+        "hyperband": {"grace", "reduction_factor"},
+        "median_stopping": {"grace", "least_trials"},
     }

@@ -18,6 +18,7 @@ from tskd_tune.records.state import Begun
 from tskd_tune.sweeps import interim, stages
 from tskd_tune.sweeps.configs import Describe
 from tskd_tune.sweeps.interim import Interim
+from tskd_tune.sweeps.limits import Limits
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.tuning import Tuning
 
@@ -66,6 +67,7 @@ class FakeTuning(Tuning):
     def __init__(self, sweep: Sweep, fake: Tune) -> None:
         object.__setattr__(self, "sweep", sweep)
         object.__setattr__(self, "folder", fake.folder)
+        object.__setattr__(self, "limits", Limits())
         object.__setattr__(self, "fake", fake)
 
     def train(self, searcher: Any, scheduler: Any, trials: int) -> bool:

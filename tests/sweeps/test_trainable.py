@@ -18,7 +18,8 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.records.row import Row
-from tskd_tune.sweeps.kept import CHECKPOINT, STUDENT, Kept, folder_of
+from tskd_tune.records.workplace import CHECKPOINT, STUDENT, Workplace
+from tskd_tune.sweeps.kept import Kept, folder_of
 from tskd_tune.sweeps.objectives import worst
 from tskd_tune.sweeps.shipped import Shipped
 from tskd_tune.sweeps.teacher_keys import key_of
@@ -117,7 +118,7 @@ def test_a_trial_is_done_at_its_last_epoch_and_keeps_its_students(tiny: Tiny, tm
     result = one.step()
     assert result["done"] and Row.model_validate(result["rows"][0]).status == "done"
     assert Row.model_validate(result["rows"][0]).metrics["test_top1"] == result["test_top1"]
-    assert sorted(path.name for path in own.iterdir()) == [CHECKPOINT, STUDENT]
+    assert sorted(path.name for path in own.iterdir()) == [CHECKPOINT, "examples.json", STUDENT]
 
 
 def test_a_checkpoint_restores_every_seed_and_a_restored_trial_first_repeats_its_last_epoch(
@@ -183,7 +184,7 @@ def test_a_checkpoint_that_cannot_be_written_breaks_the_trial_with_a_sentence(ti
     shutil.rmtree(kept_in(tmp_path, one))
     assert not one.step()["done"]
     settled(one)
-    one.members[0]._kept = [Kept(tmp_path / "nowhere", one.sessions[0])]
+    one.members[0]._kept = [Kept(Workplace(tmp_path / "nowhere"), one.sessions[0])]
     one.step()
     one.members[0]._kept[0]._saver._thread.join()  # type: ignore[union-attr]
     result = one.step()
@@ -335,6 +336,20 @@ def test_what_may_pass_is_raised_for_another_try_in_a_new_process(tiny: Tiny, mo
     told = pickle.loads(pickle.dumps(caught.value))
     assert (told.seed, told.reason) == (2, "MemoryError: the process found no more memory")
     assert "Traceback" in told.text
+
+
+def test_what_may_pass_is_raised_after_the_epochs_before_it_were_reported(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trial(tiny(review=None), [1, 2], replace(ships(Path()), run=None, report_seconds=600.0))
+    breaking(monkeypatch, MemoryError())
+    result = one.step()
+    assert [(record["seed"], record["epoch"]) for record in result["records"]] == [(1, 0), (2, 0)]
+    assert (result["epoch"], result["done"], result["rows"]) == (0, False, [])
+    for _ in range(2):
+        with pytest.raises(BrokenTrialError, match="MemoryError"):
+            one.step()
+    assert one.reset_config(config(tiny(review=None), [1])) and one.step()["done"], "another trial in the same process"
 
 
 def test_a_trial_that_cannot_be_built_tells_it_in_its_first_step(tiny: Tiny) -> None:

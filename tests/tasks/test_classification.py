@@ -15,6 +15,7 @@ from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.image_source import ImageParts, ImageSource, Labeled
 from tskd_tune.tasks.images import Augmentation, Normalization
 from tskd_tune.tasks.resident import Resident
+from tskd_tune.testing import ObjectiveContract
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.evaluation import evaluate
 
@@ -167,4 +168,12 @@ def test_a_source_that_only_counts_has_a_summary_and_is_read_once_to_be_verified
         "  images: 13 training, 0 validation, 16 test",
         "  sizes: 4 x 4",
     ]
-    assert (made.verify(), made.verify(), source.reads) == ((), (), 1)
+    found = made.verify()
+    assert made.verify() == found and source.reads == 1
+    [said] = found
+    assert said.startswith("task: the training set holds 16 of the 16 test images too, pixel for pixel")
+
+
+class TestClassification(ObjectiveContract):
+    def objective(self) -> Classification:
+        return Classification()

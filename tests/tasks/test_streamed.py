@@ -22,11 +22,14 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.ready import build_trainer
-from tskd_tune.tasks import build, decoding, streamed
+from tskd_tune.tasks import build, decoders, decoding
 from tskd_tune.tasks.base import Feed, Task
+from tskd_tune.tasks.cuts import PaddedCut
 from tskd_tune.tasks.file_samples import FileSamples
+from tskd_tune.tasks.images import Augmentation
 from tskd_tune.tasks.resident import OWNER
-from tskd_tune.tasks.streamed import Cropped
+from tskd_tune.tasks.shards import Shard, sharded
+from tskd_tune.tasks.streamed import Cropped, StreamedFeed
 from tskd_tune.training.streams import Streams
 
 CPU = torch.device("cpu")
@@ -101,6 +104,23 @@ def test_an_epoch_can_begin_within_itself_and_be_left(root: Path, workers: int) 
     next(left)
     assert same(seen(feed, 2, start=3), whole[3:])
     assert same(seen(feed, 2), whole)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_share_of_a_batch_alone_is_decoded(root: Path, workers: int) -> None:
+    whole = seen(made(root, feed="streamed", workers=workers).training(CPU))
+    parts = []
+    for rank in range(2):
+        feed = sharded(made(root, feed="streamed", workers=workers).training(CPU), Shard(rank, 2, least=2))
+        assert isinstance(feed, StreamedFeed)
+        parts.append(seen(feed))
+        assert seen(feed, start=1)[0][2].tolist() == parts[-1][1][2].tolist()
+    for wanted, first, second in zip(whole, *parts, strict=True):
+        if len(wanted[2]) < 4:
+            assert same([wanted], [first]) and same([wanted], [second])
+        else:
+            joined = [torch.cat(pair) for pair in zip(first, second, strict=True)]
+            assert all(map(torch.equal, joined, wanted))
 
 
 def test_a_streamed_training_ends_as_a_resident_one(root: Path) -> None:
@@ -186,7 +206,7 @@ def children() -> set[int]:
     return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
-def gone(pids: set[int], within: float = 20.0) -> bool:
+def gone(pids: set[int], within: float = 120.0) -> bool:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         gc.collect()
@@ -234,19 +254,19 @@ def test_a_worker_that_dies_is_said(root: Path, monkeypatch: pytest.MonkeyPatch)
 def test_workers_can_be_started_as_on_a_mac(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = made(root, feed="streamed", workers=1)
     expected = seen(made(root).training(CPU))
-    plain = streamed.DataLoader
+    plain = decoders.DataLoader
 
     def spawned(*args: Any, **options: Any) -> Any:
         return plain(*args, multiprocessing_context=multiprocessing.get_context("spawn"), **options)
 
-    monkeypatch.setattr(streamed, "DataLoader", spawned)
+    monkeypatch.setattr(decoders, "DataLoader", spawned)
     assert same(seen(task.training(CPU)), expected)
 
 
 def test_what_workers_get_can_be_pickled_and_is_small(root: Path) -> None:
     samples = made(root, feed="streamed").source.samples("training")  # type: ignore[attr-defined]
     assert isinstance(samples, FileSamples)
-    assert len(pickle.dumps(Cropped(samples, 2))) < 10_000
+    assert len(pickle.dumps(Cropped(samples, PaddedCut(Augmentation(2, flip=True))))) < 10_000
 
 
 def test_torchs_global_generator_is_left_alone(root: Path) -> None:
@@ -282,13 +302,13 @@ def test_a_streamed_training_needs_no_memory_for_its_images_and_finds_the_teache
 
 def test_workers_and_prefetch_reach_the_loader(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_with: list[tuple[int, int | None]] = []
-    plain: Callable[..., Any] = streamed.DataLoader
+    plain: Callable[..., Any] = decoders.DataLoader
 
     def watched(*args: Any, **options: Any) -> Any:
         made_with.append((options["num_workers"], options["prefetch_factor"]))
         return plain(*args, **options)
 
-    monkeypatch.setattr(streamed, "DataLoader", watched)
+    monkeypatch.setattr(decoders, "DataLoader", watched)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     for options in ({}, {"workers": 2}, {"workers": 1, "prefetch": 5}, {"workers": 0}, {"workers": 99}):
         made(root, feed="streamed", **options).training(CPU)

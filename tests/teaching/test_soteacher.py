@@ -97,6 +97,22 @@ def test_the_mean_is_that_of_all_past_outputs_of_each_sample() -> None:
         torch.testing.assert_close(teacher.average, torch.stack(outputs).mean(0))
 
 
+def test_means_in_half_precision_are_those_in_single_precision_to_three_digits() -> None:
+    both = [method(network(), average_precision=precision) for precision in ("float32", "float16")]
+    stream = torch.Generator().manual_seed(0)
+    for epoch in range(EPOCHS):
+        logits = torch.randn(SAMPLES, CLASSES, generator=stream)
+        for teacher in both:
+            teacher.begin_epoch(epoch, stream)
+        whole, half = (teacher(said(logits), None, batch(*range(SAMPLES))) for teacher in both)
+        if epoch:
+            assert half["consistency"].dtype == torch.float32
+            torch.testing.assert_close(half["consistency"], whole["consistency"], rtol=2e-3, atol=0)
+    assert both[1].average.dtype == torch.float16
+    torch.testing.assert_close(both[1].average.float(), both[0].average, rtol=2e-3, atol=0)
+    assert not torch.equal(both[1].average.float(), both[0].average)
+
+
 def test_the_consistency_trains_todays_logits() -> None:
     teacher = method(network(), consistency=2.0, schedule="constant").double()
     first, second = (torch.randn(3, CLASSES, dtype=torch.float64).requires_grad_() for _ in range(2))

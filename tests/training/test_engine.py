@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tskd_tune.contracts import Batch, Classified, Features, Output
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
-from tskd_tune.training.engine import EagerEngine, EngineFactory
+from tskd_tune.training.engine import EagerEngine
+from tskd_tune.training.parts import EngineFactory
 from tskd_tune.training.steps import StepKind
 from tskd_tune.training.trainer import Trainer
 

@@ -18,6 +18,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.training.graph_engine import GraphEngine
 from tskd_tune.training.lockstep import advance
+from tskd_tune.training.optimizers import OPTIMIZERS
 from tskd_tune.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -128,6 +129,18 @@ def test_captured_steps_end_with_the_bits_of_eager_ones(tiny: Tiny, case: str) -
     assert equal(trained(graphs), trained(eager))
     assert [record.numbers for record in graphs.history] == [record.numbers for record in eager.history]
     assert isinstance(graphs.engine, GraphEngine) and graphs.engine.captured > 0
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS.names())
+def test_every_optimizer_with_rates_by_step_gives_the_same_bits_with_and_without_graphs(tiny: Tiny, name: str) -> None:
+    schedule = {"name": "cosine", "by": "step", "warmup": {"epochs": 1}}
+    setting = {"review": None, "training": {"optimizer": name, "schedule": schedule, "lr": 0.01}}
+    eager, graphed = (
+        build_trainer(tiny(**documents.merge(GPU, documents.merge(setting, {"training": {"graphs": graphs}}))))
+        for graphs in ("never", "auto")
+    )
+    assert isinstance(graphed.engine, GraphEngine) == (name not in ("adagrad", "adafactor"))
+    assert equal(trained(eager), trained(graphed))
 
 
 @pytest.mark.parametrize("into", [(5, 0), (5, 2)])

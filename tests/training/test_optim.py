@@ -11,7 +11,9 @@ import torch
 
 from tskd_tune.training import optim
 from tskd_tune.training.milestones import scaled_milestones
-from tskd_tune.training.optim import Recipe
+from tskd_tune.training.optimizers import OPTIMIZERS
+from tskd_tune.training.rates import RATE_SCHEDULES, Drops
+from tskd_tune.training.recipe import Recipe
 
 ADAM = importlib.import_module("torch.optim.adam")  # the package hides its modules
 
@@ -19,7 +21,18 @@ CLOSE = {"descent": 1e-6, "adam": 1e-3}  # capturable Adam corrects its bias in 
 
 
 def recipe(convention: str = "at") -> Recipe:
-    return Recipe(0.1, [150, 180, 210], 0.1, 0.9, False, 5e-4, convention)  # type: ignore[arg-type]
+    drops = Drops([150, 180, 210], 0.1, convention)  # type: ignore[arg-type]
+    return Recipe(
+        lr=0.1,
+        epochs=240,
+        schedule=RATE_SCHEDULES.build("steps", drops),
+        warmup=None,
+        by_step=False,
+        made_by=OPTIMIZERS.default("sgd")(),
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=5e-4,
+    )
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,10 @@ def test_a_damaged_measurement_of_given_weights_is_made_anew(tiny: Tiny, tmp_pat
     write_state(tmp_path / "given.pth", build("resnet14", classes=4), facts={})
     experiment, cache = tiny(teacher={"weights": str(tmp_path / "given.pth")}), TeacherCache(tmp_path / "cache")
     teacher = obtain(experiment, cache, silent)
-    (memo,) = cache.folder.glob("*.measured")
-    for content in (b"", flipped(memo.read_bytes()), b"PK\x03\x04"):
-        memo.write_bytes(content)
-        with pytest.warns(UserWarning, match="the kept metric is damaged; the teacher is measured again"):
-            assert obtain(experiment, cache, silent) == teacher
+    memos = sorted(cache.folder.glob("*.measured"))
+    assert len(memos) == 2, "of the validation set and of the test set"
+    for memo in memos:
+        for content in (b"", flipped(memo.read_bytes()), b"PK\x03\x04"):
+            memo.write_bytes(content)
+            with pytest.warns(UserWarning, match="the kept metric is damaged; the teacher is measured again"):
+                assert obtain(experiment, cache, silent) == teacher

@@ -26,8 +26,8 @@ EXAMPLES = """
 
     tskd-tune report first
 
-RUN is the folder of a run, or the name of a run under --storage. Exit codes: 0 done, 1 something failed during the
-run, 2 the input is wrong, 130 interrupted by Ctrl-C, 143 ended by SIGTERM.
+RUN is the folder or the address of a run, or the name of a run under --storage. Exit codes: 0 done, 1 something failed
+during the run, 2 the input is wrong, 130 interrupted by Ctrl-C, 143 ended by SIGTERM.
 """
 
 app = typer.Typer(
@@ -74,7 +74,9 @@ File = Annotated[
 ]
 Run = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="Folder of a run, or the name of a run under --storage.", show_default=False),
+    typer.Argument(
+        metavar="RUN", help="Folder or address of a run, or the name of a run under --storage.", show_default=False
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -85,10 +87,30 @@ Settings = Annotated[
         show_default=False,
     ),
 ]
-Storage = Annotated[Path, typer.Option("--storage", metavar="DIR", help="Folder that holds the runs.")]
+Storage = Annotated[
+    Path,
+    typer.Option(
+        "--storage",
+        metavar="DIR",
+        envvar="TSKD_TUNE_STORAGE",
+        show_envvar=False,
+        help="Folder that holds the runs, or its address on an object storage, such as s3://bucket/runs;"
+        " default: $TSKD_TUNE_STORAGE or runs.",
+        show_default=False,
+    ),
+]
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run; default: FILE-TIME.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 NoWandb = Annotated[bool, typer.Option("--no-wandb", help="Do not write Weights & Biases runs.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Ray cluster to join, in place of RAY_ADDRESS: HOST:PORT of its head, auto, or local for none.",
+        show_default=False,
+    ),
+]
 ControlNames = Annotated[
     str | None,
     typer.Option(
@@ -97,7 +119,7 @@ ControlNames = Annotated[
 ]
 ToWandb = Annotated[bool, typer.Option("--wandb", help="Also save the report as a Weights & Biases Report.")]
 RUNS = Path("runs")
-KINDS = "distillers|networks|tasks|teacher_methods|transforms|extractors|observers|searchers|schedulers"
+KINDS = "distillers|networks|tasks|teacher_methods|transforms|extractors|observers|searchers|schedulers|studies"
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tskd_tune import documents, single
 from tskd_tune.cli.course import Course
+from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.sweeps.schema import Sweep
 
@@ -48,11 +49,18 @@ def of_numbers(epochs: int, k: int, delta: int, settings: Sequence[str]) -> Expe
         "review": {"k": k, "delta": delta},
         "training": {"epochs": epochs},
     }
-    return Experiment.read(documents.apply_settings(document, settings))
+    experiment = Experiment.read(documents.apply_settings(document, settings))
+    if experiment.review is not None and experiment.review.counts_steps:
+        raise InputError(
+            "plan: review.plan.node counts steps, and three numbers do not tell how many steps an epoch has; give FILE,"
+            " whose task does"
+        )
+    return experiment
 
 
 def course_of(experiment: Experiment) -> Course:
     """Return the course of an experiment's training, epoch by epoch."""
     training, recipe = experiment.training, experiment.training.recipe()
     drops = [epoch for epoch in range(1, training.epochs) if recipe.rate(epoch) < recipe.rate(epoch - 1)]
+    drops = drops if training.schedule.name == "steps" else []  # others change in each epoch
     return Course(training.epochs, training.milestones or [], drops, experiment.plan())

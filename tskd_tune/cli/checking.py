@@ -11,6 +11,7 @@ from tskd_tune import single
 from tskd_tune.checks import Checked, check_experiment, check_sweep
 from tskd_tune.cli.arms import course_of, is_sweep
 from tskd_tune.cli.terminal import WRONG, complain, put_json, say, warn
+from tskd_tune.clusters.kinds import is_cluster_file
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.reports.forms.short import duration
@@ -26,6 +27,9 @@ def check(file: Path, settings: Sequence[str], *, data: bool = False, as_json: b
     Raises:
         InputError: the file or the data are wrong; the message has a sentence for every mistake.
     """
+    if is_cluster_file(file):
+        check_cluster(file, settings, as_json=as_json)
+        return
     try:
         found = find(file, settings, data=data)
     except InputError as error:
@@ -38,6 +42,27 @@ def check(file: Path, settings: Sequence[str], *, data: bool = False, as_json: b
         put_json(_plain(found))
     else:
         _tell(file, found)
+
+
+def check_cluster(file: Path, settings: Sequence[str], *, as_json: bool) -> None:
+    """Check a cluster file of Ray, and print the result.
+
+    Raises:
+        InputError: the file is wrong; the message has a sentence for every mistake.
+    """
+    from tskd_tune.clusters.rules import ClusterFile, mistakes
+
+    problems = [f"--set: {file} is a cluster file, whose keys are set in the file"] if settings else []
+    problems += [f"{file}: {mistake}" for mistake in mistakes(ClusterFile.read(file))]
+    if as_json:
+        put_json({"ok": not problems, "problems": problems, "kind": "cluster"})
+    if problems and not as_json:
+        raise InputError("\n".join(problems))
+    if problems:
+        complain("\n".join(problems))
+        raise typer.Exit(WRONG)
+    if not as_json:
+        say(f"{file}: a cluster file without mistakes; start the cluster with `ray up {file}`")
 
 
 def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Checked:
@@ -67,6 +92,7 @@ def _plain(found: Checked) -> dict[str, object]:
         "kind": found.kind,
         "points": found.points,
         "seeds": found.seeds,
+        "method": found.method,
         "arms": arms,
         "left_out": list(found.left_out),
         "warnings": [{"sentence": sentence, "arms": of} for sentence, of in found.warnings().items()],
@@ -79,7 +105,8 @@ def _plain(found: Checked) -> dict[str, object]:
 def _tell(file: Path, found: Checked) -> None:
     cost = found.cost
     counts = _count(found.points, "point"), _count(len(found.seeds), "seed"), _count(cost.runs, "run")
-    say(f"{file}: in order, {counts[0]} x {counts[1]} = {counts[2]}")
+    method = f"; {found.method}" if found.method else ""
+    say(f"{file}: in order, {counts[0]} x {counts[1]} = {counts[2]}{method}")
     shared = _shared([experiment.deviations() for experiment in found.arms.values()])
     for arm, experiment in list(found.arms.items())[:MOST_ARMS]:
         say(f"  {arm}: {_course(experiment)}")
@@ -117,16 +144,22 @@ def cost_line(cost: Estimate) -> str:
         f", {duration(3600 * cost.teacher_hours)} of it for {_count(cost.teachers, 'teacher')}" if cost.teachers else ""
     )
     return (
-        f"about {duration(3600 * cost.hours)}{teachers}, {_count(cost.epochs, 'epoch')} in all,"
-        f" and {_size(cost.disk_bytes)} of disk"
+        f"about {duration(3600 * cost.hours)}{teachers}, {_device_time(cost)}, {_count(cost.epochs, 'epoch')} in all,"
+        f" and {_size(cost.disk_bytes)} of disk, {_size(cost.checkpoint_bytes)} more for checkpoints while it runs"
     )
+
+
+def _device_time(cost: Estimate) -> str:
+    """Return the time of all trainings one after the other, on the device that was timed."""
+    on = "of the CPU cores of a training" if cost.device == "cpu" else f"of one GPU ({cost.device})"
+    return f"{duration(3600 * cost.device_hours)} {on}"
 
 
 def _course(experiment: Experiment) -> str:
     plan = experiment.plan()
     if plan is None:
         return f"{experiment.training.epochs} epochs, no review"
-    reviews = _count(len(plan.review_epochs), "review")
+    reviews = _count(len(plan.review_nodes), "review")
     return f"{experiment.training.epochs} epochs, {reviews}, the first at epoch {plan.review_epochs[0]}"
 
 

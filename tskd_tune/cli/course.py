@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from tskd_tune.cli.drawing import timeline
 from tskd_tune.cli.terminal import console, say, show, warn
@@ -28,6 +28,20 @@ class PlainCourse(TypedDict):
     memorize: Sequence[int]
     review: Sequence[int]
     warnings: Sequence[str]
+    nodes: NotRequired[PlainNodes]
+
+
+class PlainNodes(TypedDict):
+    """The nodes of a plan that counts steps: ``review.plan.node``.
+
+    ``memorize`` and ``review`` have the epoch and the step with which each memory and each review begins; the lists
+    beside them in `PlainCourse` name the epochs in which snapshots are kept and reviews take place.
+    """
+
+    steps: int
+    count: int
+    memorize: Sequence[tuple[int, int]]
+    review: Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class Course:
     def plain(self) -> PlainCourse:
         """Return the course as plain data."""
         plan = self.plan
-        return {
+        found: PlainCourse = {
             "epochs": self.epochs,
             "milestones": list(self.milestones),
             "k": None if plan is None else plan.k,
@@ -82,6 +96,14 @@ class Course:
             "review": [] if plan is None else [*plan.review_epochs],
             "warnings": self.warnings(),
         }
+        if plan is not None and plan.node != "epoch":
+            found["nodes"] = {
+                "steps": plan.node,
+                "count": plan.nodes,
+                "memorize": plan.moments(plan.memory_nodes),
+                "review": plan.moments(plan.review_nodes),
+            }
+        return found
 
     def draw(self, title: str) -> None:
         """Draw the epochs on the terminal, under a line with the numbers of snapshots and reviews."""
@@ -89,11 +111,12 @@ class Course:
         if self.plan is None:
             say(f"{before}{self.epochs} epochs without a review")
             return
-        memories, reviews = len(self.plan.memory_epochs), len(self.plan.review_epochs)
+        memories, reviews = len(self.plan.memory_nodes), len(self.plan.review_nodes)
         first, last = self.plan.review_epochs[0], self.plan.review_epochs[-1]
         where = f"from epoch {first} to {last}" if reviews > 1 else f"at epoch {first}"
         plural = "reviews" if reviews > 1 else "review"
-        say(f"{before}{self.epochs} epochs, {memories} memories, {reviews} {plural} {where}")
+        length = "" if self.plan.node == "epoch" else f" of {self.plan.steps} steps, nodes of {self.plan.node} steps"
+        say(f"{before}{self.epochs} epochs{length}, {memories} memories, {reviews} {plural} {where}")
         terminal = console()
         show(timeline(self.phases(), self.drops, terminal.width if terminal.is_terminal else PAGE_WIDTH))
         warn(self.warnings())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 from tskd_tune.cli.run_status import RunStatus, run_status
 from tskd_tune.cli.terminal import put_json, say, show, warn
 from tskd_tune.errors import InputError, TskdTuneError
+from tskd_tune.paths import Address, StoragePlace
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.forms.grids import Align, drawn
+from tskd_tune.storage.objects import Objects
 
 LONGEST = 60
 # A folder with at least one of these files is a run.
@@ -45,7 +46,7 @@ class Entry:
     best: str | None
 
 
-def runs(storage: Path, *, as_json: bool = False) -> None:
+def runs(storage: StoragePlace, *, as_json: bool = False) -> None:
     """List the runs in a folder, the newest last. A run that cannot be read has a sentence instead.
 
     Raises:
@@ -66,7 +67,7 @@ def runs(storage: Path, *, as_json: bool = False) -> None:
     warn(damaged.values())
 
 
-def inventory(storage: Path) -> tuple[list[Entry], dict[str, str]]:
+def inventory(storage: StoragePlace) -> tuple[list[Entry], dict[str, str]]:
     """Return the runs in a folder, the oldest first, and run name -> a sentence for each damaged run.
 
     A damaged run that can be read in part is in both.
@@ -74,14 +75,10 @@ def inventory(storage: Path) -> tuple[list[Entry], dict[str, str]]:
     Raises:
         InputError: there is no such folder.
     """
-    if not storage.is_dir():
-        raise InputError(f"--storage: there is no folder {storage}; give the folder that holds the runs")
     found, damaged = [], {}
-    for path in sorted(path for path in storage.iterdir() if any((path / mark).exists() for mark in MARKS)):
-        if path.name.startswith("."):  # a run that another process is creating now
-            continue
+    for path in _places(storage):
         try:
-            folder = RunFolder.open(path.absolute())
+            folder = RunFolder.open(path)
             known = run_status(folder)
             found.append(_entry(folder, known))
             if known.damage:
@@ -89,6 +86,16 @@ def inventory(storage: Path) -> tuple[list[Entry], dict[str, str]]:
         except TskdTuneError as error:
             damaged[path.name] = " ".join(str(error).split())
     return sorted(found, key=lambda entry: (entry.created, entry.run)), damaged
+
+
+def _places(storage: StoragePlace) -> list[StoragePlace]:
+    """Return the places of the runs in a storage; a run that another process is creating now is left out."""
+    if isinstance(storage, Address):
+        return [storage / name for name in Objects(storage).folders() if not name.startswith(".")]
+    if not storage.is_dir():
+        raise InputError(f"--storage: there is no folder {storage}; give the folder that holds the runs")
+    paths = sorted(path for path in storage.iterdir() if any((path / mark).exists() for mark in MARKS))
+    return [path.absolute() for path in paths if not path.name.startswith(".")]
 
 
 def _entry(folder: RunFolder, found: RunStatus) -> Entry:

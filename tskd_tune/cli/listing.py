@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from tskd_tune.callbacks import CALLBACKS
 from tskd_tune.cli.options import REQUIRED, Option, options_of
 from tskd_tune.cli.terminal import console, put_json, say, show
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.errors import InputError, did_you_mean
+from tskd_tune.experiment.descent import RateOptions
 from tskd_tune.experiment.networks import Student, Teacher
 from tskd_tune.experiment.review import Extractor
 from tskd_tune.method.extractors import EXTRACTORS
@@ -19,12 +21,15 @@ from tskd_tune.networks import NETWORKS
 from tskd_tune.outside import whole_name
 from tskd_tune.registry import Component, Described, Entry, Registry
 from tskd_tune.signatures import DescribedOption
+from tskd_tune.studies import STUDIES
 from tskd_tune.sweeps.objectives import Search
 from tskd_tune.sweeps.schedulers import SCHEDULERS
 from tskd_tune.sweeps.search import SEARCHERS
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import TEACHER_METHODS
 from tskd_tune.training.observers import OBSERVERS
+from tskd_tune.training.optimizers import OPTIMIZERS
+from tskd_tune.training.rates import RATE_SCHEDULES
 
 REGISTRIES: Mapping[str, Registry[object]] = {
     registry.kind: registry
@@ -36,14 +41,19 @@ REGISTRIES: Mapping[str, Registry[object]] = {
         TRANSFORMS,
         EXTRACTORS,
         OBSERVERS,
+        OPTIMIZERS,
+        RATE_SCHEDULES,
         SEARCHERS,
         SCHEDULERS,
+        CALLBACKS,
+        STUDIES,
     )
 }
 # Kind -> heading -> the options that a component also has where it is used, such as a network used as a student.
 SLOTS: Mapping[str, Mapping[str, type[Component]]] = {
     "networks": {"options as a student": Student, "options as a teacher": Teacher},
     "extractors": {"options of every extractor": Extractor},
+    "rate_schedules": {"options of every schedule": RateOptions},
     "searchers": {"options of every searcher": Search},
 }
 OWN = "options"

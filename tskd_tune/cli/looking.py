@@ -10,6 +10,7 @@ from pathlib import Path
 from tskd_tune.cli.results import show_results
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, RunError, did_you_mean
+from tskd_tune.paths import StoragePlace
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
@@ -45,7 +46,7 @@ class Wish:
         return cls("json" if as_json else form, None if what is None else str(what), paper)
 
 
-def report(run: str, storage: Path, wish: Wish = Wish()) -> None:
+def report(run: str, storage: StoragePlace, wish: Wish = Wish()) -> None:
     """Show the results of a run. Unless a format or a table of the paper is wanted, write the report's files again.
 
     Raises:
@@ -87,7 +88,7 @@ def _show_paper(folder: RunFolder, name: str, form: str | None) -> None:
             say(line)
 
 
-def export(run: str, arm: str, file: Path, seed: int | None, storage: Path) -> None:
+def export(run: str, arm: str, file: Path, seed: int | None, storage: StoragePlace) -> None:
     """Copy the final student of an arm to a new file.
 
     Raises:
@@ -96,9 +97,10 @@ def export(run: str, arm: str, file: Path, seed: int | None, storage: Path) -> N
     """
     folder = RunFolder.open(run, storage)
     row = _chosen(folder.rows(), arm, seed)
-    source = folder.student_path(row.run, row.seed)
+    source = folder.bring(folder.student_path(row.run, row.seed))
     if not source.exists():
-        raise RunError(f"{source}: the student is gone; restore it, or train the arm again under another name")
+        place = folder.store.place(str(source.relative_to(folder.path)))
+        raise RunError(f"{place}: the student is gone; restore it, or train the arm again under another name")
     _copy(source, file)
     say(f"{file}: {row.experiment['student']['name']} of '{row.arm}', seed {row.seed}, after epoch {row.epochs - 1}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from tskd_tune.cli.terminal import console, say
-from tskd_tune.metrics import Measured, heading, metric_of
+from tskd_tune.metrics import Measured, Metric, heading, metric_of
 from tskd_tune.reports.forms.short import duration
 
 # A rate needs at least this many epochs.
@@ -212,14 +212,18 @@ class Progress:
         epochs: int,
         *,
         metrics: Mapping[str, object],
+        measures: Sequence[Metric] = (),
         reason: str | None = None,
     ) -> None:
-        """Show that a training ended after ``epoch`` and has a row; ``reason`` says why the training ended early."""
+        """Show that a training ended after ``epoch`` and has a row; ``reason`` says why the training ended early.
+
+        ``measures`` are the metrics that the row declares.
+        """
         self._finished += 1
         self._early += reason is not None
         self._pace.skip(epochs - 1 - epoch)
         count = f"({self._finished} of {self._trainings})"
-        end = f"ended after epoch {epoch}: {reason}" if reason else f"finished, {figures(metrics)}"
+        end = f"ended after epoch {epoch}: {reason}" if reason else f"finished, {figures(metrics, measures)}"
         self._screen.tell(f"{arm}, seed {seed}: {end} {count}", failed=reason is not None)
         self._advance()
 
@@ -239,10 +243,10 @@ class Progress:
         self._screen.advance("training", self._pace.done, self._pace.total, note)
 
 
-def figures(metrics: Mapping[str, object]) -> str:
+def figures(metrics: Mapping[str, object], measures: Sequence[Metric] = ()) -> str:
     """Return the two most important values of a training in words, such as ``test top-1 (%) 71.20``."""
     known = [*_leading(metrics), *([LOSS] if isinstance(metrics.get(LOSS), float) else [])]
-    return ", ".join(f"{heading(name, ())} {metrics[name]:.2f}" for name in known[:2]) or "nothing measured"
+    return ", ".join(f"{heading(name, measures)} {metrics[name]:.2f}" for name in known[:2]) or "nothing measured"
 
 
 def _leading(metrics: Mapping[str, object]) -> list[str]:

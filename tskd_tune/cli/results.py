@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tskd_tune.cli.terminal import say, show
-from tskd_tune.records.offline import offline_runs
+from tskd_tune.records.offline import offline_of
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings import importance, pareto
 from tskd_tune.reports.findings.summary import summary
@@ -22,7 +22,7 @@ def show_results(folder: RunFolder) -> None:
     endings = [*report_lines.ending_lines(found), *report_lines.warning_lines(found)]
     for line in [*report_lines.under_table(found), *searched, *endings]:
         say(line)
-    say(f"report: {folder.path / 'report.html'}")
-    say(f"rows: {folder.rows_path}")
-    if not all(one.uploaded for one in offline_runs(folder.path)):
-        say(f"W&B runs are kept offline; send them with: tskd-tune sync {folder.path}")
+    say(f"report: {folder.store.place('report.html')}")
+    say(f"rows: {folder.store.place('rows.jsonl')}")
+    if not all(one.uploaded for one in offline_of(folder)):
+        say(f"W&B runs are kept offline; send them with: tskd-tune sync {folder.place}")

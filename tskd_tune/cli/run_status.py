@@ -12,13 +12,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from tskd_tune.cli.best_arm import Best, best_of
-from tskd_tune.cli.life import life
 from tskd_tune.cli.trial_status import STATES, State, Trial, epochs_left, seconds_left, trials_of
 from tskd_tune.errors import TskdTuneError
 from tskd_tune.records import teaching
+from tskd_tune.records.conclusion import conclusion
 from tskd_tune.records.design import Design, read_design
+from tskd_tune.records.files import damaged_document
+from tskd_tune.records.life import life
 from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder, damaged_document
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import Teaching
 
 
@@ -41,6 +43,9 @@ class RunStatus:
         sittings: the number of processes that trained the run, one after the other.
         silent: seconds since the run's last record.
         left: a rough estimate of the seconds left; None where unknown.
+        method: the search, the scheduler and what ends the sweep early; empty in runs of older versions.
+        hours: the sweep's budget; None for none.
+        concluded: why the sweep ended early, and how to go on; empty otherwise.
         damage: a sentence for each damaged line or file, which is left out.
     """
 
@@ -59,6 +64,9 @@ class RunStatus:
     silent: float
     left: float | None
     damage: Sequence[str]
+    method: str = ""
+    hours: float | None = None
+    concluded: str = ""
 
     @property
     def broke(self) -> int:
@@ -82,7 +90,7 @@ class RunStatus:
     @property
     def finished(self) -> bool:
         """Whether every trial has ended, well or not. A trial that broke has not ended: a resume trains it again."""
-        ended = sum(trial.state in ("done", "failed", "stopped") and not trial.broke for trial in self.trials)
+        ended = sum(trial.state in ("done", "failed", "stopped") and trial.ended for trial in self.trials)
         return self.expected is not None and ended >= self.expected
 
     @property
@@ -112,6 +120,9 @@ class RunStatus:
             },
             "failures": [asdict(trial) for trial in self.trials if trial.state == "failed"],
             "each": [asdict(trial) for trial in self.trials],
+            "method": self.method,
+            "budget": {"hours": self.hours, "used": self.elapsed / 3600},
+            "concluded": self.concluded,
             "damage": list(self.damage),
         }
 
@@ -150,6 +161,9 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
         silent=max(0.0, (now - lived.times.last).total_seconds()),
         left=seconds_left(left, trials, histories, begun),
         damage=[*damage, *folder.damage()],
+        method=design.method,
+        hours=design.hours,
+        concluded=found.sentence if (found := conclusion(folder.store)) is not None else "",
     )
 
 
@@ -164,7 +178,7 @@ def _design(folder: RunFolder) -> tuple[Design, list[str]]:
 
         return old_design(folder), []
     except TskdTuneError as error:
-        return found or Design(), [damaged_document(folder, error)]
+        return found or Design(), [damaged_document(folder.place, error)]
 
 
 def _rows(folder: RunFolder) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from tskd_tune import documents, local, single
 from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.results import show_results
 from tskd_tune.cli.terminal import interrupted, say, warn
-from tskd_tune.errors import InputError, RunError
+from tskd_tune.errors import InputError, RunError, TskdTuneError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries
 from tskd_tune.files import fullest, is_full
+from tskd_tune.paths import StoragePlace
+from tskd_tune.records.conclusion import conclusion
 from tskd_tune.records.events import Event
+from tskd_tune.records.finding import has_run
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
@@ -25,6 +28,7 @@ from tskd_tune.records.wandb_leftovers import cleared
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweeps.confirmation import PAPER, confirmation
+from tskd_tune.sweeps.design import method_of
 from tskd_tune.sweeps.extension import Addition, extended
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.seeds import seeds_in
@@ -33,7 +37,7 @@ from tskd_tune.training.teachers import cache_folder
 Work = Callable[[Progress], RunFolder]
 
 
-def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], *, track: bool) -> None:
+def train(file: Path, name: str | None, storage: StoragePlace, settings: Sequence[str], *, track: bool) -> None:
     """Train one experiment and show the result.
 
     Raises:
@@ -43,7 +47,7 @@ def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     name = _name(file, name)
     experiment = single.read(file, settings)
     plan = experiment.plan()
-    reviews = 0 if plan is None else len(plan.review_epochs)
+    reviews = 0 if plan is None else len(plan.review_nodes)
     length = f"{experiment.training.epochs} epochs, {reviews} {'review' if reviews == 1 else 'reviews'}"
     say(f"{name}: {single.label(experiment)}, seed {experiment.seed}, {length}")
     _say_data([experiment])
@@ -56,7 +60,7 @@ def train(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     _work(work, Progress(1, experiment.training.epochs), storage.absolute() / name)
 
 
-def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], *, track: bool) -> None:
+def sweep(file: Path, name: str | None, storage: StoragePlace, settings: Sequence[str], *, track: bool) -> None:
     """Run a sweep and show the results.
 
     Raises:
@@ -66,7 +70,7 @@ def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     name = _name(file, name)
     given = Sweep.load(file, settings)
     points, seeds = point_count(given), len(given.all_seeds())
-    say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs, {given.search.name}, {given.scheduler.name}")
+    say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs, {method_of(given)}")
     for line in given.derived.left_out:
         say(line)
     _say_data(given.experiment_at(point) for point in given.space().corners())
@@ -79,25 +83,33 @@ def sweep(file: Path, name: str | None, storage: Path, settings: Sequence[str], 
     _work(work, Progress(points * seeds, epoch_count(given)), storage.absolute() / name)
 
 
-def resume(run: str, storage: Path, *, track: bool) -> None:
+def resume(run: str, storage: StoragePlace, *, track: bool, hours: float | None = None) -> None:
     """Finish a run of any kind; a finished run is not changed.
 
+    Args:
+        run: the run's path, or its name in ``storage``.
+        storage: the folder of the runs.
+        track: whether trainings are tracked by W&B.
+        hours: how long a sweep may go on; None: as its file says.
+
     Raises:
-        InputError: there is no such run.
+        InputError: there is no such run, or a single training was given hours.
         RunError: the run failed.
     """
     folder = RunFolder.open(run, storage)
-    if folder.state.expected is not None and _ended(folder) >= folder.state.expected:
+    if folder.state.expected is not None and _ended(folder) >= folder.state.expected and not _has_new_target(folder):
         _say_finished(folder)
         return
     if folder.state.kind == "train":
+        if hours is not None:
+            raise InputError("--hours: limits a sweep, and this run is a single training; leave --hours out")
         _resume_training(folder, track)
     else:
-        _resume_sweep(folder, track)
+        _resume_sweep(folder, track, hours)
 
 
 def extend(
-    run: str, storage: Path, *, seeds: str | None, controls: str | None, points: Path | None, track: bool
+    run: str, storage: StoragePlace, *, seeds: str | None, controls: str | None, points: Path | None, track: bool
 ) -> None:
     """Add seeds, control arms or points to a sweep that was run, and show the results.
 
@@ -107,7 +119,7 @@ def extend(
     """
     folder = RunFolder.open(run, storage)
     if folder.state.kind != "sweep":
-        raise InputError(f"{folder.path}: is a single training; only a sweep has seeds and arms to add to")
+        raise InputError(f"{folder.place}: is a single training; only a sweep has seeds and arms to add to")
     addition = Addition(
         seeds=seeds_in(seeds) if seeds else [],
         controls=_controls(controls),
@@ -123,12 +135,12 @@ def extend(
 
         return go_on(folder, addition, lambda event: _hear(progress, event), track=track)
 
-    _work(work, Progress(trainings, epoch_count(after), finished=finished, done=done), folder.path)
+    _work(work, Progress(trainings, epoch_count(after), finished=finished, done=done), folder.place)
 
 
 def confirm(
     run: str,
-    storage: Path,
+    storage: StoragePlace,
     settings: Sequence[str],
     *,
     seeds: str,
@@ -200,10 +212,16 @@ def _resume_training(folder: RunFolder, track: bool) -> None:
     def work(progress: Progress) -> RunFolder:
         return local.resume(folder, lambda event: _hear(progress, event), track=track)
 
-    _work(work, Progress(1, experiment.training.epochs, done=done), folder.path)
+    _work(work, Progress(1, experiment.training.epochs, done=done), folder.place)
 
 
-def _resume_sweep(folder: RunFolder, track: bool) -> None:
+def _has_new_target(folder: RunFolder) -> bool:
+    """Tell whether a search ended at a target, and its file now has another target or none."""
+    found = conclusion(folder.store)
+    return found is not None and found.stop is not None and folder.document().get("stop") != found.stop
+
+
+def _resume_sweep(folder: RunFolder, track: bool, hours: float | None) -> None:
     given = Sweep.read(folder.document())
     finished, done = _ended(folder), sum(len(folder.history(run)) for run in folder.trials())
     trainings = folder.state.expected or point_count(given) * len(given.all_seeds())
@@ -212,9 +230,9 @@ def _resume_sweep(folder: RunFolder, track: bool) -> None:
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweeps.run import resume as go_on
 
-        return go_on(folder, lambda event: _hear(progress, event), track=track)
+        return go_on(folder, lambda event: _hear(progress, event), track=track, hours=hours)
 
-    _work(work, Progress(trainings, epoch_count(given), finished=finished, done=done), folder.path)
+    _work(work, Progress(trainings, epoch_count(given), finished=finished, done=done), folder.place)
 
 
 def _say_data(experiments: Iterable[Experiment]) -> None:
@@ -225,7 +243,7 @@ def _say_data(experiments: Iterable[Experiment]) -> None:
     say("all data is read before anything is trained; decoded images are kept")
 
 
-def _work(work: Work, progress: Progress, path: Path) -> None:
+def _work(work: Work, progress: Progress, path: StoragePlace) -> None:
     """Do the work and show its progress, then show the results, also after a failure."""
     with cleared(), _said_of_a_full_disk(path):
         try:
@@ -234,22 +252,24 @@ def _work(work: Work, progress: Progress, path: Path) -> None:
         except KeyboardInterrupt:
             raise interrupted(path) from None
         except RunError:
-            if (path / "rows.jsonl").exists():
-                show_results(RunFolder.open(path))
+            with suppress(TskdTuneError):
+                if (folder := RunFolder.open(path)).rows():
+                    show_results(folder)
             raise
         show_results(folder)
 
 
 @contextmanager
-def _said_of_a_full_disk(path: Path) -> Iterator[None]:
+def _said_of_a_full_disk(path: StoragePlace) -> Iterator[None]:
     """Replace any error that a full disk causes with a message that the disk is full."""
     try:
         yield
     except Exception as error:
         if not is_full(error):
             raise
-        full = fullest([path, cache_folder(), Path(tempfile.gettempdir())])
-        begun = (path / "state.json").exists()
+        here = [path] if isinstance(path, Path) else []
+        full = fullest([*here, cache_folder(), Path(tempfile.gettempdir())])
+        begun = has_run(path)
         again = f"tskd-tune resume {path}" if begun else "the same command again"
         # A traceback of Ray adds nothing to the last sentence.
         told = isinstance(error, RunError) and "Traceback" not in str(error)
@@ -263,9 +283,12 @@ def _ended(folder: RunFolder) -> int:
 
 
 def _say_finished(folder: RunFolder) -> None:
-    if not (folder.path / "report.html").exists():
-        write_report(folder)
-    say(f"{folder.path} is finished, nothing is left to train: {summary(folder).runs.sentence}")
+    has_report = (folder.path / "report.html").exists()
+    if not has_report or any(folder.path.rglob("*.part")):  # a process was killed after the last row
+        with folder.alone():
+            if not has_report:
+                write_report(folder)
+    say(f"{folder.place} is finished, nothing is left to train: {summary(folder).runs.sentence}")
 
 
 def _hear(progress: Progress, event: Event) -> None:
@@ -279,7 +302,13 @@ def _hear(progress: Progress, event: Event) -> None:
         progress.epoch(event.run or event.arm, event.seed, event.epoch)
     elif event.what == "finished":
         progress.finished(
-            event.arm, event.seed, event.epoch, event.epochs, metrics=event.metrics or {}, reason=event.reason
+            event.arm,
+            event.seed,
+            event.epoch,
+            event.epochs,
+            metrics=event.metrics or {},
+            measures=[] if event.row is None else event.row.measures,
+            reason=event.reason,
         )
     elif event.what in ("interim", "note", "machines"):
         progress.tell(event.reason or "")

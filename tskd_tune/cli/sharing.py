@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from tskd_tune.cli.terminal import complain, say, warn
 from tskd_tune.errors import InputError, RunError
+from tskd_tune.paths import StoragePlace
 from tskd_tune.records import offline
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.wandb_server import account, has_key, why_away
@@ -20,7 +20,7 @@ PATIENCE = 10.0
 MOST_NAMED = 10
 
 
-def sync(run: str, storage: Path, *, entity: str | None, project: str | None) -> None:
+def sync(run: str, storage: StoragePlace, *, entity: str | None, project: str | None) -> None:
     """Upload the offline W&B runs of a run, without the W&B runs that W&B has marked as uploaded.
 
     Raises:
@@ -28,24 +28,35 @@ def sync(run: str, storage: Path, *, entity: str | None, project: str | None) ->
         RunError: the server does not answer, or did not accept every run.
     """
     folder = RunFolder.open(run, storage)
+    if folder.remote is not None:
+        folder.remote.bring_all("wandb")
     runs = offline.offline_runs(folder.path)
     left = [one for one in runs if not one.uploaded]
     if not runs:
-        say(f"{folder.path}: there are no offline W&B runs to upload")
+        say(f"{folder.place}: there are no offline W&B runs to upload")
     elif not left:
-        say(f"{folder.path}: all {_runs(len(runs))} were uploaded before")
+        say(f"{folder.place}: all {_runs(len(runs))} were uploaded before")
     else:
         known = _server(folder)
-        say(f"{folder.path}: {_runs(len(runs))}, {len(runs) - len(left)} of them uploaded before")
+        say(f"{folder.place}: {_runs(len(runs))}, {len(runs) - len(left)} of them uploaded before")
         try:
             found = offline.upload(left, entity=entity or known.entity, project=project or known.project)
         except KeyboardInterrupt:
-            complain(f"interrupted; uploaded runs are marked; continue with: tskd-tune sync {folder.path}")
+            _mark(folder)
+            complain(f"interrupted; uploaded runs are marked; continue with: tskd-tune sync {folder.place}")
             raise typer.Exit(Ended.code()) from None
+        _mark(folder)
         _tell(folder, found)
 
 
-def publish(run: str, storage: Path, *, as_json: bool) -> None:
+def _mark(folder: RunFolder) -> None:
+    """Bring W&B's marks of uploaded runs to the storage of the run."""
+    if folder.remote is not None:
+        for mark in (folder.path / "wandb").glob("*/*.wandb.synced"):
+            folder.remote.objects.write(str(mark.relative_to(folder.path)), mark)
+
+
+def publish(run: str, storage: StoragePlace, *, as_json: bool) -> None:
     """Save the report of a run on W&B and print the report's address; without a key, print the path of its spec.
 
     Raises:
@@ -62,8 +73,8 @@ def publish(run: str, storage: Path, *, as_json: bool) -> None:
     typer.echo(
         f"W&B report: {done.why_not}, so only its spec was written: {done.path}\n"
         "to publish it, log in with `wandb login` or set WANDB_API_KEY, then run:\n"
-        f"  tskd-tune sync {folder.path}\n"
-        f"  tskd-tune report {folder.path} --wandb",
+        f"  tskd-tune sync {folder.place}\n"
+        f"  tskd-tune report {folder.place} --wandb",
         err=as_json,
     )
 
@@ -74,11 +85,11 @@ def _server(folder: RunFolder) -> Any:
     if not has_key(known):
         raise InputError(
             f"there is no key for {known.base_url}; log in with `wandb login` or set WANDB_API_KEY, "
-            f"then run: tskd-tune sync {folder.path}"
+            f"then run: tskd-tune sync {folder.place}"
         )
     away = why_away(known.base_url, PATIENCE)
     if away:
-        raise RunError(f"{away}; nothing is lost; when the server is back, run: tskd-tune sync {folder.path}")
+        raise RunError(f"{away}; nothing is lost; when the server is back, run: tskd-tune sync {folder.place}")
     return known
 
 
@@ -87,14 +98,14 @@ def _tell(folder: RunFolder, found: offline.Upload) -> None:
         say(f"  uploaded: {one.id}  {found.addresses.get(one.id, '')}".rstrip())
     warn(
         f"{one.path.name}: is still being written, or was cut off; W&B uploads the part that it can read; when the"
-        f" training is over, run: tskd-tune sync {folder.path}"
+        f" training is over, run: tskd-tune sync {folder.place}"
         for one in found.unfinished
     )
     if found.failed:
         why = "the server stopped answering" if found.stalled else "; ".join(found.reasons) or "W&B gave no reason"
         raise RunError(
             f"{_runs(len(found.failed))} could not be uploaded ({why}): {_named(found.failed)}\n"
-            f"nothing is lost, try again with: tskd-tune sync {folder.path}"
+            f"nothing is lost, try again with: tskd-tune sync {folder.place}"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import typer
 from rich.console import Group
@@ -14,6 +13,7 @@ from tskd_tune.cli.run_status import RunStatus, run_status
 from tskd_tune.cli.terminal import console, put_json, say
 from tskd_tune.cli.trial_status import State
 from tskd_tune.errors import InputError
+from tskd_tune.paths import StoragePlace
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import Teaching
 from tskd_tune.reports.forms.short import broken_teacher_line, duration
@@ -21,9 +21,11 @@ from tskd_tune.signals import Ended
 
 # After this time without a record, a process probably hangs.
 SILENCE = 600.0
+# The method of a grid in which nothing is stopped.
+PLAIN = "grid, fifo"
 
 
-def status(run: str, storage: Path, *, as_json: bool = False, watch: float | None = None) -> None:
+def status(run: str, storage: StoragePlace, *, as_json: bool = False, watch: float | None = None) -> None:
     """Show the progress of a run. Nothing is written, so a run that trains now is not disturbed.
 
     Args:
@@ -40,7 +42,7 @@ def status(run: str, storage: Path, *, as_json: bool = False, watch: float | Non
     if watch is not None and as_json:
         raise InputError("--json: cannot be combined with --watch; give one of them")
     if watch is not None:
-        _watch(folder.path, watch)
+        _watch(folder.place, watch)
     elif as_json:
         put_json(run_status(folder).plain())
     else:
@@ -53,12 +55,13 @@ def lines(folder: RunFolder, found: RunStatus) -> list[str]:
     open_trials = [f"  {trial.line(_word(found, trial.state))}" for trial in found.trials if trial.state != "done"]
     teachers = [teaching_line(teacher) for teacher in found.teachers if teacher.state != "ready"]
     return [
-        f"{folder.path}: {short(found)}",
+        f"{folder.place}: {short(found)}",
+        *_method(found),
         *teachers,
         *open_trials,
         *_best(found),
         *found.damage,
-        _time(found, folder.path),
+        _time(found, folder.place),
     ]
 
 
@@ -80,7 +83,7 @@ def teaching_line(teacher: Teaching) -> str:
 # Watching
 
 
-def _watch(path: Path, every: float) -> None:
+def _watch(path: StoragePlace, every: float) -> None:
     """Show the status repeatedly until no process trains the run any more."""
     terminal = console()
     try:
@@ -94,7 +97,7 @@ def _watch(path: Path, every: float) -> None:
         raise typer.Exit(Ended.code()) from None
 
 
-def _drawn(live: Live, path: Path) -> bool:
+def _drawn(live: Live, path: StoragePlace) -> bool:
     """Draw a run's status, and tell whether the run has ended."""
     folder = RunFolder.open(path)
     found = run_status(folder)
@@ -102,7 +105,7 @@ def _drawn(live: Live, path: Path) -> bool:
     return found.ended
 
 
-def _tell_changes(path: Path, every: float) -> None:
+def _tell_changes(path: StoragePlace, every: float) -> None:
     """Write a line for each change, and the whole status at the end, for output to a file or another program."""
     told = ""
     while True:
@@ -146,6 +149,14 @@ def _epochs(found: RunStatus) -> str:
     return f"{found.epochs} of {found.epochs + found.epochs_left} epochs trained"
 
 
+def _method(found: RunStatus) -> list[str]:
+    """Return the search and the scheduler, and the hours of the budget that are left; nothing for a plain grid."""
+    if found.method in ("", PLAIN):
+        return []
+    left = "" if found.hours is None else f"; {max(0.0, found.hours - found.elapsed / 3600):.2f} h left"
+    return [f"{found.method}{left}"]
+
+
 def _best(found: RunStatus) -> list[str]:
     if found.front:
         return [f"Pareto front so far: {'; '.join(found.front)}"]
@@ -161,10 +172,12 @@ def _best(found: RunStatus) -> list[str]:
     return [f"best so far{of}: {found.best.line()}{caution}"]
 
 
-def _time(found: RunStatus, path: Path) -> str:
+def _time(found: RunStatus, path: StoragePlace) -> str:
     spent = f"{duration(found.elapsed)} of work"
     if found.sittings > 1:
         spent += f" in {found.sittings} sittings, without the time between the sittings"
+    if found.running is False and found.concluded:
+        return f"{spent}. {found.concluded}"
     if found.finished:
         return f"{spent}; ended"
     if found.running is False and found.broke:
@@ -182,7 +195,7 @@ def _left(found: RunStatus) -> str:
     return f"{about} {duration(found.left)} left"
 
 
-def _silence(found: RunStatus, path: Path) -> str:
+def _silence(found: RunStatus, path: StoragePlace) -> str:
     if found.silent <= SILENCE:
         return ""
     resume = "" if found.running else f"; if no process trains it: tskd-tune resume {path}"

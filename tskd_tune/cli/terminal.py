@@ -15,7 +15,9 @@ from pydantic import ValidationError
 from rich.console import Console, RenderableType
 
 from tskd_tune.errors import InputError, TskdTuneError, sentences
-from tskd_tune.paths import local_path
+from tskd_tune.paths import Address, StoragePlace, local_path
+from tskd_tune.records.finding import has_run
+from tskd_tune.redaction import redacted
 from tskd_tune.signals import Ended, as_interrupts, continuing
 
 P = ParamSpec("P")
@@ -45,12 +47,12 @@ def say(line: str = "") -> None:
 def warn(lines: Iterable[str]) -> None:
     """Write warnings on stdout, one per line."""
     for line in lines:
-        typer.echo(f"warning: {line}")
+        typer.echo(f"warning: {redacted(line)}")
 
 
 def complain(message: str) -> None:
     """Write an error on stderr, with ``error:`` before each line."""
-    for line in message.splitlines() or [message]:
+    for line in redacted(message).splitlines() or [message]:
         typer.echo(f"error: {line}", err=True)
 
 
@@ -82,19 +84,26 @@ def in_words(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _make_local(options: dict[str, object]) -> None:
-    """Replace ``file:///a`` with the path ``/a`` in all options that are paths; refuse addresses of other storage."""
+    """Replace ``file:///a`` with the path ``/a`` in all options that are paths.
+
+    The storage and the run may be on an object storage; other options refuse its addresses.
+    """
     for name, value in options.items():
         if isinstance(value, Path) or (name == "run" and isinstance(value, str)):
             try:
-                options[name] = type(value)(local_path(value))
+                address = Address.read(str(value)) if name in ("storage", "run") else None
+                if address is not None:
+                    options[name] = str(address) if name == "run" else address
+                else:
+                    options[name] = type(value)(local_path(value))
             except ValueError as error:
                 where = f"--{name}" if name in ("storage", "points") else name.upper()
                 raise InputError(f"{where}: {error}") from error
 
 
-def interrupted(folder: Path) -> typer.Exit:
+def interrupted(folder: StoragePlace) -> typer.Exit:
     """Say how to continue an interrupted run, and return the exception that ends the command."""
-    if (folder / "state.json").exists():
+    if has_run(folder):
         complain(f"interrupted; {continuing(folder)}")
     else:
         complain("interrupted; nothing was started")
@@ -133,7 +142,7 @@ def _told(error: Exception) -> int:
     if told is not None:
         complain(told)
         return FAILED
-    typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    typer.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
     complain("this is a bug in tskd-tune, not a mistake in your input; please report it with the lines above")
     return FAILED
 
@@ -147,4 +156,4 @@ class _Warner:
     def __call__(self, message: Warning | str, category: type[Warning], *where: object, **to: object) -> None:
         if issubclass(category, UserWarning) and str(message) not in self._told:
             self._told.add(str(message))
-            typer.echo(f"warning: {message}", err=True)
+            typer.echo(f"warning: {redacted(str(message))}", err=True)

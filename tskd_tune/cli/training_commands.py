@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tskd_tune.cli.app import RUNS, ControlNames, File, Name, NoWandb, Run, Settings, Storage, app
+from tskd_tune.cli.app import RUNS, Address, ControlNames, File, Name, NoWandb, Run, Settings, Storage, app
 from tskd_tune.cli.terminal import in_words
 
 
@@ -25,21 +25,47 @@ def _train(
 @app.command("sweep", epilog="Example: tskd-tune sweep digits --name first")
 @in_words
 def _sweep(
-    file: File, name: Name = None, storage: Storage = RUNS, settings: Settings = None, no_wandb: NoWandb = False
+    file: File,
+    *,
+    name: Name = None,
+    storage: Storage = RUNS,
+    settings: Settings = None,
+    no_wandb: NoWandb = False,
+    address: Address = None,
 ) -> None:
-    """Run a sweep on this machine, or on the Ray cluster that RAY_ADDRESS names."""
+    """Run a sweep on this machine, or on the Ray cluster that --address or RAY_ADDRESS names."""
     from tskd_tune.cli import running
+    from tskd_tune.sweeps.ray_address import addressed
 
-    running.sweep(file, name, storage, settings or [], track=not no_wandb)
+    with addressed(address):
+        running.sweep(file, name, storage, settings or [], track=not no_wandb)
 
 
 @app.command("resume", epilog="Example: tskd-tune resume runs/first")
 @in_words
-def _resume(run: Run, storage: Storage = RUNS, no_wandb: NoWandb = False) -> None:
+def _resume(
+    run: Run,
+    *,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            "--hours",
+            metavar="N",
+            min=0.0,
+            help="Let a sweep go on for N hours: its budget becomes the hours used so far plus N.",
+            show_default=False,
+        ),
+    ] = None,
+    storage: Storage = RUNS,
+    no_wandb: NoWandb = False,
+    address: Address = None,
+) -> None:
     """Finish a run that was interrupted, from its last checkpoints."""
     from tskd_tune.cli import running
+    from tskd_tune.sweeps.ray_address import addressed
 
-    running.resume(run, storage, track=not no_wandb)
+    with addressed(address):
+        running.resume(run, storage, track=not no_wandb, hours=hours)
 
 
 @app.command(
@@ -64,6 +90,7 @@ def _extend(
     ] = None,
     storage: Storage = RUNS,
     no_wandb: NoWandb = False,
+    address: Address = None,
 ) -> None:
     """Add seeds, control arms or points to a finished sweep; only the missing runs are trained, in the same folder.
 
@@ -72,8 +99,10 @@ def _extend(
     Only a grid can be extended. A search chose its points with its own seeds; use `tskd-tune confirm` with new seeds.
     """
     from tskd_tune.cli import running
+    from tskd_tune.sweeps.ray_address import addressed
 
-    running.extend(run, storage, seeds=seeds, controls=controls, points=points, track=not no_wandb)
+    with addressed(address):
+        running.extend(run, storage, seeds=seeds, controls=controls, points=points, track=not no_wandb)
 
 
 @app.command("confirm", epilog="Example: tskd-tune confirm search --seeds 101-110 --controls at_review,shuffled")
@@ -96,6 +125,7 @@ def _confirm(
     storage: Storage = RUNS,
     settings: Settings = None,
     no_wandb: NoWandb = False,
+    address: Address = None,
 ) -> None:
     """Train the winners of a search again: with new seeds, on all training images, tested once on the test set.
 
@@ -104,15 +134,50 @@ def _confirm(
     Controls show which part of the best point helps; controls given here count in the correction from the start.
     """
     from tskd_tune.cli import running
+    from tskd_tune.sweeps.ray_address import addressed
 
-    running.confirm(
-        run,
-        storage,
-        settings or [],
-        seeds=seeds,
-        top=top,
-        against=against,
-        controls=controls,
-        name=name,
-        track=not no_wandb,
-    )
+    with addressed(address):
+        running.confirm(
+            run,
+            storage,
+            settings or [],
+            seeds=seeds,
+            top=top,
+            against=against,
+            controls=controls,
+            name=name,
+            track=not no_wandb,
+        )
+
+
+@app.command(
+    "submit",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Example: tskd-tune submit http://127.0.0.1:8265 sweep digits --storage s3://my-bucket/runs --name first"
+    "\n\nExample: tskd-tune submit http://127.0.0.1:8265 resume s3://my-bucket/runs/first",
+)
+@in_words
+def _submit(
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="Dashboard of the cluster, such as http://127.0.0.1:8265.")
+    ],
+    command: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="COMMAND...", help="sweep FILE, resume RUN, extend RUN or confirm RUN, with its options."
+        ),
+    ],
+    *,
+    more: Annotated[
+        list[Path] | None,
+        typer.Option("--with", metavar="PATH", help="More files to send, such as your module; several times."),
+    ] = None,
+) -> None:
+    """Send a sweep to a Ray cluster as a job, so that this machine may sleep.
+
+    The YAML file, the files that it extends and your modules that it names are sent too. `ray dashboard cluster.yaml`
+    opens a tunnel to the dashboard.
+    """
+    from tskd_tune.cli import submitting
+
+    submitting.submit(address, command, more or [])

@@ -33,6 +33,7 @@ class Trial:
         reason: why the trial failed or was stopped.
         broke: whether the trial failed because it broke; a resume trains it again.
         error: the file with the full error message, relative to the run's folder.
+        host: the host name of the machine that ended the trial; empty while the trial runs, and in older rows.
     """
 
     run: str
@@ -44,6 +45,13 @@ class Trial:
     reason: str | None = None
     broke: bool = False
     error: str | None = None
+    host: str = ""
+    cut: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether a resume would not train the trial further."""
+        return not self.broke and not self.cut
 
     def line(self, word: str | None = None) -> str:
         """Return a readable line; ``word`` replaces the name of the state."""
@@ -53,7 +61,8 @@ class Trial:
         reason = f": {self.reason}" if self.reason else ""
         how = "broke" if self.broke else word or self.state
         more = f" (the whole error: {self.error})" if self.error else ""
-        return f"{self.run}: {who} {how}, {self.epochs}{of} epochs{reason}{more}"
+        on = f" on {self.host}" if self.host else ""
+        return f"{self.run}: {who} {how}, {self.epochs}{of} epochs{on}{reason}{more}"
 
 
 def trials_of(
@@ -89,6 +98,8 @@ def _ended(run: str, rows: Sequence[Row]) -> Trial:
         reason=worst.reason,
         broke=any(row.broke for row in rows),
         error=worst.error,
+        host=worst.cost.host,
+        cut=any(row.cut for row in rows),
     )
 
 
@@ -109,7 +120,7 @@ def _open(design: Design, run: str, history: History, begun: Begun | None) -> Tr
 
 def epochs_left(trials: Sequence[Trial], waiting: int, design: Design) -> int | None:
     """Return the number of epochs left. Without a known length, a waiting trial counts as the mean of the others."""
-    running = [trial for trial in trials if trial.state == "running" or trial.broke]
+    running = [trial for trial in trials if trial.state == "running" or trial.broke or trial.cut]
     known = [trial.planned for trial in trials if trial.planned is not None]
     if any(trial.planned is None for trial in running):
         return None

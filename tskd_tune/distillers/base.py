@@ -10,7 +10,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Out
+from tskd_tune.contracts import AnyBatch, Out
 from tskd_tune.registry import Component, Registry
 
 
@@ -24,6 +24,7 @@ class Need(StrEnum):
     INDICES = "indices"
     BATCH_NORMS = "batch_norms"
     TRAINABLE_TEACHER = "trainable_teacher"
+    BOXES = "boxes"
 
 
 class Distiller(nn.Module, ABC, Generic[Out]):
@@ -32,7 +33,7 @@ class Distiller(nn.Module, ABC, Generic[Out]):
     A constructor takes one positional argument, the `Probe` of the networks and the task, and its options
     as keyword-only arguments.
 
-    >>> from tskd_tune.contracts import Classified
+    >>> from tskd_tune.contracts import Batch, Classified
     >>> class Hint(Distiller):
     ...     needs = frozenset({Need.LOGITS})
     ...
@@ -50,7 +51,10 @@ class Distiller(nn.Module, ABC, Generic[Out]):
         task_weight: the weight of the task loss (0.1 for Hinton's distillation, 0 for knowledge adjustment).
         smallest_batch: the fewest images per batch with which the losses are defined.
         separable: whether each loss of a batch is the mean of the losses of its two halves, so that several devices can
-            each compute the loss of their share of a batch.
+            each compute the loss of their share of a batch. Otherwise, and with `Need.INDICES`, each gets the outputs
+            of the whole batch, as far as ``needs`` names them, and `forward` must draw from `begin_epoch`'s stream
+            alone.
+        masks: whether the losses leave out the padding of images of different sizes, ``Batch.sizes``.
         capturable: whether `forward` does the same operations in every step of a phase and never waits for the device,
             so that one captured graph can stand for all these steps.
     """
@@ -59,6 +63,7 @@ class Distiller(nn.Module, ABC, Generic[Out]):
     task_weight: float = 1.0
     smallest_batch: int = 1
     separable: bool = False
+    masks: bool = False
     capturable: bool = True
 
     @classmethod
@@ -66,8 +71,13 @@ class Distiller(nn.Module, ABC, Generic[Out]):
         """Return the needs under these options, before the distiller is built; override it where options decide."""
         return cls.needs
 
+    @classmethod
+    def masks_with(cls, **options: Any) -> bool:
+        """Return `masks` under these options, before the distiller is built; override it where options decide."""
+        return cls.masks
+
     @abstractmethod
-    def forward(self, student: Out, teacher: Out, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Out, teacher: Out, batch: AnyBatch) -> Mapping[str, Tensor]:
         """Return the weighted losses, scalars by name; the teacher's tensors have gradients only if it is trainable."""
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
@@ -108,3 +118,9 @@ def needs_of(component: Component) -> frozenset[Need]:
         factory.needs_with(**component.options()) if hasattr(factory, "needs_with") else frozenset()
     )
     return needs
+
+
+def masks_of(component: Component) -> bool:
+    """Tell whether a distiller with these options leaves out the padding of images; see `Distiller.masks`."""
+    factory = DISTILLERS.entry(component.name).factory
+    return hasattr(factory, "masks_with") and bool(factory.masks_with(**component.options()))

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, StringConstraints
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Classified, Probe
-from tskd_tune.distillers.base import DISTILLERS, Distiller, Need, needs_of
+from tskd_tune.contracts import AnyBatch, Output, Probe
+from tskd_tune.distillers.base import DISTILLERS, Distiller, Need, masks_of, needs_of
 from tskd_tune.registry import Component
 
 Parts = Annotated[
@@ -22,13 +22,18 @@ Parts = Annotated[
 
 
 @DISTILLERS.register("combined", source="the sum of its parts; the task's weight is the smallest that a part gives it")
-class Combined(Distiller):
+class Combined(Distiller[Output]):
     """Add up the losses of several distillers, each named by its label."""
 
     @classmethod
     def needs_with(cls, **options: Any) -> frozenset[Need]:
         """Return the needs of all parts."""
         return frozenset().union(*(needs_of(part) for part in options["parts"].values()))
+
+    @classmethod
+    def masks_with(cls, **options: Any) -> bool:
+        """Tell whether all parts leave out the padding of images."""
+        return all(map(masks_of, options["parts"].values()))
 
     def __init__(self, probe: Probe, *, parts: Parts, task_weight: NonNegativeFloat | None = None) -> None:
         """Build the parts, and set the weight of the task's own loss (null: the smallest among the parts').
@@ -41,15 +46,17 @@ class Combined(Distiller):
         super().__init__()
         self.needs = self.needs_with(parts=parts)
         self.parts = nn.ModuleDict({label: DISTILLERS.make(part, probe) for label, part in parts.items()})
+        self.masks = self.masks_with(parts=parts)
         self.smallest_batch = max(part.smallest_batch for part in self._parts())
         self.separable = all(part.separable for part in self._parts())
         self.capturable = all(part.capturable for part in self._parts())
         self.task_weight = min(part.task_weight for part in self._parts()) if task_weight is None else task_weight
 
-    def forward(self, student: Classified, teacher: Classified, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, student: Output, teacher: Output, batch: AnyBatch) -> Mapping[str, Tensor]:
         """Return the losses of all parts: named ``label`` if the part has one loss, otherwise ``label_name``."""
         losses: dict[str, Tensor] = {}
-        constant = teacher.detached()
+        # What a detector finds is computed when it is cut off, so only do it where a teacher learns.
+        constant = teacher.detached() if Need.TRAINABLE_TEACHER in self.needs else teacher
         for label, part in zip(self.parts, self._parts(), strict=True):
             # The losses of the other parts do not train the teacher of a part that trains its teacher.
             found = part(student, teacher if Need.TRAINABLE_TEACHER in part.needs else constant, batch)

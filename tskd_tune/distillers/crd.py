@@ -30,6 +30,7 @@ class CRD(Distiller):
     direction's loss is ``-log h`` of the sample itself and ``-log(1 - h)`` summed over the negatives, ``h = p / (p + K
     / N)``, a mean over the batch; ``Z``, N times the mean of the exponentials, is fixed by the first batch, as in
     RepDistiller. Everything is computed in logarithms, which need no epsilon; RepDistiller adds 1e-7 to ``K / N``.
+    The two banks are kept on the device: 1.3 GB for the 1.28 million images of ImageNet.
 
     Attributes:
         student_bank: the students' projections, ``[N, dimension]``; in the checkpoint, as is ``teacher_bank``.

@@ -15,7 +15,8 @@ from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import divergences
 from tskd_tune.distillers.stages import own_stages
-from tskd_tune.method.taps import Size, pooled
+from tskd_tune.method.padding import Size
+from tskd_tune.method.taps import pooled
 
 
 class StageAttention(nn.Module):

@@ -6,19 +6,18 @@ regressor) does not change the student, the data order or the augmentation of th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from tskd_tune.contracts import Probe
-from tskd_tune.distillers import DISTILLERS, needs_of
+from tskd_tune.distillers import DISTILLERS
 from tskd_tune.distillers.base import Distiller, Need
-from tskd_tune.errors import InputError
+from tskd_tune.experiment.misfits import refuse_method, refuse_misfits, refuse_resolution
 from tskd_tune.experiment.review import Review
 from tskd_tune.experiment.schema import Experiment
+from tskd_tune.experiment.shared_tasks import shared_task
 from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite, build_extractors
 from tskd_tune.method.memory import Frozen, Memory
 from tskd_tune.method.review import ReviewLoss
@@ -29,11 +28,10 @@ from tskd_tune.networks import NETWORKS
 from tskd_tune.networks.base import Network
 from tskd_tune.networks.resolution import Downsample
 from tskd_tune.networks.weights import load_into
-from tskd_tune.registry import Component
-from tskd_tune.tasks import TASKS
 from tskd_tune.tasks.base import Task, TaskFacts
 from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod
 from tskd_tune.training.engines import engine_for
+from tskd_tune.training.group import Group
 from tskd_tune.training.observers import OBSERVERS
 from tskd_tune.training.replay import Replay, State, read_trajectory
 from tskd_tune.training.reviewing import ExtractorTraining, Reviewing
@@ -42,8 +40,13 @@ from tskd_tune.training.teachers import TeacherFile
 from tskd_tune.training.trainer import Trainer
 
 
-def build(experiment: Experiment, teacher: TeacherFile | None) -> Trainer:
+def build(experiment: Experiment, teacher: TeacherFile | None, group: Group | None = None) -> Trainer:
     """Build the trainer of an experiment; load the data and read the teacher.
+
+    Args:
+        experiment: the options.
+        teacher: the teacher; None if the experiment needs none.
+        group: the workers that share each batch, of which this process is one; None: it trains alone.
 
     Raises:
         InputError: data, weights or options do not fit together.
@@ -58,7 +61,7 @@ def build(experiment: Experiment, teacher: TeacherFile | None) -> Trainer:
         if teacher.path is not None:
             load_into(network, teacher.path, name=teacher.name)
             past = trajectory(experiment, teacher.path)
-    return assemble(experiment, task, network, feed.targets, past)
+    return assemble(experiment, task, network, feed.targets, past, group=group)
 
 
 def build_teacher(experiment: Experiment) -> Trainer:
@@ -84,7 +87,13 @@ def trajectory(experiment: Experiment, path: Path) -> Sequence[State]:
 
 
 def assemble(
-    experiment: Experiment, task: Task, teacher: Network | None, targets: Tensor, past: Sequence[State] = ()
+    experiment: Experiment,
+    task: Task,
+    teacher: Network | None,
+    targets: Tensor,
+    past: Sequence[State] = (),
+    *,
+    group: Group | None = None,
 ) -> Trainer:
     """Build a trainer from a task and a teacher's network, which is frozen unless it is trained too.
 
@@ -94,6 +103,7 @@ def assemble(
         teacher: the teacher's network with its weights; None if the experiment needs no teacher.
         targets: ``[N]``, the class of every training sample.
         past: the snapshots of the teacher's training to replay.
+        group: the workers that share each batch; None: there is one.
 
     Raises:
         InputError: parts do not fit together.
@@ -101,7 +111,7 @@ def assemble(
     facts = task.facts()
     student = student_network(experiment, facts)
     probe = probe_of(student, teacher, facts, targets)
-    refuse_unmet(experiment, probe)
+    refuse_misfits(experiment, probe, facts)
     with initialization(experiment.seed, "distiller"):
         distiller: Distiller = DISTILLERS.make(experiment.distiller, probe)
     review = None
@@ -115,7 +125,7 @@ def assemble(
         review,
         recipe=experiment.training.recipe(),
         schedule=experiment.schedule(),
-        compute=experiment.training.compute(),
+        compute=experiment.training.compute().shared_with(group),
         engine=engine_for(experiment.training.graphs),
         replay=Replay(teacher, past, experiment.training.epochs) if teacher is not None and past else None,
         observers=[OBSERVERS.make(observer) for observer in experiment.observe],
@@ -130,7 +140,7 @@ def assemble_teacher(experiment: Experiment, task: Task, targets: Tensor) -> Tra
         task,
         network,
         None,
-        _method(experiment, network, task.facts(), len(targets)),
+        method_of(experiment, network, task.facts(), len(targets)),
         None,
         recipe=plain.training.recipe(),
         schedule=plain.schedule(),
@@ -141,14 +151,7 @@ def assemble_teacher(experiment: Experiment, task: Task, targets: Tensor) -> Tra
 
 def task_of(experiment: Experiment) -> Task:
     """Return the experiment's task; experiments of one process with the same task options share the task."""
-    return _shared_task(json.dumps(experiment.task.plain(), sort_keys=True))
-
-
-@lru_cache(maxsize=8)
-def _shared_task(words: str) -> Task:
-    options = json.loads(words)
-    component: Component = TASKS.slot().parse(options)
-    return TASKS.make(component)
+    return shared_task(experiment.task)
 
 
 def student_network(experiment: Experiment, facts: TaskFacts) -> Network:
@@ -159,15 +162,10 @@ def student_network(experiment: Experiment, facts: TaskFacts) -> Network:
 
 def _new_student(experiment: Experiment, facts: TaskFacts) -> Network:
     """Create a student from torch's current random state; its images are downsampled if ``resolution`` is set."""
-    network = NETWORKS.make(experiment.student, facts.outputs, facts.image[0])
+    network = NETWORKS.make(experiment.student, facts.outputs, facts.probe[0])
     size = experiment.student.resolution
     if size is not None:
-        pixels = min(facts.image[1:])
-        if size > pixels:
-            raise InputError(
-                f"student.resolution: {size} is more than the {pixels} pixels of the task's images; lower"
-                " student.resolution, or leave it out"
-            )
+        refuse_resolution(size, facts)
         network.register_forward_pre_hook(Downsample(size))
     return network
 
@@ -176,52 +174,33 @@ def teacher_network(experiment: Experiment, facts: TaskFacts) -> Network:
     """Initialize the teacher's network; weights are loaded later."""
     assert experiment.teacher is not None
     with initialization(experiment.seed, "teacher"):
-        return NETWORKS.make(experiment.teacher, facts.outputs, facts.image[0])
+        return NETWORKS.make(experiment.teacher, facts.outputs, facts.probe[0])
 
 
 def probe_of(student: Network, teacher: Network | None, facts: TaskFacts, targets: Tensor) -> Probe:
     """Find the shapes of both networks; distiller and review are built from these shapes."""
-    shapes = student.probe(*facts.image)
+    shapes = student.probe(*facts.probe)
     return Probe(
         student=shapes,
-        teacher=shapes if teacher is None else teacher.probe(*facts.image),
+        teacher=shapes if teacher is None else teacher.probe(*facts.probe),
         classes=facts.outputs,
         targets=targets,
         teacher_norms={} if teacher is None else teacher.stage_norms(),
+        varying=None in facts.inputs,
     )
 
 
-def refuse_unmet(experiment: Experiment, probe: Probe) -> None:
-    """Refuse a distiller that needs what the networks do not have; distillers check the stages that they need.
-
-    Raises:
-        InputError: there are no logits, no embedding, or no batch norms of the teacher.
-    """
-    needs, name = needs_of(experiment.distiller), experiment.distiller.name
-    taught = [] if experiment.teacher is None else [(experiment.teacher.name, probe.teacher)]
-    for network, shapes in [(experiment.student.name, probe.student), *taught]:
-        for need, shape in ((Need.LOGITS, shapes.logits), (Need.EMBEDDING, shapes.embedding)):
-            if need in needs and not shape:
-                raise InputError(
-                    f"distiller: '{name}' reads the {need} of the student and the teacher, but the output of"
-                    f" '{network}' has no {need}; choose another distiller or network"
-                )
-    if Need.BATCH_NORMS in needs and not probe.teacher_norms:
-        raise InputError(
-            f"distiller: '{name}' uses the teacher's batch norms, but '{taught[0][0]}' has none; choose another"
-            " teacher or distiller"
-        )
-
-
-def _method(experiment: Experiment, network: Network, facts: TaskFacts, samples: int) -> TeacherMethod:
+def method_of(experiment: Experiment, network: Network, facts: TaskFacts, samples: int) -> TeacherMethod:
     """Build the losses of a teacher's training, from a random stream of the teacher's seed."""
     assert experiment.teacher is not None
     training = experiment.teacher.training
+    shapes = network.probe(*facts.probe)
+    refuse_method(training.method, experiment.teacher.name, shapes)
     with initialization(training.seed, "teacher_method"):
         setting = Setting(
             network=network,
-            teacher=network.probe(*facts.image),
-            student=_new_student(experiment, facts).probe(*facts.image),
+            teacher=shapes,
+            student=_new_student(experiment, facts).probe(*facts.probe),
             tail=lambda stage: _new_student(experiment, facts).tail(stage),
             classes=facts.outputs,
             samples=samples,
@@ -245,13 +224,13 @@ def _reviewing(experiment: Experiment, review: Review, probe: Probe, facts: Task
         with initialization(experiment.seed, "extractor", *numbers):
             return review_loss(review, probe)
 
-    def fresh_extractors(epoch: int) -> Mapping[str, Tensor]:
-        return fresh_loss(epoch).state_dict()
+    def fresh_extractors(node: int) -> Mapping[str, Tensor]:
+        return fresh_loss(node).state_dict()
 
     loss = fresh_loss()
     points = loss.taps.student_points if experiment.training.fold else None
     return Reviewing(
-        review.review_plan(experiment.training.epochs),
+        experiment.plan_of(review),
         loss,
         Memory(review.k, _replacement(experiment, review, facts), points, **review.memory.options()),
         strength=review.strength(),
@@ -286,7 +265,9 @@ def review_loss(review: Review, probe: Probe) -> ReviewLoss:
         TRANSFORMS.make(review.transform),
         sequence,
         Target(**review.target.options()),
-        build_extractors(extractor, sequence.steps(review.k), taps.sites, share=review.extractor.share),
+        build_extractors(
+            extractor, sequence.steps(review.k), taps.sites, share=review.extractor.share, varying=probe.varying
+        ),
         reduction=review.reduction,
         tap_reduction=review.tap_reduction,
     )

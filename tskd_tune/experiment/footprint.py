@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,27 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tskd_tune.contracts import Batch
-from tskd_tune.distillers import DISTILLERS
+from tskd_tune.contracts import AnyBatch, inputs_of
+from tskd_tune.distillers import DISTILLERS, needs_of
+from tskd_tune.distillers.base import Need
 from tskd_tune.errors import InputError
-from tskd_tune.experiment.assembly import probe_of, review_loss, student_network, teacher_network
+from tskd_tune.experiment.assembly import method_of, probe_of, review_loss, student_network, teacher_network
 from tskd_tune.experiment.schema import Experiment
-from tskd_tune.tasks.base import Task
-from tskd_tune.tasks.stand_ins import stand_in_targets
+from tskd_tune.experiment.teacher import trains_a_teacher
+from tskd_tune.tasks.base import Task, TaskFacts
+from tskd_tune.tasks.stand_ins import stand_in_batch, stand_in_targets
+from tskd_tune.teaching.base import Need as MethodNeed
+from tskd_tune.teaching.base import method_needs
 
 # Copies in memory: the parameter, the gradient and the momentum.
 COPIES = 3
 # Below these limits a training fits into any machine, and memory is not measured: values per batch, images per batch or
 # classes (some losses compare all with all), and the value of any option.
 LARGE_IMAGES, LARGE_BATCH, LARGE_OPTION = 2**26, 2048, 16384
+# The same for methods that keep numbers of every training image: the number of training images.
+LARGE_SAMPLES = 2**18
+# For so many images these methods are built to measure them; no other dimension is likely to have this length.
+FEW_SAMPLES = 1009
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -42,11 +50,14 @@ class Share:
         key: the key of the experiment that decides the size.
         what: what needs the memory, in words.
         bytes: the size; None if even the number of values exceeds 64 bits.
+        remedy: what to do where the part is the largest of a training that does not fit; null: lower the sizes of the
+            key.
     """
 
     key: str
     what: str
     bytes: int | None
+    remedy: str | None = None
 
 
 def refuse_absurd(experiment: Experiment, task: Task) -> None:
@@ -56,10 +67,12 @@ def refuse_absurd(experiment: Experiment, task: Task) -> None:
         InputError: with the part that needs most memory, and the memory of the device.
     """
     memory, facts = memory_of(experiment.training.compute().device), task.facts()
-    _, height, width = facts.image
+    _, height, width = facts.usual
     what = f"{sum(facts.samples)} images of {height} x {width} pixels take"
     shares = [Share("task", what, task.feeding.bytes_held(facts))]
     _refuse_beyond(shares, memory)
+    for kept in kept_of_samples(experiment, task):  # a teacher is trained before its student: one after the other
+        _refuse_beyond([*shares, kept], memory)
     if _is_large(experiment, task):
         for share in _shares(experiment, task):
             shares.append(share)
@@ -85,7 +98,7 @@ def _refuse_beyond(shares: list[Share], memory: int) -> None:
     total = sum(sizes) if len(sizes) == len(shares) else None
     raise InputError(
         f"{largest.key}: {largest.what} {_size(largest.bytes)}; a training needs about {_size(total)} of memory, but"
-        f" this machine has {_size(memory)}; lower the sizes under {largest.key}"
+        f" this machine has {_size(memory)}; {largest.remedy or f'lower the sizes under {largest.key}'}"
     )
 
 
@@ -102,7 +115,7 @@ def _is_large(experiment: Experiment, task: Task) -> bool:
     """Tell whether the sizes are large enough to measure the memory, which takes seconds."""
     facts, batch, plain = task.facts(), batch_of(task), experiment.plain()
     parts = [plain["student"], plain["distiller"], plain["review"], {**(plain["teacher"] or {}), "training": None}]
-    values = batch * math.prod(facts.image)
+    values = batch * math.prod(facts.usual)
     sizes = values > LARGE_IMAGES, batch > LARGE_BATCH, facts.outputs > LARGE_BATCH
     return any(sizes) or any(number > LARGE_OPTION for number in _numbers(parts))
 
@@ -126,11 +139,48 @@ def _shares(experiment: Experiment, task: Task) -> Iterator[Share]:
         if experiment.needs_teacher:
             teacher = _Part("teacher", "its parameters take", lambda: teacher_network(experiment, facts))
             yield teacher.share(copies=1)
-        images = torch.zeros(size, *facts.image)
-        batch = Batch(images, *(torch.zeros(size, dtype=torch.long) for _ in range(2)))
-        output = _Part("task.batch_size", f"a batch of {size} images takes", lambda: student.made(batch.images))
+        batch = stand_in_batch(facts, size, torch.device("cpu"))
+        output = _Part("task.batch_size", f"a batch of {size} images takes", lambda: _run(student, batch))
         yield output.share()
         yield from _of_losses(experiment, _Networks(student, teacher, output), batch, targets, task)
+
+
+def kept_of_samples(experiment: Experiment, task: Task) -> list[Share]:
+    """Return what each method keeps of every training image, such as the banks of CRD, where there are many images.
+
+    The methods are built for `FEW_SAMPLES` images.
+    """
+    facts, recipe, found = task.facts(), experiment.teacher, []
+    if facts.samples[0] < LARGE_SAMPLES or recipe is None or not experiment.needs_teacher:
+        return []
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.random.fork_rng(devices=[]):
+        teacher = teacher_network(experiment, facts)
+        method = recipe.training.method
+        if trains_a_teacher(experiment) and MethodNeed.INDICES in method_needs(method):
+            keeps: nn.Module = method_of(experiment, teacher, facts, FEW_SAMPLES)
+            found.append(_kept("teacher.training.method", method.name, keeps, facts))
+        probe = probe_of(student_network(experiment, facts), teacher, facts, stand_in_targets(facts))
+    if Need.INDICES in needs_of(experiment.distiller):
+        with torch.random.fork_rng(devices=[]):  # with real numbers, because negatives are chosen by counting classes
+            few = replace(probe, targets=torch.arange(FEW_SAMPLES) % facts.outputs, teacher_norms={})
+            keeps = DISTILLERS.make(experiment.distiller, few)
+        found.append(_kept("distiller", experiment.distiller.name, keeps, facts))
+    return [share for share in found if share.bytes]
+
+
+def _kept(key: str, name: str, method: nn.Module, facts: TaskFacts) -> Share:
+    """Return the size of a method's buffers that have a row for each image."""
+    rows = [buffer[0] for buffer in method.buffers() if buffer.ndim and len(buffer) == FEW_SAMPLES]
+    samples = facts.samples[0]
+    what = f"what '{name}' keeps of each of {samples:,} training images takes"
+    remedy = (
+        "use fewer images (task.fraction), a device with more memory, another method, or its options if it has some"
+    )
+    return Share(key, what, samples * sum(row.numel() * row.element_size() for row in rows), remedy)
+
+
+def _run(network: _Part, batch: AnyBatch) -> object:
+    return network.made(*inputs_of(network.made, batch.images, batch))
 
 
 @dataclass(frozen=True)
@@ -143,10 +193,10 @@ class _Networks:
 
 
 def _of_losses(
-    experiment: Experiment, networks: _Networks, batch: Batch, targets: Tensor, task: Task
+    experiment: Experiment, networks: _Networks, batch: AnyBatch, targets: Tensor, task: Task
 ) -> Iterator[Share]:
     student, teacher, output = networks.student.made, networks.teacher, networks.output.made
-    taught = output if teacher is None else _Part("", "", lambda: teacher.made(batch.images)).made
+    taught = output if teacher is None else _Part("", "", lambda: _run(teacher, batch)).made
     probe = _Part("", "", lambda: probe_of(student, None if teacher is None else teacher.made, task.facts(), targets))
     distiller = _Part("distiller", "its parameters take", lambda: DISTILLERS.make(experiment.distiller, probe.made))
     yield distiller.share()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from tskd_tune.experiment.descent import TeacherTraining
+from tskd_tune.experiment.descent import Descent, FineTuning, TeacherTraining
 from tskd_tune.networks.pretrained import is_published
 from tskd_tune.paths import PathOption
 from tskd_tune.registry import Component
@@ -27,6 +27,11 @@ class Teacher(Component):
     training: TeacherTraining = Field(
         default_factory=TeacherTraining, description="how the teacher is trained where its weights are auto"
     )
+    fine_tune: FineTuning | None = Field(
+        None,
+        description="train given weights (a path, or published ones) on the task before the teacher teaches; its head"
+        " is new where the weights are for other classes; null: they teach as they are",
+    )
     batch_norm: Literal["eval", "train"] = Field(
         "eval",
         description="batch norms of a frozen teacher: eval: their running statistics; train: those of the batch, as"
@@ -37,6 +42,11 @@ class Teacher(Component):
         description="number of snapshots of the teacher's own training that are the teacher one after another; null:"
         " the trained teacher is the teacher in all epochs",
     )
+
+    @property
+    def learning(self) -> Descent:
+        """How the teacher is trained, if it is trained before it teaches."""
+        return self.training if self.fine_tune is None else self.fine_tune
 
 
 class Student(Component):

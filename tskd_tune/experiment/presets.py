@@ -67,6 +67,7 @@ WIDE = (
 # Keys that say which data, networks, seed or machine are used are not deviations.
 NOT_COMPARED = frozenset(
     {
+        "evaluation.examples",
         "preset",
         "seed",
         "student",
@@ -74,6 +75,7 @@ NOT_COMPARED = frozenset(
         "teacher.name",
         "teacher.weights",
         "teacher.training",
+        "teacher.fine_tune",
         "training.checkpoint",
         "training.device",
         "training.graphs",

@@ -74,7 +74,7 @@ class Review(SequenceOptions):
     """The memorize-review mode of TSKD; the defaults are the paper's."""
 
     k: PositiveInt = Field(3, description="number of snapshots that a review compares with today's student")
-    delta: PositiveInt = Field(5, description="epochs from one snapshot to the next")
+    delta: PositiveInt = Field(5, description="epochs, or nodes (plan.node), from one snapshot to the next")
     lambda_: Annotated[NonNegativeFloat | AutoLambda, BeforeValidator(_read_lambda)] = Field(
         1.0,
         description="weight of the review loss (equation 9); {auto: 0.1} sets it once, so that the review's gradient"
@@ -135,10 +135,15 @@ class Review(SequenceOptions):
             return Strength(None, self.lambda_.auto, self.lambda_warmup)
         return Strength(self.lambda_, None, self.lambda_warmup)
 
-    def review_plan(self, epochs: int) -> ReviewPlan:
-        """Plan the epochs of a training.
+    @property
+    def counts_steps(self) -> bool:
+        """Whether nodes are so many steps, so that a plan needs the number of steps of an epoch."""
+        return bool(self.plan.options()["node"] != "epoch")
+
+    def review_plan(self, epochs: int, steps: int = 0) -> ReviewPlan:
+        """Plan a training of so many epochs; ``steps``: the steps of an epoch, for nodes of so many steps.
 
         Raises:
-            InputError: the training has no review epoch.
+            InputError: the training has no review.
         """
-        return ReviewPlan(epochs, self.k, self.delta, **self.plan.options())
+        return ReviewPlan(epochs, self.k, self.delta, steps, **self.plan.options())

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tskd_tune import documents
 from tskd_tune.distillers import DISTILLERS, Need, needs_of
 from tskd_tune.errors import InputError, sentences, shown
-from tskd_tune.experiment.descent import Training
+from tskd_tune.experiment.descent import Training, descending
 from tskd_tune.experiment.networks import AUTO, UNTRAINED, Student, Teacher
 from tskd_tune.experiment.presets import Preset, deviations, filling, remaining
 from tskd_tune.experiment.published import with_published
 from tskd_tune.experiment.review import Review, read_taps
+from tskd_tune.experiment.shared_tasks import shared_task
 from tskd_tune.method.plan import ReviewPlan
+from tskd_tune.metrics import Part
 from tskd_tune.networks import NETWORKS
 from tskd_tune.registry import NO_IDENTITY, Component, Options
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import method_needs
+from tskd_tune.training import series  # noqa: F401 (registers its observer)
 from tskd_tune.training.observers import OBSERVERS
 from tskd_tune.training.schedule import Schedule, TestReading, ValidationReading
 
+Examples = Literal["pictures", "predictions", "none"]
+
 
 class Evaluation(Options):
-    """When the validation and the test set are evaluated."""
+    """When the validation and the test set are evaluated, and what is kept of single samples."""
 
     validation: ValidationReading = Field(
         "every_epoch",
@@ -35,12 +40,20 @@ class Evaluation(Options):
     test: TestReading = Field(
         "last",
         description="when the test set is read. last: in the last epoch; every_epoch: in every epoch, which also"
-        " records the best test epoch, marked; never: not at all, for a search whose winners are confirmed later",
+        " records the best test epoch, marked; never: not at all, also not for the teacher, for a search whose winners"
+        " are confirmed later",
+    )
+    examples: Annotated[Examples, NO_IDENTITY] = Field(
+        "pictures",
+        description="what the run keeps for the report of some samples of the test set (of the validation set where no"
+        " test set is read), the same for all arms: at most 1,000 samples of a classification, 12 of a detection."
+        " pictures: what student and teacher answer, and small copies of the images, which a report shows; predictions:"
+        " the answers without images; none: neither",
     )
 
 
 # What a teacher's training takes over from the student's.
-OF_MACHINE = ("device", "precision", "channels_last", "threads", "graphs")
+OF_MACHINE = ("device", "precision", "channels_last", "accumulate", "threads", "graphs")
 
 
 class Experiment(Options):
@@ -113,6 +126,8 @@ class Experiment(Options):
         for key in ("task", "teacher"):  # a preset adds options, but no task and no teacher
             if value.get(key) is None:
                 filled.pop(key, None)
+        if "training" in filled:
+            filled["training"] = descending(filled["training"], spelled.get("training"))
         return with_published(documents.merge(filled, spelled))
 
     @model_validator(mode="after")
@@ -123,7 +138,8 @@ class Experiment(Options):
         if self.teacher is not None and self.needs_teacher:
             self._check_teacher(self.teacher)
         if self.review is not None:
-            self.review.review_plan(self.training.epochs)
+            if not self.review.counts_steps:  # otherwise the data tell how many steps an epoch has
+                self.review.review_plan(self.training.epochs)
             self.review.knowledge_sequence()
         return self
 
@@ -133,6 +149,12 @@ class Experiment(Options):
             raise ValueError(
                 "teacher.weights: an untrained teacher must be trained together with its student, but the distiller"
                 f" '{self.distiller.name}' does not train the teacher; set weights: auto, or distiller: ekd"
+            )
+        if teacher.fine_tune is not None and (teacher.weights in (AUTO, UNTRAINED) or self.trains_teacher):
+            raise ValueError(
+                f"teacher.fine_tune: trains given weights before the student, but weights is '{teacher.weights}' or the"
+                f" distiller '{self.distiller.name}' trains the teacher; give the path or the name of weights, or leave"
+                " fine_tune out"
             )
         method = teacher.training.method
         if teacher.weights != AUTO and method_needs(method):
@@ -152,6 +174,8 @@ class Experiment(Options):
         lengths = {"training.epochs": self.training.epochs}
         if teacher.weights == AUTO:
             lengths["teacher.training.epochs"] = teacher.training.epochs
+        if teacher.fine_tune is not None:
+            lengths["teacher.fine_tune.epochs"] = teacher.fine_tune.epochs
         short = [f"{name} is {epochs}" for name, epochs in lengths.items() if epochs < count]
         if short:
             raise ValueError(
@@ -181,8 +205,23 @@ class Experiment(Options):
         return Need.TRAINABLE_TEACHER in needs_of(self.distiller)
 
     def plan(self) -> ReviewPlan | None:
-        """Return which epochs memorize and which review; None without a review."""
-        return None if self.review is None else self.review.review_plan(self.training.epochs)
+        """Return which epochs memorize and which review; None without a review.
+
+        Raises:
+            InputError: nodes are so many steps, and the data, which tell the steps of an epoch, are missing; or the
+                training has no review.
+        """
+        return None if self.review is None else self.plan_of(self.review)
+
+    def plan_of(self, review: Review) -> ReviewPlan:
+        """Return the plan of a training with the task and the length of this experiment; raises as `plan`."""
+        steps = shared_task(self.task).steps() if review.counts_steps else 0
+        return review.review_plan(self.training.epochs, steps)
+
+    @property
+    def measures_teacher_on(self) -> Part:
+        """The set on which the teacher is measured: the test set, unless this experiment never reads the test set."""
+        return "validation" if self.evaluation.test == "never" else "test"
 
     def schedule(self) -> Schedule:
         """Return the training's length, its seed, and when the validation and the test set are evaluated."""
@@ -209,14 +248,16 @@ class Experiment(Options):
         return [] if plan is None else plan.warnings(self.training.milestones or [])
 
     def teacher_experiment(self) -> Experiment:
-        """Return the experiment that trains the teacher, without the losses of the teacher's method."""
+        """Return the experiment that trains or fine-tunes the teacher, without the losses of the teacher's method."""
         assert self.teacher is not None
         network = {"name": self.teacher.name, **_own(self.teacher)}
-        recipe = self.teacher.training.plain()
+        recipe = self.teacher.learning.plain()
         seed = recipe.pop("seed")
-        del recipe["method"]
+        recipe.pop("method", None)
         machine = {key: getattr(self.training, key) for key in OF_MACHINE}
         document = {"task": self.task.plain(), "student": network, "review": None, "seed": seed}
+        if self.evaluation.test == "never":  # also of a teacher: its training would tell how hard the test set is
+            document["evaluation"] = {"test": "never"}
         return Experiment.model_validate({**document, "training": {**recipe, **machine}})
 
 

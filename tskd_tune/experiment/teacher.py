@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from filelock import FileLock
@@ -13,21 +14,29 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment.assembly import build_teacher, task_of, teacher_network, trajectory
 from tskd_tune.experiment.networks import AUTO, UNTRAINED, Student
 from tskd_tune.experiment.schema import Experiment
+from tskd_tune.experiment.teacher_leaks import leak_of
+from tskd_tune.experiment.tuning import load_start, start_digest
 from tskd_tune.method.memory import Frozen
-from tskd_tune.metrics import measured
+from tskd_tune.metrics import Metric, Part, measured
+from tskd_tune.networks.base import Network
 from tskd_tune.networks.pretrained import identity, is_published, load_published
 from tskd_tune.networks.weights import load_into, read_state, write_state
 from tskd_tune.outside import code_digest, short_name
-from tskd_tune.tasks.base import Task
+from tskd_tune.tasks.base import PLACES
 from tskd_tune.tasks.words import shown
 from tskd_tune.teaching import Need, method_needs
 from tskd_tune.training import checkpoint
 from tskd_tune.training.evaluation import evaluate
 from tskd_tune.training.replay import snapshot_epochs
 from tskd_tune.training.teachers import Check, Progress, TeacherCache, TeacherFile, digest, parameter_count
+from tskd_tune.training.trainer import Trainer
 
 # Options of a training that change no number, or that a teacher's training never has: teachers are trained exactly.
 OF_NO_TEACHER = frozenset({"checkpoint", "compile", "device", "fold", "graphs", "kernels", "threads"})
+# Options that are newer than cached teachers: at their default they are no part of the key.
+LATER_OPTIONS = ("optimizer", "schedule", "batch_norm_groups", "accumulate")
+# The fact of a fine-tuned teacher's file that says how its training began.
+STARTED = "started"
 # Options of a student that belong to its use and not to the network, so a teacher does not have them.
 OF_STUDENTS = frozenset(Student.model_fields) - {"name"}
 
@@ -38,6 +47,11 @@ def teacher_key(experiment: Experiment) -> str:
     task = task_of(plain)
     training = plain.training.plain()
     recipe = {name: value for name, value in training.items() if name not in OF_NO_TEACHER}
+    for name in LATER_OPTIONS:
+        if getattr(plain.training, name) == type(plain.training).model_fields[name].get_default(
+            call_default_factory=True
+        ):
+            del recipe[name]
     network = {name: value for name, value in plain.student.plain().items() if name not in OF_STUDENTS}
     network["name"] = short_name(plain.student.name)
     batch_size = plain.task.plain().get("batch_size")
@@ -64,7 +78,11 @@ def _of_some(experiment: Experiment) -> dict[str, object]:
     """Return a teacher's optional inputs (method, student, replay); unset inputs are left out and change no digest."""
     assert experiment.teacher is not None
     method, replay = experiment.teacher.training.method, experiment.teacher.replay
-    found: dict[str, object] = {"method": method.plain()} if method_needs(method) else {}
+    # An option that is younger than kept teachers is left out at its default, so that these teachers are found.
+    options = {key: value for key, value in method.plain().items() if (key, value) != ("average_precision", "float32")}
+    found: dict[str, object] = {"method": options} if method_needs(method) else {}
+    if experiment.teacher.fine_tune is not None:
+        found["start"] = start_digest(experiment.teacher.weights)
     if Need.STUDENT in method_needs(method):
         found["student"] = experiment.student.plain()
     return found if replay is None else {**found, "replay": replay}
@@ -76,8 +94,11 @@ def is_ready(experiment: Experiment, cache: TeacherCache) -> bool:
 
 
 def trains_a_teacher(experiment: Experiment) -> bool:
-    """Tell whether the experiment needs a teacher with ``weights: auto``."""
-    return experiment.needs_teacher and experiment.teacher is not None and experiment.teacher.weights == AUTO
+    """Tell whether the experiment needs a teacher that is trained first: ``weights: auto``, or a fine-tuned one."""
+    teacher = experiment.teacher
+    return (
+        experiment.needs_teacher and teacher is not None and (teacher.weights == AUTO or teacher.fine_tune is not None)
+    )
 
 
 def _check(experiment: Experiment) -> Check:
@@ -109,25 +130,75 @@ def obtain(experiment: Experiment, cache: TeacherCache, progress: Progress) -> T
     if teacher.weights == UNTRAINED:
         network = teacher_network(experiment, task_of(experiment).facts())
         return TeacherFile(short_name(teacher.name), UNTRAINED, None, None, parameter_count(network))
-    if teacher.weights != AUTO:
+    if not trains_a_teacher(experiment):
         return _verified(experiment, _given(experiment, cache), cache)
     key = teacher_key(experiment)
     plain = experiment.teacher_experiment()
     method = json.dumps(teacher.training.method.plain())
     facts = {"name": teacher.name, "experiment": json.dumps(plain.plain()), "method": method}
-    kept = [] if teacher.replay is None else snapshot_epochs(teacher.training.epochs, teacher.replay)
+    if teacher.fine_tune is not None and not cache.usable(key, _check(experiment)):
+        facts[STARTED] = _start(experiment, cache)
+    kept = [] if teacher.replay is None else snapshot_epochs(teacher.learning.epochs, teacher.replay)
     path = cache.obtain(
         key,
-        lambda: build_teacher(experiment),
+        lambda: _trainer(experiment),
         progress,
         facts=facts,
         check=_check(experiment),
         snapshots=kept,
     )
     network = teacher_network(experiment, task_of(experiment).facts())
-    accuracy = read_state(path).accuracy
-    metrics = {} if accuracy is None else {_headline(task_of(experiment)): accuracy}
-    return TeacherFile(short_name(teacher.name), AUTO, path, key, parameter_count(network), metrics)
+    source = AUTO
+    if teacher.fine_tune is not None:
+        began = _started(experiment, path, cache)
+        source = f"{teacher.weights}, fine-tuned for {teacher.fine_tune.epochs} epochs ({began})"
+    metrics = _of_trained(experiment, path, network, cache)
+    return TeacherFile(short_name(teacher.name), source, path, key, parameter_count(network), metrics)
+
+
+def _of_trained(experiment: Experiment, path: Path, network: Network, cache: TeacherCache) -> Mapping[str, float]:
+    """Return the headline of a teacher that was trained here, as its training measured it.
+
+    A run that never reads the test set may have trained the teacher for a run that does; then it is measured now.
+    """
+    name, found = _headline(experiment), read_state(path)
+    kept = found.facts.get("metrics")
+    value = kept.get(name) if isinstance(kept, Mapping) else None
+    if value is None and experiment.measures_teacher_on == "test":
+        value = found.accuracy
+    if isinstance(value, int | float):
+        return {name: float(value)}
+    assert experiment.teacher is not None
+    load_into(network, path, name=experiment.teacher.name)
+    return _measured(experiment, Frozen(network, take=True), cache.folder / f"{path.stem}.measured")
+
+
+def _trainer(experiment: Experiment) -> Trainer:
+    """Build the training of a teacher, from given weights where it is fine-tuned."""
+    assert experiment.teacher is not None
+    trainer = build_teacher(experiment)
+    if experiment.teacher.fine_tune is not None:
+        load_start(experiment, trainer.student)
+    return trainer
+
+
+def _started(experiment: Experiment, path: Path, cache: TeacherCache) -> object:
+    """Return what the file of a fine-tuned teacher says of its start; of another set than this run may read: anew."""
+    said = read_state(path).facts.get(STARTED)
+    hidden = experiment.measures_teacher_on != "test" and str(said).startswith(measured("test", _metric(experiment)))
+    return _start(experiment, cache) if hidden else said
+
+
+def _start(experiment: Experiment, cache: TeacherCache) -> str:
+    """Say, for the row, how good given weights are before they are fine-tuned, or that their head is new."""
+    assert experiment.teacher is not None
+    network = teacher_network(experiment, task_of(experiment).facts())
+    if load_start(experiment, network):
+        return f"new head for {task_of(experiment).facts().outputs} classes"
+    words = {"start": start_digest(experiment.teacher.weights), "data": task_of(experiment).fingerprint()}
+    memo = cache.folder / f"{digest(words)}.measured"
+    found = _measured(experiment, Frozen(network, take=True), memo).items()
+    return ", ".join(f"{name} before: {value:.2f}" for name, value in found) or "not measured before"
 
 
 def _given(experiment: Experiment, cache: TeacherCache) -> Path:
@@ -154,20 +225,39 @@ def _verified(experiment: Experiment, path: Path, cache: TeacherCache) -> Teache
     load_into(network, path, name=name)
     key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     memo = cache.folder / f"{key}-{task.fingerprint()[:16]}.measured"
-    metrics = _measured(experiment, Frozen(network, take=True), memo)
+    frozen = Frozen(network, take=True)
+    metrics = _measured(experiment, frozen, memo)
+
+    def on(part: Part) -> float:
+        return next(iter(_measured(experiment, frozen, memo, part).values()))
+
+    leak = leak_of(experiment, read_state(path).facts, on)
     weights = experiment.teacher.weights
     source = weights if is_published(weights) else str(path)
-    return TeacherFile(short_name(name), source, path, key, parameter_count(network), metrics)
+    return TeacherFile(short_name(name), source, path, key, parameter_count(network), metrics, leak)
 
 
-def _headline(task: Task) -> str:
-    return measured("test", task.facts().headline)
+def _metric(experiment: Experiment) -> Metric:
+    return task_of(experiment).facts().headline
 
 
-def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> dict[str, float]:
-    """Measure the headline metric of a given teacher on the test set, once; a file keeps the value for later trials."""
-    task = task_of(experiment)
-    name = _headline(task)
+def _headline(experiment: Experiment) -> str:
+    """Return the name in rows of what a teacher is measured by."""
+    return measured(experiment.measures_teacher_on, _metric(experiment))
+
+
+def _measured(experiment: Experiment, teacher: Frozen, memo: Path, part: Part | None = None) -> dict[str, float]:
+    """Measure the headline metric of a teacher on a part, by default the set that the run reads for this, once.
+
+    A file keeps the value for later trials. Nothing is measured where the test set is never read and no validation set
+    is held out.
+    """
+    task, part = task_of(experiment), part or experiment.measures_teacher_on
+    name = measured(part, _metric(experiment))
+    if part == "validation":
+        if not task.facts().samples[PLACES[part]]:
+            return {}
+        memo = memo.with_name(f"{memo.stem}-{part}{memo.suffix}")
     if memo.exists():
         try:
             return {name: checkpoint.load(memo)[name]}
@@ -176,8 +266,8 @@ def _measured(experiment: Experiment, teacher: Frozen, memo: Path) -> dict[str, 
     compute = experiment.training.compute()
     compute.use_threads()
     compute.place(teacher)
-    found = evaluate(teacher, task.evaluation("test", compute.device), task.meter(), compute)
-    metrics = {name: found[task.facts().headline.name]}
+    found = evaluate(teacher, task.evaluation(part, compute.device), task.meter(), compute)
+    metrics = {name: found[_metric(experiment).name]}
     checkpoint.save(metrics, memo)
     return metrics
 
@@ -192,6 +282,9 @@ def check_weights(experiment: Experiment) -> None:
     if teacher is None or not experiment.needs_teacher or teacher.weights in (AUTO, UNTRAINED):
         return
     network = teacher_network(experiment, task_of(experiment).facts())
+    if teacher.fine_tune is not None:
+        load_start(experiment, network)
+        return
     if is_published(teacher.weights):
         load_published(network, teacher.weights, name=teacher.name)
         if teacher.replay is not None:

@@ -57,7 +57,7 @@ def verify(experiment: Experiment) -> None:
     trainer = assemble(experiment, task, teacher, targets)
     _refuse_small_batches(experiment, task, trainer, f"distiller '{experiment.distiller.name}'")
     recipe = experiment.teacher if teacher is not None else None
-    if recipe is not None and recipe.weights == AUTO:
+    if recipe is not None and (recipe.weights == AUTO or recipe.fine_tune is not None):
         method = recipe.training.method
         if method_needs(method) or batch_of(task) < FEWEST_SAMPLES:
             trainer = assemble_teacher(experiment, task, targets)

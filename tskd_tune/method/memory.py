@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tskd_tune.contracts import Output, Saved
+from tskd_tune.contracts import AnyBatch, Output, Saved, inputs_of
 from tskd_tune.errors import RunError
 from tskd_tune.method.branches import Apart, at_once
 from tskd_tune.method.folding import FoldedNetwork, Points
@@ -45,7 +45,8 @@ class Frozen(nn.Module):
         self._batch_norm = batch_norm
         self.network = network if take else copy.deepcopy(network)
         self.network.requires_grad_(False)
-        self._points = fold if batch_norm == "eval" else None
+        # A detector takes images of many sizes, each of which would be traced, in vain.
+        self._points = fold if batch_norm == "eval" and not self.takes_batch else None
         self._folded: dict[object, FoldedNetwork | None] = {}
         self.network.register_load_state_dict_post_hook(self._follow)  # type: ignore[no-untyped-call]
         self.train(False)
@@ -59,8 +60,8 @@ class Frozen(nn.Module):
                     module.train(True)
         return self
 
-    def forward(self, images: Tensor, *, heads: bool = True) -> Output:
-        """Map images ``[B, channels, H, W]`` to their output, without gradient.
+    def forward(self, images: Tensor, batch: AnyBatch | None = None, *, heads: bool = True) -> Output:
+        """Map images ``[B, channels, H, W]`` to their output, without gradient; a detector is given the batch too.
 
         Without ``heads``, a network that can end at its last tap does so, unless batch norms of its heads go on
         updating their running statistics.
@@ -70,8 +71,14 @@ class Frozen(nn.Module):
             return folded(images)
         cut = not heads and self._batch_norm == "eval" and getattr(self.network, "cuttable", False)
         with torch.no_grad():
-            output: Output = self.network(images, heads=False) if cut else self.network(images)
+            given = (images,) if batch is None else inputs_of(self.network, images, batch)
+            output: Output = self.network(*given, heads=False) if cut else self.network(*given)
         return output
+
+    @property
+    def takes_batch(self) -> bool:
+        """Whether the network is given the batch beside its images."""
+        return getattr(self.network, "takes_batch", False)
 
     def refold(self) -> None:
         """Let the folded network follow the values of the network, in place."""
@@ -162,12 +169,13 @@ class Memory(nn.Module):
         self._is_pending = False
         self.memorized += 1
 
-    def recall(self, images: Tensor, apart: Apart = at_once) -> list[Output]:
+    def recall(self, images: Tensor, apart: Apart = at_once, batch: AnyBatch | None = None) -> list[Output]:
         """Return the features of the k snapshots on images ``[B, channels, H, W]``, oldest first, without gradient.
 
         Args:
-            images: the batch.
+            images: the images of the batch.
             apart: does the work of each snapshot beside that of the others.
+            batch: the batch, for networks that take it.
 
         Raises:
             RunError: fewer than k snapshots are held.
@@ -177,7 +185,7 @@ class Memory(nn.Module):
                 f"review: the memory holds {len(self)} of {self.k} snapshots; memorize {self.k} epochs before the "
                 "first review"
             )
-        return [apart(partial(slot, images, heads=False), images) for slot in self._slots]
+        return [apart(partial(slot, images, batch, heads=False), images) for slot in self._slots]
 
     def snapshot_state(self) -> Saved:
         """Return what a resume needs.

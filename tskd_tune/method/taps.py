@@ -10,9 +10,11 @@ from torch import Tensor
 
 from tskd_tune.contracts import STEM, Output, Shapes
 from tskd_tune.errors import InputError, did_you_mean
+from tskd_tune.method.padding import Padding, Size
 
-Size = tuple[int, int]
 _OFFICIAL = (STEM, "stage1", "stage2")
+LEVEL = "fpn"
+"""How the names of a detector's pyramid levels begin."""
 
 
 class Taps:
@@ -27,9 +29,10 @@ class Taps:
     Args:
         student: the student's shapes.
         teacher: the teacher's shapes.
-        layers: stages at which student and teacher are compared. ``stages``: every stage of the student but its stem;
-            ``official``: stem, stage1 and stage2, as in the authors' public code; ``last``: the student's last stage;
-            or a list of names of stages, in order.
+        layers: stages at which student and teacher are compared. ``stages``: every stage of the student but its stem,
+            of a detector those of its backbone; ``official``: stem, stage1 and stage2, as in the authors' public code;
+            ``last``: the last of ``stages``; ``pyramid``: the levels of a detector's feature pyramid, fpn0 and so on;
+            or a list of names of stages and levels, in order.
         point: where a stage of the student is tapped: after (``post``) or before (``pre``) the activation that ends it.
         teacher_point: where a stage of the teacher is tapped; null: as for the student; ``official``: the stem after,
             the other stages before their activation.
@@ -41,6 +44,7 @@ class Taps:
     Attributes:
         names: the tapped stages, in order.
         sites: the matched ``(H, W)`` of every tap, in order, in pixels.
+        channels: the numbers of channels of student and teacher at every tap, in order.
         student_points: stage -> ``post`` or ``pre``, where the student is tapped.
         teacher_points: the same of the teacher.
 
@@ -54,7 +58,7 @@ class Taps:
         student: Shapes,
         teacher: Shapes,
         *,
-        layers: Literal["stages", "official", "last"] | list[str] = "stages",
+        layers: Literal["stages", "official", "last", "pyramid"] | list[str] = "stages",
         point: Literal["post", "pre"] = "post",
         teacher_point: Literal["post", "pre", "official"] | None = None,
         size_match: Literal["pool_larger", "pool_teacher", "interp_student", "error"] = "pool_larger",
@@ -64,30 +68,48 @@ class Taps:
         self.student_points = dict.fromkeys(self.names, point)
         self.teacher_points = _teacher_points(self.names, teacher_point or point)
         self.sites = self._sites(student, teacher)
+        self.channels = tuple(
+            (
+                _shape(student, name, self.student_points[name], "student")[0],
+                _shape(teacher, name, self.teacher_points[name], "teacher")[0],
+            )
+            for name in self.names
+        )
 
-    def pairs(self, student: Output, teacher: Output) -> list[tuple[Tensor, Tensor]]:
-        """Return the student's and the teacher's features of every tap, ``[B, C_s, H, W]`` and ``[B, C_t, H, W]``."""
+    def pairs(self, student: Output, teacher: Output, padding: Padding | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Return the student's and the teacher's features of every tap, ``[B, C_s, H, W]`` and ``[B, C_t, H, W]``.
+
+        Args:
+            student: the student's output.
+            teacher: the teacher's output on the same batch.
+            padding: keeps the padding of the images out of what is averaged; None: no image is padded.
+        """
         taken = zip(self.names, _taken(student, self.student_points), _taken(teacher, self.teacher_points), strict=True)
-        return [self._pair(name, ours, theirs) for name, ours, theirs in taken]
+        return [self._pair(name, ours, theirs, padding) for name, ours, theirs in taken]
 
-    def of_student(self, output: Output, like: Sequence[Tensor]) -> list[Tensor]:
+    def of_student(self, output: Output, like: Sequence[Tensor], padding: Padding | None = None) -> list[Tensor]:
         """Return the features of a snapshot at every tap, in the sizes of the current student's matched features.
 
         Args:
             output: the output of a snapshot.
             like: the current student's features after size matching, ``[B, C, H, W]`` for each tap.
+            padding: as for `pairs`.
         """
         features = _taken(output, self.student_points)
-        return [self._resized(map_, _size(today)) for map_, today in zip(features, like, strict=True)]
+        return [self._student(map_, _size(today), padding) for map_, today in zip(features, like, strict=True)]
 
     def _sites(self, student: Shapes, teacher: Shapes) -> tuple[Size, ...]:
         ours = _checked(student, self.student_points, "student")
         theirs = _checked(teacher, self.teacher_points, "teacher")
         return tuple(self._matched(name, ours[name], theirs[name]) for name in self.names)
 
-    def _pair(self, name: str, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    def _pair(self, name: str, student: Tensor, teacher: Tensor, padding: Padding | None) -> tuple[Tensor, Tensor]:
         size = self._matched(name, _size(student), _size(teacher))
-        return self._resized(student, size), pooled(teacher, size)
+        theirs = pooled(teacher, size) if padding is None else padding.resized(teacher, size, pooled)
+        return self._student(student, size, padding), theirs
+
+    def _student(self, student: Tensor, size: Size, padding: Padding | None) -> Tensor:
+        return self._resized(student, size) if padding is None else padding.resized(student, size, self._resized)
 
     def _resized(self, student: Tensor, size: Size) -> Tensor:
         if self._size_match == "interp_student" and _size(student) != size:
@@ -113,8 +135,10 @@ def _names(layers: str | list[str], stages: list[str]) -> tuple[str, ...]:
         names = tuple(layers)
     elif layers == "official":
         names = _OFFICIAL
+    elif layers == "pyramid":
+        names = tuple(stage for stage in stages if stage.startswith(LEVEL))
     else:
-        behind_stem = tuple(stage for stage in stages if stage != STEM)
+        behind_stem = tuple(stage for stage in stages if stage != STEM and not stage.startswith(LEVEL))
         names = behind_stem if layers == "stages" else behind_stem[-1:]
     if not names:
         raise InputError(f"review.taps.layers: no stage to tap, got {layers!r}; known: {', '.join(stages)}")

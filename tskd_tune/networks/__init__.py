@@ -7,10 +7,15 @@ from typing import Any
 from tskd_tune.errors import InputError
 from tskd_tune.networks import (  # noqa: F401 (each import registers its networks)
     cifar_resnet,
+    faster_rcnn,
     four_stage_resnet,
+    mlp,
+    mobilenet_v1,
     mobilenet_v2,
     shufflenet,
     shufflenet_v2,
+    small_cnn,
+    small_vit,
     timm_network,
     torchvision_network,
     vgg,

@@ -28,17 +28,20 @@ class Network(nn.Module, ABC, Generic[Out_co]):
         cuttable: whether `forward` can end at the last tap; then reviews do not compute the heads of frozen networks.
         capturable: whether `forward` does the same operations in every step and never waits for the device, so that one
             captured CUDA graph can stand for all these steps.
+        takes_batch: whether `forward` is also given the batch, whose targets and sizes a detector reads.
     """
 
     cuttable: bool = False
     capturable: bool = True
+    takes_batch: bool = False
 
     @abstractmethod
     def forward(self, images: Tensor) -> Out_co | Features:
         """Map images ``[B, channels, H, W]`` to their output.
 
         A network with ``cuttable = True`` also takes ``batch: Batch | None = None`` and ``*, heads: bool = True``. With
-        ``heads=False`` it ends at its last tap and returns `Features`, with the same bits.
+        ``heads=False`` it ends at its last tap and returns `Features`, with the same bits. A network with
+        ``takes_batch = True`` is given the batch wherever there is one; a probe gives images alone.
         """
 
     @abstractmethod

@@ -86,6 +86,15 @@ class TimmNetwork(Wrapped):
 
     def load_published(self, tag: str) -> None:
         """Load timm's weights, ``a1_in1k`` or ``default``; see `Wrapped.load_published`."""
+        name, settings = self._offered(tag)
+        self.check_published(tag, settings.num_classes, settings.input_size[0])
+        self.load_from(lambda: _created(name, pretrained=True), tag, _place(settings))
+
+    def published_classes(self, tag: str) -> int:
+        """Return for how many classes timm's weights are; see `Wrapped.published_classes`."""
+        return int(self._offered(tag)[1].num_classes)
+
+    def _offered(self, tag: str) -> tuple[str, Any]:
         timm = _timm()
         architecture = self.model_name.partition(".")[0]
         offered = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
@@ -94,8 +103,7 @@ class TimmNetwork(Wrapped):
         if settings is None or not settings.has_weights:
             known = ["default", *offered] if offered else ["none"]
             raise InputError(f"{self.title} has no weights '{tag}'; known: {', '.join(known)}")
-        self.check_published(tag, settings.num_classes, settings.input_size[0])
-        self.load_from(lambda: _created(name, pretrained=True), tag, _place(settings))
+        return name, settings
 
 
 def _timm() -> Any:

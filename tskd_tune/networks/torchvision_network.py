@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tskd_tune.contracts import STEM, Batch, BatchNormStatistics, Classified, Features
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.networks.base import NETWORKS, statistics
+from tskd_tune.networks.initialization import replace_first_convolution
 from tskd_tune.networks.wrapped import Watch, Wrapped
 
 CLASSIFIER = "classifier"
@@ -72,7 +73,7 @@ class TorchvisionNetwork(Wrapped):
         find_taps = _family(model)
         super().__init__(get_model(model, num_classes=classes), model, classes, channels)
         if channels != 3:
-            _replace_first_convolution(self.model, channels)
+            replace_first_convolution(self.model, channels)
         self._taps = find_taps(self.model)
         classifier = [part for part in self.model.modules() if isinstance(part, nn.Linear)][-1]
         watched = {stage: self.model.get_submodule(tap.module) for stage, tap in self._taps.items()}
@@ -106,16 +107,25 @@ class TorchvisionNetwork(Wrapped):
 
     def load_published(self, tag: str) -> None:
         """Load torchvision's weights, ``IMAGENET1K_V1`` or ``DEFAULT``; see `Wrapped.load_published`."""
-        from torchvision.models import get_model, get_model_weights
+        from torchvision.models import get_model
 
-        offered = get_model_weights(self.model_name).__members__
-        if tag not in offered:
-            raise InputError(f"{self.title} has no weights '{tag}'{did_you_mean(tag, offered)}")
-        weights: Any = offered[tag]
+        weights = self._offered(tag)
         self.check_published(tag, classes=len(weights.meta["categories"]), channels=3)
         file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         place = f"download {weights.url} on a machine with a network and put it at {file}"
         self.load_from(lambda: cast("nn.Module", get_model(self.model_name, weights=weights)), tag, place)
+
+    def published_classes(self, tag: str) -> int:
+        """Return for how many classes torchvision's weights are; see `Wrapped.published_classes`."""
+        return len(self._offered(tag).meta["categories"])
+
+    def _offered(self, tag: str) -> Any:
+        from torchvision.models import get_model_weights
+
+        offered = get_model_weights(self.model_name).__members__
+        if tag not in offered:
+            raise InputError(f"{self.title} has no weights '{tag}'{did_you_mean(tag, offered)}")
+        return offered[tag]
 
 
 def _family(name: str) -> Callable[[nn.Module], Taps]:
@@ -211,21 +221,3 @@ def _stride(block: nn.Module) -> int:
 
 def _is_norm(layer: nn.Module) -> bool:
     return isinstance(layer, nn.BatchNorm2d)
-
-
-def _replace_first_convolution(model: nn.Module, channels: int) -> None:
-    """Let a model read images of other channels; the new weights have the deviation of their outputs."""
-    path, old = next((path, part) for path, part in model.named_modules() if isinstance(part, nn.Conv2d))
-    new = nn.Conv2d(
-        channels,
-        old.out_channels,
-        cast("tuple[int, int]", old.kernel_size),
-        cast("tuple[int, int]", old.stride),
-        cast("tuple[int, int]", old.padding),
-        bias=old.bias is not None,
-    )
-    nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
-    if new.bias is not None:
-        nn.init.zeros_(new.bias)
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, new)

@@ -23,6 +23,8 @@ from tskd_tune.networks.wrapped import Wrapped
 ACCURACIES = ("accuracy", "best_acc")
 # Counters that checkpoints of torch 0.4 lack; no network here uses them.
 COUNTER = "num_batches_tracked"
+# How the name of a detector's scores ends.
+SCORES = "box_predictor.cls_score.weight"
 SHOWN = 3
 NUMBERS = (int, float, np.number, np.ndarray, Tensor)
 REMEDY = "give a state dict, bare or under a key such as model, state_dict or model_state_dict"
@@ -228,17 +230,34 @@ def _few(words: list[str]) -> str:
     return ", ".join(words[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _end_names(state: Mapping[str, Tensor]) -> tuple[str, str] | None:
-    """Return the names of the first convolution and of the last linear layer, as they stand in a state."""
+def _end_names(state: Mapping[str, Tensor]) -> tuple[str, list[str]] | None:
+    """Return the names of the first convolution and of the last linear layers, as they stand in a state.
+
+    A detector ends with two: its scores and its shifts of boxes.
+    """
     convolutions = [key for key, tensor in state.items() if tensor.ndim == 4]
     linear = [key for key, tensor in state.items() if tensor.ndim == 2 and key.endswith(".weight")]
-    return (convolutions[0], linear[-1]) if convolutions and linear else None
+    return (convolutions[0], linear[-2:] if _detects(state) else linear[-1:]) if convolutions and linear else None
+
+
+def _detects(state: Mapping[str, Tensor]) -> bool:
+    """Tell whether a state is of a detector."""
+    return any(key.endswith(SCORES) for key in state)
 
 
 def _ends(state: Mapping[str, Tensor]) -> tuple[int, int] | None:
-    """Return the classes and the image channels of a state, if it has the two ends of a classifier."""
+    """Return the classes and the image channels of a state, if it has the two ends of a classifier or a detector."""
     names = _end_names(state)
-    return None if names is None else (state[names[1]].shape[0], state[names[0]].shape[1])
+    if names is None:
+        return None
+    # A detector has a row for the background too.
+    return state[names[1][0]].shape[0] - _detects(state), state[names[0]].shape[1]
+
+
+def head_classes(state: Mapping[str, Tensor]) -> int | None:
+    """Return the number of classes that the last layer of a state is for; None without one."""
+    ends = _ends(state)
+    return None if ends is None else ends[0]
 
 
 def _title(name: str, state: Mapping[str, Tensor]) -> str:
@@ -261,7 +280,8 @@ def _hint(state: Mapping[str, Tensor], own: Mapping[str, Tensor], title: str) ->
 def _fitting(state: Mapping[str, Tensor]) -> str | None:
     """Return the registered network whose names and shapes are those of a state, whatever its classes and channels."""
     given = _body(state)
-    required = {entry.name: NETWORKS.options(entry.name).model_fields.values() for entry in NETWORKS}
+    kin = [one for one in NETWORKS if getattr(one.factory, "takes_batch", False) == _detects(state)]
+    required = {entry.name: NETWORKS.options(entry.name).model_fields.values() for entry in kin}
     ready = [name for name, fields in required.items() if not any(field.is_required() for field in fields)]
     return next((name for name in ready if _registered_body(name) == given), None)
 
@@ -275,8 +295,9 @@ def _registered_body(name: str) -> dict[str, list[int]]:
 
 def _body(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
     """Return names and shapes without what a task sets: the channels of the images and the number of classes."""
-    convolution, linear = _end_names(state) or ("", "")
-    left_out = {convolution: 1, linear: 0, f"{linear.removesuffix('weight')}bias": 0}
+    convolution, linear = _end_names(state) or ("", [])
+    biases = [f"{name.removesuffix('weight')}bias" for name in linear]
+    left_out = {convolution: 1, **dict.fromkeys([*linear, *biases], 0)}
     return {
         key: [size for dimension, size in enumerate(shape) if dimension != left_out.get(key)]
         for key, shape in _shapes(state).items()

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Saved
+from tskd_tune.contracts import Out_co, Saved
 from tskd_tune.errors import InputError
 from tskd_tune.networks.base import Network
 
@@ -18,7 +18,7 @@ PREFIX = "model."
 Passage = tuple[Tensor, Tensor]
 
 
-class Wrapped(Network):
+class Wrapped(Network[Out_co]):
     """A model of another package; a `Watch` taps its stages by hooks.
 
     The state dict has the model's own parameter names, so published checkpoints can be loaded, and the package of the
@@ -59,6 +59,14 @@ class Wrapped(Network):
                 downloaded.
         """
 
+    @abstractmethod
+    def published_classes(self, tag: str) -> int:
+        """Return for how many classes the weights under a tag are.
+
+        Raises:
+            InputError: there are no such weights for the model.
+        """
+
     def check_published(self, tag: str, classes: int, channels: int) -> None:
         """Refuse published weights for another number of classes or image channels than the network has.
 
@@ -68,36 +76,38 @@ class Wrapped(Network):
         if (classes, channels) != (self.classes, self.channels):
             raise InputError(
                 f"the weights '{tag}' of {self.title} are for {classes} classes and {channels} channels, but the task"
-                f" has {self.classes} classes and {self.channels} channels; use weights: auto, or give a checkpoint"
-                " that was trained on this task"
+                f" has {self.classes} classes and {self.channels} channels; use weights: auto, set teacher.fine_tune,"
+                " or give a checkpoint that was trained on this task"
             )
 
     def load_from(self, make: Callable[[], nn.Module], tag: str, place: str) -> None:
-        """Take the weights of the model that ``make`` loads.
+        """Take the weights of the model that ``make`` loads; see `published_state`."""
+        self.model.load_state_dict(published_state(make, f"the weights '{tag}' of {self.title}", place))
 
-        Args:
-            make: builds the package's model with its published weights.
-            tag: the name of the weights.
-            place: what the message says of the place of the weights: how to download them by hand, and to where.
 
-        Raises:
-            InputError: they can neither be downloaded nor read.
-        """
-        try:
-            # The model first draws random weights, which must not change the state of torch's generator.
-            with torch.random.fork_rng(devices=[]):
-                state = make().state_dict()
-        except OSError as error:
-            raise InputError(
-                f"the weights '{tag}' of {self.title} are not in the cache and could not be downloaded"
-                f" ({_first_line(error)}); {place}"
-            ) from error
-        except Exception as error:  # A damaged file fails anywhere in its reader, with any class of error.
-            raise InputError(
-                f"the weights '{tag}' of {self.title} could not be read ({_first_line(error)}); delete the damaged"
-                f" file; {place}"
-            ) from error
-        self.model.load_state_dict(state)
+def published_state(make: Callable[[], nn.Module], what: str, place: str) -> dict[str, Tensor]:
+    """Return the state of the model that ``make`` loads.
+
+    Args:
+        make: builds the package's model with its published weights.
+        what: the weights, in words.
+        place: what the message says of the place of the weights: how to download them by hand, and to where.
+
+    Raises:
+        InputError: they can neither be downloaded nor read.
+    """
+    try:
+        # The model first draws random weights, which must not change the state of torch's generator.
+        with torch.random.fork_rng(devices=[]):
+            return make().state_dict()
+    except OSError as error:
+        raise InputError(
+            f"{what} are not in the cache and could not be downloaded ({_first_line(error)}); {place}"
+        ) from error
+    except Exception as error:  # A damaged file fails anywhere in its reader, with any class of error.
+        raise InputError(
+            f"{what} could not be read ({_first_line(error)}); delete the damaged file; {place}"
+        ) from error
 
 
 class Watch:

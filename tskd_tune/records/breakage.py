@@ -14,19 +14,21 @@ from dataclasses import dataclass
 
 import torch
 
-from tskd_tune.errors import TskdTuneError, UnwritableError
+from tskd_tune.errors import LostWorkerError, TskdTuneError, UnwritableError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity as identity_of
 from tskd_tune.plain import Json
 from tskd_tune.records.lines import HistoryLine
 from tskd_tune.records.row import UNKNOWN, Cost, PlanRecord, Row, last_metrics
 from tskd_tune.records.state import now
+from tskd_tune.redaction import redacted
+from tskd_tune.storage.failures import StorageError
 
 LONGEST_REASON = 300
 # The address in an object's text differs in every process and carries no information.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 # Errors whose cause may pass, such as a short lack of memory.
-_PASSING = (MemoryError, torch.OutOfMemoryError, ConnectionError, TimeoutError)
+_PASSING = (MemoryError, torch.OutOfMemoryError, ConnectionError, TimeoutError, LostWorkerError)
 _PASSING_ERRNO = {errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 _ACCELERATOR = ("CUDA error", "CUDA out of memory", "cuDNN error", "NCCL error")
 
@@ -48,7 +50,7 @@ class Breakage:
 
 def breakage(error: BaseException) -> Breakage:
     """Return the reason, the text and the kind of an error that was raised while a training was built or trained."""
-    return Breakage(reason_of(error), "".join(traceback.format_exception(error)), _is_passing(error))
+    return Breakage(reason_of(error), redacted("".join(traceback.format_exception(error))), _is_passing(error))
 
 
 def reason_of(error: BaseException) -> str:
@@ -59,7 +61,7 @@ def reason_of(error: BaseException) -> str:
         text = f"{name}: {text}" if text else name
     if isinstance(error, MemoryError) and not str(error):
         text += ": the process found no more memory"
-    return shortened(_ADDRESS.sub("", text))
+    return shortened(redacted(_ADDRESS.sub("", text)))
 
 
 def shortened(reason: str) -> str:
@@ -69,7 +71,7 @@ def shortened(reason: str) -> str:
 
 def _is_passing(error: BaseException) -> bool:
     """Tell whether a new process may succeed; training is deterministic, so an error in the code would occur again."""
-    if isinstance(error, _PASSING):
+    if isinstance(error, (*_PASSING, StorageError)):
         return True
     if isinstance(error, UnwritableError) and error.__cause__ is not None:
         error = error.__cause__

@@ -10,11 +10,11 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from tskd_tune.files import write_whole
 from tskd_tune.metrics import Mode
 from tskd_tune.records.files import read_text
 from tskd_tune.records.lines import json_line, parsed_line
 from tskd_tune.records.row import Record
+from tskd_tune.records.store import Store
 
 FILE: Final = "design.json"
 
@@ -29,6 +29,8 @@ class Design(Record):
         metric: the metric on the validation set that orders the arms; None without an order.
         mode: ``max`` where a larger metric is better, ``min`` where a smaller metric is better.
         objectives: whether the search has several objectives.
+        method: the search, the scheduler and what ends the sweep early, in words; empty in files of older versions.
+        hours: the sweep's budget; None for none.
         at_most: whether a scheduler may end trials early; then fewer epochs than planned may be trained.
     """
 
@@ -39,15 +41,17 @@ class Design(Record):
     mode: Mode = "max"
     objectives: bool = False
     at_most: bool = False
+    method: str = ""
+    hours: float | None = None
 
 
-def write_design(folder: Path, design: Design) -> None:
-    """Write what a run will train into the run's folder.
+def write_design(store: Store, design: Design) -> None:
+    """Write what a run will train.
 
     Raises:
         RunError: the disk is full, or the folder is gone.
     """
-    write_whole(folder / FILE, json_line(design.plain()))
+    store.write(FILE, json_line(design.plain()).encode())
 
 
 def read_design(folder: Path) -> Design | None:

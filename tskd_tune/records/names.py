@@ -1,14 +1,27 @@
-"""Checks a run's name, which is also a folder, a W&B group and a word on the command line."""
+"""Checks a run's name, which is also a folder, a W&B group and a word on the command line, and names in records."""
 
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from tskd_tune.errors import InputError, shown
 
 # Names of folders have at most 255 bytes; Ray Tune, W&B and temporary files append text of their own.
 MOST_BYTES = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def _in_its_folder(name: str) -> str:
+    if "/" in name or "\0" in name or name in (".", ".."):
+        raise ValueError(f"{shown(name)} names files of the run, so it must not lead to another folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_in_its_folder)]
+"""A word of a record that names files: a record that somebody else wrote must not lead out of the run's folder."""
 
 
 def refuse_name(name: str) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.tracking import UNSENT
 
 # W&B's client retries for ever; after this many seconds without progress the server counts as unreachable.
@@ -32,9 +33,15 @@ IN_THE_WAY: Final = ("WANDB_MODE", "WANDB_SILENT", "WANDB_QUIET")
 
 @dataclass(frozen=True)
 class OfflineRun:
-    """The folder of one offline W&B run."""
+    """The folder of one offline W&B run.
+
+    Attributes:
+        path: the folder.
+        sent: whether the folder is on an object storage, with W&B's mark of an uploaded run.
+    """
 
     path: Path
+    sent: bool = False
 
     @property
     def id(self) -> str:
@@ -44,7 +51,7 @@ class OfflineRun:
     @property
     def uploaded(self) -> bool:
         """Whether W&B has marked the run as uploaded."""
-        return any(self.path.glob("*.wandb.synced"))
+        return self.sent or any(self.path.glob("*.wandb.synced"))
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,25 @@ def offline_runs(folder: Path) -> list[OfflineRun]:
     return [OfflineRun(path) for path in [*kept, *unsent] if path.is_dir()]
 
 
+def offline_of(run: RunFolder) -> list[OfflineRun]:
+    """Return the same for a run that may be on an object storage, whose files are not brought to this machine.
+
+    Raises:
+        StorageError: the storage refuses or fails.
+    """
+    if run.remote is None:
+        return offline_runs(run.path)
+    files: dict[str, list[str]] = {}
+    for name in run.remote.objects.names("wandb"):
+        folder, _, file = name.removeprefix("wandb/").partition("/")
+        files.setdefault(folder, []).append(file)
+    return [
+        OfflineRun(run.path / "wandb" / folder, sent=any(name.endswith(".wandb.synced") for name in names))
+        for folder, names in sorted(files.items())
+        if folder.startswith("offline-run-") or UNSENT in names
+    ]
+
+
 def upload(
     runs: Sequence[OfflineRun], *, entity: str | None = None, project: str | None = None, stall: float = STALL
 ) -> Upload:
@@ -95,7 +121,7 @@ def upload(
 
 def _command(runs: Sequence[OfflineRun], entity: str | None, project: str | None) -> list[str]:
     to = [word for name, value in (("--entity", entity), ("--project", project)) if value for word in (name, value)]
-    return [sys.executable, "-m", "wandb", "sync", *to, *(str(run.path) for run in runs)]
+    return [sys.executable, "-m", "wandb", "sync", "--include-online", *to, *(str(run.path) for run in runs)]
 
 
 def _run(command: Sequence[str], runs: Sequence[OfflineRun], stall: float) -> tuple[list[str], bool]:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSer
 from tskd_tune.metrics import Measured, Metric, Part, measured
 from tskd_tune.options import Strict
 from tskd_tune.plain import Document
+from tskd_tune.records.names import FileName
 from tskd_tune.records.provenance import commit, versions
 
 ROW_FORMAT: Final = 2
@@ -87,11 +88,13 @@ class DataRecord(Record):
         inputs: the shape of one input, ``[channels, height, width]`` for images; None for a length that varies.
         outputs: the number of outputs; for a classification the number of classes.
         samples: the number of training, validation and test samples.
+        fingerprint: a digest of the data, the split and the augmentation; empty in older rows.
     """
 
     inputs: list[int | None]
     outputs: int
     samples: list[int]
+    fingerprint: str = ""
 
 
 class Cost(Record):
@@ -105,6 +108,9 @@ class Cost(Record):
         device: the name of the device.
         threads: the number of CPU threads.
         together: the largest number of trainings that shared the process, its device and its memory in an epoch.
+        workers: the largest number of processes that shared each batch, with as many GPUs on a machine that has them;
+            seconds and memory are those of the first.
+        host: the host name of the machine that ended the training; empty if unknown, as in older rows.
     """
 
     seconds: float
@@ -113,6 +119,8 @@ class Cost(Record):
     device: str
     threads: int
     together: int = 1
+    workers: int = 1
+    host: str = ""
 
 
 class EngineRecord(Record):
@@ -149,6 +157,7 @@ class Row(Record):
         reason: why the run failed or was stopped; None for a completed run.
         broke: whether the run failed because the training broke; then a resume trains again. A divergence is a result
             and is not trained again.
+        cut: whether the run was stopped because the sweep's budget was used up; then a resume trains it on.
         error: the file with the whole error of a training that broke, relative to the run's folder.
         epochs: epochs trained, of ``epochs_planned``.
         metrics: the metrics of the last epoch, by names such as ``test_loss``; null for a number that was not finite.
@@ -164,14 +173,15 @@ class Row(Record):
     """
 
     format: Literal[2] = ROW_FORMAT
-    run: str
-    identity: str = ""
+    run: FileName
+    identity: FileName = ""
     arm: str
     point: Document = Field(default_factory=dict)
     seed: int
     status: Status
     reason: str | None = None
     broke: bool = False
+    cut: bool = False
     error: str | None = None
     epochs: int
     epochs_planned: int
@@ -200,8 +210,8 @@ class Row(Record):
 
     @property
     def ended(self) -> bool:
-        """Whether the training has ended: it was completed, was stopped or diverged, and did not break."""
-        return not self.broke
+        """Whether the training has ended: it was completed, was stopped or diverged. Otherwise a resume trains it."""
+        return not self.broke and not self.cut
 
     @property
     def headline(self) -> Metric | None:

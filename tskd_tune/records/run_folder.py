@@ -7,30 +7,30 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, cast
-from uuid import uuid4
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from tskd_tune import documents
-from tskd_tune.errors import InputError, TskdTuneError, sentences
-from tskd_tune.files import write_whole
+from tskd_tune.errors import sentences
+from tskd_tune.paths import Address, StoragePlace
 from tskd_tune.plain import Document, Json
-from tskd_tune.records.files import read_text, remove_parts
-from tskd_tune.records.finding import find_run, refuse_taken
+from tskd_tune.records.files import refuse_links, remove_parts
+from tskd_tune.records.finding import make_folder, place_of, refuse_taken, state_in
 from tskd_tune.records.layout import BEGUN, TRIALS, Layout
 from tskd_tune.records.lines import HistoryLine, Lines, interim_line, json_line, read_lines
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
+from tskd_tune.records.remote_run import RemoteRun, refuse_unusable
 from tskd_tune.records.row import Row, latest
-from tskd_tune.records.sittings import sitting, stamp
-from tskd_tune.records.state import Begun, Kind, State, fresh_id, now, state_of
+from tskd_tune.records.sittings import is_held, locked, sitting, stamp
+from tskd_tune.records.state import Begun, Kind, State, now, state_of_new
 from tskd_tune.records.store import LocalStore, Store
 from tskd_tune.records.upgrade import upgrade, upgrade_document
+from tskd_tune.storage.copies import RunAt
 
 STORAGE = Path("runs")
 ROWS: Final = "rows.jsonl"
@@ -43,18 +43,19 @@ MOST_MISTAKES = 3
 class RunFolder:
     """A run on disk; every file is complete or absent, and every failure is an error with a sentence."""
 
-    def __init__(self, path: Path, state: State) -> None:
-        """Take an existing folder; callers use `create` or `open`."""
+    def __init__(self, path: Path, state: State, remote: RemoteRun | None = None) -> None:
+        """Take an existing folder, which may stand for a run on an object storage; callers use `create` or `open`."""
         self.path = path
         self.state = state
-        self.store: Store = LocalStore(path)
+        self.remote = remote
+        self.store: Store = LocalStore(path) if remote is None else remote.store
         self._known: tuple[Hashable, Lines[Row]] = (None, Lines())
         self._layout = Layout(self.store)
 
     @classmethod
     def create(
         cls,
-        root: Path,
+        root: StoragePlace,
         name: str,
         kind: Kind,
         document: Mapping[str, Json],
@@ -67,65 +68,58 @@ class RunFolder:
 
         Raises:
             InputError: the name is in use or no plain name, or ``root`` cannot be written.
+            StorageError: ``root`` is on an object storage, which refuses or fails.
         """
         refuse_name(name)
-        path = root / name
-        asked = origin or Origin()
-        state = State(
-            kind=kind,
-            id=fresh_id(name),
-            created=now(),
-            expected=expected,
-            confirms=confirms,
-            file=asked.file,
-            question=asked.question,
-        )
-        part = root / f".{name}.{uuid4().hex}.part"
-        try:
-            (part / TRIALS).mkdir(parents=True)
-            refuse_taken(path)
-            write_whole(part / "sweep.yaml", documents.dump(dict(document)))
-            write_whole(part / "state.json", json_line(state.plain()))
-            part.rename(path)
-        except OSError as error:
-            refuse_taken(path)
-            text = error.strerror or str(error)
-            raise InputError(f"{path}: the run's folder cannot be made ({text}); give another --storage") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-        return cls(path, state)
+        state = state_of_new(kind, name, origin or Origin(), expected=expected, confirms=confirms)
+        if isinstance(root, Address):
+            return cls._of(RemoteRun.create(root / name, state, document))
+        return cls(make_folder(root, name, state, document), state)
+
+    @classmethod
+    def _of(cls, remote: RemoteRun) -> RunFolder:
+        return cls(remote.copy.run, remote.state(), remote)
 
     @staticmethod
-    def free(root: Path, name: str) -> Path:
-        """Return the path for a new run.
+    def free(root: StoragePlace, name: str) -> StoragePlace:
+        """Return the place for a new run; an object storage is tried by writing and reading.
 
         Raises:
             InputError: the name is in use, or no plain name.
+            StorageError: the storage refuses or fails.
         """
         refuse_name(name)
-        path = root / name
-        refuse_taken(path)
-        return path
+        place = root / name
+        refuse_taken(place) if isinstance(place, Path) else refuse_unusable(place)
+        return place
 
     @classmethod
-    def open(cls, path_or_name: str | Path, storage: Path = STORAGE) -> RunFolder:
-        """Open a run by its path, or by its name in ``storage``.
+    def open(cls, path_or_name: str | Path | Address, storage: StoragePlace = STORAGE) -> RunFolder:
+        """Open a run by its path or address, or by its name in ``storage``.
 
         Raises:
             InputError: there is no such folder, the folder is no run, or another version wrote the folder.
+            StorageError: the run is on an object storage, which refuses or fails.
         """
-        path = find_run(Path(path_or_name), storage)
-        file = path / "state.json"
-        if not file.exists():
-            empty = not any(path.iterdir())
-            what = "is empty" if empty else "is not a run's folder (it has no state.json)"
-            raise InputError(f"{path} {what}; give the path or the name of a run that `tskd-tune sweep` made")
-        return cls(path, state_of(path, read_text(file)))
+        place = place_of(path_or_name, storage)
+        if isinstance(place, Address):
+            return cls._of(RemoteRun.open(place))
+        return cls(place, state_in(place))
+
+    @property
+    def place(self) -> StoragePlace:
+        """The folder or the address by which users know the run."""
+        return self.path if self.remote is None else self.remote.address
+
+    @property
+    def at(self) -> Path | RunAt:
+        """How a process on any machine finds the files of the run."""
+        return self.path if self.remote is None else self.remote.at
 
     @property
     def name(self) -> str:
         """The run's name, which is the name of the folder."""
-        return self.path.resolve().name
+        return self.path.resolve().name if self.remote is None else self.remote.address.name
 
     @property
     def origin(self) -> Origin:
@@ -151,11 +145,13 @@ class RunFolder:
         Raises:
             RunError: the disk is full, or the folder is gone.
         """
-        write_whole(self.path / "sweep.yaml", documents.dump(dict(document)))
+        self.store.write("sweep.yaml", documents.dump(dict(document)).encode())
 
     def discard(self) -> None:
         """Remove a run in which nothing was trained; any other run is kept unchanged."""
         if not self.trials() and not self._rows().records:
+            if self.remote is not None:
+                self.remote.remove()
             shutil.rmtree(self.path, ignore_errors=True)
 
     def expect(self, rows: int) -> None:
@@ -166,30 +162,42 @@ class RunFolder:
         """
         if rows != self.state.expected:
             self.state = self.state.model_copy(update={"expected": rows})
-            write_whole(self.path / "state.json", json_line(self.state.plain()))
+            self.store.write("state.json", json_line(self.state.plain()).encode())
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, tell: Callable[[str], None] = lambda text: None) -> Iterator[None]:
         """Keep other processes from training this run until the end of the block, and remove incomplete files.
 
+        ``tell`` hears what an object storage makes the run wait for.
+
         Raises:
-            InputError: another process trains the run.
+            InputError: another process trains the run, or the folder has a link that leads out of it.
+            StorageError: the run is on an object storage, which refuses or fails.
         """
-        # A process that shows the run holds the lock for an instant (`sittings.is_held`).
-        lock = FileLock(self.lock_path, timeout=0.5)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise InputError(
-                f"{self.path}: another process trains this run; wait until that process ends (`tskd-tune status` shows"
-                " its progress), or end that process"
-            ) from error
-        try:
+        refuse_links(self.path)
+        with ExitStack() as stack:
+            check = stack.enter_context(locked(self.lock_path, self.place))
+            if isinstance(self.store, LocalStore):
+                self.store.check = check
             remove_parts(self.path)
-            with sitting(self.store):
-                yield
-        finally:
-            lock.release()
+            if self.remote is not None:
+                stack.enter_context(self.remote.driven(tell))
+                self.state = self.remote.state()
+            stack.enter_context(sitting(self.store))
+            yield
+            remove_parts(self.path)  # of workers that died in this sitting
+
+    def is_trained(self) -> bool | None:
+        """Tell whether a process trains the run now; None if this cannot be told."""
+        return is_held(self.lock_path) if self.remote is None else self.remote.is_driven()
+
+    def bring(self, path: Path) -> Path:
+        """Return the path of a file of the run, after bringing it to this machine from an object storage.
+
+        Raises:
+            RunError: the storage or the disk fails.
+        """
+        return path if self.remote is None else self.remote.bring(str(path.relative_to(self.path)))
 
     @property
     def lock_path(self) -> Path:
@@ -339,11 +347,3 @@ def _row(record: Document) -> Row:
         return Row.model_validate(upgrade(record))
     except ValidationError as error:
         raise ValueError(f"is not a row: {'; '.join(sentences(error)[:MOST_MISTAKES])}") from error
-
-
-def damaged_document(folder: RunFolder, error: TskdTuneError) -> str:
-    """Return the warning that a run's ``sweep.yaml`` cannot be read, and how this affects what is shown of the run."""
-    name = folder.path / "sweep.yaml"
-    what = " ".join(str(error).split())
-    where = "" if what.startswith(str(name)) else f"{name}: "
-    return f"{where}{what}. The report lacks what only this file records; restore the file before `tskd-tune resume`"

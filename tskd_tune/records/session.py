@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.metrics import Metric, Part, measured
 from tskd_tune.networks.weights import write_state
 from tskd_tune.plain import Document, Json
+from tskd_tune.records.leaks import MARK
 from tskd_tune.records.row import (
     Best,
     Cost,
@@ -32,8 +34,9 @@ from tskd_tune.records.row import (
 )
 from tskd_tune.records.state import now
 from tskd_tune.records.tracking import Tracker
-from tskd_tune.tasks.base import TaskFacts
+from tskd_tune.tasks.base import Task
 from tskd_tune.training import exactness
+from tskd_tune.training.group import Group
 from tskd_tune.training.observers import Observer, Training
 from tskd_tune.training.record import Record
 from tskd_tune.training.reviewing import SILENT_SHARE
@@ -82,24 +85,41 @@ class Session:
         trainer: the training.
         trial: the trial of the training.
         identity: the digest that names the training, together with its seed.
+        teacher: the teacher; None if the experiment needs none.
         broke: whether the training broke; then a resume trains again. A divergence is a result.
     """
 
     def __init__(
-        self, experiment: Experiment, teacher: TeacherFile | None, trial: Trial, tracker: Tracker | None
+        self,
+        experiment: Experiment,
+        teacher: TeacherFile | None,
+        trial: Trial,
+        tracker: Tracker | None,
+        *,
+        group: Group | None = None,
     ) -> None:
-        """Build the training; `begin` starts the tracker, after a resume has loaded the state."""
+        """Build the training; `begin` starts the tracker, after a resume has loaded the state.
+
+        Args:
+            experiment: what is trained.
+            teacher: the teacher; None if the experiment needs none.
+            trial: the trial of the training.
+            tracker: what logs the epochs; None for no tracking.
+            group: the workers that share each batch; None: this process trains alone.
+        """
         self.experiment = experiment
         self.trial = trial
         self.identity = trial.identity or identity(experiment)
         self.broke = False
-        self._teacher = teacher
+        self.teacher = teacher
+        self._noted: list[str] = [] if teacher is None or not teacher.leak else [f"{MARK}{teacher.leak}"]
         self._tracker = tracker
         self._closed = False
         self._together = 1
         self._started = now()
         self._heard = _Heard(tracker)
-        self.trainer = build(experiment, teacher)
+        self.trainer = build(experiment, teacher, group)
+        self._workers = [self.trainer.compute.world]
         self.trainer.observers.append(self._heard)
         self._facts = self.trainer.task.facts()
         if torch.cuda.is_available():
@@ -108,7 +128,9 @@ class Session:
     def begin(self) -> None:
         """Start the tracker."""
         if self._tracker is not None:
-            self._tracker.start({**self.experiment.plain(), "deviations": self.experiment.deviations()})
+            key = None if self.teacher is None else self.teacher.key  # tells teachers of one network apart
+            told = {"deviations": self.experiment.deviations(), "teacher_key": key}
+            self._tracker.start({**self.experiment.plain(), **told})
 
     def share(self, together: int) -> None:
         """Note that ``together`` trainings, this one included, share the process in this epoch."""
@@ -117,6 +139,10 @@ class Session:
     def break_off(self, reason: str) -> None:
         """End a training that broke; the state must not be saved, because the epoch is incomplete."""
         self._heard.failure, self.broke = reason, True
+
+    def warn(self, sentence: str) -> None:
+        """Add a warning to the row."""
+        self._noted.append(sentence)
 
     @contextmanager
     def observed_by(self, observer: Observer) -> Iterator[None]:
@@ -169,7 +195,7 @@ class Session:
             cost=self._cost(history),
             engine=EngineRecord(name=self.trainer.engine.name, reason=self.trainer.engine.reason),
             teacher=self._teacher_record(),
-            data=_data_record(self._facts),
+            data=_data_record(self.trainer.task),
             preset=self.experiment.preset,
             deviations=self.experiment.deviations(),
             warnings=[*self.experiment.warnings(), *_review_warnings(history), *self._warnings()],
@@ -188,7 +214,7 @@ class Session:
     def state_dict(self) -> Document:
         """Return the state that a resume needs."""
         state = {"trainer": self.trainer.state_dict(), "started": self._started, "failure": self.failure}
-        return {**state, "together": self._together}
+        return {**state, "together": self._together, "workers": self._workers}
 
     def load_state_dict(self, state: Document) -> None:
         """Go back to the end of the epoch at which the state was taken."""
@@ -196,11 +222,20 @@ class Session:
         self._started = state["started"]
         self._heard.failure = state["failure"]
         self._together = state.get("together", 1)  # earlier versions did not keep it
+        before, now = state.get("workers", [1]), self._workers[-1:]
+        self._workers = [*before, *now] if before[-1:] != now else list(before)
 
     def _warnings(self) -> list[str]:
         inexact = self.trainer.engine.inexact
+        counts = " and then ".join(map(str, self._workers))
+        changed = [f"training: was shared by {counts} workers in turn, which round differently"]
         of_tracker = self._tracker.warning if self._tracker is not None else None
-        return [*([exactness.warning(inexact)] if inexact else []), *([of_tracker] if of_tracker else [])]
+        return [
+            *(changed if len(self._workers) > 1 else []),
+            *([exactness.warning(inexact)] if inexact else []),
+            *([of_tracker] if of_tracker else []),
+            *self._noted,
+        ]
 
     def _cost(self, history: Sequence[Record]) -> Cost:
         trained = sum(record.seconds for record in history)
@@ -213,10 +248,12 @@ class Session:
             device=compute.name(),
             threads=torch.get_num_threads(),
             together=self._together,
+            workers=max(self._workers),
+            host=socket.gethostname(),
         )
 
     def _teacher_record(self) -> TeacherRecord | None:
-        teacher = self._teacher
+        teacher = self.teacher
         if teacher is None:
             return None
         return TeacherRecord(
@@ -234,8 +271,9 @@ class Session:
         return [best for part in parts for best in _best(history, part, self._facts.headline)]
 
 
-def _data_record(facts: TaskFacts) -> DataRecord:
-    return DataRecord(inputs=[*facts.inputs], outputs=facts.outputs, samples=list(facts.samples))
+def _data_record(task: Task) -> DataRecord:
+    facts, digest = task.facts(), task.fingerprint()[:16]
+    return DataRecord(inputs=[*facts.inputs], outputs=facts.outputs, samples=list(facts.samples), fingerprint=digest)
 
 
 def _plan_record(plan: ReviewPlan | None) -> PlanRecord:

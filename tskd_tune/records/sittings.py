@@ -6,15 +6,21 @@ A sitting is the time between the two lines. Times are read from records, becaus
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tskd_tune.errors import RunError
+from filelock import FileLock, Timeout
+
+from tskd_tune.errors import InputError, RunError
+from tskd_tune.paths import StoragePlace
 from tskd_tune.records.lines import json_line, parsed_line
+from tskd_tune.records.shared import leased
 from tskd_tune.records.store import Store
 
 FILE: Final = "sittings.jsonl"
@@ -36,12 +42,12 @@ def moment(text: object) -> datetime | None:
 
 @contextmanager
 def sitting(store: Store) -> Iterator[None]:
-    """Record that a process works on a run until the end of the block.
+    """Record that a process works on a run until the end of the block, with its machine.
 
     Raises:
         RunError: the run's store cannot be written.
     """
-    store.append(FILE, json_line({BEGUN: stamp()}))
+    store.append(FILE, json_line({BEGUN: stamp(), "host": socket.gethostname(), "pid": os.getpid()}))
     try:
         yield
     finally:
@@ -64,6 +70,33 @@ def sittings(store: Store) -> list[tuple[datetime, datetime | None]]:
         elif ended is not None and found:
             found[-1] = (found[-1][0], ended)
     return found
+
+
+@contextmanager
+def locked(lock: Path, place: StoragePlace) -> Iterator[Callable[[], None]]:
+    """Hold the lock of a run until the end of the block, and on a network file system a lease.
+
+    Yields:
+        A function that raises a `RunError` if another machine has taken the run over.
+
+    Raises:
+        InputError: another process of this machine, or of one that shares the folder, trains the run.
+        RunError: the folder cannot be read or written.
+    """
+    # A process that shows the run holds the lock for an instant (`is_held`).
+    file = FileLock(lock, timeout=0.5)
+    try:
+        file.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{place}: another process trains this run; wait until that process ends (`tskd-tune status` shows"
+            " its progress), or end that process"
+        ) from error
+    try:
+        with leased(lock.parent) as check:
+            yield check
+    finally:
+        file.release()
 
 
 def is_held(lock: Path) -> bool | None:

@@ -11,8 +11,11 @@ from uuid import uuid4
 from pydantic import Field, ValidationError
 
 from tskd_tune.errors import InputError, sentences
+from tskd_tune.paths import Address
 from tskd_tune.plain import Document
 from tskd_tune.records.lines import parsed_line
+from tskd_tune.records.names import FileName
+from tskd_tune.records.origin import Origin
 from tskd_tune.records.provenance import commit, versions
 from tskd_tune.records.row import Record
 
@@ -38,8 +41,8 @@ class Begun(Record):
     """
 
     format: Readable = FORMAT
-    run: str
-    identity: str = ""
+    run: FileName
+    identity: FileName = ""
     arm: str
     point: Document = Field(default_factory=dict)
     seeds: list[int]
@@ -82,16 +85,31 @@ def fresh_id(name: str) -> str:
     return "-".join(part for part in (plain, uuid4().hex[:8]) if part)
 
 
+def state_of_new(
+    kind: Kind, name: str, origin: Origin, *, expected: int | None = None, confirms: str | None = None
+) -> State:
+    """Return the state of a run that begins now."""
+    return State(
+        kind=kind,
+        id=fresh_id(name),
+        created=now(),
+        expected=expected,
+        confirms=confirms,
+        file=origin.file,
+        question=origin.question,
+    )
+
+
 def now() -> str:
     """Return the time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def state_of(path: Path, text: str) -> State:
+def state_of(path: Path | Address, text: str) -> State:
     """Read the text of a run's ``state.json``.
 
     Args:
-        path: the run's folder.
+        path: the run's folder or address.
         text: the content of the file.
 
     Raises:

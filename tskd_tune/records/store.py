@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -61,11 +61,16 @@ class Store(Protocol):
 
 
 class LocalStore:
-    """A store in a folder of this machine or of a shared file system."""
+    """A store in a folder of this machine or of a shared file system.
+
+    Attributes:
+        check: is called before something is written; raises a `RunError` if this process may not write any more.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Keep everything under ``folder``, which must exist when something is written."""
         self.folder = folder
+        self.check: Callable[[], None] = lambda: None
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file; None if there is no file.
@@ -189,6 +194,7 @@ class LocalStore:
 
     def _made(self, name: str) -> Path:
         """Return the path of a file after creating its folder; the store's own folder is never created."""
+        self.check()
         path = self.folder / name
         try:
             if not self.folder.is_dir():

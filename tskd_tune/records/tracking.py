@@ -28,6 +28,7 @@ from tskd_tune.records.wandb_server import (
     run_id,
     run_key,
 )
+from tskd_tune.redaction import redacted
 
 if TYPE_CHECKING:
     from wandb import Run  # W&B takes seconds to import
@@ -173,6 +174,10 @@ class WandbTracker:
         line = {**metrics, "epoch": epoch}
         self._put(lambda: self._send(epoch, line))
 
+    def use(self, work: Callable[[Run], None]) -> None:
+        """Do something else with the run, such as to log an artifact; a repetition must do no harm."""
+        self._put(lambda: work(self._opened()))
+
     def finish(self, summary: Mapping[str, Json], *, failed: bool = False) -> None:
         """End the run, waiting for the patience; data that is unsent at the deadline is kept for ``wandb sync``."""
         last = dict(summary)
@@ -181,7 +186,9 @@ class WandbTracker:
             return
         self._jobs.put(None)
         until = time.monotonic() + self.deadline
-        self._thread.join(self.patience)
+        # While an earlier run is still being sent, the server is slow or away, and waiting would seldom help.
+        is_sending = any(tracker._thread is not None and tracker._thread.is_alive() for tracker, _ in _ENDING)
+        self._thread.join(0.0 if is_sending else self.patience)
         if self._thread.is_alive() and self.patience < self.deadline:
             _ENDING.append((self, until))
         else:
@@ -274,7 +281,11 @@ class WandbTracker:
         self._opened().summary.update(dict(summary))
         if self._online:
             self._mark_unsent()  # for a process that is killed before all is sent
-        self._opened().finish(exit_code=int(failed))
+        try:
+            self._opened().finish(exit_code=int(failed))
+        except TimeoutError:  # the run's own file has everything
+            self._say(kept_offline("the server did not take all of this run in time; the rest"))
+            return
         if self._online and not self._off:
             self._mark_unsent(False)
 
@@ -290,7 +301,7 @@ class WandbTracker:
 
     def _say(self, what: str) -> None:
         """Keep the warning, and log it with the run; the same problem gives the same warning in all runs."""
-        self.warning = f"W&B: {what}"
+        self.warning = f"W&B: {redacted(what)}"
         logger.warning("%s (run %s)", self.warning, self.identity["id"])
 
 
@@ -319,6 +330,7 @@ def _settings(deadline: float) -> Mapping[str, bool | float | str]:
         "symlink": False,
         "init_timeout": deadline / 4,
         "finish_timeout": deadline * 0.75,
+        "finish_timeout_raises": True,  # otherwise a run that is sent in part looks like one that is sent
         "x_disable_machine_info": True,
         "x_disable_meta": True,
         "x_disable_stats": True,

@@ -5,7 +5,7 @@ The rest of the code knows only the newest format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tskd_tune.metrics import Measured, undeclared
@@ -23,6 +23,19 @@ LATER: Final[Mapping[str, Mapping[str, Json]]] = {
     "evaluation": {"validation": "every_epoch"},
 }
 """Options that format 1 did not have, by their place in an experiment: versions of that format trained in this way."""
+
+_DESCENT: Final[Mapping[str, Json]] = {
+    "optimizer": {"name": "sgd"},
+    "schedule": {"name": "steps", "warmup": None, "by": "epoch"},
+}
+ADDED: Final[Mapping[str, Mapping[str, Json]]] = {
+    "training": {**_DESCENT, "batch_norm_groups": 1, "accumulate": 1},
+    "evaluation": {"examples": "pictures"},
+    "review.plan": {"node": "epoch"},
+    "teacher": {"fine_tune": None},
+    "teacher.training": _DESCENT,
+}
+"""Options that later versions of format 2 added, with the values that change nothing."""
 
 
 def upgrade(record: Document) -> Document:
@@ -42,7 +55,8 @@ def upgrade(record: Document) -> Document:
             record = STEPS[record["format"]](record)
         except (LookupError, TypeError, StopIteration) as error:
             raise ValueError(f"is not a row of format {form}") from error
-    return record
+    experiment = record.get("experiment")
+    return {**record, "experiment": _filled(experiment, ADDED)} if isinstance(experiment, dict) else record
 
 
 def upgrade_document(document: Document) -> Document:
@@ -70,13 +84,24 @@ def _from_1(record: Document) -> Document:
 def _experiment(old: Document) -> Document:
     """Add the options that came later, with the values that say how versions of format 1 trained."""
     task = old.get("task")
-    found = {"observe": [], **old}
-    for key, added in LATER.items():
-        if isinstance(old.get(key), dict):
-            found[key] = {**added, **old[key]}
+    found = {"observe": [], **_filled(old, LATER)}
     if isinstance(task, dict) and task.get("name") == "image_folder":
         found["task"] = {"feed": "resident", "workers": None, "prefetch": None, **task}
     return found
+
+
+def _filled(old: Document, added: Mapping[str, Mapping[str, Json]]) -> Document:
+    """Add options to those groups that exist; options that are there stay."""
+    for place, options in added.items():
+        old = _with(old, place.split("."), options)
+    return old
+
+
+def _with(old: Document, place: Sequence[str], options: Mapping[str, Json]) -> Document:
+    if not place:
+        return {**options, **old}
+    inner = old.get(place[0])
+    return {**old, place[0]: _with(inner, place[1:], options)} if isinstance(inner, dict) else old
 
 
 def _best(record: Document) -> list[Document]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tskd_tune.callbacks import refuse_unready
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.experiment.verification import parts_of, verify
+from tskd_tune.metrics import PERCENT
 from tskd_tune.sweeps.distinct import too_few
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.schema import Sweep
@@ -39,6 +41,7 @@ def refuse(sweep: Sweep) -> None:
     """
     if problems := check(sweep):
         raise InputError("\n".join(problems))
+    refuse_unready(sweep.callbacks)
 
 
 class _Points:
@@ -77,12 +80,23 @@ def _misfit(sweep: Sweep, experiment: Experiment) -> InputError | None:
 
 
 def _try_parts(sweep: Sweep, experiment: Experiment) -> None:
+    _refuse_workers(sweep.resources.worker_count, experiment)
     verify(experiment)
     check_weights(experiment)
     if sweep.is_judged and task_of(experiment).facts().samples[1] == 0:
         raise InputError(
             "task.validation: is 0, but the searcher or the scheduler compares trials on the validation set; set"
             " task.validation to a number of training images"
+        )
+
+
+def _refuse_workers(workers: int, experiment: Experiment) -> None:
+    """Refuse options that need another number of workers of a trial."""
+    experiment.training.compute().refuse_shared_by(workers)
+    if workers > 1 and experiment.training.graphs == "always":
+        raise InputError(
+            f"training.graphs: 'always', but resources give a trial {workers} workers, and no graph can hold what they"
+            " exchange; set training.graphs: auto, or give a trial one GPU"
         )
 
 
@@ -110,12 +124,22 @@ def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:
         return [found] if names or compare.interim else []
     if compare.interim and (problem := _interim_problem(sweep, compare.interim[-1])):
         return [problem]
+    if compare.rule == "margin" and compare.margin is None and _unit(sweep, space) != PERCENT:
+        return [
+            "compare.rule: 'margin' needs compare.margin, because the task's metric is not in percent and so has no"
+            " default margin; set compare.margin in the unit of the metric"
+        ]
     labels = [point.label for point in space.grid()] if names else []
     return [
         f"compare: no arm is called '{name}'{did_you_mean(name, labels)}"
         for name in dict.fromkeys(names)
         if name not in labels
     ]
+
+
+def _unit(sweep: Sweep, space: SearchSpace) -> str:
+    """Return the unit of the metric by which the arms are compared."""
+    return task_of(sweep.experiment_at(next(iter(space.corners())))).facts().metrics[0].unit
 
 
 def _interim_problem(sweep: Sweep, last: int) -> str | None:
@@ -144,13 +168,23 @@ def _check_search(sweep: Sweep, space: SearchSpace) -> list[str]:
             f"resources.together: is {sweep.resources.together}, but it has no effect here: the {who} compares whole"
             " trials, so a process trains the seeds of one point together, and no other point; leave together out"
         ]
-    problems = [] if sweep.is_exact else _too_few(sweep, space)
+    problems = [] if sweep.is_exact else [*_wrong_target(sweep), *_too_few(sweep, space)]
     for make in (sweep.scheduler_for,) if problems else (sweep.searcher_for, sweep.scheduler_for):
         try:
             make(space)
         except InputError as error:
             problems.append(str(error))
     return problems
+
+
+def _wrong_target(sweep: Sweep) -> list[str]:
+    metric = sweep.stop.metric if sweep.stop is not None else None
+    if metric is None or metric.removeprefix("val_") == sweep.metric.removeprefix("val_"):
+        return []
+    return [
+        f"stop.metric: is {metric}, but the search compares trials by {sweep.metric}; leave stop.metric out, or set"
+        " search.metric"
+    ]
 
 
 def _too_few(sweep: Sweep, space: SearchSpace) -> list[str]:

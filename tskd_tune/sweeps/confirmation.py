@@ -69,7 +69,7 @@ def confirmation(
             "seeds": list(seeds),
             "search": {"name": "grid"},
             "resources": sweep.resources.plain(),
-            "compare": {"baseline": against, "margin": sweep.compare.margin},
+            "compare": {"baseline": against, "margin": sweep.compare.margin, "allow": sweep.compare.allow},
             "max_failures": sweep.max_failures,
             "wandb": sweep.wandb.plain(),
             "controls": controls,
@@ -79,7 +79,7 @@ def confirmation(
 
 def _searched(folder: RunFolder) -> Sweep:
     if folder.state.kind != "sweep":
-        raise InputError(f"{folder.path}: is a single training, which has no winners; give the run of a search")
+        raise InputError(f"{folder.place}: is a single training, which has no winners; give the run of a search")
     return Sweep.read(folder.document())
 
 

@@ -147,8 +147,7 @@ def _fewer_reviews(base: Experiment) -> _Variants:
 def _review_count(base: Experiment, k: int, delta: int) -> int:
     assert base.review is not None
     with suppress(InputError):
-        plan = base.review.model_copy(update={"k": k, "delta": delta}).review_plan(base.training.epochs)
-        return len(plan.review_epochs)
+        return len(base.plan_of(base.review.model_copy(update={"k": k, "delta": delta})).review_nodes)
     return 0
 
 

@@ -1,14 +1,14 @@
 """Counts the bytes that a run leaves on disk, from the sizes of each arm's networks and states, without training.
 
-A finished training keeps one checkpoint and its student. While it trains, it keeps the checkpoint before the last one
-too.
+A finished training of a sweep keeps its student, and a single training its last checkpoint too. While a training runs,
+it keeps its last two checkpoints.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -16,13 +16,13 @@ from torch import Tensor
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import teacher_network
 from tskd_tune.tasks.base import Task
+from tskd_tune.training.optim import kept_after_a_step
 from tskd_tune.training.trainer import Trainer
 
 # Measured bytes: the header of a tensor in a torch file; the report page with its figures; a row and Tune's records of
-# the training; a line of the history and W&B's line; the files that W&B keeps of an offline training.
-OF_TENSOR, OF_PAGE, OF_ROW, OF_EPOCH, OF_WANDB = 300, 5_000_000, 75_000, 700, 38_000
-# The numbers that an optimizer other than SGD keeps per parameter; SGD keeps one, if it has a momentum.
-OF_ADAM: Final = 2
+# the training; a line of the history and W&B's line; the files that W&B keeps of an offline training; the answers to
+# single samples.
+OF_TENSOR, OF_PAGE, OF_ROW, OF_EPOCH, OF_WANDB, OF_EXAMPLES = 300, 5_000_000, 51_000, 700, 13_000, 13_000
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,20 @@ def sizes(experiment: Experiment, trainer: Trainer) -> Sizes:
     return Sizes(size_of(state) + kept + review, student)
 
 
-def of_training(sizes: Sizes, epochs: int) -> int:
-    """Return the bytes of a finished training: checkpoint, student, history, row and W&B's files."""
-    return sizes.state + sizes.student + OF_ROW + epochs * OF_EPOCH + OF_WANDB
+def of_training(sizes: Sizes, epochs: int, *, single: bool = False) -> int:
+    """Return the bytes of a finished training: student, history, row, examples and W&B's files.
+
+    Args:
+        sizes: the sizes of the training's files.
+        epochs: the length of the training.
+        single: whether the training is no part of a sweep, and keeps its last checkpoint.
+    """
+    return (sizes.state if single else 0) + sizes.student + OF_ROW + epochs * OF_EPOCH + OF_WANDB + OF_EXAMPLES
+
+
+def of_checkpoints(sizes: Iterable[Sizes], at_once: int) -> int:
+    """Return the most bytes that the checkpoints of trainings take that run at once: two of each."""
+    return 2 * at_once * max((one.state for one in sizes), default=0)
 
 
 def of_teacher(experiment: Experiment, task: Task) -> int:
@@ -75,8 +86,9 @@ def _tensor_size(tensor: Tensor) -> int:
 
 def _kept(optimizer: torch.optim.Optimizer) -> int:
     """Return the bytes of an optimizer's state after a step on all of its parameters."""
-    found = 0
-    for group in optimizer.param_groups:
-        times = (1 if group.get("momentum") else 0) if isinstance(optimizer, torch.optim.SGD) else OF_ADAM
-        found += times * sum(_tensor_size(parameter) for parameter in group["params"])
-    return found
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    shapes = Counter((parameter.shape, parameter.dtype) for parameter in parameters)
+    return sum(
+        count * size_of(kept_after_a_step(optimizer, torch.empty(shape, dtype=dtype, device="meta")))
+        for (shape, dtype), count in shapes.items()
+    )

@@ -1,8 +1,9 @@
-"""Estimates what a run will cost (trainings, hours, disk) from a few steps on random images on this machine.
+"""Estimates what a run will cost (trainings, hours, disk) from a few steps on this machine.
 
-No data is read and nothing is trained. Arms are timed until the budget is used, first arms of different kinds, then
-arms that differ only in numbers. For every other arm, its own number of steps is multiplied by the seconds per step of
-the most similar timed arm. Bytes are counted for all arms.
+Where a training reads files as it goes, some batches are read and timed; otherwise no data is read. Nothing is trained.
+Arms are timed until the budget is used, first arms of different kinds, then arms that differ only in numbers. For every
+other arm, its own number of steps is multiplied by the seconds per step of the most similar timed arm. Bytes are
+counted for all arms.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from tskd_tune.errors import InputError, TskdTuneError, reason
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, assemble_teacher, task_of, teacher_network
 from tskd_tune.experiment.teacher import is_ready, teacher_key, trains_a_teacher
-from tskd_tune.sweeps.disk import OF_PAGE, Sizes, of_teacher, of_training, sizes
+from tskd_tune.sweeps.disk import OF_PAGE, Sizes, of_checkpoints, of_teacher, of_training, sizes
+from tskd_tune.sweeps.loading import Loads
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.schedulers import stops_trials
 from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.stopwatch import Clock, Pace, Stopwatch, pace, seconds
+from tskd_tune.sweeps.stopwatch import Clock, Pace, Stopwatch, by_epochs, pace, seconds
 from tskd_tune.tasks.stand_ins import stand_in_targets
 from tskd_tune.training.teachers import TeacherCache
 
@@ -34,7 +36,7 @@ MOST_NAMED = 4
 BUDGET = 6.0
 # Options that change neither the seconds per step nor the bytes of a state.
 OF_NO_COST: Mapping[str, Sequence[str]] = {
-    "training": ("lr", "milestones", "weight_decay", "gamma", "epochs"),
+    "training": ("lr", "milestones", "schedule", "weight_decay", "gamma", "epochs"),
     "review": ("lambda", "delta", "plan"),
     "teacher": ("weights", "training"),
 }
@@ -55,6 +57,10 @@ class Estimate:
         timed: the labels of the arms that were timed.
         taken_from: label of every other arm -> label of the timed arm whose pace was used.
         how: a sentence that says how the cost was measured.
+        device: the GPU on which steps were timed, or ``cpu``.
+        device_hours: hours of one such device, all trainings and teachers one after the other; on the CPU, hours of as
+            many cores as a training has.
+        checkpoint_bytes: the most bytes of the checkpoints of the trainings that run at once, beside ``disk_bytes``.
     """
 
     runs: int
@@ -67,6 +73,9 @@ class Estimate:
     timed: list[str]
     taken_from: dict[str, str]
     how: str
+    checkpoint_bytes: int = 0
+    device: str = "cpu"
+    device_hours: float = 0.0
 
     def plain(self) -> dict[str, object]:
         """Return the estimate as plain data."""
@@ -82,7 +91,7 @@ def of_experiment(experiment: Experiment, *, budget: float = BUDGET, clock: Cloc
         clock: counts seconds.
     """
     arms = {"the experiment": experiment}
-    return _estimate(arms, runs=1, concurrent=1, budget=budget, clock=clock)
+    return _estimate(arms, runs=1, concurrent=1, budget=budget, clock=clock, single=True)
 
 
 def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_counter) -> Estimate:
@@ -106,8 +115,12 @@ def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_c
     how = found.how
     if stops_trials(sweep.scheduler.name):
         how += f"; less time if the scheduler '{sweep.scheduler.name}' stops runs early"
+    if sweep.budget is not None and sweep.budget.hours is not None:
+        how += f"; the sweep ends after {sweep.budget.hours:g} h at the latest, the end of its budget"
     if sweep.resources.together != 1:
         how += "; less on a GPU, as trainings that share a process are counted one after the other"
+    if sweep.resources.worker_count > 1:
+        how += f"; each trial takes {sweep.resources.worker_count} workers, and was timed with one"
     return replace(found, how=how)
 
 
@@ -127,25 +140,29 @@ def candidates(sweep: Sweep) -> tuple[list[Point], int]:
 def concurrency(sweep: Sweep) -> int:
     """Return how many trials run at once on this machine."""
     resources = sweep.resources
-    fitting = (os.cpu_count() or 1) // resources.cpu
-    gpu = min(torch.cuda.device_count(), 1) if resources.gpu is None else resources.gpu
+    workers = resources.worker_count
+    fitting = (os.cpu_count() or 1) // (resources.cpu * workers)
+    gpu = min(torch.cuda.device_count(), 1) * workers if resources.gpu is None else resources.gpu
     if gpu:
         fitting = min(fitting, int(torch.cuda.device_count() / gpu))
     return max(1, min(fitting, resources.concurrent or fitting))
 
 
-def _estimate(arms: Mapping[str, Experiment], *, runs: int, concurrent: int, budget: float, clock: Clock) -> Estimate:
+def _estimate(
+    arms: Mapping[str, Experiment], *, runs: int, concurrent: int, budget: float, clock: Clock, single: bool = False
+) -> Estimate:
     with _undisturbed():
         began = clock()
         missing = _without_teacher(arms.values())
-        teachers = [_teacher_seconds(experiment, budget / max(4, 2 * len(missing)), clock) for experiment in missing]
-        paces = _paces(arms, began + budget, clock)
+        load = Loads(budget / 4, clock)
+        teachers = [_teacher_seconds(one, load, budget / max(4, 2 * len(missing)), clock) for one in missing]
+        paces = _paces(arms, load, began + budget, clock)
         took = clock() - began
         kept = _sizes(arms.values())
         taught = sum(of_teacher(experiment, task_of(experiment)) for experiment in missing)
     likes = {arm: most_like(experiment, {name: arms[name] for name in paces}) for arm, experiment in arms.items()}
     costs = [seconds(experiment, paces[likes[arm]]) for arm, experiment in arms.items()]
-    left = [of_training(kept[kind(one)], one.training.epochs) for one in arms.values()]
+    left = [of_training(kept[kind(one)], one.training.epochs, single=single) for one in arms.values()]
     trained = max(*costs, runs * fmean(costs) / concurrent)
     return Estimate(
         runs=runs,
@@ -157,7 +174,10 @@ def _estimate(arms: Mapping[str, Experiment], *, runs: int, concurrent: int, bud
         disk_bytes=round(runs * fmean(left)) + OF_PAGE + taught,
         timed=list(paces),
         taken_from={arm: like for arm, like in likes.items() if arm != like},
-        how=_how(took, concurrent, list(paces), likes),
+        how=_how(took, concurrent, list(paces), likes, load.words()),
+        device=next(iter(arms.values())).training.compute().name(),
+        device_hours=(runs * fmean(costs) + sum(teachers)) / 3600,
+        checkpoint_bytes=of_checkpoints(kept.values(), concurrent),
     )
 
 
@@ -217,7 +237,7 @@ def one_of_each(arms: Mapping[str, Experiment]) -> list[str]:
     return list(found.values())
 
 
-def _how(took: float, concurrent: int, timed: Sequence[str], likes: Mapping[str, str]) -> str:
+def _how(took: float, concurrent: int, timed: Sequence[str], likes: Mapping[str, str], loading: str) -> str:
     """Say which arms were timed, and which pace was used for the other arms."""
     others = {arm: like for arm, like in likes.items() if arm != like}
     which = "every arm" if not others else f"{len(timed)} of {len(likes)} arms"
@@ -227,9 +247,11 @@ def _how(took: float, concurrent: int, timed: Sequence[str], likes: Mapping[str,
         if others
         else ""
     )
+    images = "with batches of the data" if loading else "on random images"
+    data = loading or "without the loading of data, which are read before a training"
     return (
-        f"timed for {took:.1f} s on this machine, a few steps on random images of {which} ({_few(timed)}){rest};"
-        f" {concurrent} at once; a rough estimate without the loading of data; the disk space is counted for every arm"
+        f"timed for {took:.1f} s on this machine, a few steps {images} of {which} ({_few(timed)}){rest}; {data};"
+        f" {concurrent} at once; a rough estimate, without waiting and retries; the disk space is counted for every arm"
     )
 
 
@@ -241,7 +263,7 @@ def _few(names: Sequence[str]) -> str:
 # Timing and counting
 
 
-def _paces(arms: Mapping[str, Experiment], deadline: float, clock: Clock) -> dict[str, Pace]:
+def _paces(arms: Mapping[str, Experiment], load: Loads, deadline: float, clock: Clock) -> dict[str, Pace]:
     """Time arms of different kinds until the budget is used: the first and the last arm, then the arms between them."""
     chosen = evenly(one_of_each(arms), MOST_POINTS)
     order = sorted(range(len(chosen)), key=lambda place: (min(place, len(chosen) - 1 - place), place))
@@ -250,16 +272,19 @@ def _paces(arms: Mapping[str, Experiment], deadline: float, clock: Clock) -> dic
         left = deadline - clock()
         if paces and left <= 0:
             break
-        paces[chosen[place]] = _pace(arms[chosen[place]], max(0.0, left) / (len(order) - number), clock)
+        paces[chosen[place]] = _pace(arms[chosen[place]], load, max(0.0, left) / (len(order) - number), clock)
     return {arm: paces[arm] for arm in chosen if arm in paces}
 
 
-def _pace(experiment: Experiment, budget: float, clock: Clock) -> Pace:
-    watch = Stopwatch(task_of(experiment), experiment.training.compute(), clock)
+def _pace(given: Experiment, load: Loads, budget: float, clock: Clock) -> Pace:
+    experiment, loading = by_epochs(given), load.of(given)
+    watch = Stopwatch(task_of(experiment), experiment.training.compute(), clock, loading)
     teacher = teacher_network(experiment, watch.task.facts()) if experiment.needs_teacher else None
     trainer = assemble(experiment, watch.task, teacher, stand_in_targets(watch.task.facts()))
     with _stepping(f"distiller '{experiment.distiller.name}'"):
-        return pace(experiment, trainer, watch, budget)
+        timed = pace(experiment, trainer, watch, budget)
+    load.saw(loading, timed.general)
+    return timed.loaded(loading)
 
 
 def _without_teacher(experiments: Iterable[Experiment]) -> list[Experiment]:
@@ -269,13 +294,13 @@ def _without_teacher(experiments: Iterable[Experiment]) -> list[Experiment]:
     return [experiment for experiment in needed.values() if not is_ready(experiment, cache)]
 
 
-def _teacher_seconds(experiment: Experiment, budget: float, clock: Clock) -> float:
+def _teacher_seconds(experiment: Experiment, load: Loads, budget: float, clock: Clock) -> float:
     """Time the steps of the training of an experiment's teacher, and return its seconds."""
-    plain = experiment.teacher_experiment()
-    watch = Stopwatch(task_of(plain), plain.training.compute(), clock)
+    plain, loading = experiment.teacher_experiment(), load.of(experiment)
+    watch = Stopwatch(task_of(plain), plain.training.compute(), clock, loading)
     trainer = assemble_teacher(experiment, watch.task, stand_in_targets(watch.task.facts()))
     with _stepping("teacher's training"):
-        return seconds(plain, pace(plain, trainer, watch, budget))
+        return seconds(plain, pace(plain, trainer, watch, budget).loaded(loading))
 
 
 @contextmanager

@@ -50,7 +50,9 @@ def extended(sweep: Sweep, addition: Addition) -> Sweep:
     plain = sweep.plain()
     plain["experiment"] = {key: value for key, value in plain["experiment"].items() if key != "seed"}
     arms = {**sweep.arms, **(_further(sweep, addition.points) if addition.points else {})}
-    compare = {**plain["compare"], "added": [*sweep.compare.added, *([seeds] if seeds else [])]}
+    # A run of an earlier version declared one fixed test.
+    rule = sweep.compare.sequential or "fixed"
+    compare = {**plain["compare"], "sequential": rule, "added": [*sweep.compare.added, *([seeds] if seeds else [])]}
     changed = {"seeds": [*known, *seeds], "arms": arms, "controls": addition.controls, "compare": compare}
     found = Sweep.read({**plain, **changed}).resolved()
     if not seeds and found.arms == sweep.arms:

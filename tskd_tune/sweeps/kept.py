@@ -1,25 +1,33 @@
 """The files that a trial writes into the folder of each of its trainings: checkpoints, and at the end the student.
 
 A training's folder is named by its identity and seed. A checkpoint holds everything that a resume needs, so a trial
-goes on in any process that reads the folder, whichever of Ray Tune's files are left.
+goes on in any process that reads the folder, or the object storage, whichever of Ray Tune's files are left. The driver
+removes the checkpoints of a training as soon as its row is kept.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final
 
+from tskd_tune.contracts import Saved
 from tskd_tune.errors import RunError
+from tskd_tune.plain import Document
 from tskd_tune.records.breakage import reason_of
+from tskd_tune.records.kept_examples import keep_examples
 from tskd_tune.records.layout import TRAININGS, TRIALS
+from tskd_tune.records.row import Row
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.session import Session
+from tskd_tune.records.workplace import CHECKPOINT, STUDENT, Candidate, Workplace
+from tskd_tune.storage.copies import RunAt
+from tskd_tune.storage.failures import StorageError
 from tskd_tune.training import checkpoint
-from tskd_tune.training.checkpoint import Saver
-
-CHECKPOINT: Final = "checkpoint.pt"
-STUDENT: Final = "student.pth"
+from tskd_tune.training.saving import SavesWithin
 
 LOG = logging.getLogger(__name__)
 
@@ -29,15 +37,54 @@ def folder_of(run: Path, identity: str, seed: int) -> Path:
     return run / TRAININGS / f"{identity}-seed{seed}"
 
 
+def forget_checkpoints(run: RunFolder, row: Row) -> None:
+    """Remove the checkpoints of a training whose row is kept: no resume trains it again.
+
+    Raises:
+        RunError: a file cannot be removed.
+    """
+    folder = f"{TRAININGS}/{row.identity}-seed{row.seed}"
+    if run.remote is not None:
+        run.remote.forget(folder)
+        return
+    for name in (CHECKPOINT, checkpoint.older(Path(CHECKPOINT)).name):
+        run.store.delete(f"{folder}/{name}")
+
+
+def keep_stopped(run: Path | RunAt | None, trial: str, rows: Sequence[Document]) -> bool:
+    """Write the rows of a trial that the scheduler stops to the run's object storage; False without such storage.
+
+    Raises:
+        StorageError: the storage refuses or fails for long.
+    """
+    if not isinstance(run, RunAt):
+        return False
+    return Workplace.of(run).put(stopped_name(trial), json.dumps(list(rows)).encode())
+
+
+def stopped_name(trial: str) -> str:
+    """Return the name of the object with the rows of a stopped trial."""
+    return f"{TRIALS}/{trial}/stopped.json"
+
+
 class Kept:
     """The files of one training."""
 
-    def __init__(self, run: Path, session: Session) -> None:
+    def __init__(self, place: Workplace, session: Session) -> None:
         """Make the folder of a session's training in the folder of a run, which must exist."""
-        self.folder = folder_of(run, session.identity, session.experiment.seed)
-        if run.is_dir():  # otherwise the first checkpoint says that the run's folder is gone
+        self._place = place
+        self._files = place.training(session.identity, session.experiment.seed)
+        self.folder = self._files.folder
+        if place.folder.is_dir():  # otherwise the first checkpoint says that the run's folder is gone
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._saver = Saver(self.folder / CHECKPOINT, session.experiment.training.checkpoint.seconds)
+        self._saver = self._files.saver(session.experiment.training.checkpoint.seconds)
+        known = weakref.ref(session)  # so that the memory of a training is free as soon as its session is forgotten
+
+        def state() -> Saved | None:
+            session = known()
+            return None if session is None else session.state_dict()
+
+        session.trainer.observers.append(SavesWithin(self._saver, state))
 
     def offer(self, session: Session) -> None:
         """Write a checkpoint, beside the training, if it is time for one.
@@ -57,6 +104,10 @@ class Kept:
         self._saver.finish(session.state_dict())
         if session.finished and session.failure is None:
             session.write_student(self.folder / STUDENT)
+            self._files.keep_student()
+            if session.trainer.finished:
+                keep_examples(session, self._place, self._files)
+        self._files.close()
 
     def close(self) -> None:
         """Wait for the last checkpoint of a trial that was stopped, which no training goes on from."""
@@ -66,33 +117,38 @@ class Kept:
             LOG.warning("%s", error)
 
 
-def taken_up(make: Callable[[], Session], run: Path) -> tuple[Session, str]:
+def taken_up(make: Callable[[], Session], place: Workplace) -> tuple[Session, str]:
     """Make a session that goes on from the newest whole checkpoint of an earlier process, if there is one.
 
     Args:
         make: makes the session anew; a damaged checkpoint may have changed a session.
-        run: the folder of the run.
+        place: where the run's files are.
 
     Returns:
         The session, and a sentence about damaged checkpoints; an empty text if there were none.
+
+    Raises:
+        StorageError: the run is on an object storage, which refuses or fails for long.
     """
     session, damaged = make(), list[str]()
-    for path in _checkpoints(run, session):
+    for candidate in _checkpoints(place, session):
         try:
-            session.load_state_dict(checkpoint.load(path))
+            session.load_state_dict(candidate.load())
             break
+        except StorageError:
+            raise
         except Exception as error:  # a damaged file may raise any exception
-            damaged.append(f"{path} is damaged ({reason_of(error)})")
+            damaged.append(f"{candidate.place} is damaged ({reason_of(error)})")
             session = make()
     epochs = len(session.trainer.history)
     on = f"the training goes on after {epochs} epochs" if epochs else "the training starts anew"
     return session, f"{'; '.join(damaged)}; {on}" if damaged else ""
 
 
-def _checkpoints(run: Path, session: Session) -> Iterator[Path]:
+def _checkpoints(place: Workplace, session: Session) -> Iterator[Candidate]:
     """Yield the checkpoints of a training, the newest first; earlier versions kept them in the folder of the trial."""
     seed = session.experiment.seed
-    yield from checkpoint.whole_files(folder_of(run, session.identity, seed) / CHECKPOINT)
-    for folder in sorted((run / TRIALS / session.trial.run).glob("checkpoint_*"), reverse=True):
+    yield from place.training(session.identity, seed).candidates()
+    for folder in sorted((place.folder / TRIALS / session.trial.run).glob("checkpoint_*"), reverse=True):
         names = (folder / f"state-{session.identity}-seed{seed}.pt", folder / f"state-seed{seed}.pt")
-        yield from (name for name in names if name.exists())
+        yield from (Candidate(str(name), partial(checkpoint.load, name)) for name in names if name.exists())

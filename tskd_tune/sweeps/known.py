@@ -129,11 +129,18 @@ def _known(
 
 def _results(history: Sequence[HistoryLine], seeds: int) -> list[EpochMeans]:
     """Return the means of each epoch that every seed of a trial has trained."""
-    epochs: dict[int, list[Mapping[str, object]]] = {}
+    epochs: dict[int, list[HistoryLine]] = {}
     for line in history:
-        epochs.setdefault(line.epoch, []).append(line.numbers)
-    whole = {epoch: lines for epoch, lines in epochs.items() if len(lines) == seeds}
-    return [EpochMeans(epoch, means(lines)) for epoch, lines in sorted(whole.items())]
+        epochs.setdefault(line.epoch, []).append(line)
+    whole = {epoch: lines for epoch, lines in sorted(epochs.items()) if len(lines) == seeds}
+    return [
+        EpochMeans(
+            epoch,
+            means([line.numbers for line in lines]),
+            [{**line.numbers, "seed": line.seed, "epoch": epoch} for line in lines],
+        )
+        for epoch, lines in whole.items()
+    ]
 
 
 def _end(rows: Sequence[Row]) -> TrialResult:

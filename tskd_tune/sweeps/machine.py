@@ -7,22 +7,24 @@ import os
 import torch
 
 from tskd_tune.errors import InputError
+from tskd_tune.sweeps.ray_address import is_named
 from tskd_tune.sweeps.schema import Sweep
 
 
 def refuse_here(sweep: Sweep) -> None:
-    """Refuse resources that this machine does not have, unless ``RAY_ADDRESS`` names a cluster, which may have them.
+    """Refuse resources that this machine does not have, unless the user named a cluster, which may have them.
 
     Raises:
         InputError: a trial takes more CPU cores or GPUs than this machine has.
     """
-    if os.environ.get("RAY_ADDRESS", "local") not in ("", "local"):
+    if is_named():
         return
-    wanted = {"cpu": float(sweep.resources.cpu), "gpu": sweep.resources.gpu or 0.0}
+    workers = sweep.resources.worker_count
+    wanted = {"cpu": float(sweep.resources.cpu * workers), "gpu": sweep.resources.gpu or 0.0}
     there = {"cpu": os.cpu_count() or 1, "gpu": torch.cuda.device_count() if wanted["gpu"] else 0}
     problems = [
         f"resources.{name}: a trial asks for {amount:g}, but this machine has {there[name]}; lower resources.{name}, or"
-        " set RAY_ADDRESS to a cluster that has it"
+        " give --address of a cluster that has it"
         for name, amount in wanted.items()
         if amount > there[name]
     ]

@@ -6,25 +6,28 @@ compare means over seeds.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+import logging
+from functools import cached_property, partial
 
+from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
-from tskd_tune.files import write_whole
 from tskd_tune.plain import Document
 from tskd_tune.records.breakage import Breakage, broken_row
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session, Trial
 from tskd_tune.records.tracking import WandbTracker
+from tskd_tune.records.workplace import Workplace
 from tskd_tune.sweeps.kept import Kept, taken_up
 from tskd_tune.sweeps.objectives import means, worst
+from tskd_tune.sweeps.placing import placed
 from tskd_tune.sweeps.results import TrialResult
 from tskd_tune.sweeps.shipped import Shipped
 from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.training.group import Group
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
+LOG = logging.getLogger(__name__)
 PATIENCE = 1.0
 """Seconds that a trial waits for W&B at its end; then the next trial begins, and the rest is sent beside it."""
 
@@ -48,23 +51,29 @@ class Member:
         self.broken: tuple[int, Breakage] | None = None
         self.ended = False
         self._shipped = shipped
+        self._group: Group | None = None
+        self._tracked: list[str] = []  # the ids of the W&B runs
         self._kept: list[Kept] = []
         self._begun = False
         self._restored = False
         self._told = -1  # the last epoch that was reported
         self._damage: list[str] = []
 
-    def build(self) -> None:
-        """Build every training, and go on from its newest whole checkpoint."""
-        run = self._shipped.run
+    @cached_property
+    def _place(self) -> Workplace | None:
+        return None if self._shipped.run is None else Workplace.of(self._shipped.run)
+
+    def build(self, group: Group | None = None) -> None:
+        """Build every training, and go on from its newest whole checkpoint; the workers of a group share each batch."""
+        place, self._group = self._place, group
         for seed in self.given.seeds:
             self.at = seed
-            if run is None:
+            if place is None:
                 self.sessions.append(self._session(seed))
                 continue
-            session, damage = taken_up(partial(self._session, seed), run)
+            session, damage = taken_up(partial(self._session, seed), place)
             self.sessions.append(session)
-            self._kept.append(Kept(run, session))
+            self._kept.append(Kept(place, session))
             self._damage += [damage] if damage else []
         histories = [session.trainer.history for session in self._going()]
         self._restored = len(histories) < len(self.sessions) or all(histories)
@@ -115,6 +124,25 @@ class Member:
         self.ended = found.done
         return found
 
+    @property
+    def has_news(self) -> bool:
+        """Whether every training was built and has epochs that were not reported."""
+        return len(self._going()) == len(self.given.seeds) and self._last() > self._told
+
+    def report_epochs(self) -> TrialResult:
+        """Report the epochs since the last report, and no end: the trial is about to be tried again."""
+        last, since = self._last(), self._told + 1
+        histories = [session.trainer.history for session in self._going()]
+        self._told = last
+        return TrialResult(
+            epoch=last,
+            epochs=self.sessions[0].experiment.training.epochs,
+            rows=[],
+            numbers=means([history[last].plain() for history in histories]),
+            records=[record for history in histories for record in history[since : last + 1]],
+            notes=self._notes(),
+        )
+
     def report_broken(self) -> TrialResult:
         """Report a row for every seed of a point that broke."""
         assert self.broken is not None
@@ -135,9 +163,11 @@ class Member:
         )
 
     def rows_now(self) -> list[Document]:
-        """End the tracking, and return the present row of each training."""
+        """End the tracking, write a checkpoint of each training, and return its present row."""
         for session in self.sessions:
             session.close()
+        for session, kept in zip(self.sessions, self._kept, strict=False):
+            kept.finish(session)
         return [session.row().plain() for session in self.sessions]
 
     def close(self) -> None:
@@ -146,6 +176,7 @@ class Member:
             session.close()
         for kept in self._kept:
             kept.close()
+        self._keep_wandb()
         self.sessions, self._kept = [], []
 
     def _going(self) -> list[Session]:
@@ -182,7 +213,18 @@ class Member:
         for session, kept in zip(self.sessions, self._kept, strict=False):
             self.at = session.experiment.seed
             kept.finish(session)
+        self._keep_wandb()
         return [session.row(stopped).plain() for session in self.sessions]
+
+    def _keep_wandb(self) -> None:
+        """Bring W&B's offline files to the storage of the run; they are not worth a training."""
+        if self._place is None:
+            return
+        try:
+            for name in self._tracked:
+                self._place.upload_wandb(name)
+        except RunError as error:
+            LOG.warning("W&B's offline files stay on this machine: %s", error)
 
     def _broken_row(self, seed: int, reason: str) -> Row:
         for session in self.sessions:
@@ -205,7 +247,7 @@ class Member:
         tracker = None
         if shipped.folder is not None:
             tracker = WandbTracker(
-                shipped.folder,
+                shipped.folder if self._place is None else self._place.folder,
                 sweep=shipped.sweep,
                 run=given.run,
                 seed=seed,
@@ -216,26 +258,15 @@ class Member:
                 key=shipped.key,
                 connection=shipped.connection,
             )
+            self._tracked.append(tracker.identity["id"])
         trial = Trial(given.run, given.arm, given.point, given.identity)
-        return Session(experiment, self._teacher(experiment), trial, tracker)
+        return Session(experiment, self._teacher(experiment), trial, tracker, group=self._group)
 
     def _teacher(self, experiment: Experiment) -> TeacherFile | None:
         key, teachers = self.given.teacher, self._shipped.teachers
         if key is None or key not in teachers:
             return obtain(experiment, TeacherCache(), progress=lambda record: None)
-        teacher, content = teachers[key]
-        assert teacher.path is not None and teacher.key is not None
-        if _holds(teacher.path, content):
-            return teacher
-        path = TeacherCache().path(teacher.key)
-        if not _holds(path, content):
-            write_whole(path, content)
-        return replace(teacher, path=path)
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    """Return whether a file exists and has this content."""
-    return path.is_file() and path.read_bytes() == content
+        return placed(*teachers[key])
 
 
 def broken_reason(seed: int, broke: int, reason: str) -> str:

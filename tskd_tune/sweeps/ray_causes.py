@@ -6,7 +6,7 @@ import os
 import re
 
 from tskd_tune.errors import InputError, RunError, TskdTuneError
-from tskd_tune.sweeps.ray_address import VARIABLE, RayAddress, token_sentence
+from tskd_tune.sweeps.ray_address import RayAddress, remedy, said, token_sentence
 from tskd_tune.sweeps.ray_settings import OURS
 
 TOKEN = re.compile(r"token|authenticat", re.IGNORECASE)
@@ -51,22 +51,22 @@ def why_not_started(error: BaseException, cluster: RayAddress | None) -> TskdTun
     if cluster is not None:
         return InputError(_of_cluster(text, cluster))
     kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
-    remedy = next((remedy for pattern, remedy in CAUSES if re.search(pattern, text, re.IGNORECASE)), None)
-    remedy = remedy or "look for what is unusual on this machine"
-    return RunError(f"Ray did not start: {remedy}{_variables()} (Ray says: {kind}{text})")
+    found = next((todo for pattern, todo in CAUSES if re.search(pattern, text, re.IGNORECASE)), None)
+    found = found or "look for what is unusual on this machine"
+    return RunError(f"Ray did not start: {found}{_variables()} (Ray says: {kind}{text})")
 
 
 def _of_cluster(text: str, cluster: RayAddress) -> str:
     if "ersion mismatch" in text:
         return (
-            f"{VARIABLE}={cluster.given}: the cluster runs other versions than this program ({text}); use the same Ray"
+            f"{said(cluster.given)}: the cluster runs other versions than this program ({text}); use the same Ray"
             " and Python on all machines"
         )
     if TOKEN.search(text):
         return token_sentence(cluster, text)
     return (
-        f"{VARIABLE}={cluster.given}: the cluster cannot be joined ({text}); run the command on a machine of the"
-        f" cluster, correct {VARIABLE}, or unset {VARIABLE} to run on this machine alone"
+        f"{said(cluster.given)}: the cluster cannot be joined ({text}); run the command on a machine of the"
+        f" cluster, {remedy()}"
     )
 
 

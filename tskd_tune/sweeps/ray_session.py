@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ import psutil
 import ray
 
 from tskd_tune.errors import InputError
+from tskd_tune.paths import StoragePlace
 from tskd_tune.signals import deferred, reinstall
-from tskd_tune.sweeps.ray_address import RayAddress, named_cluster
+from tskd_tune.sweeps import ray_private
+from tskd_tune.sweeps.leftovers import PREFIX, own
+from tskd_tune.sweeps.ray_address import RayAddress, named_cluster, remedy, said
 from tskd_tune.sweeps.ray_causes import why_not_started
 from tskd_tune.sweeps.ray_settings import for_cluster, prepare
 from tskd_tune.sweeps.ray_watch import Watch, family
@@ -36,24 +39,29 @@ PROBE_BYTES = 2**20
 
 
 @contextmanager
-def session(run: Path) -> Iterator[None]:
+def session(run: StoragePlace) -> Iterator[None]:
     """Join the cluster that ``RAY_ADDRESS`` names, or start a Ray on this machine; leave or end Ray after the block.
 
     Without ``RAY_ADDRESS``, a Ray that already runs on this machine is never joined: it belongs to another program.
+    A Ray that this process itself has started or joined is used.
 
     Args:
-        run: the run's folder, which the error names if Ray is lost.
+        run: the run's folder or address, which the error names if Ray is lost.
 
     Raises:
-        InputError: the environment names a cluster that cannot be joined, or a folder that Ray cannot use.
+        InputError: the environment names a cluster that cannot be joined, or another than this process has joined; or
+            a folder that Ray cannot use.
         RunError: Ray did not start, or was lost.
     """
     prepare()
+    cluster = named_cluster()
     if ray.is_initialized():
+        _refuse_another_than(cluster)
         yield
         return
-    cluster = named_cluster()
     folder = None if cluster else _folder()
+    if folder is not None:
+        own(folder, run)
     keeper = _Keeper(cluster, folder)
     processes: list[psutil.Process] = []
     try:
@@ -68,6 +76,17 @@ def session(run: Path) -> Iterator[None]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _refuse_another_than(cluster: RayAddress | None) -> None:
+    """Refuse a named cluster where this process has joined another: the sweep would train in the wrong place."""
+    joined: str = ray.get_runtime_context().gcs_address
+    # A host has several names and addresses, so the ports alone are compared.
+    if cluster is not None and not joined.endswith(f":{cluster.port}"):
+        raise InputError(
+            f"{said(cluster.given)}: this process uses the Ray at {joined} already; call ray.shutdown() before the"
+            f" sweep, {remedy()}"
+        )
+
+
 def _folder() -> Path:
     """Make a folder of this sweep's own for Ray's sockets, logs and objects, under a path that is short enough.
 
@@ -75,8 +94,7 @@ def _folder() -> Path:
         InputError: no folder for temporary files is short, writable and has space.
     """
     refused = []
-    given = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR")
-    for base in dict.fromkeys([given or tempfile.gettempdir(), tempfile.gettempdir(), "/tmp", "/var/tmp"]):
+    for base in bases():
         if len(os.fsencode(base + LONGEST_SOCKET)) > SOCKET_BYTES:
             refused.append(f"{base} is too long a path for Ray's sockets")
             continue
@@ -90,8 +108,14 @@ def _folder() -> Path:
     )
 
 
+def bases() -> list[str]:
+    """Return the folders in which Ray's folder may be made, the preferred one first."""
+    given = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR")
+    return list(dict.fromkeys([given or tempfile.gettempdir(), tempfile.gettempdir(), "/tmp", "/var/tmp"]))
+
+
 def _made(base: str) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=base))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     try:
         probe = folder / "probe"
         probe.write_bytes(bytes(PROBE_BYTES))
@@ -147,20 +171,24 @@ class _Keeper:
         kill(processes)
 
     def _keep(self) -> None:
-        try:
-            if self._cluster is None:
-                ray.init("local", _temp_dir=str(self._folder), **QUIETLY)
-            else:
-                variables = for_cluster()
-                environment = {"env_vars": variables} if variables else None
-                ray.init(str(self._cluster), runtime_env=environment, **QUIETLY)
-        except BaseException as error:  # raised by `begin` in the main thread
-            self._failure = error
+        with nullcontext() if self._cluster else ray_private.alone():
+            try:
+                self._start()
+            except BaseException as error:  # raised by `begin` in the main thread
+                self._failure = error
+                return
+            finally:
+                self._begun.set()
+            self._leave.wait()
+            ray.shutdown()
+
+    def _start(self) -> None:
+        if self._cluster is None:
+            ray.init("local", _temp_dir=str(self._folder), **QUIETLY)
             return
-        finally:
-            self._begun.set()
-        self._leave.wait()
-        ray.shutdown()
+        variables = for_cluster()
+        environment = {"env_vars": variables} if variables else None
+        ray.init(str(self._cluster), runtime_env=environment, **QUIETLY)
 
 
 def kill(processes: list[psutil.Process]) -> None:

@@ -12,7 +12,11 @@ from tskd_tune.sweeps import ray_private
 QUIET = {
     # Under `uv run` Ray would build a second environment for its workers.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # In a job of Ray, the variables of `for_cluster` may be those of the job too, which Ray would refuse.
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # `Growing` limits the trials that wait; Ray Tune would keep the limit of the start as machines join.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     # An epoch without a validation has no metric (`evaluation.validation`); `check` refuses a scheduler that needs it.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -22,6 +26,8 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 OURS = {*QUIET, "RAY_ADDRESS"}
+# Where an object storage is. Credentials are not among them: Ray would show them on its dashboard.
+OF_STORAGE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "FSSPEC_S3_ENDPOINT_URL")
 OWN_FOLDERS = ("TSKD_TUNE_DATA", "TSKD_TUNE_CACHE")
 FOLDERS = (
     *OWN_FOLDERS,
@@ -66,4 +72,4 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 
 def for_cluster() -> dict[str, str]:
     """Return the environment variables for workers of a cluster, which do not inherit this environment."""
-    return {name: os.environ[name] for name in OWN_FOLDERS if os.environ.get(name)}
+    return {name: os.environ[name] for name in (*OWN_FOLDERS, *OF_STORAGE) if os.environ.get(name)}

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from subprocess import Popen
 from types import FrameType, TracebackType
 
@@ -15,15 +14,18 @@ import psutil
 import ray
 
 from tskd_tune.errors import RunError
+from tskd_tune.paths import StoragePlace
+from tskd_tune.records.finding import has_run
 from tskd_tune.signals import Ended, continuing, handled
 from tskd_tune.sweeps import ray_private
 from tskd_tune.sweeps.ray_address import RayAddress
 
 POLL_SECONDS, CLUSTER_POLL_SECONDS = 1.0, 5.0
-# A cluster's head may be unreachable for a short time; after 60 s Ray itself ends this process.
-AWAY_SECONDS = 45.0
+# A cluster's head may be unreachable for a short time; after 60 s Ray itself ends this process, with a line of its own.
+# Up to 10 s more pass until it is noticed, and then the grace.
+AWAY_SECONDS = 30.0
 # The time that the main thread has to end by itself after Ray is lost.
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 15.0
 VITAL = ("gcs_server", "raylet")
 WAKE = signal.SIGUSR2
 
@@ -40,7 +42,7 @@ class Watch:
             in a joined cluster.
     """
 
-    def __init__(self, cluster: RayAddress | None, run: Path) -> None:
+    def __init__(self, cluster: RayAddress | None, run: StoragePlace) -> None:
         """Watch the Ray that was started here, or the cluster that was joined."""
         self.processes: list[psutil.Process] = []
         self._cluster = cluster
@@ -115,7 +117,7 @@ class Watch:
                 process.kill()
 
     def _sentence(self) -> str:
-        begun = (self._run / "state.json").exists()
+        begun = has_run(self._run)
         kept = continuing(self._run) if begun else "nothing was started, run the command again"
         if Ended.by_system():
             return f"{self._run}: interrupted; {kept}"

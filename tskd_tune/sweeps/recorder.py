@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +30,12 @@ from tskd_tune.records.events import Event, Listener, row_event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
+from tskd_tune.records.workplace import STUDENT
+from tskd_tune.redaction import redacted
 from tskd_tune.sweeps.bundles import results_of
-from tskd_tune.sweeps.kept import STUDENT, folder_of
+from tskd_tune.sweeps.kept import folder_of, forget_checkpoints, stopped_name
+from tskd_tune.sweeps.limits import Limits
+from tskd_tune.sweeps.lost_nodes import says_lost_node
 from tskd_tune.sweeps.member import broken_reason
 from tskd_tune.sweeps.results import TrialResult
 from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError
@@ -90,6 +94,8 @@ class Recorder(tune.Callback):
                 self._end_in_bundle(given, found)
             elif found.done and not found.rows:
                 result[SHOULD_CHECKPOINT] = True  # Tune then calls `SweepTrial.save_checkpoint` before completion
+        if whole.others and result.get("done") and self._open_of(whole):
+            result[SHOULD_CHECKPOINT] = True
 
     def _write_epoch(self, given: TrialConfig, found: TrialResult) -> None:
         live = self._here()
@@ -110,26 +116,33 @@ class Recorder(tune.Callback):
         return [record for record in found.records if (record.seed, record.epoch) not in known]
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Write the rows of a trial that has ended, and keep its students; those of a bundle are written already."""
-        if TrialConfig(**trial.config).others:
-            return
-        result = TrialResult.read(trial.last_result)
-        for row in result.trainings() or self._stopped_rows(trial):
-            if row.status == "stopped" and row.reason is None:
-                reason = f"the scheduler stopped it after epoch {row.epochs - 1}"
-                row = row.model_copy(update={"reason": reason})  # noqa: PLW2901
+        """Write the rows of a trial that has ended, and keep its students; a bundle's ended trials have theirs."""
+        whole, result = TrialConfig(**trial.config), TrialResult.read(trial.last_result)
+        if not trial.last_result.keys() & {"epoch", "rows"} or (whole.others and not self._open_of(whole)):
+            return  # the sweep ended before the trial began, or all of the bundle have their rows
+        rows = [] if whole.others else result.trainings()
+        rows = [row for row in rows or self._stopped_rows(trial) if row.run not in self._here().ended]
+        rows = list(map(_with_reason, rows))
+        for row in rows:
             self._keep_student(row)
             self._add(row, result.error)
+        self._forget_checkpoints(rows)
         _end_where_full(result.error)
+
+    def _open_of(self, whole: TrialConfig) -> list[TrialConfig]:
+        """Return the trials of a bundle whose rows are not written."""
+        return [given for given in whole.members() if given.run not in self._here().ended]
 
     def _end_in_bundle(self, given: TrialConfig, found: TrialResult) -> None:
         """Write the rows of a trial of a bundle, once: a bundle that is tried again reports its ended trials again."""
         ended = self._here().ended
         if ended.get(given.run) == found.broke:
             return
-        for row in found.trainings():
+        rows = found.trainings()
+        for row in rows:
             self._keep_student(row)
             self._add(row, found.error)
+        self._forget_checkpoints(rows)
         ended[given.run] = found.broke
         _end_where_full(found.error)
 
@@ -158,15 +171,18 @@ class Recorder(tune.Callback):
 
     def _stopped_rows(self, trial: Trial) -> list[Row]:
         """Return the rows of a trial that the scheduler has stopped, which it wrote when it was asked to."""
-        given = TrialConfig(**trial.config)
-        if trial.checkpoint is not None:
+        remote, first = self._here().folder.remote, TrialConfig(**trial.config).run
+        if remote is not None and (content := remote.take(stopped_name(first))) is not None:
+            return [Row.model_validate(row) for row in json.loads(content)]
+        if trial.checkpoint is not None and remote is None:
             folder = Path(trial.checkpoint.path)
             with suppress(OSError, ValueError):
                 rows = json.loads((folder / STOPPED_ROWS).read_text(encoding="utf-8"))
                 shutil.rmtree(folder, ignore_errors=True)
                 return [Row.model_validate(row) for row in rows]
         facts = {"status": "stopped", "broke": False, "reason": None}
-        return [self._row_of_history(given, seed, "").model_copy(update=facts) for seed in given.seeds]
+        members = TrialConfig(**trial.config).members()
+        return [self._row_of_history(one, seed, "").model_copy(update=facts) for one in members for seed in one.seeds]
 
     def _add(self, row: Row, error: str) -> None:
         live = self._here()
@@ -176,6 +192,12 @@ class Recorder(tune.Callback):
             live.folder.forget_error(row.run, row.seed)
         live.folder.add_row(row)
         live.listener(row_event(row))
+
+    def _forget_checkpoints(self, rows: Iterable[Row]) -> None:
+        """Remove the checkpoints of a trial that has ended, after all of its rows: a resume needs none of them."""
+        for row in rows:
+            if row.ended and row.identity:
+                forget_checkpoints(self._here().folder, row)
 
     def _keep_student(self, row: Row) -> None:
         """Bring the student to the place where the run keeps it; trials of format 1 keep it in their own folder."""
@@ -188,6 +210,17 @@ class Recorder(tune.Callback):
         if self._live is None:
             raise RunError("a trial reported while no run is being recorded")
         return self._live
+
+
+def _with_reason(row: Row) -> Row:
+    """Return the row of a stopped training with the reason: the scheduler, or the end of the sweep."""
+    if row.status != "stopped" or row.reason is not None:
+        return row
+    limits = Limits.current
+    ended = None if limits is None else limits.reason_of(row.run)
+    if limits is None or ended is None:
+        return row.model_copy(update={"reason": f"the scheduler stopped it after epoch {row.epochs - 1}"})
+    return row.model_copy(update={"reason": ended, "cut": not limits.at_target})
 
 
 def _end_where_full(error: str) -> None:
@@ -240,7 +273,7 @@ def _death(trial: Trial) -> _Death:
     pickled, told = trial.pickled_error_file, trial.error_file
     error = cloudpickle.loads(Path(pickled).read_bytes()) if pickled else None
     cause = getattr(error, "cause", None)
-    text = str(error or (Path(told).read_text(encoding="utf-8", errors="replace") if told else ""))
+    text = redacted(str(error or (Path(told).read_text(encoding="utf-8", errors="replace") if told else "")))
     if isinstance(cause, BrokenTrialError):
         return _Death(cause.seed, cause.reason, cause.text, cause.run)
     if isinstance(error, RayError):
@@ -263,7 +296,7 @@ def _loss(text: str) -> str:
     """Say how a worker process was lost, as far as Ray knows."""
     if "low on memory" in text:
         return "Ray ended the worker process because the machine ran out of memory; lower resources.concurrent"
-    if "node" in text and "worker process has died" not in text:
+    if says_lost_node(text):
         return "the machine of the worker process was lost"
     return (
         "the worker process died without a message: it was killed (signal 9, often because the machine ran out of"

@@ -12,14 +12,20 @@ from tskd_tune.training.record import Record
 
 @dataclass(frozen=True)
 class EpochMeans:
-    """The numbers of an epoch of a trial, by name: the mean over the trial's seeds."""
+    """The numbers of an epoch of a trial.
+
+    Attributes:
+        numbers: name -> the mean over the trial's seeds.
+        records: the numbers of each seed, with the keys ``seed`` and ``epoch``.
+    """
 
     epoch: int
     numbers: Mapping[str, float]
+    records: Sequence[Mapping[str, object]] = ()
 
-    def plain(self) -> dict[str, float]:
+    def plain(self) -> Document:
         """Return the epoch as a result for Ray Tune's searchers and schedulers; each of the numbers is a key."""
-        return {"epoch": self.epoch, **self.numbers}
+        return {"epoch": self.epoch, **self.numbers, "records": list(self.records)}
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+from tskd_tune.callbacks import Heard, heard
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
+from tskd_tune.paths import StoragePlace
+from tskd_tune.records.conclusion import conclude, conclusion
 from tskd_tune.records.design import write_design
-from tskd_tune.records.events import Listener, read_data
+from tskd_tune.records.events import Event, Listener, keep_leaks, read_data
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.wandb_rules import refuse as refuse_names
 from tskd_tune.records.wandb_server import Connection, Place, run_key
 from tskd_tune.reports.page.report import write_report
+from tskd_tune.sweeps.budgets import limits_of, refuse_used_up, with_hours
 from tskd_tune.sweeps.checking import refuse
 from tskd_tune.sweeps.design import design_of
 from tskd_tune.sweeps.extension import Addition, extended
+from tskd_tune.sweeps.leftovers import end as end_leftovers
+from tskd_tune.sweeps.node_probe import Looked
+from tskd_tune.sweeps.preflight import look_at_nodes
 from tskd_tune.sweeps.ray_address import named_cluster
-from tskd_tune.sweeps.ray_session import session
+from tskd_tune.sweeps.ray_metrics import metered
+from tskd_tune.sweeps.ray_session import bases, session
 from tskd_tune.sweeps.recorder import Recorder
 from tskd_tune.sweeps.resources import needed, refuse_unfit
 from tskd_tune.sweeps.schema import Sweep
@@ -38,7 +46,7 @@ REPORT_SECONDS = 2.0
 def start(
     sweep: Sweep,
     name: str,
-    storage: Path,
+    storage: StoragePlace,
     listener: Listener,
     *,
     track: bool = True,
@@ -50,7 +58,7 @@ def start(
     Args:
         sweep: the sweep to run.
         name: the run's name, new in ``storage``.
-        storage: the folder of all runs.
+        storage: the folder or the address of all runs.
         listener: is called with each event.
         track: whether trials are tracked by W&B.
         confirms: the run of the search whose winners this run trains.
@@ -73,27 +81,38 @@ def start(
         with ExitStack() as until_reported:
             with session(path):  # first, so that no folder is left if Ray does not start
                 refuse_unfit(sweep, listener)
+                looked = look_at_nodes(sweep, path, needed(sweep), listener)
                 folder = RunFolder.create(path.parent, name, "sweep", sweep.plain(), **facts)
-                until_reported.enter_context(folder.alone())
-                whole = _trained(sweep, folder, listener, track=track)
-            return _reported(folder, whole=whole)
+                until_reported.enter_context(folder.alone(_waits(listener)))
+                listener = until_reported.enter_context(_heard(sweep, folder, listener))
+                whole = _trained(sweep, folder, listener, track=track, looked=looked)
+            return _reported(folder, listener, whole=whole)
     except InputError:
         if folder is not None:
             folder.discard()  # found before anything was trained; the name is free again
         raise
 
 
-def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
+def resume(folder: RunFolder, listener: Listener, *, track: bool = True, hours: float | None = None) -> RunFolder:
     """Finish a run that was cut off; trials that broke are trained again, and finished trials are kept.
 
+    Args:
+        folder: the run.
+        listener: is called with each event.
+        track: whether trials are tracked by W&B.
+        hours: how long the run may go on: its budget becomes the hours used so far plus these; None: as its file says.
+
     Raises:
-        InputError: the run is not a sweep, or another process trains it.
+        InputError: the run is not a sweep, another process trains it, or its budget is used up.
         RunError: as `start`.
     """
     folder = _sweep_folder(folder)
-    with folder.alone():
-        sweep = Sweep.read(folder.document())
+    with folder.alone(_waits(listener)):
+        sweep = Sweep.read(folder.document() if hours is None else with_hours(folder, hours))
         refuse_names(_place(sweep), track=track)
+        refuse_used_up(sweep, folder)
+        if hours is not None:
+            folder.replace_document(sweep.plain())
         _read_data(sweep, listener)
         return _run(sweep, folder, listener, track=track)
 
@@ -112,7 +131,7 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
         RunError: as `start`.
     """
     folder = _sweep_folder(folder)
-    with folder.alone():
+    with folder.alone(_waits(listener)):
         sweep = extended(Sweep.read(folder.document()), addition)
         refuse(sweep)
         refuse_names(_place(sweep), track=track)
@@ -123,28 +142,48 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
         return _run(sweep, folder, listener, track=track)
 
 
+def _waits(listener: Listener) -> Callable[[str], None]:
+    """Return what tells the user that the run waits for its storage."""
+    return lambda text: listener(Event("note", "", reason=text))
+
+
 def _read_data(sweep: Sweep, listener: Listener) -> None:
-    read_data((sweep.experiment_at(point) for point in sweep.space().corners()), listener)
+    read_data(_experiments(sweep), listener)
+
+
+def _experiments(sweep: Sweep) -> Iterator[Experiment]:
+    return (sweep.experiment_at(point) for point in sweep.space().corners())
 
 
 def _sweep_folder(folder: RunFolder) -> RunFolder:
     if folder.state.kind != "sweep":
-        raise InputError(f"{folder.path}: is not a sweep but a single training; `tskd-tune resume` knows both")
+        raise InputError(f"{folder.place}: is not a sweep but a single training; `tskd-tune resume` knows both")
     # Ray reads a relative path as an address without a scheme.
-    return RunFolder(folder.path.absolute(), folder.state)
+    return RunFolder(folder.path.absolute(), folder.state, folder.remote)
 
 
 def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> RunFolder:
-    with session(folder.path):
-        refuse_unfit(sweep, listener)
-        whole = _trained(sweep, folder, listener, track=track)
-    return _reported(folder, whole=whole)
+    end_leftovers(folder.place, bases(), listener)
+    with ExitStack() as until_reported:
+        with session(folder.place):
+            refuse_unfit(sweep, listener)
+            looked = look_at_nodes(sweep, folder.place, needed(sweep), listener)
+            listener = until_reported.enter_context(_heard(sweep, folder, listener))
+            whole = _trained(sweep, folder, listener, track=track, looked=looked)
+        return _reported(folder, listener, whole=whole)
 
 
-def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) -> bool:
+def _heard(sweep: Sweep, folder: RunFolder, listener: Listener) -> AbstractContextManager[Listener]:
+    return heard(sweep.callbacks, Heard(folder.name, folder.path), listener)
+
+
+def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool, looked: Looked | None) -> bool:
     """Train the missing trainings. Return False if a signal cut the run off, and otherwise True."""
-    listener = noted(folder.store, listener)
-    write_design(folder.path, design_of(sweep))
+    listener = metered(noted(folder.store, listener), folder.name, sweep.metric, sweep.mode)
+    write_design(folder.store, design_of(sweep))
+    keep_leaks(folder.store, _experiments(sweep))
+    conclude(folder.store, None)
+    limits = limits_of(sweep, folder, needed(sweep).get("gpu") or 0.0)
     with Recorder.recording(folder, listener):
         shipped = Shipped(
             sweep=folder.name,
@@ -155,15 +194,22 @@ def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool
             place=_place(sweep),
             key=run_key(folder.path, folder.name),
             connection=_connection() if track else None,
-            run=folder.path,
+            run=folder.at,
             by_identity=folder.state.by_identity,
             report_seconds=0.0 if sweep.is_judged else REPORT_SECONDS,
+            looked=looked,
+            workers=sweep.resources.worker_count,
         )
-        return train(Tuning(sweep, folder, shipped), listener)
+        whole = train(Tuning(sweep, folder, shipped, listener, limits), listener)
+    if whole and (found := limits.conclusion(folder)) is not None:
+        conclude(folder.store, found)
+        listener(Event("note", "", reason=found.sentence))
+    return whole
 
 
-def _reported(folder: RunFolder, *, whole: bool) -> RunFolder:
+def _reported(folder: RunFolder, listener: Listener, *, whole: bool) -> RunFolder:
     write_report(folder)
+    listener(Event("report", "", reason=folder.store.place("report.html")))
     if not whole and _lacks_rows(folder):
         raise KeyboardInterrupt
     _raise_what_is_missing(folder)
@@ -202,13 +248,13 @@ def _raise_what_is_missing(folder: RunFolder) -> None:
     failed = [row for row in rows if row.status == "failed"]
     if failed:
         broke = sum(row.broke for row in failed)
-        again = f" {broke} of them broke and can be trained again: tskd-tune resume {folder.path}" if broke else ""
+        again = f" {broke} of them broke and can be trained again: tskd-tune resume {folder.place}" if broke else ""
         told = [f"{row.arm}, seed {row.seed}: {row.reason}" for row in failed]
-        head = f"{folder.path}: {len(failed)} failed; `tskd-tune report {folder.path}` shows them.{again}"
+        head = f"{folder.place}: {len(failed)} failed; `tskd-tune report {folder.place}` shows them.{again}"
         raise RunError("\n".join([head, *told]))
     expected = folder.state.expected
-    if expected is not None and len(rows) < expected:
+    if expected is not None and len(rows) < expected and conclusion(folder.store) is None:
         raise RunError(
-            f"{folder.path}: {expected - len(rows)} of {expected} trainings have no row; train them with: tskd-tune"
-            f" resume {folder.path}"
+            f"{folder.place}: {expected - len(rows)} of {expected} trainings have no row; train them with: tskd-tune"
+            f" resume {folder.place}"
         )

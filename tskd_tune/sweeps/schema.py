@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import (
 )
 
 from tskd_tune import documents
+from tskd_tune.callbacks.base import CALLBACKS
 from tskd_tune.errors import InputError, sentences
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
@@ -31,18 +31,15 @@ from tskd_tune.registry import Component, Options
 from tskd_tune.sweeps.controls import ControlsOption, Derived, derive
 from tskd_tune.sweeps.objectives import Goals, Search, lead
 from tskd_tune.sweeps.points import Point
-from tskd_tune.sweeps.schedulers import SCHEDULERS, refuse_unmeasured, stops_trials
+from tskd_tune.sweeps.schedulers import SCHEDULERS, refuse_few_seeds, refuse_unmeasured, stops_trials, unfit
 from tskd_tune.sweeps.search import SEARCHERS, Found, is_exact
 from tskd_tune.sweeps.seeds import Seeds
-from tskd_tune.sweeps.settings import Compare, Resources, Wandb
+from tskd_tune.sweeps.settings import Budget, Compare, Resources, Target, Wandb
 from tskd_tune.sweeps.space import SearchSpace
 from tskd_tune.sweeps.trial_config import TrialConfig
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
-
-# The names of Ray's schedulers for population-based training.
-POPULATIONS = re.compile(r"^(pbt|pb2|pbt_replay|population.?based.*)$|PopulationBased|\bPB2\b", re.IGNORECASE)
 
 
 class Sweep(Options):
@@ -76,7 +73,14 @@ class Sweep(Options):
         default_factory=dict,
         description="more arms of a grid, label -> whole experiment; a run writes its control arms here",
     )
+    budget: Budget | None = Field(None, description="what the run may use before it ends early; null: no limit")
+    stop: Target | None = Field(None, description="the result with which a search ends early; null: none")
     wandb: Wandb = Field(default_factory=Wandb, description="where W&B runs and Reports go")
+    callbacks: list[Annotated[Component, CALLBACKS.slot()]] = Field(
+        default_factory=list,
+        description="who hears the events of the run: ready callbacks by name, or module:function of one's own, each"
+        " with options; they change no number, and their errors become warnings",
+    )
     max_failures: NonNegativeInt = Field(
         3, description="how often a trial goes on from its checkpoint after its process died or ran out of memory"
     )
@@ -87,13 +91,10 @@ class Sweep(Options):
 
     @field_validator("scheduler", mode="before")
     @classmethod
-    def _refuse_populations(cls, value: object) -> object:
+    def _refuse_scheduler(cls, value: object) -> object:
         name = value.get("name") if isinstance(value, dict) else value
-        if isinstance(name, str) and POPULATIONS.search(name):
-            raise ValueError(
-                f"'{name}' changes options in the middle of a training and copies weights between trials, so that a"
-                " trial is no longer one experiment with one plan of reviews; use asha or fifo, or search with optuna"
-            )
+        if isinstance(name, str) and (reason := unfit(name)) is not None:
+            raise ValueError(reason)
         return value
 
     @field_validator("experiment")
@@ -138,6 +139,17 @@ class Sweep(Options):
                     f"{key}: need the exact grid, but the search is '{self.search.name}', which draws its points; leave"
                     f" {key} out here and give them to a grid beside the winners (`tskd-tune confirm`)"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_stop(self) -> Sweep:
+        if self.stop is not None and self.is_exact:
+            raise ValueError(
+                "stop: a grid compares arms, and a comparison that ends when one of them looks good is biased towards"
+                " this arm; leave stop out, declare compare.interim, or search with optuna or random"
+            )
+        if self.stop is not None and self.search.objectives is not None:
+            raise ValueError("stop: search.objectives has several objectives, and a target is for one; leave stop out")
         return self
 
     @classmethod
@@ -211,17 +223,18 @@ class Sweep(Options):
         return derive(self.controls, self._space(self.arms).grid(), self.experiment_at)
 
     def resolved(self) -> Sweep:
-        """Return the same sweep with its controls, its metric and its mode written out.
+        """Return the same sweep with its controls, its metric, its mode and ``compare.sequential`` written out.
 
-        So another version of the package trains the same arms, and a report does not need the task's metrics.
+        So another version of the package trains the same arms and judges them by the same rule, and a report does not
+        need the task's metrics. A run without ``compare.sequential`` is of an earlier version.
         """
-        if self.controls is None and self.search.is_whole:
+        if self.controls is None and self.search.is_whole and self.compare.sequential is not None:
             return self
         plain, derived = self.plain(), self.derived
         controlled = {**self.compare.controls, **derived.compared}
         written = {
             "search": {**plain["search"], "metric": self.metric, "mode": self.mode},
-            "compare": {**plain["compare"], "controls": controlled},
+            "compare": {**plain["compare"], "controls": controlled, "sequential": self.compare.decided_by},
             "controls": None,
             "arms": {**self.arms, **derived.arms},
         }
@@ -298,7 +311,7 @@ class Sweep(Options):
         """Return Ray Tune's scheduler, which never compares trials before all points have had their first review.
 
         Raises:
-            InputError: the grace period ends too early, or a scheduler that stops trials has several objectives.
+            InputError: the scheduler does not fit the sweep's epochs, seeds or objectives.
         """
         goals = self.goals
         if stops_trials(self.scheduler.name) and len(goals) > 1:
@@ -315,5 +328,6 @@ class Sweep(Options):
             self.metric,
             self.mode,
         )
+        refuse_few_seeds(self.scheduler.name, found, len(self.all_seeds()))
         refuse_unmeasured(self.scheduler.name, found, (experiment.schedule() for experiment in experiments))
         return cast("TrialScheduler", found)

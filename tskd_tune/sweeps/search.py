@@ -6,11 +6,9 @@ Ray and Optuna are imported when a factory runs, so that a sweep can be read and
 from __future__ import annotations
 
 import random as randomness
-import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -20,17 +18,10 @@ from tskd_tune.sweeps.distinct import experiment_key, told_apart
 from tskd_tune.sweeps.draws import uniformly
 from tskd_tune.sweeps.objectives import Goals
 from tskd_tune.sweeps.points import Point
+from tskd_tune.sweeps.samplers import SamplerOption, sampling
 from tskd_tune.sweeps.space import SearchSpace
 from tskd_tune.sweeps.starting_points import Start, starting_points
 from tskd_tune.sweeps.trial_config import TrialConfig
-
-if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
-
-Sampler = Literal["tpe", "gp", "nsga2", "qmc", "random"]
-SAMPLERS_THAT_START_AT_RANDOM = ("tpe", "gp")
-# Optuna's default population, and the least number of generations of a search.
-LARGEST_POPULATION, GENERATIONS = 50, 4
 
 # A random search gives up after this many draws in a row without a new experiment.
 MOST_MISSES = 10_000
@@ -108,7 +99,7 @@ def optuna(
     journal: Path | None,
     *,
     trials: Trials,
-    sampler: Sampler = "tpe",
+    sampler: SamplerOption = "tpe",
     startup_trials: PositiveInt | None = None,
     population: Annotated[int, Field(ge=2)] | None = None,
     start: Start | None = None,
@@ -119,7 +110,8 @@ def optuna(
     Args:
         trials: number of points that are tried, each trained with all seeds.
         sampler: Optuna's sampler: tree-structured Parzen estimator (``tpe``), Gaussian process (``gp``), evolution
-            (``nsga2``), quasi-random points (``qmc``) or ``random``.
+            (``nsga2``), quasi-random points (``qmc``) or ``random``; or any sampler class with its options, such as
+            ``{name: CmaEsSampler, popsize: 8}``, ``{hub: samplers/auto_sampler, ref: main}`` or ``module:Class``.
         startup_trials: number of random trials before ``tpe`` or ``gp`` learn from results; null: Optuna's own number.
         population: trials per generation of ``nsga2``; null: a quarter of the trials, 50 at most.
         start: points to try first: ``paper`` for the paper's setting, or a list such as ``[{review.k: 3, review.delta:
@@ -130,19 +122,20 @@ def optuna(
 
     space.refuse("search")
     _refuse_too_many(space, trials)
-    _check_sampler(sampler, startup_trials, population)
+    chosen = sampling(sampler, trials, startup_trials=startup_trials, population=population, seed=seed)
+    chosen.check(space, goals)
     starts = starting_points(space, start)
     if len(starts) > trials:
         raise InputError(
             f"search.start: lists {len(starts)} points, but there are {trials} trials; raise search.trials"
         )
-    seeded = partial(_resampled, sampler, startup_trials, _population(population, trials), seed)
     found = OptunaSearcher(
         space,
         describe,
         goals,
-        sampler=seeded(0),
-        resampled=seeded,
+        sampler=chosen.make(),
+        resampled=chosen.make,
+        guard=chosen.guard,
         trials=trials,
         journal=journal,
         starts=starts,
@@ -164,41 +157,3 @@ def _refuse_too_many(space: SearchSpace, trials: int) -> None:
             f"search.trials: is {trials}, but the space has {size} point{'' if size == 1 else 's'}; lower"
             " `search.trials`, or use `search: {name: grid}` if the space has no range"
         )
-
-
-def _check_sampler(sampler: Sampler, startup_trials: int | None, population: int | None) -> None:
-    if startup_trials is not None and sampler not in SAMPLERS_THAT_START_AT_RANDOM:
-        raise InputError(
-            f"search.startup_trials: the sampler '{sampler}' has no random start; leave it out, or use tpe or gp"
-        )
-    if population is not None and sampler != "nsga2":
-        raise InputError(f"search.population: the sampler '{sampler}' has no generations; leave it out, or use nsga2")
-
-
-def _population(population: int | None, trials: int) -> int:
-    return max(2, min(LARGEST_POPULATION, trials // GENERATIONS)) if population is None else population
-
-
-def _resampled(sampler: Sampler, startup_trials: int | None, population: int, seed: int, known: int) -> BaseSampler:
-    """Return the sampler of a search with ``known`` trials; with an unchanged seed it would draw these trials again."""
-    return _optuna_sampler(sampler, startup_trials, population, seed + known)
-
-
-def _optuna_sampler(sampler: Sampler, startup_trials: int | None, population: int, seed: int) -> BaseSampler:
-    from optuna import samplers
-    from optuna.exceptions import ExperimentalWarning
-
-    startup: dict[str, Any] = {} if startup_trials is None else {"n_startup_trials": startup_trials}
-    makers: dict[str, Callable[[], BaseSampler]] = {
-        # Groups are the branches of a conditional space: parameters that appear together are modelled together.
-        "tpe": lambda: samplers.TPESampler(seed=seed, multivariate=True, group=True, **startup),
-        # Parameters of a branch are not in every trial; these two samplers draw them at random, without a warning.
-        "gp": lambda: samplers.GPSampler(seed=seed, warn_independent_sampling=False, **startup),
-        "qmc": lambda: samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
-        "nsga2": lambda: samplers.NSGAIISampler(seed=seed, population_size=population),
-        "random": lambda: samplers.RandomSampler(seed=seed),
-    }
-    with warnings.catch_warnings():
-        # Optuna warns that some interfaces may change. This package limits Optuna's version, so users need no warning.
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return makers[sampler]()

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
 
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, BruteForceSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tskd_tune.errors import InputError
+from tskd_tune.errors import InputError, RunError
 from tskd_tune.reports.findings.importance import STUDY
 from tskd_tune.sweeps.distinct import MOST_MISSES, candidates, experiment_key, is_listed
 from tskd_tune.sweeps.divergence import DIVERGED, LearningStorage
-from tskd_tune.sweeps.domains import Hole, Pick, Picked
+from tskd_tune.sweeps.domains import Picked
 from tskd_tune.sweeps.known import Known
 from tskd_tune.sweeps.mirror import Mirror
 from tskd_tune.sweeps.objectives import Goals, value_of
 from tskd_tune.sweeps.points import Point
+from tskd_tune.sweeps.proposals import drawing_from, failure_of, has_diverged
 from tskd_tune.sweeps.run_searcher import FINISHED, Config, RunSearcher
 from tskd_tune.sweeps.space import SearchSpace
 from tskd_tune.sweeps.starting_points import point_of
@@ -35,6 +37,8 @@ MOST_PROPOSALS = 10
 SAME_AS = "same_as"
 # The attribute of a trial that keeps the starting point that was given for the trial.
 START = "start"
+# These samplers keep nothing beside the trials of the study, so earlier trials need not be asked of them again.
+FROM_TRIALS_ALONE = (TPESampler, GPSampler, RandomSampler, BruteForceSampler)
 
 
 class OptunaSearcher(RunSearcher):
@@ -57,6 +61,7 @@ class OptunaSearcher(RunSearcher):
         journal: Path | None,
         starts: Sequence[Mapping[str, Picked]] = (),
         resampled: Callable[[int], BaseSampler] | None = None,
+        guard: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Search ``space`` with ``trials`` trials.
 
@@ -69,16 +74,21 @@ class OptunaSearcher(RunSearcher):
             journal: the file of the mirror; None for none.
             starts: the points to try first, search parameter -> value; parameters that are left out are drawn.
             resampled: makes the sampler of a resumed search from the number of its known trials.
+            guard: makes a context in which the sampler's code runs, which names the sampler in its errors.
         """
         super().__init__(goals)
         self._space, self._describe, self._trials, self._goals = space, describe, trials, dict(goals)
         # Optuna would print a message for every new study on the terminal that shows the sweep's progress.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._starts, self._resampled = [dict(values) for values in starts], resampled
+        self._starts, self._resampled, self._guard = [dict(values) for values in starts], resampled, guard
+        self._mirror = None if journal is None else Mirror(journal, list(goals))
+        self._begin(sampler)
+
+    def _begin(self, sampler: BaseSampler) -> None:
+        """Begin the search, without a trial."""
         self._study = self._new_study(sampler)
         for values in self._starts:
             self._study.enqueue_trial(values, user_attrs={START: values})
-        self._mirror = None if journal is None else Mirror(journal, list(goals))
         # The highest number of a trial's folder; the study may not know the trial.
         self._highest = -1
         self._running: dict[str, Trial] = {}
@@ -131,36 +141,57 @@ class OptunaSearcher(RunSearcher):
         )
 
     def take_up(self, known: Mapping[int, Known], *, highest: int = -1) -> None:
-        """Add every ended trial to a new study; trials that have not ended are suggested first."""
-        self._highest = max([highest, *known])
-        if not known:
-            return
+        """Learn the trials of an earlier process; those that have not ended are suggested first.
+
+        If the trials were trained one after the other, the sampler proposes the same points again with the same
+        results, and the search goes on as if it had never been cut off. Otherwise the sampler is told the points.
+        """
         mirror, self._mirror = self._mirror, None
+        if known and not self._repeats(known):
+            self._tell_all(known)
+        self._highest = max([highest, *known])
+        self._mirror = mirror
+
+    def _repeats(self, known: Mapping[int, Known]) -> bool:
+        """Search again with the known results; return whether every proposal was the known point of this number."""
+        if sorted(known) != list(range(len(known))):
+            return False
+        for number in range(len(known)):
+            found = self._untrained()
+            if found is None or _plain(found[1].values) != _plain(known[number].point):
+                return False
+            self._issue_known(found, number, known[number])
+        return True
+
+    def _tell_all(self, known: Mapping[int, Known]) -> None:
+        """Begin a new study and add the known trials; the sampler gets another seed, and does not repeat its draws."""
         sampler = self._resampled or (lambda known: self._study.sampler)
-        self._study = self._new_study(sampler(0))
-        if not isinstance(self._study.sampler, QMCSampler | NSGAIISampler):  # these two count their draws
-            self._study.sampler = RandomSampler(seed=0)
+        starts, self._starts = self._starts, []
+        self._begin(sampler(0))
+        self._starts = starts
+        if isinstance(self._study.sampler, FROM_TRIALS_ALONE):
+            self._study.sampler = RandomSampler(seed=0)  # which is faster, as its draws are not used
         for number in sorted(known):
-            self._retell(number, known[number])
+            self._study.enqueue_trial(point_of(self._space, known[number].point, f"trial {number:05d}"))
+            trial, point = self._ask()
+            self._issue_known((trial, point, self._describe(point)), number, known[number])
         for number, values in enumerate(self._starts):
             if number not in known:
                 self._study.enqueue_trial(values, user_attrs={START: values})
         self._study.sampler = sampler(len(known))
-        self._mirror = mirror
 
-    def _retell(self, number: int, known: Known) -> None:
-        self._study.enqueue_trial(point_of(self._space, known.point, f"trial {number:05d}"))
-        trial, point = self._ask()
+    def _issue_known(self, found: tuple[Trial, Point, TrialConfig], number: int, known: Known) -> None:
+        trial, point, config = found
         trial.set_user_attr("label", point.label)
-        trial_id, config = _name_of_known(number), self._describe(point)
+        trial_id = _name_of_known(number)
         self._issued(trial, trial_id, config, number)
         for result in known.results:
             self.on_trial_result(trial_id, result.plain())
         if known.end is None:
             del self._running[trial_id]
             self._again.append((trial, config, number))
-            return
-        self.on_trial_complete(trial_id, known.end.plain())
+        else:
+            self.on_trial_complete(trial_id, known.end.plain())
 
     def _new_study(self, sampler: BaseSampler) -> Study:
         minimized, maximized = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
@@ -191,9 +222,9 @@ class OptunaSearcher(RunSearcher):
             return
         result = result or {}
         values = {name: value_of(name, result) for name in self._goals}
-        failure = _failure(result, error, values)
+        failure = failure_of(result, error, values)
         if failure is not None:
-            if not error and _has_diverged(result, values):
+            if not error and has_diverged(result, values):
                 self._running[trial_id].set_user_attr(DIVERGED, failure)
             self._tell(trial_id, TrialState.FAIL, failure=failure)
             return
@@ -210,15 +241,20 @@ class OptunaSearcher(RunSearcher):
         self._finished.add(trial_id)
         if failure:
             trial.set_user_attr("failed", failure)
-        told = self._study.tell(trial, values, state)
+        told = None
+        with suppress(RunError), self._guard():  # the error is raised when the next trial is chosen
+            told = self._study.tell(trial, values, state)
+        if told is None:
+            return
         for echo in self._echoes.pop(trial_id, []):
             self._repeat(echo, told)
         if self._mirror is not None:
             self._mirror.add(told, self._study.directions, self._trained())
 
     def _ask(self) -> tuple[Trial, Point]:
-        trial = self._study.ask()
-        return trial, self._space.sample(_drawing_from(trial))
+        with self._guard():
+            trial = self._study.ask()
+            return trial, self._space.sample(drawing_from(trial))
 
     def _untrained(self) -> tuple[Trial, Point, TrialConfig] | None:
         """Ask for a point that no trial has. If the sampler proposes only known points, draw one at random.
@@ -288,29 +324,6 @@ def _name_of_known(number: int) -> str:
     return f"known-{number:05d}"
 
 
-def _drawing_from(trial: Trial) -> Pick:
-    def pick(hole: Hole) -> Picked:
-        if not hole.is_range:
-            return trial.suggest_categorical(hole.name, hole.labels)
-        if hole.kind == "int":
-            numbers = hole.numbers()
-            return trial.suggest_int(hole.name, numbers[0], numbers[-1], step=hole.step)
-        return trial.suggest_float(hole.name, hole.low, hole.high, log=hole.kind == "loguniform")
-
-    return pick
-
-
-def _failure(result: Mapping[str, object], error: bool, values: Mapping[str, float | None]) -> str | None:
-    if result.get("failed"):
-        return str(result["failed"])
-    if error:
-        return "the trial ended with an error"
-    missing = [name for name, value in values.items() if value is None]
-    return f"the last result has no finite '{missing[0]}'" if missing else None
-
-
-def _has_diverged(result: Mapping[str, object], values: Mapping[str, float | None]) -> bool:
-    """Return whether a trial diverged: its numbers are not finite. A trial that broke or has no numbers did not."""
-    if result.get("broke"):
-        return False
-    return bool(result.get("failed")) or any(value is None and name in result for name, value in values.items())
+def _plain(point: Mapping[str, object]) -> str:
+    """Return a point as text, which is the same before and after it was written to a file."""
+    return json.dumps(point, sort_keys=True)

@@ -71,6 +71,8 @@ def _train_grid(tuning: Tuning, listener: Listener) -> bool:
     sweep, folder = tuning.sweep, tuning.folder
     folder.expect(expected_rows(sweep))
     for at, seeds in zip(sweep.compare.interim or [0], portions(sweep), strict=True):
+        if tuning.limits.over():
+            break
         if configs := missing(sweep, folder, seeds):
             bundles = tuning.bundles(configs, listener)
             if not tuning.train(ListedPoints(bundles), sweep.scheduler_for(sweep.space()), len(bundles)):
@@ -97,7 +99,10 @@ def _train_search(tuning: Tuning) -> bool:
     known = known_trials(folder, sweep.all_seeds())
     searcher, trials = sweep.searcher_for(sweep.space(), Describe(sweep, sweep.all_seeds()), folder.path / JOURNAL)
     left = trials - sum(trial.end is not None for trial in known.values())
-    if not left:
+    folder.expect(expected_rows(sweep))
+    tuning.limits.learn(known)
+    if not left or tuning.limits.over():
+        _expect_what_there_is(tuning)
         return True
     scheduler = sweep.scheduler_for(sweep.space())
     if isinstance(searcher, RunSearcher):
@@ -111,6 +116,13 @@ def _train_search(tuning: Tuning) -> bool:
         scheduler.take_up(known)
     whole = tuning.train(searcher, scheduler, left)
     begun = len(known_trials(folder, sweep.all_seeds()))
-    if whole and begun < trials:  # the searcher found no further experiment in the space
+    if whole and begun < trials and not tuning.limits.reason:  # the searcher found no further experiment in the space
         folder.expect(begun * len(sweep.all_seeds()))
+    _expect_what_there_is(tuning)
     return whole
+
+
+def _expect_what_there_is(tuning: Tuning) -> None:
+    """Expect no more rows than there are, if a trial has reached the target."""
+    if tuning.limits.at_target:
+        tuning.folder.expect(len(tuning.folder.rows()))

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 
 from tskd_tune.experiment import Experiment
-from tskd_tune.experiment.networks import AUTO, UNTRAINED
-from tskd_tune.experiment.teacher import teacher_key
+from tskd_tune.experiment.networks import UNTRAINED
+from tskd_tune.experiment.teacher import teacher_key, trains_a_teacher
 
 
 def key_of(experiment: Experiment) -> str | None:
@@ -15,7 +15,7 @@ def key_of(experiment: Experiment) -> str | None:
     teacher = experiment.teacher
     if teacher is None or not experiment.needs_teacher or teacher.weights == UNTRAINED:
         return None
-    if teacher.weights == AUTO:
+    if trains_a_teacher(experiment):
         return teacher_key(experiment)
     return json.dumps([teacher.name, teacher.options(), teacher.weights], sort_keys=True)
 

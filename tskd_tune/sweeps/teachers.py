@@ -18,6 +18,7 @@ from tskd_tune.files import write_whole
 from tskd_tune.outside import short_name
 from tskd_tune.records.events import Listener, broken_teacher_event, teacher_event, teaching_event
 from tskd_tune.sweeps.recorder import reason_of_loss
+from tskd_tune.sweeps.waiting import Patience
 from tskd_tune.training.record import Line
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 
@@ -53,8 +54,9 @@ def _remotely(key: str, experiment: Experiment, resources: Mapping[str, float], 
     document = documents.merge(experiment.plain(), {"training": {"threads": threads}})
     task: Any = ray.remote(_train).options(num_cpus=threads, num_gpus=gpus, num_returns="streaming", max_retries=3)
     last: Any = None
+    patience = Patience(f"the training of teacher {short_name(experiment.teacher.name)}", resources, listener)
     try:
-        for reference in task.remote(document):
+        for reference in _as_they_come(task.remote(document), patience):
             last = ray.get(reference)
             if last is None or isinstance(last, dict):
                 listener(teaching_event(experiment, key, last))
@@ -74,6 +76,14 @@ def _remotely(key: str, experiment: Experiment, resources: Mapping[str, float], 
     return teacher, content
 
 
+def _as_they_come(results: Any, patience: Patience) -> Iterator[Any]:
+    """Yield the references of a streaming task, and say what is waited for until the task begins, which comes first."""
+    while not ray.wait([results], timeout=1.0)[0]:
+        patience.wait()
+    ray.get(next(results))
+    yield from results
+
+
 def _with_content(teacher: TeacherFile | None) -> Content:
     assert teacher is not None and teacher.path is not None
     return teacher, teacher.path.read_bytes()
@@ -88,8 +98,9 @@ def _idle_cores(least: int) -> int:
 def _train(document: Mapping[str, object]) -> Iterator[Line | Content | None]:
     """Train on a worker: yield the record of every epoch, and at the end the teacher and its file's content.
 
-    While another run trains the teacher, None is yielded.
+    While another run trains the teacher, None is yielded. The first None says that the task has begun.
     """
+    yield None
     import queue
     import threading
 

@@ -17,6 +17,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -29,10 +30,14 @@ from tskd_tune.plain import Document
 from tskd_tune.records.breakage import breakage
 from tskd_tune.records.session import Session
 from tskd_tune.records.tracking import settle
+from tskd_tune.sweeps import ray_private
 from tskd_tune.sweeps.bundles import reported
+from tskd_tune.sweeps.kept import keep_stopped
+from tskd_tune.sweeps.late_nodes import UnfitNodeError, refuse_here
 from tskd_tune.sweeps.member import Member
 from tskd_tune.sweeps.results import TrialResult
 from tskd_tune.sweeps.shipped import Shipped
+from tskd_tune.sweeps.team import Team
 from tskd_tune.sweeps.trial_config import TrialConfig
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.trainer import Trainer
@@ -67,12 +72,16 @@ class SweepTrial(tune.Trainable):
     """Trains a point of the search space with each of its seeds, or a bundle of points, in turns."""
 
     members: list[Member]
+    _team: Team | None = None
     _turns: dict[Trainer, Member]
     _at: Member
+    _unfit: UnfitNodeError | None
+    _passing: BrokenTrialError | None  # what the next step raises, after this one reported its epochs
 
     def setup(self, config: Document, shipped: Shipped | None = None) -> None:
         """Build the trainings of a config; `ray.tune.with_parameters` passes what the sweep ships."""
         assert shipped is not None
+        self._team = Team(shipped) if shipped.workers > 1 else None
         # Ray's workers inherit the driver's environment; W&B must not ask a worker for a key.
         os.environ.setdefault("WANDB_SILENT", "true")
         logging.getLogger("wandb").setLevel(logging.ERROR)
@@ -98,12 +107,20 @@ class SweepTrial(tune.Trainable):
 
         Raises:
             BrokenTrialError: the trial broke by an error that may be temporary; Ray Tune tries again.
+            UnfitNodeError: this machine cannot train the sweep; Ray Tune tries again on another one.
         """
+        if self._unfit is not None:
+            raise self._unfit
+        if self._passing is not None:
+            raise self._passing
         live = [member for member in self.members if not member.ended]
         until = time.monotonic() + self.shipped.report_seconds
-        self._train(live)
-        while time.monotonic() < until and all(member.goes_on for member in live):
+        try:
             self._train(live)
+            while time.monotonic() < until and all(member.goes_on for member in live):
+                self._train(live)
+        except BrokenTrialError as error:
+            return self._report_before(error, live)
         found = {member.given.run: self._report(member) for member in live}
         done = all(member.ended for member in self.members)
         if not done and (ended := [member for member in live if member.ended]):
@@ -111,6 +128,14 @@ class SweepTrial(tune.Trainable):
                 member.close()
             _free_memory()
         return reported(self._given, found, done=done)
+
+    def _report_before(self, error: BrokenTrialError, live: Sequence[Member]) -> Document:
+        """Report the epochs that are not reported yet; the next step raises the error. Without epochs, raise it now."""
+        if not any(member.has_news for member in live):
+            raise error
+        self._passing = error
+        found = {member.given.run: member.report_epochs() for member in live if member.has_news}
+        return reported(self._given, found, done=False)
 
     def _train(self, live: Sequence[Member]) -> None:
         sharing = [(session, member) for member in live for session in self._try(member, member.begin) or []]
@@ -126,7 +151,8 @@ class SweepTrial(tune.Trainable):
         """Train an epoch of every training that has its turn."""
         trainers = list(self._turns)
         try:
-            results = advance(trainers, self._take_turn, self._survives)
+            with self._team.training(trainers) if self._team is not None and trainers else nullcontext():
+                results = advance(trainers, self._take_turn, self._survives)
         except (Exception, SystemExit) as error:
             self._break(self._at, error)
             self._refuse_passing(self._at)  # before a checkpoint is written in the middle of the others' epochs
@@ -181,6 +207,8 @@ class SweepTrial(tune.Trainable):
         Checkpoints of the trainings are written by the trial itself, so Ray Tune keeps none and restores none.
         """
         rows = [row for member in self.members for row in member.rows_now()]
+        if keep_stopped(self.shipped.run, self._given.run, rows):
+            ray_private.allow_storage_here(self)
         (Path(checkpoint_dir) / STOPPED_ROWS).write_text(json.dumps(rows), encoding="utf-8")
 
     def load_checkpoint(self, checkpoint_dir: object) -> None:
@@ -189,6 +217,8 @@ class SweepTrial(tune.Trainable):
     def cleanup(self) -> None:
         """End the tracking of every training, and wait for the last checkpoints and for W&B: the process ends."""
         self._close()
+        if self._team is not None:
+            self._team.end()
         settle(SETTLE_SECONDS)
 
     def _close(self) -> None:
@@ -200,11 +230,21 @@ class SweepTrial(tune.Trainable):
 
     def _open(self, config: Document) -> None:
         self._given = TrialConfig(**config)
-        self._turns = {}
+        self._turns, self._passing = {}, None
+        self._unfit, self.members = None, []
+        try:
+            refuse_here(self.shipped.looked)
+        except UnfitNodeError as error:  # `step` raises it; Tune would not report it here
+            self._unfit = error
+            return
         self.members = [Member(given, self.shipped) for given in self._given.members()]
         for member in self.members:
             try:
-                member.build()
+                member.build(None if self._team is None else self._team.gather(config))
+                if self._team is not None:
+                    self._team.take_up(member.sessions)
+            except UnfitNodeError as error:  # of another worker
+                self._unfit = error
             except (Exception, SystemExit) as error:  # `step` reports it; Tune would not report it here
                 self._break(member, error)
 

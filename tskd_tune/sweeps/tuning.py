@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
 
 from ray import tune
 from ray.tune.error import TuneError
@@ -12,6 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tskd_tune.errors import RunError
+from tskd_tune.plain import Document
 from tskd_tune.records.breakage import reason_of
 from tskd_tune.records.events import Listener
 from tskd_tune.records.layout import TRIALS
@@ -19,12 +22,19 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.signals import noticed
 from tskd_tune.sweeps import packing
 from tskd_tune.sweeps.bundles import bundled
+from tskd_tune.sweeps.growing import Growing
+from tskd_tune.sweeps.late_nodes import avoiding, resources
+from tskd_tune.sweeps.limits import Limits, limited
+from tskd_tune.sweeps.plug_in_errors import ending
 from tskd_tune.sweeps.recorder import Recorder
-from tskd_tune.sweeps.resources import capacity, needed
+from tskd_tune.sweeps.resources import capacity, needed, reserved
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.shipped import Shipped
 from tskd_tune.sweeps.trainable import SweepTrial
 from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.sweeps.waiting import Waiting
+
+Asked: TypeAlias = dict[str, float] | tune.PlacementGroupFactory | Callable[[Document], tune.PlacementGroupFactory]
 
 
 @dataclass(frozen=True)
@@ -35,16 +45,25 @@ class Tuning:
         sweep: the sweep.
         folder: the run's folder.
         shipped: the data that every trial receives.
+        limits: what may end the run early.
+        listener: is told what the trials wait for, and which machines join, leave or cannot train.
     """
 
     sweep: Sweep
     folder: RunFolder
     shipped: Shipped
+    listener: Listener
+    limits: Limits = field(default_factory=Limits)
 
     @cached_property
     def places(self) -> int:
-        """The number of trials that run at once."""
-        return self.sweep.resources.concurrent or capacity(self.sweep)
+        """The number of trials that run at once when the sweep begins."""
+        return self.sweep.resources.concurrent or capacity(self.wanted, self.shipped.workers)
+
+    @cached_property
+    def wanted(self) -> dict[str, float]:
+        """The resources of a trial, or of each of its workers."""
+        return needed(self.sweep)
 
     def bundles(self, configs: Sequence[TrialConfig], listener: Listener) -> list[TrialConfig]:
         """Put the trials of a grid into bundles, as ``resources.together`` asks."""
@@ -52,7 +71,7 @@ class Tuning:
         if together == 1 or len(configs) < 2:
             return list(configs)
         if together == "auto":
-            together = packing.fitting(configs, needed(self.sweep), listener)
+            together = packing.fitting(configs, self.wanted, listener)
         return bundled(configs, together, self.places)
 
     def train(self, searcher: Searcher, scheduler: TrialScheduler, trials: int) -> bool:
@@ -61,27 +80,41 @@ class Tuning:
         Raises:
             RunError: Ray Tune ended with an error.
         """
+        asked: Asked = self.wanted
+        workers = self.shipped.workers
+        if workers > 1:
+            asked = tune.PlacementGroupFactory(reserved(self.wanted, workers))
+        if self.shipped.looked is not None:
+            scheduler = avoiding(scheduler, self.wanted, self.listener, workers)
+            asked = resources(self.wanted, workers)
+        if self.limits.are_set:
+            limited(searcher, scheduler)
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(SweepTrial, shipped=self.shipped), needed(self.sweep)),
+            tune.with_resources(tune.with_parameters(SweepTrial, shipped=self.shipped), asked),
             tune_config=tune.TuneConfig(
-                search_alg=searcher,
+                search_alg=Growing(searcher, self.wanted, self.sweep.resources.concurrent, workers=workers),
                 scheduler=scheduler,
                 num_samples=trials,
-                max_concurrent_trials=self.places,
                 reuse_actors=True,
                 trial_dirname_creator=_folder_name,
             ),
             run_config=tune.RunConfig(
                 name=TRIALS,  # Ray Tune names the folder of the trials after its experiment
-                storage_path=str(self.folder.path),
+                storage_path=str(_tune_folder(self.folder)),
                 verbose=0,
-                callbacks=[Recorder()],
+                callbacks=[Recorder(), Waiting()],
                 failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
                 # Trials write their checkpoints themselves, while they train.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
-        return _uninterrupted(tuner.fit, self.folder)
+        with Waiting.told(self.wanted, self.listener), Limits.held(self.limits), ending(scheduler):
+            return _uninterrupted(tuner.fit, self.folder)
+
+
+def _tune_folder(folder: RunFolder) -> Path:
+    """Return the folder for Ray Tune's own files, which nothing reads; nodes share it only if they share the run."""
+    return folder.path if folder.remote is None else folder.remote.copy.root / "tune"
 
 
 def _folder_name(trial: tune.experiment.Trial) -> str:
@@ -95,4 +128,7 @@ def _uninterrupted(fit: Callable[[], object], folder: RunFolder) -> bool:
             fit()
             return not has_come()
     except TuneError as error:
-        raise RunError(f"{folder.path}: the sweep broke off ({reason_of(error)}); resume the run") from error
+        inner = error.__cause__ or error.__context__
+        if isinstance(inner, RunError):  # of a searcher, a scheduler or the recorder, whose sentence is enough
+            raise inner from error
+        raise RunError(f"{folder.place}: the sweep broke off ({reason_of(error)}); resume the run") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tskd_tune.metrics import Metric, Part
-from tskd_tune.tasks import cifar, cinic10, digits, image_folder, synthetic, tiny_imagenet
+from tskd_tune.tasks import cifar, cinic10, coco, digits, image_folder, imagenet, quadratic, synthetic, tiny_imagenet
 from tskd_tune.tasks.base import TASKS, Task, TaskFacts
 
 __all__ = [
@@ -17,8 +17,11 @@ __all__ = [
     "build",
     "cifar",
     "cinic10",
+    "coco",
     "digits",
     "image_folder",
+    "imagenet",
+    "quadratic",
     "synthetic",
     "tiny_imagenet",
 ]

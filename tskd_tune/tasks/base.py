@@ -17,11 +17,12 @@ from typing import Generic, Protocol, TypeVar, final
 import torch
 from torch import Tensor
 
-from tskd_tune.contracts import Batch, Out, Output
+from tskd_tune.contracts import AnyBatch, Out, Output
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric, Part
 from tskd_tune.plain import Json
 from tskd_tune.registry import Registry
+from tskd_tune.tasks.facts import TaskFacts as TaskFacts  # noqa: PLC0414 (it is imported from here)
 from tskd_tune.tasks.summary import DataSummary
 
 Out_contra = TypeVar("Out_contra", bound=Output, contravariant=True)
@@ -31,53 +32,6 @@ ORDER, AUGMENTATION = "order", "augmentation"
 
 PLACES: dict[Part, int] = {"validation": 1, "test": 2}
 """Where the sample count of each evaluated part stands in `TaskFacts.samples`."""
-
-
-@dataclass(frozen=True)
-class TaskFacts:
-    """What is known of a task before its data are loaded: enough to build networks and to time a step.
-
-    Attributes:
-        inputs: the shape of a sample, channels, height and width for an image; None for a length that varies.
-        outputs: how many numbers a network gives for a sample: the number of classes, for classification.
-        samples: the number of training, validation and test samples.
-        metrics: what the task measures, the headline first; a source leaves them out, and the task adds those of its
-            objective.
-        classes: whether each sample belongs to one of ``outputs`` classes, and its target is the number of its class.
-    """
-
-    inputs: tuple[int | None, ...]
-    outputs: int
-    samples: tuple[int, int, int]
-    metrics: tuple[Metric, ...] = ()
-    classes: bool = True
-
-    @property
-    def image(self) -> tuple[int, int, int]:
-        """The channels, height and width of every sample.
-
-        Raises:
-            InputError: the samples are no images of one size.
-        """
-        known = [length for length in self.inputs if length is not None]
-        if len(known) != 3 or len(self.inputs) != 3:
-            raise InputError(
-                f"task: its samples have the shape {[*self.inputs]}, but this needs images of one size, [channels,"
-                " height, width]; give images a size in the source"
-            )
-        channels, height, width = known
-        return channels, height, width
-
-    @property
-    def headline(self) -> Metric:
-        """The metric by which networks are compared: the first.
-
-        Raises:
-            InputError: the task declares no metric.
-        """
-        if not self.metrics:
-            raise InputError("task: the task declares no metric; return at least one from Objective.metrics")
-        return self.metrics[0]
 
 
 class Samples(Protocol):
@@ -137,7 +91,7 @@ class Source(ABC):
 class Meter(Protocol[Out_contra]):
     """Collects what a network computes from the batches of one part, and then computes the metrics."""
 
-    def update(self, output: Out_contra, batch: Batch) -> None:
+    def update(self, output: Out_contra, batch: AnyBatch) -> None:
         """Add one batch; nothing waits for the device."""
 
     def compute(self) -> dict[str, float]:
@@ -159,7 +113,7 @@ class Objective(ABC, Generic[Out_contra]):
         """Return the metrics of a source with these facts, the headline first."""
 
     @abstractmethod
-    def losses(self, output: Out_contra, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, output: Out_contra, batch: AnyBatch) -> Mapping[str, Tensor]:
         """Return the losses of a batch by name: scalars, each the mean over the batch.
 
         Histories show each as ``loss_<name>``. Call the loss ``task`` where there is only one, as all shipped tasks do.
@@ -187,10 +141,13 @@ class Draw:
     """What was drawn for one batch, and lies on the device or in pinned memory before the batch is made.
 
     Attributes:
-        tensors: small tensors by name (indices, offsets), or the bytes that workers decoded.
+        tensors: small tensors by name (indices, offsets), or the bytes that workers decoded; the first dimension counts
+            the samples.
+        sizes: how many samples of the batch each worker of a data-parallel training has; empty: each has all of them.
     """
 
     tensors: Mapping[str, Tensor]
+    sizes: tuple[int, ...] = ()
 
     @property
     def signature(self) -> tuple[tuple[str, tuple[int, ...], torch.dtype], ...]:
@@ -220,12 +177,20 @@ class Feed(ABC):
         """
 
     @abstractmethod
-    def batch(self, draw: Draw) -> Batch:
+    def batch(self, draw: Draw) -> AnyBatch:
         """Make the batch of a draw, on the device."""
 
 
 class Feeding(ABC):
     """How samples of a source reach the device: what is kept there, and the size of a batch."""
+
+    def sampled(self, source: Source, device: torch.device) -> Feed | None:
+        """Open the training set so that a few batches are read at the speed of a training, without reading all data.
+
+        Returns:
+            The feed, whose pixels may be normalized in another way; None where all data are read before a training.
+        """
+        return None
 
     @abstractmethod
     def steps(self, samples: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 import torch
@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tskd_tune.contracts import Batch, Classified, exact
-from tskd_tune.metrics import PERCENT, Metric
+from tskd_tune.metrics import PERCENT, Metric, Part
+from tskd_tune.plain import Json
 from tskd_tune.tasks.base import Objective, TaskFacts
+from tskd_tune.tasks.examples import Answering
 
 TOP1 = Metric("top1", "top-1", PERCENT, "max")
 TOP5 = Metric("top5", "top-5", PERCENT, "max")
@@ -37,6 +39,34 @@ class Classification(Objective[Classified]):
         """Return a new meter of `metrics`."""
         return Accuracy(self.metrics(facts))
 
+    def answering(self, facts: TaskFacts, part: Part) -> ClassAnswers:
+        """Return how the classes that a network gives are kept."""
+        return ClassAnswers()
+
+
+@final
+class ClassAnswers(Answering[Classified]):
+    """The class of each sample that a network gives, its probability, and the true class."""
+
+    kind = "classes"
+    samples = 1000
+    pixels = 48
+
+    def blank(self, samples: int) -> dict[str, Tensor]:
+        """Return zeros for some samples."""
+        classes = {name: torch.zeros(samples, dtype=torch.int64) for name in ("truth", "answer")}
+        return {**classes, "confidence": torch.zeros(samples)}
+
+    def answers(self, output: Classified, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the most probable class of each sample ``[B]``, its probability and the true class."""
+        confidence, answer = exact(output.logits).softmax(1).max(1)
+        return {"truth": batch.targets, "answer": answer, "confidence": confidence}
+
+    def plain(self, kept: Mapping[str, Tensor]) -> dict[str, Json]:
+        """Return three lists with one item for each sample; probabilities have three digits."""
+        confidence = [round(value, 3) for value in kept["confidence"].tolist()]
+        return {"truth": kept["truth"].tolist(), "answer": kept["answer"].tolist(), "confidence": confidence}
+
 
 @final
 class Accuracy:
@@ -55,6 +85,14 @@ class Accuracy:
         losses = F.cross_entropy(exact(logits), targets, reduction="none").double()
         self._sums.append(torch.stack([best[:, 0].sum().double(), best.sum().double(), losses.sum()]))
         self._samples += len(targets)
+
+    def merge(self, add: Callable[[Sequence[Tensor]], None], device: torch.device) -> None:
+        """Take in the sums and the numbers of samples of all workers."""
+        zeros = torch.zeros(3, dtype=torch.float64, device=device)
+        count = torch.tensor(self._samples, device=device)
+        sums = torch.stack([zeros, *self._sums]).sum(0)
+        add([sums, count])
+        self._sums, self._samples = [sums], int(count)
 
     def compute(self) -> dict[str, float]:
         """Return the metrics of all samples so far, of which there must be at least one."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from filelock import FileLock
@@ -21,6 +21,9 @@ from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
 from tskd_tune.tasks.pictures import UNREADABLE, as_seen
 from tskd_tune.tasks.threads import mapped
 from tskd_tune.tasks.words import counted, shown
+
+View: TypeAlias = Callable[[Image.Image], Image.Image]
+"""Makes a picture of a picture."""
 
 DECODING_VERSION = 2
 """Counts up where the same file is decoded to other pixels: what was decoded by another version is not found."""
@@ -112,20 +115,29 @@ def decode_each(files: Sequence[ImageFile], size: int) -> Iterator[NDArray[np.ui
             else:
                 yield found
     if broken:
-        raise InputError(_unreadable(broken, len(paths)))
+        raise InputError(unreadable(broken, len(paths)))
 
 
 def decode_one(path: str, size: int) -> NDArray[np.uint8]:
-    """Return the image ``[3, size, size]`` of one file.
+    """Return the image ``[3, size, size]`` of one file; raises as `viewed`."""
+    return viewed(path, partial(_fitted, size=size))
+
+
+def viewed(path: str, view: View) -> NDArray[np.uint8]:
+    """Return a view ``[3, H, W]`` of the picture of one file.
+
+    Args:
+        path: the file.
+        view: makes another picture of the upright picture in 8-bit RGB, such as a crop.
 
     Raises:
         InputError: the file is not a readable image.
         RunError: the file vanished.
     """
-    found = _tried(path, size)
-    if isinstance(found, str):
-        raise InputError(_unreadable({path: found}, 1))
-    return found
+    try:
+        return _decode(path, view)
+    except InputError as error:
+        raise InputError(unreadable({path: str(error)}, 1)) from error
 
 
 def _decode_all(paths: list[str], size: int) -> NDArray[np.uint8]:
@@ -138,7 +150,7 @@ def _decode_all(paths: list[str], size: int) -> NDArray[np.uint8]:
         else:
             pixels[place] = found
     if broken:
-        raise InputError(_unreadable(broken, len(paths)))
+        raise InputError(unreadable(broken, len(paths)))
     return pixels
 
 
@@ -153,7 +165,7 @@ def _room(count: int, size: int) -> NDArray[np.uint8]:
         ) from error
 
 
-def _unreadable(broken: dict[str, str], total: int) -> str:
+def unreadable(broken: dict[str, str], total: int) -> str:
     """Say how many files cannot be read, and name the first ones with the reason."""
     named = [f"  {shown(path)}: {why}" for path, why in list(broken.items())[:MOST_NAMED]]
     more = [f"  and {len(broken) - MOST_NAMED} more"] if len(broken) > MOST_NAMED else []
@@ -165,13 +177,23 @@ def _unreadable(broken: dict[str, str], total: int) -> str:
 def _tried(path: str, size: int) -> NDArray[np.uint8] | str:
     """Decode a file, or say why it cannot be."""
     try:
-        return _decode(path, size)
+        return _decode(path, partial(_fitted, size=size))
     except InputError as error:
         return str(error)
 
 
-def _decode(path: str, size: int) -> NDArray[np.uint8]:
-    """Return the middle square of an image, scaled to ``[3, size, size]``; an image of that size is not scaled.
+def _decode(path: str, view: View) -> NDArray[np.uint8]:
+    """Return a view of a picture, ``[3, H, W]``.
+
+    Raises:
+        InputError: it is not a readable image, with the reason.
+        RunError: it is not there.
+    """
+    return np.asarray(read_picture(path, lambda image: view(as_seen(image)))).transpose(2, 0, 1)
+
+
+def read_picture(path: str, view: View) -> Image.Image:
+    """Open an image file, and return a view of the picture as it is stored.
 
     Raises:
         InputError: it is not a readable image, with the reason.
@@ -179,12 +201,16 @@ def _decode(path: str, size: int) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
-            square = ImageOps.fit(as_seen(image), (size, size), Image.Resampling.BILINEAR)
+            return view(image)
     except FileNotFoundError as error:
         raise RunError(f"task: {path} vanished while the images were read; put it back and start again") from error
     except UNREADABLE as error:
         raise InputError(_reason(path, error)) from error
-    return np.asarray(square).transpose(2, 0, 1)
+
+
+def _fitted(image: Image.Image, size: int) -> Image.Image:
+    """Return the middle square of a picture, scaled to a size; a picture of that size is not scaled."""
+    return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
 
 
 def _reason(path: str, error: Exception) -> str:

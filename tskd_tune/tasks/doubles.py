@@ -1,4 +1,8 @@
-"""Identical files in two sets of the data: the network would be tested on images of its training set."""
+"""Identical images in two sets of the data: the network would be tested on images of its training set.
+
+Only files are read whose size in bytes occurs in two sets, and these are compared by their bytes. Images that are in
+memory are compared by their pixels (`tskd_tune.tasks.image_source.same_pixels`).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,12 @@ from tskd_tune.tasks.threads import mapped
 from tskd_tune.tasks.words import counted, shown
 
 Name = Callable[[ImageFile], str]
+BY_BYTES, BY_PIXELS = ", byte for byte, ", ", pixel for pixel, "
+
+
+def is_leak(sentence: str) -> bool:
+    """Tell whether a sentence on the data says that two sets share images."""
+    return BY_BYTES in sentence or BY_PIXELS in sentence
 
 
 def doubles(
@@ -38,8 +48,8 @@ def doubles(
             one, other = (shown(name(file)) for file in pairs[0])
             classes = " with another class" if pairs[0][0].label != pairs[0][1].label else ""
             sentences.append(
-                f"task.root: the {first} set holds {len(pairs)} of the {counted(len(others), f'{second} image')} too,"
-                f" byte for byte, such as {other}, which is {one}{classes}; remove them from one set"
+                f"task.root: the {first} set holds {len(pairs)} of the {counted(len(others), f'{second} image')} too"
+                f"{BY_BYTES}such as {other}, which is {one}{classes}; remove them from one set"
             )
     return sentences
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import final
 
@@ -16,31 +15,41 @@ from torch import Tensor
 
 from tskd_tune.errors import RunError
 from tskd_tune.files import write_whole
-from tskd_tune.tasks.decoding import ImageFile, decode_each, decode_one, digest_of
+from tskd_tune.tasks.decoding import ImageFile, View, decode_each, decode_one, digest_of, viewed
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
 from tskd_tune.tasks.images import Normalization, levels
 
 
 @final
-@dataclass(frozen=True)
 class FileSamples:
-    """Files of one part; an image is decoded when it is asked for, and is not kept."""
+    """Files of one part; an image is decoded when it is asked for, and is not kept.
 
-    files: Sequence[ImageFile]
-    size: int
+    The paths lie in one array: worker processes share the array's memory, where each would copy Python's own text.
 
-    @cached_property
-    def targets(self) -> Tensor:
-        """The class of each file ``[N]``."""
-        return torch.tensor([file.label for file in self.files], dtype=torch.int64)
+    Attributes:
+        targets: the class of each file ``[N]``.
+    """
+
+    def __init__(self, files: Sequence[ImageFile], size: int) -> None:
+        """Take files, and the size that they are scaled to."""
+        self.targets = torch.tensor([file.label for file in files], dtype=torch.int64)
+        self._paths = np.array([os.fsencode(file.path) for file in files], dtype=np.bytes_)
+        self._size = size
 
     def __len__(self) -> int:
         """Return the number of files."""
-        return len(self.files)
+        return len(self.targets)
 
     def __getitem__(self, index: int) -> Tensor:
         """Decode one file to bytes ``[3, size, size]``; raises as `decode_one`."""
-        return torch.from_numpy(np.ascontiguousarray(decode_one(self.files[index].path, self.size)))
+        return torch.from_numpy(np.ascontiguousarray(decode_one(self._path(index), self._size)))
+
+    def viewed(self, index: int, view: View) -> Tensor:
+        """Decode one file, and return the bytes ``[3, H, W]`` of a view of its picture; raises as `decoding.viewed`."""
+        return torch.from_numpy(np.ascontiguousarray(viewed(self._path(index), view)))
+
+    def _path(self, index: int) -> str:
+        return os.fsdecode(self._paths[index])
 
 
 def measured_normalization(files: Sequence[ImageFile], size: int) -> Normalization:

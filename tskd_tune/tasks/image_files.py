@@ -169,11 +169,14 @@ class FileImages(ImageSource):
         The version of the decoding is left out where no file is decoded otherwise than before there were versions, so
         that the teachers of most folders are found.
         """
-        names = {part: self._parts.named(part) for part in ("training", "validation", "test")}
-        found: dict[str, Json] = {"data": names, "size": self._size, "normalization": self._normalization}
         used = [*self._parts.training, *self._parts.validation, *self._parts.test]
         changed = any(file.path in self._odd and self._odd[file.path].changed for file in used)
-        return found | ({"decoding": DECODING_VERSION} if changed else {})
+        return self.named() | ({"decoding": DECODING_VERSION} if changed else {})
+
+    def named(self) -> dict[str, Json]:
+        """Return the names and sizes of the files of each part, the size of an image and the normalization."""
+        names = {part: self._parts.named(part) for part in ("training", "validation", "test")}
+        return {"data": names, "size": self._size, "normalization": self._normalization}
 
     def location(self) -> str:
         """Return a digest of the paths, sizes and times of change of all files."""

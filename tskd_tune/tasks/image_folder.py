@@ -13,6 +13,8 @@ from tskd_tune.errors import InputError
 from tskd_tune.paths import PathText
 from tskd_tune.tasks.base import TASKS, Feeding, Task
 from tskd_tune.tasks.classification import Classification
+from tskd_tune.tasks.cuts import PaddedCut
+from tskd_tune.tasks.decoders import PREFETCH, default_workers, refuse_prefetch
 from tskd_tune.tasks.decoding import ImageFile
 from tskd_tune.tasks.image_files import FileImages, FileParts, held_out, listed
 from tskd_tune.tasks.images import IMAGENET, Augmentation
@@ -21,7 +23,7 @@ from tskd_tune.tasks.listing import Lister
 from tskd_tune.tasks.options import BatchSize, FeedKind, FeedName, Flip, Padding, Prefetch, SplitSeed, Workers
 from tskd_tune.tasks.resident import Resident
 from tskd_tune.tasks.splits import TEST_SEED
-from tskd_tune.tasks.streamed import PREFETCH, Streamed, default_workers
+from tskd_tune.tasks.streamed import Streamed
 from tskd_tune.tasks.words import counted
 
 Constants = Literal["measured", "imagenet"]
@@ -99,13 +101,10 @@ def _feeding(
                     f" remove task.{name}, or set task.feed to streamed"
                 )
         return Resident(augmentation, batch_size)
-    if workers == 0 and prefetch is not None:
-        raise InputError(
-            f"task.prefetch: {prefetch} does not apply where task.workers is 0; remove task.prefetch, or raise"
-            " task.workers"
-        )
+    refuse_prefetch(workers, prefetch)
     return Streamed(
-        augmentation,
+        PaddedCut(augmentation),
+        PaddedCut(Augmentation(0, flip=False)),
         batch_size,
         workers=default_workers() if workers is None else workers,
         prefetch=PREFETCH if prefetch is None else prefetch,

@@ -62,6 +62,15 @@ Workers: TypeAlias = Annotated[
     ),
 ]
 
+DecodingWorkers: TypeAlias = Annotated[
+    NonNegativeInt | None,
+    NO_IDENTITY,
+    Field(
+        description="number of processes that decode images for a training; 0 decodes in the training's own process;"
+        " null: 4, or the number of CPUs where there are fewer"
+    ),
+]
+
 Prefetch: TypeAlias = Annotated[
     PositiveInt | None,
     NO_IDENTITY,

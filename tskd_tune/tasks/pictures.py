@@ -50,17 +50,18 @@ class Oddity(NamedTuple):
     frames: int
 
 
-def as_seen(image: Image.Image) -> Image.Image:
+def as_seen(image: Image.Image, *, upright: bool = True) -> Image.Image:
     """Return the picture as 8-bit RGB, upright.
 
-    The EXIF orientation is applied. Transparent pixels show white. Gray of 16 bits, and of 32-bit integers up to
-    65535, becomes its upper eight bits. 32-bit floats from 0 to 1 become 0 to 255. Of several frames the first counts.
+    The EXIF orientation is applied, unless ``upright`` is false. Transparent pixels show white. Gray of 16 bits, and of
+    32-bit integers up to 65535, becomes its upper eight bits. 32-bit floats from 0 to 1 become 0 to 255. Of several
+    frames the first counts.
 
     Raises:
         ValueError: 32-bit values lie outside these ranges, so that nobody knows their scale.
     """
     image.load()  # which turns a TIFF by itself, and takes its tag away
-    turn = TURNS.get(_orientation(image))
+    turn = TURNS.get(_orientation(image)) if upright else None
     if image.has_transparency_data:
         clear = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", clear.size, WHITE), clear)
@@ -68,7 +69,8 @@ def as_seen(image: Image.Image) -> Image.Image:
         image = Image.fromarray(_from_floats(np.asarray(image)))
     elif image.mode.startswith(DEEP):
         image = Image.fromarray(_from_integers(np.asarray(image)))
-    return (image if turn is None else image.transpose(turn)).convert("RGB")
+    image = image if turn is None else image.transpose(turn)
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy a picture in RGB
 
 
 def oddity(path: str) -> Oddity | None:

@@ -7,85 +7,56 @@ not depend on the number of workers, and an epoch can begin at any step.
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from tskd_tune.contracts import Batch
-from tskd_tune.errors import InputError, RunError
 from tskd_tune.metrics import Part
 from tskd_tune.plain import Json
 from tskd_tune.tasks.base import AUGMENTATION, ORDER, Draw, Feed, Feeding, Samples, Source, Streams, TaskFacts
-from tskd_tune.tasks.images import Augmentation, Crops, Normalization, batch_bounds, batch_count, evaluation_batch
+from tskd_tune.tasks.cuts import Cut
+from tskd_tune.tasks.decoders import Decoded, decoded, decoding, draws_of
+from tskd_tune.tasks.images import IMAGENET, Normalization, batch_bounds, batch_count, evaluation_batch
 from tskd_tune.tasks.resident import BYTES_BESIDE, images_of
-
-MOST_WORKERS, PREFETCH = 4, 2
-"""Processes that decode images for a training, and the batches that each prepares in advance, unless told otherwise."""
-
-
-def default_workers() -> int:
-    """Return how many processes decode images unless told otherwise: at most one for each CPU of this machine."""
-    return min(MOST_WORKERS, os.cpu_count() or 1)
+from tskd_tune.tasks.shards import Shard
 
 
 class Crop(NamedTuple):
-    """What a worker shall decode: a sample, the place of its crop, and whether the crop is mirrored."""
+    """What a worker shall decode: a sample, and the numbers that were drawn for it; see `Cut`."""
 
     sample: int
-    row: int
-    column: int
-    flip: int
-
-
-class Pixels(NamedTuple):
-    """What workers made of a batch: indices ``[B]`` and bytes ``[B, C, H, W]``; or why they could not.
-
-    Errors come back as text, because an error that crosses processes loses its sentence.
-    """
-
-    indices: Tensor
-    pixels: Tensor
-    wrong: str = ""
-    vanished: str = ""
+    drawn: Sequence[int]
 
 
 @final
-class Cropped(Dataset[Pixels]):
-    """Decodes samples, and cuts their crops out of the padded images."""
+class Cropped(Dataset[Decoded]):
+    """Decodes samples, and cuts out what was drawn for them."""
 
-    def __init__(self, samples: Samples, padding: int) -> None:
-        """Crop samples, padded with zeros on each side."""
+    def __init__(self, samples: Samples, cut: Cut) -> None:
+        """Cut samples."""
         self._samples = samples
-        self._padding = padding
+        self._cut = cut
 
-    def __getitems__(self, crops: Sequence[Crop]) -> Pixels:
-        """Return the batch of some crops."""
+    def __getitems__(self, crops: Sequence[Crop]) -> Decoded:
+        """Return the batch of some crops: their indices ``[B]`` and bytes ``[B, C, H, W]``."""
         indices = torch.tensor([crop.sample for crop in crops], dtype=torch.int64)
-        try:
-            return Pixels(indices, torch.stack([self._cut(crop) for crop in crops]))
-        except InputError as error:
-            return Pixels(indices, indices, wrong=str(error))
-        except RunError as error:
-            return Pixels(indices, indices, vanished=str(error))
+        return decoded(
+            lambda: {
+                "indices": indices,
+                "pixels": torch.stack([self._cut.of(self._samples, *crop) for crop in crops]),
+            }
+        )
 
-    def __getitem__(self, crop: Crop) -> Pixels:
+    def __getitem__(self, crop: Crop) -> Decoded:
         """Return a batch of one crop."""
         return self.__getitems__([crop])
-
-    def _cut(self, crop: Crop) -> Tensor:
-        image = self._samples[crop.sample]
-        height, width = image.shape[1:]
-        padded = F.pad(image, (self._padding,) * 4)
-        cut = padded[:, crop.row : crop.row + height, crop.column : crop.column + width]
-        return cut.flip(2) if crop.flip else cut
 
 
 @final
@@ -94,17 +65,15 @@ class Batches(Sampler[list[Crop]]):
 
     def __init__(self) -> None:
         """Have no batches."""
-        self.crops: Crops | None = None
+        self.drawn = torch.zeros(0, 0, dtype=torch.int64)
         self.order = torch.zeros(0, dtype=torch.int64)
         self.bounds: Sequence[tuple[int, int]] = ()
 
     def __iter__(self) -> Iterator[list[Crop]]:
         """Iterate over the batches."""
-        assert self.crops is not None
-        columns = (self.order, *(part[self.order] for part in (self.crops.rows, self.crops.columns, self.crops.flips)))
         for start, stop in self.bounds:
-            rows = zip(*(column[start:stop].tolist() for column in columns), strict=True)
-            yield [Crop(*row) for row in rows]
+            samples = self.order[start:stop]
+            yield list(map(Crop, samples.tolist(), self.drawn[samples].tolist()))
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -121,7 +90,7 @@ class StreamedFeed(Feed):
         normalization: Normalization,
         bounds: Sequence[tuple[int, int]],
         *,
-        augmentation: Augmentation,
+        cut: Cut,
         workers: int,
         prefetch: int,
         device: torch.device,
@@ -130,20 +99,17 @@ class StreamedFeed(Feed):
         self._targets = samples.targets.to(device)
         self._normalized = normalization.on(device)
         self._bounds = bounds
-        self._augmentation = augmentation
+        self._cut = cut
         self._device = device
+        self._shard = Shard(rank=0, world=1)
         self._batches = Batches()
-        self._loader = DataLoader(
-            Cropped(samples, augmentation.padding),
-            batch_sampler=self._batches,
-            num_workers=workers,
-            collate_fn=_as_it_is,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=_leave_signals if workers else None,
-            prefetch_factor=prefetch if workers else None,
-            persistent_workers=workers > 0,
-            generator=torch.Generator(),  # else each epoch would draw a number from the global one, as networks do
-        )
+        self._loader = decoding(Cropped(samples, cut), self._batches, workers, prefetch, device)
+
+    def shard(self, shard: Shard) -> StreamedFeed:
+        """Return the feed of one worker, which decodes its share of each batch alone; this feed must not be used."""
+        twin = copy.copy(self)
+        twin._shard = shard
+        return twin
 
     @property
     def targets(self) -> Tensor:
@@ -160,11 +126,11 @@ class StreamedFeed(Feed):
         Only one epoch of a feed can be under way; a further call ends the epoch before.
         """
         samples = len(self._targets)
-        order, crops = torch.arange(samples), self._augmentation.none(samples)
+        order, drawn = torch.arange(samples), self._cut.none(samples)
         if streams is not None:
             order = torch.randperm(samples, generator=streams.generator(ORDER))
-            crops = self._augmentation.draw(samples, streams.generator(AUGMENTATION))
-        return self._loaded(order, crops, self._bounds[start:])
+            drawn = self._cut.draw(samples, streams.generator(AUGMENTATION))
+        return self._loaded(order, drawn, self._bounds[start:])
 
     def batch(self, draw: Draw) -> Batch:
         """Bring the bytes of a draw to the device, and normalize them there."""
@@ -172,47 +138,33 @@ class StreamedFeed(Feed):
         pixels = draw.tensors["pixels"].to(self._device, non_blocking=True)
         return Batch(self._normalized(pixels), self._targets[indices], indices)
 
-    def _loaded(self, order: Tensor, crops: Crops, bounds: Sequence[tuple[int, int]]) -> Iterator[Draw]:
-        self._batches.order, self._batches.crops, self._batches.bounds = order, crops, bounds
-        for found in _from_workers(self._loader):
-            if found.wrong:
-                raise InputError(found.wrong)
-            if found.vanished:
-                raise RunError(found.vanished)
-            yield Draw({"indices": found.indices, "pixels": found.pixels})
-
-
-def _from_workers(loader: Iterable[Pixels]) -> Iterator[Pixels]:
-    """Iterate over what the workers decoded.
-
-    Raises:
-        RunError: a worker died.
-    """
-    found = iter(loader)
-    while True:
-        try:
-            batch = next(found)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader worker (pid" not in str(error):  # an error of the samples' own code
-                raise
-            raise RunError(
-                f"task: a process that decodes images ended ({error}); lower task.workers or task.prefetch, or free"
-                " some memory"
-            ) from error
-        yield batch
+    def _loaded(self, order: Tensor, drawn: Tensor, bounds: Sequence[tuple[int, int]]) -> Iterator[Draw]:
+        self._batches.order, self._batches.drawn = order, drawn
+        self._batches.bounds = [self._shard.of(start, stop) for start, stop in bounds]
+        sizes = [self._shard.sizes(stop - start) for start, stop in bounds]
+        return draws_of(self._loader, sizes)
 
 
 @final
 @dataclass(frozen=True)
 class Streamed(Feeding):
-    """Images are decoded anew for each batch; neither the device nor the memory holds all of them."""
+    """Images are decoded anew for each batch; neither the device nor the memory holds all of them.
 
-    augmentation: Augmentation
+    Attributes:
+        training_cut: what is drawn and cut for the training set.
+        evaluation_cut: the same for evaluations, where nothing is random.
+        batch_size: images in a training batch.
+        workers: processes that decode.
+        prefetch: batches that each of them prepares in advance.
+        least: images that an evaluation takes at once at least; more where images are small.
+    """
+
+    training_cut: Cut
+    evaluation_cut: Cut
     batch_size: int
     workers: int
     prefetch: int
+    least: int = 1
 
     def steps(self, samples: int) -> int:
         """Return the number of training batches."""
@@ -223,15 +175,20 @@ class Streamed(Feeding):
         images = images_of(source)
         samples = images.samples("training")
         bounds = batch_bounds(len(samples), self.batch_size)
-        return self._feed(samples, images.normalization(), bounds, self.augmentation, device)
+        return self._feed(samples, images.normalization(), bounds, self.training_cut, device)
+
+    def sampled(self, source: Source, device: torch.device) -> Feed:
+        """Open the training set with ImageNet's constants: a measured normalization would read all images."""
+        samples = images_of(source).samples("training")
+        return self._feed(samples, IMAGENET, batch_bounds(len(samples), self.batch_size), self.training_cut, device)
 
     def evaluation(self, source: Source, part: Part, device: torch.device) -> Feed:
         """Open the validation or the test set, in the batches of the resident feed."""
         images = images_of(source)
         samples, facts = images.samples(part), images.facts()
-        size = evaluation_batch(facts.image, device)
+        size = max(self.least, evaluation_batch(facts.image, device))
         bounds = list(pairwise([*range(0, len(samples), size), len(samples)]))
-        return self._feed(samples, images.normalization(), bounds, Augmentation(0, flip=False), device)
+        return self._feed(samples, images.normalization(), bounds, self.evaluation_cut, device)
 
     def bytes_held(self, facts: TaskFacts) -> int:
         """Return the bytes of the classes and the order; images are not held."""
@@ -239,14 +196,14 @@ class Streamed(Feeding):
 
     def identity(self) -> Mapping[str, Json]:
         """Return the augmentation, as of images that stay on the device: the numbers are the same."""
-        return {"augmentation": asdict(self.augmentation)}
+        return {"augmentation": dict(self.training_cut.identity())}
 
     def _feed(
         self,
         samples: Samples,
         normalization: Normalization,
         bounds: Sequence[tuple[int, int]],
-        augmentation: Augmentation,
+        cut: Cut,
         device: torch.device,
     ) -> Feed:
         workers = min(self.workers, len(bounds))
@@ -254,22 +211,8 @@ class Streamed(Feeding):
             samples,
             normalization,
             bounds,
-            augmentation=augmentation,
+            cut=cut,
             workers=workers,
             prefetch=self.prefetch,
             device=device,
         )
-
-
-def _as_it_is(batch: object) -> object:
-    """Take a batch as `Cropped` made it."""
-    return batch
-
-
-def _leave_signals(worker: int) -> None:
-    """Let a worker outlive Ctrl-C, which goes to every process of a terminal, so that the training can end its epoch.
-
-    A worker ends with the process of its training.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -53,18 +53,56 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class BoxCounts:
+    """The boxes of the training, the validation and the test set.
+
+    Attributes:
+        objects: boxes of one object each that can be learned.
+        crowds: boxes of many objects, which no training learns and the evaluator ignores.
+        without: images without any box.
+    """
+
+    objects: tuple[int, ...]
+    crowds: tuple[int, ...]
+    without: tuple[int, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the numbers as plain data, by part."""
+        columns = zip(PARTS, self.objects, self.crowds, self.without, strict=True)
+        return {
+            part: {"objects": objects, "crowds": crowds, "images_without": without}
+            for part, objects, crowds, without in columns
+        }
+
+    def lines(self) -> list[str]:
+        """Return the numbers as lines of text."""
+        rows = {
+            "boxes": self.objects,
+            "crowds, which are not learned and which AP ignores": self.crowds,
+            "images without a box": self.without,
+        }
+        return [
+            f"  {what}: {', '.join(f'{count} {part}' for part, count in zip(PARTS, counts, strict=True))}"
+            for what, counts in rows.items()
+            if any(counts)
+        ]
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """What a task found in its data.
 
     Attributes:
         source: the data set, or the folder.
         classes: the name of each class; empty where samples belong to no classes.
-        counts: the images of each class in all three parts; None where that is not known before the data is read.
+        counts: the images of each class in all three parts, or its boxes where images have boxes; None where that is
+            not known before the data is read.
         samples: training, validation and test images.
         origins: where each of the three parts comes from.
         size: width and height that every image is brought to, in pixels; None where they vary or are no images.
         sizes: the sizes of the files' images; None where they are not in files.
         left_out: what is not used, by reason.
+        boxes: the boxes of each part; None where images have none.
     """
 
     source: str
@@ -75,13 +113,15 @@ class DataSummary:
     size: tuple[int, int] | None
     sizes: Sizes | None = None
     left_out: tuple[LeftOut, ...] = ()
+    boxes: BoxCounts | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return the summary as plain data."""
         counts = self.counts or [None] * len(self.classes)
+        what = "images" if self.boxes is None else "boxes"
         return {
             "source": shown(self.source),
-            "classes": [{"name": shown(n), "images": c} for n, c in zip(self.classes, counts, strict=True)],
+            "classes": [{"name": shown(n), what: c} for n, c in zip(self.classes, counts, strict=True)],
             "parts": {
                 part: {"images": images, "from": shown(origin)}
                 for part, images, origin in zip(PARTS, self.samples, self.origins, strict=True)
@@ -92,6 +132,7 @@ class DataSummary:
                 {"why": left.why, "count": left.count, "examples": [*map(shown, left.examples)]}
                 for left in self.left_out
             ],
+            **({} if self.boxes is None else {"boxes": self.boxes.plain()}),
         }
 
     def lines(self) -> list[str]:
@@ -104,6 +145,7 @@ class DataSummary:
         ]
         lines.append(f"  {'images' if self._words_on_sizes() else 'samples'}: {', '.join(parts)}")
         lines += [f"  sizes: {self._words_on_sizes()}"] if self._words_on_sizes() else []
+        lines += [] if self.boxes is None else self.boxes.lines()
         others = len(self.left_out) - MOST_REASONS
         lines += [f"  left out, {left.why}: {left.count} ({_examples(left)})" for left in self.left_out[:MOST_REASONS]]
         return [*lines, f"  left out, for other reasons: --json shows {others} more"] if others > 0 else lines

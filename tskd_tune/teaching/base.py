@@ -11,7 +11,7 @@ from typing import Generic
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Out, Shapes
+from tskd_tune.contracts import AnyBatch, Out, Shapes
 from tskd_tune.registry import Component, Registry
 
 
@@ -70,7 +70,7 @@ class TeacherMethod(nn.Module, ABC, Generic[Out]):
     capturable: bool = True
 
     @abstractmethod
-    def forward(self, network: Out, above: Out | None, batch: Batch) -> Mapping[str, Tensor]:
+    def forward(self, network: Out, above: Out | None, batch: AnyBatch) -> Mapping[str, Tensor]:
         """Return the weighted losses, scalars by name.
 
         Args:

@@ -27,6 +27,8 @@ class SoTeacher(TeacherMethod):
     ``|weight| / sqrt(running variance + eps)``, for a linear layer the largest column sum of absolute weights. The
     consistency loss is ``|softmax(z) - h|^2``, averaged over the batch, from epoch 1 on; h is the mean of the softmax
     outputs of the sample in all earlier epochs. (The authors' code counts the first epoch twice in h.)
+
+    The means are kept on the device: 5.1 GB for the 1.28 million images and 1000 classes of ImageNet.
     """
 
     needs = frozenset({Need.LOGITS, Need.INDICES, Need.LAYERS})
@@ -42,6 +44,7 @@ class SoTeacher(TeacherMethod):
         lipschitz: NonNegativeFloat = 1e-5,
         consistency: NonNegativeFloat = 1.0,
         schedule: Literal["linear", "cosine", "constant"] = "linear",
+        average_precision: Literal["float32", "float16"] = "float32",
     ) -> None:
         """Set both weights, and how the consistency's rises to its own by the last epoch.
 
@@ -50,6 +53,8 @@ class SoTeacher(TeacherMethod):
             consistency: weight, in the last epoch, of the distance to the mean of a sample's past predictions.
             schedule: how the weight of the consistency rises over the epochs: in a straight line, as a quarter of a
                 cosine wave, or not at all.
+            average_precision: precision in which the means of past predictions are kept, one number for each class and
+                training image; float16 takes half the memory and rounds the means to about three digits.
 
         Raises:
             InputError: a schedule of no consistency.
@@ -65,7 +70,9 @@ class SoTeacher(TeacherMethod):
         self._schedule = schedule
         self._epochs = setting.epochs
         self._compares = False
-        self.register_buffer("average", torch.zeros(setting.samples, setting.classes))
+        self.register_buffer(
+            "average", torch.zeros(setting.samples, setting.classes, dtype=getattr(torch, average_precision))
+        )
         self.register_buffer("weight", varying(self.weight_at(0)), persistent=False)
         self.register_buffer("new_share", varying(1.0), persistent=False)
 
@@ -82,7 +89,7 @@ class SoTeacher(TeacherMethod):
     def forward(self, network: Classified, above: Classified | None, batch: Batch) -> Mapping[str, Tensor]:
         """Return ``lipschitz`` and, from epoch 1 on, ``consistency``, and take the predictions into the mean."""
         found = exact(network.logits).softmax(dim=1)
-        past = self.average[batch.indices]
+        past = exact(self.average[batch.indices])
         losses = {"lipschitz": self.lipschitz * torch.stack(list(self._bounds())).sum()}
         if self._compares:
             losses["consistency"] = weighted(self.weight, (found - past).square().sum(dim=1).mean())

@@ -15,6 +15,8 @@ import pytest
 
 MODULES = (
     "base",
+    "detector_distillers",
+    "detectors",
     "distillers",
     "extractors",
     "networks",
@@ -28,7 +30,10 @@ MODULES = (
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in MODULES))
 
-from tskd_tune.testing.distillers import DistillerContract  # noqa: E402 (after pytest is told to rewrite asserts)
+# After pytest is told to rewrite asserts.
+from tskd_tune.testing.detector_distillers import DetectorDistillerContract  # noqa: E402
+from tskd_tune.testing.detectors import DetectorContract  # noqa: E402
+from tskd_tune.testing.distillers import DistillerContract  # noqa: E402
 from tskd_tune.testing.extractors import ExtractorContract, TransformContract  # noqa: E402
 from tskd_tune.testing.networks import NetworkContract  # noqa: E402
 from tskd_tune.testing.objectives import ObjectiveContract  # noqa: E402
@@ -40,6 +45,8 @@ from tskd_tune.testing.tasks import TaskContract  # noqa: E402
 from tskd_tune.testing.teacher_methods import TeacherMethodContract  # noqa: E402
 
 __all__ = [
+    "DetectorContract",
+    "DetectorDistillerContract",
     "DistillerContract",
     "ExtractorContract",
     "NetworkContract",

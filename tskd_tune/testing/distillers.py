@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import pytest
@@ -17,10 +19,13 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.testing.base import Contract, Options, check_description, own_options, tensors
 from tskd_tune.testing.tape import Tape
+from tskd_tune.testing.workers import at_once, groups, in_float64
 from tskd_tune.training import optim
 from tskd_tune.training.capture import CudaCapture
-from tskd_tune.training.engine import EagerEngine, Parts
+from tskd_tune.training.engine import EagerEngine
 from tskd_tune.training.graph_engine import GraphEngine
+from tskd_tune.training.group import Group
+from tskd_tune.training.parts import Parts
 from tskd_tune.training.trainer import Trainer
 
 CLASSES, SAMPLES, SIZE = 5, 12, 8
@@ -31,11 +36,48 @@ TINY = {
     "student": {"name": "resnet8"},
 }
 NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+HALVES = (slice(0, 4), slice(0, 2), slice(2, 4))
 REVIEW = {"k": 2, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 2}}
 
 
-class Case:
-    """A distiller with the outputs of a student and a teacher on one batch."""
+class LossCase(ABC):
+    """A distiller with what a student and a teacher computed of one batch.
+
+    Attributes:
+        distiller: the distiller, in epoch 1.
+    """
+
+    distiller: Distiller
+
+    @abstractmethod
+    def losses(self) -> dict[str, Tensor]:
+        """Return the losses of the batch."""
+
+    @abstractmethod
+    def losses_of(self, which: slice) -> dict[str, Tensor]:
+        """Return the losses of some images of the batch, as the networks compute them in the whole batch."""
+
+    @abstractmethod
+    def parts(self) -> list[Tensor]:
+        """Return the tensors whose gradients show an option."""
+
+    def observed(self) -> list[float | str]:
+        """Return the values that show a changed option: attributes, and losses and gradients of several epochs."""
+        found: list[float | str] = [str(sorted(self.distiller.needs)), self.distiller.task_weight]
+        for epoch in range(6):
+            self.distiller.begin_epoch(epoch, torch.Generator().manual_seed(epoch))
+            losses = self.losses()
+            found += [f"{key}: {value.item()}" for key, value in losses.items()]
+            found += [str(self.distiller.phase(epoch)), str(self.distiller.trains_teacher(epoch))]
+            parts = [part for part in self.parts() if part.requires_grad]
+            total = sum(losses.values(), torch.zeros((), requires_grad=True))
+            given = torch.autograd.grad(total, parts, retain_graph=True, allow_unused=True)
+            found += [0.0 if gradient is None else gradient.norm().item() for gradient in given]
+        return found
+
+
+class Case(LossCase):
+    """A distiller with the outputs of a student and a teacher, both classifiers, on one batch."""
 
     def __init__(self, name: str, options: Options, pair: str = "deeper") -> None:
         """Build the networks, the distiller and the batch from the same seed."""
@@ -57,26 +99,18 @@ class Case:
         """Return the losses of the batch."""
         return dict(self.distiller(self.student, self.teacher, self.batch))
 
-    def _parts(self) -> list[Tensor]:
+    def losses_of(self, which: slice) -> dict[str, Tensor]:
+        """Return the losses of some images of the batch."""
+        part = Batch(self.batch.images[which], self.batch.targets[which], self.batch.indices[which])
+        return dict(self.distiller(part_of(self.student, which), part_of(self.teacher, which), part))
+
+    def parts(self) -> list[Tensor]:
+        """Return logits and features of both networks."""
         return [part for output in (self.student, self.teacher) for part in (output.logits, *output.features.values())]
 
-    def observed(self) -> list[float | str]:
-        """Return the values that show a changed option: attributes, and losses and gradients of several epochs."""
-        found: list[float | str] = [str(sorted(self.distiller.needs)), self.distiller.task_weight]
-        for epoch in range(6):
-            self.distiller.begin_epoch(epoch, torch.Generator().manual_seed(epoch))
-            losses = self.losses()
-            found += [f"{key}: {value.item()}" for key, value in losses.items()]
-            found += [str(self.distiller.phase(epoch)), str(self.distiller.trains_teacher(epoch))]
-            parts = [part for part in self._parts() if part.requires_grad]
-            total = sum(losses.values(), torch.zeros((), requires_grad=True))
-            given = torch.autograd.grad(total, parts, retain_graph=True, allow_unused=True)
-            found += [0.0 if gradient is None else gradient.norm().item() for gradient in given]
-        return found
 
-
-class DistillerContract(Contract):
-    """The requirements for every distiller.
+class LossContract(Contract):
+    """The requirements for the losses of every distiller, whatever the networks are.
 
     Attributes:
         flips: option -> options with which the losses, their gradients or the distiller's attributes differ from those
@@ -90,6 +124,71 @@ class DistillerContract(Contract):
         """Return the options with which a loss of a component changes from epoch to epoch."""
         return self.changing
 
+    def case(self, name: str, options: Options) -> LossCase:
+        """Return a distiller with the outputs of two networks on one batch, the same at every call."""
+        return Case(name, options)
+
+    def test_every_parameter_of_its_own_is_trained(self, name: str) -> None:
+        """Each parameter of the distiller has a gradient, because the optimizer also trains these parameters."""
+        case = self.case(name, self.options_of(name))
+        losses = case.losses()
+        if list(case.distiller.parameters()):
+            sum(losses.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+            assert all(parameter.grad is not None for parameter in case.distiller.parameters())
+
+    def test_its_state_round_trips(self, name: str) -> None:
+        """The state dict contains all values that the losses depend on."""
+        case = self.case(name, self.options_of(name))
+        case.losses()
+        again = self.case(name, self.options_of(name)).distiller
+        again.load_state_dict(case.distiller.state_dict())
+        for one in (case.distiller, again):
+            one.begin_epoch(2, torch.Generator().manual_seed(1))
+        first = case.losses()
+        case.distiller = again
+        second = case.losses()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+    def test_it_is_separable_if_it_says_so(self, name: str) -> None:
+        """``separable`` is true exactly if the losses of a batch are the means of the losses of its halves."""
+        found = [self.case(name, self.options_of(name)).losses_of(which) for which in HALVES]
+        separable = self.case(name, self.options_of(name)).distiller.separable
+        whole, *halves = found
+        means = {key: (halves[0][key] + halves[1][key]) / 2 for key in whole}
+        agree = all(torch.allclose(whole[key], means[key], rtol=1e-5) for key in whole)
+        assert agree == separable, f"set separable = {agree}"
+
+    def test_a_loss_that_changes_with_the_epochs_changes_in_value_or_in_phase(self, name: str) -> None:
+        """A loss changes its value between epochs; epochs that have different losses have different phases."""
+        options = self.changing_of(name)
+        if not options:
+            pytest.skip("no loss of this distiller changes with the epochs")
+        case, found = self.case(name, options), []
+        for epoch in (0, 4):
+            case.distiller.begin_epoch(epoch, torch.Generator().manual_seed(0))
+            found.append(case.losses())
+        others = found[0].keys() != found[1].keys()
+        assert others or any(found[0][key] != found[1][key] for key in found[0])
+        assert others == (case.distiller.phase(0) != case.distiller.phase(4))
+
+    def test_every_option_changes_something(self, name: str) -> None:
+        """Every option has an effect: each entry of ``flips`` changes a loss, a gradient or an attribute."""
+        flips = self.flips_of(name)
+        assert set(flips) == own_options(DISTILLERS, name), "flips needs an entry for every option"
+        plain = self.case(name, self.options_of(name)).observed()
+        for option, other in flips.items():
+            assert self.case(name, {**self.options_of(name), **other}).observed() != plain, f"{option} changes nothing"
+
+    def test_it_is_described(self, name: str) -> None:
+        """The distiller and its options have descriptions, and the distiller declares its needs."""
+        check_description(DISTILLERS, name)
+        entry = DISTILLERS.entry(name)
+        assert entry.source and set(entry.needs) <= {need.value for need in Need}
+
+
+class DistillerContract(LossContract):
+    """The requirements for every distiller of classifiers."""
+
     @pytest.mark.parametrize("pair", PAIRS)
     def test_losses_are_finite_scalars_with_a_gradient_on_the_student(self, name: str, pair: str) -> None:
         """Each loss is a finite scalar with a gradient on the student; a distiller has losses only if it has needs."""
@@ -99,36 +198,14 @@ class DistillerContract(Contract):
         for loss in losses.values():
             assert loss.shape == () and torch.isfinite(loss) and loss.requires_grad
 
-    def test_every_parameter_of_its_own_is_trained(self, name: str) -> None:
-        """Each parameter of the distiller has a gradient, because the optimizer also trains these parameters."""
-        case = Case(name, self.options_of(name))
-        losses = case.losses()
-        if list(case.distiller.parameters()):
-            sum(losses.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
-            assert all(parameter.grad is not None for parameter in case.distiller.parameters())
-
-    def test_its_state_round_trips(self, name: str) -> None:
-        """The state dict contains all values that the losses depend on."""
-        case = Case(name, self.options_of(name))
-        case.losses()
-        again = Case(name, self.options_of(name)).distiller
-        again.load_state_dict(case.distiller.state_dict())
-        for one in (case.distiller, again):
-            one.begin_epoch(2, torch.Generator().manual_seed(1))
-        first, second = case.losses(), again(case.student, case.teacher, case.batch)
-        assert all(torch.equal(first[key], second[key]) for key in first)
-
-    def test_it_is_separable_if_it_says_so(self, name: str) -> None:
-        """``separable`` is true exactly if the losses of a batch are the means of the losses of its halves."""
-        found = []
-        for which in (slice(0, 4), slice(0, 2), slice(2, 4)):
-            case = Case(name, self.options_of(name))
-            part = Batch(case.batch.images[which], case.batch.targets[which], case.batch.indices[which])
-            found.append(case.distiller(part_of(case.student, which), part_of(case.teacher, which), part))
-        whole, *halves = found
-        means = {key: (halves[0][key] + halves[1][key]) / 2 for key in whole}
-        agree = all(torch.allclose(whole[key], means[key], rtol=1e-5) for key in whole)
-        assert agree == case.distiller.separable, f"set separable = {agree}"
+    def test_two_workers_take_the_step_of_one(self, name: str) -> None:
+        """Two workers, each with half of a batch, find the losses and the gradients that one worker finds."""
+        trainers = [in_float64(self._training(name, None, group=group)) for group in (None, *groups(2))]
+        wanted, *taken = at_once([partial(_one_step, trainer) for trainer in trainers])
+        for found in taken:
+            assert found.keys() == wanted.keys()
+            for key, value in wanted.items():
+                assert torch.allclose(found[key], value, rtol=1e-7, atol=1e-9), key
 
     @pytest.mark.parametrize("last", [2, 5])
     def test_a_step_that_was_captured_stands_for_every_epoch_of_its_phase(self, name: str, last: int) -> None:
@@ -161,54 +238,10 @@ class DistillerContract(Contract):
         for found, wanted in zip(graph(batch.indices), expected.values(), strict=True):
             assert torch.equal(found.detach(), wanted.detach())
 
-    def test_a_loss_that_changes_with_the_epochs_changes_in_value_or_in_phase(self, name: str) -> None:
-        """A loss changes its value between epochs; epochs that have different losses have different phases."""
-        options = self.changing_of(name)
-        if not options:
-            pytest.skip("no loss of this distiller changes with the epochs")
-        case, found = Case(name, options), []
-        for epoch in (0, 4):
-            case.distiller.begin_epoch(epoch, torch.Generator().manual_seed(0))
-            found.append(case.losses())
-        others = found[0].keys() != found[1].keys()
-        assert others or any(found[0][key] != found[1][key] for key in found[0])
-        assert others == (case.distiller.phase(0) != case.distiller.phase(4))
-
-    def test_every_option_changes_something(self, name: str) -> None:
-        """Every option has an effect: each entry of ``flips`` changes a loss, a gradient or an attribute."""
-        flips = self.flips_of(name)
-        assert set(flips) == own_options(DISTILLERS, name), "flips needs an entry for every option"
-        plain = Case(name, self.options_of(name)).observed()
-        for option, other in flips.items():
-            assert Case(name, {**self.options_of(name), **other}).observed() != plain, f"{option} changes nothing"
-
-    def test_it_is_described(self, name: str) -> None:
-        """The distiller and its options have descriptions, and the distiller declares its needs."""
-        check_description(DISTILLERS, name)
-        entry = DISTILLERS.entry(name)
-        assert entry.source and set(entry.needs) <= {need.value for need in Need}
-
     @pytest.mark.parametrize("review", [None, REVIEW], ids=["alone", "reviewing"])
     def test_a_training_that_was_cut_off_goes_on_bit_for_bit(self, name: str, review: Options | None) -> None:
         """A training that is resumed after the second epoch ends with the same bits as an uninterrupted one."""
-        whole, first, second = (self._training(name, review) for _ in range(3))
-        groups = [group for optimizer in first.optimizers for group in optimizer.param_groups]
-        optimized = {id(parameter) for group in groups for parameter in group["params"]}
-        assert all(id(parameter) in optimized for parameter in first.distiller.parameters())
-        before = _teacher(first)
-        for _ in range(2):
-            first.epoch()
-        second.load_state_dict(first.state_dict())
-        second.epoch()
-        while not whole.finished:
-            whole.epoch()
-        found, wanted = tensors(second.state_dict()), tensors(whole.state_dict())
-        assert len(found) == len(wanted) and all(map(torch.equal, found, wanted))
-        losses = _losses(whole.history[-1].numbers)
-        assert _losses(second.history[-1].numbers) == losses
-        assert ("loss_review" in losses) == (review is not None)
-        learns = Need.TRAINABLE_TEACHER in first.distiller.needs
-        assert all(map(torch.equal, before, _teacher(first))) != learns
+        check_resume([self._training(name, review) for _ in range(3)], reviews=review is not None)
 
     @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_A_GPU)])
     def test_captured_steps_end_with_the_bits_of_eager_ones(
@@ -230,14 +263,54 @@ class DistillerContract(Contract):
         assert [record.numbers for record in captured.history] == [record.numbers for record in eager.history]
         assert engine.captured > 0
 
-    def _training(self, name: str, review: Options | None, device: str = "cpu") -> Trainer:
+    def _training(self, name: str, review: Options | None, device: str = "cpu", group: Group | None = None) -> Trainer:
         needs: frozenset[Need] = getattr(DISTILLERS.entry(name).factory, "needs", frozenset())
         weights = "untrained" if Need.TRAINABLE_TEACHER in needs else "auto"
         teacher = {"name": "resnet14", "weights": weights, "training": {"epochs": 1, "lr": 0.01}}
         distiller = {"name": name, **self.options_of(name)}
         training = {"epochs": 3, "lr": 0.05, "device": device}
         document = {**TINY, "training": training, "teacher": teacher, "distiller": distiller, "review": review}
-        return build_trainer(Experiment.read(document))
+        return build_trainer(Experiment.read(document), group)
+
+
+def check_resume(trainers: Sequence[Trainer], *, reviews: bool) -> None:
+    """Check that a training which goes on in another trainer after two epochs ends as one that was not interrupted.
+
+    Args:
+        trainers: three equal ones, of three epochs.
+        reviews: whether the last epoch has a review.
+    """
+    whole, first, second = trainers
+    groups = [group for optimizer in first.optimizers for group in optimizer.param_groups]
+    optimized = {id(parameter) for group in groups for parameter in group["params"]}
+    assert all(id(parameter) in optimized for parameter in first.distiller.parameters())
+    before = _teacher(first)
+    for _ in range(2):
+        first.epoch()
+    second.load_state_dict(first.state_dict())
+    second.epoch()
+    while not whole.finished:
+        whole.epoch()
+    found, wanted = tensors(second.state_dict()), tensors(whole.state_dict())
+    assert len(found) == len(wanted) and all(map(torch.equal, found, wanted))
+    losses = _losses(whole.history[-1].numbers)
+    assert _losses(second.history[-1].numbers) == losses
+    assert ("loss_review" in losses) == reviews
+    learns = Need.TRAINABLE_TEACHER in first.distiller.needs
+    assert all(map(torch.equal, before, _teacher(first))) != learns
+
+
+def _one_step(trainer: Trainer) -> dict[str, Tensor]:
+    """Take the first step of epoch 1, and return the mean losses and the gradients of all that is trained."""
+    trainer.begin(1)
+    next(trainer.steps())
+    trained = {"student": trainer.student, "distiller": trainer.distiller, "teacher": trainer.teacher}
+    found = {name: torch.tensor(mean, dtype=torch.float64) for name, mean in trainer.engine.means().items()}
+    for kind, module in trained.items():
+        for name, parameter in () if module is None else module.named_parameters():
+            if parameter.grad is not None:
+                found[f"{kind}.{name}"] = parameter.grad.clone()
+    return found
 
 
 def part_of(output: Classified, which: slice) -> Classified:

@@ -14,6 +14,8 @@ from tskd_tune.testing.base import Contract, check_description, own_options
 from tskd_tune.testing.tape import stands_for_all
 
 HEIGHT, WIDTH = 8, 16
+SIZES = ((8, 10), (6, 16))
+"""The cells of two images of different sizes, padded to 8 x 16."""
 
 
 def sequence(steps: int = 3, batch: int = 2) -> Tensor:
@@ -71,6 +73,19 @@ class ExtractorContract(Contract):
             pytest.skip("the extractor says that it cannot be captured")
         assert stands_for_all(extractor, torch.zeros_like(sequence()), sequence())
 
+    def test_the_padding_has_no_effect_if_it_masks(self, name: str) -> None:
+        """With ``masks = True``, the prediction for a padded image is the prediction for the image alone."""
+        extractor = self.made(name)
+        if not extractor.masks:
+            pytest.skip("the extractor says that it knows nothing of padding")
+        inside = torch.zeros(2, 1, HEIGHT, WIDTH, dtype=torch.float64)
+        for number, (rows, columns) in enumerate(SIZES):
+            inside[number, :, :rows, :columns] = 1
+        found = extractor(sequence() * inside, inside)
+        for number, (rows, columns) in enumerate(SIZES):
+            alone = extractor(sequence()[:, number : number + 1, :, :rows, :columns])
+            torch.testing.assert_close(found[number : number + 1, :, :rows, :columns], alone)
+
     def test_a_state_goes_round(self, name: str) -> None:
         """An extractor with a loaded state gives the same prediction."""
         first = self.made(name)
@@ -113,10 +128,10 @@ class TransformContract(Contract):
         return torch.randn(2, 3, HEIGHT, WIDTH, generator=generator, dtype=torch.float64).to(dtype)
 
     def test_it_gives_a_map_of_each_sample_alone(self, name: str) -> None:
-        """``[B, C, H, W]`` becomes ``[B, H, W]``, finite; no sample depends on other samples of the batch."""
+        """``[B, C, H, W]`` becomes ``[B, H, W]`` or ``[B, M, H, W]``, finite; samples do not mix."""
         features = self.features()
         found = self.maps(name, features)
-        assert found.shape == (2, HEIGHT, WIDTH)
+        assert found.dim() in (3, 4) and (len(found), *found.shape[-2:]) == (2, HEIGHT, WIDTH)
         assert bool(torch.isfinite(found).all())
         torch.testing.assert_close(found[1:], self.maps(name, features[1:]), msg="samples must not mix")
 
@@ -135,6 +150,21 @@ class TransformContract(Contract):
         if not transform.capturable:
             pytest.skip("the transform says that it cannot be captured")
         assert stands_for_all(transform, torch.zeros_like(self.features()), self.features())
+
+    def test_the_padding_has_no_effect_if_it_masks(self, name: str) -> None:
+        """With ``masks = True``, the map of a padded image is that of the image alone, and zero in the padding."""
+        transform = TRANSFORMS.build(name, **self.options_of(name)).double()
+        if not transform.masks:
+            pytest.skip("the transform says that it knows nothing of padding")
+        inside = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
+        for number, (rows, columns) in enumerate(SIZES):
+            inside[number, :rows, :columns] = True
+        found = transform(self.features(), inside)
+        outside = (~inside if found.dim() == 3 else ~inside.unsqueeze(1)).expand_as(found)
+        assert not found[outside].any()
+        for number, (rows, columns) in enumerate(SIZES):
+            alone = transform(self.features()[number : number + 1, :, :rows, :columns])
+            torch.testing.assert_close(found[number : number + 1, ..., :rows, :columns], alone)
 
     def test_maps_of_half_precision_stay_finite(self, name: str) -> None:
         """Large activations in bfloat16 give finite maps."""

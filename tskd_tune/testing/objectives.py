@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,8 +11,13 @@ from torch import Tensor
 from tskd_tune import networks
 from tskd_tune.contracts import Batch, Classified
 from tskd_tune.metrics import measured
-from tskd_tune.tasks.base import Objective, TaskFacts
+from tskd_tune.records.examples import Examples
+from tskd_tune.tasks.base import Meter, Objective, TaskFacts
+from tskd_tune.tasks.examples import Showing
 from tskd_tune.testing.distillers import part_of
+from tskd_tune.testing.workers import at_once, groups
+from tskd_tune.training.evaluation import Mergeable
+from tskd_tune.training.group import Group
 
 SAMPLES, CLASSES, SIZE = 12, 7, 8
 
@@ -67,12 +74,41 @@ class ObjectiveContract:
         assert list(found) == [metric.name for metric in self.objective().metrics(facts)]
         assert bool(torch.tensor(list(found.values())).isfinite().all())
 
+    def test_answers_are_kept_as_declared(self, facts: TaskFacts, seen: tuple[Classified, Batch]) -> None:
+        """Where outputs can be shown, each sample has an answer, which the records of a run can read."""
+        objective = self.objective()
+        if not isinstance(objective, Showing):
+            return
+        output, batch = _detached(*seen)
+        answering = objective.answering(facts, "test")
+        given, blank = answering.answers(output, batch), answering.blank(SAMPLES)
+        assert {name: values.shape for name, values in given.items()} == {
+            name: values.shape for name, values in blank.items()
+        }
+        plain = {"kind": answering.kind, **answering.plain({name: values.cpu() for name, values in given.items()})}
+        found = Examples.model_validate({"part": "test", "data": "d", "samples": [*range(SAMPLES)], "answers": plain})
+        assert found.answers is not None and len(found.answers.truth) == SAMPLES
+
     def test_a_metric_does_not_depend_on_the_batches(self, facts: TaskFacts, seen: tuple[Classified, Batch]) -> None:
         """The metrics of a set do not depend on the sizes of the batches."""
         output, batch = _detached(*seen)
         parts = [_part(output, batch, which) for which in (slice(0, 5), slice(5, 6), slice(6, SAMPLES))]
         together, apart = self._measured(facts, [(output, batch)]), self._measured(facts, parts)
         assert together == pytest.approx(apart)
+
+    def test_meters_that_are_merged_measure_all_samples(self, facts: TaskFacts, seen: tuple[Classified, Batch]) -> None:
+        """Meters of two workers, one of which may have seen nothing, give the metrics of all samples when merged."""
+        output, batch = _detached(*seen)
+        for bound in (5, SAMPLES):
+            meters = [self.objective().meter(facts) for _ in range(2)]
+            for meter, which in zip(meters, (slice(0, bound), slice(bound, SAMPLES)), strict=True):
+                if not isinstance(meter, Mergeable):
+                    pytest.skip("each worker measures all samples")
+                if which.start < which.stop:
+                    meter.update(*_part(output, batch, which))
+            merged = at_once([partial(_merged, meter, group) for meter, group in zip(meters, groups(), strict=True)])
+            whole = self._measured(facts, [(output, batch)])
+            assert merged[0] == merged[1] == pytest.approx(whole, rel=1e-12)
 
     def test_right_answers_are_better_than_wrong_ones(self, facts: TaskFacts, seen: tuple[Classified, Batch]) -> None:
         """Right answers have a better headline than wrong answers, by the headline's mode."""
@@ -89,6 +125,13 @@ class ObjectiveContract:
         for output, batch in parts:
             meter.update(output, batch)
         return meter.compute()
+
+
+def _merged(meter: Meter[Classified], group: Group) -> dict[str, float]:
+    assert isinstance(meter, Mergeable)
+    meter.merge(group.add, torch.device("cpu"))
+    found: dict[str, float] = meter.compute()
+    return found
 
 
 def _detached(output: Classified, batch: Batch) -> tuple[Classified, Batch]:

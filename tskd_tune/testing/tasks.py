@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune import networks
-from tskd_tune.contracts import Batch
+from tskd_tune.contracts import AnyBatch, Boxes
 from tskd_tune.metrics import Part
 from tskd_tune.tasks import TASKS, Task, TaskFacts
+from tskd_tune.tasks.shards import Shard, sharded
 from tskd_tune.testing.base import Contract, Options, check_description, own_options
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.evaluation import evaluate
@@ -37,13 +38,27 @@ class Seeds:
         return torch.Generator().manual_seed({"order": self.order, "augmentation": self.augmentation}[purpose])
 
 
-def batches_of(task: Task, seeds: Seeds | None, start: int = 0) -> list[Batch]:
+def tensors_of(batch: AnyBatch) -> dict[str, Tensor]:
+    """Return the tensors of a batch by name: images, indices, sizes, and the targets or the parts of `Boxes`."""
+    targets = vars(batch.targets) if isinstance(batch.targets, Boxes) else {"targets": batch.targets}
+    every = {"images": batch.images, **targets, "indices": batch.indices, "sizes": batch.sizes}
+    return {name: tensor for name, tensor in every.items() if tensor is not None}
+
+
+def shown_to_network(batch: AnyBatch) -> list[bytes]:
+    """Return each image of a batch without its padding, as bytes."""
+    sizes = [image.shape[1:] for image in batch.images] if batch.sizes is None else batch.sizes.tolist()
+    pairs = zip(batch.images, sizes, strict=True)
+    return [image[:, :height, :width].contiguous().numpy().tobytes() for image, (height, width) in pairs]
+
+
+def batches_of(task: Task, seeds: Seeds | None, start: int = 0) -> list[AnyBatch]:
     """Return the batches of one training epoch, from the step ``start`` on."""
     feed = task.training(CPU)
     return [feed.batch(draw) for draw in feed.draws(seeds, start)]
 
 
-def shown(task: Task, part: Part) -> list[Batch]:
+def shown(task: Task, part: Part) -> list[AnyBatch]:
     """Return the batches of an evaluation."""
     feed = task.evaluation(part, CPU)
     return [feed.batch(draw) for draw in feed.draws()]
@@ -55,12 +70,8 @@ def evaluated(task: Task, part: Part) -> Tensor:
 
 
 def epoch(task: Task, order: int = 1, augmentation: int = 2) -> list[Tensor]:
-    """Return images, targets and indices of every batch of one epoch, batch by batch."""
-    return [
-        tensor
-        for batch in batches_of(task, Seeds(order, augmentation))
-        for tensor in (batch.images, batch.targets, batch.indices)
-    ]
+    """Return the tensors of every batch of one epoch, batch by batch: for classes images, targets and indices."""
+    return [tensor for batch in batches_of(task, Seeds(order, augmentation)) for tensor in tensors_of(batch).values()]
 
 
 def equal(first: list[Tensor], second: list[Tensor]) -> bool:
@@ -70,12 +81,13 @@ def equal(first: list[Tensor], second: list[Tensor]) -> bool:
 
 def observed(task: Task) -> list[Tensor]:
     """Return all tensors of a task that a training and its evaluations use."""
-    return [*epoch(task), *(evaluated(task, part) for part in PARTS)]
+    evaluations = [tensor for part in PARTS for batch in shown(task, part) for tensor in tensors_of(batch).values()]
+    return [*epoch(task), *evaluations]
 
 
-def rows(images: Tensor) -> set[bytes]:
-    """Return the images as bytes."""
-    return {image.numpy().tobytes() for image in images}
+def images_of(batches: Sequence[AnyBatch]) -> set[bytes]:
+    """Return the images of some batches, without their padding, as bytes."""
+    return {image for batch in batches for image in shown_to_network(batch)}
 
 
 class TaskContract(Contract):
@@ -95,6 +107,10 @@ class TaskContract(Contract):
         """Return the options of a component that do not change the data."""
         return self.unseen
 
+    def unaugmented_of(self, name: str) -> Options:
+        """Return the options that turn off every augmentation of a component."""
+        return self.unaugmented
+
     @pytest.fixture
     def make(self, name: str) -> Make:
         """Return the function that makes the task."""
@@ -109,12 +125,16 @@ class TaskContract(Contract):
         task = make()
         facts = task.facts()
         targets = task.training(CPU).targets
-        assert targets.shape == (facts.samples[0],)
-        assert targets.dtype == torch.int64
-        assert sorted(set(targets.tolist())) == list(range(facts.outputs))
+        assert targets.dtype == (torch.int64 if facts.classes or facts.boxes else torch.float32)
+        if facts.classes:
+            assert targets.shape == (facts.samples[0],)
+            assert sorted(set(targets.tolist())) == list(range(facts.outputs))
         for part, samples in zip(PARTS, facts.samples[1:], strict=True):
-            assert evaluated(task, part).shape == (samples, *facts.image)
-        assert epoch(task)[0].shape[1:] == facts.image
+            assert sum(len(batch.images) for batch in shown(task, part)) == samples
+        for batch in [*batches_of(task, Seeds()), *(batch for part in PARTS for batch in shown(task, part))]:
+            lengths = zip(batch.images.shape[1:], facts.inputs, strict=True)
+            assert all(wanted in (None, length) for length, wanted in lengths)
+            assert isinstance(batch.targets, Boxes) == facts.boxes
 
     def test_the_metrics_that_are_declared_are_those_that_are_measured(self, make: Make) -> None:
         """An evaluation gives a finite number for each metric of the facts, in the same order, and no other number."""
@@ -128,9 +148,11 @@ class TaskContract(Contract):
         """Every index comes once and with its target, and the number of batches is the task's."""
         task = make()
         batches = batches_of(task, Seeds())
+        facts = task.facts()
         indices = torch.cat([batch.indices for batch in batches])
         assert indices.sort().values.tolist() == list(range(task.facts().samples[0]))
-        assert torch.equal(torch.cat([batch.targets for batch in batches]), task.training(CPU).targets[indices])
+        if not facts.boxes:
+            assert torch.equal(torch.cat([batch.targets for batch in batches]), task.training(CPU).targets[indices])
         assert len(batches) == task.steps() == task.training(CPU).steps()
         assert all(batch.images.dtype == torch.float32 for batch in batches)
         assert min(len(batch.images) for batch in batches) > 1
@@ -147,33 +169,51 @@ class TaskContract(Contract):
         for mine, theirs in zip(rest, whole[2:], strict=True):
             assert torch.equal(mine.images, theirs.images) and torch.equal(mine.indices, theirs.indices)
 
-    def test_without_streams_every_sample_comes_in_order_as_it_is(self, make: Make) -> None:
+    def test_the_shares_of_two_workers_are_the_batches_of_one(self, make: Make) -> None:
+        """Shares are contiguous and augmented as the whole batch is; a batch that is not split is equal for both."""
+        whole = batches_of(make(), Seeds())
+        feeds = [sharded(make().training(CPU), Shard(rank, 2, least=2)) for rank in range(2)]
+        draws = zip(*(feed.draws(Seeds()) for feed in feeds), strict=True)
+        for wanted, both in zip(whole, draws, strict=True):
+            parts = [feed.batch(draw) for feed, draw in zip(feeds, both, strict=True)]
+            assert {draw.sizes for draw in both} == {Shard(0, 2, least=2).sizes(len(wanted.images))}
+            joined = parts if both[0].sizes else parts[:1]
+            for name, tensor in tensors_of(wanted).items():
+                assert torch.equal(torch.cat([tensors_of(part)[name] for part in joined]), tensor), name
+
+    def test_without_streams_every_sample_comes_in_order_as_it_is(self, name: str, make: Make) -> None:
         """Without streams, nothing is shuffled or augmented."""
         task = make()
         plain = batches_of(task, None)
         assert torch.cat([batch.indices for batch in plain]).tolist() == list(range(task.facts().samples[0]))
-        bare = batches_of(make(**self.unaugmented), None)
+        bare = batches_of(make(**self.unaugmented_of(name)), None)
         assert all(torch.equal(mine.images, theirs.images) for mine, theirs in zip(plain, bare, strict=True))
 
     def test_another_order_shows_the_same_images_in_another_order(self, make: Make) -> None:
         """The augmentation of a sample does not depend on the sample's place in the epoch."""
         task = make()
-        first, second = epoch(task), epoch(task, order=3)
-        assert not torch.equal(first[2], second[2])
-        places = [torch.cat(found[2::3]).argsort() for found in (first, second)]
-        images = [torch.cat(found[0::3])[place] for found, place in zip((first, second), places, strict=True)]
-        assert torch.equal(images[0], images[1])
+        first, second = (
+            {
+                index: image
+                for batch in batches_of(task, Seeds(order))
+                for index, image in zip(batch.indices.tolist(), shown_to_network(batch), strict=True)
+            }
+            for order in (1, 3)
+        )
+        assert list(first) != list(second)
+        assert first == second
 
     def test_another_augmentation_shows_the_same_order(self, make: Make) -> None:
         """The order of the samples does not depend on the stream of the augmentation."""
         task = make()
-        assert torch.equal(epoch(task)[2], epoch(task, augmentation=5)[2])
+        plain, other = (batches_of(task, Seeds(augmentation=seed))[0].indices for seed in (2, 5))
+        assert torch.equal(plain, other)
 
-    def test_the_parts_share_no_image(self, make: Make) -> None:
+    def test_the_parts_share_no_image(self, name: str, make: Make) -> None:
         """No image of the training set is in the validation or the test set."""
-        task = make(**self.unaugmented)
-        training = rows(torch.cat(epoch(task)[0::3]))
-        validation, test = (rows(evaluated(task, part)) for part in PARTS)
+        task = make(**self.unaugmented_of(name))
+        training = images_of(batches_of(task, Seeds()))
+        validation, test = (images_of(shown(task, part)) for part in PARTS)
         assert len(training) == task.facts().samples[0]
         assert training.isdisjoint(validation) and training.isdisjoint(test) and validation.isdisjoint(test)
 
@@ -196,12 +236,19 @@ class TaskContract(Contract):
         """The summary that `check` prints is true for the data."""
         task = make()
         found = task.summary()
-        targets = [torch.cat([batch.targets for batch in shown(task, part)]) for part in PARTS]
-        loaded = [task.training(CPU).targets, *targets]
-        assert found.samples == tuple(len(part) for part in loaded)
-        assert len(found.classes) == task.facts().outputs
+        loaded = [batches_of(task, None), *(shown(task, part) for part in PARTS)]
+        assert found.samples == tuple(sum(len(batch.images) for batch in part) for part in loaded)
+        facts = task.facts()
+        assert len(found.classes) == (facts.outputs if facts.classes or facts.boxes else 0)
+        assert (found.boxes is not None) == task.facts().boxes
         if found.counts is not None:
-            assert list(found.counts) == torch.bincount(torch.cat(loaded), minlength=len(found.classes)).tolist()
+            labels = [
+                tensors_of(batch)["labels" if task.facts().boxes else "targets"] for part in loaded for batch in part
+            ]
+            loaded_labels = torch.cat([each.flatten() for each in labels])
+            assert list(found.counts) == (
+                torch.bincount(loaded_labels[loaded_labels >= 0], minlength=len(found.classes)).tolist()
+            )
         assert "\n".join(found.lines()).isascii()
         assert json.loads(json.dumps(found.plain()))["parts"]["training"]["images"] == found.samples[0]
 

@@ -89,17 +89,43 @@ def _copied(value: Any) -> Any:
     return type(value)(map(_copied, value)) if isinstance(value, list | tuple) else value
 
 
+def epochs_in(state: Saved) -> int:
+    """Return after how many epochs the state of a training or of its session was taken."""
+    return len(state.get("trainer", state).get("history", ()))
+
+
+def progress_in(state: Saved) -> tuple[int, int]:
+    """Return after how many epochs, and steps of the next one, the state of a training or of its session was taken."""
+    epoch = state.get("trainer", state).get("epoch") or {"step": 0}
+    return epochs_in(state), int(epoch["step"])
+
+
 class Saver:
     """Writes the checkpoints of one training to one file while the training goes on.
 
     A state is copied at once, and a thread writes the copy: one thread at a time, so two writes never meet. An error of
     a write is raised by the next call. The checkpoint before the last one stays in a second file (see `older`) until
     the training ends, because a file may be damaged after it was written.
+
+    Two processes may write the same file for a while: one that was cut off from its cluster, and one that goes on in
+    its place. A checkpoint of the other process that has more epochs, or more steps of an epoch, is kept.
     """
 
-    def __init__(self, path: Path, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Write to ``path`` when ``seconds`` have gone by since the last checkpoint; 0: whenever a state is offered."""
+    def __init__(
+        self,
+        path: Path,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        written: Callable[[Path, Saved], None] | None = None,
+    ) -> None:
+        """Write to ``path`` when ``seconds`` have gone by since the last checkpoint; 0: whenever a state is offered.
+
+        ``written`` is called in the thread with each checkpoint that was written: the file and the state.
+        """
         self.path = path
+        self._written = written
+        self._mine = _mark(path)
         self._seconds = seconds
         self._clock = clock
         self._last = clock()
@@ -117,6 +143,15 @@ class Saver:
         if not writes:
             self.wait()
         return self._clock() - self._last >= self._seconds and (not writes or self._seconds == 0)
+
+    @property
+    def is_due_within(self) -> bool:
+        """Whether it is time for a checkpoint within an epoch; with 0 seconds they are written after epochs alone.
+
+        Raises:
+            RunError: the last checkpoint could not be written.
+        """
+        return self._seconds > 0 and self.is_due
 
     def save(self, state: Saved) -> None:
         """Copy a state and begin to write the copy, after the write before has ended.
@@ -151,15 +186,40 @@ class Saver:
         """
         self.wait()
         save(state, self.path)
+        if self._written is not None:
+            self._written(self.path, state)
         older(self.path).unlink(missing_ok=True)
+
+    def _is_behind(self, state: Saved) -> bool:
+        """Tell whether another process has written a checkpoint that is further."""
+        if _mark(self.path) == self._mine:
+            return False
+        try:
+            return progress_in(load(self.path)) > progress_in(state)
+        except RunError:  # it is damaged, or the other process replaces it now
+            return False
 
     def _write(self, state: Saved) -> None:
         try:
+            if self._is_behind(state):
+                return
             with suppress(FileNotFoundError):  # the first checkpoint
                 self.path.replace(older(self.path))
             save(state, self.path)
+            self._mine = _mark(self.path)
+            if self._written is not None:
+                self._written(self.path, state)
         except Exception as error:  # raised in the thread that trains
             self._error = error
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file from one that replaces it; None without a file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune.errors import InputError
+from tskd_tune.tasks.base import Feed
+from tskd_tune.tasks.shards import Shard, sharded
+from tskd_tune.training.group import Group
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
@@ -29,6 +32,9 @@ class Compute:
         threads: the number of CPU threads; None: as torch has it.
         kernels: which algorithms cuDNN may use on a GPU; with ``fastest`` the bits of two runs differ.
         compiles: whether ``torch.compile`` fuses the operations of the student, which rounds differently.
+        norm_groups: from how many equal parts of a batch the batch norms of networks take statistics, each alone.
+        accumulate: in how many micro-batches the batch of a worker is computed, one after the other.
+        group: the workers that share each batch; None: this process has all of it.
         stream: where a GPU queues the work of one training, so that trainings of one process do not wait for each
             other; None: in the stream that is current.
     """
@@ -39,6 +45,9 @@ class Compute:
     threads: int | None = None
     kernels: Kernels = "deterministic"
     compiles: bool = False
+    norm_groups: int = 1
+    accumulate: int = 1
+    group: Group | None = None
     stream: torch.cuda.Stream | None = None
 
     @classmethod
@@ -61,6 +70,60 @@ class Compute:
             )
         chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         return cls(torch.device(chosen), precision, channels_last, threads, kernels)
+
+    @property
+    def rank(self) -> int:
+        """The number of this worker among those that share each batch, from 0."""
+        return 0 if self.group is None else self.group.rank
+
+    @property
+    def world(self) -> int:
+        """The number of workers that share each batch."""
+        return 1 if self.group is None else self.group.world
+
+    def shared_with(self, group: Group | None) -> Compute:
+        """Return the same for one of several workers; a student is not compiled then.
+
+        Raises:
+            InputError: the workers cannot share the parts from which batch norms take statistics.
+        """
+        world = 1 if group is None else group.world
+        self.refuse_shared_by(world)
+        return replace(self, group=group, compiles=self.compiles and world == 1)
+
+    def refuse_shared_by(self, world: int) -> None:
+        """Refuse several workers that cannot share the parts from which batch norms take statistics.
+
+        Raises:
+            InputError: with both numbers.
+        """
+        pieces = world * self.accumulate
+        if self.norm_groups > 1 and self.norm_groups % pieces and self.accumulate > 1:
+            each = "" if world == 1 else f" of each of {world} workers"
+            raise InputError(
+                f"training.batch_norm_groups: {self.norm_groups} parts of a batch cannot be shared by {self.accumulate}"
+                f" micro-batches{each} (training.accumulate); set training.batch_norm_groups to 1 or to a multiple of"
+                f" {pieces}"
+            )
+        if self.norm_groups > 1 and self.norm_groups % world:
+            raise InputError(
+                f"training.batch_norm_groups: {self.norm_groups} parts of a batch cannot be shared by {world} workers;"
+                f" set training.batch_norm_groups to 1 or to a multiple of {world}, or change the number of workers"
+            )
+
+    def share_of(self, feed: Feed) -> Feed:
+        """Return what this worker has of a training feed; a batch that is too small for its workers stays whole."""
+        if self.world == 1:
+            return feed
+        # A batch norm needs two samples, in each part of a worker's that has statistics of its own.
+        parts = max(1, self.norm_groups // self.world)
+        return sharded(feed, Shard(self.rank, self.world, 2 * parts))
+
+    def align(self, modules: Iterable[nn.Module | None]) -> None:
+        """Give each worker the parameters and buffers of worker 0, which differ only where an operation is inexact."""
+        if self.group is not None:
+            states = [module.state_dict() for module in modules if module is not None]
+            self.group.take_over(one for state in states for one in state.values() if one.is_floating_point())
 
     def with_own_stream(self) -> Compute:
         """Return the same with a new stream, on a GPU; a training has one of its own."""

@@ -10,8 +10,11 @@ import torch
 from tskd_tune.contracts import Out
 from tskd_tune.errors import InputError
 from tskd_tune.method.memory import Frozen
-from tskd_tune.training.engine import EagerEngine, Engine, EngineFactory, Parts
+from tskd_tune.training.engine import EagerEngine
 from tskd_tune.training.graph_engine import GraphEngine
+from tskd_tune.training.optim import capturable
+from tskd_tune.training.parallel_engine import ParallelEngine, gathers
+from tskd_tune.training.parts import Engine, EngineFactory, Parts
 
 Graphs = Literal["auto", "always", "never"]
 
@@ -20,10 +23,19 @@ def engine_for(graphs: Graphs) -> EngineFactory[Out]:
     """Return what makes the engine of a training under an option ``training.graphs``.
 
     Raises:
-        InputError: (when the engine is made) ``always``, and there is no GPU or a part cannot be captured.
+        InputError: (when the engine is made) ``always``, and there is no GPU, a part cannot be captured, or several
+            workers share the training.
     """
 
     def make(parts: Parts[Out]) -> Engine:
+        _refuse_whole_batches(parts)
+        if parts.compute.world > 1:
+            if graphs == "always":
+                raise InputError(
+                    f"training.graphs: 'always', but {parts.compute.world} workers share the training, and no graph can"
+                    " hold what they exchange; set training.graphs: auto"
+                )
+            return ParallelEngine(parts, f"{parts.compute.world} workers share each batch")
         if graphs == "never":
             return EagerEngine(parts, "training.graphs is never")
         obstacle = _obstacle(parts)
@@ -37,6 +49,20 @@ def engine_for(graphs: Graphs) -> EngineFactory[Out]:
         return EagerEngine(parts, obstacle)
 
     return make
+
+
+def _refuse_whole_batches(parts: Parts[Out]) -> None:
+    """Refuse micro-batches where a loss compares the samples of a whole batch.
+
+    Raises:
+        InputError: with the component.
+    """
+    if parts.compute.accumulate > 1 and gathers(parts.distiller):
+        raise InputError(
+            f"training.accumulate: {parts.compute.accumulate} micro-batches, but {type(parts.distiller).__name__} needs"
+            " the outputs of a whole batch (it is not separable, or keeps a state for each sample); set"
+            " training.accumulate: 1, or choose a separable distiller, such as kd"
+        )
 
 
 def _obstacle(parts: Parts[Out]) -> str | None:
@@ -62,5 +88,8 @@ def _not_capturable(parts: Parts[Out]) -> Iterator[str]:
     for name, part in named.items():
         if part is not None and not getattr(part, "capturable", True):
             yield f"the {name} {type(part).__name__}"
+    for optimizer in parts.optimizers:
+        if not capturable(optimizer):
+            yield f"the optimizer {type(optimizer).__name__}"
     if parts.review is not None:
         yield from parts.review.loss.not_capturable()

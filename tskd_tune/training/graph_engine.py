@@ -19,7 +19,8 @@ from tskd_tune.tasks.base import Draw, Feed
 from tskd_tune.training.capture import Again, Capture, CudaCapture
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.cuda_branches import CudaBranches
-from tskd_tune.training.engine import EagerEngine, Parts
+from tskd_tune.training.engine import EagerEngine
+from tskd_tune.training.parts import Parts
 from tskd_tune.training.steps import StepKind
 
 WARM_UPS = 2
@@ -89,7 +90,7 @@ class GraphEngine(EagerEngine[Out]):
         else:
             captured.fill(draw)
             captured.again()
-        self._count(captured.names)
+        self._means.count(captured.names)
         self._show_gradients(captured)
 
     def update(self, batch: Batch, kind: StepKind) -> dict[str, Tensor]:

@@ -15,10 +15,25 @@ from torch import Tensor, nn
 
 from tskd_tune.contracts import Output
 from tskd_tune.errors import DivergedError
+from tskd_tune.metrics import Part
 from tskd_tune.networks.base import Network
 from tskd_tune.registry import Registry
+from tskd_tune.tasks.base import Feed, TaskFacts
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.record import Record
+
+
+class Data(Protocol):
+    """The data of a training, which an observer may show to networks."""
+
+    def facts(self) -> TaskFacts:
+        """Return shapes and numbers of samples."""
+
+    def training(self, device: torch.device) -> Feed:
+        """Open the training set."""
+
+    def evaluation(self, part: Part, device: torch.device) -> Feed:
+        """Open the validation or the test set."""
 
 
 class Training(Protocol):
@@ -35,6 +50,10 @@ class Training(Protocol):
     @property
     def compute(self) -> Compute:
         """Where and how precisely the training computes."""
+
+    @property
+    def task(self) -> Data:
+        """The data; a `tskd_tune.tasks.base.Task` is such data."""
 
     @property
     def next_epoch(self) -> int:

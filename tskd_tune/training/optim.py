@@ -1,16 +1,16 @@
-"""Stochastic gradient descent as the field uses it; the learning rate depends on the epoch number alone.
+"""What all optimizers of a training have in common: rates that change in place, and states that another device reads.
 
-On a GPU, learning rates and step counts are tensors, and descent is fused: one kernel updates all parameters, and a
-captured graph reads the rate that is set later. On a CPU they are numbers. The device alone decides, never the engine,
-so a training has the same bits with and without graphs.
+On a GPU, learning rates and step counts are tensors where torch has such a form of the optimizer, and SGD is fused: one
+kernel updates all parameters, and a captured graph reads the rate that is set later. On a CPU they are numbers. The
+device alone decides, never the engine, so a training has the same bits with and without graphs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -21,46 +21,16 @@ CPU = torch.device("cpu")
 FIRST_RATE = "first_lr"
 """The key, in each group of an optimizer, of the rate that falls from epoch to epoch."""
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """Stochastic gradient descent with drops of the learning rate.
-
-    Attributes:
-        lr: the first learning rate.
-        milestones: the epochs at which the rate drops by ``gamma``.
-        convention: ``at``: a milestone is the first epoch at the lower rate; ``after``: the last at the higher.
-    """
-
-    lr: float
-    milestones: Sequence[int]
-    gamma: float
-    momentum: float
-    nesterov: bool
-    weight_decay: float
-    convention: Literal["at", "after"] = "at"
-
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of an epoch."""
-        late = 1 if self.convention == "after" else 0
-        return self.lr * self.gamma ** sum(epoch >= milestone + late for milestone in self.milestones)
-
-    def share(self, epoch: int) -> float:
-        """Return the epoch's learning rate as a share of the first."""
-        return self.rate(epoch) / self.lr
-
-    def optimizer(self, groups: Iterable[Sequence[nn.Parameter]], device: torch.device = CPU) -> torch.optim.Optimizer:
-        """Build the optimizer over the non-empty groups of parameters, which are on the device."""
-        named: list[dict[str, Any]] = [{"params": list(group)} for group in groups if group]
-        descent = torch.optim.SGD(
-            named,
-            lr=self.lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-            fused=True if in_tensors(device) else None,
-        )
-        return prepared(descent, device)
+ZEROS = (
+    *(torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RAdam, torch.optim.Adamax),
+    *(torch.optim.Adadelta, torch.optim.RMSprop, torch.optim.Adafactor),
+)
+STARTS: Final[Mapping[type[torch.optim.Optimizer], Mapping[str, float | str]]] = {
+    **{kind: {} for kind in ZEROS},
+    torch.optim.NAdam: {"mu_product": 1.0},
+    torch.optim.Adagrad: {"sum": "initial_accumulator_value"},
+}
+"""Class -> what of its state does not begin with zeros: a number, or the option that has the number."""
 
 
 def adam(
@@ -68,8 +38,6 @@ def adam(
 ) -> torch.optim.Optimizer:
     """Build Adam over parameters, which are on the device."""
     made = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, capturable=in_tensors(device))
-    # Adam would warn at each training's first step, which is taken without a graph.
-    made._warned_capturable_if_run_uncaptured = True
     return prepared(made, device)
 
 
@@ -78,14 +46,35 @@ def in_tensors(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def flags(kind: type[torch.optim.Optimizer], device: torch.device) -> dict[str, bool | None]:
+    """Return the options of a class of torch that follow from the device."""
+    if kind is torch.optim.SGD:
+        return {"fused": True if in_tensors(device) else None}
+    if "capturable" not in inspect.signature(kind).parameters:
+        return {}
+    # Where torch loops over the parameters instead (foreach=False), some optimizers read the rate from the GPU.
+    return {"capturable": in_tensors(device), "foreach": True if device.type == "cuda" else None}
+
+
+def capturable(optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether a captured graph can hold the steps of an optimizer of a GPU."""
+    return all(_in_tensors(group) for group in optimizer.param_groups)
+
+
 def prepared(optimizer: torch.optim.Optimizer, device: torch.device) -> torch.optim.Optimizer:
     """Remember the first rate of a new optimizer, and bring the optimizer into the form of its device."""
+    # A capturable optimizer would warn at each training's first step, which is taken without a graph.
+    optimizer._warned_capturable_if_run_uncaptured = True
     for group in optimizer.param_groups:
         group[FIRST_RATE] = group["lr"]
-        if in_tensors(device):
+        if _in_tensors(group):
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
     _begin_momentum(optimizer)
     return optimizer
+
+
+def _in_tensors(group: Mapping[str, Any]) -> bool:
+    return bool(group.get("capturable") or group.get("fused"))
 
 
 def set_share(optimizer: torch.optim.Optimizer, share: float) -> None:
@@ -96,6 +85,35 @@ def set_share(optimizer: torch.optim.Optimizer, share: float) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def forget(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> None:
+    """Set what an optimizer remembers of a parameter to what it begins with, in place where torch's classes are known.
+
+    A class from outside makes its state anew at its next step.
+    """
+    if type(optimizer) not in STARTS:
+        optimizer.state.pop(parameter, None)
+        return
+    starts = STARTS[type(optimizer)]
+    groups = (group for group in optimizer.param_groups if any(parameter is one for one in group["params"]))
+    for group in groups:
+        for name, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                start = starts.get(name, 0.0)
+                value.fill_(group[start] if isinstance(start, str) else start)
+
+
+def kept_after_a_step(optimizer: torch.optim.Optimizer, like: Tensor) -> Saved:
+    """Return what an optimizer keeps of a parameter after a step, by a step on zeros of its shape, on the CPU."""
+    kind = type(optimizer)
+    stand_in = nn.Parameter(torch.zeros(like.shape, dtype=like.dtype))
+    stand_in.grad = torch.zeros_like(stand_in)
+    known = inspect.signature(kind).parameters
+    options = {name: value for name, value in optimizer.defaults.items() if name in known}
+    twin = kind([stand_in], **{**options, **flags(kind, CPU)})
+    twin.step()
+    return dict(twin.state[stand_in])
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> Saved:
@@ -118,7 +136,7 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Saved) -> None
         group.update(mine)  # loading copied the tensors, which graphs read
         for parameter in group["params"]:
             remembered = optimizer.state.get(parameter, {})
-            if "step" in remembered and not group["capturable"]:
+            if isinstance(remembered.get("step"), Tensor) and not group.get("capturable"):
                 remembered["step"] = remembered["step"].cpu()
     _begin_momentum(optimizer)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,8 @@ from tskd_tune.method.memory import Memory
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.method.review import ReviewLoss
 from tskd_tune.training.compute import Compute
-from tskd_tune.training.optim import adam
+from tskd_tune.training.optim import adam, forget
+from tskd_tune.training.steps import StepKind
 
 # With a smaller share of the gradient of all other losses, a review hardly changes the student.
 SILENT_SHARE = 0.01
@@ -105,7 +106,7 @@ class Reviewing:
         extractors: ExtractorTraining,
         fresh_extractors: Callable[[int], Mapping[str, Tensor]],
     ) -> None:
-        """Compose the parts; ``fresh_extractors(epoch)`` returns a newly initialized state of the review loss."""
+        """Compose the parts; ``fresh_extractors(node)`` returns a newly initialized state of the review loss."""
         self.plan = plan
         self.loss = loss
         self.memory = memory
@@ -136,7 +137,7 @@ class Reviewing:
         return adam(self.parameters(), self.extractors.lr, self.extractors.weight_decay, self.weight.device)
 
     def begin_epoch(self, epoch: int, optimizers: Iterable[torch.optim.Optimizer], shuffle: torch.Generator) -> None:
-        """Set the weight of the epoch; where each review starts anew, reset the extractors and their optimizers' state.
+        """Set the weight of the epoch, and reset the extractors if a node begins with the epoch; see `reset`.
 
         Args:
             epoch: counted from 0.
@@ -145,15 +146,45 @@ class Reviewing:
         """
         self._epoch, self.shuffle = epoch, shuffle
         self._fill_weight()
-        if self.extractors.reset and self.plan.reviews(epoch):
-            self.loss.load_state_dict(self._fresh_extractors(epoch))
+        self._reset(self.plan.begun(epoch, 0), optimizers)
+
+    def _reset(self, node: int | None, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+        """Where each review starts anew, reset the extractors and their optimizers' state as a review node begins."""
+        if node is not None and self.extractors.reset and self.plan.reviews(node):
+            self.loss.load_state_dict(self._fresh_extractors(node))
             for optimizer in optimizers:
                 for parameter in self.parameters():
-                    _forget(optimizer, parameter)
+                    forget(optimizer, parameter)
 
-    def snapshots_early(self, epoch: int) -> bool:
-        """Tell whether the epoch keeps the student as it is before the first step."""
-        return self.plan.moment == "epoch_start" and self.plan.memorizes(epoch)
+    def prepare(self, epoch: int, step: int, student: nn.Module) -> None:
+        """Keep the student as it is before a step, if the step begins a node whose snapshot is taken at its start."""
+        node = self.plan.begun(epoch, step)
+        if node is not None and self.plan.moment == "epoch_start" and self.plan.memorizes(node):
+            self.memory.prepare(student)
+
+    def pass_node(self, epoch: int, step: int, student: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+        """Go from node to node before a step within an epoch, if a node begins with the step."""
+        node = self.plan.begun(epoch, step)
+        if node is None or step == 0:
+            return
+        self._memorize(node - 1, student)
+        self._reset(node, optimizers)
+        self.prepare(epoch, step, student)
+
+    def end_epoch(self, epoch: int, student: nn.Module) -> None:
+        """Keep the student, if a memory node ends with the epoch."""
+        self._memorize(self.plan.ended(epoch), student)
+
+    def _memorize(self, node: int | None, student: nn.Module) -> None:
+        if node is not None and self.plan.memorizes(node):
+            self.memory.memorize(student)
+
+    def step_kind(self, epoch: int, step: int, steps: int, phase: Hashable) -> StepKind:
+        """Return what kind of step the ``step``-th of an epoch of so many steps is, in a phase of the distiller."""
+        node, within = self.plan.at(epoch, step)
+        if not self.plan.reviews(node) or within >= self.plan.review_steps(steps):
+            return StepKind(decays=self._decays(node), phase=phase)
+        return StepKind(review=True, look=within == 0, detached=within < self.extractors.warmup_steps, phase=phase)
 
     def settle(self, others_norm: float, review_norm: float) -> float:
         """Find lambda where it is ``auto``, and return the weight of the current epoch; see `Strength.found`."""
@@ -161,9 +192,9 @@ class Reviewing:
         self._fill_weight()
         return self.strength.at(self._epoch)
 
-    def decays(self, epoch: int) -> bool:
-        """Tell whether the extractors also change in the epoch's steps without a review."""
-        return self.extractors.decay_when_frozen and any(past < epoch for past in self.plan.review_epochs)
+    def _decays(self, node: int) -> bool:
+        """Tell whether the extractors also change in the node's steps without a review."""
+        return self.extractors.decay_when_frozen and any(past < node for past in self.plan.review_nodes)
 
     def keep_decaying(self) -> None:
         """Give the extractors zero gradients, so that weight decay and momentum change them."""
@@ -189,10 +220,3 @@ class Reviewing:
     def _fill_weight(self) -> None:
         if self.strength.value is not None:
             self.weight.fill_(self.strength.at(self._epoch))
-
-
-def _forget(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> None:
-    """Set what an optimizer remembers of a parameter to zero, in place; SGD and Adam begin with zeros."""
-    for value in optimizer.state.get(parameter, {}).values():
-        if isinstance(value, Tensor):
-            value.zero_()

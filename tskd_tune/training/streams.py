@@ -105,9 +105,10 @@ class NetworkStream:
     can run at the same time.
     """
 
-    def __init__(self, seed: int, device: torch.device) -> None:
-        """Belong to a training with this seed on this device."""
+    def __init__(self, seed: int, device: torch.device, rank: int = 0) -> None:
+        """Belong to a training with this seed on this device; workers that share its steps draw different numbers."""
         self._seed = seed
+        self._of_rank = (rank,) if rank else ()
         self._own = torch.Generator(device) if device.type == "cuda" else None
 
     @contextmanager
@@ -122,7 +123,7 @@ class NetworkStream:
 
         This takes some 10 us on a CPU; to restore the generators takes more than ten times as long.
         """
-        number = stream_seed(self._seed, "network", *numbers)
+        number = stream_seed(self._seed, "network", *numbers, *self._of_rank)
         _seed_all(number)
         with self._in_place_of_the_default():
             if self._own is not None:

@@ -47,8 +47,9 @@ class TeacherFile:
         source: ``auto``, ``untrained``, or the path or the name of published weights that was given.
         path: its file; None for an untrained teacher, which has none.
         key: the digest of the recipe or of the file; None without one.
-        metrics: the headline metric of the test set before the student is trained, by its name in rows; empty where it
-            was not measured.
+        metrics: the headline metric before the student is trained, by its name in rows: of the test set, or of the
+            validation set where the run never reads the test set; empty where it was not measured.
+        leak: why the teacher may have been trained on the validation images, in words; empty where it was not.
     """
 
     name: str
@@ -57,6 +58,7 @@ class TeacherFile:
     key: str | None
     parameters: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    leak: str = ""
 
 
 def cache_folder() -> Path:
@@ -180,13 +182,21 @@ class _Keeper(Observer):
         self._progress = progress
         self._saver = saver
 
+    def stepped(self, training: Training) -> None:
+        """Write a checkpoint within the epoch, if it is due."""
+        if self._saver.is_due_within:
+            self._save()
+
     def recorded(self, training: Training, record: Record) -> None:
         """Keep what is wanted of an epoch."""
         if record.epoch in self._snapshots:
             self._trajectory.append(snapshot(training.student))
         self._progress(record.plain())
         if self._saver.is_due:
-            self._saver.save({**self._trainer.state_dict(), TRAJECTORY: self._trajectory})
+            self._save()
+
+    def _save(self) -> None:
+        self._saver.save({**self._trainer.state_dict(), TRAJECTORY: self._trajectory})
 
 
 def _begun(make: Callable[[], Trainer], halfway: Path) -> tuple[Trainer, list[State]]:

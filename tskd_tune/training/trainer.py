@@ -18,23 +18,26 @@ import torch
 from torch import nn
 
 from tskd_tune.contracts import Out, Saved
-from tskd_tune.distillers.base import Distiller, Need
+from tskd_tune.distillers.base import Distiller
 from tskd_tune.errors import RunError
-from tskd_tune.metrics import Part, measured
 from tskd_tune.networks.base import Network
 from tskd_tune.tasks.base import Feed, Task
 from tskd_tune.teaching.base import TeacherMethod
 from tskd_tune.training.compute import Compute
-from tskd_tune.training.engine import EagerEngine, Engine, EngineFactory, Parts, refuse_divergence
+from tskd_tune.training.engine import EagerEngine
 from tskd_tune.training.evaluation import Evaluations
+from tskd_tune.training.means import refuse_divergence
 from tskd_tune.training.observers import Observer, Observers
-from tskd_tune.training.optim import Recipe, load_optimizer_state, optimizer_state, set_share
+from tskd_tune.training.optim import load_optimizer_state, optimizer_state
+from tskd_tune.training.parts import Engine, EngineFactory, Parts
+from tskd_tune.training.recipe import Recipe
 from tskd_tune.training.record import Record
 from tskd_tune.training.replay import Replay
 from tskd_tune.training.reviewing import Reviewing
 from tskd_tune.training.schedule import Schedule
 from tskd_tune.training.steps import StepKind
 from tskd_tune.training.streams import NetworkStream, Streams, undisturbed
+from tskd_tune.training.teacher_role import TeacherRole
 
 
 @dataclass
@@ -89,6 +92,7 @@ class Trainer(Generic[Out]):
         self.student = compute.place(student)
         self.teacher = None if teacher is None else compute.place(teacher)
         self.distiller = compute.place(distiller)
+        self._role = TeacherRole(self.teacher, self.distiller)
         self.review = review
         self.replay = replay
         if review is not None:
@@ -101,14 +105,14 @@ class Trainer(Generic[Out]):
         self.engine: Engine = engine(parts)
         self.history: list[Record] = []
         self._streams = Streams(schedule.seed)
-        self._network = NetworkStream(schedule.seed, compute.device)
+        self._network = NetworkStream(schedule.seed, compute.device, compute.rank)
         self._epoch: _Epoch | None = None
-        self._evaluations = Evaluations(task, compute)
+        self.evaluations = Evaluations(task, compute, schedule)
 
     @cached_property
     def feed(self) -> Feed:
-        """The training set on the device, which is read when it is first asked for."""
-        return self.task.training(self.compute.device)
+        """The training set on the device, which is read when it is first asked for; of several workers, the share."""
+        return self.compute.share_of(self.task.training(self.compute.device))
 
     @cached_property
     def _steps_per_epoch(self) -> int:
@@ -141,18 +145,14 @@ class Trainer(Generic[Out]):
         """Begin an epoch, by default the next one: set rates, modes and all numbers that change from epoch to epoch."""
         with self.compute.lane():
             self._set_out(self.next_epoch if epoch is None else epoch)
-            if self.review is not None and self.review.snapshots_early(self._current.number):
-                self.review.memory.prepare(self.student)
+            if self.review is not None:
+                self.review.prepare(self._current.number, 0, self.student)
             self.observers.begun(self)
 
     def kind(self, epoch: int, step: int) -> StepKind:
         """Return what kind of step is the ``step``-th of an epoch, both from 0."""
-        review, phase = self.review, (self.distiller.phase(epoch), self._teacher_learns(epoch))
-        if review is None:
-            return StepKind(phase=phase)
-        if step >= self._reviewed_steps(epoch):
-            return StepKind(decays=review.decays(epoch), phase=phase)
-        return StepKind(review=True, look=step == 0, detached=step < review.extractors.warmup_steps, phase=phase)
+        review, phase = self.review, (self.distiller.phase(epoch), self._role.learns(epoch))
+        return StepKind(phase=phase) if review is None else review.step_kind(epoch, step, self._steps_per_epoch, phase)
 
     def steps(self, *, restores: bool = True) -> Iterator[StepKind]:
         """Take the steps of the epoch that was begun; each ``next`` takes one and returns its kind.
@@ -179,7 +179,11 @@ class Trainer(Generic[Out]):
                     draw = next(draws, None)
                     if draw is None:
                         break
+                    if self.review is not None:
+                        self.review.pass_node(epoch.number, epoch.step, self.student, self.optimizers)
                     kind = self.kind(epoch.number, epoch.step)
+                    if self.recipe.by_step:
+                        self.recipe.set_rates(self.optimizers, epoch.number + epoch.step / self._steps_per_epoch)
                     self.engine.step(self.feed, draw, kind)
                 epoch.step += 1
                 epoch.seconds += time.perf_counter() - started
@@ -212,7 +216,7 @@ class Trainer(Generic[Out]):
         return {
             "history": [record.plain() for record in self.history],
             "student": self.student.state_dict(),
-            "teacher": self.teacher.state_dict() if self.teacher is not None and self._teacher_changes() else None,
+            "teacher": self._role.state_dict(),
             "distiller": self.distiller.state_dict(),
             "review": None if self.review is None else self.review.state_dict(),
             "optimizers": [optimizer_state(optimizer) for optimizer in self.optimizers],
@@ -229,8 +233,7 @@ class Trainer(Generic[Out]):
         if epoch is not None:
             self._set_out(self.next_epoch)  # before the states are loaded: a review may reset its extractors
         self.student.load_state_dict(state["student"])
-        if self.teacher is not None and state["teacher"] is not None:
-            self.teacher.load_state_dict(state["teacher"])
+        self._role.load_state_dict(state["teacher"])
         self.distiller.load_state_dict(state["distiller"])
         if self.review is not None:
             self.review.load_state_dict(state["review"], self.student)
@@ -267,14 +270,16 @@ class Trainer(Generic[Out]):
         if self.review is not None:
             own = self.review.own_optimizer()
             groups.append([] if own is not None else self.review.parameters())
-        if self.teacher is not None and self._teacher_is_online():
-            groups.append(list(self.teacher.parameters()))
+        groups.append(self._role.parameters())
         optimizer = self.recipe.optimizer(groups, self.compute.device)
         return [optimizer] if own is None else [optimizer, own]
 
     def _set_out(self, epoch: int) -> None:
         started = time.perf_counter()
         self.compute.use_threads()
+        self.compute.align(
+            [self.student, self.teacher, self.distiller, None if self.review is None else self.review.loss]
+        )
         self._streams.begin(epoch)
         with self._network.drawing(epoch), self.compute.choosing_kernels():
             self._set_epoch(epoch)
@@ -282,13 +287,10 @@ class Trainer(Generic[Out]):
         self._epoch = _Epoch(epoch, seconds=time.perf_counter() - started)
 
     def _set_epoch(self, epoch: int) -> None:
-        for optimizer in self.optimizers:
-            set_share(optimizer, self.recipe.share(epoch))
+        self.recipe.set_rates(self.optimizers, epoch)
         self.student.train()
         self.distiller.train()
-        if self.teacher is not None:
-            learns = self._teacher_learns(epoch)
-            self.teacher.train(learns).requires_grad_(learns)  # a frozen teacher stays as it is
+        self._role.begin_epoch(epoch)
         if self.replay is not None:
             self.replay.begin_epoch(epoch)
         self.distiller.begin_epoch(epoch, self._streams.kept("distiller"))
@@ -301,9 +303,10 @@ class Trainer(Generic[Out]):
         refuse_divergence(epoch.number, means)
         self.compute.synchronize()
         trained = time.perf_counter()
-        if self.review is not None and self.review.plan.memorizes(epoch.number):
-            self.review.memory.memorize(self.student)
-        metrics = self._evaluate(epoch.number)
+        if self.review is not None:
+            self.review.end_epoch(epoch.number, self.student)
+        online = self.teacher if self._role.is_online else None
+        metrics = self.evaluations.planned(epoch.number, self.student, online)
         return Record(
             seed=self.schedule.seed,
             epoch=epoch.number,
@@ -313,33 +316,3 @@ class Trainer(Generic[Out]):
             seconds=epoch.seconds + trained - started,
             eval_seconds=time.perf_counter() - trained,
         )
-
-    def _reviewed_steps(self, epoch: int) -> int:
-        if self.review is None or not self.review.plan.reviews(epoch):
-            return 0
-        return self.review.plan.review_steps(self._steps_per_epoch)
-
-    def _evaluate(self, epoch: int) -> dict[str, float]:
-        tested, has_validation = self.schedule.tests(epoch), self.task.facts().samples[1] > 0
-        planned: dict[Part, bool] = {"validation": has_validation and self.schedule.validates(epoch), "test": tested}
-        networks: list[nn.Module] = [self.student]
-        if self.teacher is not None and self._teacher_is_online() and tested:
-            networks.append(self.teacher)
-        return {
-            measured(part, name, teacher=network is not self.student): value
-            for part in filter(planned.get, planned)
-            for network in networks
-            for name, value in self._evaluations.metrics(network, part).items()
-        }
-
-    def _teacher_learns(self, epoch: int) -> bool:
-        return isinstance(self.distiller, Distiller) and self.distiller.trains_teacher(epoch)
-
-    def _teacher_is_online(self) -> bool:
-        """Tell whether the teacher is trained beside the student, in some epochs at least."""
-        return Need.TRAINABLE_TEACHER in self.distiller.needs
-
-    def _teacher_changes(self) -> bool:
-        """Tell a teacher that learns, or whose batch norms move, from one that stays as its file has it."""
-        assert self.teacher is not None
-        return self._teacher_is_online() or any(module.training for module in self.teacher.modules())

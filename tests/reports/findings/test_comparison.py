@@ -12,9 +12,12 @@ from tskd_tune.errors import InputError
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms.head_lines import head_lines
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.plain import as_json
-from tskd_tune.reports.judge.sequential import obrien_fleming
+from tskd_tune.reports.judge.always_valid import Split
+from tskd_tune.reports.judge.obrien_fleming import obrien_fleming
+from tskd_tune.reports.page.report import html
 
 BASE = [70.1, 70.4, 69.8, 70.0, 70.3, 70.2, 69.9]
 BETTER = [71.0, 71.5, 70.9, 70.8, 71.4, 71.3, 70.7]
@@ -40,7 +43,8 @@ def an_arm(arm, values, **changes):
 def a_run(tmp_path):
     def make(*arms, compare=None, seeds=None, expected=None, kind="sweep", search="grid"):
         document = {"search": {"name": search}, "seeds": seeds} | ({"compare": compare} if compare else {})
-        folder = RunFolder.create(tmp_path, "first", kind, document, expected=expected)
+        name = f"again-{len(list(tmp_path.iterdir()))}" if (tmp_path / "first").exists() else "first"
+        folder = RunFolder.create(tmp_path, name, kind, document, expected=expected)
         # A run's arms stand in the order of its trials.
         factories.write_rows(
             folder,
@@ -135,7 +139,7 @@ class TestWhatCounts:
         found = summary(a_run(an_arm("ce", BASE), kd))
         assert as_json(found)["family"]["notes"][1] == (
             "'kd': seed 5 failed and seed 6 stopped early and seed 7 gave no finite value;"
-            " not counted in any comparison."
+            " not counted in any comparison, and each verdict must stand in the worst case."
         )
         contrast = as_json(found)["family"]["findings"][0]["contrast"]
         assert (contrast["n"], contrast["only_baseline"]) == (4, [5, 6, 7])
@@ -243,24 +247,59 @@ class TestRunsThatAreNotWhole:
 
 
 class TestAddedSeeds:
-    def notes(self, a_run, *portions, seeds=7):
-        arms = an_arm("ce", BASE[:seeds]), an_arm("tskd", BETTER[:seeds])
-        listed = list(range(1, seeds + 1))
-        return as_json(summary(a_run(*arms, compare={"added": list(portions)}, seeds=listed)))["family"]["notes"]
+    def found(self, a_run, *portions, seeds=7, sequential="fixed", values=BETTER, lacking=()):
+        arms = an_arm("ce", BASE[:seeds]), [row for row in an_arm("tskd", values[:seeds]) if row.seed not in lacking]
+        compare = {"added": list(portions), "sequential": sequential}
+        self.run = a_run(*arms, compare=compare, seeds=list(range(1, seeds + 1)), expected=2 * seeds)
+        return summary(self.run)
 
-    def test_an_analysis_that_nobody_paid_for_is_said(self, a_run):
-        (_, note) = self.notes(a_run, [6, 7])
-        assert note.startswith(
-            "Seeds 6, 7 were added when there were 5, enough for verdicts: the p values are not corrected"
-        )
-        assert "compare.interim" in note
+    def test_a_fixed_run_that_was_extended_is_exploratory_in_its_first_line_and_its_verdicts(self, a_run):
+        for sequential in ("fixed", None):
+            found = self.found(a_run, [6, 7], sequential=sequential)
+            first = head_lines(found)[0]
+            assert first.startswith(
+                "The verdicts are exploratory: the run declared one test of a fixed number of seeds, and seeds 6, 7"
+                " were added when 5 had a verdict."
+            )
+            assert first == found.family.notes[0] == as_json(found)["family"]["exploratory"]
+            (finding,) = found.family.family.findings
+            assert "Resolved (exploratory): 'tskd' is better by" in finding.sentence and finding.exploratory
+        assert "resolved (exploratory)</span>" in html(self.run, found)
+        (note,) = [note for note in self.found(a_run, [4, 5, 6], [7]).family.notes if "exploratory" in note]
+        assert "seed 7 was added when 6 had a verdict" in note
 
     def test_below_five_seeds_there_was_nothing_to_read(self, a_run):
-        assert len(self.notes(a_run, [4, 5], seeds=5)) == 1
+        assert self.found(a_run, [4, 5], seeds=5).family.family.exploratory == ""
 
-    def test_each_portion_counts_what_was_there(self, a_run):
-        (_, note) = self.notes(a_run, [4, 5, 6], [7])
-        assert note.startswith("Seed 7 was added when there were 6")
+    def test_a_split_run_may_be_extended(self, a_run):
+        first = self.found(a_run, seeds=5, sequential="split")
+        p = stats.ttest_rel(BETTER[:5], BASE[:5]).pvalue
+        assert first.family.family.findings[0].holm_p == pytest.approx(p / 0.6, rel=1e-6)
+        later = self.found(a_run, [6, 7], sequential="split")
+        assert (
+            "Seeds may be added at any time, with `tskd-tune extend`" in later.family.notes[1]
+            and not later.family.family.exploratory
+        )
+        (finding,) = later.family.family.findings
+        path = [(n, stats.ttest_rel(BETTER[:n], BASE[:n]).statistic) for n in (5, 6, 7)]
+        assert finding.holm_p == pytest.approx(Split(5).p(path))
+        assert "paired t test, a single comparison, valid when seeds are added: p" in finding.sentence
+        assert "One test of these seeds, without further seeds, would detect" in later.family.family.sentence
+
+    def test_before_its_first_verdict_a_split_run_has_none(self, a_run):
+        found = self.found(a_run, sequential="split", lacking=(6,))
+        (finding,) = found.family.family.findings
+        assert (finding.verdict, finding.evidence.p, finding.contrast.n) == (None, None, 6)
+        assert finding.sentence.endswith("No verdict: the first verdict is at 7 seeds, and 5 have ended in both arms.")
+        assert "no verdict yet</span>" in html(self.run, found)
+
+    def test_the_margin_rule(self, a_run):
+        arms = an_arm("ce", BASE), an_arm("kd", SAME), an_arm("tskd", BETTER)
+        compare = {"rule": "margin", "sequential": "split", "margin": 0.3}
+        found = summary(a_run(*arms, compare=compare, seeds=[1, 2, 3, 4, 5, 6, 7]))
+        assert verdicts(found) == {"kd": "equivalent", "tskd": "relevantly better"}
+        worse = summary(a_run(*arms, compare={**compare, "baseline": "tskd"}, seeds=[1, 2, 3, 4, 5, 6, 7]))
+        assert verdicts(worse) == {"ce": "relevantly worse", "kd": "relevantly worse"}
 
 
 class TestControls:

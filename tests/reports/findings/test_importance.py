@@ -77,6 +77,7 @@ def test_additive_effects_are_shared_by_their_variance(searched: Any) -> None:
     (metric,) = of(searched(SPACE, lambda v: 4 * v["a"] + 2 * v["b"], 150))["metrics"]
     (group,) = metric["groups"]
     assert (metric["metric"], group["trials"], group["where"], group["warning"]) == ("val_top1", 150, {}, None)
+    assert 0.8 < group["explained"]["low"] < group["explained"]["r2"] < group["explained"]["high"] < 1
     found = shares(group)
     assert list(found) == ["a", "b", "c"], "the largest first"
     assert found["a"] == pytest.approx(0.8, abs=0.08) and found["b"] == pytest.approx(0.2, abs=0.08)
@@ -157,6 +158,18 @@ def test_what_cannot_be_told_is_said(searched: Any, text: str, truth: Truth, tri
     (group,) = found["metrics"][0]["groups"]
     assert (group["shares"], group["warning"]) == ([], why)
     assert f"val_top1, {trials} trials: {why}." in lines(importance(folder, "val_top1", 0))
+
+
+def test_noise_is_not_ranked(searched: Any) -> None:
+    chance = random.Random(0)
+    folder = searched(SPACE, lambda v: 70 + chance.gauss(0, 0.3), 40)
+    (group,) = of(folder)["metrics"][0]["groups"]
+    assert group["shares"] == [] and group["explained"]["low"] <= 0
+    (line, *_) = lines(importance(folder, "val_top1", 0))
+    assert line.startswith(
+        "val_top1, 40 trials: these trials do not show which parameters matter, since a model of them explains nothing"
+        " of unseen trials (R² -0."
+    )
 
 
 def test_only_a_finished_search_with_a_study_has_one(searched: Any, tmp_path: Path) -> None:

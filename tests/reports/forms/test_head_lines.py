@@ -85,7 +85,7 @@ def test_what_an_older_version_did_not_record_is_left_out(tmp_path):
 
 
 def test_several_of_each_are_named(tmp_path):
-    gpu = Cost(seconds=1, train_seconds=1, device="H100", threads=4)
+    gpu = Cost(seconds=1, train_seconds=1, device="H100", threads=4, workers=2)
     rows = [
         a_row("t0", 1, experiment=experiment(), data=DATA),
         a_row("t1", 3, experiment=experiment("vgg8", task="x"), epochs=20, epochs_planned=20, cost=gpu),
@@ -93,7 +93,7 @@ def test_several_of_each_are_named(tmp_path):
     lines = head_lines(summary(a_folder(tmp_path, *rows)))
     assert "Task x." in lines
     assert "Students resnet8, vgg8: 10 to 20 epochs; 1 arm, 2 seeds (1, 3)." in lines
-    assert lines[-1] == "Trained on cpu, 1 thread; H100, 4 threads."
+    assert lines[-1] == "Trained on cpu, 1 thread; H100, 4 threads, 2 workers for each run."
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,47 @@ def test_table_1_has_its_methods_for_every_pair(beside):
     assert len(found) == 55 and found["resnet20", "teacher"] == ["teacher resnet56"]
 
 
+def detector(arm, distiller, review, student="faster_rcnn_resnet18_fpn"):
+    experiment = {
+        "task": {"name": "coco"},
+        "teacher": {"name": "faster_rcnn_resnet101_fpn"},
+        "student": {"name": student},
+        "distiller": {"name": distiller},
+        "review": review,
+    }
+    teacher = TeacherRecord(name="faster_rcnn_resnet101_fpn", source="auto", metrics={"test_ap": 41.0})
+    metrics = {"test_ap": 30.0, "test_ap50": 50.0}  # no image had small objects
+    return a_row(arm, experiment, teacher=teacher, metrics=metrics, best=[])
+
+
+def test_detectors_stand_at_the_cells_of_table_4(beside):
+    reviewed = {"k": 3, "delta": 1}
+    rows = [detector("alone", "none", None), detector("kd", "detection_kd", None)]
+    table = beside("table4", [*rows, detector("both", "review_kd", reviewed), detector("tskd", "none", reviewed)])
+    cells = {(cell.column, cell.row): cell.ours for cell in table.cells if cell.ours}
+    assert {row for _, row in cells} == {
+        f"R101 → R18: {row}" for row in ("teacher", "student", "KD", "TSKD + ReviewKD")
+    }
+    (both,) = cells["mAP", "R101 → R18: TSKD + ReviewKD"]
+    assert (both.arm, both.last.mean, both.comparable) == ("both", 30.0, True)
+    assert cells["AP50", "R101 → R18: student"][0].last.mean == 50.0
+    assert cells["APs", "R101 → R18: student"][0].last.mean is None
+    assert cells["mAP", "R101 → R18: teacher"][0].last.mean == 41.0
+    assert "30.00" in paper_forms.markdown(table)
+
+
+def test_table_4_has_its_methods_for_every_pair(beside):
+    table = beside("table4", rows_of("table4_coco", "experiment.task.root=somewhere"))
+    found = placed(table)
+    named = {"student": "plain", "KD": "kd", "FitNet": "fitnet", "FGFI": "fgfi", "ReviewKD": "review_kd"}
+    pairs = {"R101 → R18": "resnet101_resnet18", "R101 → R50": "resnet101_resnet50"}
+    for title, pair in (pairs | {"R50 → MV2": "resnet50_mobilenet_v2"}).items():
+        for method, arm in named.items():
+            assert found["APs", f"{title}: {method}"] == [f"{pair}, {arm}"]
+        reviewed = [f"{pair}, tskd_review_kd", f"{pair}, tskd_auto_review_kd"]
+        assert found["mAP", f"{title}: TSKD + ReviewKD"] == reviewed
+
+
 def test_other_data_less_of_it_and_fewer_epochs_are_said(beside):
     rows = rows_of("table6_delta")[:3]
     other = rows[1].model_copy(

@@ -338,7 +338,9 @@ class TestTables:
             "- 'tskd\\|&lt;b&gt;\\_x\\_' against 'baseline': +3.00 points (1 seed, paired; seed 2 only in 'baseline', "
             "not counted). No verdict."
         )
-        assert lines[4].endswith("seeds 2, 3 failed; not counted in any comparison.")
+        assert lines[4].endswith(
+            "2, 3 failed; not counted in any comparison, and each verdict must stand in the worst case."
+        )
         assert lines[5] == "- A verdict needs 5 common seeds; until then this is a smoke run."
         table = lines[lines.index("## Arms") + 2 :]
         assert table[0] == (

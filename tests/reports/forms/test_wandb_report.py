@@ -210,7 +210,7 @@ def test_verdicts_come_first_and_what_is_to_know_of_the_table_stands_under_it(
     verdicts = listed(parts["Verdicts"][0])
     assert verdicts == report_lines.verdict_lines(found)
     assert verdicts[0] == as_json(found)["family"]["findings"][0]["sentence"]
-    assert "'increment, k=3' against 'none'" in verdicts[0] and "Equivalent" in verdicts[0]
+    assert "'increment, k=3' against 'none'" in verdicts[0] and "Check that the option" in verdicts[0]
     assert listed(parts["Arms"][-1]) == report_lines.under_table(found)
 
 

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from tskd_tune.reports.judge import power
-from tskd_tune.reports.judge.sequential import analysis, obrien_fleming
+from tskd_tune.reports.judge.obrien_fleming import obrien_fleming
+from tskd_tune.reports.judge.sequential import analysis
 from tskd_tune.reports.judge.verdicts import family
 
 
@@ -165,7 +166,9 @@ class TestLooks:
         for _ in range(60):
             values = arms(random, 18, [0.0, 0.45, 0.2, 0.0])
             by_analysis = [
-                analysis(values, pairs(3), seeds=range(1, 19), interim=self.ANALYSES, at=at).family.findings
+                analysis(
+                    values, pairs(3), seeds=range(1, 19), interim=self.ANALYSES, at=at, rule="obrien_fleming"
+                ).family.findings
                 for at in self.ANALYSES
             ]
             for path in zip(*by_analysis, strict=True):

@@ -13,8 +13,11 @@ from scipy import stats
 
 from tskd_tune.errors import InputError
 from tskd_tune.reports.forms.plain import plain
+from tskd_tune.reports.judge.always_valid import Looks
 from tskd_tune.reports.judge.contrasts import contrast
-from tskd_tune.reports.judge.sequential import analysis, obrien_fleming, repeated_p
+from tskd_tune.reports.judge.obrien_fleming import obrien_fleming, repeated_p
+from tskd_tune.reports.judge.sequential import analysis as any_analysis
+from tskd_tune.reports.judge.sequential import split
 from tskd_tune.reports.judge.verdicts import family
 
 ANALYSES = (5, 10, 18)
@@ -36,6 +39,11 @@ def arms(shift, sd=0.2, seed=0, n=18):
         "tskd": {s + 1: float(shared[s] + shift + noise[0, s]) for s in range(n)},
         "kd": {s + 1: float(shared[s] + noise[1, s]) for s in range(n)},
     }
+
+
+def analysis(*given, **options):
+    """An interim analysis of a run of an earlier version."""
+    return any_analysis(*given, rule="obrien_fleming", **options)
 
 
 def taken(values, at, **options):
@@ -186,9 +194,9 @@ class TestAnalysis:
         assert family(values, [("tskd", "kd")]).findings[0].holm_p > 0.05
 
     def test_the_seeds_of_a_design_without_analyses_are_not_named_where_they_are_there_already(self):
-        (finding,) = taken(arms(0.5, sd=0.13, seed=3), 5).family.findings
+        (finding,) = taken(arms(0.5, sd=0.115, seed=3), 5).family.findings
         assert (finding.verdict, finding.contrast.n) == ("undecided", 5)
-        assert finding.seeds_to_resolve <= 5
+        assert finding.needed.resolve[1] <= 5
         assert "a difference of this size needs" not in finding.sentence
 
     def test_equivalence_is_adjusted_one_sided(self):
@@ -296,3 +304,71 @@ def test_a_analysis_with_fewer_than_five_common_seeds_adds_no_evidence():
     assert alone.n == 4 and repeated_p(alone.p, 5, [5, 10]) < 1e-3
     assert finding.contrast.n == 9
     assert finding.evidence.p == repeated_p(finding.contrast.p, 10, [5, 10]) > 0.05
+
+
+class TestSplit:
+    def judged(self, values, first=5, **options):
+        seeds = sorted(next(iter(values.values())))
+        pairs = [(name, "base") for name in values if name != "base"]
+        ended = {name: set(seeds) for name in values}
+        return split(values, pairs, seeds=seeds, first=first, ended=ended, **options)
+
+    def test_no_verdict_contradicts_its_interval_and_nothing_resolved_is_lost_while_its_sign_stays(self):
+        random, seen = np.random.default_rng(8), set()
+        for table in range(12):
+            drawn = 70 + 0.3 * random.standard_normal((4, 14)) + np.array([0, 0.5, 0.02, 0.9])[:, None] * (table % 2)
+            before = {}
+            for n in range(5, 15, 3):
+                values = {name: dict(enumerate(of[:n])) for name, of in zip(("base", *"abc"), drawn, strict=True)}
+                for finding in self.judged(values, margin=0.6).findings:
+                    interval, name = finding.evidence.interval, finding.contrast.arm
+                    seen.add(finding.verdict)
+                    assert interval.level == pytest.approx(1 - 0.05 / 3)
+                    assert (finding.verdict == "resolved") == (not interval.low < 0 < interval.high)
+                    assert (interval.low > -0.6 and interval.high < 0.6) == finding.is_within or interval.excludes == 0
+                    same = before.get(name, 0.0) * finding.contrast.difference > 0
+                    assert not same or finding.verdict == "resolved"
+                    if finding.verdict == "resolved":
+                        before[name] = finding.contrast.difference
+        assert seen == {"resolved", "equivalent", "undecided"}
+
+    def test_holm_leaves_an_interval_open_at_zero(self):
+        path = [1.0, 1.3, 0.8, 1.1, 1.2]
+        clear = dict(enumerate(path))
+        values = {
+            "base": dict.fromkeys(range(5), 0.0),
+            "a": clear,
+            "b": {seed: 1.9 * d - 1.46 for seed, d in clear.items()},
+        }
+        a, b = self.judged(values, margin=None).findings
+        assert (a.verdict, b.verdict) == ("resolved", "resolved") and b.evidence.p > 0.025
+        assert b.evidence.interval.low == 0.0 == b.evidence.interval.excludes
+        assert "97.5 % interval above 0 to +" in b.sentence
+
+    def test_equal_differences_and_unpaired_arms(self):
+        base = dict.fromkeys(range(10), 70.0)
+        same = self.judged({"base": base, "a": dict(base)}).findings[0]
+        assert same.verdict == "equivalent" and "Check that the option" in same.sentence
+        shifted = self.judged({"base": base, "a": dict.fromkeys(range(10), 70.5)}).findings[0]
+        assert (shifted.verdict, shifted.evidence.p) == ("resolved", pytest.approx(11 / 1024 / 0.4))
+        few = {seed: 70.0 + 0.1 * seed for seed in range(5)}
+        other = {seed: 75.0 + 0.1 * seed for seed in range(5, 10)}
+        seeds, ended = list(range(10)), {"a": set(range(10)), "b": set(range(10))}
+        for first, verdict in ((10, "resolved"), (5, "undecided")):
+            (finding,) = split({"a": few, "b": other}, [("a", "b")], seeds=seeds, first=first, ended=ended).findings
+            assert finding.verdict == (verdict if first == 10 else finding.verdict)
+            assert first == 10 or "unpaired arms have no test" in finding.sentence or finding.verdict is None
+
+    def test_looks_use_the_exact_bounds(self):
+        found = any_analysis(arms(0.3), [("tskd", "kd")], seeds=SEEDS, interim=ANALYSES, at=18)
+        looks = Looks(tuple(ANALYSES))
+        assert found.boundaries.nominal == pytest.approx([looks.level(n, 0.05) for n in ANALYSES])
+        (finding,) = found.family.findings
+        path = [(n, stats.ttest_1samp(differences(n), 0).statistic) for n in ANALYSES]
+        assert finding.evidence.p == pytest.approx(looks.p(path), rel=1e-6)
+        assert "adjusted for 3 interim analyses" in finding.sentence
+
+
+def differences(n):
+    values = arms(0.3)
+    return [values["tskd"][seed] - values["kd"][seed] for seed in range(1, n + 1)]

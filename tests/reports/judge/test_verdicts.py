@@ -17,6 +17,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.reports.forms.plain import plain
 from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.contrasts import contrast
+from tskd_tune.reports.judge.planning import upper_sd
 from tskd_tune.reports.judge.records import Evidence
 from tskd_tune.reports.judge.verdicts import contrasts, family, holm, judge
 from tskd_tune.reports.judge.words import difference_text, p_text, seeds_text
@@ -60,7 +61,7 @@ class TestVerdict:
         finding = one(shifted(0.5))
         assert (finding.verdict, finding.family_size) == ("resolved", 1)
         assert finding.holm_p == finding.evidence.p == finding.contrast.t_p < 0.001
-        assert (finding.seeds_to_resolve, finding.seeds_to_equivalence) == (None, None)
+        assert finding.needed is None
 
     def test_equivalent_where_the_difference_is_shown_to_be_within_the_margin(self):
         finding = one(shifted(0.0))
@@ -157,21 +158,26 @@ class TestSeedsNeeded:
         alone = one(arm)
         sd = alone.contrast.sd
         assert alone.verdict == "undecided"
-        assert alone.seeds_to_resolve == power.seeds_needed(alone.contrast.difference, sd)
-        assert alone.seeds_to_equivalence == power.seeds_for_equivalence(0.3, sd)
+        upper = upper_sd(sd, 9)
+        assert upper == pytest.approx(sd * math.sqrt(9 / stats.chi2.ppf(0.2, 9)))
+        difference = alone.contrast.difference
+        assert alone.needed.resolve == tuple(power.seeds_needed(difference, each) for each in (sd, upper))
+        assert alone.needed.equivalence == tuple(power.seeds_for_equivalence(0.3, each) for each in (sd, upper))
         two = family({"base": BASE, "a": arm, "b": shifted(0.0)}, [("a", "base"), ("b", "base")]).findings[0]
-        assert two.seeds_to_resolve == power.seeds_needed(0.2, sd, alpha=0.025) > alone.seeds_to_resolve
+        assert two.needed.resolve[0] == power.seeds_needed(0.2, sd, alpha=0.025) > alone.needed.resolve[0]
+        assert two.needed.equivalence[1] == power.seeds_for_equivalence(0.3, upper, alpha=0.025)
 
     def test_equivalence_is_out_of_sight_where_the_difference_is_outside_the_margin(self):
         finding = one(shifted(0.4, wobble=30.0))
-        assert (finding.verdict, finding.seeds_to_equivalence) == ("undecided", None)
+        low, high = finding.needed.resolve
+        assert (finding.verdict, finding.needed.equivalence) == ("undecided", None)
         assert finding.sentence.endswith(
-            f"With 80 % power, a difference of this size needs {finding.seeds_to_resolve} seeds in all."
+            f"With 80 % power, a difference of this size needs {low} to {high} seeds in all, in a new run."
         )
 
     def test_too_many_are_said_to_be_too_many(self):
         finding = one(shifted(0.001, wobble=30.0))
-        assert finding.seeds_to_resolve is None
+        assert finding.needed.resolve == (None, None)
         assert "needs more than 10,000 seeds in all" in finding.sentence
 
 
@@ -181,8 +187,8 @@ class TestSentences:
         interval = finding.contrast.interval
         assert finding.sentence == (
             f"'arm' against 'base': +0.50 points (95 % interval {interval.low:+.2f} to {interval.high:+.2f}, 10 seeds, "
-            "paired). Resolved: seed noise is an unlikely cause (paired t test, a single comparison: p < 0.0001; "
-            "exact sign flips: p = 0.00195, 10 seeds reach 0.00195 at best)."
+            "paired). Resolved: 'arm' is better by 0.50 points; seed noise is an unlikely cause (paired t test, a"
+            " single comparison: p < 0.0001; exact sign flips: p = 0.00195, 10 seeds reach 0.00195 at best)."
         )
 
     def test_equivalent(self):
@@ -194,14 +200,17 @@ class TestSentences:
         finding = one(shifted(-0.2, wobble=15.0))
         assert "Undecided: no difference is shown (paired t test, a single comparison: p = " in finding.sentence
         assert ") and no equivalence within ±0.3 points (TOST: p = " in finding.sentence
+        plan = finding.needed
         assert finding.sentence.endswith(
-            f"With 80 % power, a difference of this size needs {finding.seeds_to_resolve} seeds in all. "
-            f"If the true difference is 0, {finding.seeds_to_equivalence} seeds show equivalence with 80 % power."
+            f"With 80 % power, a difference of this size needs {plan.resolve[0]} to {plan.resolve[1]} seeds in all, in"
+            f" a new run. If the true difference is 0, {plan.equivalence[0]} to {plan.equivalence[1]} seeds show"
+            " equivalence with 80 % power."
         )
 
     def test_undecided_though_equivalence_was_within_reach(self):
-        finding = one(shifted(0.18, wobble=8.0))
-        assert finding.seeds_to_equivalence <= 10
+        arms = {"base": BASE, "arm": shifted(0.16, wobble=4.9)} | {name: shifted(0.0, wobble=5.0) for name in "abcd"}
+        finding = family(arms, [(name, "base") for name in arms if name != "base"]).findings[0]
+        assert finding.verdict == "undecided" and finding.needed.equivalence[1] <= 10
         assert finding.sentence.endswith("If the true difference were 0, 10 seeds would likely have shown equivalence.")
 
     def test_seeds_of_one_arm_are_named(self):
@@ -214,7 +223,7 @@ class TestSentences:
     def test_seeds_of_unpaired_arms_are_counted_in_each_arm(self):
         arm = {seed + 100: value for seed, value in shifted(0.15).items()}
         sentence = one(arm).sentence
-        assert "seeds in each arm." in sentence and "in all" not in sentence
+        assert "seeds in each arm, in a new run." in sentence and "in all" not in sentence
 
     def test_unpaired_arms_are_marked(self):
         arm = {seed + 100: value for seed, value in shifted(0.9).items()}
@@ -244,27 +253,25 @@ class TestSentences:
 
 
 class TestVisible:
-    def test_it_is_pooled_over_the_table(self):
+    def test_it_is_a_range_over_the_table_with_the_upper_limits_of_the_spreads(self):
         arms = {"base": BASE, "a": shifted(0.0, wobble=5.0), "b": shifted(0.3, wobble=9.0, n=8)}
         found = family(arms, [("a", "base"), ("b", "base")])
         a, b = (finding.contrast.sd for finding in found.findings)
-        pooled = math.sqrt((9 * a**2 + 7 * b**2) / 16)
         seen = found.visible
-        assert (seen.n, seen.contrasts, seen.paired, seen.sd) == (8, 2, True, pytest.approx(pooled))
-        assert seen.difference == pytest.approx(power.smallest_difference(pooled, 8))
-        assert seen.holm_difference == pytest.approx(power.smallest_difference(pooled, 8, alpha=0.025))
+        assert (seen.n, seen.contrasts, seen.paired, seen.sd_low, seen.sd_high) == (8, 2, True, a, b)
+        assert seen.smallest == pytest.approx(power.smallest_difference(upper_sd(a, 9), 10, alpha=0.025))
+        assert seen.largest == pytest.approx(power.smallest_difference(upper_sd(b, 7), 8, alpha=0.025))
         assert found.sentence == (
-            f"This design detects differences of {seen.difference:.2f} points or more, {seen.holm_difference:.2f} "
-            "after the strictest Holm correction over 2 comparisons (80 % power, two-sided paired t test at 0.05, "
-            "8 seeds per arm, "
-            f"standard deviation of the differences {pooled:.2f} pooled over 2 comparisons)."
+            f"This design detects differences of {seen.smallest:.2f} to {seen.largest:.2f} points or more (80 % power,"
+            " after the strictest Holm correction over 2 comparisons, two-sided paired t test at 0.05, 8 seeds per arm,"
+            f" standard deviation of the differences {a:.2f} to {b:.2f}, taken at its upper 80 % limit)."
         )
 
     def test_it_is_that_of_the_paired_noncentral_t(self):
         seen = family({"base": BASE, "arm": shifted(0.0, wobble=5.0)}, [("arm", "base")]).visible
-        ncp = seen.difference / seen.sd * math.sqrt(10)
+        ncp = seen.smallest / seen.sd_low * math.sqrt(stats.chi2.ppf(0.2, 9) / 9) * math.sqrt(10)
         assert stats.nct.sf(stats.t.isf(0.025, 9), 9, ncp) == pytest.approx(0.8, abs=1e-6)
-        assert seen.holm_difference == seen.difference
+        assert seen.fixed_smallest == seen.smallest == seen.largest
 
     def test_contrasts_below_five_seeds_count_only_where_no_other_is_there(self):
         pairs = [("a", "base"), ("b", "base")]
@@ -278,8 +285,9 @@ class TestVisible:
         arm = {seed + 100: value for seed, value in shifted(0.1).items()}
         found = family({"base": BASE, "arm": arm}, [("arm", "base")])
         assert found.visible.paired is False
-        assert found.visible.difference == pytest.approx(
-            power.smallest_difference(found.findings[0].contrast.sd, 10, paired=False)
+        item = found.findings[0].contrast
+        assert found.visible.largest == pytest.approx(
+            power.smallest_difference(upper_sd(item.sd, item.df), 10, paired=False)
         )
         assert "two-sided unpaired t test at 0.05, 10 seeds per arm" in found.sentence
 

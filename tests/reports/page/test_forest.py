@@ -13,7 +13,7 @@ from tskd_tune.reports.page.forest import forest, ticks
 def a_finding(difference, low=None, high=None):
     interval = None if low is None else Interval(low, high, 0.95, "t")
     item = replace(contrast({}, {}), difference=difference)
-    return Finding(item, Evidence(None, None, interval), 1, None, None)
+    return Finding(item, Evidence(None, None, interval), 1, None, None, None)
 
 
 def test_everything_stands_on_one_scale():

@@ -12,6 +12,7 @@ from tskd_tune.reports.findings.comparison import Headline
 from tskd_tune.reports.findings.records import NOTHING, ArmFindings, Setting, Statistic, StoppedAt, values_by_seed
 from tskd_tune.reports.findings.scale import is_beyond
 from tskd_tune.reports.judge import statistics as seeds
+from tskd_tune.reports.judge.robust import interquartile_mean
 
 
 def gathered(rows: Sequence[Row], searched: bool) -> list[list[Row]]:
@@ -67,6 +68,7 @@ def arm_findings(rows: Sequence[Row], headline: Headline, declared: int) -> ArmF
         statistics=found,
         beyond=is_beyond(headline.metric, found.interval),
         rows=tuple(rows),
+        interquartile_mean=interquartile_mean([*values_by_seed(rows, headline.name).values()]),
     )
 
 

@@ -2,9 +2,10 @@
 
 By default, every arm is compared with the first arm without a review of the same task and student, and an arm that has
 controls is also compared with each control. The comparisons of all tasks and students are one family. A method that is
-compared for several tasks or students is also summarized over them. Seeds are paired. A seed that did not end well
-counts in no comparison, and a note names the seed. Where the sweep declares interim analyses, the verdicts are those of
-the last interim analysis whose seeds have all ended.
+compared for several tasks or students is also summarized over them. Seeds are paired. Verdicts must stand in the worst
+case of seeds that did not end well, and a note names these seeds. Where the sweep declares interim analyses, the
+verdicts are those of the last interim analysis whose seeds have all ended. A sweep of an earlier version is judged as
+it was declared: by one test of a fixed number of seeds, or by O'Brien and Fleming's boundaries.
 """
 
 from __future__ import annotations
@@ -17,29 +18,33 @@ from tskd_tune.metrics import PERCENT, Metric
 from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.declared import Compare, Declared
 from tskd_tune.reports.findings.endings import Counts
+from tskd_tune.reports.findings.failures import Table, going_on, lost, lost_notes, withstood
 from tskd_tune.reports.findings.grouping import alike
+from tskd_tune.reports.findings.qualifications import Runs, qualifications
 from tskd_tune.reports.findings.records import Setting, values_by_seed
 from tskd_tune.reports.judge import sequential, verdicts
+from tskd_tune.reports.judge.always_valid import Split
 from tskd_tune.reports.judge.contrasts import MARGIN, Contrast
 from tskd_tune.reports.judge.meta_analysis import Pooled, pooled
-from tskd_tune.reports.judge.records import LEAST_SEEDS, Family
+from tskd_tune.reports.judge.protocol import Protocol
+from tskd_tune.reports.judge.records import Family
 from tskd_tune.reports.judge.sentences import without_verdict
 
 # Separates the parts of a point's label. The first part often names a teacher-student pair.
 SEPARATOR = ", "
-ENDED = {"failed": "failed", "stopped": "stopped early", "done": "gave no finite value"}
 
 Pairs: TypeAlias = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One arm: its label, its task and student, and its rows, at most one per seed."""
+    """One arm: its label, its task and student, its rows, at most one per seed, and the seeds that collapsed."""
 
     label: str
     setting: Setting
     reviewed: bool
     rows: Sequence[Row]
+    collapsed: tuple[int, ...] = ()
 
     def values(self, metric: str) -> dict[int, float]:
         """Return seed -> the last epoch's value, for the seeds that are done and have a finite value."""
@@ -135,25 +140,74 @@ def compare(arms: Sequence[Trained], document: Declared, headline: Headline, exp
     values: dict[str, dict[int, float]] = {name: {} for pair in pairs for name in pair} | {
         arm.label: arm.values(headline.name) for arm in arms
     }
+    rows = {arm.label: arm.rows for arm in arms}
+    runs = {arm.label: Runs(arm.rows, values[arm.label], arm.collapsed) for arm in arms}
     notes = (
         f"{how} {_unfinished(arms, expected)}".strip(),
-        *_unpaid(document),
-        *_not_counted(arms, pairs, headline.name),
+        *_rule_note(document),
+        *lost_notes(rows, pairs, headline.name),
     )
-    margin, metric = headline.margin(declared.margin), headline.metric
+    metric = headline.metric
+    table, doubts = Table(values, pairs, {}), qualifications(runs, pairs, declared, metric)
     if not declared.interim:
-        found = verdicts.family(values, pairs, margin=margin, metric=metric)
-        over = pooled(_members([finding.contrast for finding in found.findings], arms), metric)
-        return Comparison(Verdicts(found, tuple(over), how, (*notes, *without_verdict(found)), None))
+
+        def judged(table: Table) -> Family:
+            return _judged(document, arms, table, headline)
+
+        found = withstood(table, judged, lost(rows, headline.name), doubts, metric)
+        # The pooled tests are not corrected for seeds that were added.
+        members = {} if declared.added else _members([finding.contrast for finding in found.findings], arms)
+        told = tuple(filter(None, [found.exploratory, *notes, *without_verdict(found)]))
+        return Comparison(Verdicts(found, tuple(pooled(members, metric)), how, told, None))
     state = _Analyses.read(document, arms, pairs, expected)
     if state.taken is None:
         return Comparison(None, state.before())
-    analysis = sequential.analysis(
-        values, pairs, seeds=state.seeds, interim=state.interim, at=state.taken, margin=margin, metric=metric
-    )
-    told = (analysis.sentence, *state.since(analysis), *notes, *without_verdict(analysis.family))
+
+    def analyzed(table: Table) -> sequential.Analysis:
+        return _analyzed(declared, state, table, headline)
+
+    gone = lost(rows, headline.name, state.seeds[: state.taken])
+    family = withstood(table, lambda table: analyzed(table).family, gone, doubts, metric)
+    analysis = going_on(analyzed(table), family, state.seeds)
+    told = (analysis.sentence, *state.since(analysis), *notes, *without_verdict(family))
     # The pooled tests are not corrected for interim analyses, so nothing is pooled.
-    return Comparison(Verdicts(analysis.family, (), how, told, state.shown(analysis)))
+    return Comparison(Verdicts(family, (), how, told, state.shown(analysis)))
+
+
+def _judged(document: Declared, arms: Sequence[Trained], table: Table, headline: Headline) -> Family:
+    """Judge a table without interim analyses: from its first verdict on, or by one test."""
+    declared = document.comparing
+    margin, metric = headline.margin(declared.margin), headline.metric
+    if declared.sequential != "split":
+        protocol = Protocol(by=declared.rule, exploratory=document.exploratory)
+        return verdicts.family(table.values, table.pairs, margin=margin, metric=metric, protocol=protocol)
+    # A seed that failed has ended: the worst case stands in for its value. One that a budget has cut is trained on.
+    ended = {arm.label: {row.seed for row in arm.rows if not row.cut} for arm in arms}
+    return sequential.split(
+        table.values,
+        table.pairs,
+        seeds=document.all_seeds,
+        first=document.first_seeds,
+        ended={label: ended.get(table.twins.get(label, label), set()) for label in table.values},
+        margin=margin,
+        metric=metric,
+        by=declared.rule,
+    )
+
+
+def _analyzed(declared: Compare, state: _Analyses, table: Table, headline: Headline) -> sequential.Analysis:
+    """Judge a table at its last interim analysis."""
+    return sequential.analysis(
+        table.values,
+        table.pairs,
+        seeds=state.seeds,
+        interim=state.interim,
+        at=state.taken or 0,
+        margin=headline.margin(declared.margin),
+        metric=headline.metric,
+        rule="obrien_fleming" if declared.sequential is None else "looks",
+        by=declared.rule,
+    )
 
 
 def _pairs(arms: Sequence[Trained], declared: Compare) -> tuple[Pairs, str]:
@@ -224,42 +278,15 @@ def _methods(group: Sequence[Trained]) -> dict[str, str]:
 # Seeds that do not count, and runs that are still missing
 
 
-def _unpaid(document: Declared) -> list[str]:
-    """Say which seeds were added after the first verdicts; the p values are not corrected for this second test."""
-    seeds, portions = document.seeds or [], document.comparing.added or []
-    counts = [len(seeds) - sum(map(len, portions[place:])) for place in range(len(portions))]
-    return [
-        f"{_seeds(portion)} added when there were {count}, enough for verdicts: the p values are not corrected for"
-        " this. Declare interim analyses before the run, by compare.interim."
-        for portion, count in zip(portions, counts, strict=True)
-        if count >= LEAST_SEEDS
-    ]
-
-
-def _seeds(portion: Sequence[int]) -> str:
-    return f"Seeds {', '.join(map(str, portion))} were" if len(portion) > 1 else f"Seed {portion[0]} was"
+def _rule_note(document: Declared) -> list[str]:
+    """Say that seeds may be added, where they may."""
+    split = document.comparing.sequential == "split"
+    return [Protocol("split", design=Split(document.first_seeds)).note] if split else []
 
 
 def _unfinished(arms: Sequence[Trained], expected: int | None) -> str:
     counts = Counts.over([row for arm in arms for row in arm.rows], expected, 0)
     return "" if counts.all_finished else f"{counts.of_expected} have ended: nothing here is final."
-
-
-def _not_counted(arms: Sequence[Trained], pairs: Pairs, metric: str) -> list[str]:
-    """Return a sentence for each compared arm that has seeds without a value."""
-    names = {name for pair in pairs for name in pair}
-    return [sentence for arm in arms if arm.label in names and (sentence := _lost(arm, metric))]
-
-
-def _lost(arm: Trained, metric: str) -> str:
-    """Say which seeds of an arm have no value, and why; empty where all seeds have a value."""
-    known = arm.values(metric)
-    lost: dict[str, list[str]] = {}
-    for row in sorted(arm.rows, key=lambda row: row.seed):
-        if row.seed not in known:
-            lost.setdefault(row.status, []).append(str(row.seed))
-    said = [f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)} {ENDED[how]}" for how, seeds in lost.items()]
-    return f"'{arm.label}': {' and '.join(said)}; not counted in any comparison." if said else ""
 
 
 # Interim analyses

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tskd_tune.errors import InputError, sentences
+from tskd_tune.reports.judge.records import LEAST_SEEDS
+from tskd_tune.reports.judge.words import runs_of
 
 GRID = "grid"
 
@@ -26,6 +28,9 @@ class Compare(_Part):
     controls: dict[str, str] | None = None
     added: list[list[int]] | None = None
     interim: list[int] | None = None
+    allow: list[str] | None = None
+    sequential: Literal["split", "looks", "fixed"] | None = None
+    rule: Literal["difference", "margin"] = "difference"
 
 
 class DeclaredSearch(_Part):
@@ -74,6 +79,33 @@ class Declared(_Part):
     def comparing(self) -> Compare:
         """The comparisons that the sweep declares."""
         return self.compare or Compare()
+
+    @property
+    def first_seeds(self) -> int:
+        """The number of seeds of the first verdict: as many as the run declared before it began, at least five."""
+        return max(LEAST_SEEDS, len(self.all_seeds) - sum(map(len, self.comparing.added or [])))
+
+    @property
+    def exploratory(self) -> str:
+        """Why the verdicts are exploratory; empty where they keep their error rate.
+
+        A run that does not say how it allows for further seeds is of an earlier version, and declared a fixed number.
+        Seeds that were added below five seeds were added before any verdict.
+        """
+        seeds, portions = self.all_seeds, self.comparing.added or []
+        if self.comparing.sequential not in (None, "fixed") or self.comparing.interim:
+            return ""
+        counts = [len(seeds) - sum(map(len, portions[place:])) for place in range(len(portions))]
+        late = [seed for portion, n in zip(portions, counts, strict=True) if n >= LEAST_SEEDS for seed in portion]
+        if not late:
+            return ""
+        before = next(n for n in counts if n >= LEAST_SEEDS)
+        were = f"{'seed' if len(late) == 1 else 'seeds'} {runs_of(sorted(late))} {'was' if len(late) == 1 else 'were'}"
+        return (
+            f"The verdicts are exploratory: the run declared one test of a fixed number of seeds, and {were} added when"
+            f" {before} had a verdict. This raises the rate of false verdicts above 5 %. To confirm a verdict, train"
+            " the arms with fresh seeds in a new run."
+        )
 
     @property
     def all_seeds(self) -> list[int]:

@@ -18,7 +18,7 @@ class Counts:
         expected: the runs of the whole sweep; None where the number is not known.
         finished: the runs that have ended: ``done``, ``failed`` and ``stopped``.
         broke: the runs that ended with an error; a resume trains them again.
-        unfinished: the runs that have begun and have no row.
+        unfinished: the runs that have begun and have no row, or were stopped at the end of the sweep's budget.
         not_begun: the runs that have not begun; None where the number of all runs is not known.
     """
 
@@ -41,8 +41,8 @@ class Counts:
             done=ended.count("done"),
             failed=ended.count("failed"),
             stopped=ended.count("stopped"),
-            broke=len(rows) - len(ended),
-            unfinished=begun,
+            broke=sum(row.broke for row in rows),
+            unfinished=begun + sum(row.cut for row in rows),
             not_begun=None if expected is None else max(0, expected - len(rows) - begun),
         )
 
@@ -129,8 +129,10 @@ def unfinished(run: RunFolder, rows: Sequence[Row]) -> tuple[Unfinished, ...]:
     ended, begun = {row.key for row in rows}, run.begun()
     found = []
     for trial in run.trials():
-        trained = Counter(line.seed for line in run.history(trial))
         known = begun.get(trial)
+        if known and all((trial, seed) in ended for seed in known.seeds):
+            continue  # so that the histories of a large run are not read for nothing
+        trained = Counter(line.seed for line in run.history(trial))
         for seed in known.seeds if known else sorted(trained):
             if (trial, seed) not in ended:
                 arm, planned = (known.arm, known.epochs) if known else (None, None)

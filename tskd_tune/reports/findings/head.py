@@ -57,4 +57,5 @@ def _tasks(rows: Sequence[Row]) -> list[TrainedTask]:
 
 
 def _device(row: Row) -> str:
-    return f"{row.cost.device}, {count(row.cost.threads, 'thread')}"
+    workers = f", {row.cost.workers} workers for each run" if row.cost.workers > 1 else ""
+    return f"{row.cost.device}, {count(row.cost.threads, 'thread')}{workers}"

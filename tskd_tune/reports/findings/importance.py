@@ -3,7 +3,7 @@
 fANOVA (Hutter, Hoos and Leyton-Brown 2014) is the share of the objective's variance over the space that a parameter
 explains by itself. PED-ANOVA (Watanabe, Bansal and Hutter 2023, arXiv 2304.10255) measures which parameters distinguish
 the best trials from the others. Optuna computes both. Both use trials that a searcher chose, and neither accounts for
-the noise of seeds.
+the noise of seeds. Parameters are ranked only where a model of the trials predicts trials that it has not seen.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from tskd_tune.plain import Json
 from tskd_tune.records.files import read_text
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.reports.findings.surrogate import Explained, explained
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -55,13 +56,15 @@ class Group:
         where: the values that only the trials of this branch have.
         trials: the number of trials.
         shares: the shares, the largest first; each measure sums to 1. Empty where the shares cannot be computed.
-        warning: why the shares cannot be computed, or are not reliable; None otherwise.
+        warning: why the shares cannot be computed, mean nothing, or are not reliable; None otherwise.
+        explained: how much the forest of fANOVA explains of trials that it has not seen; None where there is no forest.
     """
 
     where: Mapping[str, Json]
     trials: int
     shares: tuple[Share, ...]
     warning: str | None
+    explained: Explained | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,10 @@ def importance(run: RunFolder, metric: str, finished: int) -> Importance | None:
         metric: the metric of a search with a single objective.
         finished: the number of rows; None is returned until the last row is there.
     """
-    path = run.path / JOURNAL
-    if not path.exists() or run.state.expected is None or finished < run.state.expected:
+    if run.state.expected is None or finished < run.state.expected:
+        return None
+    path = run.bring(run.path / JOURNAL)
+    if not path.exists():
         return None
     study = _read(path)
     if study is None:
@@ -175,13 +180,29 @@ def _group(group: tuple[list[str], list[FrozenTrial]], study: Study, place: int)
         name for name in fixed if all(trial.params.get(name) == fixed[name] for trial in study.trials if trial.params)
     }
     values = [trial.values[place] for trial in trials]
-    unable = _unable(varied, values)
+    unable, told = _unable(varied, values), None
+    if not unable:
+        points = [[_linear(trial.params[name], trial.distributions[name]) for name in varied] for trial in trials]
+        told = explained(points, values)
+        unable = None if told.is_something else _nothing(told)
     return Group(
         where={name: value for name, value in fixed.items() if name not in everywhere},
         trials=len(trials),
         shares=() if unable else _shares(varied, trials, study.directions[place], place),
         warning=unable or _too_few(len(trials), len(varied)),
+        explained=told,
     )
+
+
+def _nothing(found: Explained) -> str:
+    return (
+        "these trials do not show which parameters matter, since a model of them explains nothing of unseen trials"
+        f" ({_r2(found)})"
+    )
+
+
+def _r2(found: Explained) -> str:
+    return f"R² {found.r2:.2f}, 95 % interval {found.low:.2f} to {found.high:.2f}"
 
 
 def _unable(varied: Sequence[str], values: Sequence[float]) -> str | None:
@@ -270,6 +291,8 @@ def _lines(metric: str, group: Group) -> list[str]:
     by_variance = {share.parameter: share.fanova for share in group.shares}
     by_best = {share.parameter: share.ped_anova for share in group.shares}
     said = [f"{about}: {_ranking(by_variance)} of the explained variance (fANOVA)."]
+    if group.explained:
+        said.append(f"{about}: the model explains unseen trials with {_r2(group.explained)}.")
     if _first(by_variance) != _first(by_best) and group.shares[0].ped_anova is not None:
         said.append(f"{about}: the best trials are set apart by another, {_ranking(by_best)} (PED-ANOVA).")
     return said + ([f"{about}: {group.warning}."] if group.warning else [])

@@ -32,7 +32,7 @@ def _distillers(distiller: Mapping[str, Json]) -> list[str]:
 
 
 def _source_of(name: str) -> str | None:
-    """Return the source of a distiller; None for a distiller of another package that is not installed here."""
+    """Return the source of a distiller; None for one that is not installed here, or that a file of the user's holds."""
     return _shipped().get(name) or _outsiders(name)
 
 
@@ -48,6 +48,8 @@ def _shipped() -> Mapping[str, str]:
 
 
 def _outsiders(name: str) -> str | None:
+    if ":" in name:  # to import what a run names would run code of whoever made the run
+        return None
     from tskd_tune.distillers import DISTILLERS
 
     try:

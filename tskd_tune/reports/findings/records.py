@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tskd_tune.plain import Json
 from tskd_tune.records.row import PlanRecord, Row
+from tskd_tune.reports.judge.robust import Estimate
 from tskd_tune.reports.judge.statistics import Arm
 
 
@@ -78,6 +79,8 @@ class ArmFindings:
         statistics: the headline's interval, or a note on why there is none.
         beyond: whether the interval goes beyond the scale of the metric.
         rows: the rows of the arm.
+        interquartile_mean: the headline's, with its bootstrap interval.
+        collapsed: the seeds whose runs collapsed (`tskd_tune.reports.findings.collapses`).
     """
 
     arm: str
@@ -109,6 +112,8 @@ class ArmFindings:
     statistics: Arm
     beyond: bool
     rows: Sequence[Row]
+    interquartile_mean: Estimate | None = None
+    collapsed: tuple[int, ...] = ()
 
     @property
     def experiment(self) -> Mapping[str, Json]:

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Measured, Metric, Mode, Part, heading, measured, metric_of, undeclared
+from tskd_tune.records.conclusion import conclusion
+from tskd_tune.records.design import read_design
+from tskd_tune.records.files import damaged_document
+from tskd_tune.records.leaks import leaks
 from tskd_tune.records.row import Row, TeacherRecord, declared
-from tskd_tune.records.run_folder import RunFolder, damaged_document
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import Teaching, lines, teachings
 from tskd_tune.reports.findings.arms import arm_findings, gathered, labels_apart
+from tskd_tune.reports.findings.collapses import with_collapses
 from tskd_tune.reports.findings.comparison import Comparison, Headline, Trained, Verdicts, compare
 from tskd_tune.reports.findings.costs import with_cost_ratios
 from tskd_tune.reports.findings.declared import Declared
@@ -58,7 +63,10 @@ class Findings:
         warnings: the warnings of the rows, and warnings of teachers that are worse than their students.
         versions: each set of package versions that made rows.
         commits: each commit of the code; None where the code was no checkout.
+        method: the search, the scheduler and what ends the sweep early; empty for a single training and in older runs.
+        concluded: sentences on a sweep that ended early: why, what is not trained, and the seeds of each arm.
         damage: a sentence on each part of the run's files that could not be read.
+        leaks: sentences on images that two sets share, and on teachers that saw the validation images.
         rows: the rows, by trial and seed.
     """
 
@@ -87,7 +95,10 @@ class Findings:
     warnings: tuple[Warned, ...]
     versions: tuple[Mapping[str, str], ...]
     commits: tuple[str | None, ...]
+    method: str
+    concluded: tuple[str, ...]
     damage: tuple[str, ...]
+    leaks: tuple[str, ...]
     rows: tuple[Row, ...]
 
     @property
@@ -123,7 +134,7 @@ def summary(run: RunFolder) -> Findings:
     counts = Counts.over(rows, run.state.expected, len(open_))
     seeds = 0 if counts.finished == run.state.expected else len(document.seeds or [1])
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
-    arms, baselines = with_cost_ratios(labels_apart(arms))
+    arms, baselines = with_cost_ratios(with_collapses(labels_apart(arms), headline))
     compared = Comparison(None, damaged) if damaged else _compared(run, document, arms, headline)
     return Findings(
         run=run.name,
@@ -151,7 +162,10 @@ def summary(run: RunFolder) -> Findings:
         warnings=(*_warnings(rows), *(worse_teachers(arms, measures[0]) if measures else ())),
         versions=tuple(distinct(row.versions for row in rows)),
         commits=tuple(distinct(row.commit for row in rows)),
+        method=design.method if (design := read_design(run.path)) is not None else "",
+        concluded=_concluded(run, arms, compared),
         damage=(*filter(None, [damaged]), *run.damage()),
+        leaks=leaks(run.store, rows),
         rows=tuple(rows),
     )
 
@@ -167,7 +181,7 @@ def _document(run: RunFolder) -> tuple[Declared, str]:
     try:
         return Declared.read(run.document(), run.path / "sweep.yaml"), ""
     except InputError as error:
-        return Declared(), damaged_document(run, error)
+        return Declared(), damaged_document(run.place, error)
 
 
 def _search(document: Declared, measures: Sequence[Metric]) -> Searched | None:
@@ -198,8 +212,19 @@ def _compared(run: RunFolder, document: Declared, arms: Sequence[ArmFindings], h
             "A search ranks its trials by the metric that chose them: confirm the best trials on fresh seeds, in a grid"
         )
         return Comparison(None, f"{reason}, to compare them.")
-    trained = [Trained(arm.arm, arm.setting, arm.reviewed, arm.rows) for arm in arms]
+    trained = [Trained(arm.arm, arm.setting, arm.reviewed, arm.rows, arm.collapsed) for arm in arms]
     return compare(trained, document, headline, run.state.expected)
+
+
+def _concluded(run: RunFolder, arms: Sequence[ArmFindings], compared: Comparison) -> tuple[str, ...]:
+    """Say why a sweep ended early, and on how many seeds its verdicts rest."""
+    found = conclusion(run.store)
+    if found is None:
+        return ()
+    few = [f"'{arm.arm}' {arm.headline.n} of {arm.headline.of}" for arm in arms if arm.headline.n < arm.headline.of]
+    if compared.verdicts is None or not few:
+        return (found.sentence,)
+    return found.sentence, f"The verdicts rest on fewer seeds than declared: {', '.join(few)}."
 
 
 def _ranked(arms: Sequence[ArmFindings], mode: Mode) -> list[ArmFindings]:

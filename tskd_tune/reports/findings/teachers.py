@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
-from tskd_tune.metrics import Metric, measured
+from tskd_tune.metrics import Metric, Part, measured
 from tskd_tune.plain import Json
 from tskd_tune.records.row import Row, TeacherRecord
+from tskd_tune.records.teacher_names import Identity, identity_of, told_apart
 from tskd_tune.reports.findings.records import ArmFindings, Warned, part
 
-Identity: TypeAlias = tuple[str, str, str | None]
 # The keys of ``student`` and ``teacher`` in an experiment that are not options of the network.
-OTHERS = ("weights", "training", "replay", "resolution")
+OTHERS = ("weights", "training", "fine_tune", "replay", "resolution")
 WORSE = (
     "a teacher that is worse than its student teaches little: train the teacher longer (teacher.training.epochs), or"
     " give better weights (teacher.weights)"
@@ -24,9 +23,10 @@ ALIKE = (
 
 
 def worse_teachers(arms: Sequence[ArmFindings], metric: Metric) -> list[Warned]:
-    """Return a warning for each teacher whose test value is worse than the mean of an arm's students.
+    """Return a warning for each teacher whose value on the test set is worse than the mean of an arm's students.
 
-    A teacher is compared with the arms that it taught, and with the arms of the same task and student without teacher.
+    Where the run never reads the test set, the values of the validation set are compared. A teacher is compared with
+    the arms that it taught, and with the arms of the same task and student without teacher.
 
     Args:
         arms: the arms.
@@ -34,20 +34,27 @@ def worse_teachers(arms: Sequence[ArmFindings], metric: Metric) -> list[Warned]:
     """
     taught: dict[Identity, tuple[TeacherRecord, list[int]]] = {}
     for place, arm in enumerate(arms):
-        for key, teacher in {_identity(row.teacher): row.teacher for row in arm.rows if row.teacher}.items():
+        for key, teacher in {identity_of(row.teacher): row.teacher for row in arm.rows if row.teacher}.items():
             taught.setdefault(key, (teacher, []))[1].append(place)
     found = [_of_teacher(teacher, places, arms, metric) for teacher, places in taught.values()]
     return [*filter(None, found), *filter(None, (_of_online(arm, metric) for arm in arms))]
 
 
-def _identity(teacher: TeacherRecord) -> Identity:
-    return teacher.name, teacher.source, teacher.key
+def taught_by(rows: Sequence[Row], names: Mapping[Identity, str]) -> str:
+    """Name the teachers of an arm's rows, by the names of `told_apart`; empty for an arm without a teacher."""
+    return ", ".join(dict.fromkeys(names[identity_of(row.teacher)] for row in rows if row.teacher is not None))
+
+
+def share_names(teachers: Sequence[TeacherRecord]) -> bool:
+    """Tell whether two different teachers have the name of one network."""
+    return any(name != one[0] for one, name in told_apart(teachers).items())
 
 
 def _of_teacher(
     teacher: TeacherRecord, places: Sequence[int], arms: Sequence[ArmFindings], metric: Metric
 ) -> Warned | None:
-    name = measured("test", metric)
+    part: Part = "test" if measured("test", metric) in teacher.metrics else "validation"
+    name = measured(part, metric)
     own = teacher.metrics.get(name)
     if own is None:
         return None
@@ -64,7 +71,7 @@ def _of_teacher(
     )
     best = next(arm for arm, mean in better.items() if mean == metric.best(better.values()))
     sentence = (
-        f"teacher {teacher.name}: its test {metric.title} of {metric.text(own)} is {_worse(metric)} the mean of its"
+        f"teacher {teacher.name}: its {part} {metric.title} of {metric.text(own)} is {_worse(metric)} the mean of its"
         f" student, which reaches {metric.text(better[best])} in '{best}'; {ALIKE if alike else WORSE}"
     )
     return Warned(sentence, tuple(better))

@@ -10,11 +10,13 @@ from typing import TypeAlias
 from tskd_tune.metrics import Part, measured
 from tskd_tune.plain import Json
 from tskd_tune.records.row import Row
+from tskd_tune.records.teacher_names import identity_of
 from tskd_tune.reports.findings.endings import Unfinished
 from tskd_tune.reports.findings.records import ArmFindings, Statistic
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.judge.contrasts import Contrast
 from tskd_tune.reports.judge.records import Finding
+from tskd_tune.reports.judge.robust import Estimate
 from tskd_tune.reports.judge.statistics import Arm
 from tskd_tune.reports.judge.values import Interval
 
@@ -53,6 +55,8 @@ def _arm(arm: ArmFindings, headline: str) -> Cells:
         **_ends("interval", found.interval),
         "interval_beyond_scale": arm.beyond,
         **_ends("bootstrap", found.bootstrap),
+        **_estimate("interquartile_mean", arm.interquartile_mean),
+        "collapsed": " ".join(map(str, arm.collapsed)),
         "note": found.note,
         **{key: value for name, of in arm.metrics.items() for key, value in _numbers(f"{name}_", of).items()},
         **_numbers("best_validation_", arm.best_validation),
@@ -67,7 +71,15 @@ def _arm(arm: ArmFindings, headline: str) -> Cells:
         "cost_ratio": arm.cost_ratio,
         "peak_memory_bytes": arm.peak_memory_bytes,
         "preset": arm.preset,
+        **_teachers(arm.rows),
     }
+
+
+def _teachers(rows: Sequence[Row]) -> Cells:
+    """Return the teachers of rows; a key tells teachers of one network apart."""
+    found = list(dict.fromkeys(identity_of(row.teacher) for row in rows if row.teacher is not None))
+    names = ("teacher", "teacher_source", "teacher_key")
+    return {name: " ".join(one[place] or "" for one in found) for place, name in enumerate(names)}
 
 
 def _numbers(prefix: str, found: Statistic | Arm) -> Cells:
@@ -80,6 +92,15 @@ def _ends(name: str, interval: Interval | None) -> Cells:
         f"{name}_high": interval.high if interval else None,
         f"{name}_level": interval.level if interval else None,
     }
+
+
+def _range(name: str, found: tuple[int | None, int | None] | None) -> Cells:
+    low, high = found or (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def _estimate(name: str, found: Estimate | None) -> Cells:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high} if found else {name: None}
 
 
 def _finding(finding: Finding) -> Cells:
@@ -96,11 +117,15 @@ def _finding(finding: Finding) -> Cells:
         "sign_flip_smallest": item.sign_flip_smallest,
         "sign_flip_method": item.sign_flip_method,
         "tost_p": item.tost_p,
+        "margin_p": finding.margin_p,
         "margin": item.margin,
+        **_estimate("probability_of_improvement", finding.improvement),
+        "withheld": finding.withheld,
         "seeds": " ".join(map(str, item.seeds)),
         "family_size": finding.family_size,
-        "seeds_to_resolve": finding.seeds_to_resolve,
-        "seeds_to_equivalence": finding.seeds_to_equivalence,
+        **_range("seeds_to_resolve", finding.needed.resolve if finding.needed else None),
+        **_range("seeds_to_equivalence", finding.needed.equivalence if finding.needed else None),
+        "exploratory": finding.exploratory,
         "sentence": finding.sentence,
     }
 
@@ -162,6 +187,7 @@ def _run(row: Row) -> Cells:
         "lambda": row.lambda_,
         **row.cost.plain(),
         "preset": row.preset,
+        **_teachers([row]),
         "commit": row.commit,
         "started": row.started,
         "finished": row.finished,

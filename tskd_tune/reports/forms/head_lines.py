@@ -15,12 +15,17 @@ MOST_NAMED = 6
 
 
 def head_lines(found: Findings) -> list[str]:
-    """Return the head of a report in sentences: the question first, the device last."""
+    """Return the head of a report in sentences: the question first, the device last.
+
+    Before them, a sentence says where the verdicts are exploratory.
+    """
     it = found.head
+    exploratory = [found.family.family.exploratory] if found.family and found.family.family.exploratory else []
     question = [it.question] if it.question else []
-    tasks = [task_line(task) for task in it.tasks if task.name]
+    tasks = list(dict.fromkeys(task_line(task) for task in it.tasks if task.name))
     teachers = [teacher_line(teacher, found.measures) for teacher in found.teachers]
-    return [*question, *tasks, *teachers, *_student_line(it), *_device_line(it)]
+    leaks = [f"Leak: {sentence}." for sentence in found.leaks]
+    return [*exploratory, *question, *leaks, *tasks, *teachers, *_student_line(it), *_device_line(it)]
 
 
 def task_line(task: TrainedTask) -> str:
@@ -32,7 +37,8 @@ def task_line(task: TrainedTask) -> str:
     images = " and ".join([", ".join([f"{training:,} training", *parts[:-1]]), *parts[-1:]])
     channels, *shape = task.data.inputs
     colors = "gray" if channels == 1 else "color" if channels == 3 else f"{channels}-channel"
-    size = f"{' x '.join('any' if length is None else str(length) for length in shape)} pixels"
+    known = [str(length) for length in shape if length is not None]
+    size = f"{' x '.join(known)} pixels" if len(known) == len(shape) else "of different sizes"
     return f"Task {task.name}: {count(task.data.outputs, 'class', 'classes')}; {images} images, {colors}, {size}."
 
 
@@ -43,7 +49,8 @@ def teacher_line(teacher: TeacherRecord, metrics: Sequence[Metric] = ()) -> str:
         teacher: the teacher.
         metrics: the metrics that the rows declare.
     """
-    origin = f"trained here, key {teacher.key}" if teacher.source == "auto" else teacher.source
+    key = f", key {teacher.key}" if teacher.key else ""
+    origin = f"{'trained here' if teacher.source == 'auto' else teacher.source}{key}"
     size = f", {teacher.parameters / 1e6:.2f} M parameters" if teacher.parameters else ""
     known = [(name, value) for name, value in teacher.metrics.items() if value is not None]
     measured = ", ".join(_value_line(name, value, metrics) for name, value in known)

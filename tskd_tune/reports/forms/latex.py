@@ -110,5 +110,5 @@ def _verdict_row(finding: Finding, metric: Metric) -> list[str]:
         MISSING if interval is None else f"{interval.low:+.{metric.digits}f} to {interval.high:+.{metric.digits}f}",
         str(item.n),
         MISSING if p is None else p_text(p).removeprefix("p ").removeprefix("= "),
-        finding.verdict or "none (smoke)",
+        finding.word or "none (smoke)",
     ]

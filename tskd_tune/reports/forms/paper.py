@@ -17,6 +17,7 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.plain import Json
 from tskd_tune.records.row import TeacherRecord
+from tskd_tune.records.teacher_names import identity_of, told_apart
 from tskd_tune.reports.findings.records import NOTHING, ArmFindings, Statistic, name_of, part
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.judge.values import Interval
@@ -40,7 +41,7 @@ class PaperColumn(_Part):
 
 
 class PaperRow(_Part):
-    """A line of a table: the printed values by column; and the conditions for arms, or that the line is a teacher's."""
+    """A line of a table: the printed values by column, the conditions for arms, and whether it is their teacher's."""
 
     title: str
     values: list[float]
@@ -175,14 +176,11 @@ def _ours(found: Findings, table: PaperTable, row: PaperRow, column: PaperColumn
     """Return the arms that meet the conditions of a cell; in a teacher's line, the teachers of the column."""
     if column.ours is None or not (row.match is not None or row.teacher):
         return []
-    in_column = [arm for arm in found.arms if _meets(arm.experiment, column.match)]
+    conditions = {**column.match, **(row.match or {})}
+    arms = [arm for arm in found.arms if _meets(arm.experiment, conditions)]
     if row.teacher:
-        return _teachers(in_column, found, column.ours, table)
-    return [
-        _measured(arm, found.headline, column.ours, table)
-        for arm in in_column
-        if _meets(arm.experiment, row.match or {})
-    ]
+        return _teachers(arms, found, column.ours, table)
+    return [_measured(arm, found.headline, column.ours, table) for arm in arms]
 
 
 def _measured(arm: ArmFindings, headline: str, metric: str, table: PaperTable) -> Ours:
@@ -202,12 +200,17 @@ def _teachers(arms: Sequence[ArmFindings], found: Findings, metric: str, table: 
     """Return the teachers of a column's arms; each teacher was trained once."""
     names = {name_of(arm.experiment, "teacher") for arm in arms}
     data = next((_other_data(arm.experiment, table) for arm in arms), [])
-    return [_teacher(teacher, metric, data) for teacher in found.teachers if teacher.name in names]
+    told = told_apart(found.teachers)
+    return [
+        _teacher(teacher, told[identity_of(teacher)], metric, data)
+        for teacher in found.teachers
+        if teacher.name in names
+    ]
 
 
-def _teacher(teacher: TeacherRecord, metric: str, data: Sequence[str]) -> Ours:
+def _teacher(teacher: TeacherRecord, name: str, metric: str, data: Sequence[str]) -> Ours:
     return Ours(
-        arm=f"teacher {teacher.name}",
+        arm=f"teacher {name}",
         last=Statistic.over([teacher.metrics.get(metric)]),
         interval=None,
         beyond=False,

@@ -55,6 +55,8 @@ def purpose(found: Findings) -> list[str]:
 def notes(found: Findings) -> list[str]:
     """Return the sentences under the table: how to read the table, and which errors occurred."""
     lines = ["Mean ± sample standard deviation over seeds; a run's value is that of its last epoch."]
+    if found.search and found.method:
+        lines.append(f"Method: {found.method}.")
     if found.search:
         lines.append(f"Sorted by {found.search.metric} ({found.search.mode}), never by a test metric.")
     if has_best_test(found):
@@ -65,7 +67,7 @@ def notes(found: Findings) -> list[str]:
         lines.append(f"‡ {shared}")
     if any(arm.beyond for arm in found.arms):
         lines.append(scale.NOTE)
-    return [*lines, *found.damage]
+    return [*found.concluded, *lines, *found.damage]
 
 
 def has_best_test(found: Findings) -> bool:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from tskd_tune.records.teacher_names import told_apart
 from tskd_tune.reports.findings.costs import sharing
 from tskd_tune.reports.findings.records import ArmFindings, Statistic
 from tskd_tune.reports.findings.summary import Findings
+from tskd_tune.reports.findings.teachers import share_names, taught_by
 from tskd_tune.reports.forms.grids import Align, drawn
 from tskd_tune.reports.forms.report_lines import has_best_test
-from tskd_tune.reports.forms.short import duration
-from tskd_tune.reports.forms.words import interval, spread, value_text, weight
+from tskd_tune.reports.forms.short import MISSING, duration
+from tskd_tune.reports.forms.words import estimate, interval, spread, value_text, weight
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ def columns(found: Findings) -> list[Column]:
     interval_column = Column("95 % interval", lambda arm: interval(arm, digits))
     return [
         *_naming_columns(found),
+        *_teacher_columns(found),
         _metric_column(found, found.headline),
+        *_robust_columns(found),
         *([interval_column] if any(arm.statistics.interval for arm in found.arms) else []),
         *(_metric_column(found, name) for name in middle),
         *_chosen_columns(found),
@@ -45,6 +49,21 @@ def columns(found: Findings) -> list[Column]:
         Column(f"time ratio{mark}", lambda arm: value_text(arm.cost_ratio, ".2f")),
         *([ended] if any(map(ended_early, found.arms)) else []),
     ]
+
+
+def _robust_columns(found: Findings) -> list[Column]:
+    """Return the column of the interquartile mean where a run collapsed, which moves the mean."""
+    if not any(arm.collapsed for arm in found.arms):
+        return []
+    return [Column("interquartile mean", lambda arm: estimate(arm.interquartile_mean, found.metric.digits))]
+
+
+def _teacher_columns(found: Findings) -> list[Column]:
+    """Return a column with the teachers where two teachers have the name of one network, which hides the difference."""
+    if not share_names(found.teachers):
+        return []
+    names = told_apart(found.teachers)
+    return [Column("teacher", lambda arm: taught_by(arm.rows, names) or MISSING, "left")]
 
 
 def _metric_column(found: Findings, name: str) -> Column:
@@ -106,6 +125,8 @@ def ended_early(arm: ArmFindings, digits: int = 2) -> str:
         told.append(
             f"{arm.stopped} stopped after {at} epochs" + (f" at {value:.{digits}f}" if value is not None else "")
         )
+    if arm.collapsed:
+        told.append(f"{len(arm.collapsed)} collapsed")
     return ", ".join(told)
 
 

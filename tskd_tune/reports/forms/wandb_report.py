@@ -19,8 +19,7 @@ import wandb_workspaces.reports.v2 as wr
 from wandb_workspaces import expr
 
 from tskd_tune.errors import RunError
-from tskd_tune.files import write_whole
-from tskd_tune.records.offline import offline_runs
+from tskd_tune.records.offline import offline_of
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.wandb_server import Place, account, has_key, run_id, why_away
@@ -104,11 +103,11 @@ def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) 
     Raises:
         RunError: the records cannot be read, the folder cannot be written, or the server does not answer or refuses.
     """
-    known, path, place = account(), run.path / FILE, Place.of(run.document())
+    known, path, place = account(), run.bring(run.path / FILE), Place.of(run.document())
     project, entity = place.project_in(known), place.entity_in(known)
     before = _before(path, known.base_url, entity, project)
     found = summary(run)
-    _write(path, run, build(run, found, project=project), {"server": known.base_url, "entity": entity} | before)
+    _write(run, build(run, found, project=project), {"server": known.base_url, "entity": entity} | before)
     if known.mode in ("offline", "dryrun", "disabled"):
         return Published(path, why_not=f"WANDB_MODE is {known.mode}")
     if not has_key(known):
@@ -118,7 +117,7 @@ def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) 
         raise RunError(f"{away}; the report's spec is in {path}, publish it with: {_command(run)}")
     report = _within(deadline, lambda: _saved(run, found, entity, project, before), path, _command(run))
     saved = {"server": known.base_url, "entity": report.entity, "id": report.id, "url": report.url}
-    _write(path, run, report, saved)
+    _write(run, report, saved)
     return Published(path, report.url)
 
 
@@ -139,7 +138,7 @@ def build(run: RunFolder, found: Findings, *, project: str, entity: str = "") ->
 
 
 def _arms(run: RunFolder, found: Findings) -> list[Arm]:
-    kept = {one.id for one in offline_runs(run.path)}
+    kept = {one.id for one in offline_of(run)}
     return [Arm(arm, [name for row in arm.rows for name in _ids(run, row, kept)]) for arm in found.arms]
 
 
@@ -275,7 +274,7 @@ def _before(path: Path, server: str, entity: str | None, project: str) -> dict[s
     return {}
 
 
-def _write(path: Path, run: RunFolder, report: wr.Report, place: Mapping[str, Any]) -> None:
+def _write(run: RunFolder, report: wr.Report, place: Mapping[str, Any]) -> None:
     facts = {
         "format": FORMAT,
         "run": run.name,
@@ -288,7 +287,7 @@ def _write(path: Path, run: RunFolder, report: wr.Report, place: Mapping[str, An
         "description": report.description,
         "spec": wandb_private.spec(report),
     }
-    write_whole(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    run.store.write(FILE, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _saved(run: RunFolder, found: Findings, entity: str | None, project: str, before: Mapping[str, Any]) -> wr.Report:
@@ -299,7 +298,7 @@ def _saved(run: RunFolder, found: Findings, entity: str | None, project: str, be
 
 
 def _command(run: RunFolder) -> str:
-    return f"tskd-tune report {run.path} --wandb"
+    return f"tskd-tune report {run.place} --wandb"
 
 
 def _within(deadline: float, save: Any, path: Path, command: str) -> wr.Report:

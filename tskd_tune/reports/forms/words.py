@@ -6,6 +6,7 @@ from tskd_tune.plain import Json
 from tskd_tune.reports.findings.records import ArmFindings, Statistic
 from tskd_tune.reports.findings.scale import MARK, cut
 from tskd_tune.reports.forms.short import MISSING
+from tskd_tune.reports.judge.robust import Estimate
 from tskd_tune.reports.judge.values import Interval
 
 # A figure shows at most this many arms; a figure with more arms is not readable.
@@ -26,6 +27,14 @@ def spread(found: Statistic, digits: int = 2) -> str:
         )
     seeds = f"{found.n} of {found.of}" if found.of > found.n else found.n
     return f"{found.mean:.{digits}f} ± {found.sd:.{digits}f} ({seeds} seeds)"
+
+
+def estimate(found: Estimate | None, digits: int = 2) -> str:
+    """Return ``71.20 (70.91 to 71.44)``: a value with its bootstrap interval, if there is one; a dash for None."""
+    if found is None:
+        return MISSING
+    ends = f" ({found.low:.{digits}f} to {found.high:.{digits}f})" if found.low is not None else ""
+    return f"{found.value:.{digits}f}{ends}"
 
 
 def weight(found: Statistic) -> str:

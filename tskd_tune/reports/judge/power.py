@@ -11,11 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from scipy import optimize, special
 
 from tskd_tune.errors import InputError
+
+Level: TypeAlias = float | Callable[[int], float]
+"""The level of a test, or the level by the number of seeds."""
 
 ALPHA = 0.05
 POWER = 0.8
@@ -55,17 +59,19 @@ def smallest_difference(
 
 
 def seeds_needed(
-    difference: float, sd: float, *, alpha: float = ALPHA, target: float = POWER, paired: bool = True
+    difference: float, sd: float, *, alpha: Level = ALPHA, target: float = POWER, paired: bool = True
 ) -> int | None:
     """Return the fewest seeds per arm that detect a true difference with the power ``target``.
 
-    None where 10,000 seeds are not enough, such as for a difference of 0.
+    None where 10,000 seeds are not enough, such as for a difference of 0. ``alpha`` may depend on the number of seeds;
+    a level of 0 is no test.
 
     Raises:
         InputError: an argument is out of its range.
     """
     _target(target)
-    return _fewest(lambda n: power(difference, sd, n, alpha=alpha, paired=paired) >= target)
+    level = _levels(alpha)
+    return _fewest(lambda n: level(n) > 0 and power(difference, sd, n, alpha=level(n), paired=paired) >= target)
 
 
 def equivalence_power(margin: float, sd: float, n: int, *, alpha: float = ALPHA, paired: bool = True) -> float:
@@ -82,17 +88,18 @@ def equivalence_power(margin: float, sd: float, n: int, *, alpha: float = ALPHA,
 
 
 def seeds_for_equivalence(
-    margin: float, sd: float, *, alpha: float = ALPHA, target: float = POWER, paired: bool = True
+    margin: float, sd: float, *, alpha: Level = ALPHA, target: float = POWER, paired: bool = True
 ) -> int | None:
     """Return the fewest seeds per arm that show equivalence with the power ``target`` if the true difference is 0.
 
-    None where 10,000 seeds are not enough.
+    None where 10,000 seeds are not enough. ``alpha`` may depend on the number of seeds; a level of 0 is no test.
 
     Raises:
         InputError: an argument is out of its range.
     """
     _target(target)
-    return _fewest(lambda n: equivalence_power(margin, sd, n, alpha=alpha, paired=paired) >= target)
+    level = _levels(alpha)
+    return _fewest(lambda n: level(n) > 0 and equivalence_power(margin, sd, n, alpha=level(n), paired=paired) >= target)
 
 
 @lru_cache(maxsize=4096)
@@ -147,6 +154,10 @@ def _fewest(enough: Callable[[int], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def _levels(alpha: Level) -> Callable[[int], float]:
+    return alpha if callable(alpha) else lambda n: alpha
 
 
 def _freedom(n: int, paired: bool) -> float:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from tskd_tune.metrics import Metric
+from tskd_tune.reports.judge import power
+from tskd_tune.reports.judge.always_valid import Split
 from tskd_tune.reports.judge.contrasts import Contrast
-from tskd_tune.reports.judge.records import LEAST_SEEDS, Evidence, Family, Finding, Visible
+from tskd_tune.reports.judge.protocol import FIXED, Protocol
+from tskd_tune.reports.judge.records import DECIDED, LEAST_SEEDS, Family, Finding, Visible
 from tskd_tune.reports.judge.values import Interval
-from tskd_tune.reports.judge.words import difference_text, p_text, seeds_text, signed, with_unit
+from tskd_tune.reports.judge.words import difference_text, p_text, range_text, seeds_text, signed, with_unit
 
 LOWER = "lower is better"
 
@@ -16,12 +19,12 @@ def title_of(item: Contrast) -> str:
     return f"'{item.arm}' against '{item.baseline}'"
 
 
-def sentence_of(finding: Finding, metric: Metric) -> str:
+def sentence_of(finding: Finding, metric: Metric, protocol: Protocol = FIXED) -> str:
     """Return the measured difference of a finding, then the verdict and its reason, in words."""
-    return f"{_measured(finding.contrast, finding.evidence.interval, metric)} {_reason(finding, metric)}"
+    return f"{measured(finding.contrast, finding.evidence.interval, metric)} {_reason(finding, metric, protocol)}"
 
 
-def _measured(item: Contrast, interval: Interval | None, metric: Metric) -> str:
+def measured(item: Contrast, interval: Interval | None, metric: Metric) -> str:
     """Say what was measured: the difference, its interval, the number of seeds, and the seeds that do not count."""
     head = title_of(item)
     if item.difference is None:
@@ -30,11 +33,18 @@ def _measured(item: Contrast, interval: Interval | None, metric: Metric) -> str:
         f"{seeds_text(item.n)}, paired" if item.paired else f"{seeds_text(item.n)} per arm, unpaired: no seed is shared"
     )
     if interval:
-        ends = f"{signed(interval.low, metric)} to {signed(interval.high, metric)}"
-        how = f"{100 * interval.level:.4g} % interval {ends}, {how}"
+        how = f"{100 * interval.level:.4g} % interval {_ends(interval, metric)}, {how}"
     if metric.mode == "min":
         how = f"{LOWER}; {how}"
     return f"{head}: {difference_text(item.difference, metric)} ({how}{_sameness(item)}{_lacking(item)})."
+
+
+def _ends(interval: Interval, metric: Metric) -> str:
+    """Return the ends of an interval: ``+0.10 to +0.50``, or ``above 0 to +0.50`` where 0 is excluded."""
+    low, high = signed(interval.low, metric), signed(interval.high, metric)
+    if interval.excludes is not None:
+        return f"above 0 to {high}" if interval.high > 0 else f"{low} to below 0"
+    return f"{low} to {high}"
 
 
 def _sameness(item: Contrast) -> str:
@@ -57,35 +67,54 @@ def _lacking(item: Contrast) -> str:
     return "".join(said)
 
 
-def _reason(finding: Finding, metric: Metric) -> str:
+def _reason(finding: Finding, metric: Metric, protocol: Protocol) -> str:
     """Say the verdict and the reason."""
     if finding.verdict is None:
-        return "No verdict."
+        return f"No verdict{f': {finding.evidence.pending}' if finding.evidence.pending else ''}."
+    word = f"{finding.word[0].upper()}{finding.word[1:]}"
     if finding.verdict == "resolved":
-        return f"Resolved: seed noise is an unlikely cause ({_tests(finding)}).{_small(finding, metric)}"
-    if finding.verdict == "undecided":
-        return _undecided(finding, metric)
+        cause = "seed noise is an unlikely cause"
+        return f"{word}: {_which(finding.contrast, metric)}; {cause} ({_tests(finding)}).{_small(finding, metric)}"
     check = " Check that the option in which the arms differ reaches the training."
-    return f"Equivalent: {_within(finding, metric)}.{check if finding.contrast.spread == 'identical' else ''}"
+    said = (
+        _decided(finding, word, metric) if finding.verdict in DECIDED else _undecided(finding, word, metric, protocol)
+    )
+    return f"{said}{check if finding.contrast.spread == 'identical' and finding.holm_p is not None else ''}"
+
+
+def _which(item: Contrast, metric: Metric) -> str:
+    """Say which arm is better, and by how much: ``'kd' is better by 0.42 points``."""
+    difference = item.difference or 0.0
+    better = (difference > 0) == (metric.mode == "max")
+    amount = with_unit(f"{abs(difference):.{metric.digits}f}", metric)
+    return f"'{item.arm}' is {'better' if better else 'worse'} by {amount}"
+
+
+def _decided(finding: Finding, word: str, metric: Metric) -> str:
+    """Say that a difference is shown to be within the margin, or beyond it."""
+    item = finding.contrast
+    if finding.verdict == "equivalent":
+        return f"{word}: {_within(finding, metric)}."
+    return f"{word}: {_which(item, metric)}, and the whole interval is beyond {margin_text(item.margin, metric)}."
 
 
 def _small(finding: Finding, metric: Metric) -> str:
     """Say that a resolved difference is within the margin; empty where the difference is outside."""
-    if not finding.evidence.is_within:
+    if not finding.is_within:
         return ""
     margin = margin_text(finding.contrast.margin, metric)
-    return f" The difference is small: it is within {margin} ({_tost(finding.evidence)})."
+    return f" The difference is small: it is within {margin} ({_tost(finding)})."
 
 
 def without_verdict(found: Family) -> list[str]:
     """Return one sentence on why contrasts have no verdict; no sentence where all have a verdict."""
-    if all(finding.verdict for finding in found.findings):
+    if all(finding.verdict or finding.evidence.pending for finding in found.findings):
         return []
     return [f"A verdict needs {LEAST_SEEDS} common seeds; until then this is a smoke run."]
 
 
 def _within(finding: Finding, metric: Metric) -> str:
-    return f"the difference is within {margin_text(finding.contrast.margin, metric)} ({_tost(finding.evidence)})"
+    return f"the difference is within {margin_text(finding.contrast.margin, metric)} ({_tost(finding)})"
 
 
 def margin_text(margin: float | None, metric: Metric) -> str:
@@ -93,8 +122,11 @@ def margin_text(margin: float | None, metric: Metric) -> str:
     return "no margin" if margin is None else with_unit(f"±{margin:g}", metric)
 
 
-def _tost(one: Evidence) -> str:
-    return f"TOST{one.adjusted}: {p_text(one.tost_p)}" if one.tost_p is not None else "no TOST"
+def _tost(finding: Finding) -> str:
+    if finding.margin_p is None:
+        return "no TOST"
+    over = f" for {finding.family_size} comparisons" if finding.family_size > 1 else ""
+    return f"TOST{over}{finding.evidence.adjusted}: {p_text(finding.margin_p)}"
 
 
 def _tests(finding: Finding) -> str:
@@ -109,52 +141,79 @@ def _tests(finding: Finding) -> str:
     return f"{said}; {item.sign_flip_method} sign flips: {p_text(item.sign_flip_p)}, {best}"
 
 
-def _undecided(finding: Finding, metric: Metric) -> str:
+def _undecided(finding: Finding, word: str, metric: Metric, protocol: Protocol) -> str:
     """Say that neither a difference nor equivalence was shown, and how many seeds would show one of them."""
     item = finding.contrast
     if finding.holm_p is None:
-        flat = "neither arm varies over its seeds" if item.spread != "measured" else "this is an interim analysis"
-        return f"Undecided: {flat}, so unpaired arms have no test."
-    if item.margin is None:
-        said = f"Undecided: no difference is shown ({_tests(finding)})."
+        flat = "neither arm varies over its seeds" if item.spread != "measured" else _once(protocol)
+        return f"{word}: {flat}, so unpaired arms have no test."
+    if finding.verdict == "continue":
+        said = f"{word}: the interval is neither within {margin_text(item.margin, metric)} nor beyond."
+    elif item.margin is None:
+        said = f"{word}: no difference is shown ({_tests(finding)})."
     else:
         said = (
-            f"Undecided: no difference is shown ({_tests(finding)}) "
-            f"and no equivalence within {margin_text(item.margin, metric)} ({_tost(finding.evidence)})."
+            f"{word}: no difference is shown ({_tests(finding)}) "
+            f"and no equivalence within {margin_text(item.margin, metric)} ({_tost(finding)})."
         )
-    return " ".join([said, *_needed(finding)])
+    return " ".join([said, *_planned(finding, protocol)])
 
 
-def _needed(finding: Finding) -> list[str]:
+def _once(protocol: Protocol) -> str:
+    return "seeds were added" if isinstance(protocol.design, Split) else "this is an interim analysis"
+
+
+def _planned(finding: Finding, protocol: Protocol) -> list[str]:
     """Say how many seeds would show a difference as large as this one, and how many would show equivalence.
 
-    The first number does not account for interim analyses. At an interim analysis this number can be smaller than the
-    number of seeds so far; then it is left out.
+    Numbers that the comparison has already are left out. Only a run that may be extended is advised to be.
     """
-    item, resolve, equivalence = finding.contrast, finding.seeds_to_resolve, finding.seeds_to_equivalence
-    if not item.sd:
+    item, plan = finding.contrast, finding.needed
+    if plan is None:
         return []
     where = "in all" if item.paired else "in each arm"
+    where = where if isinstance(protocol.design, Split) else f"{where}, in a new run"
     said = []
-    if resolve is None or resolve > item.n:
-        said = [f"With 80 % power, a difference of this size needs {seeds_text(resolve)} {where}."]
-    if item.margin is None or abs(item.difference or 0.0) >= item.margin:
+    if plan.resolve is not None and not _there(plan.resolve, item):
+        what = "to show on which side of the margin it is, " if finding.verdict == "continue" else ""
+        said = [f"With 80 % power, a difference of this size needs {what}{_more(plan.resolve, item)} {where}."]
+    if plan.equivalence is None:
         return said
-    if equivalence is not None and equivalence <= item.n:
+    if _there(plan.equivalence, item):
         return [*said, f"If the true difference were 0, {seeds_text(item.n)} would likely have shown equivalence."]
-    return [*said, f"If the true difference is 0, {seeds_text(equivalence)} show equivalence with 80 % power."]
+    needed = _more(plan.equivalence, item)
+    return [*said, f"If the true difference is 0, {needed} show equivalence with 80 % power."]
 
 
-def under_the_table(seen: Visible | None, size: int, metric: Metric) -> str:
-    """Return the line under a table: the smallest difference that its design detects."""
+def _more(needed: tuple[int | None, int | None], item: Contrast) -> str:
+    """Return a range of needed seeds in words; its lower end is above the number of seeds that are there."""
+    low, high = needed
+    return range_text(None if low is None else max(low, item.n + 1), high)
+
+
+def _there(needed: tuple[int | None, int | None], item: Contrast) -> bool:
+    """Tell whether a comparison has the larger number of needed seeds already."""
+    return needed[1] is not None and needed[1] <= item.n
+
+
+def under_the_table(seen: Visible | None, size: int, metric: Metric, protocol: Protocol = FIXED) -> str:
+    """Return the line under a table: the smallest difference that its design detects, and that of one fixed test."""
     if seen is None:
         return "No difference varies over seeds, so the smallest difference that this design detects is unknown."
-    digits = metric.digits
-    strictest = f", {seen.holm_difference:.{digits}f} after the strictest Holm correction over {size} comparisons"
-    pooled = f" pooled over {seen.contrasts} comparisons" if seen.contrasts > 1 else ""
-    smallest = with_unit(f"{seen.difference:.{digits}f}", metric)
-    return (
-        f"This design detects differences of {smallest} or more{strictest if size > 1 else ''} (80 % power, two-sided "
-        f"{'paired' if seen.paired else 'unpaired'} t test at 0.05, {seeds_text(seen.n)} per arm, "
-        f"standard deviation of the differences {seen.sd:.{digits}f}{pooled})."
+    over = f", after the strictest Holm correction over {size} comparisons" if size > 1 else ""
+    sds = _range(seen.sd_low, seen.sd_high, metric)
+    said = (
+        f"This design detects differences of {with_unit(_range(seen.smallest, seen.largest, metric), metric)} or more"
+        f" (80 % power{over}, two-sided {'paired' if seen.paired else 'unpaired'} t test at {power.ALPHA:g}"
+        f"{protocol.adjusted}, {seeds_text(seen.n)} per arm, standard deviation of the differences {sds}, taken at its"
+        " upper 80 % limit)."
     )
+    if protocol.design is None:
+        return said
+    fixed = with_unit(_range(seen.fixed_smallest, seen.fixed_largest, metric), metric)
+    return f"{said} One test of these seeds, without further seeds, would detect {fixed}."
+
+
+def _range(low: float, high: float, metric: Metric) -> str:
+    ends = [f"{value:.{metric.digits}f}" for value in (low, high)]
+    return " to ".join(dict.fromkeys(ends))

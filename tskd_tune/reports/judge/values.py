@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from tskd_tune.errors import InputError
@@ -20,13 +20,22 @@ Values: TypeAlias = Mapping[int, float]
 class Interval:
     """A confidence interval: its ends, its level and its method.
 
-    ``t`` is Student's over seeds, ``welch`` the unpaired form, ``bca`` the bias-corrected, accelerated bootstrap.
+    ``t`` is Student's over seeds, ``welch`` the unpaired form, ``bca`` the bias-corrected, accelerated bootstrap, and
+    ``sequential`` holds at all numbers of seeds at which a comparison is tested. ``excludes`` is 0 where 0 is an end
+    that does not belong to the interval: Holm's correction excludes 0, but no value beyond 0.
     """
 
     low: float
     high: float
     level: float
-    method: Literal["t", "welch", "bca"]
+    method: Literal["t", "welch", "bca", "sequential"]
+    excludes: float | None = None
+
+    def without_zero(self, difference: float) -> Interval:
+        """Return the interval on the side of a difference that is shown not to be 0, cut at 0 where 0 is inside."""
+        if not self.low <= 0 <= self.high:
+            return self
+        return replace(self, low=0.0, excludes=0.0) if difference > 0 else replace(self, high=0.0, excludes=0.0)
 
 
 def checked(values: Values, name: str) -> dict[int, float]:

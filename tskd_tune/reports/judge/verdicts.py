@@ -1,16 +1,19 @@
 """Tests the differences of one table: Holm's correction over the family, a verdict and a sentence for each contrast.
 
-*Resolved*: the paired t test's p, adjusted by Holm over the family, is at most 0.05. Otherwise *equivalent*: two
-one-sided tests show that the difference is within the margin. Otherwise *undecided*. Below five common seeds there is
-no verdict, and significance is not mentioned. A contrast without a test also counts in the family, so the family has
-the declared size.
+By the difference: *resolved* where the paired t test's p, adjusted by Holm over the family, is at most 0.05. Otherwise
+*equivalent* where two one-sided tests show that the difference is within the margin, at 0.05 over the size of the
+family. Otherwise *undecided*. By the margin: *relevantly better*, *relevantly worse* or *equivalent* where the interval
+is beyond or within the margin, otherwise *continue*. Below five common seeds there is no verdict, and significance is
+not mentioned. A contrast without a test also counts in the family, so the family has the declared size.
 
-Sources: Holm 1979; Schuirmann 1987 (TOST).
+The intervals of a family hold together: each has the level of Holm's smallest step. Where Holm's later steps resolve a
+contrast whose interval contains 0, the interval is cut at 0. So no verdict contradicts its interval.
+
+Sources: Holm 1979; Schuirmann 1987 (TOST); Strassburger and Bretz 2008 (intervals beside Holm's correction).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -20,7 +23,9 @@ from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.metrics import Metric
 from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.contrasts import MARGIN, Contrast, contrast
-from tskd_tune.reports.judge.records import LEAST_SEEDS, Evidence, Family, Finding, Verdict, Visible
+from tskd_tune.reports.judge.planning import needed, visible
+from tskd_tune.reports.judge.protocol import FIXED, Protocol
+from tskd_tune.reports.judge.records import DECIDED, LEAST_SEEDS, Evidence, Family, Finding, Verdict
 from tskd_tune.reports.judge.sentences import sentence_of, under_the_table
 from tskd_tune.reports.judge.values import Values
 from tskd_tune.reports.judge.words import POINTS
@@ -32,6 +37,7 @@ def family(
     *,
     margin: float | None = MARGIN,
     metric: Metric = POINTS,
+    protocol: Protocol = FIXED,
 ) -> Family:
     """Compare the arms of one table and give every difference a verdict.
 
@@ -40,11 +46,12 @@ def family(
         pairs: the declared family: (arm, baseline) for each contrast.
         margin: differences within plus or minus the margin count as equivalent; None tests no equivalence.
         metric: the metric of the values; differences and margin have the unit of this metric.
+        protocol: how the table is judged; without ``evidence`` from a path of tests this is one fixed test.
 
     Raises:
         InputError: a name is unknown, a contrast is given twice, or a value is not a finite number.
     """
-    return judge(contrasts(arms, pairs, margin=margin), metric=metric)
+    return judge(contrasts(arms, pairs, margin=margin), metric=metric, protocol=protocol)
 
 
 def contrasts(
@@ -55,15 +62,21 @@ def contrasts(
     Raises:
         InputError: a name is unknown, a contrast is given twice, or a value is not a finite number.
     """
-    _check(arms, pairs)
+    refuse(arms, pairs)
     return [contrast(arms[name], arms[base], arm=name, baseline=base, margin=margin) for name, base in pairs]
 
 
-def judge(found: Sequence[Contrast], evidence: Sequence[Evidence] | None = None, *, metric: Metric = POINTS) -> Family:
-    """Give each contrast of one family a verdict, by its own p values or by the evidence of an interim analysis.
+def judge(
+    found: Sequence[Contrast],
+    evidence: Sequence[Evidence] | None = None,
+    *,
+    metric: Metric = POINTS,
+    protocol: Protocol = FIXED,
+) -> Family:
+    """Give each contrast of one family a verdict, by its own p values or by the evidence of a path of tests.
 
     Raises:
-        InputError: there is no contrast, or their margins differ.
+        InputError: there is no contrast, their margins differ, or there is no margin to judge by.
     """
     margins = {item.margin for item in found}
     if not found:
@@ -71,15 +84,23 @@ def judge(found: Sequence[Contrast], evidence: Sequence[Evidence] | None = None,
     if len(margins) > 1:
         given_margins = ", ".join(map(str, sorted(margins, key=str)))
         raise InputError(f"family: its contrasts must share one margin, got {given_margins}")
-    given = evidence or [Evidence(item.p, item.tost_p, item.interval) for item in found]
-    tested = [item.n >= LEAST_SEEDS and one.p is not None for item, one in zip(found, given, strict=True)]
+    if protocol.by == "margin" and None in margins:
+        raise InputError("compare.rule: 'margin' needs a margin; set compare.margin, in the unit of the metric")
+    level = 1 - power.ALPHA / len(found)
+    given = evidence or [Evidence(item.p, item.tost_p, item.interval_at(level)) for item in found]
+    tested = [_is_due(item, one) and one.p is not None for item, one in zip(found, given, strict=True)]
     adjusted = holm([one.p if known and one.p is not None else 1.0 for one, known in zip(given, tested, strict=True)])
     findings = tuple(
-        _finding(item, one, p if known else None, len(found), metric)
+        _finding(Finding(item, one, len(found), p if known else None, None, None), protocol, metric)
         for item, one, p, known in zip(found, given, adjusted, tested, strict=True)
     )
-    seen = _visible(found)
-    return Family(findings, seen, power.ALPHA, margins.pop(), under_the_table(seen, len(found), metric))
+    seen = visible(found, protocol)
+    sentence = under_the_table(seen, len(found), metric, protocol)
+    return Family(findings, seen, power.ALPHA, margins.pop(), sentence, protocol.exploratory, protocol.by)
+
+
+def _is_due(item: Contrast, one: Evidence) -> bool:
+    return item.n >= LEAST_SEEDS and not one.pending
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -95,7 +116,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def _check(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]]) -> None:
+def refuse(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]]) -> None:
+    """Refuse a family that names unknown arms, or a pair twice.
+
+    Raises:
+        InputError: as above.
+    """
     for pair in pairs:
         for name in pair:
             if name not in arms:
@@ -108,45 +134,33 @@ def _check(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]]) -> None
         raise InputError(f"contrast {' - '.join(twice[0])}: is in the family twice; name each pair of arms once")
 
 
-def _finding(item: Contrast, one: Evidence, holm_p: float | None, size: int, metric: Metric) -> Finding:
-    verdict = _verdict(item, one, holm_p)
-    resolve, equivalence = _seeds_needed(item, size) if verdict == "undecided" else (None, None)
-    if verdict is None:
-        one = replace(one, p=None, tost_p=None)
-    finding = Finding(item, one, size, holm_p, verdict, resolve, equivalence)
-    return replace(finding, sentence=sentence_of(finding, metric))
+def _finding(tested: Finding, protocol: Protocol, metric: Metric) -> Finding:
+    """Return a tested contrast with its verdict and its sentence."""
+    item, one = tested.contrast, tested.evidence
+    if not _is_due(item, one):
+        smoke = replace(tested, evidence=Evidence(None, None, item.interval, pending=one.pending))
+        return replace(smoke, sentence=sentence_of(smoke, metric, protocol))
+    margin_p = None if one.tost_p is None else min(1.0, tested.family_size * one.tost_p)
+    tested = replace(tested, margin_p=margin_p, exploratory=bool(protocol.exploratory))
+    verdict = _by_margin(tested, metric) if protocol.by == "margin" else _by_difference(tested)
+    if verdict == "resolved" and one.interval is not None:
+        one = replace(one, interval=one.interval.without_zero(item.difference or 0.0))
+    plan = None if verdict in DECIDED else needed(item, tested.family_size, protocol)
+    finding = replace(tested, evidence=one, verdict=verdict, needed=plan)
+    return replace(finding, sentence=sentence_of(finding, metric, protocol))
 
 
-def _verdict(item: Contrast, one: Evidence, holm_p: float | None) -> Verdict | None:
-    if item.n < LEAST_SEEDS:
-        return None
-    if holm_p is not None and holm_p <= power.ALPHA:
+def _by_difference(tested: Finding) -> Verdict:
+    if tested.holm_p is not None and tested.holm_p <= power.ALPHA:
         return "resolved"
-    return "equivalent" if one.is_within else "undecided"
+    return "equivalent" if tested.is_within else "undecided"
 
 
-def _seeds_needed(item: Contrast, size: int) -> tuple[int | None, int | None]:
-    """Return the seeds that would resolve the measured difference, and the seeds that would show equivalence."""
-    if not item.sd or item.difference is None:
-        return None, None
-    alpha = power.ALPHA / size
-    resolve = power.seeds_needed(item.difference, item.sd, alpha=alpha, paired=item.paired)
-    if item.margin is None or abs(item.difference) >= item.margin:
-        return resolve, None
-    return resolve, power.seeds_for_equivalence(item.margin, item.sd, paired=item.paired)
-
-
-def _visible(found: Sequence[Contrast]) -> Visible | None:
-    spreading = [item for item in found if item.spread == "measured" and item.sd and item.df]
-    spreading = [item for item in spreading if item.n >= LEAST_SEEDS] or spreading
-    if not spreading:
-        return None
-    n, paired = min(item.n for item in spreading), any(item.paired for item in spreading)
-    weights = [item.df or 0.0 for item in spreading]
-    squares = [weight * (item.sd or 0.0) ** 2 for weight, item in zip(weights, spreading, strict=True)]
-    sd = math.sqrt(sum(squares) / sum(weights))
-    plain, strict = (
-        power.smallest_difference(sd, n, alpha=alpha, paired=paired)
-        for alpha in (power.ALPHA, power.ALPHA / len(found))
-    )
-    return Visible(n, sd, len(spreading), paired, plain, strict)
+def _by_margin(tested: Finding, metric: Metric) -> Verdict:
+    """Return where the interval lies relative to the margin; where nothing varies, a test of signs stands in."""
+    interval, margin = tested.evidence.interval, tested.contrast.margin
+    if interval is None or margin is None:
+        return "equivalent" if tested.is_within else "continue"
+    if interval.low > margin or interval.high < -margin:
+        return "relevantly better" if (interval.low > 0) == (metric.mode == "max") else "relevantly worse"
+    return "equivalent" if -margin < interval.low and interval.high < margin else "continue"

@@ -57,3 +57,15 @@ def p_text(p: float) -> str:
 def seeds_text(n: int | None) -> str:
     """Return a number of seeds in words: ``9 seeds`` or ``1 seed``; for None, that too many seeds would be needed."""
     return f"more than {power.MOST_SEEDS:,} seeds" if n is None else count(n, "seed")
+
+
+def range_text(low: int | None, high: int | None) -> str:
+    """Return a range of numbers of seeds in words: ``9 to 18 seeds``; None stands for too many seeds."""
+    if low == high or low is None:
+        return seeds_text(high)
+    return f"{low:,} to {seeds_text(high)}"
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Return numbers in words: ``5, 10 and 18``."""
+    return " and ".join(filter(None, [", ".join(map(str, numbers[:-1])), str(numbers[-1])]))

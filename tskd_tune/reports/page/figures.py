@@ -9,6 +9,7 @@ import html
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import plotly.graph_objects as go
 import plotly.io
@@ -27,6 +28,10 @@ LEAST_BAND = 3
 MOST_FIGURES = 3
 # The height in pixels of a legend's entry, and of the ticks and the title of the axis above the legend.
 LEGEND_ROW, LEGEND_DROP = 20, 56
+
+
+Values: TypeAlias = Mapping[int, Sequence[float]] | Mapping[float, Sequence[float]]
+"""Place on the x axis, such as an epoch -> the value of each seed."""
 
 
 def blank(y_title: str | None, height: int) -> go.Figure:
@@ -58,7 +63,7 @@ def with_legend(figure: go.Figure, entries: int) -> go.Figure:
 
 def add_mean(
     figure: go.Figure,
-    values: Mapping[int, Sequence[float]],
+    values: Values,
     index: int,
     arm: str,
     *,
@@ -80,7 +85,7 @@ def add_mean(
 
 def add_band(
     figure: go.Figure,
-    values: Mapping[int, Sequence[float]],
+    values: Values,
     index: int,
     *,
     bounds: tuple[float, float] | None = None,

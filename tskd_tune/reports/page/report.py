@@ -9,13 +9,12 @@ from pathlib import Path
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from tskd_tune.files import write_whole
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.report_lines import purpose
 from tskd_tune.reports.page import figures
-from tskd_tune.reports.page.section import Page, rendered
+from tskd_tune.reports.page.section import Page, rendered, style
 from tskd_tune.reports.page.sections import OWN, SECTIONS
 from tskd_tune.reports.page.words import minute
 
@@ -36,10 +35,9 @@ def write_report(run: RunFolder) -> Path:
         RunError: the records cannot be read, or the folder cannot be written.
     """
     found = summary(run)
-    write_whole(run.path / "report.md", markdown(found))
-    path = run.path / "report.html"
-    write_whole(path, html(run, found))
-    return path
+    run.store.write("report.md", markdown(found).encode())
+    run.store.write("report.html", html(run, found).encode())
+    return run.path / "report.html"
 
 
 def html(run: RunFolder, found: Findings, *more: str) -> str:
@@ -54,6 +52,7 @@ def html(run: RunFolder, found: Findings, *more: str) -> str:
     body = Markup("").join(text for _, text in sorted(_written(page, more), key=lambda placed: placed[0]))
     filled = rendered(
         files(__package__ or "").joinpath("page.html.j2").read_text("utf-8"),
+        style=style(),
         found=found,
         purpose=purpose(found),
         sections=body,

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.registry import Registry
+from tskd_tune.reports.findings.examples import Gallery, galleries
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms.words import MOST_ARMS
 from tskd_tune.reports.page import charts, figures
@@ -37,6 +38,11 @@ class Page:
         """The histories of each arm. An arm has one trial with all seeds, or one trial per seed."""
         histories = [(arm.arm, [line for run in arm.runs for line in self.run.history(run)]) for arm in self.found.arms]
         return [charts.curves(arm, lines) for arm, lines in histories]
+
+    @cached_property
+    def galleries(self) -> list[Gallery]:
+        """What the arms answered to the same samples, for each data set; empty where no training kept its answers."""
+        return galleries(self.run, self.found.arms)
 
     @property
     def reviewing(self) -> Sequence[Curves]:
@@ -80,6 +86,11 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         loader=loader,
     )
+
+
+def style() -> Markup:
+    """Return the style sheet of all pages, for a ``style`` element."""
+    return Markup(files("tskd_tune.reports.page").joinpath("style.css").read_text("utf-8"))
 
 
 def rendered(template: str, **facts: object) -> Markup:

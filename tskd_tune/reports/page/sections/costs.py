@@ -44,7 +44,7 @@ TEMPLATE = """\
 class Costs(Section):
     """The Pareto fronts: the headline against every other objective."""
 
-    place = 110
+    place = 130
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

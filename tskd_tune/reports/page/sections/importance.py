@@ -33,7 +33,7 @@ TEMPLATE = """\
 class ImportanceSection(Section):
     """The importance of the parameters of a search."""
 
-    place = 120
+    place = 140
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

@@ -27,4 +27,4 @@ class Question(Section):
         lines, question = head_lines(page.found), page.found.head.question
         if not lines:
             return ""
-        return rendered(TEMPLATE, question=question, lines=lines[1:] if question else lines)
+        return rendered(TEMPLATE, question=question, lines=[line for line in lines if line != question])

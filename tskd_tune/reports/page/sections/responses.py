@@ -31,7 +31,7 @@ TEMPLATE = """\
 class Responses(Section):
     """The headline over k and delta."""
 
-    place = 90
+    place = 110
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

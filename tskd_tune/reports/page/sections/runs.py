@@ -34,7 +34,7 @@ TEMPLATE = """\
 class Runs(Section):
     """All runs, one per line, and the resolved experiment of each arm."""
 
-    place = 180
+    place = 200
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""
@@ -80,7 +80,9 @@ def _line(row: Row, found: Findings) -> list[str]:
 
 def _device(row: Row) -> str:
     together = f", {row.cost.together} together" if row.cost.together > 1 else ""
-    return f"{row.cost.device}, {count(row.cost.threads, 'thread')}{together}"
+    together += f", {row.cost.workers} workers" if row.cost.workers > 1 else ""
+    host = f", on {row.cost.host}" if row.cost.host else ""
+    return f"{row.cost.device}, {count(row.cost.threads, 'thread')}{together}{host}"
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ TEMPLATE = """\
 class Sequences(Section):
     """Each arm that reviews increments beside the arm that reviews feature maps and is otherwise the same."""
 
-    place = 80
+    place = 90
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""
@@ -83,7 +83,7 @@ def _sentence(found: Findings, increment: ArmFindings, feature_map: ArmFindings)
     for finding in found.family.family.findings if found.family else ():
         item = finding.contrast
         if {item.arm, item.baseline} == names:
-            return f"{title_of(item)}: {finding.verdict or 'no verdict'}, see the verdicts."
+            return f"{title_of(item)}: {finding.word or 'no verdict'}, see the verdicts."
     values = [values_by_seed(arm.rows, found.headline) for arm in (increment, feature_map)]
     return _difference(contrast(values[0], values[1], arm=increment.arm, baseline=feature_map.arm), found.metric)
 

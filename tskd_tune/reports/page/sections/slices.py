@@ -26,7 +26,7 @@ TEMPLATE = """\
 class Slices(Section):
     """The headline of every trial of a search against each parameter."""
 
-    place = 100
+    place = 120
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

@@ -15,14 +15,23 @@ from tskd_tune.reports.page.forest import Forest, Strip, forest
 from tskd_tune.reports.page.section import SECTIONS, Page, Section, rendered
 
 MOST_OPEN = 12
-BADGES = ("resolved", "equivalent", "undecided", "smoke")
+BADGES = (
+    "resolved",
+    "relevantly better",
+    "relevantly worse",
+    "equivalent",
+    "undecided",
+    "continue",
+    "no verdict yet",
+    "smoke",
+)
 
 TEMPLATE = """\
 {% from "macros" import sentences, arms_legend %}
 {% macro verdict(item) %}
 <li>
 <div>
-<p class="title"><span class="badge {{ item.badge }}">{{ item.badge }}</span>{{ item.title }}</p>
+<p class="title"><span class="badge {{ item.badge }}">{{ item.badge }}{{ item.mark }}</span>{{ item.title }}</p>
 <p>{{ item.sentence }}</p>
 </div>
 <div class="forest {{ item.badge }}">
@@ -99,9 +108,10 @@ class VerdictsSection(Section):
 
 @dataclass(frozen=True)
 class _Item:
-    """A comparison on the page; ``badge`` is its verdict."""
+    """A comparison on the page; ``badge`` is its verdict, and ``mark`` tells that the verdict is exploratory."""
 
     badge: str
+    mark: str
     title: str
     sentence: str
     strip: Strip
@@ -123,7 +133,10 @@ def _item(finding: Finding, strip: Strip) -> _Item:
     item = finding.contrast
     sentence = finding.sentence.removeprefix(f"{title_of(item)}: ")
     title = f"{item.arm} against {item.baseline}"
-    return _Item(finding.verdict or "smoke", title, sentence[:1].upper() + sentence[1:], strip)
+    badge = finding.verdict or ("no verdict yet" if finding.evidence.pending else "smoke")
+    return _Item(
+        badge, finding.word.removeprefix(finding.verdict or ""), title, sentence[:1].upper() + sentence[1:], strip
+    )
 
 
 def _counts(items: Sequence[_Item]) -> list[tuple[str, int]]:

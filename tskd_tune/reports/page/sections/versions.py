@@ -19,7 +19,7 @@ TEMPLATE = """\
 class Versions(Section):
     """The versions and commits of the rows."""
 
-    place = 190
+    place = 210
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

@@ -1,0 +1,159 @@
+"""The examples of a run: what networks answered to some samples of the test set, with small pictures of the samples.
+
+Each training keeps its answers in ``examples.json`` in its folder. The pictures are the same for all trainings on the
+same data, so they are kept once, as ``examples/<data>.json``; the answers of a teacher, which many trainings share, are
+in ``examples/<data>-<key>.json``. ``<data>`` is a digest of the data, the part and the chosen samples.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
+
+from pydantic import Field, ValidationError
+
+from tskd_tune.errors import sentences
+from tskd_tune.metrics import Part
+from tskd_tune.records.lines import parsed_line
+from tskd_tune.records.names import FileName
+from tskd_tune.records.row import Declared, Finite, Record, Row
+from tskd_tune.records.run_folder import RunFolder
+
+EXAMPLES: Final = "examples.json"
+FOLDER: Final = "examples"
+
+Box: TypeAlias = tuple[float, float, float, float, int]
+"""x1, y1, x2 and y2 in pixels, and the class."""
+ScoredBox: TypeAlias = tuple[float, float, float, float, int, float]
+"""A `Box` with its score, from 0 to 1."""
+R = TypeVar("R", bound=Record)
+
+
+class ClassAnswers(Record):
+    """The classes of the samples, by number.
+
+    Attributes:
+        truth: the true class of each sample.
+        answer: the class that the network gives.
+        confidence: the network's probability of this class.
+    """
+
+    kind: Literal["classes"]
+    truth: list[int]
+    answer: list[int]
+    confidence: list[float]
+
+
+class BoxAnswers(Record):
+    """The boxes of the samples, in pixels of an image of the sample's size.
+
+    Attributes:
+        sizes: height and width of each sample, as the network got it.
+        truth: the true boxes.
+        answer: the boxes that the network found, the highest score first.
+    """
+
+    kind: Literal["boxes"]
+    sizes: list[Annotated[tuple[int, int], Field(strict=False)]]
+    truth: list[list[Annotated[Box, Field(strict=False)]]]
+    answer: list[list[Annotated[ScoredBox, Field(strict=False)]]]
+
+
+class BreakdownRecord(Record):
+    """A metric by conditions; see `tskd_tune.tasks.examples.Breakdown`."""
+
+    name: str
+    title: str
+    axis: str
+    metric: Declared
+    labels: list[str]
+    values: list[Finite]
+    ordered: bool = False
+
+
+class Examples(Record):
+    """What a network answered.
+
+    Attributes:
+        part: the part that the samples belong to.
+        data: the digest of data, part and chosen samples, which names the file of the pictures.
+        samples: the position of each sample in the part, from 0.
+        answers: the answers; None where they were not to be kept, or the task has no way to show them.
+        breakdowns: the metrics by conditions.
+    """
+
+    format: Literal[1] = 1
+    part: Part
+    data: FileName
+    samples: list[int]
+    answers: Annotated[ClassAnswers | BoxAnswers, Field(discriminator="kind")] | None = None
+    breakdowns: list[BreakdownRecord] = Field(default_factory=list)
+
+
+class Pictures(Record):
+    """Small pictures of the samples.
+
+    Attributes:
+        classes: the name of each class.
+        names: the name of each sample, such as the id of an image; empty where samples have no names.
+        images: the picture of each sample as a JPEG or PNG in base64; empty where pictures were not to be kept.
+    """
+
+    format: Literal[1] = 1
+    classes: list[str]
+    names: list[str] = Field(default_factory=list)
+    images: list[str] = Field(default_factory=list)
+
+
+def examples_of(run: RunFolder, row: Row) -> Examples | None:
+    """Return the examples of a training; None where there are none, or the file is damaged.
+
+    Raises:
+        RunError: the storage or the disk fails.
+    """
+    return _read(run, _name(run, row), Examples)
+
+
+def examples_of_teacher(run: RunFolder, data: str, key: str) -> Examples | None:
+    """Return the examples of a teacher with a key; None where there are none. Raises as `examples_of`."""
+    return _read(run, teacher_file(data, key), Examples)
+
+
+def pictures_of(run: RunFolder, data: str) -> Pictures | None:
+    """Return the pictures of the samples; None where there are none. Raises as `examples_of`."""
+    return _read(run, pictures_file(data), Pictures)
+
+
+def pictures_file(data: str) -> str:
+    """Return the name of the file of pictures in a run."""
+    return f"{FOLDER}/{data}.json"
+
+
+def teacher_file(data: str, key: str) -> str:
+    """Return the name of the file of a teacher's examples in a run."""
+    return f"{FOLDER}/{data}-{key}.json"
+
+
+def written(record: Record) -> bytes:
+    """Return a record as the content of a file."""
+    return (json.dumps(record.plain(), separators=(",", ":")) + "\n").encode()
+
+
+def _name(run: RunFolder, row: Row) -> str:
+    return str(run.student_path(row.run, row.seed).with_name(EXAMPLES).relative_to(run.path))
+
+
+def _read(run: RunFolder, name: str, kind: type[R]) -> R | None:
+    path = run.path / name
+    if not path.exists():  # a file that is here has the only content that it can have
+        path = run.bring(path)
+    content = run.store.read(name) if path.exists() else None
+    if content is None:
+        return None
+    try:
+        return kind.model_validate(parsed_line(content.decode(errors="replace")))
+    except ValidationError as error:
+        sentence = f"{path}: is damaged ({sentences(error)[0]}); the report leaves the file out, so delete it"
+        warnings.warn(sentence, stacklevel=2)
+        return None

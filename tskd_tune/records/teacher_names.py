@@ -1,0 +1,30 @@
+"""Names of teachers: teachers of one network with different weights are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from tskd_tune.records.row import TeacherRecord
+
+Identity: TypeAlias = tuple[str, str, str | None]
+
+
+def identity_of(teacher: TeacherRecord) -> Identity:
+    """Return what makes two teachers the same: name, source and the digest of the weights or of their recipe."""
+    return teacher.name, teacher.source, teacher.key
+
+
+def told_apart(teachers: Iterable[TeacherRecord]) -> dict[Identity, str]:
+    """Name teachers by their networks; where several teachers have one network, the name gets the key too.
+
+    >>> one, other = (TeacherRecord(name="resnet56", source="auto", key=key) for key in ("1f" * 8, "2e" * 8))
+    >>> list(told_apart([one, other]).values())
+    ['resnet56 (key 1f1f1f1f)', 'resnet56 (key 2e2e2e2e)']
+    """
+    found = dict.fromkeys(map(identity_of, teachers))
+    names = [name for name, _, _ in found]
+    return {
+        one: one[0] if names.count(one[0]) == 1 else f"{one[0]} ({f'key {one[2][:8]}' if one[2] else one[1]})"
+        for one in found
+    }
