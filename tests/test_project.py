@@ -95,6 +95,12 @@ def test_the_workflow_runs_what_ci_runs():
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
 
 
+def test_what_is_too_long_for_every_merge_runs_at_night():
+    [job] = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text())["jobs"].values()
+    assert job["strategy"]["matrix"]["run"] == ["make test-all", "make coverage", "make test-lowest MEETING=."]
+    assert any(line.endswith(" tests/.") for line in make("test-lowest", "MEETING=.").stdout.splitlines())
+
+
 @pytest.mark.parametrize("template", ["bug", "method"])
 def test_who_files_an_issue_is_asked_for_the_state_of_the_run(template: str):
     form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{template}.yml").read_text())
@@ -172,21 +178,21 @@ def test_without_a_python_the_sentence_says_what_to_do(tmp_path: Path):
     assert "No Python 3.11 or later on the PATH" in ended.stderr and "make PYTHON=" in ended.stderr
 
 
-@pytest.mark.parametrize("failing", ["nothing", "coverage", "slow", "lowest", "lint", "docs", "audit"])
+@pytest.mark.parametrize("failing", ["nothing", "test", "*slow*", "test-lowest", "lint", "docs", "audit"])
 def test_ci_fails_if_any_step_does_and_tells_of_all(failing: str, tmp_path: Path):
     status = int(failing != "nothing")
     for folder in (".ci", ".venv/bin", "bin", "tests/cluster"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
     for step in ("bin/make", ".venv/bin/pytest", "tests/cluster/prepare"):
-        (tmp_path / step).write_text(f'#!/bin/sh\necho "3 passed"\ncase "$*" in *{failing}*) exit 1;; esac\n')
+        (tmp_path / step).write_text(f'#!/bin/sh\necho "3 passed"\ncase "$*" in {failing}) exit 1;; esac\n')
         (tmp_path / step).chmod(0o755)
     path = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     ended = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, env=path, check=False)
     summary = ended.stdout.partition("==> Summary")[2]
     assert ended.returncode == status
     assert summary.count("3 passed") == 9
-    assert summary.count("FAILED") == (2 if failing == "slow" else status), "the slow tests are two halves"
+    assert summary.count("FAILED") == (2 if failing == "*slow*" else status), "the slow tests are two halves"
 
 
 ASKED = {"name": "torch", "version": "2.15.0", "vulns": []}
