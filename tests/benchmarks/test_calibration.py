@@ -122,7 +122,7 @@ def found(tables: list[list[Row]]) -> calibration.Figures:
     return calibration.figures(tables, margin=0.3, seconds=0.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 class TestRealTrainings:
     def test_an_arm_is_told_apart_from_itself_in_at_most_five_percent(self, found: calibration.Figures) -> None:
         assert found.resolved.of == TABLES

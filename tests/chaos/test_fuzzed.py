@@ -160,7 +160,7 @@ def test_a_hundred_files_with_changed_bytes(tmp_path: Path) -> None:
     assert refused > 30
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hundreds_of_files_with_changed_bytes(tmp_path: Path) -> None:
     refused = 0
     for content in cases(400, [SMALL.encode()]):
@@ -169,7 +169,7 @@ def test_hundreds_of_files_with_changed_bytes(tmp_path: Path) -> None:
     assert refused > 100
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hundreds_of_shipped_files_with_changed_bytes_are_read_or_refused(tmp_path: Path) -> None:
     """Only reading: a table of the paper has a hundred arms, and to check all of them takes seconds."""
     contents = [file.read_bytes() for file in (*spaces().values(), *documents.PACKAGED.rglob("*.yaml"))]

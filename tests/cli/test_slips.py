@@ -187,7 +187,7 @@ def refusal(file: Path, changes: list[str]) -> str | None:
     return None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("untimed")
 @settings(
     max_examples=1000,

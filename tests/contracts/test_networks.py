@@ -24,7 +24,7 @@ CLASSIFIERS = [name for name in NETWORKS.names() if name not in DETECTORS]
 
 
 def slow_if(name: str) -> Any:
-    return pytest.param(name, marks=pytest.mark.slow) if name.endswith(("50_fpn", "101_fpn")) else name
+    return pytest.param(name, marks=pytest.mark.long) if name.endswith(("50_fpn", "101_fpn")) else name
 
 
 class TestEveryDetector(DetectorContract):

@@ -60,7 +60,7 @@ NOISY = "noisy_for_a_test"
 
 
 def slow_if(name: str) -> Any:
-    return pytest.param(name, marks=pytest.mark.slow if name in LARGE else ())
+    return pytest.param(name, marks=pytest.mark.long if name in LARGE else ())
 
 
 def experiment(tiny: Tiny, **over: Any) -> Experiment:
@@ -124,7 +124,8 @@ def test_every_network_trains_to_the_same_bits(tiny: Tiny, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.slow if "slow" in kind else ()) for kind in DRAWING]
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.long if "slow" in kind else ()) for kind in DRAWING],
 )
 def test_networks_that_draw_numbers_train_to_the_same_bits(tiny: Tiny, kind: str) -> None:
     pytest.importorskip(DRAWING[kind]["name"])

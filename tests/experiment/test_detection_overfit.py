@@ -44,7 +44,7 @@ def trained(root: Path, epochs: int, start: Path | None, **over: Any) -> Trainer
     return made
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_detector_with_each_method_learns_eight_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small_coco, "SIDES", SIDES)
     root = small_coco.write_coco(tmp_path / "data", train=8, test=1)

@@ -71,7 +71,7 @@ def test_without_their_heads_the_families_end_at_their_last_tap(model):
     check_cut(network(model).eval(), torch.randn(2, 3, 64, 64))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("model", EVERY)
 def test_other_models_of_the_families_are_tapped_too(model):
     shapes = network(model).probe(3, 64)

@@ -17,7 +17,7 @@ from tskd_tune.sweeps.schema import Sweep
 FILE = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_first_sweep_gives_a_table_of_six_arms_under_a_better_teacher(a_ray: None, tmp_path: Path) -> None:
     sweep = Sweep.load(FILE, ["seeds=[1]"])  # of its three seeds, which take minutes
     folder = start(sweep, "digits", tmp_path, lambda event: None)

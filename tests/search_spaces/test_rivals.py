@@ -32,7 +32,9 @@ def test_no_distiller_is_left_out() -> None:
 
 @pytest.mark.slow
 def test_every_rival_runs_alone_and_beside_a_review(a_ray: None, tmp_path: Path) -> None:
-    sweep = Sweep.load(FOLDER / "rivals_digits.yaml", ["seeds=[1]", "experiment.training.epochs=3"])
+    images = ["experiment.task.train=160", "experiment.task.validation=100"]
+    short = ["seeds=[1]", "experiment.training.epochs=3", "experiment.teacher.training.epochs=5", *images]
+    sweep = Sweep.load(FOLDER / "rivals_digits.yaml", short)
     folder: RunFolder = start(sweep, "rivals", tmp_path, lambda event: None, track=False)
     rows = folder.rows()
     assert len(rows) == len(sweep.space().grid()) == 40

@@ -185,7 +185,7 @@ def test_sizes_that_leave_nothing_to_measure_are_refused(options: dict[str, int]
         ExtractorStudy(**options)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_quick_study_is_near_the_ceiling_on_the_blob_about_0_on_noise_and_writes_the_same_bytes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

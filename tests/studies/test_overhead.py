@@ -186,7 +186,7 @@ def test_the_work_of_a_step_is_that_of_its_pieces():
     assert plain.checkpoint_bytes < 3 * snapshot < 2 * plain.checkpoint_bytes, "half of the state of plain training"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_small_study_measures_the_order_of_the_costs_and_a_rerun_writes_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

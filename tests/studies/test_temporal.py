@@ -277,7 +277,7 @@ def ratio(found: Found, arm: str, signal: str, rival: str, horizon: int = 10) ->
     return low, value, high
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_quick_reproduces_the_known_result_and_goes_on_with_the_same_bytes(tmp_path: Path):
     """On the paper's network ARIMA beats persistence and drift, but not slope and damped trend; no skill on maps."""
     folder = tmp_path / "study"

@@ -90,7 +90,7 @@ def space_of(name: str) -> str:
 
 
 SAMPLERS = [
-    pytest.param(name, marks=pytest.mark.slow if name == "GPSampler" else ()) for name in sorted(classes("BaseSampler"))
+    pytest.param(name, marks=pytest.mark.long if name == "GPSampler" else ()) for name in sorted(classes("BaseSampler"))
 ]
 
 
