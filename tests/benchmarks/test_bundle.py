@@ -142,7 +142,7 @@ def with_only(folder: Path, roots: tuple[str, ...]) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_the_bundle_runs_beside_torch_and_its_friends_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "PRESET", 0)  # minutes less

@@ -291,7 +291,7 @@ def test_commands_that_read_import_no_module_that_a_run_names(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_wandb_account")
-@pytest.mark.parametrize("kind", ["grid", "search"])
+@pytest.mark.parametrize("kind", ["grid", pytest.param("search", marks=pytest.mark.long)])
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_file_of_a_run_stops_a_command_with_a_traceback_or_runs_code(
     with_runs: dict[str, Path], kind: str, attack: Callable[[Path, bytes, Path], None], tmp_path: Path

@@ -59,4 +59,4 @@ def test_a_detector_with_each_method_learns_eight_images(tmp_path: Path, monkeyp
         found[arm] = [training.epoch().numbers for _ in range(REST)][-1]["test_ap50"]
         if arm == "plain":
             write_state(above, training.student, facts={})  # it teaches the others
-    assert begun < 90 < min(found.values()), (begun, found)
+    assert min(found.values()) > max(begun, 90), (begun, found)

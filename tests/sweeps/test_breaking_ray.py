@@ -103,6 +103,7 @@ def trained(folder: RunFolder) -> dict[tuple[str, int], Row]:
     return {(row.arm, row.seed): row for row in folder.rows()}
 
 
+@pytest.mark.long
 def test_six_ways_to_break_are_told_everywhere_and_a_resume_completes_the_table(
     tiny_document: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -112,7 +112,7 @@ def test_where_a_scheduler_stops_trials_a_diverged_one_is_below_the_stopped_ones
     assert shown(two)[2] == ("COMPLETE", [5.0]), "gp knows complete trials only"
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.long)])
 @pytest.mark.parametrize("shape", [lambda x: 50 + 10 * x, lambda x: 50 - 100 * (x - 0.3) ** 2])
 def test_a_search_avoids_what_diverges(sampler: str, shape: Any):
     """The best point lies just below the edge, or well inside; above x = 0.5 every trial diverges."""
