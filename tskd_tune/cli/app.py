@@ -62,6 +62,7 @@ class What(StrEnum):
     ARMS = "arms"
     VERDICTS = "verdicts"
     RUNS = "runs"
+    SEARCH = "search"
 
 
 File = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tskd_tune.cli.terminal import say, show
 from tskd_tune.records.offline import offline_of
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.findings import importance, pareto
+from tskd_tune.reports.findings import importance, pareto, search_curve
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import report_lines
 from tskd_tune.reports.forms.head_lines import head_lines
@@ -18,7 +18,11 @@ def show_results(folder: RunFolder) -> None:
     for line in [*head_lines(found), *report_lines.verdict_lines(found), *report_lines.pooled_lines(found)]:
         say(line)
     show(rich_table(found))
-    searched = [*pareto.lines(found.pareto, found.measures), *importance.lines(found.importance)]
+    searched = [
+        *pareto.lines(found.pareto, found.measures),
+        *search_curve.lines(found.curve, found.measures),
+        *importance.lines(found.importance),
+    ]
     endings = [*report_lines.ending_lines(found), *report_lines.warning_lines(found)]
     for line in [*report_lines.under_table(found), *searched, *endings]:
         say(line)

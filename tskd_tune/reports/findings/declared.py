@@ -13,6 +13,8 @@ from tskd_tune.reports.judge.records import LEAST_SEEDS
 from tskd_tune.reports.judge.words import runs_of
 
 GRID = "grid"
+# A searcher and a sampler of this name draw at random; a scheduler of the other name stops no trial.
+AT_RANDOM, NEVER_STOPS = "random", "fifo"
 
 
 class _Part(BaseModel):
@@ -37,6 +39,9 @@ class DeclaredSearch(_Part):
     """The searcher of a sweep, and its objectives."""
 
     name: str = GRID
+    seed: int = 0
+    sampler: object = None
+    start: object = None
     metric: str | None = None
     mode: Literal["max", "min"] | None = None
     objectives: dict[str, Literal["max", "min"]] | None = None
@@ -51,6 +56,8 @@ class Declared(_Part):
 
     search: DeclaredSearch | None = None
     compare: Compare | None = None
+    scheduler: object = None
+    stop: object = None
     experiment: _Experiment | None = None
     seeds: list[int] | None = None
 
@@ -74,6 +81,18 @@ class Declared(_Part):
     def is_search(self) -> bool:
         """Whether the sweep is a search, which ranks its configurations, and not a grid."""
         return self.search is not None and self.search.name != GRID
+
+    @property
+    def draws_independently(self) -> bool:
+        """Whether a search draws its trials independently of results, and neither stops trials nor ends at a target."""
+        if (
+            self.search is None
+            or self.stop is not None
+            or self.scheduler not in (None, NEVER_STOPS, _named(NEVER_STOPS))
+        ):
+            return False
+        at_random = self.search.sampler in (AT_RANDOM, _named(AT_RANDOM)) and not self.search.start
+        return self.search.name == AT_RANDOM or (self.search.name == "optuna" and at_random)
 
     @property
     def comparing(self) -> Compare:
@@ -111,3 +130,8 @@ class Declared(_Part):
     def all_seeds(self) -> list[int]:
         """The seeds of every configuration."""
         return self.seeds or [1 if self.experiment is None or self.experiment.seed is None else self.experiment.seed]
+
+
+def _named(name: str) -> dict[str, str]:
+    """Return a component without options as a resolved document has it."""
+    return {"name": name}

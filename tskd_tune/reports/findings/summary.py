@@ -30,6 +30,7 @@ from tskd_tune.reports.findings.importance import Importance, importance
 from tskd_tune.reports.findings.methods import methods
 from tskd_tune.reports.findings.pareto import Front, Searched, fronts
 from tskd_tune.reports.findings.records import ArmFindings, Baseline, Deviations, Method, Warned
+from tskd_tune.reports.findings.search_curve import SearchCurve, curve_of, search_trials
 from tskd_tune.reports.findings.teachers import worse_teachers
 
 
@@ -53,6 +54,7 @@ class Findings:
         arms: the arms in the order of their trials; for a search, the best arm first.
         pareto: the Pareto fronts.
         importance: the importance of the parameters of a finished search.
+        curve: the best of n trials of a search, by its first metric; None for other runs.
         failed: the trainings that failed, including the trainings that broke.
         stopped: the trainings that the scheduler stopped.
         unfinished: the trainings that have begun and have no row.
@@ -85,6 +87,7 @@ class Findings:
     arms: tuple[ArmFindings, ...]
     pareto: tuple[Front, ...]
     importance: Importance | None
+    curve: SearchCurve | None
     failed: tuple[Ending, ...]
     stopped: tuple[Ending, ...]
     unfinished: tuple[Unfinished, ...]
@@ -126,9 +129,9 @@ def summary(run: RunFolder) -> Findings:
         InputError: ``compare`` in ``sweep.yaml`` was edited, and its comparisons cannot be tested.
     """
     rows = sorted(run.rows(), key=lambda row: row.key)
-    document, damaged = _document(run)
-    measures = _measures(rows)
-    search = _search(document, measures)
+    document, damaged = document_of(run)
+    measures = measures_of(rows)
+    search = searched_by(document, measures)
     name, mode = (search.metric, search.mode) if search else _headline(rows, measures)
     headline, open_ = Headline(name, metric_of(name, measures)), unfinished(run, rows)
     counts = Counts.over(rows, run.state.expected, len(open_))
@@ -152,6 +155,7 @@ def summary(run: RunFolder) -> Findings:
         arms=tuple(_ranked(arms, search.mode) if search else arms),
         pareto=fronts(search, arms, name, mode),
         importance=importance(run, name, counts.finished) if search else None,
+        curve=curve_of([found] if (found := search_trials(search, document, rows)) is not None else []),
         failed=endings(rows, "failed"),
         stopped=endings(rows, "stopped"),
         unfinished=open_,
@@ -170,13 +174,13 @@ def summary(run: RunFolder) -> Findings:
     )
 
 
-def _measures(rows: Sequence[Row]) -> tuple[Metric, ...]:
+def measures_of(rows: Sequence[Row]) -> tuple[Metric, ...]:
     """Return the metrics that the rows declare; otherwise guess them from the names of the metrics."""
     read = [found for row in rows for name in row.metrics if (found := Measured.read(name)) is not None]
     return tuple(declared(rows) or distinct(undeclared(found.metric) for found in read if not found.teacher))
 
 
-def _document(run: RunFolder) -> tuple[Declared, str]:
+def document_of(run: RunFolder) -> tuple[Declared, str]:
     """Return the resolved document; where the file is damaged, an empty document and a sentence."""
     try:
         return Declared.read(run.document(), run.path / "sweep.yaml"), ""
@@ -184,7 +188,7 @@ def _document(run: RunFolder) -> tuple[Declared, str]:
         return Declared(), damaged_document(run.place, error)
 
 
-def _search(document: Declared, measures: Sequence[Metric]) -> Searched | None:
+def searched_by(document: Declared, measures: Sequence[Metric]) -> Searched | None:
     """Return the objectives of a search; without a metric in the file, the task's headline on the validation set."""
     if document.search is None or not document.is_search:
         return None

@@ -13,6 +13,7 @@ from tskd_tune.records.row import Row
 from tskd_tune.records.teacher_names import identity_of
 from tskd_tune.reports.findings.endings import Unfinished
 from tskd_tune.reports.findings.records import ArmFindings, Statistic
+from tskd_tune.reports.findings.search_curve import SearchCurve
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.judge.contrasts import Contrast
 from tskd_tune.reports.judge.records import Finding
@@ -24,12 +25,32 @@ Cells: TypeAlias = dict[str, Json]
 
 
 def as_csv(found: Findings, what: str) -> str:
-    """Return ``arms``, ``verdicts`` or ``runs`` as CSV with a title line and one line per arm, verdict or run."""
+    """Return ``arms``, ``verdicts``, ``runs`` or ``search`` as CSV, with a title line.
+
+    There is one line per arm, verdict or run; of a search's curve, one line per number of trials.
+    """
     if what == "arms":
         return csv_text([_arm(arm, found.headline) for arm in found.arms])
     if what == "verdicts":
         return csv_text([_finding(finding) for finding in (found.family.family.findings if found.family else ())])
+    if what == "search":
+        return csv_text([] if found.curve is None else curve_cells(found.curve))
     return csv_text([*map(_run, found.rows), *map(_unfinished, found.unfinished)])
+
+
+def curve_cells(curve: SearchCurve) -> list[Cells]:
+    """Return one record per number of trials of a curve: the best of n trials with its interval."""
+    facts: Cells = {
+        "metric": curve.metric,
+        "mode": curve.mode,
+        "kind": curve.kind,
+        "searches": curve.searches,
+        "trials": curve.trials,
+        "without_value": curve.without_value,
+    }
+    return [
+        {"n": point.n, "best": point.value, "low": point.low, "high": point.high, **facts} for point in curve.points
+    ]
 
 
 def csv_text(records: Sequence[Mapping[str, Json]]) -> str:

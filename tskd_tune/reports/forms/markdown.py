@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tskd_tune.reports.findings import importance, pareto
+from tskd_tune.reports.findings import importance, pareto, search_curve
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms import report_lines
 from tskd_tune.reports.forms.grids import Align
@@ -33,6 +33,7 @@ def _sections(found: Findings) -> list[tuple[str, list[str]]]:
     return [
         ("Over the pairs of teacher and student", report_lines.pooled_lines(found)),
         ("Pareto front", pareto.lines(found.pareto, found.measures)),
+        ("Search curve", search_curve.lines(found.curve, found.measures)),
         ("Parameter importance", importance.lines(found.importance)),
         ("Failed, stopped and unfinished", report_lines.ending_lines(found)),
         ("Warnings", report_lines.warning_lines(found)),

@@ -30,7 +30,7 @@ TEMPLATE = """\
 class Gap(Section):
     """The gap to the teacher and L_ST over the reviews, and the arms in which only L_ST falls."""
 
-    place = 150
+    place = 160
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

@@ -33,7 +33,7 @@ TEMPLATE = """\
 class ImportanceSection(Section):
     """The importance of the parameters of a search."""
 
-    place = 140
+    place = 150
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

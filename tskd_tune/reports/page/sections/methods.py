@@ -21,7 +21,7 @@ TEMPLATE = """\
 class Methods(Section):
     """The distillers that were trained, and their sources."""
 
-    place = 180
+    place = 190
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

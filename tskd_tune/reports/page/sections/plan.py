@@ -30,7 +30,7 @@ memorize: {{ plan.memorize | join(", ") or "none" }}<br>review: {{ plan.review |
 class Plan(Section):
     """Which epochs memorize and which review."""
 
-    place = 170
+    place = 180
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

@@ -26,7 +26,7 @@ TEMPLATE = """\
 class Reviews(Section):
     """The measures of the reviews by review epoch."""
 
-    place = 160
+    place = 170
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

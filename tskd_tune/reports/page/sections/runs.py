@@ -34,7 +34,7 @@ TEMPLATE = """\
 class Runs(Section):
     """All runs, one per line, and the resolved experiment of each arm."""
 
-    place = 200
+    place = 210
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

@@ -22,7 +22,7 @@ TEMPLATE = """\
 class Settings(Section):
     """The differences from the preset, by groups of arms."""
 
-    place = 190
+    place = 200
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""

@@ -19,7 +19,7 @@ TEMPLATE = """\
 class Versions(Section):
     """The versions and commits of the rows."""
 
-    place = 210
+    place = 220
 
     def html(self, page: Page) -> str:
         """Return the section; empty where there is nothing to show."""
