@@ -9,12 +9,18 @@ from typing import Any
 
 from ray import cloudpickle
 
+from tskd_tune.metrics import Metric
+from tskd_tune.paths import StoragePlace
 from tskd_tune.records.lines import json_line
+from tskd_tune.records.origin import Origin
+from tskd_tune.records.replicate import Replicate
 from tskd_tune.records.row import Cost, Row
 from tskd_tune.records.run_folder import ROWS, RunFolder
 
 STARTED = "2026-01-01T00:00:00+00:00"
 FINISHED = "2026-01-01T00:10:00+00:00"
+TOP1 = Metric("top1", "top-1", "%", "max")
+RANDOM = {"name": "random", "metric": "val_top1", "mode": "max"}
 
 
 def a_cost(seconds: float = 1.0, **facts: Any) -> Cost:
@@ -40,6 +46,50 @@ def a_row(run: str = "t0", seed: int = 1, arm: str = "baseline", *, planned: int
 def write_rows(folder: RunFolder, rows: Iterable[Row]) -> None:
     """Replace all rows of a run, so that a test can begin with the rows that it needs."""
     folder.store.write(ROWS, "".join(json_line(row.plain()) for row in rows).encode())
+
+
+def a_search(
+    root: StoragePlace,
+    values: list[Any],
+    search: dict[str, Any] | None = None,
+    metric: Metric = TOP1,
+    *,
+    name: str = "search",
+    replicate: Replicate | None = None,
+    more: int = 0,
+    **document: Any,
+) -> RunFolder:
+    """Return a search whose trials have these means of two seeds; a text is the status of a trial without a value.
+
+    ``more`` trials are expected and have no row.
+    """
+    given = {"search": search or RANDOM, "seeds": [1, 2], **document}
+    expected, origin = 2 * (len(values) + more), Origin(replicate=replicate)
+    folder = RunFolder.create(root, name, "sweep", given, expected=expected, origin=origin)
+    rows = []
+    for place, value in enumerate(values):
+        for seed, away in ((1, -1.0), (2, 1.0)):
+            ended = {"status": value, "reason": "no reason"} if isinstance(value, str) else {}
+            known = {} if ended else {f"val_{metric.name}": value + away, f"test_{metric.name}": 1.0}
+            rows.append(a_row(f"{place:05d}", seed, f"k={place}", metrics=known, measures=[metric], **ended))
+    with folder.alone():
+        write_rows(folder, rows)
+    return folder
+
+
+def a_group(root: StoragePlace, group: str, searches: list[list[Any]], **document: Any) -> list[RunFolder]:
+    """Return replicates of a search, with other seeds of the searcher in each."""
+    return [
+        a_search(
+            root,
+            values,
+            {**RANDOM, "seed": number},
+            name=f"{group}-{number}",
+            replicate=Replicate(group=group, number=number),
+            **document,
+        )
+        for number, values in enumerate(searches, start=1)
+    ]
 
 
 def pickled(error: Exception) -> str:

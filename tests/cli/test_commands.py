@@ -49,14 +49,14 @@ OPTIONS = {
     "cluster": set(),  # its command is tested in tests/clusters
     "plan": {"--epochs", "--k", "--delta", "--set", "--json"},
     "train": {"--name", "--storage", "--set", "--no-wandb"},
-    "sweep": {"--name", "--storage", "--set", "--no-wandb", "--address"},
+    "sweep": {"--name", "--storage", "--set", "--no-wandb", "--address", "--replicates"},
     "resume": {"--storage", "--no-wandb", "--address", "--hours"},
     "extend": {"--seeds", "--controls", "--points", "--storage", "--no-wandb", "--address"},
     "confirm": {
         *("--seeds", "--top", "--against", "--controls", "--name", "--storage", "--set", "--no-wandb", "--address")
     },
     "submit": {"--with"},
-    "report": {"--format", "--json", "--paper", "--storage", "--wandb", "--what"},
+    "report": {"--format", "--json", "--paper", "--storage", "--wandb", "--what", "--against"},
     "sync": {"--entity", "--project", "--storage"},
     "status": {"--storage", "--json", "--watch", "--every"},
     "runs": {"--storage", "--json"},

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tskd_tune.cli import comparing_searches
 from tskd_tune.cli.results import show_results
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, RunError, did_you_mean
 from tskd_tune.paths import StoragePlace
+from tskd_tune.records.finding import group_at
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
@@ -23,14 +25,41 @@ from tskd_tune.reports.page.report import write_report
 
 @dataclass(frozen=True)
 class Wish:
-    """The wanted report: its format (None: on the terminal and as files), the table for CSV, the paper's table."""
+    """The wanted report: its format (None: on the terminal and as files), the table for CSV, the paper's table.
+
+    ``against`` is another searched run or group that the run is compared with.
+    """
 
     form: str | None = None
     what: str | None = None
     paper: str | None = None
+    against: str | None = None
+
+    def refuse_for_group(self, group: str) -> None:
+        """Refuse what a group of replicates has not.
+
+        Raises:
+            InputError: a table of a single run is wanted.
+        """
+        given = [f"--paper {self.paper}"] * (self.paper is not None)
+        given += [f"--what {self.what}"] * (self.what not in (None, "search"))
+        if given:
+            raise InputError(
+                f"{given[0]}: '{group}' is a group of replicates of a search, which has only the curve of the search;"
+                f" leave {given[0]} out, or give one of its runs"
+            )
 
     @classmethod
-    def of(cls, as_json: bool, form: str | None, what: str | None, paper: str | None) -> Wish:
+    def of(
+        cls,
+        as_json: bool,
+        form: str | None,
+        what: str | None,
+        paper: str | None,
+        against: str | None = None,
+        *,
+        to_wandb: bool = False,
+    ) -> Wish:
         """Return the wanted report from a command's options.
 
         Raises:
@@ -43,16 +72,30 @@ class Wish:
             raise InputError(
                 "--what: applies only to --format csv without --paper; the other formats contain every table"
             )
-        return cls("json" if as_json else form, None if what is None else str(what), paper)
+        if against is not None and (what is not None or paper is not None or to_wandb):
+            raise InputError(
+                "--against: compares two searches, and has one table; leave --what, --paper and --wandb out, or"
+                " --against"
+            )
+        return cls("json" if as_json else form, None if what is None else str(what), paper, against)
 
 
 def report(run: str, storage: StoragePlace, wish: Wish = Wish()) -> None:
     """Show the results of a run. Unless a format or a table of the paper is wanted, write the report's files again.
 
+    Of a group of replicates, show the curve of the search; against another search, show the difference of both.
+
     Raises:
         InputError: there is no such run, or no such table.
         RunError: the run's records cannot be read, or its folder cannot be written.
     """
+    if wish.against is not None:
+        comparing_searches.show_comparison(run, wish.against, storage, wish.form)
+        return
+    if members := group_at(run, storage):
+        wish.refuse_for_group(run)
+        comparing_searches.show_group(run, storage, members, wish.form)
+        return
     folder = RunFolder.open(run, storage)
     if wish.paper is not None:
         _show_paper(folder, wish.paper, wish.form)

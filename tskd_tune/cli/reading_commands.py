@@ -11,7 +11,10 @@ from tskd_tune.cli.app import RUNS, Json, Output, Run, Storage, ToWandb, What, a
 from tskd_tune.cli.terminal import in_words
 
 
-@app.command("report", epilog="Example: tskd-tune report first --json")
+@app.command(
+    "report",
+    epilog="Example: tskd-tune report first --json\n\nExample: tskd-tune report tskd_search --against kd_search",
+)
 @in_words
 def _report(
     run: Run,
@@ -36,12 +39,25 @@ def _report(
             show_default=False,
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="RUN",
+            help="Compare a search with another search at equal numbers of trials; both are runs or groups of"
+            " replicates.",
+            show_default=False,
+        ),
+    ] = None,
     to_wandb: ToWandb = False,
 ) -> None:
-    """Show what a run has found, and write report.html and report.md again."""
+    """Show what a run has found, and write report.html and report.md again.
+
+    Of a group of replicates (`tskd-tune sweep --replicates`), show the best value by the number of trials.
+    """
     from tskd_tune.cli import looking
 
-    looking.report(run, storage, looking.Wish.of(as_json, form, what, paper))
+    looking.report(run, storage, looking.Wish.of(as_json, form, what, paper, against, to_wandb=to_wandb))
     if to_wandb:
         from tskd_tune.cli import sharing
 

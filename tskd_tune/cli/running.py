@@ -44,7 +44,7 @@ def train(file: Path, name: str | None, storage: StoragePlace, settings: Sequenc
         InputError: the experiment is wrong, or a run with this name exists.
         RunError: the run failed.
     """
-    name = _name(file, name)
+    name = name_of(file, name)
     experiment = single.read(file, settings)
     plan = experiment.plan()
     reviews = 0 if plan is None else len(plan.review_nodes)
@@ -67,8 +67,18 @@ def sweep(file: Path, name: str | None, storage: StoragePlace, settings: Sequenc
         InputError: the sweep is wrong, or a run with this name exists.
         RunError: the run failed.
     """
-    name = _name(file, name)
+    name = name_of(file, name)
     given = Sweep.load(file, settings)
+    run_sweep(given, name, storage, given.origin, track=track)
+
+
+def run_sweep(given: Sweep, name: str, storage: StoragePlace, origin: Origin, *, track: bool) -> None:
+    """Run a sweep that was read, under a name, and show the results.
+
+    Raises:
+        InputError: the sweep is wrong, or a run with this name exists.
+        RunError: the run failed.
+    """
     points, seeds = point_count(given), len(given.all_seeds())
     say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs, {method_of(given)}")
     for line in given.derived.left_out:
@@ -78,7 +88,7 @@ def sweep(file: Path, name: str | None, storage: StoragePlace, settings: Sequenc
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweeps.run import start
 
-        return start(given, name, storage, lambda event: _hear(progress, event), track=track, origin=given.origin)
+        return start(given, name, storage, lambda event: _hear(progress, event), track=track, origin=origin)
 
     _work(work, Progress(points * seeds, epoch_count(given)), storage.absolute() / name)
 
@@ -161,7 +171,7 @@ def confirm(
     given = Sweep.read(documents.apply_settings(chosen.plain(), settings))
     if given.all_seeds() != chosen.all_seeds():
         raise InputError("--set seeds: give the seeds of a confirmation with --seeds, which checks that they are fresh")
-    name = _name(Path(f"{folder.name}-confirm"), name)
+    name = name_of(Path(f"{folder.name}-confirm"), name)
     arms, trainings = [point.label for point in given.space().grid()], point_count(given) * len(given.all_seeds())
     say(f"{name}: confirms {folder.name}: {'; '.join(arms)}; {len(given.all_seeds())} seeds, {trainings} runs")
     for line in given.derived.left_out:
@@ -318,8 +328,12 @@ def _hear(progress: Progress, event: Event) -> None:
         progress.failed(event.arm, event.seed, event.epoch, event.epochs, event.reason)
 
 
-def _name(file: Path, given: str | None) -> str:
-    """Return the run's name: the given name, otherwise the file's name and the time."""
+def name_of(file: Path, given: str | None) -> str:
+    """Return the run's name: the given name, otherwise the file's name and the time.
+
+    Raises:
+        InputError: no run can have the name.
+    """
     name = f"{file.stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}" if given is None else given
     refuse_name(name)
     return name

@@ -22,23 +22,44 @@ def _train(
     running.train(file, name, storage, settings or [], track=not no_wandb)
 
 
-@app.command("sweep", epilog="Example: tskd-tune sweep digits --name first")
+@app.command(
+    "sweep",
+    epilog="Example: tskd-tune sweep digits --name first"
+    "\n\nExample: tskd-tune sweep digits_search --name search --replicates 5",
+)
 @in_words
 def _sweep(
     file: File,
     *,
     name: Name = None,
+    replicates: Annotated[
+        int | None,
+        typer.Option(
+            "--replicates",
+            metavar="N",
+            min=2,
+            help="Run a search N times with different seeds, as runs NAME-1 to NAME-N; the same command goes on with"
+            " what is left.",
+            show_default=False,
+        ),
+    ] = None,
     storage: Storage = RUNS,
     settings: Settings = None,
     no_wandb: NoWandb = False,
     address: Address = None,
 ) -> None:
     """Run a sweep on this machine, or on the Ray cluster that --address or RAY_ADDRESS names."""
-    from tskd_tune.cli import running
     from tskd_tune.sweeps.ray_address import addressed
 
     with addressed(address):
-        running.sweep(file, name, storage, settings or [], track=not no_wandb)
+        if replicates is not None:
+            from tskd_tune.cli import replicating
+
+            replicating.replicated(file, name, storage, settings or [], count=replicates, track=not no_wandb)
+        else:
+            from tskd_tune.cli import running
+
+            running.sweep(file, name, storage, settings or [], track=not no_wandb)
 
 
 @app.command("resume", epilog="Example: tskd-tune resume runs/first")

@@ -14,6 +14,7 @@ from tskd_tune.files import write_whole
 from tskd_tune.paths import Address, StoragePlace
 from tskd_tune.plain import Json
 from tskd_tune.records.files import read_text
+from tskd_tune.records.groups import group_sentence, replicates_of
 from tskd_tune.records.layout import TRIALS
 from tskd_tune.records.lines import json_line
 from tskd_tune.records.state import State, state_of
@@ -26,15 +27,40 @@ def place_of(given: str | Path | Address, storage: StoragePlace) -> StoragePlace
     Raises:
         InputError: there is no such folder, or no such address can be.
     """
+    address = _address_of(given, storage)
+    if address is not None:
+        return address
+    return find_run(Path(str(given)), storage if isinstance(storage, Path) else Path())
+
+
+def group_at(given: str | Path | Address, storage: StoragePlace) -> list[StoragePlace]:
+    """Return the places of the replicates of a search, given as a run is; empty for a run, and where there is no group.
+
+    Raises:
+        InputError: no such address can be, or a replicate is damaged.
+        RunError: the storage refuses or fails.
+    """
+    address = _address_of(given, storage)
+    if address is not None:
+        return [] if Objects(address).read("state.json") is not None else replicates_of(address)
+    candidates = _candidates(Path(str(given)), storage if isinstance(storage, Path) else Path())
+    if any((candidate / "state.json").exists() for candidate in candidates):
+        return []
+    return next((found for candidate in candidates if (found := replicates_of(candidate))), [])
+
+
+def _address_of(given: str | Path | Address, storage: StoragePlace) -> Address | None:
     try:
         address = given if isinstance(given, Address) else Address.read(str(given))
         if address is None and isinstance(storage, Address) and not Path(str(given)).is_absolute():
             address = Address.read(f"{storage}/{given}")
     except ValueError as error:
         raise InputError(f"RUN: {error}") from error
-    if address is not None:
-        return address
-    return find_run(Path(str(given)), storage if isinstance(storage, Path) else Path())
+    return address
+
+
+def _candidates(path: Path, storage: Path) -> list[Path]:
+    return [path] if path.is_absolute() else [path, storage / path]
 
 
 def find_run(path: Path, storage: Path) -> Path:
@@ -43,10 +69,13 @@ def find_run(path: Path, storage: Path) -> Path:
     Raises:
         InputError: there is no such folder.
     """
-    candidates = [path] if path.is_absolute() else [path, storage / path]
+    candidates = _candidates(path, storage)
     found = [candidate for candidate in candidates if candidate.is_dir()]
     runs = [candidate for candidate in found if (candidate / "state.json").exists()]
     if not found:
+        for candidate in candidates:
+            if members := replicates_of(candidate):
+                raise InputError(group_sentence(candidate, members))
         known = sorted(state.parent.name for state in storage.glob("*/state.json"))
         there = f"{storage} holds: {', '.join(known)}" if known else f"{storage} holds no run"
         raise InputError(f"there is no run {str(path)!r}; {there}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tskd_tune.records.files import read_text
+from tskd_tune.records.replicate import Replicate
 from tskd_tune.shipped import file_of
 
 LONGEST_QUESTION = 400
@@ -17,10 +18,14 @@ NO_QUESTION = ("copyright", "spdx-", "license", "yaml-language-server", "vim:", 
 
 @dataclass(frozen=True)
 class Origin:
-    """The name of the file that started a run, without the folder, and the file's question; None where unknown."""
+    """The name of the file that started a run, without the folder, and the file's question; None where unknown.
+
+    ``replicate`` is the run's place among the replicates of a search; None for other runs.
+    """
 
     file: str | None = None
     question: str | None = None
+    replicate: Replicate | None = None
 
     @property
     def sentence(self) -> str:

@@ -21,6 +21,7 @@ from tskd_tune.files import write_whole
 from tskd_tune.paths import Address
 from tskd_tune.plain import Json
 from tskd_tune.records import log
+from tskd_tune.records.groups import group_sentence, replicates_of
 from tskd_tune.records.lines import json_line
 from tskd_tune.records.mirrored import MirroredStore
 from tskd_tune.records.sittings import is_held
@@ -286,6 +287,8 @@ def _missing(address: Address) -> str:
     """Say that there is no run, and name those that are beside it."""
     with suppress(RunError):
         beside = Objects(address.parent).folders()
+        if members := replicates_of(address):
+            return group_sentence(address, members)
         if beside:
             return f"there is no run {str(address)!r}; {address.parent} holds: {', '.join(beside)}"
     return f"there is no run {str(address)!r}; {address.parent} holds no run"

@@ -17,6 +17,7 @@ from tskd_tune.records.lines import parsed_line
 from tskd_tune.records.names import FileName
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.provenance import commit, versions
+from tskd_tune.records.replicate import Replicate
 from tskd_tune.records.row import Record
 
 FORMAT: Final = 2
@@ -60,6 +61,7 @@ class State(Record):
         confirms: the search whose winners the run trains.
         file: the name of the YAML file that started the run.
         question: the question in the file's first comment.
+        replicate: the group of a replicate of a search, and its number; None for other runs.
     """
 
     format: Readable = FORMAT
@@ -70,6 +72,7 @@ class State(Record):
     confirms: str | None = None
     file: str | None = None
     question: str | None = None
+    replicate: Replicate | None = None
     versions: dict[str, str] = Field(default_factory=versions)
     commit: str | None = Field(default_factory=commit)
 
@@ -97,6 +100,7 @@ def state_of_new(
         confirms=confirms,
         file=origin.file,
         question=origin.question,
+        replicate=origin.replicate,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import factories
+from factories import RANDOM, TOP1, a_search
 from tskd_tune.cli import app
 from tskd_tune.metrics import Metric
 from tskd_tune.records.run_folder import RunFolder
@@ -19,27 +20,8 @@ from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.reports.page.report import html
 
-TOP1 = Metric("top1", "top-1", "%", "max")
 LOSS = Metric("loss", "loss", "", "min", digits=3)
-RANDOM = {"name": "random", "metric": "val_top1", "mode": "max"}
 VALUES = [71.2, 70.1, 74.9, 70.1, 68.0, 73.3, 72.5, 69.9]
-
-
-def a_search(
-    root: Path, values: list[Any], search: dict[str, Any] | None = None, metric: Metric = TOP1, **document: Any
-) -> RunFolder:
-    """Return a search whose trials have these values of two seeds each; a text is the status of a trial without one."""
-    name = document.pop("name", "search")
-    given = {"search": search or RANDOM, "seeds": [1, 2], **document}
-    folder = RunFolder.create(root, name, "sweep", given, expected=2 * len(values))
-    rows = []
-    for place, value in enumerate(values):
-        for seed, away in ((1, -1.0), (2, 1.0)):
-            ended = {"status": value, "reason": "no reason"} if isinstance(value, str) else {}
-            known = {} if ended else {f"val_{metric.name}": value + away, f"test_{metric.name}": 1.0}
-            rows.append(factories.a_row(f"{place:05d}", seed, f"k={place}", metrics=known, measures=[metric], **ended))
-    factories.write_rows(folder, rows)
-    return folder
 
 
 def curve(folder: RunFolder) -> Any:

@@ -116,14 +116,19 @@ def worst_of(searches: Sequence[SearchTrials]) -> float:
     return min(known) if searches[0].mode == "max" else max(known)
 
 
-def curve_of(searches: Sequence[SearchTrials]) -> SearchCurve | None:
+def curve_of(searches: Sequence[SearchTrials], worst: float | None = None) -> SearchCurve | None:
     """Return the curve of a search, or of replicates of a search; None without a search.
 
     Where replicates differ in length, the first trials of each count, as many as the shortest has.
+
+    Args:
+        searches: the trials of each search.
+        worst: the value of a trial without a value; None: the worst value of these searches.
     """
     if not searches:
         return None
-    lengths, worst, first = [len(search.values) for search in searches], worst_of(searches), searches[0]
+    lengths, first = [len(search.values) for search in searches], searches[0]
+    worst = worst_of(searches) if worst is None else worst
     trials = trials_of(searches, range(1, len(searches) + 1), worst, min(lengths))
     return SearchCurve(
         metric=first.metric,

@@ -20,12 +20,12 @@ def markdown(found: Findings) -> str:
         " ".join([f"{found.runs.sentence}.", *map(_plain, report_lines.purpose(found))]),
     ]
     if head_lines(found):
-        parts.append(_bullets(head_lines(found)))
+        parts.append(bullets(head_lines(found)))
     if rows:
-        parts.append("## Verdicts\n\n" + _bullets(report_lines.verdict_lines(found)))
+        parts.append("## Verdicts\n\n" + bullets(report_lines.verdict_lines(found)))
         parts.append("## Arms\n\n" + "\n".join(markdown_table([(c.title, c.align) for c in shown], rows)))
-    parts.append(_bullets(report_lines.under_table(found)) if rows else "No run has finished yet.")
-    parts += [f"## {title}\n\n{_bullets(lines)}" for title, lines in _sections(found) if lines]
+    parts.append(bullets(report_lines.under_table(found)) if rows else "No run has finished yet.")
+    parts += [f"## {title}\n\n{bullets(lines)}" for title, lines in _sections(found) if lines]
     return "\n\n".join(parts) + "\n"
 
 
@@ -43,7 +43,8 @@ def _sections(found: Findings) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _bullets(lines: Sequence[str]) -> str:
+def bullets(lines: Sequence[str]) -> str:
+    """Return lines as a list, as text and not as Markdown."""
     return "\n".join(f"- {_plain(line)}" for line in lines)
 
 

@@ -1,0 +1,147 @@
+"""Groups of replicates, and two searched methods at equal numbers of trials."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from factories import RANDOM, a_group, a_search
+from tskd_tune.errors import InputError
+from tskd_tune.metrics import Metric
+from tskd_tune.records.conclusion import Conclusion, conclude
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.reports.findings.searches import compared, method
+from tskd_tune.reports.forms import search_forms
+
+TPE = {"name": "optuna", "sampler": "tpe", "metric": "val_top1", "mode": "max"}
+LOSS = Metric("loss", "loss", "", "min", digits=3)
+# The best of both trials: 72, 73, 71, 74, 70 and 70.5, 71, 70, 71.5, 69.5.
+OURS = [[70.0, 72.0], [73.0, 70.0], [71.0, 70.0], [70.0, 74.0], [70.0, 69.0]]
+THEIRS = [[70.5, 70.0], [70.0, 71.0], [69.0, 70.0], [71.5, 68.0], [69.5, 69.0]]
+
+
+def test_replicates_have_the_mean_of_their_curves_with_an_interval(tmp_path: Path) -> None:
+    found = method("ours", a_group(tmp_path, "ours", OURS))
+    best = [72.0, 73.0, 71.0, 74.0, 70.0]
+    last = found.curve.points[-1]
+    assert (found.curve.searches, found.curve.trials, last.value) == (5, 2, pytest.approx(72.0))
+    ends = stats.t.interval(0.95, 4, 72.0, stats.sem(best))
+    assert (last.low, last.high) == pytest.approx(ends)
+    told = search_forms.method_lines(found)
+    assert told[0] == "Replicates: ours-1, ours-2, ours-3, ours-4, ours-5."
+    assert told[1].startswith("Expected best of n trials, mean over 5 replicates, val_top1: n = 1: 70.90 % (")
+    assert "then over the replicates, each with its own seeds" in told[2]
+
+
+def test_a_replicate_that_has_not_ended_is_left_out_and_one_that_its_budget_ended_is_not(tmp_path: Path) -> None:
+    folders = a_group(tmp_path, "ours", OURS[:2])
+    folders += [
+        a_search(tmp_path, [60.0, 61.0], {**RANDOM, "seed": 3}, name="ours-3", more=2),
+        a_search(tmp_path, [70.0, 71.0, 75.0], {**RANDOM, "seed": 4}, name="ours-4", more=2),
+    ]
+    conclude(folders[3].store, Conclusion(sentence="The budget of 1 h is used up."))
+    found = method("ours", folders)
+    assert [search.run for search in found.searches] == ["ours-1", "ours-2", "ours-4"]
+    told = search_forms.method_lines(found)
+    assert told[-1] == "ours: the replicate that has not ended is left out: ours-3."
+    assert "The searches have 2 to 3 trials; the first 2 of each count." in told
+    with pytest.raises(InputError, match=r"ours: no replicate has ended \(ours-3, ours-3\); finish one with"):
+        method("ours", [folders[2]] * 2)
+    alone = method("ours-3", [folders[2]])
+    assert alone.notes == ("ours-3 has not ended; it has 2 trials so far.",)
+
+
+def test_replicates_with_the_same_seeds_are_compared_in_pairs_at_the_largest_common_number(tmp_path: Path) -> None:
+    ours, theirs = method("ours", a_group(tmp_path, "ours", OURS)), method("kd", a_group(tmp_path, "kd", THEIRS))
+    found = compared(ours, theirs)
+    gains = [1.5, 2.0, 1.0, 2.5, 0.5]
+    last, ends = found.points[-1], stats.t.interval(0.95, 4, 1.5, stats.sem(gains))
+    assert (last.n, last.value, last.paired) == (2, pytest.approx(1.5), True)
+    assert (last.low, last.high) == pytest.approx(ends)
+    assert found.decision == "resolved" and found.sentence == (
+        "'ours' against 'kd', best val_top1 of 2 trials each: +1.50 points (95 % interval +0.52 to +2.48, 5 and 5"
+        " replicates, paired). Resolved: 'ours' is better at this budget."
+    )
+    assert "A trial took 2.0 s of training in 'ours' and 2.0 s in 'kd'" in " ".join(found.notes)
+    back = compared(theirs, ours)
+    assert back.points[-1].value == pytest.approx(-1.5) and "Resolved: 'ours' is better" in back.sentence
+
+
+def test_other_seeds_are_compared_unpaired_and_a_small_difference_is_undecided(tmp_path: Path) -> None:
+    ours = method("ours", a_group(tmp_path, "ours", OURS))
+    other = method("kd", a_group(tmp_path, "kd", OURS[::-1], seeds=[8, 9]))
+    found = compared(ours, other)
+    assert not found.points[-1].paired and found.decision == "undecided"
+    assert "5 and 5 replicates, unpaired). Undecided: the interval contains 0" in found.sentence
+
+
+def test_fewer_than_five_replicates_have_no_verdict(tmp_path: Path) -> None:
+    ours, theirs = (method(name, a_group(tmp_path, name, of[:4])) for name, of in (("a", OURS), ("b", THEIRS)))
+    found = compared(ours, theirs)
+    assert found.decision is None and found.points[-1].low is not None
+    assert "No verdict: a verdict needs 5 replicates of each search or more" in found.sentence
+
+
+def test_single_searches_are_compared_without_a_verdict_and_less_is_better_where_it_is(tmp_path: Path) -> None:
+    search = {"name": "random", "metric": "val_loss", "mode": "min"}
+    ours = method("a", [a_search(tmp_path, [3.0, 2.0, 4.0], search, LOSS, name="a")])
+    theirs = method("b", [a_search(tmp_path, ["failed", 3.5, 2.5, 9.0], search, LOSS, name="b")])
+    found = compared(ours, theirs)
+    assert found.trials == 3 and found.points[-1].value == pytest.approx(2.0 - (2.5 * 3 + 3.5) / 4)
+    assert "(lower is better, 1 and 1 search). No verdict" in found.sentence
+    told = " ".join(found.notes)
+    assert "'b' has more trials, 4; it is compared at up to 3." in told
+    assert "Trials without a final value (1 in 'b') count with the worst value of both searches." in told
+
+
+def test_the_worst_value_is_that_of_both_searches(tmp_path: Path) -> None:
+    ours = method("a", [a_search(tmp_path, ["failed", 72.0], name="a")])
+    theirs = method("b", [a_search(tmp_path, [50.0, 70.0], name="b")])
+    found = compared(ours, theirs)
+    assert found.points[0].value == pytest.approx((50 + 72) / 2 - 60)
+    assert found.curves[0].worst == 50.0 and found.curves[0].points[0].value == pytest.approx(61.0)
+
+
+def test_what_makes_two_searches_unlike_is_said(tmp_path: Path) -> None:
+    ours = method("a", [a_search(tmp_path, OURS[0], name="a")])
+    folder = a_search(tmp_path, OURS[1], TPE, name="b", seeds=[1])
+    rows = [row.model_copy(update={"experiment": {"task": {"name": "other"}}}) for row in folder.rows()]
+    folder.store.write("rows.jsonl", b"")
+    for row in rows:
+        folder.add_row(row)
+    told = " ".join(compared(ours, method("b", [folder])).notes)
+    assert "The tasks of the two searches differ" in told
+    assert "A trial has 2 seeds in 'a' and 1 in 'b'." in told
+    assert "Only the trials of 'a' were drawn independently" in told
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    ours = method("a", [a_search(tmp_path, OURS[0], name="a")])
+    with pytest.raises(InputError, match="'a' has a run in common with 'a'"):
+        compared(ours, ours)
+    loss = a_search(tmp_path, [1.0], {"name": "random", "metric": "val_loss", "mode": "min"}, LOSS, name="loss")
+    with pytest.raises(InputError, match=r"different metrics \(val_loss \(min\), val_top1 \(max\)\); two searches"):
+        compared(ours, method("loss", [loss]))
+    with pytest.raises(InputError, match="its replicates were searched by different metrics"):
+        method("group", [loss, a_search(tmp_path, OURS[0], name="b")])
+    with pytest.raises(InputError, match=r"grid: is no search, so it has no best of n trials"):
+        method("grid", [a_search(tmp_path, OURS[0], {"name": "grid"}, name="grid")])
+    with pytest.raises(InputError, match="no trial has a value of the search's metric"):
+        method("empty", [a_search(tmp_path, ["failed"], name="empty")])
+    single = RunFolder.create(tmp_path, "single", "train", {"task": "digits"}, expected=1)
+    with pytest.raises(InputError, match="single: is no search"):
+        method("single", [single])
+
+
+def test_a_comparison_as_markdown_and_csv(tmp_path: Path) -> None:
+    ours, theirs = method("ours", a_group(tmp_path, "ours", OURS)), method("kd", a_group(tmp_path, "kd", THEIRS))
+    found = compared(ours, theirs)
+    text = search_forms.comparison_markdown(found, ours.metric)
+    assert text.startswith("# ours against kd\n\n| trials | ours | kd | difference | 95 % interval |\n")
+    assert "| 2 | 72.00 | 70.50 | +1.50 | +0.52 to +2.48 |" in text and "\n- 'ours' against 'kd'" in text
+    first, *rest = search_forms.comparison_csv(found).splitlines()
+    assert first == "n,difference,low,high,paired,ours,theirs,metric,mode" and len(rest) == 2
+    assert math.isclose(float(rest[1].split(",")[1]), 1.5)
