@@ -12,6 +12,7 @@ from tskd_tune.cli import comparing_searches, running
 from tskd_tune.cli.terminal import complain, say
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import StoragePlace
+from tskd_tune.plain import Document
 from tskd_tune.records.conclusion import conclusion
 from tskd_tune.records.finding import has_run
 from tskd_tune.records.groups import replicates_of
@@ -86,11 +87,16 @@ def _refuse_other(one: Planned) -> None:
         raise InputError(
             f"--name: {one.place} exists, and is no replicate of '{one.replicate.group}'; give another --name"
         )
-    if Sweep.read(folder.document()).plain() != one.sweep.resolved().plain():
+    if _without_budget(Sweep.read(folder.document())) != _without_budget(one.sweep.resolved()):
         raise InputError(
             f"{one.place}: was begun with another sweep file, other settings or other seeds, so the replicates would"
             " differ in more than their seeds; give the same file and settings, or another --name"
         )
+
+
+def _without_budget(sweep: Sweep) -> Document:
+    """Return a sweep as plain data without its budget, which `tskd-tune resume --hours` changes."""
+    return {key: value for key, value in sweep.plain().items() if key != "budget"}
 
 
 def _say_plan(planned: Sequence[Planned], group: str) -> None:
