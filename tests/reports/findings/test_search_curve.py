@@ -87,6 +87,14 @@ def test_a_trial_that_lacks_a_seed_has_no_value_and_one_cut_off_by_the_budget_is
     assert (curve(folder).trials, curve(folder).without_value) == (2, 0)
 
 
+def test_an_interval_beyond_the_scale_is_cut_and_marked(tmp_path: Path) -> None:
+    found = curve(a_search(tmp_path, [99.0, 10.0, 98.0, 97.0, 1.0]))
+    assert found.points[0].high > 100
+    told = lines(found, [TOP1])
+    assert " to 100.00*);" in told[0] and any(line.startswith("* Student's interval goes beyond") for line in told)
+    assert not any(line.startswith("*") for line in lines(curve(a_search(tmp_path, VALUES, name="in")), [TOP1]))
+
+
 def test_of_an_error_the_smallest_value_is_the_best(tmp_path: Path) -> None:
     search = {"name": "random", "metric": "val_loss", "mode": "min"}
     found = curve(a_search(tmp_path, [3.0, 2.0, 4.0, "failed"], search, LOSS))

@@ -11,6 +11,7 @@ from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.arms import gathered
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.pareto import Searched
+from tskd_tune.reports.findings.scale import MARK, cut
 from tskd_tune.reports.judge.best_of import INTERVAL_TO, BestOf, Kind, Trials, best_of, filled
 from tskd_tune.reports.judge.words import count
 
@@ -186,9 +187,25 @@ def title(found: SearchCurve) -> str:
 
 
 def point_text(point: BestOf, metric: Metric) -> str:
-    """Return ``n = 4: 71.20 % (70.1 to 72.3)``: the best of n trials with its interval, if there is one."""
-    ends = f" ({point.low:.{metric.digits}f} to {point.high:.{metric.digits}f})" if point.low is not None else ""
-    return f"n = {point.n}: {metric.text(point.value)}{ends}"
+    """Return ``n = 4: 71.20 % (70.10 to 72.30)``: the best of n trials with its interval, if there is one.
+
+    An interval beyond the scale of a percentage is cut at the end and marked.
+    """
+    ends = ends_of(point, metric)
+    mark = MARK if _is_beyond(point, metric) else ""
+    words = f" ({ends[0]:.{metric.digits}f} to {ends[1]:.{metric.digits}f}{mark})" if ends else ""
+    return f"n = {point.n}: {metric.text(point.value)}{words}"
+
+
+def ends_of(point: BestOf, metric: Metric) -> tuple[float, float] | None:
+    """Return the ends of an interval, cut at the bounds of the metric; None without an interval."""
+    if point.low is None or point.high is None:
+        return None
+    return cut(point.low, point.high, metric.bounds) if metric.bounds else (point.low, point.high)
+
+
+def _is_beyond(point: BestOf, metric: Metric) -> bool:
+    return ends_of(point, metric) not in (None, (point.low, point.high))
 
 
 def notes(found: SearchCurve, metric: Metric) -> list[str]:
@@ -201,6 +218,8 @@ def notes(found: SearchCurve, metric: Metric) -> list[str]:
             f"{found.without_value} of {count(found.searches * found.trials, 'trial')} without a final value (failed,"
             f" stopped or unfinished) count with the worst value that was seen, {metric.text(found.worst)}."
         )
+    if any(_is_beyond(point, metric) for point in found.points):
+        said.append(f"{MARK} Student's interval goes beyond 0 or 100 %, and is cut there: the values are too few.")
     if found.most_trials > found.trials:
         said.append(
             f"The searches have {found.trials} to {found.most_trials} trials; the first {found.trials} of each count."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from tskd_tune.reports.findings.search_curve import SearchCurve, lines, title
+from tskd_tune.reports.findings.search_curve import SearchCurve, ends_of, lines, title
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.page import figures
 from tskd_tune.reports.page.section import SECTIONS, Page, Section, drawn, rendered
@@ -42,7 +42,7 @@ def _figure(curve: SearchCurve, found: Findings) -> go.Figure:
     digits, points = found.metric.digits, curve.points
     figure = figures.blank(found.heading(curve.metric), 300)
     figure.update_xaxes(title={"text": "trials"})
-    band = [(point.n, point.low, point.high) for point in points if point.low is not None and point.high is not None]
+    band = [(point.n, *ends) for point in points if (ends := ends_of(point, found.metric)) is not None]
     figure.add_scatter(
         x=[n for n, _, _ in band] + [n for n, _, _ in band][::-1],
         y=[high for _, _, high in band] + [low for _, low, _ in band][::-1],
