@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from factories import a_group
+from tskd_tune.cli import app
 from tskd_tune.cli.run_status import run_status
 from tskd_tune.errors import InputError
 from tskd_tune.paths import Address
@@ -61,6 +64,15 @@ class Machine:
 def results(text: str) -> dict[str, tuple[Any, Any]]:
     """Return the arms of a report with the means of all that was measured, to the last digit, and the seeds."""
     return {arm["arm"]: (arm["metrics"], arm["seeds"]) for arm in json.loads(text)["arms"]}
+
+
+def test_a_group_of_replicates_is_reported_from_the_storage(s3: Address) -> None:
+    a_group(s3, "s", [[70.0, 71.0], [72.0, 69.0]])
+    result = CliRunner().invoke(app, ["report", "s", "--storage", str(s3)])
+    assert result.exit_code == 0, result.output
+    assert "Replicates: s-1, s-2." in result.stdout and "n = 2: 71.50 % (" in result.stdout
+    result = CliRunner().invoke(app, ["status", f"{s3}/s"])
+    assert result.exit_code == 2 and f"no run '{s3}/s': it is a group of 2 replicates" in result.stderr
 
 
 @pytest.mark.slow
