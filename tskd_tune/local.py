@@ -19,6 +19,7 @@ from tskd_tune.records.breakage import Breakage, breakage, broken_row, of_seed, 
 from tskd_tune.records.design import Design, write_design
 from tskd_tune.records.events import Event, Listener, keep_leaks, read_data, row_event, teacher_event, teaching_event
 from tskd_tune.records.kept_examples import keep_examples
+from tskd_tune.records.kept_hits import keep_hits
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
@@ -195,6 +196,7 @@ def _train(session: Session, folder: RunFolder, listener: Listener) -> None:
             saver.finish(session.state_dict())
             session.write_student(folder.student_path(RUN, seed))
             files.keep_student()
+            keep_hits(session, files)
             keep_examples(session, Workplace.of(folder.at), files)
             files.close()
 

@@ -13,7 +13,8 @@ from tskd_tune.callbacks import CALLBACKS, Heard
 from tskd_tune.callbacks.base import build
 from tskd_tune.callbacks.wandb_images import images
 from tskd_tune.records.events import Event
-from tskd_tune.records.examples import Examples, Pictures, pictures_file, teacher_file, written
+from tskd_tune.records.examples import Examples, Pictures, pictures_file, teacher_file
+from tskd_tune.records.kept_files import written
 from tskd_tune.records.row import TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun

@@ -17,6 +17,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain
+from tskd_tune.records.hits import HITS, KeptHits
 from tskd_tune.records.row import Row
 from tskd_tune.records.workplace import CHECKPOINT, STUDENT, Workplace
 from tskd_tune.sweeps.kept import Kept, folder_of
@@ -118,7 +119,24 @@ def test_a_trial_is_done_at_its_last_epoch_and_keeps_its_students(tiny: Tiny, tm
     result = one.step()
     assert result["done"] and Row.model_validate(result["rows"][0]).status == "done"
     assert Row.model_validate(result["rows"][0]).metrics["test_top1"] == result["test_top1"]
-    assert sorted(path.name for path in own.iterdir()) == [CHECKPOINT, "examples.json", STUDENT]
+    assert sorted(path.name for path in own.iterdir()) == [CHECKPOINT, "examples.json", "hits.json", STUDENT]
+
+
+def test_each_seed_of_a_trial_keeps_which_samples_are_right_and_a_resume_keeps_them_again(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    short = tiny(review=None, training={"epochs": 2, **OFTEN})
+    one = trial(short, [1, 2], ships(tmp_path))
+    results = [one.step() for _ in range(2)]
+    files = [kept_in(tmp_path, one, number) / HITS for number in range(2)]
+    kept = [file.read_bytes() for file in files]
+    for content, row in zip(kept, results[-1]["rows"], strict=True):
+        found = KeptHits.model_validate_json(content)
+        assert 100 * found.right().mean() == row["metrics"][f"test_{found.metric}"]
+    for file in files:
+        file.unlink()
+    assert trial(short, [1, 2], ships(tmp_path)).step()["done"]
+    assert [file.read_bytes() for file in files] == kept
 
 
 def test_a_checkpoint_restores_every_seed_and_a_restored_trial_first_repeats_its_last_epoch(

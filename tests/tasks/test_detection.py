@@ -206,7 +206,7 @@ def test_boxes_and_pictures_are_of_the_images_of_the_part(root: Path, part: Any)
     assert isinstance(task.objective, Detection) and isinstance(source, BoxedImages)
     answers: Answers[Detected] = Answers(task.objective.answering(facts, part), facts.samples[PLACES[part]], CPU)
     network, feed = small_coco.Guessing(facts.outputs, 0.0), task.evaluation(part, CPU)
-    evaluate(network, feed, task.meter(), Compute(CPU), answers)
+    evaluate(network, feed, task.meter(), Compute(CPU), [answers])
     kept: Any = answers.plain()
     samples = source.samples(part)
     assert len(samples) == len(kept["sizes"]) == facts.samples[PLACES[part]]

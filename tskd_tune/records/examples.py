@@ -7,15 +7,12 @@ in ``examples/<data>-<key>.json``. ``<data>`` is a digest of the data, the part 
 
 from __future__ import annotations
 
-import json
-import warnings
-from typing import Annotated, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from tskd_tune.errors import sentences
 from tskd_tune.metrics import Part
-from tskd_tune.records.lines import parsed_line
+from tskd_tune.records import kept_files
 from tskd_tune.records.names import FileName
 from tskd_tune.records.row import Declared, Finite, Record, Row
 from tskd_tune.records.run_folder import RunFolder
@@ -27,7 +24,6 @@ Box: TypeAlias = tuple[float, float, float, float, int]
 """x1, y1, x2 and y2 in pixels, and the class."""
 ScoredBox: TypeAlias = tuple[float, float, float, float, int, float]
 """A `Box` with its score, from 0 to 1."""
-R = TypeVar("R", bound=Record)
 
 
 class ClassAnswers(Record):
@@ -112,17 +108,17 @@ def examples_of(run: RunFolder, row: Row) -> Examples | None:
     Raises:
         RunError: the storage or the disk fails.
     """
-    return _read(run, _name(run, row), Examples)
+    return kept_files.read(run, kept_files.of_training(run, row, EXAMPLES), Examples)
 
 
 def examples_of_teacher(run: RunFolder, data: str, key: str) -> Examples | None:
     """Return the examples of a teacher with a key; None where there are none. Raises as `examples_of`."""
-    return _read(run, teacher_file(data, key), Examples)
+    return kept_files.read(run, teacher_file(data, key), Examples)
 
 
 def pictures_of(run: RunFolder, data: str) -> Pictures | None:
     """Return the pictures of the samples; None where there are none. Raises as `examples_of`."""
-    return _read(run, pictures_file(data), Pictures)
+    return kept_files.read(run, pictures_file(data), Pictures)
 
 
 def pictures_file(data: str) -> str:
@@ -133,27 +129,3 @@ def pictures_file(data: str) -> str:
 def teacher_file(data: str, key: str) -> str:
     """Return the name of the file of a teacher's examples in a run."""
     return f"{FOLDER}/{data}-{key}.json"
-
-
-def written(record: Record) -> bytes:
-    """Return a record as the content of a file."""
-    return (json.dumps(record.plain(), separators=(",", ":")) + "\n").encode()
-
-
-def _name(run: RunFolder, row: Row) -> str:
-    return str(run.student_path(row.run, row.seed).with_name(EXAMPLES).relative_to(run.path))
-
-
-def _read(run: RunFolder, name: str, kind: type[R]) -> R | None:
-    path = run.path / name
-    if not path.exists():  # a file that is here has the only content that it can have
-        path = run.bring(path)
-    content = run.store.read(name) if path.exists() else None
-    if content is None:
-        return None
-    try:
-        return kind.model_validate(parsed_line(content.decode(errors="replace")))
-    except ValidationError as error:
-        sentence = f"{path}: is damaged ({sentences(error)[0]}); the report leaves the file out, so delete it"
-        warnings.warn(sentence, stacklevel=2)
-        return None

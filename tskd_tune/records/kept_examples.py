@@ -20,7 +20,8 @@ from tskd_tune.method.memory import Frozen
 from tskd_tune.metrics import Part
 from tskd_tune.networks.weights import load_into
 from tskd_tune.records.breakage import reason_of
-from tskd_tune.records.examples import EXAMPLES, Examples, Pictures, pictures_file, teacher_file, written
+from tskd_tune.records.examples import EXAMPLES, Examples, Pictures, pictures_file, teacher_file
+from tskd_tune.records.kept_files import written
 from tskd_tune.records.row import Record
 from tskd_tune.records.session import Session
 from tskd_tune.records.workplace import TrainingFiles, Workplace

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import teacher_network
+from tskd_tune.records.kept_hits import bytes_of_hits
 from tskd_tune.tasks.base import Task
 from tskd_tune.training.optim import kept_after_a_step
 from tskd_tune.training.trainer import Trainer
@@ -27,10 +28,11 @@ OF_TENSOR, OF_PAGE, OF_ROW, OF_EPOCH, OF_WANDB, OF_EXAMPLES = 300, 5_000_000, 51
 
 @dataclass(frozen=True)
 class Sizes:
-    """The bytes of a training's checkpoint, and of its student's file."""
+    """The bytes of a training's checkpoint, of its student's file, and of the file of the samples that are right."""
 
     state: int
     student: int
+    hits: int = 0
 
 
 def sizes(experiment: Experiment, trainer: Trainer) -> Sizes:
@@ -41,18 +43,19 @@ def sizes(experiment: Experiment, trainer: Trainer) -> Sizes:
     review = 0
     if trainer.review is not None and experiment.review is not None:
         review = size_of(trainer.review.loss.state_dict()) + trainer.review.memory.k * student
-    return Sizes(size_of(state) + kept + review, student)
+    return Sizes(size_of(state) + kept + review, student, bytes_of_hits(experiment, trainer.task))
 
 
 def of_training(sizes: Sizes, epochs: int, *, single: bool = False) -> int:
-    """Return the bytes of a finished training: student, history, row, examples and W&B's files.
+    """Return the bytes of a finished training: student, history, row, examples, hits and W&B's files.
 
     Args:
         sizes: the sizes of the training's files.
         epochs: the length of the training.
         single: whether the training is no part of a sweep, and keeps its last checkpoint.
     """
-    return (sizes.state if single else 0) + sizes.student + OF_ROW + epochs * OF_EPOCH + OF_WANDB + OF_EXAMPLES
+    networks = (sizes.state if single else 0) + sizes.student
+    return networks + OF_ROW + epochs * OF_EPOCH + OF_WANDB + OF_EXAMPLES + sizes.hits
 
 
 def of_checkpoints(sizes: Iterable[Sizes], at_once: int) -> int:

@@ -19,6 +19,7 @@ from tskd_tune.errors import RunError
 from tskd_tune.plain import Document
 from tskd_tune.records.breakage import reason_of
 from tskd_tune.records.kept_examples import keep_examples
+from tskd_tune.records.kept_hits import keep_hits
 from tskd_tune.records.layout import TRAININGS, TRIALS
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
@@ -106,6 +107,7 @@ class Kept:
             session.write_student(self.folder / STUDENT)
             self._files.keep_student()
             if session.trainer.finished:
+                keep_hits(session, self._files)
                 keep_examples(session, self._place, self._files)
         self._files.close()
 

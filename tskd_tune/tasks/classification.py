@@ -43,6 +43,14 @@ class Classification(Objective[Classified]):
         """Return how the classes that a network gives are kept."""
         return ClassAnswers()
 
+    def hit_metric(self) -> Metric:
+        """Return top-1: the share of the samples whose most probable class is right."""
+        return TOP1
+
+    def hits(self, output: Classified, batch: Batch) -> Tensor:
+        """Return whether the most probable class of each sample is right ``[B]``, as top-1 counts it."""
+        return _right(output, batch)[:, 0]
+
 
 @final
 class ClassAnswers(Answering[Classified]):
@@ -81,7 +89,7 @@ class Accuracy:
     def update(self, output: Classified, batch: Batch) -> None:
         """Add the logits ``[B, classes]`` and the targets ``[B]`` of a batch."""
         logits, targets = output.logits, batch.targets
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == targets.unsqueeze(1)
+        best = _right(output, batch)
         losses = F.cross_entropy(exact(logits), targets, reduction="none").double()
         self._sums.append(torch.stack([best[:, 0].sum().double(), best.sum().double(), losses.sum()]))
         self._samples += len(targets)
@@ -99,3 +107,9 @@ class Accuracy:
         first, five, loss = (torch.stack(self._sums).sum(0) / self._samples).tolist()
         values = {TOP1.name: 100 * first, TOP5.name: 100 * five, LOSS.name: loss}
         return {metric.name: values[metric.name] for metric in self._metrics}
+
+
+def _right(output: Classified, batch: Batch) -> Tensor:
+    """Return whether each of the five most probable classes, or of all if fewer, is right ``[B, min(5, classes)]``."""
+    logits = output.logits
+    return logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.targets.unsqueeze(1)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Out, inputs_of
+from tskd_tune.contracts import AnyBatch, Out, Output, inputs_of
 from tskd_tune.metrics import Part, measured
 from tskd_tune.plain import Json
 from tskd_tune.tasks.base import PLACES, Feed, Meter, Task
 from tskd_tune.tasks.examples import Answers, Breakdown, Detailed, Showing
+from tskd_tune.tasks.hits import Hits, Scored
 from tskd_tune.tasks.shards import Shard, sharded
 from tskd_tune.training.compute import Compute
 from tskd_tune.training.schedule import Schedule
+
+Out_contra = TypeVar("Out_contra", bound=Output, contravariant=True)
 
 
 @runtime_checkable
@@ -32,15 +35,25 @@ class Mergeable(Protocol):
         """
 
 
+class Keeper(Protocol[Out_contra]):
+    """Keeps something of each sample that is evaluated."""
+
+    def update(self, output: Out_contra, batch: AnyBatch) -> None:
+        """Take what a network computed from a batch; nothing waits for the device."""
+
+    def merge(self, add: Callable[[Sequence[Tensor]], None]) -> None:
+        """Take in what all workers have kept; ``add`` is as in `Mergeable.merge`."""
+
+
 def evaluate(
-    network: nn.Module, feed: Feed, meter: Meter[Out], compute: Compute, answers: Answers[Out] | None = None
+    network: nn.Module, feed: Feed, meter: Meter[Out], compute: Compute, keepers: Sequence[Keeper[Out]] = ()
 ) -> dict[str, float]:
     """Return the metrics of a network on the samples of a feed, in order and without augmentation.
 
     The network is put into evaluation mode. The device is waited for once, when the meter computes. A feed without
     batches measures nothing. Several workers measure a share of each batch, and all get the metrics of the whole part;
-    a meter that cannot be merged makes each of them measure everything. The answers to single samples are kept in
-    ``answers``, if it is given.
+    a meter that cannot be merged makes each of them measure everything. What ``keepers`` keep of single samples is that
+    of the whole part, too.
     """
     network.eval()
     if feed.steps() == 0:
@@ -54,12 +67,12 @@ def evaluate(
             batch = own.batch(draw)
             output = network(*inputs_of(network, compute.arrange(batch.images), batch))
             meter.update(output, batch)
-            if answers is not None:
-                answers.update(output, batch)
+            for keeper in keepers:
+                keeper.update(output, batch)
     if compute.group is not None and isinstance(meter, Mergeable):
         meter.merge(compute.group.add, compute.device)
-        if answers is not None:
-            answers.merge(compute.group.add)
+        for keeper in keepers:
+            keeper.merge(compute.group.add)
     return meter.compute()
 
 
@@ -70,10 +83,12 @@ class Shown(Generic[Out]):
     Attributes:
         answers: the answers to single samples; None where the objective has no way to show them.
         breakdowns: the metrics by conditions; empty where the meter has none.
+        hits: whether each sample is right; None where the objective cannot say so.
     """
 
     answers: Answers[Out] | None
     breakdowns: tuple[Breakdown, ...]
+    hits: Hits[Out] | None = None
 
     def plain(self) -> dict[str, Json] | None:
         """Return the answers as plain data; this waits for the device."""
@@ -95,10 +110,13 @@ class Evaluations(Generic[Out]):
         """Return the metrics of a network on a part; see `evaluate`."""
         if part not in self._feeds:
             self._feeds[part] = self._task.evaluation(part, self._compute.device)
-        meter, answers = self._task.meter(), self._answers(part)
-        found = evaluate(network, self._feeds[part], meter, self._compute, answers)
+        feed, meter, answers = self._feeds[part], self._task.meter(), self._answers(part)
+        objective = self._task.objective
+        hits: Hits[Out] | None = Hits(objective, feed.targets) if isinstance(objective, Scored) else None
+        keepers: list[Keeper[Out]] = [one for one in (answers, hits) if one is not None]
+        found = evaluate(network, feed, meter, self._compute, keepers)
         breakdowns = tuple(meter.breakdowns()) if isinstance(meter, Detailed) else ()
-        self._shown[network, part] = Shown(answers, breakdowns)
+        self._shown[network, part] = Shown(answers, breakdowns, hits)
         return found
 
     def planned(self, epoch: int, student: nn.Module, teacher: nn.Module | None) -> dict[str, float]:
@@ -134,7 +152,7 @@ class Evaluations(Generic[Out]):
         if (network, part) not in self._shown:
             alone = Evaluations(self._task, replace(self._compute, group=None), self._schedule)
             alone.metrics(network, part)
-            return alone._shown[network, part]
+            self._shown[network, part] = alone._shown[network, part]
         return self._shown[network, part]
 
     def _answers(self, part: Part) -> Answers[Out] | None:

@@ -12,7 +12,8 @@ import pytest
 
 import factories
 from tskd_tune.metrics import PERCENT, Metric
-from tskd_tune.records.examples import Examples, Pictures, pictures_file, teacher_file, written
+from tskd_tune.records.examples import Examples, Pictures, pictures_file, teacher_file
+from tskd_tune.records.kept_files import written
 from tskd_tune.records.row import TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
