@@ -68,6 +68,7 @@ def test_the_head_says_what_was_run(tmp_path):
         QUESTION,
         "Task digits: 10 classes; 1,300 training, 300 validation and 597 test images, gray, 8 x 8 pixels.",
         "Teacher resnet20: test top-1 97.50 % (trained here, key k1, 0.27 M parameters).",
+        "The conclusions hold for this one teacher: resnet20 (key k1). Another teacher may give others.",
         "Student resnet8: 10 epochs; 2 arms, 2 seeds (1, 2).",
         "Trained on cpu, 1 thread.",
     ]
@@ -189,3 +190,30 @@ def test_a_training_that_broke_at_its_beginning_adds_no_task_and_no_device(tmp_p
     found = summary(a_folder(tmp_path, *rows, a_row("t2", 1, experiment=experiment(), **broke)))
     assert len(as_json(found)["head"]["tasks"]) == 1 and as_json(found)["head"]["tasks"][0]["outputs"] == 10
     assert as_json(found)["head"]["devices"] == ["cpu, 1 thread"]
+
+
+def test_every_form_says_once_that_its_conclusions_hold_for_one_teacher(tmp_path):
+    folder = a_folder(tmp_path, *arms_of(70.0, 69.0, a_teacher(97.5, key="0123456789abcdef")))
+    for form, text in every_form(folder).items():
+        assert text.count("hold for this one teacher: resnet20 (key 01234567)") == 1, form
+
+
+def lone(tmp_path, *rows):
+    return [line for line in head_lines(summary(a_folder(tmp_path, *rows))) if "Another teacher" in line]
+
+
+def test_arms_of_different_teachers_have_one_each(tmp_path):
+    others = arms_of(80.0, 79.0, a_teacher(90.0, "vgg13", "k2"), student="vgg8", teacher="vgg13")
+    rows = [*arms_of(60.0, 59.0, a_teacher(66.0)), *(row.model_copy(update={"run": f"v{row.run}"}) for row in others)]
+    assert lone(tmp_path, *rows) == [
+        "Each conclusion holds for the one teacher of its arms: resnet20 (key k1), vgg13 (key k2)."
+        " Another teacher may give others."
+    ]
+
+
+def test_an_arm_of_several_teachers_one_that_learns_and_none_say_nothing(tmp_path):
+    several = [a_row("t0", seed, arm="kd", teacher=a_teacher(70.0, key=f"k{seed}")) for seed in (1, 2)]
+    assert lone(tmp_path / "several", *several) == []
+    learns = TeacherRecord(name="resnet20", source="untrained", key=None)
+    assert lone(tmp_path / "learns", a_row(teacher=learns)) == []
+    assert lone(tmp_path / "none", a_row()) == []

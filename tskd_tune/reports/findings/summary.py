@@ -28,6 +28,7 @@ from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.head import Head, head
 from tskd_tune.reports.findings.importance import Importance, importance
 from tskd_tune.reports.findings.methods import methods
+from tskd_tune.reports.findings.over_images import with_images
 from tskd_tune.reports.findings.pareto import Front, Searched, fronts
 from tskd_tune.reports.findings.records import ArmFindings, Baseline, Deviations, Method, Warned
 from tskd_tune.reports.findings.search_curve import SearchCurve, curve_of, search_trials
@@ -139,6 +140,7 @@ def summary(run: RunFolder) -> Findings:
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
     arms, baselines = with_cost_ratios(with_collapses(labels_apart(arms), headline))
     compared = Comparison(None, damaged) if damaged else _compared(run, document, arms, headline)
+    compared = with_images(run, arms, compared, name)
     return Findings(
         run=run.name,
         kind=run.state.kind,

@@ -1,4 +1,7 @@
-"""Warns of teachers that are worse than their students; a worse teacher helps its student little."""
+"""What a report says of teachers: those that are worse than their students, and arms that have only one.
+
+A teacher that is worse than its student helps the student little.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,18 @@ def worse_teachers(arms: Sequence[ArmFindings], metric: Metric) -> list[Warned]:
 def taught_by(rows: Sequence[Row], names: Mapping[Identity, str]) -> str:
     """Name the teachers of an arm's rows, by the names of `told_apart`; empty for an arm without a teacher."""
     return ", ".join(dict.fromkeys(names[identity_of(row.teacher)] for row in rows if row.teacher is not None))
+
+
+def lone_teachers(arms: Sequence[ArmFindings]) -> list[TeacherRecord]:
+    """Return the teachers of the arms whose runs all have one teacher; what is found holds for this teacher alone.
+
+    A teacher that learns beside its student has no key and differs from run to run, so it is left out.
+    """
+    found: dict[Identity, TeacherRecord] = {}
+    for arm in arms:
+        own = {identity_of(row.teacher): row.teacher for row in arm.rows if row.teacher and row.teacher.key}
+        found |= own if len(own) == 1 else {}
+    return [*found.values()]
 
 
 def share_names(teachers: Sequence[TeacherRecord]) -> bool:

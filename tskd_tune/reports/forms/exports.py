@@ -16,6 +16,7 @@ from tskd_tune.reports.findings.records import ArmFindings, Statistic
 from tskd_tune.reports.findings.search_curve import SearchCurve
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.judge.contrasts import Contrast
+from tskd_tune.reports.judge.crossed import Crossed
 from tskd_tune.reports.judge.records import Finding
 from tskd_tune.reports.judge.robust import Estimate
 from tskd_tune.reports.judge.statistics import Arm
@@ -148,6 +149,19 @@ def _finding(finding: Finding) -> Cells:
         **_range("seeds_to_equivalence", finding.needed.equivalence if finding.needed else None),
         "exploratory": finding.exploratory,
         "sentence": finding.sentence,
+        **_crossed(finding.crossed),
+    }
+
+
+def _crossed(item: Crossed | None) -> Cells:
+    """Return the difference over seeds and images; no column where no comparison has it."""
+    if item is None:
+        return {}
+    every = {"over_seeds": item.over_seeds, "over_images": item.over_images, "over_both": item.over_both}
+    intervals = {name: one.interval if one else None for name, one in every.items()}
+    return {
+        "images": item.images,
+        **{key: end for name, one in intervals.items() for key, end in _ends(name, one).items()},
     }
 
 

@@ -9,6 +9,7 @@ from tskd_tune.records.row import TeacherRecord
 from tskd_tune.reports.findings.head import Head, TrainedTask
 from tskd_tune.reports.findings.records import Deviations
 from tskd_tune.reports.findings.summary import Findings
+from tskd_tune.reports.findings.teachers import lone_teachers
 from tskd_tune.reports.judge.words import count, runs_of
 
 MOST_NAMED = 6
@@ -25,7 +26,8 @@ def head_lines(found: Findings) -> list[str]:
     tasks = list(dict.fromkeys(task_line(task) for task in it.tasks if task.name))
     teachers = [teacher_line(teacher, found.measures) for teacher in found.teachers]
     leaks = [f"Leak: {sentence}." for sentence in found.leaks]
-    return [*exploratory, *question, *leaks, *tasks, *teachers, *_student_line(it), *_device_line(it)]
+    lone = _lone_line(lone_teachers(found.arms))
+    return [*exploratory, *question, *leaks, *tasks, *teachers, *lone, *_student_line(it), *_device_line(it)]
 
 
 def task_line(task: TrainedTask) -> str:
@@ -55,6 +57,16 @@ def teacher_line(teacher: TeacherRecord, metrics: Sequence[Metric] = ()) -> str:
     known = [(name, value) for name, value in teacher.metrics.items() if value is not None]
     measured = ", ".join(_value_line(name, value, metrics) for name, value in known)
     return f"Teacher {teacher.name}: {measured or 'accuracy not measured'} ({origin}{size})."
+
+
+def _lone_line(teachers: Sequence[TeacherRecord]) -> list[str]:
+    """Say for which teacher the conclusions hold, where each arm has one; other teachers may give others."""
+    names = [f"{teacher.name} (key {(teacher.key or '')[:8]})" for teacher in teachers]
+    if not names:
+        return []
+    if len(names) == 1:
+        return [f"The conclusions hold for this one teacher: {names[0]}. Another teacher may give others."]
+    return [f"Each conclusion holds for the one teacher of its arms: {_few(names)}. Another teacher may give others."]
 
 
 def _value_line(name: str, value: float, metrics: Sequence[Metric]) -> str:

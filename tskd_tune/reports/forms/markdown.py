@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tskd_tune.reports.findings import importance, pareto, search_curve
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms.crossed_lines import crossed_lines
 from tskd_tune.reports.forms.grids import Align
 from tskd_tune.reports.forms.head_lines import head_lines, setting_lines
 from tskd_tune.reports.forms.tables import cells
@@ -31,6 +32,7 @@ def markdown(found: Findings) -> str:
 
 def _sections(found: Findings) -> list[tuple[str, list[str]]]:
     return [
+        ("Over seeds and images", crossed_lines(found)),
         ("Over the pairs of teacher and student", report_lines.pooled_lines(found)),
         ("Pareto front", pareto.lines(found.pareto, found.measures)),
         ("Search curve", search_curve.lines(found.curve, found.measures)),

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.contrasts import Contrast
+from tskd_tune.reports.judge.crossed import Crossed
 from tskd_tune.reports.judge.robust import Estimate
 from tskd_tune.reports.judge.values import Interval
 
@@ -60,7 +61,8 @@ class Finding:
     evidence's TOST p, multiplied by the size of the family. ``needed`` is given only for a contrast without a decision.
     ``exploratory`` tells whether the verdict does not keep the error rate that it was declared with. ``withheld`` is
     the reason why the verdict is undecided whatever the tests show; empty where there is none. ``improvement``
-    is the probability that a run of the arm is better than a run of the baseline.
+    is the probability that a run of the arm is better than a run of the baseline. ``crossed`` is the difference over
+    seeds and images; where it is None, ``crossed_reason`` says why.
     """
 
     contrast: Contrast
@@ -74,6 +76,8 @@ class Finding:
     sentence: str = ""
     withheld: str = ""
     improvement: Estimate | None = None
+    crossed: Crossed | None = None
+    crossed_reason: str = ""
 
     @property
     def is_within(self) -> bool:

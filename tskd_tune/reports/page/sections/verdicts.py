@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tskd_tune.metrics import Metric
 from tskd_tune.reports.findings.comparison import Verdicts
+from tskd_tune.reports.forms.crossed_lines import SINGLE, crossed_text
 from tskd_tune.reports.forms.report_lines import pooled_lines
 from tskd_tune.reports.judge.records import Finding
 from tskd_tune.reports.judge.sentences import margin_text, title_of
@@ -33,6 +34,12 @@ TEMPLATE = """\
 <div>
 <p class="title"><span class="badge {{ item.badge }}">{{ item.badge }}{{ item.mark }}</span>{{ item.title }}</p>
 <p>{{ item.sentence }}</p>
+{% if item.crossed %}
+<details><summary>Over seeds and images</summary>
+<p>{{ item.crossed }}</p>
+<p>{{ single }}</p>
+</details>
+{% endif %}
 </div>
 <div class="forest {{ item.badge }}">
 <svg viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{{ item.title }}: the difference and its interval, as the sentence has them">
@@ -96,25 +103,34 @@ class VerdictsSection(Section):
             return rendered(REASON, reason=page.found.family_reason) if page.found.arms else ""
         findings, metric = family.family.findings, page.found.metric
         layout = forest(findings, family.family.margin)
-        items = [_item(finding, strip) for finding, strip in zip(findings, layout.strips, strict=True)]
+        items = [
+            _item(finding, strip, crossed_text(finding, page.found))
+            for finding, strip in zip(findings, layout.strips, strict=True)
+        ]
         return rendered(
             TEMPLATE,
             verdicts=_Shown(items[:MOST_OPEN], items[MOST_OPEN:], _counts(items), layout, _notes(family)),
             unit=_unit(metric),
             band=_band(family.family.margin, metric),
             pooled=pooled_lines(page.found),
+            single=SINGLE,
         )
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A comparison on the page; ``badge`` is its verdict, and ``mark`` tells that the verdict is exploratory."""
+    """A comparison on the page.
+
+    ``badge`` is its verdict, ``mark`` tells that the verdict is exploratory, and ``crossed`` says how sure the
+    difference is over seeds and images; empty where it is not known.
+    """
 
     badge: str
     mark: str
     title: str
     sentence: str
     strip: Strip
+    crossed: str
 
 
 @dataclass(frozen=True)
@@ -128,15 +144,14 @@ class _Shown:
     notes: Sequence[str]
 
 
-def _item(finding: Finding, strip: Strip) -> _Item:
+def _item(finding: Finding, strip: Strip, crossed: str) -> _Item:
     """Return a comparison. The title names the two arms, so the sentence does not name them again."""
     item = finding.contrast
     sentence = finding.sentence.removeprefix(f"{title_of(item)}: ")
     title = f"{item.arm} against {item.baseline}"
     badge = finding.verdict or ("no verdict yet" if finding.evidence.pending else "smoke")
-    return _Item(
-        badge, finding.word.removeprefix(finding.verdict or ""), title, sentence[:1].upper() + sentence[1:], strip
-    )
+    mark = finding.word.removeprefix(finding.verdict or "")
+    return _Item(badge, mark, title, sentence[:1].upper() + sentence[1:], strip, crossed)
 
 
 def _counts(items: Sequence[_Item]) -> list[tuple[str, int]]:
