@@ -204,7 +204,8 @@ def lone(tmp_path, *rows):
 
 def test_arms_of_different_teachers_have_one_each(tmp_path):
     others = arms_of(80.0, 79.0, a_teacher(90.0, "vgg13", "k2"), student="vgg8", teacher="vgg13")
-    rows = [*arms_of(60.0, 59.0, a_teacher(66.0)), *(row.model_copy(update={"run": f"v{row.run}"}) for row in others)]
+    renamed = [row.model_copy(update={"run": f"v{row.run}", "arm": f"vgg {row.arm}"}) for row in others]
+    rows = [*arms_of(60.0, 59.0, a_teacher(66.0)), *renamed]
     assert lone(tmp_path, *rows) == [
         "Each conclusion holds for the one teacher of its arms: resnet20 (key k1), vgg13 (key k2)."
         " Another teacher may give others."
