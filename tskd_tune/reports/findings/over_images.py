@@ -113,7 +113,7 @@ def _hits(item: Contrast, runs: _Runs) -> _Hits | _Without:
     """Return the hits of all common seeds of two arms, which fit together, or why there are none."""
     if not item.seeds:
         return _Without(NO_SEED)
-    pairs = []
+    pairs: list[tuple[KeptHits, KeptHits]] = []
     for seed in item.seeds:
         ours, theirs = runs.of(item.arm, seed), runs.of(item.baseline, seed)
         if ours is None or theirs is None:

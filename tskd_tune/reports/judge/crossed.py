@@ -88,7 +88,8 @@ def crossed(differences: np.ndarray, seeds: Sequence[int]) -> Crossed:
     count, images = d.shape
     mean, of_seeds, of_images = float(d.mean()), d.mean(axis=1), d.mean(axis=0)
     by_seed, by_image = _mean_square(of_seeds, images), _mean_square(of_images, count)
-    both, sds = None, (None, None, None)
+    both: Sampling | None = None
+    sds: tuple[float, float, float] | None = None
     if by_seed is not None and by_image is not None:
         rest = float(np.square(d - of_seeds[:, None] - of_images + mean).sum()) / ((count - 1) * (images - 1))
         both = _over_both(mean, by_seed, by_image, rest, d.shape)
@@ -101,9 +102,9 @@ def crossed(differences: np.ndarray, seeds: Sequence[int]) -> Crossed:
         over_seeds=None if by_seed is None else _sampling(mean, by_seed / cells, count - 1),
         over_images=None if by_image is None else _sampling(mean, by_image / cells, images - 1),
         over_both=both,
-        seed_sd=sds[0],
-        image_sd=sds[1],
-        rest_sd=sds[2],
+        seed_sd=sds[0] if sds else None,
+        image_sd=sds[1] if sds else None,
+        rest_sd=sds[2] if sds else None,
     )
 
 
