@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from tskd_tune import networks
 from tskd_tune.contracts import AnyBatch, Boxes
 from tskd_tune.metrics import Part
+from tskd_tune.records.hits import unpacked
 from tskd_tune.tasks import TASKS, Task, TaskFacts
+from tskd_tune.tasks.hits import Hits, Scored
 from tskd_tune.tasks.shards import Shard, sharded
 from tskd_tune.testing.base import Contract, Options, check_description, own_options
 from tskd_tune.training.compute import Compute
@@ -137,10 +139,17 @@ class TaskContract(Contract):
             assert isinstance(batch.targets, Boxes) == facts.boxes
 
     def test_the_metrics_that_are_declared_are_those_that_are_measured(self, make: Make) -> None:
-        """An evaluation gives a finite number for each metric of the facts, in the same order, and no other number."""
+        """An evaluation gives a finite number for each metric of the facts, in the same order, and no other number.
+
+        Where the objective is right or wrong about each sample, the share of the right ones is its metric.
+        """
         task = make()
-        facts = task.facts()
-        found = evaluate(self.network(facts), task.evaluation("test", CPU), task.meter(), Compute(CPU))
+        facts, feed = task.facts(), task.evaluation("test", CPU)
+        hits = Hits(task.objective, feed.targets) if isinstance(task.objective, Scored) else None
+        found = evaluate(self.network(facts), feed, task.meter(), Compute(CPU), [] if hits is None else [hits])
+        if hits is not None:
+            right = unpacked(hits.packed(), facts.samples[2])
+            assert 100 * right.mean() == pytest.approx(found[hits.scored.hit_metric().name])
         assert list(found) == [metric.name for metric in facts.metrics]
         assert bool(torch.tensor(list(found.values())).isfinite().all())
 
