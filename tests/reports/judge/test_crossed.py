@@ -96,7 +96,19 @@ def test_with_one_pair_of_runs_the_images_give_what_mcnemar_s_counts_give() -> N
 def test_over_both_it_is_never_surer_than_over_one_of_them(number: int) -> None:
     found = crossed(a_table(3 + number % 4, 60, number, of_seed=0.1 * (number % 5)), range(3 + number % 4))
     least = max(one.se for one in (found.over_seeds, found.over_images) if one is not None)
-    assert known(found.over_both).se >= least * (1 - 1e-12)
+    both = known(found.over_both)
+    assert both.se >= least * (1 - 1e-12)
+    others = [one.interval for one in (found.over_seeds, found.over_images) if one is not None]
+    assert both.interval.low <= min(one.low for one in others) + 1e-9
+    assert both.interval.high >= max(one.high for one in others) - 1e-9
+
+
+def test_more_degrees_of_freedom_than_seeds_make_no_interval_shorter_than_that_of_the_seeds() -> None:
+    """Three seeds that differ much: Satterthwaite's interval would be shorter than the t interval of the seeds."""
+    found = crossed(a_table(3, 100, 8, of_seed=0.2), range(3))
+    both, over_seeds = known(found.over_both), known(found.over_seeds)
+    assert both.df > over_seeds.df and stats.t.ppf(0.975, both.df) * both.se < over_seeds.half
+    assert both.interval == over_seeds.interval and both.se > over_seeds.se
 
 
 def test_where_nothing_varies_there_is_no_interval() -> None:

@@ -15,7 +15,8 @@ is the mean of all ``d``. How sure it is depends on what would be drawn anew:
       variance of the mean = (MS_s + MS_i - MS_e) / (S I)
 
   A variance cannot be negative: MS_s and MS_i count as MS_e where they are smaller. So this variance is at least each
-  of the other two. The degrees of freedom are Satterthwaite's.
+  of the other two. The degrees of freedom are Satterthwaite's. They may be more than S - 1, and the interval shorter
+  than that of the seeds alone; then the longer interval is taken, since what holds for both holds for each.
 
 Sources: Owen 2007, The pigeonhole bootstrap (the variance of a mean over two crossed samples); Searle, Casella and
 McCulloch 1992, Variance Components (the mean squares); Satterthwaite 1946 (the degrees of freedom).
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,13 +96,15 @@ def crossed(differences: np.ndarray, seeds: Sequence[int]) -> Crossed:
         both = _over_both(mean, by_seed, by_image, rest, d.shape)
         sds = (_root((by_seed - rest) / images), _root((by_image - rest) / count), _root(rest))
     cells = count * images
+    over_seeds = None if by_seed is None else _sampling(mean, by_seed / cells, count - 1)
+    over_images = None if by_image is None else _sampling(mean, by_image / cells, images - 1)
     return Crossed(
         seeds=tuple(seeds),
         images=images,
         difference=mean,
-        over_seeds=None if by_seed is None else _sampling(mean, by_seed / cells, count - 1),
-        over_images=None if by_image is None else _sampling(mean, by_image / cells, images - 1),
-        over_both=both,
+        over_seeds=over_seeds,
+        over_images=over_images,
+        over_both=_longest(both, over_seeds, over_images),
         seed_sd=sds[0] if sds else None,
         image_sd=sds[1] if sds else None,
         rest_sd=sds[2] if sds else None,
@@ -119,6 +122,13 @@ def _over_both(mean: float, by_seed: float, by_image: float, rest: float, shape:
     total = sum(square for square, _ in parts)
     spread = sum(square**2 / df for square, df in parts)
     return _sampling(mean, total / (count * images), total**2 / spread) if spread else None
+
+
+def _longest(both: Sampling | None, *others: Sampling | None) -> Sampling | None:
+    """Return ``both`` with the longest of all intervals, which have one center."""
+    if both is None:
+        return None
+    return replace(both, interval=max([both, *filter(None, others)], key=lambda one: one.half).interval)
 
 
 def _sampling(mean: float, variance: float, df: float) -> Sampling | None:
