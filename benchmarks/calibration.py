@@ -29,8 +29,9 @@ from tskd_tune.experiment.teacher import obtain
 from tskd_tune.metrics import metric_of
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session, Trial
-from tskd_tune.reports.findings.comparison import Headline, Trained, compare
+from tskd_tune.reports.findings.comparison import Headline, compare
 from tskd_tune.reports.findings.declared import Compare, Declared
+from tskd_tune.reports.findings.pairs import Trained
 from tskd_tune.reports.findings.records import Setting
 from tskd_tune.reports.judge.contrasts import MARGIN
 from tskd_tune.reports.judge.records import LEAST_SEEDS

@@ -21,8 +21,9 @@ from benchmarks import judge_paths as paths
 from benchmarks.calibration import share
 from tskd_tune.metrics import PERCENT, Metric
 from tskd_tune.records.row import Cost, Row
-from tskd_tune.reports.findings.comparison import Headline, Trained, compare
+from tskd_tune.reports.findings.comparison import Headline, compare
 from tskd_tune.reports.findings.declared import Compare, Declared
+from tskd_tune.reports.findings.pairs import Trained
 from tskd_tune.reports.findings.records import Setting
 from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.always_valid import Split

@@ -465,10 +465,10 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         listener: Any,
         *,
         track: bool,
-        confirms: str | None = None,
+        confirms: RunFolder | None = None,
         origin: Any = None,
     ) -> RunFolder:
-        given.append((sweep, name, storage, track, *([confirms] if confirms else [])))
+        given.append((sweep, name, storage, track, *([confirms.name] if confirms else [])))
         return work(RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), expected=4), listener)
 
     def resume(folder: RunFolder, listener: Any, *, track: bool, hours: float | None) -> RunFolder:

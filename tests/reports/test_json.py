@@ -20,7 +20,7 @@ def test_an_old_run_has_the_json_that_it_had():
     """Recorded when the findings were dictionaries; since then keys were added and sentences were reworded."""
     found = as_json(summary(RunFolder.open(TESTS / "records" / "format_1" / "run")))
     assert [measure["name"] for measure in found.pop("measures")] == ["top1", "top5", "loss"]
-    assert (found.pop("method"), found.pop("concluded"), found.pop("leaks")) == ("", [], [])
+    assert (found.pop("method"), found.pop("concluded"), found.pop("leaks"), found.pop("frozen")) == ("", [], [], [])
     text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
     recorded = (TESTS / "reports" / "recorded" / "format_1.json").read_text("utf-8").rstrip("\n")
     assert near(json.loads(text), json.loads(recorded))

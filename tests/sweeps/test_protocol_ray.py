@@ -39,7 +39,7 @@ def test_a_search_is_confirmed_on_fresh_seeds_and_judged(
     best = as_json(summary(found))["arms"][0]
 
     chosen = confirmation(found, FRESH, controls=["zeros"])
-    confirmed = run.start(chosen, "confirmed", tmp_path, silent, track=False, confirms="search")
+    confirmed = run.start(chosen, "confirmed", tmp_path, silent, track=False, confirms=found)
     rows = confirmed.rows()
     assert {row.arm for row in rows} >= {best["arm"], "baseline", "control_zeros"}
     assert {row.seed for row in rows} == set(FRESH)

@@ -30,6 +30,7 @@ from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweeps.confirmation import PAPER, confirmation
 from tskd_tune.sweeps.design import method_of
 from tskd_tune.sweeps.extension import Addition, extended
+from tskd_tune.sweeps.protocol import refuse_seeds_of_the_search
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.seeds import seeds_in
 from tskd_tune.training.teachers import cache_folder
@@ -136,6 +137,7 @@ def extend(
         points=None if points is None else Sweep.load(points),
     )
     after = extended(Sweep.read(folder.document()), addition)
+    refuse_seeds_of_the_search(folder, addition.seeds)
     count, trainings = point_count(after), point_count(after) * len(after.all_seeds())
     finished, done = _ended(folder), sum(len(folder.history(run)) for run in folder.trials())
     say(f"{folder.name}: {count} points x {len(after.all_seeds())} seeds = {trainings} runs, {finished} are finished")
@@ -186,7 +188,7 @@ def confirm(
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweeps.run import start
 
-        asked: Any = {"confirms": folder.name, "origin": folder.origin}
+        asked: Any = {"confirms": folder, "origin": folder.origin}
         return start(given, name, storage, lambda event: _hear(progress, event), track=track, **asked)
 
     _work(work, Progress(trainings, epoch_count(given)), storage.absolute() / name)

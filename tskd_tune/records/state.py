@@ -62,6 +62,7 @@ class State(Record):
         file: the name of the YAML file that started the run.
         question: the question in the file's first comment.
         replicate: the group of a replicate of a search, and its number; None for other runs.
+        protocol: the digest of the file with the frozen protocol; None for a run that keeps none.
     """
 
     format: Readable = FORMAT
@@ -73,6 +74,7 @@ class State(Record):
     file: str | None = None
     question: str | None = None
     replicate: Replicate | None = None
+    protocol: str | None = None
     versions: dict[str, str] = Field(default_factory=versions)
     commit: str | None = Field(default_factory=commit)
 

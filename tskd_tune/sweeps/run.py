@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
 from tskd_tune.callbacks import Heard, heard
@@ -12,9 +12,11 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.paths import StoragePlace
 from tskd_tune.records.conclusion import conclude, conclusion
+from tskd_tune.records.confirmations import enter, searched
 from tskd_tune.records.design import write_design
 from tskd_tune.records.events import Event, Listener, keep_leaks, read_data
 from tskd_tune.records.origin import Origin
+from tskd_tune.records.protocol import keep
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.wandb_rules import refuse as refuse_names
@@ -27,6 +29,7 @@ from tskd_tune.sweeps.extension import Addition, extended
 from tskd_tune.sweeps.leftovers import end as end_leftovers
 from tskd_tune.sweeps.node_probe import Looked
 from tskd_tune.sweeps.preflight import look_at_nodes
+from tskd_tune.sweeps.protocol import refuse_seeds_of_the_search, terms_of
 from tskd_tune.sweeps.ray_address import named_cluster
 from tskd_tune.sweeps.ray_metrics import metered
 from tskd_tune.sweeps.ray_session import bases, session
@@ -50,7 +53,7 @@ def start(
     listener: Listener,
     *,
     track: bool = True,
-    confirms: str | None = None,
+    confirms: RunFolder | None = None,
     origin: Origin | None = None,
 ) -> RunFolder:
     """Check a sweep, run all of it and write its report.
@@ -74,7 +77,7 @@ def start(
     refuse_names(_place(sweep), track=track)
     sweep = sweep.resolved()
     _read_data(sweep, listener)
-    facts: Any = {"expected": expected_rows(sweep), "confirms": confirms, "origin": origin}
+    facts: Any = {"expected": expected_rows(sweep), "confirms": confirms.name if confirms else None, "origin": origin}
     path = RunFolder.free(storage.absolute(), name)
     folder: RunFolder | None = None
     try:
@@ -84,13 +87,26 @@ def start(
                 looked = look_at_nodes(sweep, path, needed(sweep), listener)
                 folder = RunFolder.create(path.parent, name, "sweep", sweep.plain(), **facts)
                 until_reported.enter_context(folder.alone(_waits(listener)))
+                _freeze(sweep, folder, confirms)
                 listener = until_reported.enter_context(_heard(sweep, folder, listener))
                 whole = _trained(sweep, folder, listener, track=track, looked=looked)
             return _reported(folder, listener, whole=whole)
     except InputError:
         if folder is not None:
             folder.discard()  # found before anything was trained; the name is free again
+            if confirms is not None and not folder.path.exists():
+                with suppress(InputError):  # what cannot be written was not written before either
+                    enter(confirms, folder, sweep.all_seeds(), discarded=True)
         raise
+
+
+def _freeze(sweep: Sweep, folder: RunFolder, confirms: RunFolder | None) -> None:
+    """Write the protocol before anything is trained, and a confirmation into the ledger of its search."""
+    if confirms is None:
+        keep(folder, "start", terms_of(sweep))
+        return
+    enter(confirms, folder, sweep.all_seeds())
+    keep(folder, "start", terms_of(sweep), searched(confirms, Sweep.read(confirms.document()).all_seeds()))
 
 
 def resume(folder: RunFolder, listener: Listener, *, track: bool = True, hours: float | None = None) -> RunFolder:
@@ -114,6 +130,7 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True, hours: 
         if hours is not None:
             folder.replace_document(sweep.plain())
         _read_data(sweep, listener)
+        keep(folder, "resume", terms_of(sweep))
         return _run(sweep, folder, listener, track=track)
 
 
@@ -132,13 +149,17 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
     """
     folder = _sweep_folder(folder)
     with folder.alone(_waits(listener)):
-        sweep = extended(Sweep.read(folder.document()), addition)
+        before = Sweep.read(folder.document())
+        sweep = extended(before, addition)
+        refuse_seeds_of_the_search(folder, addition.seeds)
         refuse(sweep)
         refuse_names(_place(sweep), track=track)
         _read_data(sweep, listener)
         # A crash between these two writes leaves a wrong number of expected rows, which `resume` corrects.
         folder.expect(expected_rows(sweep))
+        keep(folder, "resume", terms_of(before))
         folder.replace_document(sweep.plain())
+        keep(folder, "extension", terms_of(sweep))
         return _run(sweep, folder, listener, track=track)
 
 

@@ -12,43 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from tskd_tune.metrics import PERCENT, Metric
-from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.declared import Compare, Declared
 from tskd_tune.reports.findings.endings import Counts
 from tskd_tune.reports.findings.failures import Table, going_on, lost, lost_notes, withstood
+from tskd_tune.reports.findings.frozen import NOT_FROZEN, Frozen
 from tskd_tune.reports.findings.grouping import alike
+from tskd_tune.reports.findings.pairs import Pairs, Trained, pairs_of, setting_of
 from tskd_tune.reports.findings.qualifications import Runs, qualifications
-from tskd_tune.reports.findings.records import Setting, values_by_seed
 from tskd_tune.reports.judge import sequential, verdicts
 from tskd_tune.reports.judge.always_valid import Split
 from tskd_tune.reports.judge.contrasts import MARGIN, Contrast
 from tskd_tune.reports.judge.meta_analysis import Pooled, pooled
-from tskd_tune.reports.judge.protocol import Protocol
+from tskd_tune.reports.judge.protocol import Marks, Protocol
 from tskd_tune.reports.judge.records import Family
 from tskd_tune.reports.judge.sentences import without_verdict
 
 # Separates the parts of a point's label. The first part often names a teacher-student pair.
 SEPARATOR = ", "
-
-Pairs: TypeAlias = list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One arm: its label, its task and student, its rows, at most one per seed, and the seeds that collapsed."""
-
-    label: str
-    setting: Setting
-    reviewed: bool
-    rows: Sequence[Row]
-    collapsed: tuple[int, ...] = ()
-
-    def values(self, metric: str) -> dict[int, float]:
-        """Return seed -> the last epoch's value, for the seeds that are done and have a finite value."""
-        return values_by_seed(self.rows, metric)
 
 
 @dataclass(frozen=True)
@@ -117,7 +99,13 @@ class Headline:
         return declared or (MARGIN if self.metric.unit == PERCENT else None)
 
 
-def compare(arms: Sequence[Trained], document: Declared, headline: Headline, expected: int | None) -> Comparison:
+def compare(
+    arms: Sequence[Trained],
+    document: Declared,
+    headline: Headline,
+    expected: int | None,
+    frozen: Frozen = NOT_FROZEN,
+) -> Comparison:
     """Compare the arms of a grid as the sweep's file declares, or by default.
 
     Args:
@@ -125,6 +113,7 @@ def compare(arms: Sequence[Trained], document: Declared, headline: Headline, exp
         document: the resolved sweep.
         headline: the metric by which the arms are compared.
         expected: the number of rows of the finished run, if known.
+        frozen: what was declared before there were results, and what was changed since.
 
     Raises:
         InputError: the sweep's file was edited by hand, and its comparisons cannot be tested.
@@ -134,7 +123,7 @@ def compare(arms: Sequence[Trained], document: Declared, headline: Headline, exp
         return Comparison(None, "One arm: there is nothing to compare it with." if arms else "No run has finished yet.")
     if declared.baseline not in {None, *(arm.label for arm in arms)}:
         return Comparison(None, f"The declared baseline '{declared.baseline}' has no finished run yet.")
-    pairs, how = _pairs(arms, declared)
+    pairs, how = pairs_of(arms, declared)
     if not pairs:
         return Comparison(None, "No two arms share a task and a student; declare what to compare under compare.pairs.")
     values: dict[str, dict[int, float]] = {name: {} for pair in pairs for name in pair} | {
@@ -142,17 +131,18 @@ def compare(arms: Sequence[Trained], document: Declared, headline: Headline, exp
     }
     rows = {arm.label: arm.rows for arm in arms}
     runs = {arm.label: Runs(arm.rows, values[arm.label], arm.collapsed) for arm in arms}
+    metric, marks = headline.metric, _marks(document, arms, pairs, frozen)
     notes = (
         f"{how} {_unfinished(arms, expected)}".strip(),
+        *_undeclared(marks, frozen),
         *_rule_note(document),
         *lost_notes(rows, pairs, headline.name),
     )
-    metric = headline.metric
     table, doubts = Table(values, pairs, {}), qualifications(runs, pairs, declared, metric)
     if not declared.interim:
 
         def judged(table: Table) -> Family:
-            return _judged(document, arms, table, headline)
+            return _judged(document, arms, table, headline, marks)
 
         found = withstood(table, judged, lost(rows, headline.name), doubts, metric)
         # The pooled tests are not corrected for seeds that were added.
@@ -162,24 +152,30 @@ def compare(arms: Sequence[Trained], document: Declared, headline: Headline, exp
     state = _Analyses.read(document, arms, pairs, expected)
     if state.taken is None:
         return Comparison(None, state.before())
+    gone = lost(rows, headline.name, state.seeds[: state.taken])
 
     def analyzed(table: Table) -> sequential.Analysis:
-        return _analyzed(declared, state, table, headline)
+        return _analyzed(declared, state, table, headline, marks)
 
-    gone = lost(rows, headline.name, state.seeds[: state.taken])
     family = withstood(table, lambda table: analyzed(table).family, gone, doubts, metric)
-    analysis = going_on(analyzed(table), family, state.seeds)
-    told = (analysis.sentence, *state.since(analysis), *notes, *without_verdict(family))
-    # The pooled tests are not corrected for interim analyses, so nothing is pooled.
-    return Comparison(Verdicts(family, (), how, told, state.shown(analysis)))
+    return Comparison(_at_analysis(state, going_on(analyzed(table), family, state.seeds), family, how, notes))
 
 
-def _judged(document: Declared, arms: Sequence[Trained], table: Table, headline: Headline) -> Family:
+def _marks(document: Declared, arms: Sequence[Trained], pairs: Pairs, frozen: Frozen) -> Marks:
+    """Return which verdicts are exploratory: all after an edit, those of comparisons that were added later anyway."""
+    why = " ".join(filter(None, [frozen.exploratory, document.exploratory]))
+    # Where several configurations share a label, the report adds the trial to the label.
+    labels = {arm.label: arm.rows[0].arm for arm in arms if arm.rows}
+    late = [pair for pair in pairs if not frozen.declares(*(labels.get(name, name) for name in pair))]
+    return Marks(why, frozenset(late))
+
+
+def _judged(document: Declared, arms: Sequence[Trained], table: Table, headline: Headline, marks: Marks) -> Family:
     """Judge a table without interim analyses: from its first verdict on, or by one test."""
     declared = document.comparing
     margin, metric = headline.margin(declared.margin), headline.metric
     if declared.sequential != "split":
-        protocol = Protocol(by=declared.rule, exploratory=document.exploratory)
+        protocol = Protocol(by=declared.rule, marks=marks)
         return verdicts.family(table.values, table.pairs, margin=margin, metric=metric, protocol=protocol)
     # A seed that failed has ended: the worst case stands in for its value. One that a budget has cut is trained on.
     ended = {arm.label: {row.seed for row in arm.rows if not row.cut} for arm in arms}
@@ -192,10 +188,13 @@ def _judged(document: Declared, arms: Sequence[Trained], table: Table, headline:
         margin=margin,
         metric=metric,
         by=declared.rule,
+        marks=marks,
     )
 
 
-def _analyzed(declared: Compare, state: _Analyses, table: Table, headline: Headline) -> sequential.Analysis:
+def _analyzed(
+    declared: Compare, state: _Analyses, table: Table, headline: Headline, marks: Marks
+) -> sequential.Analysis:
     """Judge a table at its last interim analysis."""
     return sequential.analysis(
         table.values,
@@ -207,49 +206,8 @@ def _analyzed(declared: Compare, state: _Analyses, table: Table, headline: Headl
         metric=headline.metric,
         rule="obrien_fleming" if declared.sequential is None else "looks",
         by=declared.rule,
+        marks=marks,
     )
-
-
-def _pairs(arms: Sequence[Trained], declared: Compare) -> tuple[Pairs, str]:
-    """Return (arm, baseline) for each comparison, and a sentence on who chose the comparisons."""
-    if declared.pairs:
-        return [(arm, baseline) for arm, baseline in declared.pairs], "The contrasts are those of the sweep file."
-    named, controls = declared.baseline, declared.controls or {}
-    pairs, baselines = [], []
-    for group in alike(arms, _setting):
-        compared = [arm for arm in group if arm.label not in controls]
-        base = next((arm for arm in compared if arm.label == named), None) or _first_plain(compared or group)
-        found = [(arm.label, base.label) for arm in compared if arm is not base]
-        pairs += found
-        baselines += [base] if found else []
-    there = {arm.label for arm in arms}
-    ladder = [(arm, control) for control, arm in controls.items() if {arm, control} <= there]
-    return [*pairs, *ladder], " ".join(filter(None, [_said_of(baselines, named), _said_of_controls(ladder)]))
-
-
-def _setting(arm: Trained) -> Setting:
-    return arm.setting
-
-
-def _first_plain(group: Sequence[Trained]) -> Trained:
-    return next((arm for arm in group if not arm.reviewed), group[0])
-
-
-def _said_of_controls(ladder: Pairs) -> str:
-    controlled = list(dict.fromkeys(f"'{arm}'" for arm, _ in ladder))
-    verb, whose = ("is", "its") if len(controlled) == 1 else ("are", "their")
-    return f"{', '.join(controlled)} {verb} compared with {whose} controls." if ladder else ""
-
-
-def _said_of(baselines: Sequence[Trained], named: str | None) -> str:
-    if not baselines:
-        return ""
-    names = ", ".join(f"'{base.label}'" for base in baselines)
-    if [base.label for base in baselines] == [named]:
-        return f"Every arm is compared with {names}, as the sweep file says."
-    within = " of its task and student" if len(baselines) > 1 else ""
-    what = "the first arm" if any(base.reviewed for base in baselines) else "the first arm without a review"
-    return f"Every arm is compared with {what}{within}: {names}."
 
 
 # One method in several groups
@@ -257,7 +215,7 @@ def _said_of(baselines: Sequence[Trained], named: str | None) -> str:
 
 def _members(contrasts: Sequence[Contrast], arms: Sequence[Trained]) -> dict[str, list[Contrast]]:
     """Gather the contrasts of one method with one baseline over several groups, by the labels within each group."""
-    methods = {name: method for group in alike(arms, _setting) for name, method in _methods(group).items()}
+    methods = {name: method for group in alike(arms, setting_of) for name, method in _methods(group).items()}
     settings = {arm.label: arm.setting for arm in arms}
     found: dict[str, list[Contrast]] = {}
     for item in contrasts:
@@ -284,12 +242,28 @@ def _rule_note(document: Declared) -> list[str]:
     return [Protocol("split", design=Split(document.first_seeds)).note] if split else []
 
 
+def _undeclared(marks: Marks, frozen: Frozen) -> list[str]:
+    """Name the comparisons that nobody declared, except those that the first lines of the report name."""
+    rest = [] if marks.why else sorted(marks.late - frozen.added)
+    named = ", ".join(f"'{arm}' against '{baseline}'" for arm, baseline in rest)
+    return [f"Not declared before there were results, so with an exploratory verdict: {named}."] if rest else []
+
+
 def _unfinished(arms: Sequence[Trained], expected: int | None) -> str:
     counts = Counts.over([row for arm in arms for row in arm.rows], expected, 0)
     return "" if counts.all_finished else f"{counts.of_expected} have ended: nothing here is final."
 
 
 # Interim analyses
+
+
+def _at_analysis(
+    state: _Analyses, analysis: sequential.Analysis, family: Family, how: str, notes: Sequence[str]
+) -> Verdicts:
+    """Return the verdicts of an interim analysis; its pooled tests would not be corrected, so nothing is pooled."""
+    first = [family.exploratory] if family.exploratory else []
+    told = (*first, analysis.sentence, *state.since(analysis), *notes, *without_verdict(family))
+    return Verdicts(family, (), how, told, state.shown(analysis))
 
 
 @dataclass(frozen=True)

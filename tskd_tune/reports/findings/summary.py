@@ -15,20 +15,24 @@ from tskd_tune.records.conclusion import conclusion
 from tskd_tune.records.design import read_design
 from tskd_tune.records.files import damaged_document
 from tskd_tune.records.leaks import leaks
+from tskd_tune.records.protocol import Terms, kept
 from tskd_tune.records.row import Row, TeacherRecord, declared
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import Teaching, lines, teachings
 from tskd_tune.reports.findings.arms import arm_findings, gathered, labels_apart
 from tskd_tune.reports.findings.collapses import with_collapses
-from tskd_tune.reports.findings.comparison import Comparison, Headline, Trained, Verdicts, compare
+from tskd_tune.reports.findings.comparison import Comparison, Headline, Verdicts, compare
+from tskd_tune.reports.findings.confirmed import confirmed
 from tskd_tune.reports.findings.costs import with_cost_ratios
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.endings import Counts, Ending, Unfinished, endings, unfinished
+from tskd_tune.reports.findings.frozen import NOT_FROZEN, Frozen, Present, frozen, stated
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.head import Head, head
 from tskd_tune.reports.findings.importance import Importance, importance
 from tskd_tune.reports.findings.methods import methods
 from tskd_tune.reports.findings.over_images import with_images
+from tskd_tune.reports.findings.pairs import Trained
 from tskd_tune.reports.findings.pareto import Front, Searched, fronts
 from tskd_tune.reports.findings.records import ArmFindings, Baseline, Deviations, Method, Warned
 from tskd_tune.reports.findings.search_curve import SearchCurve, curve_of, search_trials
@@ -70,6 +74,8 @@ class Findings:
         concluded: sentences on a sweep that ended early: why, what is not trained, and the seeds of each arm.
         damage: a sentence on each part of the run's files that could not be read.
         leaks: sentences on images that two sets share, and on teachers that saw the validation images.
+        frozen: sentences on what was changed in the protocol that was frozen at the start, and on other confirmations
+            of the same search.
         rows: the rows, by trial and seed.
     """
 
@@ -103,6 +109,7 @@ class Findings:
     concluded: tuple[str, ...]
     damage: tuple[str, ...]
     leaks: tuple[str, ...]
+    frozen: tuple[str, ...]
     rows: tuple[Row, ...]
 
     @property
@@ -139,7 +146,8 @@ def summary(run: RunFolder) -> Findings:
     seeds = 0 if counts.finished == run.state.expected else len(document.seeds or [1])
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
     arms, baselines = with_cost_ratios(with_collapses(labels_apart(arms), headline))
-    compared = Comparison(None, damaged) if damaged else _compared(run, document, arms, headline)
+    protocol = _frozen(run, document, name, rows) if not damaged else NOT_FROZEN
+    compared = Comparison(None, damaged) if damaged else _compared(run, document, arms, headline, protocol)
     compared = with_images(run, arms, compared, name)
     return Findings(
         run=run.name,
@@ -172,6 +180,7 @@ def summary(run: RunFolder) -> Findings:
         concluded=_concluded(run, arms, compared),
         damage=(*filter(None, [damaged]), *run.damage()),
         leaks=leaks(run.store, rows),
+        frozen=protocol.said,
         rows=tuple(rows),
     )
 
@@ -209,7 +218,22 @@ def _headline(rows: Sequence[Row], measures: Sequence[Metric]) -> tuple[str, Mod
     return (validation if only_validation else test), measures[0].mode
 
 
-def _compared(run: RunFolder, document: Declared, arms: Sequence[ArmFindings], headline: Headline) -> Comparison:
+def _frozen(run: RunFolder, document: Declared, headline: str, rows: Sequence[Row]) -> Frozen:
+    """Say what was changed since the start of a sweep, and which other confirmations of its search there are."""
+    own = kept(run)
+    if own is None or not own.lines:
+        return frozen(own, Present(Terms(), len(rows)))
+    last = own.lines[-1].terms
+    # Before a training is done, a metric of the test set may be missing in all rows.
+    metric = headline if any(row.status == "done" for row in rows) else last.metric
+    family = [(arm, baseline) for arm, baseline in last.family]
+    present = Present(stated(document, metric=metric, family=family), sum(row.ended for row in rows))
+    return confirmed(run, own, document.all_seeds, frozen(own, present))
+
+
+def _compared(
+    run: RunFolder, document: Declared, arms: Sequence[ArmFindings], headline: Headline, protocol: Frozen
+) -> Comparison:
     """Compare the arms of a grid; a search and a single training have no comparisons."""
     if run.state.kind == "train":
         return Comparison(None, "A single training: there is nothing to compare it with.")
@@ -219,7 +243,7 @@ def _compared(run: RunFolder, document: Declared, arms: Sequence[ArmFindings], h
         )
         return Comparison(None, f"{reason}, to compare them.")
     trained = [Trained(arm.arm, arm.setting, arm.reviewed, arm.rows, arm.collapsed) for arm in arms]
-    return compare(trained, document, headline, run.state.expected)
+    return compare(trained, document, headline, run.state.expected, protocol)
 
 
 def _concluded(run: RunFolder, arms: Sequence[ArmFindings], compared: Comparison) -> tuple[str, ...]:

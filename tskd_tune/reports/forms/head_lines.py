@@ -18,7 +18,7 @@ MOST_NAMED = 6
 def head_lines(found: Findings) -> list[str]:
     """Return the head of a report in sentences: the question first, the device last.
 
-    Before them, a sentence says where the verdicts are exploratory.
+    Before them, sentences say what was changed since the start, and whether the verdicts are exploratory.
     """
     it = found.head
     exploratory = [found.family.family.exploratory] if found.family and found.family.family.exploratory else []
@@ -27,7 +27,8 @@ def head_lines(found: Findings) -> list[str]:
     teachers = [teacher_line(teacher, found.measures) for teacher in found.teachers]
     leaks = [f"Leak: {sentence}." for sentence in found.leaks]
     lone = _lone_line(lone_teachers(found.arms))
-    return [*exploratory, *question, *leaks, *tasks, *teachers, *lone, *_student_line(it), *_device_line(it)]
+    opening = [*found.frozen, *exploratory, *question, *leaks]
+    return [*opening, *tasks, *teachers, *lone, *_student_line(it), *_device_line(it)]
 
 
 def task_line(task: TrainedTask) -> str:

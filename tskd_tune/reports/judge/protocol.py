@@ -15,6 +15,27 @@ Sequential = Literal["split", "looks", "fixed", "obrien_fleming"]
 
 
 @dataclass(frozen=True)
+class Marks:
+    """Which verdicts do not keep the error rate that was declared.
+
+    Attributes:
+        why: why all verdicts are exploratory, as a sentence; empty where they are not.
+        late: the comparisons, (arm, baseline), whose verdicts are exploratory in any case: nobody declared them before
+            there were results.
+    """
+
+    why: str = ""
+    late: frozenset[tuple[str, str]] = frozenset()
+
+    def cover(self, arm: str, baseline: str) -> bool:
+        """Tell whether the verdict of a comparison is exploratory."""
+        return bool(self.why) or (arm, baseline) in self.late
+
+
+NO_MARKS = Marks()
+
+
+@dataclass(frozen=True)
 class Protocol:
     """How a table is judged.
 
@@ -22,13 +43,13 @@ class Protocol:
         sequential: the rule for adding seeds.
         by: what a verdict says.
         design: the tests of ``split`` and ``looks``; None for the other rules.
-        exploratory: why the verdicts are exploratory, as a sentence; empty where they are not.
+        marks: which verdicts are exploratory, and why.
     """
 
     sequential: Sequential = "fixed"
     by: By = "difference"
     design: Design | None = None
-    exploratory: str = ""
+    marks: Marks = NO_MARKS
 
     def level(self, alpha: float) -> Callable[[int], float]:
         """Return the two-sided level of the t test with n pairs, with which a verdict with n pairs is planned.

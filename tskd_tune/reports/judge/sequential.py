@@ -25,7 +25,7 @@ from tskd_tune.reports.judge.always_valid import FIRST_SHARE, Looks, Split
 from tskd_tune.reports.judge.contrasts import MARGIN, Contrast, contrast
 from tskd_tune.reports.judge.obrien_fleming import Boundaries, checked, index_of, obrien_fleming, repeated_p
 from tskd_tune.reports.judge.paths import evidence, first_pairs, step_of, steps
-from tskd_tune.reports.judge.protocol import Protocol
+from tskd_tune.reports.judge.protocol import NO_MARKS, Marks, Protocol
 from tskd_tune.reports.judge.records import DECIDED, LEAST_SEEDS, By, Evidence, Family
 from tskd_tune.reports.judge.values import Values
 from tskd_tune.reports.judge.verdicts import contrasts, judge, refuse
@@ -44,6 +44,7 @@ def split(
     margin: float | None = MARGIN,
     metric: Metric = POINTS,
     by: By = "difference",
+    marks: Marks = NO_MARKS,
 ) -> Family:
     """Test a family from its first verdict on; seeds may be added at any time.
 
@@ -60,12 +61,13 @@ def split(
         margin: differences within plus or minus the margin count as equivalent; None tests no equivalence.
         metric: the metric of the values.
         by: what the verdicts say.
+        marks: which verdicts are exploratory.
 
     Raises:
         InputError: a name is unknown, a contrast is given twice, or a value is not a finite number.
     """
     refuse(arms, pairs)
-    protocol = Protocol("split", by, Split(first))
+    protocol = Protocol("split", by, Split(first), marks)
     alpha = power.ALPHA / len(pairs)
     found, shown = [], []
     for name, base in pairs:
@@ -133,6 +135,7 @@ def analysis(
     metric: Metric = POINTS,
     rule: Literal["looks", "obrien_fleming"] = "looks",
     by: By = "difference",
+    marks: Marks = NO_MARKS,
 ) -> Analysis:
     """Test a family at a declared interim analysis, with the first ``at`` seeds, and decide whether to stop.
 
@@ -150,6 +153,7 @@ def analysis(
         metric: the metric of the values; differences and margin have the unit of this metric.
         rule: the bounds.
         by: what the verdicts say.
+        marks: which verdicts are exploratory.
 
     Raises:
         InputError: the declared numbers, the seeds, a name or a value is wrong.
@@ -162,7 +166,7 @@ def analysis(
         contrasts({name: _first(values, seeds[:taken]) for name, values in arms.items()}, pairs, margin=margin)
         for taken in boundaries.interim[: index + 1]
     ]
-    protocol = Protocol(rule, by, looks)
+    protocol = Protocol(rule, by, looks, marks)
     alpha = power.ALPHA / len(pairs)
     if looks is None:
         shown = [_repeated(path, boundaries, alpha) for path in zip(*history, strict=True)]

@@ -96,7 +96,7 @@ def judge(
     )
     seen = visible(found, protocol)
     sentence = under_the_table(seen, len(found), metric, protocol)
-    return Family(findings, seen, power.ALPHA, margins.pop(), sentence, protocol.exploratory, protocol.by)
+    return Family(findings, seen, power.ALPHA, margins.pop(), sentence, protocol.marks.why, protocol.by)
 
 
 def _is_due(item: Contrast, one: Evidence) -> bool:
@@ -141,7 +141,7 @@ def _finding(tested: Finding, protocol: Protocol, metric: Metric) -> Finding:
         smoke = replace(tested, evidence=Evidence(None, None, item.interval, pending=one.pending))
         return replace(smoke, sentence=sentence_of(smoke, metric, protocol))
     margin_p = None if one.tost_p is None else min(1.0, tested.family_size * one.tost_p)
-    tested = replace(tested, margin_p=margin_p, exploratory=bool(protocol.exploratory))
+    tested = replace(tested, margin_p=margin_p, exploratory=protocol.marks.cover(item.arm, item.baseline))
     verdict = _by_margin(tested, metric) if protocol.by == "margin" else _by_difference(tested)
     if verdict == "resolved" and one.interval is not None:
         one = replace(one, interval=one.interval.without_zero(item.difference or 0.0))

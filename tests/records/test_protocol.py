@@ -1,0 +1,155 @@
+"""The file with the frozen protocol of a run: when a line is added, and what is said of a file that is not whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from factories import a_row
+from tskd_tune.records.protocol import FILE, Kept, Searched, Terms, digest, keep, kept
+from tskd_tune.records.protocol_changes import changes, late
+from tskd_tune.records.run_folder import RunFolder
+
+TERMS = Terms(family=[["kd", "ce"]], margin=0.3, sequential="split", seeds=[1, 2, 3, 4, 5], metric="test_top1")
+
+
+def edited(**over: object) -> Terms:
+    return TERMS.model_copy(update=over)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = RunFolder.create(tmp_path, "run", "sweep", {})
+    keep(folder, "start", TERMS)
+    return folder
+
+
+def of(folder: RunFolder) -> Kept:
+    found = kept(RunFolder.open(folder.path))
+    assert found is not None
+    return found
+
+
+def test_a_line_is_added_where_the_protocol_differs(run: RunFolder) -> None:
+    keep(run, "resume", TERMS)
+    run.add_row(a_row(arm="ce"))
+    keep(run, "resume", edited(margin=0.5))
+    keep(run, "extension", edited(margin=0.5))
+    found = of(run)
+    assert [(line.on, line.results, line.terms.margin) for line in found.lines] == [
+        ("start", 0, 0.3),
+        ("resume", 1, 0.5),
+    ]
+    assert found.first is not None and found.first.terms == TERMS and (found.damage, found.torn) == ("", "")
+    raw = (run.path / FILE).read_bytes().splitlines(keepends=True)
+    assert RunFolder.open(run.path).state.protocol == digest(raw)
+
+
+def test_what_was_changed_before_the_first_result_is_what_is_frozen(run: RunFolder) -> None:
+    run.add_row(a_row(arm="ce", status="failed", broke=True, reason="a worker was lost"))
+    keep(run, "resume", edited(margin=0.5))
+    assert of(run).first == of(run).lines[1], "a training that broke is no result"
+
+
+def test_a_run_of_an_earlier_version_keeps_none(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "old", "sweep", {})
+    folder.add_row(a_row())
+    keep(folder, "resume", TERMS)
+    assert kept(folder) is None and not (folder.path / FILE).exists()
+
+
+def test_a_confirmation_keeps_its_search_in_each_line(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "confirmed", "sweep", {}, confirms="search")
+    searched = Searched(name="search", place="/runs/search", id="search-1", seeds=[1, 2])
+    keep(folder, "start", TERMS, searched)
+    keep(folder, "extension", edited(added=[[6]]))
+    assert [line.confirms for line in of(folder).lines] == [searched, searched]
+
+
+def test_a_crash_between_a_line_and_its_digest_harms_nothing(run: RunFolder) -> None:
+    before = RunFolder.open(run.path)
+    keep(run, "resume", edited(margin=0.5))
+    run.store.write("state.json", json.dumps(before.state.plain()).encode())
+    assert of(run).damage == ""
+    again = RunFolder.open(run.path)
+    keep(again, "resume", edited(margin=0.5))
+    assert of(run).damage == "" and len(of(run).lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.unlink(), "protocol.jsonl is missing, which the run wrote at its start"),
+        (lambda path: path.write_bytes(b""), "protocol.jsonl is missing, which the run wrote at its start"),
+        (lambda path: path.write_bytes(b"\xff\xfe nothing\n"), "protocol.jsonl:1 is not a JSON object"),
+        (lambda path: path.write_text("[1]\n"), "protocol.jsonl:1 is not a JSON object"),
+        (lambda path: path.write_text('{"time": 3}\n'), "protocol.jsonl:1 is not a protocol (time: must be text"),
+        (
+            lambda path: path.write_text(path.read_text().replace("0.3", "0.5")),
+            "protocol.jsonl was changed after the run had written it",
+        ),
+        (
+            lambda path: path.write_text(path.read_text() * 3),
+            "protocol.jsonl was changed after the run had written it",
+        ),
+    ],
+)
+def test_a_damaged_file_is_a_sentence_and_stays_one(damage: object, said: str, run: RunFolder) -> None:
+    assert callable(damage)
+    damage(run.path / FILE)
+    assert said in of(run).damage
+    again = RunFolder.open(run.path)
+    keep(again, "resume", edited(margin=0.7))
+    assert of(run).damage, "a resume does not make the file whole"
+
+
+def test_an_incomplete_last_line_is_a_sentence(run: RunFolder) -> None:
+    path = run.path / FILE
+    path.write_bytes(path.read_bytes() + b'{"time": "2026')
+    found = of(run)
+    assert found.torn.endswith("the last line is incomplete, so what was changed then is not known")
+    assert found.damage == "" and found.first is not None
+    keep(RunFolder.open(run.path), "resume", edited(margin=0.5))
+    assert (of(run).torn, of(run).damage, len(of(run).lines)) == ("", "", 2)
+
+
+def test_a_first_line_that_was_cut_off_leaves_nothing_to_compare_with(run: RunFolder) -> None:
+    path = run.path / FILE
+    path.write_bytes(path.read_bytes()[:40])
+    assert of(run).first is None and of(run).damage
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ({"margin": None}, "compare.margin from 0.3 to null"),
+        ({"rule": "margin"}, "compare.rule from 'difference' to 'margin'"),
+        ({"sequential": "fixed"}, "compare.sequential from 'split' to 'fixed'"),
+        ({"looks": [5, 6]}, "compare.interim from null to [5, 6]"),
+        ({"baseline": "kd"}, "compare.baseline from null to 'kd'"),
+        ({"pairs": [["kd", "ce"]]}, "compare.pairs from null to [['kd', 'ce']]"),
+        ({"allow": ["training"]}, "compare.allow from [] to ['training']"),
+        ({"seeds": [1, 2, 3, 4, 6]}, "seeds from [1, 2, 3, 4, 5] to [1, 2, 3, 4, 6]"),
+        ({"metric": "test_top5"}, "the metric from 'test_top1' to 'test_top5'"),
+        ({"alpha": 0.1}, "the error rate from 0.05 to 0.1"),
+        ({"mode": "min"}, "search.mode from null to 'min'"),
+        ({"objectives": {"val_loss": "min"}}, "search.objectives from null to {'val_loss': 'min'}"),
+        ({"family": []}, "the comparisons no longer have 'kd' against 'ce'"),
+        ({"controls": {"kd": "tskd"}}, "compare.controls from {} to {'kd': 'tskd'}"),
+    ],
+)
+def test_every_part_that_can_be_changed_is_named(over: dict[str, object], said: str) -> None:
+    after = edited(**over)
+    assert [change.sentence for change in changes(TERMS, after)] == [said]
+    assert changes(after, after) == []
+
+
+def test_what_is_added_is_no_change_and_what_is_taken_away_is_one() -> None:
+    seeds = edited(added=[[6, 7]])
+    control = edited(controls={"zeros": "kd"}, family=[["kd", "ce"], ["kd", "zeros"]])
+    assert changes(TERMS, seeds) == changes(TERMS, control) == []
+    assert late(TERMS, control) == [("kd", "zeros")] and late(control, TERMS) == []
+    assert [change.what for change in changes(seeds, TERMS)] == ["compare.added"]
+    assert [change.what for change in changes(control, TERMS)] == ["compare.controls", "the comparisons"]

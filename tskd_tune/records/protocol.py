@@ -1,0 +1,203 @@
+"""The frozen protocol of a sweep: ``protocol.jsonl`` in the run's folder says how the results are to be judged.
+
+The first line is written before anything is trained. A resume or an extension adds a line where the protocol differs
+from that of the last line. ``state.json`` holds a digest of the file, so a line that was changed later is noticed. This
+protects from slips and from oneself, and not from somebody who writes both files again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pydantic import Field, ValidationError
+
+from tskd_tune.errors import sentences
+from tskd_tune.records.lines import json_line, parsed_line
+from tskd_tune.records.row import Record
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.state import now
+
+FILE: Final = "protocol.jsonl"
+
+Occasion = Literal["start", "resume", "extension"]
+
+
+class Terms(Record):
+    """How the results of a sweep are to be judged.
+
+    Attributes:
+        family: the comparisons, each [arm, baseline]; empty for a search.
+        baseline: as declared; None where the first arm without a review is the baseline.
+        pairs: the comparisons as declared one by one; None where each arm is compared with the baseline.
+        margin: the margin of equivalence; None for the default.
+        rule: what a verdict says.
+        sequential: how verdicts allow for seeds that are added.
+        looks: the numbers of seeds of the interim analyses; None without such analyses.
+        allow: the keys of the experiment in which arms may differ besides what is compared.
+        controls: control arm -> the arm that is compared with this control arm.
+        seeds: the seeds that were declared at the start.
+        added: the seeds that were added later, in portions.
+        metric: the metric of the verdicts, or of the search, as named in rows.
+        mode: whether a search wants this metric to be large or small; None for a grid.
+        objectives: the objectives of a search with several.
+        alpha: the error rate of all tests of the table together.
+    """
+
+    family: list[list[str]] = Field(default_factory=list)
+    baseline: str | None = None
+    pairs: list[list[str]] | None = None
+    margin: float | None = None
+    rule: str = "difference"
+    sequential: str | None = None
+    looks: list[int] | None = None
+    allow: list[str] = Field(default_factory=list)
+    controls: dict[str, str] = Field(default_factory=dict)
+    seeds: list[int] = Field(default_factory=list)
+    added: list[list[int]] = Field(default_factory=list)
+    metric: str = ""
+    mode: str | None = None
+    objectives: dict[str, str] | None = None
+    alpha: float = 0.05
+
+
+class Searched(Record):
+    """The search that a run confirms.
+
+    Attributes:
+        name: the name of the search's run.
+        place: its folder or address.
+        id: the id of its run, because another run may have its name later; None for a run of an old version.
+        seeds: the seeds that chose the winners.
+    """
+
+    name: str
+    place: str
+    id: str | None = None
+    seeds: list[int]
+
+
+class Line(Record):
+    """A line of the file: the protocol at one time.
+
+    Attributes:
+        time: when the line was written, as ISO 8601.
+        on: the occasion.
+        results: the number of trainings that had ended, without those that broke.
+        terms: the protocol.
+        confirms: the search that the run confirms; None for other runs.
+    """
+
+    time: str
+    on: Occasion
+    results: int = Field(ge=0)
+    terms: Terms
+    confirms: Searched | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a run's protocol.
+
+    Attributes:
+        lines: the lines that can be read, the oldest first.
+        damage: why the protocol is not known for certain, as a sentence; empty where the file is whole.
+        torn: a sentence on an incomplete last line, which a crash can leave; empty otherwise.
+    """
+
+    lines: Sequence[Line]
+    damage: str = ""
+    torn: str = ""
+
+    @property
+    def first(self) -> Line | None:
+        """The last line before there were results: from then on the protocol was frozen; None if it is not known."""
+        before = [line for line in self.lines if not line.results]
+        return before[-1] if before else None
+
+
+def results_of(run: RunFolder) -> int:
+    """Return the number of trainings that have ended, without those that broke.
+
+    Raises:
+        RunError: the rows cannot be read.
+    """
+    return sum(row.ended for row in run.rows())
+
+
+def keep(run: RunFolder, on: Occasion, terms: Terms, confirms: Searched | None = None) -> None:
+    """Add the protocol to the run's file where it differs from the last line; only inside `RunFolder.alone`.
+
+    A run that an earlier version began keeps no protocol, because nobody knows what was frozen at its start.
+
+    Raises:
+        RunError: the disk is full, or the folder is gone.
+    """
+    before = kept(run)
+    if before is None:
+        if run.trials() or run.rows():
+            return
+        before = Kept([])
+    last = before.lines[-1] if before.lines else None
+    if last is None or last.terms != terms:
+        confirmed = confirms or (last.confirms if last else None)
+        line = Line(time=now(), on=on, results=results_of(run), terms=terms, confirms=confirmed)
+        run.store.append(FILE, json_line(line.plain()))
+    if not before.damage:
+        _note(run, digest(run.store.lines(FILE)))
+
+
+def _note(run: RunFolder, found: str) -> None:
+    """Write the digest of the file into the run's state."""
+    if found != run.state.protocol:
+        run.state = run.state.model_copy(update={"protocol": found})
+        run.store.write("state.json", json_line(run.state.plain()).encode())
+
+
+def kept(run: RunFolder) -> Kept | None:
+    """Return what is kept of a run's protocol; None for a run that keeps none, as of earlier versions.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    raw, noted = [*run.store.lines(FILE)], run.state.protocol
+    if not raw and noted is None:
+        return None
+    place = run.store.place(FILE)
+    if not raw:
+        return Kept([], f"{place} is missing, which the run wrote at its start")
+    torn = _is_torn(raw[-1])
+    whole = raw[:-1] if torn else raw
+    read = [_line(one) for one in whole]
+    lines = [one for one in read if isinstance(one, Line)]
+    broken = next((f"{place}:{number} {one}" for number, one in enumerate(read, 1) if isinstance(one, str)), "")
+    # A crash can come between a new line and its digest.
+    changed = noted is not None and noted not in (digest(whole), digest(whole[:-1]))
+    damage = broken or (f"{place} was changed after the run had written it" if changed else "")
+    cut = f"{place}: the last line is incomplete, so what was changed then is not known" if torn else ""
+    return Kept(lines, damage, cut)
+
+
+def digest(lines: Iterable[bytes]) -> str:
+    """Return the digest of lines of the file."""
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(line.rstrip(b"\n") + b"\n")
+    return found.hexdigest()
+
+
+def _is_torn(raw: bytes) -> bool:
+    return not raw.endswith(b"\n") and parsed_line(raw.decode(errors="replace")) is None
+
+
+def _line(raw: bytes) -> Line | str:
+    """Read a line; a line that cannot be read gives the end of a sentence that says why."""
+    record = parsed_line(raw.decode(errors="replace"))
+    if record is None:
+        return "is not a JSON object"
+    try:
+        return Line.model_validate(record)
+    except ValidationError as error:
+        return f"is not a protocol ({sentences(error)[0]})"

@@ -1,0 +1,192 @@
+"""What was declared before there were results, and what was changed since: the first lines of a report.
+
+A verdict keeps its error rate only if nobody chose with the results in sight what is compared and how. The run keeps
+this protocol from its start (`tskd_tune.records.protocol`). Where the file of the sweep says something else by now, the
+verdicts are exploratory. A run of an earlier version keeps no protocol, and nothing is said of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tskd_tune.records.protocol import Kept, Line, Terms
+from tskd_tune.records.protocol_changes import Change, changes, late
+from tskd_tune.reports.findings.declared import Declared
+from tskd_tune.reports.judge import power
+from tskd_tune.reports.judge.words import count
+
+REMEDY = "To confirm a verdict, train the arms with fresh seeds in a new run."
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What a report says of the protocol.
+
+    Attributes:
+        said: sentences on what was changed, for the first lines of the report.
+        exploratory: why all verdicts are exploratory, as a sentence; empty where they are not.
+        family: the comparisons, (arm, baseline), that were declared before there were results; None if not known.
+        added: the comparisons that ``said`` names because they were added later.
+    """
+
+    said: tuple[str, ...] = ()
+    exploratory: str = ""
+    family: frozenset[tuple[str, str]] | None = None
+    added: frozenset[tuple[str, str]] = frozenset()
+
+    def declares(self, arm: str, baseline: str) -> bool:
+        """Tell whether a comparison was declared before there were results, as far as this is known."""
+        return self.family is None or (arm, baseline) in self.family
+
+
+NOT_FROZEN = Frozen()
+"""What is said of a run that keeps no protocol."""
+
+
+@dataclass(frozen=True)
+class Present:
+    """The protocol as the report reads it now.
+
+    Attributes:
+        terms: what the file of the sweep says now, or the options of the report.
+        results: the number of trainings that have ended.
+        asked: whether options of the report differ from the file.
+    """
+
+    terms: Terms
+    results: int
+    asked: bool = False
+
+
+def stated(declared: Declared, *, metric: str, family: Sequence[tuple[str, str]]) -> Terms:
+    """Return the protocol that a document declares.
+
+    Args:
+        declared: the parts of the document that a report needs.
+        metric: the metric of the verdicts, or of the search, as named in rows.
+        family: the comparisons, (arm, baseline).
+    """
+    compare, search = declared.comparing, declared.search if declared.is_search else None
+    added = compare.added or []
+    return Terms(
+        family=[[*pair] for pair in family],
+        baseline=compare.baseline,
+        pairs=compare.pairs,
+        margin=compare.margin,
+        rule=compare.rule,
+        sequential=compare.sequential,
+        looks=compare.interim,
+        allow=compare.allow or [],
+        controls=compare.controls or {},
+        seeds=declared.all_seeds[: len(declared.all_seeds) - sum(map(len, added))],
+        added=added,
+        metric=metric,
+        mode=search.mode if search else None,
+        objectives=dict(search.objectives) if search and search.objectives else None,
+        alpha=power.ALPHA,
+    )
+
+
+def frozen(kept: Kept | None, present: Present) -> Frozen:
+    """Say what differs from the protocol that was frozen when the first result came.
+
+    Args:
+        kept: what the run keeps of its protocol; None for a run that keeps none.
+        present: the protocol as it is now.
+    """
+    if kept is None:
+        return NOT_FROZEN
+    torn = [f"{kept.torn}."] if kept.torn else []
+    first = kept.first
+    if first is None:
+        damage = kept.damage or "the file of the protocol has no line from before the first result"
+        return Frozen((*torn, _unknown(damage)), _exploratory("what was declared at the start is not known"))
+    later = [line for line in kept.lines if line.results]
+    net = _changed(changes(first.terms, present.terms), first, later, present)
+    added = [(line, pair) for line in later for pair in late(first.terms, line.terms)]
+    whens = {pair: line for line, pair in reversed(added)}
+    said = [
+        *(said for _, said in net),
+        *([_unknown(kept.damage)] if kept.damage else []),
+        *torn,
+        *_added(whens),
+        *_changed_back(first, later, present),
+        *_early(kept.lines, first),
+    ]
+    counts = present.results > 0 and bool(net)
+    why = "what was declared was changed after there were results" if counts else ""
+    damaged = "what was declared at the start is not known for certain" if kept.damage else ""
+    family = frozenset((arm, baseline) for arm, baseline in first.terms.family)
+    return Frozen(tuple(said), _exploratory(why or damaged), family, frozenset(whens))
+
+
+def _exploratory(why: str) -> str:
+    if not why:
+        return ""
+    rate = f"false verdicts may be more frequent than {100 * power.ALPHA:g} %"
+    return f"The verdicts are exploratory: {why}, so {rate}. {REMEDY}"
+
+
+def _unknown(damage: str) -> str:
+    return f"The protocol of the run's start is not known for certain: {damage}."
+
+
+def _changed(found: Sequence[Change], first: Line, later: Sequence[Line], present: Present) -> list[tuple[Change, str]]:
+    """Return each change with its sentence: what, when, and how many results there were."""
+    return [(change, f"{_since(change, first, later, present)}: {change.sentence}.") for change in found]
+
+
+def _since(change: Change, first: Line, later: Sequence[Line], present: Present) -> str:
+    """Say when something was changed: at the first record that has the change, otherwise after the last record."""
+    seen = next((line for line in later if change.what in _names(first.terms, line.terms)), None)
+    if seen is not None:
+        return f"Changed after there were results, {_at(seen)}"
+    if present.asked:
+        return "Given with this report, and not declared"
+    last = (later or [first])[-1]
+    there = f"{count(present.results, 'training')} ended by now" if present.results else "no training has ended yet"
+    return f"Changed in sweep.yaml after {minute(last.time)} ({there})"
+
+
+def _names(before: Terms, after: Terms) -> set[str]:
+    return {change.what for change in changes(before, after)}
+
+
+def _at(line: Line) -> str:
+    ended = "had ended" if line.results else "no training had ended"
+    when = f"when {count(line.results, 'training')} {ended}" if line.results else f"when {ended}"
+    return f"{when} ({line.on} of {minute(line.time)})"
+
+
+def minute(time: str) -> str:
+    """Return a time in UTC as ISO 8601 to the minute, in a readable form."""
+    return f"{time[:16].replace('T', ' ')} UTC"
+
+
+def _added(whens: dict[tuple[str, str], Line]) -> Iterator[str]:
+    """Say which comparisons were added after there were results, and when."""
+    for line in {id(line): line for line in whens.values()}.values():
+        pairs = ", ".join(f"'{arm}' against '{base}'" for (arm, base), of in whens.items() if of is line)
+        yield f"Added after there were results, {_at(line)}, with an exploratory verdict: {pairs}."
+
+
+def _changed_back(first: Line, later: Sequence[Line], present: Present) -> Iterator[str]:
+    """Say what was changed in between and is by now as it was declared."""
+    left = _names(first.terms, present.terms)
+    told = set(left)
+    for line in later:
+        for change in changes(first.terms, line.terms):
+            if change.what not in told:
+                told.add(change.what)
+                yield f"Changed after there were results, {_at(line)}, and changed back since: {change.sentence}."
+
+
+def _early(lines: Sequence[Line], first: Line) -> Iterator[str]:
+    """Say what was changed before there were results, which harms nothing."""
+    for before, line in pairwise(lines):
+        if line.results:
+            return
+        for change in changes(before.terms, line.terms):
+            yield f"Changed before there were results ({line.on} of {minute(line.time)}): {change.sentence}."
