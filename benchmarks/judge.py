@@ -20,9 +20,11 @@ from rich.table import Table as Shown
 from benchmarks import judge_paths as paths
 from benchmarks.calibration import share
 from tskd_tune.metrics import PERCENT, Metric
+from tskd_tune.records.protocol import Kept, Line
 from tskd_tune.records.row import Cost, Row
 from tskd_tune.reports.findings.comparison import Headline, compare
 from tskd_tune.reports.findings.declared import Compare, Declared
+from tskd_tune.reports.findings.frozen import NOT_FROZEN, Frozen, Present, frozen, stated
 from tskd_tune.reports.findings.pairs import Trained
 from tskd_tune.reports.findings.records import Setting
 from tskd_tune.reports.judge import power
@@ -93,6 +95,9 @@ def rates(many: int, few: int) -> Iterator[Rate]:
         yield from _paths(contrasts, many)
     yield _rate("extended to the number that the report names", "false_resolved", _named(few), few, 0.05)
     yield _rate("a fixed run, extended from 5 to 10 seeds, without the mark", "false_resolved", _marked(few), few, 0.05)
+    unmarked, resolved = _edited(few)
+    yield _rate("edited with the results in sight, without the mark", "false_resolved", unmarked, few, 0.0)
+    yield _rate("edited with the results in sight, with the mark", "false_resolved", resolved, few, None)
     for n, failed in ((5, 1), (10, 2)):
         name = f"the {failed} lowest of {n} differences failed"
         yield _rate(name, "false_resolved", _failed(few, n, failed), few, 0.05)
@@ -181,8 +186,12 @@ def judged(rows: Sequence[Sequence[Row]], rule: Rule, *, first: int, margin: flo
     comparing = Compare(
         baseline=rows[0][0].arm, margin=margin, sequential=rule, added=[[seed] for seed in seeds[first:]]
     )
+    return _family(rows, Declared(compare=comparing, seeds=seeds))
+
+
+def _family(rows: Sequence[Sequence[Row]], declared: Declared, protocol: Frozen = NOT_FROZEN) -> Family:
     arms = [Trained(of[0].arm, Setting({}, {}), False, of) for of in rows]
-    found = compare(arms, Declared(compare=comparing, seeds=seeds), HEADLINE, sum(map(len, rows)))
+    found = compare(arms, declared, HEADLINE, sum(map(len, rows)), protocol)
     assert found.verdicts is not None, found.reason
     return found.verdicts.family
 
@@ -224,6 +233,40 @@ def _marked(tables: int) -> int:
         taken = [judged([of[:n] for of in rows], "fixed", first=5) for n in range(5, 11)]
         wrong += any(_is(family, "resolved") and not family.findings[0].exploratory for family in taken)
     return wrong
+
+
+def _edited(tables: int) -> tuple[int, int]:
+    """Count tables with a false verdict after an edit: without the mark *exploratory*, and with or without it.
+
+    Each edit is made when all results of the run are there.
+    """
+    random, unmarked, resolved = np.random.default_rng(8), 0, 0
+    declared = Declared(compare=Compare(baseline="baseline", margin=0.3, sequential="split"), seeds=[*range(1, 11)])
+    family = [(f"arm {place}", "baseline") for place in (1, 2)]
+    start = Line(time="", on="start", results=0, terms=stated(declared, metric=METRIC, family=family))
+    for _ in range(tables):
+        rows, found = table_of(random, 2, 10), []
+        for edited in _edits(declared):
+            now = Present(stated(edited, metric=METRIC, family=family), results=sum(map(len, rows)))
+            found += _family(rows, edited, frozen(Kept([start]), now)).findings
+        wrong = [finding for finding in found if finding.verdict == "resolved"]
+        unmarked += any(not finding.exploratory for finding in wrong)
+        resolved += bool(wrong)
+    return unmarked, resolved
+
+
+def _edits(declared: Declared) -> Iterator[Declared]:
+    """Yield what somebody may declare who has seen the results of two comparisons whose seeds may be added.
+
+    One test; one comparison, or with another baseline; a seed less.
+    """
+    seeds = declared.all_seeds
+    once = Compare(baseline="baseline", margin=0.3, sequential="fixed")
+    yield Declared(compare=once, seeds=seeds)
+    for pair in (["arm 1", "baseline"], ["arm 2", "baseline"], ["arm 1", "arm 2"]):
+        yield Declared(compare=Compare(pairs=[pair], margin=0.3, sequential="split"), seeds=seeds)
+    for left_out in (1, 2, 3):
+        yield Declared(compare=declared.compare, seeds=[seed for seed in seeds if seed != left_out])
 
 
 def _failed(tables: int, n: int, failed: int) -> int:

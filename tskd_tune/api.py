@@ -156,7 +156,7 @@ def check(given: Sweep | Experiment | File | Plain, *, settings: Iterable[str] =
     return check_experiment(_experiment(given, settings), data=data)
 
 
-def report(run: RunFolder | File, *, storage: File = STORAGE) -> Findings:
+def report(run: RunFolder | File, *, storage: File = STORAGE, settings: Iterable[str] = ()) -> Findings:
     """Rewrite the report of a run, ``report.html`` and ``report.md`` in the run's folder, and return the findings.
 
     >>> import tskd_tune
@@ -165,14 +165,18 @@ def report(run: RunFolder | File, *, storage: File = STORAGE) -> Findings:
     Args:
         run: the run's folder or address, or its name in ``storage``.
         storage: the folder that runs are kept in, or its address on an object storage (``s3://bucket/runs``).
+        settings: keys of ``compare`` in place of the run's own, ``compare.key=value``. Then the verdicts are
+            exploratory, and no file is written.
 
     Raises:
-        InputError: there is no such run.
+        InputError: there is no such run, or a setting is wrong.
         RunError: the records cannot be read, or the folder cannot be written.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.open(fspath(run), _folder(storage))
-    write_report(folder)
-    return summary(folder)
+    given = list(settings)
+    if not given:
+        write_report(folder)
+    return summary(folder, given)
 
 
 def study(

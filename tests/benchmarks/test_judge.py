@@ -32,6 +32,11 @@ def test_fast_paths_resolve_what_the_reports_resolve() -> None:
     assert 0 < fast.sum() < len(fast) and near.sum() > 0
 
 
+def test_what_was_edited_with_the_results_in_sight_is_never_resolved_without_the_mark() -> None:
+    unmarked, resolved = judge._edited(12)
+    assert unmarked == 0 < resolved
+
+
 def test_the_command_writes_rates_with_exact_intervals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,7 +56,7 @@ OPTIONS = {
         *("--seeds", "--top", "--against", "--controls", "--name", "--storage", "--set", "--no-wandb", "--address")
     },
     "submit": {"--with"},
-    "report": {"--format", "--json", "--paper", "--storage", "--wandb", "--what", "--against"},
+    "report": {"--format", "--json", "--paper", "--set", "--storage", "--wandb", "--what", "--against"},
     "sync": {"--entity", "--project", "--storage"},
     "status": {"--storage", "--json", "--watch", "--every"},
     "runs": {"--storage", "--json"},

@@ -15,7 +15,7 @@ from tskd_tune.paths import StoragePlace
 from tskd_tune.records.finding import group_at
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms import exports, paper, paper_forms
 from tskd_tune.reports.forms.latex import latex
 from tskd_tune.reports.forms.markdown import markdown
@@ -27,13 +27,15 @@ from tskd_tune.reports.page.report import write_report
 class Wish:
     """The wanted report: its format (None: on the terminal and as files), the table for CSV, the paper's table.
 
-    ``against`` is another searched run or group that the run is compared with.
+    ``against`` is another searched run or group that the run is compared with. ``settings`` replace keys of
+    ``compare``; then no file is written.
     """
 
     form: str | None = None
     what: str | None = None
     paper: str | None = None
     against: str | None = None
+    settings: tuple[str, ...] = ()
 
     def refuse_for_group(self, group: str) -> None:
         """Refuse what a group of replicates has not.
@@ -42,6 +44,7 @@ class Wish:
             InputError: a table of a single run is wanted.
         """
         given = [f"--paper {self.paper}"] * (self.paper is not None)
+        given += [f"--set {setting}" for setting in self.settings]
         given += [f"--what {self.what}"] * (self.what not in (None, "search"))
         if given:
             raise InputError(
@@ -57,6 +60,7 @@ class Wish:
         what: str | None,
         paper: str | None,
         against: str | None = None,
+        settings: Sequence[str] = (),
         *,
         to_wandb: bool = False,
     ) -> Wish:
@@ -72,12 +76,15 @@ class Wish:
             raise InputError(
                 "--what: applies only to --format csv without --paper; the other formats contain every table"
             )
-        if against is not None and (what is not None or paper is not None or to_wandb):
+        if against is not None and (what is not None or paper is not None or settings or to_wandb):
             raise InputError(
-                "--against: compares two searches, and has one table; leave --what, --paper and --wandb out, or"
+                "--against: compares two searches, and has one table; leave --what, --paper, --set and --wandb out, or"
                 " --against"
             )
-        return cls("json" if as_json else form, None if what is None else str(what), paper, against)
+        if settings and (paper is not None or to_wandb):
+            other = "--wandb" if paper is None else "--paper"
+            raise InputError(f"--set: shows exploratory verdicts on this terminal, so it does not go with {other}")
+        return cls("json" if as_json else form, None if what is None else str(what), paper, against, tuple(settings))
 
 
 def report(run: str, storage: StoragePlace, wish: Wish = Wish()) -> None:
@@ -100,15 +107,15 @@ def report(run: str, storage: StoragePlace, wish: Wish = Wish()) -> None:
     if wish.paper is not None:
         _show_paper(folder, wish.paper, wish.form)
     elif wish.form is not None:
-        _put(folder, wish.form, wish.what)
+        _put(summary(folder, wish.settings), wish.form, wish.what)
     else:
-        write_report(folder)
-        show_results(folder)
+        if not wish.settings:
+            write_report(folder)
+        show_results(folder, wish.settings)
 
 
-def _put(folder: RunFolder, form: str, what: str | None) -> None:
+def _put(found: Findings, form: str, what: str | None) -> None:
     """Write a report on stdout in one format, and nothing else."""
-    found = summary(folder)
     if form == "json":
         put_json(as_json(found))
     elif form == "csv":

@@ -49,6 +49,15 @@ def _report(
             show_default=False,
         ),
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="compare.KEY=VALUE",
+            help="Show the verdicts with another key of compare, as exploratory ones, and write no file.",
+            show_default=False,
+        ),
+    ] = None,
     to_wandb: ToWandb = False,
 ) -> None:
     """Show what a run has found, and write report.html and report.md again.
@@ -57,7 +66,8 @@ def _report(
     """
     from tskd_tune.cli import looking
 
-    looking.report(run, storage, looking.Wish.of(as_json, form, what, paper, against, to_wandb=to_wandb))
+    wish = looking.Wish.of(as_json, form, what, paper, against, settings or [], to_wandb=to_wandb)
+    looking.report(run, storage, wish)
     if to_wandb:
         from tskd_tune.cli import sharing
 

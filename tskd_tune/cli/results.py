@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tskd_tune.cli.terminal import say, show
 from tskd_tune.records.offline import offline_of
 from tskd_tune.records.run_folder import RunFolder
@@ -12,9 +14,14 @@ from tskd_tune.reports.forms.head_lines import head_lines
 from tskd_tune.reports.forms.tables import rich_table
 
 
-def show_results(folder: RunFolder) -> None:
-    """Show the verdicts and the table of a run, and the places of its report, rows and W&B runs."""
-    found = summary(folder)
+def show_results(folder: RunFolder, settings: Sequence[str] = ()) -> None:
+    """Show the verdicts and the table of a run, and the places of its report, rows and W&B runs.
+
+    Args:
+        folder: the run.
+        settings: keys of ``compare`` in place of those of the run; then no file holds what is shown.
+    """
+    found = summary(folder, settings)
     for line in [*head_lines(found), *report_lines.verdict_lines(found), *report_lines.pooled_lines(found)]:
         say(line)
     show(rich_table(found))
@@ -26,6 +33,9 @@ def show_results(folder: RunFolder) -> None:
     endings = [*report_lines.ending_lines(found), *report_lines.warning_lines(found)]
     for line in [*report_lines.under_table(found), *searched, *endings]:
         say(line)
+    if settings:
+        say("no file was written: the report in the run's folder is that of the run's own file")
+        return
     say(f"report: {folder.store.place('report.html')}")
     say(f"rows: {folder.store.place('rows.jsonl')}")
     if not all(one.uploaded for one in offline_of(folder)):

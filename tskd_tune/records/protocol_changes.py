@@ -26,6 +26,9 @@ NAMES: Final[Mapping[str, str]] = {
 """The name of each part whose every change counts; the other parts may grow."""
 
 
+CONTROLS, ADDED = "compare.controls", "compare.added"
+
+
 @dataclass(frozen=True)
 class Change:
     """A part of the protocol that differs: its name, and what it was and is."""
@@ -49,6 +52,13 @@ def changes(before: Terms, after: Terms) -> list[Change]:
     ]
 
 
+def differences(before: Terms, after: Terms) -> list[Change]:
+    """Return all declared parts that differ in any way, also where controls or seeds were only added."""
+    old, new = before.plain(), after.plain()
+    names = {**NAMES, "controls": CONTROLS, "added": ADDED}
+    return [_change(name, old[key], new[key]) for key, name in names.items() if old[key] != new[key]]
+
+
 def late(before: Terms, after: Terms) -> list[tuple[str, str]]:
     """Return the comparisons, (arm, baseline), that the later protocol has and the earlier one has not."""
     return [(arm, baseline) for arm, baseline in after.family if [arm, baseline] not in before.family]
@@ -60,7 +70,7 @@ def _change(name: str, before: object, after: object) -> Change:
 
 def _of_added(before: Terms, after: Terms) -> Iterator[Change]:
     if after.added[: len(before.added)] != before.added:
-        yield _change("compare.added", before.added, after.added)
+        yield _change(ADDED, before.added, after.added)
 
 
 def _of_controls(before: Terms, after: Terms) -> Iterator[Change]:
@@ -69,7 +79,7 @@ def _of_controls(before: Terms, after: Terms) -> Iterator[Change]:
     kept = {name: after.controls.get(name) for name in before.controls}
     made = {name: of for name, of in after.controls.items() if name not in before.controls and name in arms}
     if kept != before.controls or made:
-        yield _change("compare.controls", before.controls, after.controls)
+        yield _change(CONTROLS, before.controls, after.controls)
 
 
 def _of_family(before: Terms, after: Terms) -> Iterator[Change]:

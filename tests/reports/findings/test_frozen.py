@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import factories
+from tskd_tune.errors import InputError
 from tskd_tune.records import protocol
 from tskd_tune.records.confirmations import Ledger, enter, ledger, searched
 from tskd_tune.records.protocol import Terms, keep
@@ -110,9 +111,13 @@ def test_an_edit_with_the_results_in_sight_is_said_first_and_marks_the_verdicts(
     why = head_lines(found)[len(found.frozen)]
     assert why.startswith("The verdicts are exploratory: what was declared was changed after there were results")
     assert as_json(found)["frozen"] == list(found.frozen)
-    for text in (markdown(found), latex(found)):
-        assert "exploratory" in text and "Changed in sweep.yaml" in text
-    assert "Changed in sweep.yaml after" in html(run, found)
+
+
+def test_every_form_of_the_report_says_it(run: RunFolder) -> None:
+    trained(run).replace_document(document(margin=2.0))
+    found = found_in(run)
+    for text in (markdown(found), latex(found), html(run, found)):
+        assert "exploratory" in text and "Changed in sweep.yaml after" in text
 
 
 def test_seeds_that_were_taken_away_or_added_by_hand_are_an_edit(run: RunFolder) -> None:
@@ -167,6 +172,31 @@ def test_what_was_changed_back_is_said_and_the_declared_verdicts_stand(run: RunF
     assert words(found) == ["resolved"]
 
 
+def test_a_margin_given_with_a_report_makes_the_verdicts_of_this_report_exploratory(run: RunFolder) -> None:
+    found = summary(trained(run), ["compare.margin=2.0"])
+    assert head_lines(found)[0] == "Given with this report, and not declared: compare.margin from 0.3 to 2.0."
+    assert words(found) == ["resolved (exploratory)"]
+    assert found.family is not None and found.family.family.margin == 2.0
+    assert words(summary(run, ["compare.margin=0.3"])) == words(found_in(run)) == ["resolved"], "the declared one"
+    run.replace_document(document(rule="margin"))
+    first, second = summary(run, ["compare.margin=2.0"]).frozen
+    assert first.startswith("Given with this report") and second.startswith("Changed in sweep.yaml after")
+
+
+def test_a_control_given_with_a_report_is_exploratory_also_in_an_old_run(tmp_path: Path) -> None:
+    old = trained(RunFolder.create(tmp_path, "old", "sweep", document()), "ce", "tskd", "zeros")
+    assert words(summary(old)) == ["resolved", "equivalent"]
+    found = summary(old, ["compare.controls={zeros: tskd}"])
+    assert found.frozen == ("Given with this report, and not declared: compare.controls from {} to {'zeros': 'tskd'}.",)
+    assert words(found) == ["resolved (exploratory)"] * 2
+
+
+@pytest.mark.parametrize("setting", ["seeds=[1]", "search.metric=val_loss", "compare.margin=-1", "compare.rule=best"])
+def test_what_a_report_cannot_be_given_is_a_sentence(run: RunFolder, setting: str) -> None:
+    with pytest.raises(InputError, match="--set"):
+        summary(trained(run), [setting])
+
+
 def test_another_metric_than_the_declared_one_is_an_edit(run: RunFolder) -> None:
     factories.write_rows(run, [row.model_copy(update={"metrics": {"test_loss": 1.0 / row.seed}}) for row in rows("ce")])
     assert "the metric from 'test_top1' to 'test_loss'." in head_lines(found_in(run))[0]
@@ -218,7 +248,6 @@ def test_a_damaged_protocol_is_a_sentence_and_the_verdicts_are_exploratory(run: 
     found = found_in(run)
     assert any("protocol.jsonl" in line for line in found.frozen) and words(found) == ["resolved (exploratory)"]
     assert found.frozen[-1].startswith("The protocol of the run's start is not known for certain")
-    assert "html" in html(run, found)
 
 
 def test_an_incomplete_last_line_is_said_and_changes_no_verdict(run: RunFolder) -> None:

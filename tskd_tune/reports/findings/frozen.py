@@ -8,11 +8,11 @@ verdicts are exploratory. A run of an earlier version keeps no protocol, and not
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tskd_tune.records.protocol import Kept, Line, Terms
-from tskd_tune.records.protocol_changes import Change, changes, late
+from tskd_tune.records.protocol_changes import Change, changes, differences, late
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.words import count
@@ -52,12 +52,12 @@ class Present:
     Attributes:
         terms: what the file of the sweep says now, or the options of the report.
         results: the number of trainings that have ended.
-        asked: whether options of the report differ from the file.
+        given: the names of the parts that options of the report replace, and the file does not.
     """
 
     terms: Terms
     results: int
-    asked: bool = False
+    given: frozenset[str] = frozenset()
 
 
 def stated(declared: Declared, *, metric: str, family: Sequence[tuple[str, str]]) -> Terms:
@@ -104,7 +104,7 @@ def frozen(kept: Kept | None, present: Present) -> Frozen:
         damage = kept.damage or "the file of the protocol has no line from before the first result"
         return Frozen((*torn, _unknown(damage)), _exploratory("what was declared at the start is not known"))
     later = [line for line in kept.lines if line.results]
-    net = _changed(changes(first.terms, present.terms), first, later, present)
+    net = _changed(_net(first.terms, present), first, later, present)
     added = [(line, pair) for line in later for pair in late(first.terms, line.terms)]
     whens = {pair: line for line, pair in reversed(added)}
     said = [
@@ -120,6 +120,14 @@ def frozen(kept: Kept | None, present: Present) -> Frozen:
     damaged = "what was declared at the start is not known for certain" if kept.damage else ""
     family = frozenset((arm, baseline) for arm, baseline in first.terms.family)
     return Frozen(tuple(said), _exploratory(why or damaged), family, frozenset(whens))
+
+
+def _net(declared: Terms, present: Present) -> list[Change]:
+    """Return what differs from what was declared; of options of the report also what they only add."""
+    found = changes(declared, present.terms)
+    names = {change.what for change in found}
+    given = [one for one in differences(declared, present.terms) if one.what in present.given - names]
+    return [*found, *given]
 
 
 def _exploratory(why: str) -> str:
@@ -140,11 +148,11 @@ def _changed(found: Sequence[Change], first: Line, later: Sequence[Line], presen
 
 def _since(change: Change, first: Line, later: Sequence[Line], present: Present) -> str:
     """Say when something was changed: at the first record that has the change, otherwise after the last record."""
+    if change.what in present.given:
+        return "Given with this report, and not declared"
     seen = next((line for line in later if change.what in _names(first.terms, line.terms)), None)
     if seen is not None:
         return f"Changed after there were results, {_at(seen)}"
-    if present.asked:
-        return "Given with this report, and not declared"
     last = (later or [first])[-1]
     there = f"{count(present.results, 'training')} ended by now" if present.results else "no training has ended yet"
     return f"Changed in sweep.yaml after {minute(last.time)} ({there})"
@@ -154,10 +162,19 @@ def _names(before: Terms, after: Terms) -> set[str]:
     return {change.what for change in changes(before, after)}
 
 
+def given_in_place_of(file: Terms, asked: Terms) -> frozenset[str]:
+    """Return the names of the parts that options of a report replace."""
+    return frozenset(change.what for change in differences(file, asked))
+
+
+def of_options(file: Terms, present: Present) -> Frozen:
+    """Say which options of a report differ from the file of a run that keeps no protocol."""
+    found = frozen(Kept([Line(time="", on="start", results=0, terms=file)]), present)
+    return replace(found, family=None)
+
+
 def _at(line: Line) -> str:
-    ended = "had ended" if line.results else "no training had ended"
-    when = f"when {count(line.results, 'training')} {ended}" if line.results else f"when {ended}"
-    return f"{when} ({line.on} of {minute(line.time)})"
+    return f"when {count(line.results, 'training')} had ended ({line.on} of {minute(line.time)})"
 
 
 def minute(time: str) -> str:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
+from tskd_tune.documents import apply_settings
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Measured, Metric, Mode, Part, heading, measured, metric_of, undeclared
 from tskd_tune.records.conclusion import conclusion
@@ -26,7 +29,15 @@ from tskd_tune.reports.findings.confirmed import confirmed
 from tskd_tune.reports.findings.costs import with_cost_ratios
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.endings import Counts, Ending, Unfinished, endings, unfinished
-from tskd_tune.reports.findings.frozen import NOT_FROZEN, Frozen, Present, frozen, stated
+from tskd_tune.reports.findings.frozen import (
+    NOT_FROZEN,
+    Frozen,
+    Present,
+    frozen,
+    given_in_place_of,
+    of_options,
+    stated,
+)
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.head import Head, head
 from tskd_tune.reports.findings.importance import Importance, importance
@@ -37,6 +48,9 @@ from tskd_tune.reports.findings.pareto import Front, Searched, fronts
 from tskd_tune.reports.findings.records import ArmFindings, Baseline, Deviations, Method, Warned
 from tskd_tune.reports.findings.search_curve import SearchCurve, curve_of, search_trials
 from tskd_tune.reports.findings.teachers import worse_teachers
+
+SETTABLE: Final = "compare."
+"""The beginning of the keys that a report may be given."""
 
 
 @dataclass(frozen=True)
@@ -126,18 +140,25 @@ class Findings:
         return measured(part, self.metric)
 
 
-def summary(run: RunFolder) -> Findings:
+def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
     """Return the results of a run so far; the rows are read once.
 
     A training that broke has a row and is in ``failed``; a resume trains it again. A training that has begun and has no
     row is in ``unfinished``. Damaged lines are left out and listed in ``damage``.
 
+    Args:
+        run: the run.
+        settings: keys of ``compare`` in place of those of ``sweep.yaml``, each ``compare.key=value``. Verdicts that
+            were not declared in this way before there were results are exploratory.
+
     Raises:
         RunError: the rows cannot be read.
-        InputError: ``compare`` in ``sweep.yaml`` was edited, and its comparisons cannot be tested.
+        InputError: ``compare`` in ``sweep.yaml`` was edited, and its comparisons cannot be tested; or a setting is
+            wrong.
     """
     rows = sorted(run.rows(), key=lambda row: row.key)
-    document, damaged = document_of(run)
+    given = _document(run, settings)
+    document, damaged = given.document, given.damaged
     measures = measures_of(rows)
     search = searched_by(document, measures)
     name, mode = (search.metric, search.mode) if search else _headline(rows, measures)
@@ -146,7 +167,7 @@ def summary(run: RunFolder) -> Findings:
     seeds = 0 if counts.finished == run.state.expected else len(document.seeds or [1])
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
     arms, baselines = with_cost_ratios(with_collapses(labels_apart(arms), headline))
-    protocol = _frozen(run, document, name, rows) if not damaged else NOT_FROZEN
+    protocol = _frozen(run, given, name, rows)
     compared = Comparison(None, damaged) if damaged else _compared(run, document, arms, headline, protocol)
     compared = with_images(run, arms, compared, name)
     return Findings(
@@ -193,10 +214,35 @@ def measures_of(rows: Sequence[Row]) -> tuple[Metric, ...]:
 
 def document_of(run: RunFolder) -> tuple[Declared, str]:
     """Return the resolved document; where the file is damaged, an empty document and a sentence."""
+    given = _document(run, [])
+    return given.document, given.damaged
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The resolved document, as its file says and with the options of the report; and why it cannot be read."""
+
+    file: Declared
+    document: Declared
+    damaged: str = ""
+
+
+def _document(run: RunFolder, settings: Sequence[str]) -> _Given:
+    """Return the resolved document; where the file is damaged, an empty document and a sentence.
+
+    Raises:
+        InputError: a setting is no key of ``compare``, or has a wrong value.
+    """
+    for setting in settings:
+        if not setting.startswith(SETTABLE):
+            raise InputError(f"--set {setting}: a report takes keys of compare only, such as compare.margin=0.5")
+    path = run.path / "sweep.yaml"
     try:
-        return Declared.read(run.document(), run.path / "sweep.yaml"), ""
+        read = run.document()
+        file = Declared.read(read, path)
     except InputError as error:
-        return Declared(), damaged_document(run.place, error)
+        return _Given(Declared(), Declared(), damaged_document(run.place, error))
+    return _Given(file, Declared.read(apply_settings(read, settings), Path("--set")) if settings else file)
 
 
 def searched_by(document: Declared, measures: Sequence[Metric]) -> Searched | None:
@@ -218,17 +264,20 @@ def _headline(rows: Sequence[Row], measures: Sequence[Metric]) -> tuple[str, Mod
     return (validation if only_validation else test), measures[0].mode
 
 
-def _frozen(run: RunFolder, document: Declared, headline: str, rows: Sequence[Row]) -> Frozen:
+def _frozen(run: RunFolder, given: _Given, headline: str, rows: Sequence[Row]) -> Frozen:
     """Say what was changed since the start of a sweep, and which other confirmations of its search there are."""
+    if given.damaged or run.state.kind != "sweep":
+        return NOT_FROZEN
     own = kept(run)
-    if own is None or not own.lines:
-        return frozen(own, Present(Terms(), len(rows)))
-    last = own.lines[-1].terms
+    last = own.lines[-1].terms if own and own.lines else Terms(metric=headline)
     # Before a training is done, a metric of the test set may be missing in all rows.
     metric = headline if any(row.status == "done" for row in rows) else last.metric
     family = [(arm, baseline) for arm, baseline in last.family]
-    present = Present(stated(document, metric=metric, family=family), sum(row.ended for row in rows))
-    return confirmed(run, own, document.all_seeds, frozen(own, present))
+    file, asked = (stated(one, metric=metric, family=family) for one in (given.file, given.document))
+    present = Present(asked, sum(row.ended for row in rows), given_in_place_of(file, asked))
+    if own is None:
+        return of_options(file, present) if present.given else NOT_FROZEN
+    return confirmed(run, own, given.document.all_seeds, frozen(own, present))
 
 
 def _compared(
