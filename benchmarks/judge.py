@@ -245,7 +245,8 @@ def _edited(tables: int) -> tuple[int, int]:
     family = [(f"arm {place}", "baseline") for place in (1, 2)]
     start = Line(time="", on="start", results=0, terms=stated(declared, metric=METRIC, family=family))
     for _ in range(tables):
-        rows, found = table_of(random, 2, 10), []
+        rows = table_of(random, 2, 10)
+        found: list[Finding] = []
         for edited in _edits(declared):
             now = Present(stated(edited, metric=METRIC, family=family), results=sum(map(len, rows)))
             found += _family(rows, edited, frozen(Kept([start]), now)).findings

@@ -59,6 +59,7 @@ def trains(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         "session": lambda place: nullcontext(),
         "bases": lambda: [],
         "end_leftovers": lambda *given: None,
+        "needed": lambda sweep: {},
         "refuse_unfit": lambda *given: None,
         "look_at_nodes": lambda *given: None,
         "_trained": trained,

@@ -315,8 +315,9 @@ def test_a_confirmation_elsewhere_knows_of_those_beside_the_search(search: RunFo
 
 def test_another_search_of_the_same_name_is_not_taken_for_it(search: RunFolder, tmp_path: Path) -> None:
     first = confirm(search, "first", [101])
+    RunFolder.create(tmp_path, "another", "sweep", search.document())
     search.path.rename(tmp_path / "kept")
-    RunFolder.create(tmp_path, "search", "sweep", search.document())
+    (tmp_path / "another").rename(search.path)
     assert "is no longer at" in found_in(first).frozen[0]
 
 
