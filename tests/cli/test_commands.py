@@ -23,6 +23,7 @@ from tskd_tune.cli import app
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
+from tskd_tune.records.confirmations import enter
 from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
@@ -408,6 +409,18 @@ def test_wishes_that_contradict_each_other_are_sentences(finished: RunFolder, ru
         in run("report", path, "--json", "--format", "csv", code=2).stderr
     )
     assert "there is no table 'table9'" in run("report", path, "--paper", "table9", code=2).stderr
+    margin = ("--set", "compare.margin=2")
+    for other in (("--paper", "table1"), ("--wandb",)):
+        said = run("report", path, *margin, *other, code=2).stderr
+        assert "--set: shows exploratory verdicts on this terminal, so it does not go with" in said
+    assert "a report takes keys of compare only" in run("report", path, "--set", "seeds=[1]", code=2).stderr
+
+
+def test_a_report_with_another_margin_writes_no_file(finished: RunFolder, run: Callable[..., Any]) -> None:
+    before = {path: path.read_bytes() for path in finished.path.glob("report.*")}
+    found = run("report", str(finished.path), "--set", "compare.margin=2").stdout
+    assert "no file was written: the report in the run's folder is that of the run's own file" in found
+    assert {path: path.read_bytes() for path in finished.path.glob("report.*")} == before
 
 
 def test_a_report_that_cannot_be_written_is_a_sentence(
@@ -560,7 +573,10 @@ def test_the_winner_of_a_search_is_confirmed(swept: list[Any], run: Callable[...
     assert (sweep.seeds, sweep.resources.cpu) == ([8, 9], 2)
     assert "sure: confirms search: review=tskd; baseline; 2 seeds, 4 runs" in text
     assert "the paper's setting is left out" in text
-    run("confirm", "search", "--seeds", "8,9", "--name", "controlled", "--controls", "detach, zeros")
+    assert "was confirmed before" not in text
+    enter(folder, RunFolder.open("sure"), [8, 9])
+    again = run("confirm", "search", "--seeds", "8,9", "--name", "controlled", "--controls", "detach, zeros").stdout
+    assert "warning: search was confirmed before, by sure; the report says so, report all of them" in again
     controlled = swept.pop()[0].resolved()
     assert controlled.compare.controls == {"control_detach": "review=tskd", "control_zeros": "review=tskd"}
     assert "warning: search has 2 of its 4 runs: its winner may still change" in text

@@ -19,6 +19,7 @@ from tskd_tune.experiment.data import summaries
 from tskd_tune.files import fullest, is_full
 from tskd_tune.paths import StoragePlace
 from tskd_tune.records.conclusion import conclusion
+from tskd_tune.records.confirmations import ledger
 from tskd_tune.records.events import Event
 from tskd_tune.records.finding import has_run
 from tskd_tune.records.names import refuse_name
@@ -184,6 +185,8 @@ def confirm(
     expected, rows = folder.state.expected, _ended(folder)
     if expected is not None and rows < expected:
         warn([f"{folder.name} has {rows} of its {expected} runs: its winner may still change"])
+    if before := [one.run for one in ledger(folder).confirmations]:
+        warn([f"{folder.name} was confirmed before, by {', '.join(before)}; the report says so, report all of them"])
 
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweeps.run import start
