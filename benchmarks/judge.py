@@ -259,15 +259,12 @@ def _edited(tables: int) -> tuple[int, int]:
 def _edits(declared: Declared) -> Iterator[Declared]:
     """Yield what somebody may declare who has seen the results of two comparisons whose seeds may be added.
 
-    One test; one comparison, or with another baseline; a seed less.
+    One comparison, also of the two arms with each other; one fixed test; all seeds, or all but one.
     """
-    seeds = declared.all_seeds
-    once = Compare(baseline="baseline", margin=0.3, sequential="fixed")
-    yield Declared(compare=once, seeds=seeds)
     for pair in (["arm 1", "baseline"], ["arm 2", "baseline"], ["arm 1", "arm 2"]):
-        yield Declared(compare=Compare(pairs=[pair], margin=0.3, sequential="split"), seeds=seeds)
-    for left_out in (1, 2, 3):
-        yield Declared(compare=declared.compare, seeds=[seed for seed in seeds if seed != left_out])
+        for left_out in (None, 1, 2, 3):
+            seeds = [seed for seed in declared.all_seeds if seed != left_out]
+            yield Declared(compare=Compare(pairs=[pair], margin=0.3, sequential="fixed"), seeds=seeds)
 
 
 def _failed(tables: int, n: int, failed: int) -> int:

@@ -33,7 +33,7 @@ def test_fast_paths_resolve_what_the_reports_resolve() -> None:
 
 
 def test_what_was_edited_with_the_results_in_sight_is_never_resolved_without_the_mark() -> None:
-    unmarked, resolved = judge._edited(12)
+    unmarked, resolved = judge._edited(40)
     assert unmarked == 0 < resolved
 
 
