@@ -53,6 +53,14 @@ def test_what_was_changed_before_the_first_result_is_what_is_frozen(run: RunFold
     assert of(run).first == of(run).lines[1], "a training that broke is no result"
 
 
+def test_rows_that_were_removed_do_not_thaw_what_is_frozen(run: RunFolder) -> None:
+    run.add_row(a_row(arm="ce"))
+    keep(run, "resume", edited(margin=0.5))
+    run.store.delete("rows.jsonl")
+    keep(RunFolder.open(run.path), "resume", edited(margin=0.7))
+    assert of(run).first == of(run).lines[0] and of(run).later == of(run).lines[1:]
+
+
 def test_a_run_of_an_earlier_version_keeps_none(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "old", "sweep", {})
     folder.add_row(a_row())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile, takewhile
 from typing import Final, Literal
 
 from pydantic import Field, ValidationError
@@ -114,8 +115,13 @@ class Kept:
     @property
     def first(self) -> Line | None:
         """The last line before there were results: from then on the protocol was frozen; None if it is not known."""
-        before = [line for line in self.lines if not line.results]
+        before = [*takewhile(lambda line: not line.results, self.lines)]
         return before[-1] if before else None
+
+    @property
+    def later(self) -> Sequence[Line]:
+        """The lines after `first`."""
+        return [*dropwhile(lambda line: not line.results, self.lines)]
 
 
 def results_of(run: RunFolder) -> int:

@@ -103,7 +103,7 @@ def frozen(kept: Kept | None, present: Present) -> Frozen:
     if first is None:
         damage = kept.damage or "the file of the protocol has no line from before the first result"
         return Frozen((*torn, _unknown(damage)), _exploratory("what was declared at the start is not known"))
-    later = [line for line in kept.lines if line.results]
+    later = kept.later
     net = _changed(_net(first.terms, present), first, later, present)
     added = [(line, pair) for line in later for pair in late(first.terms, line.terms)]
     whens = {pair: line for line, pair in reversed(added)}
