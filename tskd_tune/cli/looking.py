@@ -59,9 +59,9 @@ class Wish:
         form: str | None,
         what: str | None,
         paper: str | None,
+        *,
         against: str | None = None,
         settings: Sequence[str] = (),
-        *,
         to_wandb: bool = False,
     ) -> Wish:
         """Return the wanted report from a command's options.

@@ -66,7 +66,7 @@ def _report(
     """
     from tskd_tune.cli import looking
 
-    wish = looking.Wish.of(as_json, form, what, paper, against, settings or [], to_wandb=to_wandb)
+    wish = looking.Wish.of(as_json, form, what, paper, against=against, settings=settings or [], to_wandb=to_wandb)
     looking.report(run, storage, wish)
     if to_wandb:
         from tskd_tune.cli import sharing
