@@ -181,6 +181,14 @@ def rates_of_verdicts(*, output: Output = None, quick: Quick = False) -> None:
     judge.command(quick=quick, output=output)
 
 
+@app.command(name="teachers")
+def rates_over_teachers(*, output: Output = None, quick: Quick = False) -> None:
+    """How often verdicts over several teachers are wrong on simulated tables, and what they find: without training."""
+    from benchmarks import teachers
+
+    teachers.command(quick=quick, output=output)
+
+
 def _steps(suite: Literal["step", "review", "cycle"], device: torch.device, quick: bool) -> Report:
     from benchmarks import steps
 

@@ -18,6 +18,7 @@ from tskd_tune.sweeps.design import method_of
 from tskd_tune.sweeps.estimate import Estimate
 from tskd_tune.sweeps.machine import refuse_here
 from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.teacher_seeds import teachers_of
 from tskd_tune.tasks.summary import DataSummary
 
 TWINS = (
@@ -37,6 +38,7 @@ class Checked:
         arms: the experiments by label: all of a grid, or the corners of a search space.
         cost: what the run will cost on this machine.
         method: the search, the scheduler and what ends the sweep early; empty for an experiment.
+        teachers: the seeds of the teachers under which the arms are trained; empty without ``teacher.seeds``.
         left_out: one sentence per control that adds no arm.
         data: how the data of each task is interpreted.
         oddities: one sentence per unusual finding in the data; None if the data was not read.
@@ -51,6 +53,7 @@ class Checked:
     data: Sequence[DataSummary]
     oddities: Sequence[str] | None
     method: str = ""
+    teachers: Sequence[int] = ()
 
     def warnings(self) -> dict[str, list[str]]:
         """Return every warning once, with the labels of its arms."""
@@ -94,7 +97,8 @@ def check_sweep(sweep: Sweep, *, data: bool = False) -> Checked:
     refuse(Place(**sweep.wandb.plain()))
     refuse_here(sweep)
     points, count = estimate.candidates(sweep)
-    arms = {point.label: sweep.experiment_at(point) for point in points}
+    shown = sweep.space().grid() if sweep.is_exact else points
+    arms = {point.label: sweep.experiment_at(point) for point in shown}
     return Checked(
         kind="sweep",
         points=count,
@@ -105,4 +109,5 @@ def check_sweep(sweep: Sweep, *, data: bool = False) -> Checked:
         data=summaries(arms.values()),
         oddities=verify_data(arms.values()) if data else None,
         method=method_of(sweep),
+        teachers=teachers_of(points),
     )

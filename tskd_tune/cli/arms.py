@@ -9,7 +9,9 @@ from tskd_tune import documents, single
 from tskd_tune.cli.course import Course
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
+from tskd_tune.plain import Document
 from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.teacher_seeds import teachers_of
 
 
 def arms_of(file: Path, settings: Sequence[str]) -> dict[str, Experiment]:
@@ -24,6 +26,19 @@ def arms_of(file: Path, settings: Sequence[str]) -> dict[str, Experiment]:
         return {"": single.read(file, settings)}
     sweep = Sweep.load(file, settings)
     return {point.label: sweep.experiment_at(point) for point in sweep.space().corners()}
+
+
+def teachers_in(file: Path, settings: Sequence[str]) -> Document:
+    """Return the seeds of the teachers and the numbers of points and runs of a sweep with ``teacher.seeds``.
+
+    Empty for every other file.
+    """
+    sweep = Sweep.load(file, settings) if is_sweep(file) else None
+    points = sweep.points() if sweep is not None and sweep.is_exact else []
+    if sweep is None or not teachers_of(points):
+        return {}
+    seeds = len(sweep.all_seeds())
+    return {"teachers": teachers_of(points), "points": len(points), "seeds": seeds, "runs": len(points) * seeds}
 
 
 def is_sweep(file: Path) -> bool:

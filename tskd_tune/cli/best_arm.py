@@ -11,6 +11,7 @@ from tskd_tune.records.design import Design
 from tskd_tune.records.row import Row, declared
 from tskd_tune.reports.findings.records import values_by_seed
 from tskd_tune.reports.findings.scale import cut, is_beyond
+from tskd_tune.reports.findings.several_teachers import without_teacher
 from tskd_tune.reports.judge import statistics
 
 
@@ -57,7 +58,7 @@ def best_of(rows: Sequence[Row], design: Design) -> Best | None:
     for row in rows:
         value = row.metrics.get(design.metric)
         if row.status == "done" and value is not None:
-            point = row.run if design.searched else json.dumps([row.arm, row.point], sort_keys=True)
+            point = row.run if design.searched else json.dumps([row.arm, without_teacher(row.point)], sort_keys=True)
             groups.setdefault(point, []).append(row)
     arms = [statistics.arm(values_by_seed(group, design.metric), name=group[0].arm) for group in groups.values()]
     if not arms:

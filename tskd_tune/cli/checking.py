@@ -93,6 +93,7 @@ def _plain(found: Checked) -> dict[str, object]:
         "points": found.points,
         "seeds": found.seeds,
         "method": found.method,
+        **({"teachers": list(found.teachers)} if found.teachers else {}),
         "arms": arms,
         "left_out": list(found.left_out),
         "warnings": [{"sentence": sentence, "arms": of} for sentence, of in found.warnings().items()],
@@ -107,6 +108,9 @@ def _tell(file: Path, found: Checked) -> None:
     counts = _count(found.points, "point"), _count(len(found.seeds), "seed"), _count(cost.runs, "run")
     method = f"; {found.method}" if found.method else ""
     say(f"{file}: in order, {counts[0]} x {counts[1]} = {counts[2]}{method}")
+    if found.teachers:
+        seeds = ", ".join(map(str, found.teachers))
+        say(f"  {len(found.teachers)} teachers (seeds {seeds}); an arm with a teacher is a point under each of them")
     shared = _shared([experiment.deviations() for experiment in found.arms.values()])
     for arm, experiment in list(found.arms.items())[:MOST_ARMS]:
         say(f"  {arm}: {_course(experiment)}")

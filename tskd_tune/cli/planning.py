@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tskd_tune.cli.course import Course
-from tskd_tune.cli.terminal import put_json
+from tskd_tune.cli.terminal import put_json, say
 from tskd_tune.errors import InputError
+from tskd_tune.plain import Document
 
 
 def plan(
@@ -22,23 +23,31 @@ def plan(
     if file is not None and given:
         raise InputError(f"plan: was given FILE and {', '.join(given)}; leave one out, or use --set with FILE")
     if file is not None:
-        courses = _of_file(file, settings)
+        courses, under = _of_file(file, settings)
     elif epochs is None or k is None or delta is None:
         missing = [name for name in ("--epochs", "--k", "--delta") if name not in given]
         raise InputError(f"plan: {', '.join(missing)} is missing; give FILE, or all of --epochs, --k and --delta")
     else:
-        courses = {"": _of_numbers(epochs, k, delta, settings)}
+        courses, under = {"": _of_numbers(epochs, k, delta, settings)}, {}
     if as_json:
-        put_json(_plain(courses))
+        put_json(_plain(courses, under))
         return
     for arm, course in courses.items():
         course.draw(arm)
+    if under:
+        seeds = ", ".join(map(str, under["teachers"]))
+        say(
+            f"{len(under['teachers'])} teachers (seeds {seeds}): {under['points']} points x {under['seeds']} seeds ="
+            f" {under['runs']} runs"
+        )
 
 
-def _of_file(file: Path, settings: Sequence[str]) -> dict[str, Course]:
-    from tskd_tune.cli.arms import arms_of, course_of  # they import torch
+def _of_file(file: Path, settings: Sequence[str]) -> tuple[dict[str, Course], Document]:
+    """Return the course of each arm, and the numbers of a sweep with several teachers."""
+    from tskd_tune.cli.arms import arms_of, course_of, teachers_in  # they import torch
 
-    return {arm: course_of(experiment) for arm, experiment in arms_of(file, settings).items()}
+    courses = {arm: course_of(experiment) for arm, experiment in arms_of(file, settings).items()}
+    return courses, teachers_in(file, settings)
 
 
 def _of_numbers(epochs: int, k: int, delta: int, settings: Sequence[str]) -> Course:
@@ -49,7 +58,7 @@ def _of_numbers(epochs: int, k: int, delta: int, settings: Sequence[str]) -> Cou
     return course_of(of_numbers(epochs, k, delta, settings))
 
 
-def _plain(courses: Mapping[str, Course]) -> object:
+def _plain(courses: Mapping[str, Course], under: Document) -> object:
     if list(courses) == [""]:
         return courses[""].plain()
-    return {"arms": [{"arm": arm, **course.plain()} for arm, course in courses.items()]}
+    return {"arms": [{"arm": arm, **course.plain()} for arm, course in courses.items()], **under}

@@ -10,6 +10,25 @@ import typer
 from tskd_tune.cli.app import RUNS, Json, Output, Run, Storage, ToWandb, What, app
 from tskd_tune.cli.terminal import in_words
 
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="RUN",
+        help="Compare a search with another search at equal numbers of trials; both are runs or groups of replicates.",
+        show_default=False,
+    ),
+]
+CompareSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="compare.KEY=VALUE",
+        help="Show the verdicts with another key of compare, as exploratory ones, and write no file.",
+        show_default=False,
+    ),
+]
+
 
 @app.command(
     "report",
@@ -39,25 +58,8 @@ def _report(
             show_default=False,
         ),
     ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            metavar="RUN",
-            help="Compare a search with another search at equal numbers of trials; both are runs or groups of"
-            " replicates.",
-            show_default=False,
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="compare.KEY=VALUE",
-            help="Show the verdicts with another key of compare, as exploratory ones, and write no file.",
-            show_default=False,
-        ),
-    ] = None,
+    against: Against = None,
+    settings: CompareSettings = None,
     to_wandb: ToWandb = False,
 ) -> None:
     """Show what a run has found, and write report.html and report.md again.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tskd_tune import documents, local, single
+from tskd_tune.cli.counts import epoch_count, point_count, teachers_text
 from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.results import show_results
 from tskd_tune.cli.terminal import interrupted, say, warn
@@ -82,7 +83,7 @@ def run_sweep(given: Sweep, name: str, storage: StoragePlace, origin: Origin, *,
         RunError: the run failed.
     """
     points, seeds = point_count(given), len(given.all_seeds())
-    say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs, {method_of(given)}")
+    say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs{teachers_text(given)}, {method_of(given)}")
     for line in given.derived.left_out:
         say(line)
     _say_data(given.experiment_at(point) for point in given.space().corners())
@@ -141,7 +142,8 @@ def extend(
     refuse_seeds_of_the_search(folder, addition.seeds)
     count, trainings = point_count(after), point_count(after) * len(after.all_seeds())
     finished, done = _ended(folder), sum(len(folder.history(run)) for run in folder.trials())
-    say(f"{folder.name}: {count} points x {len(after.all_seeds())} seeds = {trainings} runs, {finished} are finished")
+    runs = f"{count} points x {len(after.all_seeds())} seeds = {trainings} runs{teachers_text(after)}"
+    say(f"{folder.name}: {runs}, {finished} are finished")
 
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweeps.run import extend as go_on
@@ -200,23 +202,6 @@ def confirm(
 def _controls(names: str | None) -> bool | list[str] | None:
     """Return the value for the sweep's key ``controls`` from ``all`` or from names separated by commas."""
     return None if names is None else True if names == "all" else [name.strip() for name in names.split(",")]
-
-
-def point_count(given: Sweep) -> int:
-    """Return the number of points that a sweep trains: all points of a grid, or the number of a search's trials.
-
-    Raises:
-        InputError: a grid has a range.
-    """
-    return len(given.space().grid()) if given.is_exact else int(given.search.options()["trials"])
-
-
-def epoch_count(given: Sweep) -> int:
-    """Return the total number of epochs of all trainings; for a search, the largest possible number."""
-    space, seeds = given.space(), len(given.all_seeds())
-    if given.is_exact:
-        return seeds * sum(given.experiment_at(point).training.epochs for point in space.grid())
-    return seeds * point_count(given) * max(given.experiment_at(point).training.epochs for point in space.corners())
 
 
 def _resume_training(folder: RunFolder, track: bool) -> None:

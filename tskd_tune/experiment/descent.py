@@ -303,5 +303,7 @@ class TeacherTraining(Descent):
         description="losses that are added to the task loss while the teacher is trained",
     )
     seed: NonNegativeInt = Field(
-        0, description="seed of the teacher's training; all seeds of a sweep share the teacher"
+        0,
+        description="seed of the teacher's training; all seeds of a sweep share the teacher, unless it gives"
+        " teacher.seeds, a list of seeds in place of this one",
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from tskd_tune.records.row import TeacherRecord
+from tskd_tune.records.row import Row, TeacherRecord
+
+SEED: Final = "teacher.seed"
+"""The value of a row's point that is the seed of its teacher, in sweeps that train arms under several teachers."""
 
 Identity: TypeAlias = tuple[str, str, str | None]
 
@@ -28,3 +31,9 @@ def told_apart(teachers: Iterable[TeacherRecord]) -> dict[Identity, str]:
         one: one[0] if names.count(one[0]) == 1 else f"{one[0]} ({f'key {one[2][:8]}' if one[2] else one[1]})"
         for one in found
     }
+
+
+def teacher_seed(row: Row) -> int | None:
+    """Return the seed of a row's teacher; None without several teachers, and for an arm that needs no teacher."""
+    found = row.point.get(SEED)
+    return found if isinstance(found, int) else None

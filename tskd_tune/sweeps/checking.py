@@ -15,6 +15,7 @@ from tskd_tune.sweeps.distinct import too_few
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.teacher_seeds import problems as problems_of_teachers
 
 
 def check(sweep: Sweep) -> list[str]:
@@ -29,7 +30,10 @@ def check(sweep: Sweep) -> list[str]:
     problems = space.check(points.refuse, sweep.places)
     return problems or [
         sweep.places.name(problem)
-        for problem in _check_labels(sweep, space) or _check_compare(sweep, space) or _check_search(sweep, space)
+        for problem in _check_labels(sweep, space)
+        or _check_teachers(sweep, space)
+        or _check_compare(sweep, space)
+        or _check_search(sweep, space)
     ]
 
 
@@ -111,6 +115,13 @@ def _check_labels(sweep: Sweep, space: SearchSpace) -> list[str]:
         for label, those in points.items()
         if len(those) > 1
     ]
+
+
+def _check_teachers(sweep: Sweep, space: SearchSpace) -> list[str]:
+    """Return the mistakes of ``teacher.seeds``."""
+    points = space.grid() if sweep.is_exact else list(space.corners())
+    judged = f"the search '{sweep.search.name}'" if not sweep.is_exact else f"the scheduler '{sweep.scheduler.name}'"
+    return problems_of_teachers(points, sweep.experiment_at, judged=judged if sweep.is_judged else "")
 
 
 def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:

@@ -28,6 +28,7 @@ from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.schedulers import stops_trials
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.stopwatch import Clock, Pace, Stopwatch, by_epochs, pace, seconds
+from tskd_tune.sweeps.teacher_seeds import name_of
 from tskd_tune.tasks.stand_ins import stand_in_targets
 from tskd_tune.training.teachers import TeacherCache
 
@@ -106,7 +107,7 @@ def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_c
     seeds = len(sweep.all_seeds())
     trials = count * (1 if sweep.is_judged else seeds)
     found = _estimate(
-        {point.label: sweep.experiment_at(point) for point in points},
+        {name_of(point): sweep.experiment_at(point) for point in points},
         runs=count * seeds,
         concurrent=min(concurrency(sweep), trials),
         budget=budget,
@@ -127,14 +128,15 @@ def of_sweep(sweep: Sweep, *, budget: float = BUDGET, clock: Clock = time.perf_c
 def candidates(sweep: Sweep) -> tuple[list[Point], int]:
     """Return the points of a grid, or the corners of a search's space; and how many points will be trained.
 
+    An arm under several teachers is a point for each of them.
+
     Raises:
         InputError: a grid has a range.
     """
-    space = sweep.space()
     if sweep.is_exact:
-        points = space.grid()
+        points = sweep.points()
         return points, len(points)
-    return list(space.corners()), int(sweep.search.options()["trials"])
+    return list(sweep.space().corners()), int(sweep.search.options()["trials"])
 
 
 def concurrency(sweep: Sweep) -> int:

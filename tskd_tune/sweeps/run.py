@@ -251,7 +251,8 @@ def _connection() -> Connection:
 
 def _teachers(sweep: Sweep) -> dict[str, Experiment]:
     """Return the teachers of all branches; if a teacher depends on a drawn number, its trial makes the teacher."""
-    return distinct(sweep.experiment_at(point) for point in sweep.space().corners())
+    points = sweep.points() if sweep.is_exact else sweep.space().corners()
+    return distinct(sweep.experiment_at(point) for point in points)
 
 
 def _lacks_rows(folder: RunFolder) -> bool:

@@ -36,6 +36,7 @@ from tskd_tune.sweeps.search import SEARCHERS, Found, is_exact
 from tskd_tune.sweeps.seeds import Seeds
 from tskd_tune.sweeps.settings import Budget, Compare, Resources, Target, Wandb
 from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.teacher_seeds import crossed, without_seeds
 from tskd_tune.sweeps.trial_config import TrialConfig
 
 if TYPE_CHECKING:
@@ -276,13 +277,21 @@ class Sweep(Options):
         """Whether every point of the space is trained; then the points are arms to compare."""
         return is_exact(self.search.name)
 
+    def points(self) -> list[Point]:
+        """Return the points of a grid that are trained with every seed: its arms, under each of their teachers.
+
+        Raises:
+            InputError: the space has a range, or ``teacher.seeds`` is wrong.
+        """
+        return crossed(self.space().grid(), self.experiment_at)
+
     def experiment_at(self, point: Point) -> Experiment:
         """Return the whole, validated experiment of a point, with the first seed and the threads of its resources.
 
         Raises:
             InputError: the point is not a valid experiment.
         """
-        document = documents.merge(point.experiment, {"seed": self.all_seeds()[0]})
+        document = documents.merge(without_seeds(point.experiment), {"seed": self.all_seeds()[0]})
         training = document.get("training")
         if training is None or (isinstance(training, Mapping) and training.get("threads") is None):
             document["training"] = {**(training or {}), "threads": self.resources.cpu}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from tskd_tune.experiment.networks import Teacher
 from tskd_tune.plain import Document
+from tskd_tune.sweeps.teacher_seeds import KEY, MEANING, seeds_schema
 
 Schema = Document
+OF_TEACHERS = frozenset(Teacher.model_fields)
 DOMAIN_MEANINGS = {
     "choice": "one of a list of values, or of a mapping of labels to values",
     "grid": "each of a list of values, or of a mapping of labels to values; for the search grid only",
@@ -27,8 +30,19 @@ def space_schema(experiment_schema: Schema) -> Schema:
         "type": "string",
         "description": "a file, beside this one or among the package's experiments, that fills what is not set here",
     }
-    schema["$defs"] = {**schema.get("$defs", {}), **_domain_schemas()}
+    schema["$defs"] = {**_with_teacher_seeds(schema.get("$defs", {})), **_domain_schemas()}
     return schema
+
+
+def _with_teacher_seeds(definitions: Schema) -> Schema:
+    """Add the sweep's key ``seeds`` to every network that can be a teacher."""
+    seeds = {"description": MEANING, **seeds_schema()}
+    return {
+        name: {**part, "properties": {**part["properties"], KEY: seeds}}
+        if part.get("properties", {}).keys() >= OF_TEACHERS
+        else part
+        for name, part in definitions.items()
+    }
 
 
 def _holed_schema(schema: object) -> object:

@@ -34,17 +34,19 @@ def train(tuning: Tuning, listener: Listener) -> bool:
 
 def expected_rows(sweep: Sweep) -> int:
     """Return the number of rows of the whole run; with interim analyses, the largest possible number."""
-    points = len(sweep.space().grid()) if sweep.is_exact else int(sweep.search.options()["trials"])
+    points = len(sweep.points()) if sweep.is_exact else int(sweep.search.options()["trials"])
     return points * (sweep.compare.interim or [len(sweep.all_seeds())])[-1]
 
 
 def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[TrialConfig]:
     """Return the configs of the trainings of a grid that have not ended, one trial per seed and point.
 
+    Under several teachers an arm has a point for each of them.
+
     All points come with the first seed, then with the next seed, so that arms can be compared early. A training that
     began keeps its number, and so its folder with its checkpoints. Other trainings get numbers above all folders.
     """
-    points = told_apart([*map(Describe(sweep, seeds), sweep.space().grid())])
+    points = told_apart([*map(Describe(sweep, seeds), sweep.points())])
     began, free = Trainings(folder, {point.arm for point in points}), count(1 + highest_number(folder))
     configs: list[TrialConfig] = []
     for seed in seeds:
@@ -84,7 +86,7 @@ def _train_grid(tuning: Tuning, listener: Listener) -> bool:
         analysis = analyze(folder, at)
         listener(analysis.event())
         if analysis.stop:
-            folder.expect(at * len(sweep.space().grid()))
+            folder.expect(at * len(sweep.points()))
             break
     return True
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from tskd_tune.metrics import measured
+from tskd_tune.metrics import Part, measured
 from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.comparison import Headline
 from tskd_tune.reports.findings.records import NOTHING, ArmFindings, Setting, Statistic, StoppedAt, values_by_seed
 from tskd_tune.reports.findings.scale import is_beyond
+from tskd_tune.reports.findings.several_teachers import has_several, over_seeds, without_teacher
 from tskd_tune.reports.judge import statistics as seeds
 from tskd_tune.reports.judge.robust import interquartile_mean
 
 
 def gathered(rows: Sequence[Row], searched: bool) -> list[list[Row]]:
-    """Gather the rows of each configuration: a search has one configuration per trial, a grid has a trial per seed."""
+    """Gather the rows of each configuration: a search has one configuration per trial, a grid has a trial per seed.
+
+    The runs of an arm under several teachers are one configuration.
+    """
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        point = row.run if searched else json.dumps([row.arm, row.point], sort_keys=True)
+        point = row.run if searched else json.dumps([row.arm, without_teacher(row.point)], sort_keys=True)
         groups.setdefault(point, []).append(row)
     return list(groups.values())
 
@@ -28,27 +33,26 @@ def arm_findings(rows: Sequence[Row], headline: Headline, declared: int) -> ArmF
     """Summarize the rows of one configuration.
 
     Args:
-        rows: one row per seed, at least one row.
+        rows: one row per seed, under several teachers one per teacher and seed; at least one row.
         headline: the metric by which the arms are compared.
         declared: the number of seeds to train; 0 where all seeds have ended.
     """
     first, done = rows[0], [row for row in rows if row.status == "done"]
-    of, stopped = max(declared, len(rows)), [row for row in rows if row.status == "stopped"]
-    metrics = {name: Statistic.over((row.metrics.get(name) for row in done), of) for name in _measured(done)}
+    trained = tuple(dict.fromkeys(row.seed for row in rows)) if has_several(rows) else tuple(row.seed for row in rows)
+    of, stopped = max(declared, len(trained)), [row for row in rows if row.status == "stopped"]
+    metrics = {name: Statistic.over(over_seeds(rows, partial(_value, name=name)), of) for name in _measured(done)}
     found = seeds.arm(values_by_seed(rows, headline.name), name=first.arm)
-    by_validation = [best for row in done if (best := row.best_by("validation"))]
-    selected = (best.also.get(measured("test", best.metric)) for best in by_validation)
     return ArmFindings(
         arm=first.arm,
         run=first.run,
         runs=tuple(dict.fromkeys(row.run for row in rows)),
-        point=first.point,
-        seeds=tuple(row.seed for row in rows),
+        point=without_teacher(first.point),
+        seeds=trained,
         headline=metrics.get(headline.name, replace(NOTHING, of=of)),
         metrics=metrics,
-        best_validation=Statistic.over((best.value for best in by_validation), of),
-        validation_selected=Statistic.over(selected, of),
-        best_test=Statistic.over((best.value for row in done if (best := row.best_by("test"))), of),
+        best_validation=Statistic.over(over_seeds(rows, partial(_best, part="validation")), of),
+        validation_selected=Statistic.over(over_seeds(rows, _selected), of),
+        best_test=Statistic.over(over_seeds(rows, partial(_best, part="test")), of),
         reviews=sum(epoch < max(row.epochs for row in rows) for epoch in first.plan.review),
         plan=first.plan,
         epochs=tuple(row.epochs for row in rows),
@@ -70,6 +74,21 @@ def arm_findings(rows: Sequence[Row], headline: Headline, declared: int) -> ArmF
         rows=tuple(rows),
         interquartile_mean=interquartile_mean([*values_by_seed(rows, headline.name).values()]),
     )
+
+
+def _value(row: Row, name: str) -> float | None:
+    return row.metrics.get(name)
+
+
+def _best(row: Row, part: Part) -> float | None:
+    best = row.best_by(part)
+    return best.value if best else None
+
+
+def _selected(row: Row) -> float | None:
+    """Return the headline on the test set, at the best validation epoch."""
+    best = row.best_by("validation")
+    return best.also.get(measured("test", best.metric)) if best else None
 
 
 def _stopped_at(rows: Sequence[Row], headline: str) -> StoppedAt | None:

@@ -10,54 +10,34 @@ it was declared: by one test of a fixed number of seeds, or by O'Brien and Flemi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tskd_tune.metrics import PERCENT, Metric
-from tskd_tune.reports.findings.declared import Compare, Declared
+from tskd_tune.records.row import Row
+from tskd_tune.reports.findings.analyses import Analyses, Interim
+from tskd_tune.reports.findings.crossing import crossed
+from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.endings import Counts
 from tskd_tune.reports.findings.failures import Table, going_on, lost, lost_notes, withstood
 from tskd_tune.reports.findings.frozen import NOT_FROZEN, Frozen
 from tskd_tune.reports.findings.grouping import alike
 from tskd_tune.reports.findings.pairs import Pairs, Trained, pairs_of, setting_of
 from tskd_tune.reports.findings.qualifications import Runs, qualifications
+from tskd_tune.reports.findings.several_teachers import ended_seeds
 from tskd_tune.reports.judge import sequential, verdicts
 from tskd_tune.reports.judge.always_valid import Split
 from tskd_tune.reports.judge.contrasts import MARGIN, Contrast
 from tskd_tune.reports.judge.meta_analysis import Pooled, pooled
 from tskd_tune.reports.judge.protocol import Marks, Protocol
+from tskd_tune.reports.judge.qualified import Qualification
 from tskd_tune.reports.judge.records import Family
 from tskd_tune.reports.judge.sentences import without_verdict
+from tskd_tune.reports.judge.teachers_evidence import with_shares
+from tskd_tune.reports.judge.variance_components import Crossed
 
 # Separates the parts of a point's label. The first part often names a teacher-student pair.
 SEPARATOR = ", "
-
-
-@dataclass(frozen=True)
-class Interim:
-    """The last interim analysis that was done.
-
-    Attributes:
-        declared: the number of seeds of each declared interim analysis.
-        at: the number of seeds of this interim analysis.
-        number: the place of this interim analysis among the declared ones, from 1.
-        complete: the number of declared seeds that have ended in every arm.
-        next: the number of seeds of the next interim analysis; None where the sweep stops or none is left.
-        stop: whether the sweep stops.
-        next_seeds: the seeds to train before the next interim analysis.
-        alpha_spent: the part of the overall alpha that the interim analyses so far have spent.
-        sentence: the decision in words.
-    """
-
-    declared: tuple[int, ...]
-    at: int
-    number: int
-    complete: int
-    next: int | None
-    stop: bool
-    next_seeds: tuple[int, ...]
-    alpha_spent: float
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -139,26 +119,58 @@ def compare(
         *lost_notes(rows, pairs, headline.name),
     )
     table, doubts = Table(values, pairs, {}), qualifications(runs, pairs, declared, metric)
-    if not declared.interim:
+    case = _Case(document, arms, headline, table, marks, doubts, how, notes)
+    return _at_analysis(case, expected) if declared.interim else _at_once(case)
 
-        def judged(table: Table) -> Family:
-            return _judged(document, arms, table, headline, marks)
 
-        found = withstood(table, judged, lost(rows, headline.name), doubts, metric)
-        # The pooled tests are not corrected for seeds that were added.
-        members = {} if declared.added else _members([finding.contrast for finding in found.findings], arms)
-        told = tuple(filter(None, [found.exploratory, *notes, *without_verdict(found)]))
-        return Comparison(Verdicts(found, tuple(pooled(members, metric)), how, told, None))
-    state = _Analyses.read(document, arms, pairs, expected)
+@dataclass(frozen=True)
+class _Case:
+    """What is compared: the arms with their table, and what the verdicts must say beside the numbers."""
+
+    document: Declared
+    arms: Sequence[Trained]
+    headline: Headline
+    table: Table
+    marks: Marks
+    doubts: Mapping[tuple[str, str], Qualification]
+    how: str
+    notes: tuple[str, ...]
+
+    @property
+    def rows(self) -> dict[str, Sequence[Row]]:
+        return {arm.label: arm.rows for arm in self.arms}
+
+    def crossed(self, table: Table) -> Crossed:
+        return crossed(self.rows, table.values, table.pairs, table.twins, self.headline.name)
+
+
+def _at_once(case: _Case) -> Comparison:
+    """Compare without interim analyses."""
+    gone, metric = lost(case.rows, case.headline.name), case.headline.metric
+    found = withstood(case.table, lambda table: _judged(case, table), gone, case.doubts, metric)
+    # The pooled tests are not corrected for seeds that were added.
+    contrasts = [finding.contrast for finding in found.findings]
+    # Several teachers of one network are no independent pairs, and their variance is not that of the seeds.
+    simple = not case.document.comparing.added and not any(item.teachers for item in contrasts)
+    members = _members(contrasts, case.arms) if simple else {}
+    found = with_shares(found, metric)
+    told = tuple(filter(None, [found.exploratory, *case.notes, *without_verdict(found)]))
+    return Comparison(Verdicts(found, tuple(pooled(members, metric)), case.how, told, None))
+
+
+def _at_analysis(case: _Case, expected: int | None) -> Comparison:
+    """Compare at the last interim analysis whose seeds have all ended."""
+    state = Analyses.read(case.document, case.rows, case.table.pairs, expected)
     if state.taken is None:
         return Comparison(None, state.before())
-    gone = lost(rows, headline.name, state.seeds[: state.taken])
-
-    def analyzed(table: Table) -> sequential.Analysis:
-        return _analyzed(declared, state, table, headline, marks)
-
-    family = withstood(table, lambda table: analyzed(table).family, gone, doubts, metric)
-    return Comparison(_at_analysis(state, going_on(analyzed(table), family, state.seeds), family, how, notes))
+    metric, gone = case.headline.metric, lost(case.rows, case.headline.name, state.seeds[: state.taken])
+    family = withstood(case.table, lambda table: _analyzed(case, state, table).family, gone, case.doubts, metric)
+    analysis = going_on(_analyzed(case, state, case.table), family, state.seeds)
+    family = with_shares(family, metric)
+    first = [family.exploratory] if family.exploratory else []
+    told = (*first, analysis.sentence, *state.since(analysis), *case.notes, *without_verdict(family))
+    # The pooled tests are not corrected for interim analyses, so nothing is pooled.
+    return Comparison(Verdicts(family, (), case.how, told, state.shown(analysis)))
 
 
 def _marks(document: Declared, arms: Sequence[Trained], pairs: Pairs, frozen: Frozen) -> Marks:
@@ -170,15 +182,17 @@ def _marks(document: Declared, arms: Sequence[Trained], pairs: Pairs, frozen: Fr
     return Marks(why, frozenset(late))
 
 
-def _judged(document: Declared, arms: Sequence[Trained], table: Table, headline: Headline, marks: Marks) -> Family:
+def _judged(case: _Case, table: Table) -> Family:
     """Judge a table without interim analyses: from its first verdict on, or by one test."""
-    declared = document.comparing
-    margin, metric = headline.margin(declared.margin), headline.metric
+    document, declared, metric = case.document, case.document.comparing, case.headline.metric
+    margin, under = case.headline.margin(declared.margin), case.crossed(table)
     if declared.sequential != "split":
-        protocol = Protocol(by=declared.rule, marks=marks)
-        return verdicts.family(table.values, table.pairs, margin=margin, metric=metric, protocol=protocol)
+        protocol = Protocol(by=declared.rule, marks=case.marks)
+        return verdicts.family(
+            table.values, table.pairs, margin=margin, metric=metric, protocol=protocol, crossed=under
+        )
     # A seed that failed has ended: the worst case stands in for its value. One that a budget has cut is trained on.
-    ended = {arm.label: {row.seed for row in arm.rows if not row.cut} for arm in arms}
+    ended = {label: ended_seeds(rows, lambda row: not row.cut) for label, rows in case.rows.items()}
     return sequential.split(
         table.values,
         table.pairs,
@@ -188,25 +202,26 @@ def _judged(document: Declared, arms: Sequence[Trained], table: Table, headline:
         margin=margin,
         metric=metric,
         by=declared.rule,
-        marks=marks,
+        marks=case.marks,
+        crossed=under,
     )
 
 
-def _analyzed(
-    declared: Compare, state: _Analyses, table: Table, headline: Headline, marks: Marks
-) -> sequential.Analysis:
+def _analyzed(case: _Case, state: Analyses, table: Table) -> sequential.Analysis:
     """Judge a table at its last interim analysis."""
+    declared = case.document.comparing
     return sequential.analysis(
         table.values,
         table.pairs,
         seeds=state.seeds,
         interim=state.interim,
         at=state.taken or 0,
-        margin=headline.margin(declared.margin),
-        metric=headline.metric,
+        margin=case.headline.margin(declared.margin),
+        metric=case.headline.metric,
         rule="obrien_fleming" if declared.sequential is None else "looks",
         by=declared.rule,
-        marks=marks,
+        marks=case.marks,
+        crossed=case.crossed(table),
     )
 
 
@@ -252,72 +267,3 @@ def _undeclared(marks: Marks, frozen: Frozen) -> list[str]:
 def _unfinished(arms: Sequence[Trained], expected: int | None) -> str:
     counts = Counts.over([row for arm in arms for row in arm.rows], expected, 0)
     return "" if counts.all_finished else f"{counts.of_expected} have ended: nothing here is final."
-
-
-# Interim analyses
-
-
-def _at_analysis(
-    state: _Analyses, analysis: sequential.Analysis, family: Family, how: str, notes: Sequence[str]
-) -> Verdicts:
-    """Return the verdicts of an interim analysis; its pooled tests would not be corrected, so nothing is pooled."""
-    first = [family.exploratory] if family.exploratory else []
-    told = (*first, analysis.sentence, *state.since(analysis), *notes, *without_verdict(family))
-    return Verdicts(family, (), how, told, state.shown(analysis))
-
-
-@dataclass(frozen=True)
-class _Analyses:
-    """The declared interim analyses and seeds, and how many of the first seeds have ended in every arm."""
-
-    interim: list[int]
-    seeds: list[int]
-    complete: int
-
-    @classmethod
-    def read(cls, document: Declared, arms: Sequence[Trained], pairs: Pairs, expected: int | None) -> _Analyses:
-        seeds = document.all_seeds
-        ended = {arm.label: {row.seed for row in arm.rows if row.ended} for arm in arms}
-        # An arm without rows is missing here. Only the number of rows of the whole sweep shows that arms are missing.
-        missing = any(name not in ended for pair in pairs for name in pair)
-        missing |= expected is not None and expected // len(seeds) > len(arms)
-        in_all = [not missing and all(seed in found for found in ended.values()) for seed in seeds]
-        return cls(document.comparing.interim or [], seeds, [*in_all, False].index(False))
-
-    @property
-    def taken(self) -> int | None:
-        return max((at for at in self.interim if at <= self.complete), default=None)
-
-    @property
-    def next(self) -> int | None:
-        return min((at for at in self.interim if at > self.complete), default=None)
-
-    def before(self) -> str:
-        """Say that no interim analysis has been done yet."""
-        so_far = (
-            f"The first interim analysis is at {self.interim[0]} seeds, and {self.complete} have ended in every arm"
-        )
-        return f"{so_far}: nothing is compared before."
-
-    def since(self, analysis: sequential.Analysis) -> list[str]:
-        """Say which seeds have ended since an interim analysis, if any."""
-        if self.complete <= analysis.at:
-            return []
-        so_far = f"{self.complete} seeds have ended in every arm"
-        if analysis.stop:
-            return [f"{so_far}; the seeds after those of the interim analysis are not used."]
-        return [f"{so_far}; the next interim analysis is at {self.next} seeds, and the new seeds are not used before."]
-
-    def shown(self, analysis: sequential.Analysis) -> Interim:
-        """Return an interim analysis with the state of all interim analyses."""
-        return Interim(
-            declared=tuple(self.interim),
-            at=analysis.at,
-            number=analysis.number,
-            complete=self.complete,
-            next=None if analysis.stop else self.next,
-            stop=analysis.stop,
-            next_seeds=analysis.next_seeds,
-            alpha_spent=analysis.alpha_spent,
-            sentence=analysis.sentence,
-        )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from tskd_tune.metrics import Metric
 from tskd_tune.records.row import Row
-from tskd_tune.reports.findings.records import values_by_seed
+from tskd_tune.reports.findings.several_teachers import run_text
 from tskd_tune.reports.judge.contrasts import Contrast
 from tskd_tune.reports.judge.failed_seeds import are_too_many, moved_by, worst_difference
 from tskd_tune.reports.judge.qualified import OPEN, Qualification, pair_of, qualified
@@ -107,7 +107,7 @@ def _lost_note(label: str, rows: Sequence[Row], metric: str) -> str:
     found: dict[str, list[str]] = {}
     gone = sorted(_without_value(rows, metric, cut=True), key=lambda row: row.seed)
     for row in gone:
-        found.setdefault(row.status, []).append(str(row.seed))
+        found.setdefault(row.status, []).append(run_text(row))
     said = [f"{'seed' if len(of) == 1 else 'seeds'} {', '.join(of)} {ENDED[how]}" for how, of in found.items()]
     rest = "" if all(row.cut for row in gone) else ", and each verdict must stand in the worst case"
     return f"'{label}': {' and '.join(said)}; not counted in any comparison{rest}." if said else ""
@@ -115,8 +115,8 @@ def _lost_note(label: str, rows: Sequence[Row], metric: str) -> str:
 
 def _without_value(rows: Sequence[Row], metric: str, *, cut: bool = False) -> list[Row]:
     """Return the rows that ended without a value; those that a budget has cut, which are trained on, if asked for."""
-    known = values_by_seed(rows, metric)
-    return [row for row in rows if row.seed not in known and (cut or not row.cut)]
+    gone = [row for row in rows if row.status != "done" or row.metrics.get(metric) is None]
+    return [row for row in gone if cut or not row.cut]
 
 
 def _failures(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tskd_tune.plain import Json
 from tskd_tune.records.row import Row
-from tskd_tune.records.teacher_names import identity_of, told_apart
+from tskd_tune.records.teacher_names import identity_of, teacher_seed, told_apart
 from tskd_tune.reports.findings.records import part
 
 COMPARED = ("review", "distiller")
@@ -96,10 +96,16 @@ def _differences(ours: Json, theirs: Json, path: str) -> Iterator[Unlike]:
 
 
 def _teachers(arm: Sequence[Row], baseline: Sequence[Row]) -> list[Unlike]:
-    """Compare the teachers seed by seed; an arm without a teacher has none that could differ."""
-    ours, theirs = ({row.seed: row.teacher for row in rows if row.teacher is not None} for rows in (arm, baseline))
+    """Compare the teachers seed by seed; an arm without a teacher has none that could differ.
+
+    Under several teachers, the runs with one seed of the teacher and one seed of the student are compared.
+    """
+    ours, theirs = (
+        {(str(teacher_seed(row)), row.seed): row.teacher for row in rows if row.teacher is not None}
+        for rows in (arm, baseline)
+    )
     names = told_apart([*ours.values(), *theirs.values()])
-    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    pairs = [(ours[cell], theirs[cell]) for cell in sorted(ours.keys() & theirs.keys())]
     pairs = pairs or list(zip(ours.values(), theirs.values(), strict=False))[:1]
     other = [tuple(names[identity_of(each)] for each in pair) for pair in pairs if len({*map(identity_of, pair)}) > 1]
     return [Unlike("teacher.weights", f"teacher {one} against {two}") for one, two in other[:1]]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tskd_tune.plain import Json
 from tskd_tune.records.row import PlanRecord, Row
+from tskd_tune.reports.findings.several_teachers import by_seed
 from tskd_tune.reports.judge.robust import Estimate
 from tskd_tune.reports.judge.statistics import Arm
 
@@ -175,6 +176,9 @@ def name_of(experiment: Mapping[str, Json], name: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def values_by_seed(rows: Iterable[Row], metric: str) -> dict[int, float]:
-    """Return seed -> the last epoch's value of a metric, for the rows that are done and have a finite value."""
-    return {row.seed: value for row in rows if row.status == "done" and (value := row.metrics.get(metric)) is not None}
+def values_by_seed(rows: Sequence[Row], metric: str) -> dict[int, float]:
+    """Return seed -> the last epoch's value of a metric, for the rows that are done and have a finite value.
+
+    Under several teachers it is the mean over the teachers, for the seeds that have a value under each of them.
+    """
+    return by_seed(rows, lambda row: row.metrics.get(metric))

@@ -21,6 +21,7 @@ from tskd_tune.reports.judge.records import Finding
 from tskd_tune.reports.judge.robust import Estimate
 from tskd_tune.reports.judge.statistics import Arm
 from tskd_tune.reports.judge.values import Interval
+from tskd_tune.reports.judge.variance_components import Teachers
 
 Cells: TypeAlias = dict[str, Json]
 
@@ -178,6 +179,19 @@ def _difference(item: Contrast) -> Cells:
         "rho": item.rho,
         "t_p": item.t_p,
         "p": item.p,
+        **_several(item.teachers),
+    }
+
+
+def _several(found: Teachers | None) -> Cells:
+    """Return the analysis over several teachers; empty with one teacher."""
+    if found is None:
+        return {}
+    return {
+        "teachers": " ".join(map(str, found.seeds)),
+        "teacher_share": found.share,
+        "teacher_share_low": found.share_low,
+        "teacher_share_high": found.share_high,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tskd_tune.metrics import PREFIXES, Measured, Metric, metric_of
 from tskd_tune.records.row import TeacherRecord
+from tskd_tune.records.teacher_names import teacher_seed
 from tskd_tune.reports.findings.head import Head, TrainedTask
 from tskd_tune.reports.findings.records import Deviations
 from tskd_tune.reports.findings.summary import Findings
@@ -24,7 +25,8 @@ def head_lines(found: Findings) -> list[str]:
     exploratory = [found.family.family.exploratory] if found.family and found.family.family.exploratory else []
     question = [it.question] if it.question else []
     tasks = list(dict.fromkeys(task_line(task) for task in it.tasks if task.name))
-    teachers = [teacher_line(teacher, found.measures) for teacher in found.teachers]
+    seeds = {row.teacher.key: seed for row in found.rows if row.teacher and (seed := teacher_seed(row)) is not None}
+    teachers = [teacher_line(teacher, found.measures, seed=seeds.get(teacher.key)) for teacher in found.teachers]
     leaks = [f"Leak: {sentence}." for sentence in found.leaks]
     lone = _lone_line(lone_teachers(found.arms))
     opening = [*found.frozen, *exploratory, *question, *leaks]
@@ -45,19 +47,21 @@ def task_line(task: TrainedTask) -> str:
     return f"Task {task.name}: {count(task.data.outputs, 'class', 'classes')}; {images} images, {colors}, {size}."
 
 
-def teacher_line(teacher: TeacherRecord, metrics: Sequence[Metric] = ()) -> str:
+def teacher_line(teacher: TeacherRecord, metrics: Sequence[Metric] = (), *, seed: int | None = None) -> str:
     """Return a sentence on a teacher: its measured values, its source and its size.
 
     Args:
         teacher: the teacher.
         metrics: the metrics that the rows declare.
+        seed: its seed, where the sweep trained several teachers.
     """
+    named = teacher.name if seed is None else f"{teacher.name} of seed {seed}"
     key = f", key {teacher.key}" if teacher.key else ""
     origin = f"{'trained here' if teacher.source == 'auto' else teacher.source}{key}"
     size = f", {teacher.parameters / 1e6:.2f} M parameters" if teacher.parameters else ""
     known = [(name, value) for name, value in teacher.metrics.items() if value is not None]
     measured = ", ".join(_value_line(name, value, metrics) for name, value in known)
-    return f"Teacher {teacher.name}: {measured or 'accuracy not measured'} ({origin}{size})."
+    return f"Teacher {named}: {measured or 'accuracy not measured'} ({origin}{size})."
 
 
 def _lone_line(teachers: Sequence[TeacherRecord]) -> list[str]:

@@ -41,7 +41,8 @@ def _record(value: Record) -> Json:
 
 @plain.register
 def _contrast(value: Contrast) -> Json:
-    return _fields(value) | {"p": value.p}
+    # With one teacher there is nothing to say of several.
+    return _fields(value, without=() if value.teachers else ("teachers",)) | {"p": value.p}
 
 
 @plain.register

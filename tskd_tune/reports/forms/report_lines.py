@@ -10,6 +10,7 @@ from tskd_tune.reports.findings.costs import sharing
 from tskd_tune.reports.findings.endings import Ending, Unfinished
 from tskd_tune.reports.findings.grouping import few
 from tskd_tune.reports.findings.records import Baseline
+from tskd_tune.reports.findings.several_teachers import has_several
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms.short import broken_teacher_line
 
@@ -55,6 +56,8 @@ def purpose(found: Findings) -> list[str]:
 def notes(found: Findings) -> list[str]:
     """Return the sentences under the table: how to read the table, and which errors occurred."""
     lines = ["Mean ± sample standard deviation over seeds; a run's value is that of its last epoch."]
+    if any(has_several(arm.rows) for arm in found.arms):
+        lines.append("Under several teachers, the value of a seed is its mean over the teachers.")
     if found.search and found.method:
         lines.append(f"Method: {found.method}.")
     if found.search:

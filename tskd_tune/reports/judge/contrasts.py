@@ -23,6 +23,7 @@ from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 from tskd_tune.errors import InputError
 from tskd_tune.reports.judge.sign_flips import SignFlip, sign_flip
 from tskd_tune.reports.judge.values import LARGEST, LEVEL, Interval, Values, checked, is_flat, t_interval, tolerance
+from tskd_tune.reports.judge.variance_components import Cells, Teachers, teachers_of
 
 MARGIN = 0.3
 
@@ -44,6 +45,9 @@ class Contrast:
     where the difference is the same in every seed. In both cases there is no t test (``t_p`` is None), and the
     sign-flip test is used, which needs no standard deviation. For unpaired arms whose values do not vary, there is no
     test.
+
+    ``teachers`` is the analysis over several teachers, None with one. Then the value of a seed is its mean over the
+    teachers, and all other statistics here are over seeds alone.
     """
 
     arm: str
@@ -68,6 +72,7 @@ class Contrast:
     sign_flip_method: str | None
     margin: float | None
     tost_p: float | None
+    teachers: Teachers | None = None
 
     @property
     def p(self) -> float | None:
@@ -88,6 +93,7 @@ def contrast(
     arm: str = "arm",
     baseline: str = "baseline",
     margin: float | None = MARGIN,
+    cells: Cells | None = None,
 ) -> Contrast:
     """Compare an arm with a baseline: paired over their common seeds, unpaired (Welch) without common seeds.
 
@@ -98,6 +104,7 @@ def contrast(
         baseline: the baseline's name.
         margin: TOST tests whether the difference is within plus or minus this margin, in the unit of the values; None
             does no TOST.
+        cells: teacher -> seed -> difference, for arms that were trained under several teachers.
 
     Raises:
         InputError: a value is not a finite number, or the margin is not positive.
@@ -130,6 +137,7 @@ def contrast(
         sign_flip_method=found.flips.method if found.flips else None,
         margin=margin,
         tost_p=found.tost_p,
+        teachers=teachers_of(cells, found.seeds) if cells else None,
     )
 
 

@@ -32,9 +32,16 @@ def upper_sd(sd: float, df: float) -> float:
 def needed(item: Contrast, size: int, protocol: Protocol) -> Needed | None:
     """Return the seeds that decide a contrast of a family of this size.
 
-    None where its differences do not vary, and for unpaired arms that are tested once, at the first verdict.
+    None where its differences do not vary, for unpaired arms that are tested once, at the first verdict, and under
+    several teachers, because more seeds do not reduce the variance between teachers.
     """
-    if not item.sd or item.difference is None or not item.df or (protocol.design and not item.paired):
+    if (
+        item.teachers is not None
+        or not item.sd
+        or item.difference is None
+        or not item.df
+        or (protocol.design and not item.paired)
+    ):
         return None
     level, sds = protocol.level(power.ALPHA / size), (item.sd, upper_sd(item.sd, item.df))
     outside = item.margin is None or abs(item.difference) >= item.margin
@@ -56,8 +63,13 @@ def _one_sided(level: Callable[[int], float], protocol: Protocol) -> Callable[[i
 
 
 def visible(found: Sequence[Contrast], protocol: Protocol) -> Visible | None:
-    """Return the smallest differences that a table detects; None where no difference varies over its seeds."""
-    spreading = [item for item in found if item.spread == "measured" and item.sd and item.df]
+    """Return the smallest differences that a table detects; None where no difference varies over its seeds.
+
+    Contrasts under several teachers are left out: what they detect depends on the variance between teachers, which two
+    or three teachers do not tell.
+    """
+    known = [item for item in found if item.teachers is None]
+    spreading = [item for item in known if item.spread == "measured" and item.sd and item.df]
     spreading = [item for item in spreading if item.n >= LEAST_SEEDS] or spreading
     if not spreading:
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tskd_tune.metrics import Metric
 from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.always_valid import Split
@@ -29,9 +31,10 @@ def measured(item: Contrast, interval: Interval | None, metric: Metric) -> str:
     head = title_of(item)
     if item.difference is None:
         return f"{head}: no seed has finished in both arms{_lacking(item)}."
-    how = (
-        f"{seeds_text(item.n)}, paired" if item.paired else f"{seeds_text(item.n)} per arm, unpaired: no seed is shared"
-    )
+    how = f"{seeds_text(item.n)} per arm, unpaired: no seed is shared"
+    if item.paired:
+        under = f" under each of {item.teachers.count} teachers" if item.teachers else ""
+        how = f"{seeds_text(item.n)}{under}, paired"
     if interval:
         how = f"{100 * interval.level:.4g} % interval {_ends(interval, metric)}, {how}"
     if metric.mode == "min":
@@ -73,7 +76,8 @@ def _reason(finding: Finding, metric: Metric, protocol: Protocol) -> str:
         return f"No verdict{f': {finding.evidence.pending}' if finding.evidence.pending else ''}."
     word = f"{finding.word[0].upper()}{finding.word[1:]}"
     if finding.verdict == "resolved":
-        cause = "seed noise is an unlikely cause"
+        noise = "the noise of teachers and seeds" if finding.contrast.teachers else "seed noise"
+        cause = f"{noise} is an unlikely cause"
         return f"{word}: {_which(finding.contrast, metric)}; {cause} ({_tests(finding)}).{_small(finding, metric)}"
     check = " Check that the option in which the arms differ reaches the training."
     said = (
@@ -135,7 +139,7 @@ def _tests(finding: Finding) -> str:
     name = "sign flips" if item.t_p is None else "paired t test" if item.paired else "Welch's t test"
     over = f"Holm over {size} comparisons" if size > 1 else "a single comparison"
     said = f"{name}, {over}{finding.evidence.adjusted}: {p_text(finding.holm_p)}" if finding.holm_p is not None else ""
-    if item.sign_flip_p is None:
+    if item.sign_flip_p is None or item.teachers is not None:
         return said
     best = f"{seeds_text(item.n)} reach {item.sign_flip_smallest:.3g} at best"
     return f"{said}; {item.sign_flip_method} sign flips: {p_text(item.sign_flip_p)}, {best}"
@@ -196,8 +200,14 @@ def _there(needed: tuple[int | None, int | None], item: Contrast) -> bool:
     return needed[1] is not None and needed[1] <= item.n
 
 
-def under_the_table(seen: Visible | None, size: int, metric: Metric, protocol: Protocol = FIXED) -> str:
+def under_the_table(seen: Visible | None, found: Sequence[Contrast], metric: Metric, protocol: Protocol = FIXED) -> str:
     """Return the line under a table: the smallest difference that its design detects, and that of one fixed test."""
+    size = len(found)
+    if seen is None and any(item.teachers for item in found):
+        return (
+            "The smallest difference that this design detects is not planned: it depends on the variance between"
+            " teachers, which so few teachers do not tell."
+        )
     if seen is None:
         return "No difference varies over seeds, so the smallest difference that this design detects is unknown."
     over = f", after the strictest Holm correction over {size} comparisons" if size > 1 else ""

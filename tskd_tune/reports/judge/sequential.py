@@ -27,7 +27,9 @@ from tskd_tune.reports.judge.obrien_fleming import Boundaries, checked, index_of
 from tskd_tune.reports.judge.paths import evidence, first_pairs, step_of, steps
 from tskd_tune.reports.judge.protocol import NO_MARKS, Marks, Protocol
 from tskd_tune.reports.judge.records import DECIDED, LEAST_SEEDS, By, Evidence, Family
+from tskd_tune.reports.judge.teachers_evidence import adjusted
 from tskd_tune.reports.judge.values import Values
+from tskd_tune.reports.judge.variance_components import Crossed
 from tskd_tune.reports.judge.verdicts import contrasts, judge, refuse
 from tskd_tune.reports.judge.words import POINTS, count
 
@@ -45,6 +47,7 @@ def split(
     metric: Metric = POINTS,
     by: By = "difference",
     marks: Marks = NO_MARKS,
+    crossed: Crossed | None = None,
 ) -> Family:
     """Test a family from its first verdict on; seeds may be added at any time.
 
@@ -62,6 +65,7 @@ def split(
         metric: the metric of the values.
         by: what the verdicts say.
         marks: which verdicts are exploratory.
+        crossed: the differences of the comparisons under several teachers.
 
     Raises:
         InputError: a name is unknown, a contrast is given twice, or a value is not a finite number.
@@ -71,19 +75,20 @@ def split(
     alpha = power.ALPHA / len(pairs)
     found, shown = [], []
     for name, base in pairs:
+        cells = (crossed or {}).get((name, base))
         both = set(ended.get(name, ())) & set(ended.get(base, ()))
         ready = [*(seed in both for seed in seeds), False].index(False)
         if ready < first:
-            found.append(contrast(arms[name], arms[base], arm=name, baseline=base, margin=margin))
+            found.append(contrast(arms[name], arms[base], arm=name, baseline=base, margin=margin, cells=cells))
             due = f"the first verdict is at {first} seeds, and {ready} have ended in both arms"
             shown.append(Evidence(None, None, None, pending="" if first > len(seeds) else due))
             continue
         mine, theirs = _first(arms[name], seeds[:ready]), _first(arms[base], seeds[:ready])
-        item = contrast(mine, theirs, arm=name, baseline=base, margin=margin)
+        item = contrast(mine, theirs, arm=name, baseline=base, margin=margin, cells=cells)
         design = Split(first_pairs(mine, theirs, seeds[:first]))
-        path = steps(mine, theirs, seeds[:ready])
+        path = steps(mine, theirs, seeds[:ready], cells)
         shown.append(
-            evidence(path, design, margin, alpha, protocol.adjusted)
+            evidence(path, design, margin, alpha, protocol.adjusted + adjusted(item))
             if item.paired
             else _unpaired(item, alpha, added=ready > first)
         )
@@ -136,6 +141,7 @@ def analysis(
     rule: Literal["looks", "obrien_fleming"] = "looks",
     by: By = "difference",
     marks: Marks = NO_MARKS,
+    crossed: Crossed | None = None,
 ) -> Analysis:
     """Test a family at a declared interim analysis, with the first ``at`` seeds, and decide whether to stop.
 
@@ -154,6 +160,7 @@ def analysis(
         rule: the bounds.
         by: what the verdicts say.
         marks: which verdicts are exploratory.
+        crossed: the differences of the comparisons under several teachers; only the rule ``looks`` tests them.
 
     Raises:
         InputError: the declared numbers, the seeds, a name or a value is wrong.
@@ -162,17 +169,17 @@ def analysis(
     boundaries = obrien_fleming(interim) if looks is None else _boundaries(looks)
     index = index_of(at, boundaries.interim)
     _check_seeds(seeds, boundaries.interim)
-    history = [
-        contrasts({name: _first(values, seeds[:taken]) for name, values in arms.items()}, pairs, margin=margin)
-        for taken in boundaries.interim[: index + 1]
+    known = [
+        {name: _first(of, seeds[:taken]) for name, of in arms.items()} for taken in boundaries.interim[: index + 1]
     ]
+    history = [contrasts(values, pairs, margin=margin, crossed=crossed) for values in known]
     protocol = Protocol(rule, by, looks, marks)
     alpha = power.ALPHA / len(pairs)
     if looks is None:
+        _refuse_several(crossed)
         shown = [_repeated(path, boundaries, alpha) for path in zip(*history, strict=True)]
     else:
-        paths = [[step for item in path if (step := step_of(item))] for path in zip(*history, strict=True)]
-        shown = [evidence(path, looks, margin, alpha, protocol.adjusted) for path in paths]
+        shown = [_of_looks(path, looks, alpha, protocol.adjusted) for path in zip(*history, strict=True)]
     found = judge(history[-1], shown, metric=metric, protocol=protocol)
     decided = all(finding.verdict in DECIDED for finding in found.findings)
     last = index + 1 == len(boundaries.interim)
@@ -186,6 +193,20 @@ def analysis(
         next_seeds=() if decided or last else tuple(seeds[at : boundaries.interim[index + 1]]),
         sentence=_said(found, boundaries, index, decided),
     )
+
+
+def _of_looks(path: Sequence[Contrast], looks: Looks, alpha: float, adjusted_for: str) -> Evidence:
+    """Return the evidence of one contrast at the analyses so far."""
+    last = path[-1]
+    found = [step for item in path if (step := step_of(item))]
+    return evidence(found, looks, last.margin, alpha, adjusted_for + adjusted(last))
+
+
+def _refuse_several(crossed: Crossed | None) -> None:
+    if crossed:
+        raise InputError(
+            "compare.sequential: is missing, and the rule of earlier versions is for one teacher; set it to looks"
+        )
 
 
 def _boundaries(looks: Looks) -> Boundaries:

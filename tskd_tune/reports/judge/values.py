@@ -20,15 +20,16 @@ Values: TypeAlias = Mapping[int, float]
 class Interval:
     """A confidence interval: its ends, its level and its method.
 
-    ``t`` is Student's over seeds, ``welch`` the unpaired form, ``bca`` the bias-corrected, accelerated bootstrap, and
-    ``sequential`` holds at all numbers of seeds at which a comparison is tested. ``excludes`` is 0 where 0 is an end
-    that does not belong to the interval: Holm's correction excludes 0, but no value beyond 0.
+    ``t`` is Student's over seeds, ``welch`` the unpaired form, ``bca`` the bias-corrected, accelerated bootstrap,
+    ``sequential`` holds at all numbers of seeds at which a comparison is tested, and ``teachers`` is over several
+    teachers and seeds. ``excludes`` is 0 where 0 is an end that does not belong to the interval: Holm's correction
+    excludes 0, but no value beyond 0.
     """
 
     low: float
     high: float
     level: float
-    method: Literal["t", "welch", "bca", "sequential"]
+    method: Literal["t", "welch", "bca", "sequential", "teachers"]
     excludes: float | None = None
 
     def without_zero(self, difference: float) -> Interval:

@@ -27,7 +27,9 @@ from tskd_tune.reports.judge.planning import needed, visible
 from tskd_tune.reports.judge.protocol import FIXED, Protocol
 from tskd_tune.reports.judge.records import DECIDED, LEAST_SEEDS, Evidence, Family, Finding, Verdict
 from tskd_tune.reports.judge.sentences import sentence_of, under_the_table
-from tskd_tune.reports.judge.values import Values
+from tskd_tune.reports.judge.teachers_evidence import over_teachers
+from tskd_tune.reports.judge.values import LEVEL, Values
+from tskd_tune.reports.judge.variance_components import Crossed
 from tskd_tune.reports.judge.words import POINTS
 
 
@@ -38,6 +40,7 @@ def family(
     margin: float | None = MARGIN,
     metric: Metric = POINTS,
     protocol: Protocol = FIXED,
+    crossed: Crossed | None = None,
 ) -> Family:
     """Compare the arms of one table and give every difference a verdict.
 
@@ -47,15 +50,20 @@ def family(
         margin: differences within plus or minus the margin count as equivalent; None tests no equivalence.
         metric: the metric of the values; differences and margin have the unit of this metric.
         protocol: how the table is judged; without ``evidence`` from a path of tests this is one fixed test.
+        crossed: the differences of the comparisons under several teachers.
 
     Raises:
         InputError: a name is unknown, a contrast is given twice, or a value is not a finite number.
     """
-    return judge(contrasts(arms, pairs, margin=margin), metric=metric, protocol=protocol)
+    return judge(contrasts(arms, pairs, margin=margin, crossed=crossed), metric=metric, protocol=protocol)
 
 
 def contrasts(
-    arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]], *, margin: float | None = MARGIN
+    arms: Mapping[str, Values],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    margin: float | None = MARGIN,
+    crossed: Crossed | None = None,
 ) -> list[Contrast]:
     """Compare the arms of each pair, (arm, baseline).
 
@@ -63,7 +71,11 @@ def contrasts(
         InputError: a name is unknown, a contrast is given twice, or a value is not a finite number.
     """
     refuse(arms, pairs)
-    return [contrast(arms[name], arms[base], arm=name, baseline=base, margin=margin) for name, base in pairs]
+    cells = crossed or {}
+    return [
+        contrast(arms[name], arms[base], arm=name, baseline=base, margin=margin, cells=cells.get((name, base)))
+        for name, base in pairs
+    ]
 
 
 def judge(
@@ -87,7 +99,9 @@ def judge(
     if protocol.by == "margin" and None in margins:
         raise InputError("compare.rule: 'margin' needs a margin; set compare.margin, in the unit of the metric")
     level = 1 - power.ALPHA / len(found)
-    given = evidence or [Evidence(item.p, item.tost_p, item.interval_at(level)) for item in found]
+    given = evidence or [
+        over_teachers(item, level) or Evidence(item.p, item.tost_p, item.interval_at(level)) for item in found
+    ]
     tested = [_is_due(item, one) and one.p is not None for item, one in zip(found, given, strict=True)]
     adjusted = holm([one.p if known and one.p is not None else 1.0 for one, known in zip(given, tested, strict=True)])
     findings = tuple(
@@ -95,7 +109,7 @@ def judge(
         for item, one, p, known in zip(found, given, adjusted, tested, strict=True)
     )
     seen = visible(found, protocol)
-    sentence = under_the_table(seen, len(found), metric, protocol)
+    sentence = under_the_table(seen, found, metric, protocol)
     return Family(findings, seen, power.ALPHA, margins.pop(), sentence, protocol.marks.why, protocol.by)
 
 
@@ -138,7 +152,9 @@ def _finding(tested: Finding, protocol: Protocol, metric: Metric) -> Finding:
     """Return a tested contrast with its verdict and its sentence."""
     item, one = tested.contrast, tested.evidence
     if not _is_due(item, one):
-        smoke = replace(tested, evidence=Evidence(None, None, item.interval, pending=one.pending))
+        shown = over_teachers(item, LEVEL)
+        interval = shown.interval if shown else item.interval
+        smoke = replace(tested, evidence=Evidence(None, None, interval, pending=one.pending))
         return replace(smoke, sentence=sentence_of(smoke, metric, protocol))
     margin_p = None if one.tost_p is None else min(1.0, tested.family_size * one.tost_p)
     tested = replace(tested, margin_p=margin_p, exploratory=protocol.marks.cover(item.arm, item.baseline))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tskd_tune import documents
 from tskd_tune.records.row import Row
 from tskd_tune.reports.findings.records import ArmFindings
+from tskd_tune.reports.findings.several_teachers import run_text
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms.short import MISSING, duration
 from tskd_tune.reports.forms.words import value_text
@@ -65,7 +66,7 @@ def _line(row: Row, found: Findings) -> list[str]:
     return [
         row.run,
         row.arm,
-        str(row.seed),
+        run_text(row),
         "broke" if row.broke else row.status,
         f"{row.epochs} of {row.epochs_planned}",
         *(value_text(row.value(name), form) for name in _metrics(found)),
