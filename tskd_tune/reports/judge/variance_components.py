@@ -89,7 +89,7 @@ def teachers_of(differences: Cells, seeds: Sequence[int]) -> Teachers | None:
 
     >>> found = teachers_of({0: {1: 1.0, 2: 3.0, 3: 2.0}, 1: {1: 4.0, 2: 5.0, 3: 6.0}}, [1, 2, 3])
     >>> found.var_teacher, found.var_seed, found.var_error, round(found.share, 3)
-    (4.25, 0.5, 0.25, 0.85)
+    (4.333333333333333, 0.5, 0.5, 0.812)
 
     Args:
         differences: teacher -> seed -> difference; each teacher has each of the seeds.
