@@ -41,6 +41,7 @@ class Terms(Record):
         controls: control arm -> the arm that is compared with this control arm.
         seeds: the seeds that were declared at the start.
         added: the seeds that were added later, in portions.
+        teachers: the seeds of the teachers, where arms are trained under several.
         metric: the metric of the verdicts, or of the search, as named in rows.
         mode: whether a search wants this metric to be large or small; None for a grid.
         objectives: the objectives of a search with several.
@@ -58,6 +59,7 @@ class Terms(Record):
     controls: dict[str, str] = Field(default_factory=dict)
     seeds: list[int] = Field(default_factory=list)
     added: list[list[int]] = Field(default_factory=list)
+    teachers: list[int | str] = Field(default_factory=list)
     metric: str = ""
     mode: str | None = None
     objectives: dict[str, str] | None = None

@@ -18,6 +18,7 @@ NAMES: Final[Mapping[str, str]] = {
     "looks": "compare.interim",
     "allow": "compare.allow",
     "seeds": "seeds",
+    "teachers": "teacher.seeds",
     "metric": "the metric",
     "mode": "search.mode",
     "objectives": "search.objectives",

@@ -86,6 +86,21 @@ def test_a_protocol_that_was_kept_is_not_mentioned(run: RunFolder) -> None:
     assert words(found) == ["resolved"] and found.frozen == () and not found.family.family.exploratory  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("place", [lambda teacher: teacher, lambda teacher: {"choice": {"ce": {}, "tskd": teacher}}])
+def test_a_teacher_that_is_added_with_the_results_in_sight_is_said_first(tmp_path: Path, place: Any) -> None:
+    def under(*seeds: int) -> dict[str, Any]:
+        return document() | {"experiment": place({"teacher": {"name": "resnet20", "seeds": [*seeds]}})}
+
+    folder = RunFolder.create(tmp_path, "run", "sweep", under(0, 1), expected=10)
+    keep(folder, "start", terms(under(0, 1)))
+    trained(folder)
+    assert found_in(folder).frozen == ()
+    folder.replace_document(under(0, 1, 2))
+    found = found_in(folder)
+    assert "teacher.seeds from [0, 1] to [0, 1, 2]." in head_lines(found)[0]
+    assert all(word.endswith("(exploratory)") for word in words(found))
+
+
 @pytest.mark.parametrize(
     ("edit", "said"),
     [

@@ -83,6 +83,7 @@ def test_a_comparison_is_over_teachers_and_seeds_and_says_the_share_of_the_teach
     assert "+2.20 points" in finding.sentence
     assert "5 seeds under each of 3 teachers, paired" in finding.sentence
     assert "The teacher's share of the variance of a difference is 100 %" in finding.sentence
+    assert finding.crossed is None and "under several teachers" in finding.crossed_reason
     assert "+1.00 (teacher 0), +1.60 (teacher 1), +4.00 (teacher 2)." in finding.sentence
 
 

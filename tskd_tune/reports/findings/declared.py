@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tskd_tune.errors import InputError, sentences
 from tskd_tune.reports.judge.records import LEAST_SEEDS
@@ -48,7 +48,26 @@ class DeclaredSearch(_Part):
 
 
 class _Experiment(_Part):
+    """The seed of an experiment, and the seeds of the teachers of all its arms."""
+
     seed: int | None = None
+    teachers: list[int | str] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_teachers(cls, given: object) -> object:
+        """Look for the seeds of teachers in every arm; the sweep has the same for all arms."""
+        if not isinstance(given, Mapping):
+            return given
+        return {"seed": given.get("seed"), "teachers": list(dict.fromkeys(_teachers_in(given)))}
+
+
+def _teachers_in(value: object) -> Iterator[int | str]:
+    for key, inner in value.items() if isinstance(value, Mapping) else ():
+        if key == "teacher" and isinstance(inner, Mapping):
+            seeds = inner.get("seeds")
+            yield from (seed for seed in (seeds if isinstance(seeds, list) else [seeds]) if isinstance(seed, int | str))
+        yield from _teachers_in(inner)
 
 
 class Declared(_Part):

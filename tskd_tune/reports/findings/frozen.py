@@ -82,6 +82,7 @@ def stated(declared: Declared, *, metric: str, family: Sequence[tuple[str, str]]
         controls=compare.controls or {},
         seeds=declared.all_seeds[: len(declared.all_seeds) - sum(map(len, added))],
         added=added,
+        teachers=declared.experiment.teachers if declared.experiment else [],
         metric=metric,
         mode=search.mode if search else None,
         objectives=dict(search.objectives) if search and search.objectives else None,

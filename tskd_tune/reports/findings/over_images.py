@@ -18,6 +18,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.comparison import Comparison
 from tskd_tune.reports.findings.grouping import few
 from tskd_tune.reports.findings.records import ArmFindings
+from tskd_tune.reports.findings.several_teachers import has_several
 from tskd_tune.reports.judge.contrasts import Contrast
 from tskd_tune.reports.judge.crossed import Crossed, crossed
 from tskd_tune.reports.judge.records import Finding
@@ -29,6 +30,7 @@ NO_HITS = (
     "no file says which images are right (hits.json): runs of earlier versions have none, nor have tasks that are not"
     " right or wrong about an image"
 )
+SEVERAL = "an arm was trained under several teachers, and what these add is shown in place of the images"
 ROUNDING = 1e-6
 """The largest difference of an accuracy in percent from the share of the images that are right."""
 
@@ -56,6 +58,7 @@ class _Runs:
     run: RunFolder
     rows: Mapping[str, Mapping[int, Row]]
     headline: str
+    under_several: frozenset[str]
     read: dict[tuple[str, int], KeptHits | None] = field(default_factory=dict)
 
     def of(self, arm: str, seed: int) -> KeptHits | None:
@@ -84,7 +87,7 @@ def with_images(run: RunFolder, arms: Sequence[ArmFindings], found: Comparison, 
     if verdicts is None:
         return found
     done = {arm.arm: {row.seed: row for row in arm.rows if row.status == "done"} for arm in arms}
-    runs = _Runs(run, done, headline)
+    runs = _Runs(run, done, headline, frozenset(arm.arm for arm in arms if has_several(arm.rows)))
     findings, notes = [], list(verdicts.notes)
     for finding in verdicts.family.findings:
         item, images = finding.contrast, _images(finding.contrast, runs)
@@ -113,6 +116,8 @@ def _hits(item: Contrast, runs: _Runs) -> _Hits | _Without:
     """Return the hits of all common seeds of two arms, which fit together, or why there are none."""
     if not item.seeds:
         return _Without(NO_SEED)
+    if {item.arm, item.baseline} & runs.under_several:
+        return _Without(SEVERAL)
     pairs: list[tuple[KeptHits, KeptHits]] = []
     for seed in item.seeds:
         ours, theirs = runs.of(item.arm, seed), runs.of(item.baseline, seed)

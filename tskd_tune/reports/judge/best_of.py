@@ -6,7 +6,7 @@ order from the worst to the best, the i-th is the best of C(i - 1, n - 1) of the
 n values with replacement, which is too low.) Its interval is Student's, with the standard error of the jackknife, and
 ends at n = N / 4. There a 95 % interval holds 87 to 93 % in simulations of 12, 24 and 50 trials with normal, beta,
 exponential and mixed values; beyond, the estimate rests on the best two or three values. (A percentile bootstrap holds
-80 to 92 % at the same n.)
+77 to 92 % at the same n.)
 
 Trials of a search that learns are not exchangeable. Such a search has one curve, the best of its first n trials, and no
 interval. Replicates of a search, each with its own seeds, are independent whatever the searcher is: the mean of their
