@@ -174,11 +174,18 @@ def rate_of_false_verdicts(
 
 
 @app.command(name="judge")
-def rates_of_verdicts(*, output: Output = None, quick: Quick = False) -> None:
+def rates_of_verdicts(
+    *,
+    output: Output = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="draw only the power of each rule, into this SVG file", show_default=False)
+    ] = None,
+    quick: Quick = False,
+) -> None:
     """How often verdicts on simulated tables are wrong, and how often promised power is kept: without training."""
     from benchmarks import judge
 
-    judge.command(quick=quick, output=output)
+    judge.command(quick=quick, output=output, figure=figure)
 
 
 @app.command(name="teachers")

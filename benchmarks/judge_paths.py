@@ -32,6 +32,14 @@ def collapsing(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarra
     return random.standard_normal(shape) - 8.0 * (random.random(shape) < 0.1)
 
 
+def one_sided(random: np.random.Generator, tables: int, contrasts: int) -> np.ndarray:
+    """Return differences of equal means where only the arms collapse, so that their other runs are better."""
+    shape = tables, contrasts, LAST
+    base = normal(random, (tables, 1, LAST))
+    found: np.ndarray = collapsing(random, shape) + 0.8 - base
+    return found
+
+
 def differences(random: np.random.Generator, tables: int, contrasts: int, noise: Noise) -> np.ndarray:
     """Return the differences of arms from one baseline, without a true difference; ``[tables, contrasts, LAST]``."""
     values = noise(random, (tables, contrasts + 1, LAST))
@@ -94,19 +102,26 @@ def counted(tables: int, seed: int, wrong: Callable[[np.random.Generator, int], 
     return found
 
 
-def powers(tables: int, seed: int, effects: Sequence[float]) -> Mapping[tuple[str, float, int], int]:
+def powers(
+    tables: int, seed: int, effects: Sequence[float], counts: Sequence[int]
+) -> Mapping[tuple[str, float, int], int]:
     """Count the tables with one contrast that each rule has resolved by a number of seeds.
 
+    Args:
+        tables: the number of simulated tables for each difference.
+        seed: the seed of the simulation.
+        effects: the true differences, in standard deviations of the paired differences.
+        counts: the numbers of seeds.
+
     Returns:
-        (rule, true difference in standard deviations, seeds) -> resolved tables. ``fixed`` is one test with these
-        seeds.
+        (rule, true difference, seeds) -> resolved tables. ``fixed`` is one test with these seeds.
     """
     random = np.random.default_rng(seed)
     rules = {"split": split_bounds(1), "looks": look_bounds(1), "obrien_fleming": obrien_fleming_bounds(1)}
     found: dict[tuple[str, float, int], int] = {}
     for effect in effects:
         paths = t_paths(random.standard_normal((tables, LAST)) + effect)
-        for n in ANALYSES:
+        for n in counts:
             at = n - FIRST
             for rule, bounds in rules.items():
                 found[rule, effect, n] = int((paths >= bounds)[:, : at + 1].any(1).sum())

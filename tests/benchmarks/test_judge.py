@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from benchmarks import judge, judge_paths
+from benchmarks.judge_figure import RULES, power_figure
 
 UP_TO = 12
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_fast_paths_resolve_what_the_reports_resolve() -> None:
@@ -35,6 +37,25 @@ def test_fast_paths_resolve_what_the_reports_resolve() -> None:
 def test_what_was_edited_with_the_results_in_sight_is_never_resolved_without_the_mark() -> None:
     unmarked, resolved = judge._edited(40)
     assert unmarked == 0 < resolved
+
+
+def test_rare_collapses_of_one_arm_are_shown_as_what_no_test_withstands() -> None:
+    rows = {row.scenario: row for row in judge._paths(1, 2_000)}
+    alone = rows["every tenth run of one arm alone collapses, equal means, extended to 30, 1 comparison"]
+    assert alone.low > 0.05 and alone.promised is None and alone.holds
+    found = judge_paths.one_sided(np.random.default_rng(3), 2_000, 2)
+    assert abs(found.mean()) < 0.03, "the means are equal"
+    assert np.median(found) > 0.5, "most runs of the arm are better"
+
+
+def test_the_figure_of_the_page_is_the_power_of_each_rule(tmp_path: Path) -> None:
+    assert "power.svg" in (DOCS / "protocol.md").read_text()
+    judge.command(quick=False, output=None, figure=tmp_path / "power.svg")
+    assert (tmp_path / "power.svg").read_text() == (DOCS / "power.svg").read_text()
+    resolved = {(rule, n): value for rule, n, value in power_figure(judge.FULL[0]).table.rows}
+    table = judge_paths.powers(judge.FULL[0], 6, (1.0,), judge_paths.ANALYSES)
+    for (rule, _, n), count in table.items():
+        assert resolved[RULES[rule], n] == 100 * count / judge.FULL[0]
 
 
 def test_the_command_writes_rates_with_exact_intervals(
