@@ -1,0 +1,175 @@
+"""Each way of fooling oneself with a table: the report prevents it, or says it in its first lines.
+
+The details of each are tested beside its module; here stands what a reader of the whole report sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from factories import a_row, a_search, write_rows
+from tskd_tune.errors import InputError
+from tskd_tune.records.leaks import write_leaks
+from tskd_tune.records.protocol import keep
+from tskd_tune.records.row import Row, TeacherRecord
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.reports.findings.declared import Declared
+from tskd_tune.reports.findings.frozen import stated
+from tskd_tune.reports.findings.summary import Findings, summary
+from tskd_tune.reports.forms.head_lines import head_lines
+from tskd_tune.reports.forms.markdown import markdown
+from tskd_tune.reports.judge.records import Finding
+from tskd_tune.sweeps.extension import Addition, extended
+from tskd_tune.sweeps.schema import Sweep
+
+CE = [70.1, 70.4, 69.8, 70.0, 70.3, 70.2, 69.9, 70.5, 70.2, 70.0]
+TSKD = [71.0, 71.5, 70.9, 70.8, 71.4, 71.3, 70.7, 71.6, 71.1, 71.0]
+
+Make = Callable[..., RunFolder]
+
+
+def rows(
+    arm: str, values: Sequence[float | None], *, training: dict[str, Any] | None = None, **facts: Any
+) -> list[Row]:
+    """Return the rows of an arm with the seeds 1, 2, ...; None is a seed that failed."""
+    experiment = {
+        "task": {"name": "digits"},
+        "student": {"name": "resnet8"},
+        "review": {"k": len(arm), "delta": 1} if arm.startswith("tskd") else None,
+        "training": {"epochs": 4, **(training or {})},
+    }
+    found = []
+    for seed, value in enumerate(values, 1):
+        ended = {"status": "failed", "reason": "NaN"} if value is None else {"metrics": {"test_top1": value}}
+        found.append(a_row(f"{arm}-{seed}", seed, arm, experiment=experiment, **(ended | facts)))
+    return found
+
+
+@pytest.fixture
+def a_run(tmp_path: Path) -> Make:
+    """Make a run of these rows whose protocol was kept before there were rows."""
+
+    def make(*arms: list[Row], seeds: int = 10, declared: dict[str, Any] | None = None, **compare: Any) -> RunFolder:
+        given = {"search": {"name": "grid"}, "seeds": [*range(1, seeds + 1)], "compare": compare}
+        place = f"run{len([*tmp_path.iterdir()])}"
+        folder = RunFolder.create(tmp_path, place, "sweep", declared or given)
+        names = [of[0].arm for of in arms]
+        family = [(name, names[0]) for name in names[1:]]
+        keep(folder, "start", stated(Declared.read(declared or given, Path("x")), metric="test_top1", family=family))
+        write_rows(folder, [row for of in arms for row in of])
+        folder.replace_document(given)
+        return folder
+
+    return make
+
+
+def only(found: Findings) -> Finding:
+    assert found.family is not None
+    (finding,) = found.family.family.findings
+    return finding
+
+
+def test_seeds_that_are_added_until_it_is_resolved(a_run: Make) -> None:
+    arms = rows("ce", CE), rows("tskd", TSKD)
+    split = summary(a_run(*arms, sequential="split", added=[[6, 7, 8, 9, 10]]))
+    assert only(split).word == "resolved" and "valid when seeds are added" in only(split).sentence
+    fixed = summary(a_run(*arms, sequential="fixed", added=[[6, 7, 8, 9, 10]]))
+    assert head_lines(fixed)[0].startswith("The verdicts are exploratory: the run declared one test of a fixed number")
+    assert only(fixed).word == "resolved (exploratory)"
+    with pytest.raises(InputError, match="analyses"):  # a run with declared analyses has no other number of seeds
+        small = {"task": {"name": "digits"}, "student": "resnet8", "review": None}
+        looks = {"sequential": "looks", "interim": [5, 10], "baseline": "a"}
+        arms_of_two = {"choice": {"a": {}, "b": {"training": {"epochs": 3}}}}
+        sweep = {"experiment": {**small, **arms_of_two}, "seeds": [*range(1, 11)], "search": "grid", "compare": looks}
+        extended(Sweep.read(sweep), Addition(seeds=[11]))
+
+
+def test_the_file_is_edited_when_the_results_are_there(a_run: Make) -> None:
+    before = {"search": {"name": "grid"}, "seeds": [*range(1, 11)], "compare": {"margin": 0.3}}
+    found = summary(a_run(rows("ce", CE), rows("tskd", TSKD), declared=before, margin=2.0))
+    assert "compare.margin from 0.3 to 2.0" in head_lines(found)[0]
+    assert only(found).exploratory
+
+
+def test_the_report_is_asked_with_another_margin(a_run: Make) -> None:
+    folder = a_run(rows("ce", CE), rows("tskd", TSKD), margin=0.3)
+    assert not only(summary(folder)).exploratory
+    assert only(summary(folder, ["compare.margin=5.0"])).exploratory
+
+
+def test_the_seeds_that_failed_were_the_bad_ones(a_run: Make) -> None:
+    # Nobody knows what the two seeds that failed would have had.
+    shifts = [-0.2, 1.0, -0.3, 0.9, 1.1, 0.1, 1.0, 0.6]
+    few = [value + shift for value, shift in zip(CE, shifts, strict=False)]
+    finding = only(summary(a_run(rows("ce", CE), rows("tskd", [*few, None, None]), sequential="fixed")))
+    assert finding.verdict == "undecided" and "2 seeds failed" in finding.sentence
+    forgotten = only(summary(a_run(rows("ce", CE[:8]), rows("tskd", few), seeds=8, sequential="fixed")))
+    assert forgotten.verdict == "resolved", "it would be resolved without them"
+
+
+def test_one_arm_collapses_now_and_then(a_run: Make) -> None:
+    found = summary(a_run(rows("ce", CE), rows("tskd", [*TSKD[:9], 12.3])))
+    assert "1 collapsed" in markdown(found)
+    assert "do not collapse" in only(found).sentence
+
+
+def test_the_arm_that_wins_was_trained_longer(a_run: Make) -> None:
+    finding = only(summary(a_run(rows("ce", CE), rows("tskd", TSKD, training={"epochs": 12}))))
+    assert finding.verdict == "undecided" and "Also differs in: epochs 12 against 4" in finding.sentence
+
+
+def test_the_arm_that_wins_had_another_teacher_of_the_same_name(a_run: Make) -> None:
+    one, other = (TeacherRecord(name="resnet20", source="auto", key=key) for key in ("1f" * 8, "2e" * 8))
+    arms = rows("tskd", CE, teacher=one), rows("tskd_2", TSKD, teacher=other)
+    finding = only(summary(a_run(*arms, pairs=[["tskd_2", "tskd"]])))
+    assert finding.verdict == "undecided" and "teacher" in finding.sentence.partition("Also differs in:")[2]
+
+
+def test_all_seeds_have_one_teacher(a_run: Make) -> None:
+    teacher = TeacherRecord(name="resnet20", source="auto", key="1f" * 8)
+    found = summary(a_run(rows("ce", CE), rows("tskd", TSKD, teacher=teacher)))
+    assert any("hold for this one teacher: resnet20" in line for line in head_lines(found))
+
+
+def test_one_of_many_comparisons_is_equivalent_by_chance(a_run: Make) -> None:
+    near = [
+        value + shift for value, shift in zip(CE, [0.4, -0.3, 0.2, -0.4, 0.3, -0.2, 0.4, -0.3, 0.1, -0.1], strict=True)
+    ]
+    alone = only(summary(a_run(rows("ce", CE), rows("near", near), sequential="fixed")))
+    assert alone.verdict == "equivalent"
+    others = [rows(f"far{place}", [value + place for value in TSKD]) for place in range(6)]
+    found = summary(a_run(rows("ce", CE), rows("near", near), *others, sequential="fixed")).family
+    assert found is not None
+    verdicts = {finding.contrast.arm: finding.verdict for finding in found.family.findings}
+    assert verdicts.pop("near") == "undecided" and set(verdicts.values()) == {"resolved"}
+
+
+def test_undecided_stands_beside_no_interval_without_0(a_run: Make) -> None:
+    random = np.random.default_rng(5)
+    for rule in ("split", "fixed"):
+        for effect in (0.3, 0.6, 0.9):
+            arms = [rows(f"arm{place}", list(70 + 0.5 * random.standard_normal(7))) for place in range(5)]
+            arms += [rows("better", list(70 + effect + 0.5 * random.standard_normal(7)))]
+            found = summary(a_run(*arms, seeds=7, sequential=rule)).family
+            assert found is not None
+            for finding in found.family.findings:
+                interval = finding.evidence.interval
+                assert interval is not None
+                assert (finding.verdict == "resolved") == (not interval.low <= 0 <= interval.high)
+
+
+def test_test_images_were_trained_on(a_run: Make) -> None:
+    folder = a_run(rows("ce", CE), rows("tskd", TSKD))
+    write_leaks(folder.store, ["3 images of the test set are training images"])
+    assert "Leak: 3 images of the test set are training images." in head_lines(summary(folder))[:2]
+
+
+def test_the_best_of_many_trials_is_reported_as_a_result(tmp_path: Path) -> None:
+    found = summary(a_search(tmp_path, [70.0, 71.0, 72.0, 69.0]))
+    assert found.family is None and "confirm" in markdown(found)
+    assert not any(word in markdown(found) for word in ("Resolved", "resolved"))
