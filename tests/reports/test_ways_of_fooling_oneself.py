@@ -23,6 +23,7 @@ from tskd_tune.reports.findings.frozen import stated
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms.head_lines import head_lines
 from tskd_tune.reports.forms.markdown import markdown
+from tskd_tune.reports.forms.report_lines import verdict_lines
 from tskd_tune.reports.judge.records import Finding
 from tskd_tune.sweeps.extension import Addition, extended
 from tskd_tune.sweeps.schema import Sweep
@@ -173,3 +174,10 @@ def test_the_best_of_many_trials_is_reported_as_a_result(tmp_path: Path) -> None
     found = summary(a_search(tmp_path, [70.0, 71.0, 72.0, 69.0]))
     assert found.family is None and "confirm" in markdown(found)
     assert not any(word in markdown(found) for word in ("Resolved", "resolved"))
+
+
+def test_the_terminal_says_once_that_verdicts_are_exploratory(a_run: Make) -> None:
+    arms = rows("ce", CE), rows("tskd", TSKD)
+    fixed = summary(a_run(*arms, sequential="fixed", added=[[6, 7, 8, 9, 10]]))
+    lines = [*head_lines(fixed), *verdict_lines(fixed)]
+    assert sum(line.startswith("The verdicts are exploratory") for line in lines) == 1

@@ -19,7 +19,9 @@ def verdict_lines(found: Findings) -> list[str]:
     """Return a sentence for each contrast and then the notes; or the reason why nothing is compared."""
     if found.family is None:
         return [found.family_reason]
-    return [*(finding.sentence for finding in found.family.family.findings), *found.family.notes]
+    family = found.family.family
+    notes = [note for note in found.family.notes if note != family.exploratory]  # the head begins with it
+    return [*(finding.sentence for finding in family.findings), *notes]
 
 
 def pooled_lines(found: Findings) -> list[str]:
