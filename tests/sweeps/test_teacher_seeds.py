@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 import yaml
 
+from factories import a_row
 from tskd_tune import documents
 from tskd_tune.checks import check_sweep
+from tskd_tune.cli import running
 from tskd_tune.cli.planning import plan
+from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.schemas import json_schema
 from tskd_tune.experiment.identity import identity
+from tskd_tune.records.events import Event
+from tskd_tune.records.teacher_names import under
+from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.sweeps import checking, estimate
 from tskd_tune.sweeps.checking import check
 from tskd_tune.sweeps.configs import Describe
@@ -161,3 +167,16 @@ def test_plan_says_the_teachers_and_the_runs(
     drawn, plain = capsys.readouterr().out.split("{", 1)
     assert "2 teachers (seeds 0, 1): 5 points x 2 seeds = 10 runs" in drawn
     assert "teachers" not in plain
+
+
+def test_the_teacher_of_a_training_is_named_where_arms_have_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = {"arm": "kd", "teacher.seed": 1}
+    tracker = WandbTracker(tmp_path, sweep="s", run="1", seed=2, arm="kd", under=under(point), key="k")
+    assert (tracker.identity["name"], tracker.identity["group"]) == ("kd, teacher 1, seed 2", "kd")
+    with Progress(2, 8) as shown:
+        for row in (a_row("1", 2, "kd", point=point), a_row("0", 2, "ce", point={"arm": "ce"})):
+            running._hear(shown, Event("finished", row.arm, run=row.run, seed=row.seed, epoch=3, epochs=4, row=row))
+    lines = capsys.readouterr().out
+    assert "kd, teacher 1, seed 2: finished" in lines and "ce, seed 2: finished" in lines

@@ -26,6 +26,7 @@ from tskd_tune.records.finding import has_run
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.teacher_names import under
 from tskd_tune.records.wandb_leftovers import cleared
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import write_report
@@ -302,7 +303,7 @@ def _hear(progress: Progress, event: Event) -> None:
         progress.epoch(event.run or event.arm, event.seed, event.epoch)
     elif event.what == "finished":
         progress.finished(
-            event.arm,
+            _named(event),
             event.seed,
             event.epoch,
             event.epochs,
@@ -315,7 +316,11 @@ def _hear(progress: Progress, event: Event) -> None:
     elif event.what == "data":
         progress.warn(event.reason or "")
     elif event.what == "failed":  # the command's last sentence reports a teacher that broke
-        progress.failed(event.arm, event.seed, event.epoch, event.epochs, event.reason)
+        progress.failed(_named(event), event.seed, event.epoch, event.epochs, event.reason)
+
+
+def _named(event: Event) -> str:
+    return event.arm if event.row is None else f"{event.arm}{under(event.row.point)}"
 
 
 def name_of(file: Path, given: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
 from tskd_tune.records.row import Row, TeacherRecord
@@ -31,6 +31,16 @@ def told_apart(teachers: Iterable[TeacherRecord]) -> dict[Identity, str]:
         one: one[0] if names.count(one[0]) == 1 else f"{one[0]} ({f'key {one[2][:8]}' if one[2] else one[1]})"
         for one in found
     }
+
+
+def under(point: Mapping[str, object]) -> str:
+    """Name the teacher of a point after its arm; empty without several teachers.
+
+    >>> "tskd" + under({"arm": "tskd", "teacher.seed": 1})
+    'tskd, teacher 1'
+    """
+    seed = point.get(SEED)
+    return "" if seed is None else f", teacher {seed}"
 
 
 def teacher_seed(row: Row) -> int | None:

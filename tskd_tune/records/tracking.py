@@ -108,6 +108,7 @@ class WandbTracker:
         run: str,
         seed: int,
         arm: str,
+        under: str = "",
         name: str | None = None,
         place: Place = ANYWHERE,
         job_type: str = "train",
@@ -124,6 +125,7 @@ class WandbTracker:
             run: the trial.
             seed: the seed.
             arm: the arm.
+            under: the teacher in the name of the W&B run, as in ``, teacher 1``, where arms have several.
             name: the identity of the training, which names the W&B run together with the seed; None: the trial's id, as
                 for folders of format 1.
             place: project and entity of the sweep's file.
@@ -134,7 +136,7 @@ class WandbTracker:
             key: the unique key of this sweep (see `run_key`); None reads the key from the folder.
             connection: whether the server can be reached; None checks when the run starts.
         """
-        suffix = f", seed {seed}"
+        suffix = f"{under}, seed {seed}"
         self.identity: Named = {
             "dir": str(folder),
             "resume": "allow",

@@ -16,6 +16,7 @@ from tskd_tune.plain import Document
 from tskd_tune.records.breakage import Breakage, broken_row
 from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session, Trial
+from tskd_tune.records.teacher_names import under
 from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.records.workplace import Workplace
 from tskd_tune.sweeps.kept import Kept, taken_up
@@ -252,6 +253,7 @@ class Member:
                 run=given.run,
                 seed=seed,
                 arm=given.arm,
+                under=under(given.point),
                 name=given.identity if shipped.by_identity else None,
                 place=shipped.place,
                 patience=PATIENCE,

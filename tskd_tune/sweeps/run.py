@@ -18,6 +18,7 @@ from tskd_tune.records.events import Event, Listener, keep_leaks, read_data
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.protocol import keep
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.teacher_names import under
 from tskd_tune.records.teaching import noted
 from tskd_tune.records.wandb_rules import refuse as refuse_names
 from tskd_tune.records.wandb_server import Connection, Place, run_key
@@ -271,7 +272,7 @@ def _raise_what_is_missing(folder: RunFolder) -> None:
     if failed:
         broke = sum(row.broke for row in failed)
         again = f" {broke} of them broke and can be trained again: tskd-tune resume {folder.place}" if broke else ""
-        told = [f"{row.arm}, seed {row.seed}: {row.reason}" for row in failed]
+        told = [f"{row.arm}{under(row.point)}, seed {row.seed}: {row.reason}" for row in failed]
         head = f"{folder.place}: {len(failed)} failed; `tskd-tune report {folder.place}` shows them.{again}"
         raise RunError("\n".join([head, *told]))
     expected = folder.state.expected

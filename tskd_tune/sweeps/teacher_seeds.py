@@ -16,7 +16,7 @@ from tskd_tune.errors import InputError, shown
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.networks import AUTO
 from tskd_tune.plain import Document
-from tskd_tune.records.teacher_names import SEED
+from tskd_tune.records.teacher_names import SEED, under
 from tskd_tune.sweeps.points import Point
 from tskd_tune.sweeps.seeds import Seeds
 
@@ -100,8 +100,7 @@ def teachers_of(points: Sequence[Point]) -> list[int]:
 
 def name_of(point: Point) -> str:
     """Return the label of a point, with its teacher where there are several."""
-    seed = point.values.get(SEED)
-    return point.label if seed is None else f"{point.label}, teacher {seed}"
+    return f"{point.label}{under(point.values)}"
 
 
 def under_text(points: Sequence[Point]) -> str:
