@@ -5,6 +5,7 @@ The details of each are tested beside its module; here stands what a reader of t
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factories import a_row, a_search, write_rows
+from factories import a_group, a_row, a_search, write_rows
 from tskd_tune.errors import InputError
+from tskd_tune.records.groups import replicates_of
 from tskd_tune.records.leaks import write_leaks
 from tskd_tune.records.protocol import keep
 from tskd_tune.records.row import Row, TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.frozen import stated
+from tskd_tune.reports.findings.searches import SearchComparison, compared, method
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms.head_lines import head_lines
 from tskd_tune.reports.forms.markdown import markdown
@@ -181,3 +184,46 @@ def test_the_terminal_says_once_that_verdicts_are_exploratory(a_run: Make) -> No
     fixed = summary(a_run(*arms, sequential="fixed", added=[[6, 7, 8, 9, 10]]))
     lines = [*head_lines(fixed), *verdict_lines(fixed)]
     assert sum(line.startswith("The verdicts are exploratory") for line in lines) == 1
+
+
+def test_seeds_of_an_extension_are_taken_out_again(a_run: Make) -> None:
+    """Of 12 seeds, only those are kept that make a difference; or an extension of a fixed run is undone."""
+    for rule in ("split", "fixed"):
+        folder = a_run(rows("ce", CE), rows("tskd", TSKD), seeds=5, sequential=rule)
+        given = folder.document()
+        grown = given | {"seeds": [*range(1, 11)], "compare": {**given["compare"], "added": [[6, 7, 8, 9, 10]]}}
+        terms = stated(Declared.read(grown, Path("x")), metric="test_top1", family=[("tskd", "ce")])
+        keep(folder, "extension", terms)
+        folder.replace_document(grown)
+        assert not [line for line in head_lines(summary(folder)) if line.startswith("Changed")]
+        picked = {"seeds": [*range(1, 6), 7, 9], "compare": {**given["compare"], "added": [[7, 9]]}}
+        for edited in (given, grown | picked):
+            folder.replace_document(edited)
+            found = summary(folder)
+            assert "compare.added from [[6, 7, 8, 9, 10]] to" in head_lines(found)[0]
+            assert only(found).exploratory
+
+
+@pytest.mark.parametrize("wrong", ["compare.margn=5", "compare.added=[[9]]", "compare.sequential=fixed", "seeds=[1]"])
+def test_a_report_takes_no_key_that_says_nothing_or_undoes_the_design(a_run: Make, wrong: str) -> None:
+    folder = a_run(rows("ce", CE), rows("tskd", TSKD))
+    with pytest.raises(InputError, match="a report takes one of compare.margin, compare.rule"):
+        summary(folder, [wrong])
+
+
+def test_replicates_of_a_search_are_chosen_with_the_results_in_sight(tmp_path: Path) -> None:
+    good, bad = [[72.0 + place / 10, 71.0] for place in range(6)], [[70.0 + place / 7, 69.0] for place in range(6)]
+    a_group(tmp_path, "good", good)
+    a_group(tmp_path, "bad", bad)
+
+    def methods() -> SearchComparison:
+        found = [[RunFolder.open(place) for place in replicates_of(tmp_path / name)] for name in ("good", "bad")]
+        return compared(method("good", found[0]), method("bad", found[1]))
+
+    whole = methods()
+    assert whole.decision == "resolved" and any("chosen before" in note for note in whole.notes)
+    shutil.rmtree(tmp_path / "bad-3")
+    shutil.copytree(tmp_path / "bad-1", tmp_path / "bad-9")
+    gone = methods()
+    assert gone.decision is None and "No verdict: not all replicates count" in gone.sentence
+    assert "bad: bad-3 is missing." in gone.notes

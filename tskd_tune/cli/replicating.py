@@ -77,6 +77,10 @@ def plan(given: Sweep, group: str, storage: StoragePlace, count: int) -> list[Pl
         one = Planned(replicate, replicate_of(given, number), storage / replicate.run)
         if has_run(one.place):
             _refuse_other(one)
+        elif replicates_of(one.place):
+            raise InputError(
+                f"--name: {one.place} is a group of replicates, so no run can have this name; give another"
+            )
         found.append(one)
     return found
 

@@ -47,7 +47,7 @@ def changes(before: Terms, after: Terms) -> list[Change]:
     old, new = before.plain(), after.plain()
     return [
         *(_change(name, old[key], new[key]) for key, name in NAMES.items() if old[key] != new[key]),
-        *_of_added(before, after),
+        *([] if (added := of_added(before, after)) is None else [added]),
         *_of_controls(before, after),
         *_of_family(before, after),
     ]
@@ -69,9 +69,11 @@ def _change(name: str, before: object, after: object) -> Change:
     return Change(name, f"{name} from {shown(before)} to {shown(after)}")
 
 
-def _of_added(before: Terms, after: Terms) -> Iterator[Change]:
-    if after.added[: len(before.added)] != before.added:
-        yield _change(ADDED, before.added, after.added)
+def of_added(before: Terms, after: Terms) -> Change | None:
+    """Return the change of the seeds that were added, where they were not only added to."""
+    if after.added[: len(before.added)] == before.added:
+        return None
+    return _change(ADDED, before.added, after.added)
 
 
 def _of_controls(before: Terms, after: Terms) -> Iterator[Change]:

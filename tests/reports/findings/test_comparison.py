@@ -290,7 +290,9 @@ class TestAddedSeeds:
         found = self.found(a_run, sequential="split", lacking=(6,))
         (finding,) = found.family.family.findings
         assert (finding.verdict, finding.evidence.p, finding.contrast.n) == (None, None, 6)
-        assert finding.sentence.endswith("No verdict: the first verdict is at 7 seeds, and 5 have ended in both arms.")
+        assert finding.sentence.endswith(
+            "No verdict: the first verdict is at 7 seeds, and 6 of these have ended in both arms."
+        )
         assert "no verdict yet</span>" in html(self.run, found)
 
     def test_the_margin_rule(self, a_run):

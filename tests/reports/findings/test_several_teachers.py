@@ -118,7 +118,7 @@ def test_a_seed_that_still_trains_under_a_teacher_is_no_failed_seed(judged: Judg
     finding = found.family.family.findings[0]
     assert finding.contrast.n == 4
     assert "failed" not in " ".join(found.family.notes)
-    assert "first verdict is at 5 seeds, and 4 have ended" in finding.sentence
+    assert "first verdict is at 5 seeds, and 4 of these have ended" in finding.sentence
 
 
 def test_interim_analyses_wait_for_all_teachers(judged: Judge) -> None:

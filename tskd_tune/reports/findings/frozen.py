@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tskd_tune.records.protocol import Kept, Line, Terms
-from tskd_tune.records.protocol_changes import Change, changes, differences, late
+from tskd_tune.records.protocol_changes import ADDED, Change, changes, differences, late, of_added
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.words import count
@@ -106,6 +106,8 @@ def frozen(kept: Kept | None, present: Present) -> Frozen:
         return Frozen((*torn, _unknown(damage)), _exploratory("what was declared at the start is not known"))
     later = kept.later
     net = _changed(_net(first.terms, present), first, later, present)
+    if not any(change.what == ADDED for change, _ in net):
+        net += _taken_back(first, later, present)
     added = [(line, pair) for line in later for pair in late(first.terms, line.terms)]
     whens = {pair: line for line, pair in reversed(added)}
     said = [
@@ -121,6 +123,18 @@ def frozen(kept: Kept | None, present: Present) -> Frozen:
     damaged = "what was declared at the start is not known for certain" if kept.damage else ""
     family = frozenset((arm, baseline) for arm, baseline in first.terms.family)
     return Frozen(tuple(said), _exploratory(why or damaged), family, frozenset(whens))
+
+
+def _taken_back(first: Line, later: Sequence[Line], present: Present) -> list[tuple[Change, str]]:
+    """Return where seeds that an extension had added were taken out again, each with its sentence."""
+    found = []
+    lines = [first, *later]
+    for before, line in pairwise(lines):
+        if (change := of_added(before.terms, line.terms)) is not None:
+            found.append((change, f"Changed after there were results, {_at(line)}: {change.sentence}."))
+    if (change := of_added(lines[-1].terms, present.terms)) is not None:
+        found.append((change, f"{_by_now(lines[-1], present)}: {change.sentence}."))
+    return found
 
 
 def _net(declared: Terms, present: Present) -> list[Change]:
@@ -154,7 +168,10 @@ def _since(change: Change, first: Line, later: Sequence[Line], present: Present)
     seen = next((line for line in later if change.what in _names(first.terms, line.terms)), None)
     if seen is not None:
         return f"Changed after there were results, {_at(seen)}"
-    last = (later or [first])[-1]
+    return _by_now((later or [first])[-1], present)
+
+
+def _by_now(last: Line, present: Present) -> str:
     there = f"{count(present.results, 'training')} ended by now" if present.results else "no training has ended yet"
     return f"Changed in sweep.yaml after {minute(last.time)} ({there})"
 

@@ -122,8 +122,11 @@ def _hits(item: Contrast, runs: _Runs) -> _Hits | _Without:
     for seed in item.seeds:
         ours, theirs = runs.of(item.arm, seed), runs.of(item.baseline, seed)
         if ours is None or theirs is None:
+            some = any(runs.of(arm, one) for arm in (item.arm, item.baseline) for one in item.seeds)
             lacking = item.arm if ours is None else item.baseline
-            return _Without(f"seed {seed} of '{lacking}' lacks its file: {NO_HITS}" if pairs else NO_HITS)
+            return (
+                _Without(f"seed {seed} of '{lacking}' lacks its hits.json", refused=True) if some else _Without(NO_HITS)
+            )
         pairs.append((ours, theirs))
     found = _Hits(item.seeds, pairs)
     names = {measured(hits.part, hits.metric) for pair in pairs for hits in pair}
@@ -143,6 +146,9 @@ def _misfits(item: Contrast, found: _Hits, runs: _Runs) -> Iterator[str]:
     if len(by_data) > 1:
         told = [f"{data}: {_named(of)}" for data, of in by_data.items()]
         yield f"the runs were evaluated on different data (digest {few(told)}); train the arms on one set of images"
+    sizes = {hits.samples for pair in found.pairs for hits in pair}
+    if len(sizes) > 1:
+        yield f"the runs were evaluated on different numbers of images ({', '.join(map(str, sorted(sizes)))})"
     for seed, pair in zip(found.seeds, found.pairs, strict=True):
         for arm, hits in zip((item.arm, item.baseline), pair, strict=True):
             value, share = runs.rows[arm][seed].metrics[runs.headline], 100 * float(hits.right().mean())

@@ -49,8 +49,8 @@ from tskd_tune.reports.findings.records import ArmFindings, Baseline, Deviations
 from tskd_tune.reports.findings.search_curve import SearchCurve, curve_of, search_trials
 from tskd_tune.reports.findings.teachers import worse_teachers
 
-SETTABLE: Final = "compare."
-"""The beginning of the keys that a report may be given."""
+SETTABLE: Final = tuple(f"compare.{key}" for key in ("margin", "rule", "baseline", "pairs", "controls", "allow"))
+"""The keys that a report may be given; how seeds may be added is no choice of a report."""
 
 
 @dataclass(frozen=True)
@@ -234,8 +234,9 @@ def _document(run: RunFolder, settings: Sequence[str]) -> _Given:
         InputError: a setting is no key of ``compare``, or has a wrong value.
     """
     for setting in settings:
-        if not setting.startswith(SETTABLE):
-            raise InputError(f"--set {setting}: a report takes keys of compare only, such as compare.margin=0.5")
+        key = setting.partition("=")[0]
+        if key not in SETTABLE and not key.startswith("compare.controls."):
+            raise InputError(f"--set {setting}: a report takes one of {', '.join(SETTABLE)}, as in compare.margin=0.5")
     path = run.path / "sweep.yaml"
     try:
         read = run.document()

@@ -80,7 +80,8 @@ def split(
         ready = [*(seed in both for seed in seeds), False].index(False)
         if ready < first:
             found.append(contrast(arms[name], arms[base], arm=name, baseline=base, margin=margin, cells=cells))
-            due = f"the first verdict is at {first} seeds, and {ready} have ended in both arms"
+            ended_of_first = sum(seed in both for seed in seeds[:first])
+            due = f"the first verdict is at {first} seeds, and {ended_of_first} of these have ended in both arms"
             shown.append(Evidence(None, None, None, pending="" if first > len(seeds) else due))
             continue
         mine, theirs = _first(arms[name], seeds[:ready]), _first(arms[base], seeds[:ready])
