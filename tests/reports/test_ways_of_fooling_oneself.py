@@ -227,3 +227,22 @@ def test_replicates_of_a_search_are_chosen_with_the_results_in_sight(tmp_path: P
     gone = methods()
     assert gone.decision is None and "No verdict: not all replicates count" in gone.sentence
     assert "bad: bad-3 is missing." in gone.notes
+
+
+def test_one_fixed_test_is_looked_at_before_its_end(a_run: Make) -> None:
+    early = summary(a_run(rows("ce", CE[:6]), rows("tskd", TSKD[:6]), sequential="fixed"))
+    assert "declared one test of 10 seeds, and 6 have ended in every arm" in head_lines(early)[0]
+    assert only(early).word.endswith("(exploratory)")
+    whole = summary(a_run(rows("ce", CE), rows("tskd", TSKD), sequential="fixed"))
+    assert only(whole).word == "resolved"
+
+
+def test_comparisons_whose_arms_have_no_row_yet_count_in_the_correction(a_run: Make) -> None:
+    folder = a_run(rows("ce", CE), rows("tskd", TSKD), rows("kd", CE), rows("at", CE), baseline="ce")
+    write_rows(folder, [row for row in folder.rows() if row.arm in ("ce", "tskd")])
+    family = summary(folder).family
+    assert family is not None
+    found = {finding.contrast.arm: finding for finding in family.family.findings}
+    assert {*found} == {"tskd", "kd", "at"} and found["tskd"].family_size == 3
+    assert found["kd"].verdict in (None, "undecided")
+    assert "3 comparisons" in found["tskd"].sentence

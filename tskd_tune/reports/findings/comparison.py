@@ -104,6 +104,7 @@ def compare(
     if declared.baseline not in {None, *(arm.label for arm in arms)}:
         return Comparison(None, f"The declared baseline '{declared.baseline}' has no finished run yet.")
     pairs, how = pairs_of(arms, declared)
+    pairs = [*pairs, *_still_missing(arms, pairs, frozen)]
     if not pairs:
         return Comparison(None, "No two arms share a task and a student; declare what to compare under compare.pairs.")
     values: dict[str, dict[int, float]] = {name: {} for pair in pairs for name in pair} | {
@@ -173,13 +174,41 @@ def _at_analysis(case: _Case, expected: int | None) -> Comparison:
     return Comparison(Verdicts(family, (), case.how, told, state.shown(analysis)))
 
 
+def _still_missing(arms: Sequence[Trained], pairs: Pairs, frozen: Frozen) -> Pairs:
+    """Return the declared comparisons of arms without a row yet: they count in the correction all the same."""
+    if frozen.exploratory:  # an arm may have been taken away, which the first lines say
+        return []
+    there = {(_label_of(arms, arm), _label_of(arms, baseline)) for arm, baseline in pairs}
+    known = {_label_of(arms, arm.label) for arm in arms}
+    return sorted(pair for pair in frozen.family or () if pair not in there and not {*pair} <= known)
+
+
+def _label_of(arms: Sequence[Trained], name: str) -> str:
+    """Return the label of an arm in the sweep; where several have it, the report adds the trial to the label."""
+    return next((arm.rows[0].arm for arm in arms if arm.label == name and arm.rows), name)
+
+
 def _marks(document: Declared, arms: Sequence[Trained], pairs: Pairs, frozen: Frozen) -> Marks:
     """Return which verdicts are exploratory: all after an edit, those of comparisons that were added later anyway."""
-    why = " ".join(filter(None, [frozen.exploratory, document.exploratory]))
-    # Where several configurations share a label, the report adds the trial to the label.
-    labels = {arm.label: arm.rows[0].arm for arm in arms if arm.rows}
-    late = [pair for pair in pairs if not frozen.declares(*(labels.get(name, name) for name in pair))]
+    why = " ".join(filter(None, [frozen.exploratory, document.exploratory, _too_early(document, arms, pairs)]))
+    late = [pair for pair in pairs if not frozen.declares(*(_label_of(arms, name) for name in pair))]
     return Marks(why, frozenset(late))
+
+
+def _too_early(document: Declared, arms: Sequence[Trained], pairs: Pairs) -> str:
+    """Say that one fixed test is done before its seeds have ended; empty where they have, and under other rules."""
+    if document.comparing.sequential != "fixed":
+        return ""
+    ended = {arm.label: ended_seeds(arm.rows, lambda row: row.ended) for arm in arms}
+    compared = [ended.get(name, set()) for name in {name for pair in pairs for name in pair}]
+    seeds = document.all_seeds
+    done = sum(all(seed in found for found in compared) for seed in seeds)
+    if done == len(seeds):
+        return ""
+    return (
+        f"The verdicts are exploratory until all seeds have ended: the run declared one test of {len(seeds)} seeds, and"
+        f" {done} have ended in every arm."
+    )
 
 
 def _judged(case: _Case, table: Table) -> Family:
