@@ -413,7 +413,9 @@ def test_wishes_that_contradict_each_other_are_sentences(finished: RunFolder, ru
     for other in (("--paper", "table1"), ("--wandb",)):
         said = run("report", path, *margin, *other, code=2).stderr
         assert "--set: shows exploratory verdicts on this terminal, so it does not go with" in said
-    assert "a report takes keys of compare only" in run("report", path, "--set", "seeds=[1]", code=2).stderr
+    assert (
+        "a report takes one of compare.margin, compare.rule" in run("report", path, "--set", "seeds=[1]", code=2).stderr
+    )
 
 
 def test_a_report_with_another_margin_writes_no_file(finished: RunFolder, run: Callable[..., Any]) -> None:
