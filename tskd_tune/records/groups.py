@@ -29,7 +29,7 @@ def replicates_of(group: StoragePlace) -> list[StoragePlace]:
     found: dict[int, StoragePlace] = {}
     for place in (group.parent / one for one in names):
         state = _state(place)
-        # A copy under another number is no further search.
+        # The copy of a run under another number is no further search.
         if state is not None and state.replicate is not None and state.replicate.run == place.name:
             found[state.replicate.number] = place
     return [found[number] for number in sorted(found)]

@@ -65,7 +65,7 @@ class Method:
     Attributes:
         name: the name of the run, or of the group of replicates.
         searches: the searches that count, by number.
-        notes: sentences on searches that have not ended.
+        notes: sentences on searches that have not ended, and on replicates that are missing.
     """
 
     name: str
@@ -180,7 +180,7 @@ class SearchComparison:
         mode: ``max`` where a larger value is better, ``min`` where a smaller one is.
         trials: the number of trials at which the methods are tested: the largest that every search has.
         points: ``ours`` minus ``theirs`` at each number of trials.
-        decision: ``resolved`` or ``undecided``; None where there are too few replicates for a verdict.
+        decision: ``resolved`` or ``undecided``; None where there are too few replicates, or not all of them count.
         sentence: the difference at ``trials``, and the decision in words.
         notes: sentences on how the comparison is to be read.
         curves: the curve of each method, ours first.
