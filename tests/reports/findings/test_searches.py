@@ -23,6 +23,15 @@ OURS = [[70.0, 72.0], [73.0, 70.0], [71.0, 70.0], [70.0, 74.0], [70.0, 69.0]]
 THEIRS = [[70.5, 70.0], [70.0, 71.0], [69.0, 70.0], [71.5, 68.0], [69.5, 69.0]]
 
 
+def test_a_search_without_any_value_is_not_sent_to_a_resume_once_it_has_ended(tmp_path: Path) -> None:
+    ended = a_search(tmp_path, ["failed", "failed"], name="ended")
+    with pytest.raises(InputError, match="has ended, and no trial has a value"):
+        method("ended", [ended])
+    begun = a_search(tmp_path, ["failed"], name="begun", more=1)
+    with pytest.raises(InputError, match="tskd-tune resume"):
+        method("begun", [begun])
+
+
 def test_replicates_have_the_mean_of_their_curves_with_an_interval(tmp_path: Path) -> None:
     found = method("ours", a_group(tmp_path, "ours", OURS))
     best = [72.0, 73.0, 71.0, 74.0, 70.0]

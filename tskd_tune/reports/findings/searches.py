@@ -146,19 +146,22 @@ def _one(folder: RunFolder) -> OneSearch:
             f"{folder.place}: is no search, so it has no best of n trials; give the run of a sweep that searches with"
             " random or optuna"
         )
+    ended, expected, replicate = sum(row.ended for row in rows), folder.state.expected, folder.state.replicate
+    whole = (expected is not None and ended >= expected) or bool(conclusion(folder.store))
     trials = search_trials(searched_by(document, measures), document, rows)
+    if trials is None and whole:
+        raise InputError(f"{folder.place}: has ended, and no trial has a value of the search's metric: nothing is best")
     if trials is None:
         raise InputError(
             f"{folder.place}: no trial has a value of the search's metric on the validation set yet; finish the run:"
             f" tskd-tune resume {folder.place}"
         )
-    ended, replicate = sum(row.ended for row in rows), folder.state.replicate
     return OneSearch(
         run=folder.name,
         number=1 if replicate is None else replicate.number,
         trials=trials,
         seeds=(document.search.seed, tuple(document.all_seeds)),
-        whole=(folder.state.expected is not None and ended >= folder.state.expected) or bool(conclusion(folder.store)),
+        whole=whole,
         seconds=statistics.fmean(sum(row.cost.seconds for row in trial) for trial in gathered(rows, searched=True)),
         tasks=frozenset(map(_task, rows)),
         measures=measures,
