@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import cloudpickle
+from ray.exceptions import RayTaskError
 
 from tskd_tune.metrics import Metric
 from tskd_tune.paths import StoragePlace
@@ -90,6 +91,12 @@ def a_group(root: StoragePlace, group: str, searches: list[list[Any]], **documen
         )
         for number, values in enumerate(searches, start=1)
     ]
+
+
+def raised(error: Exception) -> Exception:
+    """Return an error of a worker's code as Ray Tune hears of it."""
+    found: Exception = RayTaskError("step", "a long traceback of Ray's", error).as_instanceof_cause()
+    return found
 
 
 def pickled(error: Exception) -> str:

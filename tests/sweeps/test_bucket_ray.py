@@ -50,8 +50,11 @@ def test_a_lost_machine_costs_nothing_that_is_in_the_bucket(
     s3: Address, cluster: Cluster, tiny_document: dict[str, Any], tmp_path: Path
 ) -> None:
     training = {**tiny_document["training"], "epochs": 30, "checkpoint": {"seconds": 0.2}}
-    experiment = {**tiny_document, "training": training, "choice": {"plain": {"review": None}, "tskd": {}}}
-    sweep = Sweep.read({"experiment": experiment, "seeds": [1, 2, 3], "search": {"name": "grid"}, "max_failures": 1})
+    # So long that the machine that is left cannot train everything before the new one's first process has begun.
+    task = {**tiny_document["task"], "train": 240}
+    choice = {"plain": {"review": None}, "tskd": {}}
+    experiment = {**tiny_document, "task": task, "training": training, "choice": choice}
+    sweep = Sweep.read({"experiment": experiment, "seeds": [1, 2, 3], "search": {"name": "grid"}, "max_failures": 0})
     machines = [_machine(cluster, tmp_path, name) for name in ("first", "second")]
     begun: dict[str, int] = {}
 

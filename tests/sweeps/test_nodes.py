@@ -5,29 +5,28 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from ray import cloudpickle
+from ray import cloudpickle, tune
 from ray.exceptions import RayActorError
-from ray.tune.schedulers import FIFOScheduler
 
+from factories import raised
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import Address
 from tskd_tune.records.events import Event
 from tskd_tune.storage.objects import Objects
 from tskd_tune.sweeps import growing, late_nodes, lost_nodes, node_probe, preflight, ray_address, ray_private, waiting
-from tskd_tune.sweeps.late_nodes import UnfitNodeError
 from tskd_tune.sweeps.listed_points import ListedPoints
 from tskd_tune.sweeps.node_probe import Needs, problems
 from tskd_tune.sweeps.nodes import Kind, Node, in_words
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.sweeps.trial_errors import BrokenTrialError, UnfitNodeError
 from tskd_tune.tasks.base import Task
 
 COMPONENT = """
@@ -242,76 +241,101 @@ def test_nothing_is_said_while_a_trial_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert in_words([]) == "0 nodes, 0 CPUs, 0 GPUs"
 
 
+@dataclass
 class FakeTrial:
-    """A trial that failed, as Ray Tune hands it to a scheduler."""
+    """A trial that failed, as Ray Tune knows it."""
 
-    def __init__(self, error: Exception, folder: Path) -> None:
-        self.run_metadata = SimpleNamespace(num_failures=1)
-        self.trial_id, self.last_result = "trial", {"node_ip": "10.0.0.1"}
-        self.pickled_error_file = str(folder / "error.pkl")
-        Path(self.pickled_error_file).write_bytes(cloudpickle.dumps(error))
-        self.placed: Any = None
-
-    def update_resources(self, placed: Any) -> None:
-        self.placed = placed
+    trial_id: str = "trial"
+    last_result: dict[str, Any] | None = field(default_factory=lambda: {"node_ip": "10.0.0.1"})
 
 
-def test_a_trial_leaves_an_unfit_machine_without_losing_a_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def kwargs(place: tune.PlacementGroupFactory | None) -> Any:
+    assert place is not None
+    return place._bound.kwargs
+
+
+def avoids(*names: str) -> Any:
+    return {"bundle_label_selector": [{"ray.io/node-id": f"!in({','.join(names)})"}]}
+
+
+def excused(error: Exception, trial: FakeTrial | None = None) -> tune.PlacementGroupFactory | None:
+    return late_nodes.excused(trial or FakeTrial(), error)  # type: ignore[arg-type]
+
+
+def test_a_trial_leaves_an_unfit_machine_without_losing_a_try(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[Event] = []
     monkeypatch.setattr(late_nodes, "alive", lambda: [CPU, GPU])
     monkeypatch.setattr(late_nodes, "planned", list)
-    lock = threading.Lock()  # a listener need not be pickled
-    scheduler = late_nodes.avoiding(FIFOScheduler(), {"cpu": 1}, lambda event: (heard.append(event), lock)[0])
-    cloudpickle.dumps([scheduler, late_nodes.resources({"cpu": 1})])
+    late_nodes.Placed.begin({"cpu": 1}, heard.append)
     asked = late_nodes.resources({"cpu": 1})
+    cloudpickle.dumps(asked)
     assert asked({}).bundles == [{"CPU": 1.0}]
     for _ in range(2):
-        trial = FakeTrial(UnfitNodeError("a", "node one (10.0.0.1): has no data"), tmp_path)
-        scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
-        assert trial.run_metadata.num_failures == 0
-        assert trial.placed._bound.kwargs == {"bundle_label_selector": [{"ray.io/node-id": "!in(a)"}]}
+        place = excused(raised(UnfitNodeError("a", "node one (10.0.0.1): has no data")))
+        assert kwargs(place) == avoids("a")
     assert len(heard) == 1 and "has no data" in (heard[0].reason or ""), "it is said once"
-    assert asked({}) == trial.placed, "new trials avoid the machine too"
-    other = FakeTrial(RuntimeError("its own"), tmp_path)
-    scheduler.on_trial_error(None, other)  # type: ignore[arg-type]
-    assert other.run_metadata.num_failures == 1 and other.placed is None
-    trial = FakeTrial(UnfitNodeError("b", "node two (10.0.0.2): has no data"), tmp_path)
+    assert asked({}) == place, "new trials avoid the machine too"
+    assert excused(raised(RuntimeError("its own"))) is None
     with pytest.raises(RunError, match="no other node can train this sweep: node two .*; correct the node, then"):
-        scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
+        excused(raised(UnfitNodeError("b", "node two (10.0.0.2): has no data")))
 
 
-def test_a_trial_counts_its_own_deaths_and_not_those_of_its_machines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dead: set[str] = set()
-    monkeypatch.setattr(late_nodes, "alive", lambda: [CPU, GPU])
-    monkeypatch.setattr(lost_nodes, "_refuses", lambda node: node.id in dead)
-    scheduler = late_nodes.avoiding(FIFOScheduler(), {"cpu": 1}, lambda event: None)
+PROCESS_DIED = RayActorError(error_msg="The actor is dead because its worker process has died. node: x")
 
-    def failed(error: Exception) -> FakeTrial:
-        trial = FakeTrial(error, tmp_path)
-        scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
-        return trial
 
-    process = RayActorError(error_msg="The actor is dead because its worker process has died. node: x")
-    own = failed(process)
-    assert own.run_metadata.num_failures == 1 and own.placed is None
-    dead |= {"a", "b"}  # nobody asks about machines where the trial was not
-    moved = failed(process)
-    assert moved.run_metadata.num_failures == 0
-    assert moved.placed._bound.kwargs == {"bundle_label_selector": [{"ray.io/node-id": "!in(a)"}]}
-    told = failed(RayActorError(error_msg="The actor died because its node has died."))
-    assert told.run_metadata.num_failures == 0, "the cluster knows of the death itself"
-    counted = [failed(RayActorError(error_msg="its node has died")).run_metadata.num_failures for _ in range(10)]
-    assert counted == [0] * 8 + [1] * 2, "a trial that ends each of its machines fails"
+class Losses:
+    """A cluster whose machines die before it knows."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.nodes, self.dead, self.now = [CPU, GPU], set[str](), 0.0
+        monkeypatch.setattr(late_nodes, "alive", lambda: self.nodes)
+        monkeypatch.setattr(lost_nodes, "_refuses", lambda node: node.id in self.dead)
+        monkeypatch.setattr(late_nodes, "Machines", lambda: lost_nodes.Machines(lambda: self.now))
+        late_nodes.Placed.begin({"cpu": 1}, lambda event: None)
+
+
+def test_a_trial_counts_its_own_deaths_and_not_those_of_its_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = Losses(monkeypatch)
+    assert excused(PROCESS_DIED) is None
+    losses.dead |= {"a", "b"}  # nobody asks about machines where the trial was not
+    assert kwargs(excused(PROCESS_DIED)) == avoids("a")
+    told = excused(RayActorError(error_msg="The actor died because its node has died."))
+    assert told is not None, "the cluster knows of the death itself"
+    died = RayActorError(error_msg="its node has died")
+    counted = [excused(died) is None for _ in range(10)]
+    assert counted == [False] * 8 + [True] * 2, "a trial that ends each of its machines fails"
+
+
+def test_all_trials_of_a_lost_machine_are_excused_and_later_deaths_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = Losses(monkeypatch)
+    losses.dead.add("a")
+    for name in ("first", "second", "third"):
+        assert kwargs(excused(PROCESS_DIED, FakeTrial(name))) == avoids("a")
+    losses.nodes, losses.now = [GPU], 50.0  # now the cluster knows, but its message was written before
+    assert excused(PROCESS_DIED, FakeTrial("fourth", None)) is not None
+    losses.now = 61.0
+    assert excused(PROCESS_DIED, FakeTrial("later", None)) is None
+    assert excused(PROCESS_DIED, FakeTrial("elsewhere", {"node_ip": "10.0.0.2"})) is None
+
+
+def test_a_trial_whose_other_worker_was_lost_with_its_machine_is_excused(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = Losses(monkeypatch)
+    lost = raised(BrokenTrialError(1, "training: the process of worker 2 of 2 ended", "", lost_worker=True))
+    assert excused(lost) is None, "no machine was lost"
+    losses.dead.add("b")  # the machine of the other worker
+    assert excused(raised(BrokenTrialError(1, "MemoryError", ""))) is None
+    assert kwargs(excused(lost)) == avoids("b")
 
 
 def test_a_machine_is_gone_if_nothing_listens_there() -> None:
+    def lost(address: str | None) -> list[Node]:
+        return lost_nodes.Machines().lost([node], address)
+
     with socket.create_server(("127.0.0.1", 0)) as server:
         node = replace(CPU, address="127.0.0.1", port=server.getsockname()[1])
-        assert lost_nodes.gone([node], None) == []
-    assert lost_nodes.gone([node], None) == [node] == lost_nodes.gone([node], "127.0.0.1")
-    assert lost_nodes.gone([node], "10.9.9.9") == []
+        assert lost(None) == []
+    assert lost(None) == [node] == lost("127.0.0.1")
+    assert lost("10.9.9.9") == []
 
 
 def test_the_kinds_of_a_cluster_file_are_read(tmp_path: Path) -> None:

@@ -7,9 +7,14 @@ import importlib
 import inspect
 from functools import reduce
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
+from ray import tune
+from ray.exceptions import RayActorError
+from ray.tune.execution.tune_controller import TuneController
 
 from tskd_tune.sweeps import ray_private
 from tskd_tune.sweeps.ray_private import MAY_BE_ABSENT, NAMES
@@ -51,6 +56,65 @@ def test_a_node_of_ray_still_lists_its_processes() -> None:
 
 def test_ray_is_still_given_a_folder_for_its_files() -> None:
     assert "_temp_dir" in inspect.getsource(ray.init), f"Ray {ray.__version__}: ray.init takes no _temp_dir any more"
+
+
+class Trial:
+    """A trial as Ray Tune knows it."""
+
+    PENDING = "PENDING"
+
+    def __init__(self, failures: int = 0) -> None:
+        self.status, self.placed = "RUNNING", None
+        self.run_metadata = SimpleNamespace(num_failures=failures)
+
+    def update_resources(self, placed: Any) -> None:
+        self.placed = placed
+
+
+class Controller:
+    """Ray Tune's controller, as far as it counts failures."""
+
+    RAISE = TuneController.RAISE
+    _fail_fast, _print_trial_errors = False, False
+
+    def __init__(self, trial: Trial) -> None:
+        self._resetting_trials = {trial}
+        self.failures: list[int] = []
+
+    def fails(self, trial: Trial, error: Exception) -> None:
+        TuneController._trial_task_failure(self, trial, exception=error)  # type: ignore[arg-type]
+
+    def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
+        if not getattr(exception, "preempted", False):
+            trial.run_metadata.num_failures += 1
+        self.failures.append(trial.run_metadata.num_failures)
+        trial.status = "PENDING"
+
+
+def test_the_loss_of_a_worker_fails_a_trial_once() -> None:
+    before = TuneController._trial_task_failure
+    trial, lost = Trial(), RayActorError(error_msg="worker process has died")
+    controller = Controller(trial)
+    with ray_private.failures_heard(lambda trial, error: None):
+        for _ in range(2):
+            controller.fails(trial, lost)
+        assert controller.failures == [1] and controller._resetting_trials == set()
+        controller.fails(trial, RayActorError(error_msg="worker process has died"))
+    assert controller.failures == [1, 2] and trial.placed is None
+    assert TuneController._trial_task_failure is before
+
+
+@pytest.mark.parametrize("preempted", [False, True])
+def test_an_excused_failure_is_no_failure_when_tune_decides_whether_to_try_again(preempted: bool) -> None:
+    trial, place = Trial(failures=3), tune.PlacementGroupFactory([{"CPU": 1}])
+    controller = Controller(trial)
+    with ray_private.failures_heard(lambda trial, error: place):
+        controller.fails(trial, RayActorError(error_msg="its node has died", preempted=preempted))
+    assert controller.failures == [3] and trial.placed is place
+
+
+def test_tune_still_notes_which_trials_it_resets() -> None:
+    assert "_resetting_trials" in inspect.getsource(TuneController), f"Ray {ray.__version__}: look at failures_heard"
 
 
 def private_imports(path: Path) -> list[str]:

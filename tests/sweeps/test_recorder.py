@@ -15,12 +15,13 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Checkpoint
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from factories import a_row, pickled
+from factories import a_row, pickled, raised
 from tskd_tune.errors import RunError
 from tskd_tune.records.events import Event
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.recorder import Recorder
-from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError
+from tskd_tune.sweeps.trainable import STOPPED_ROWS
+from tskd_tune.sweeps.trial_errors import BrokenTrialError
 
 
 @dataclass
@@ -61,10 +62,6 @@ def config(tiny_document: dict[str, Any], seeds: list[int]) -> dict[str, Any]:
         "teacher": None,
         "identity": "0123456789ab",
     }
-
-
-def raised(error: Exception) -> Exception:
-    return RayTaskError("step", "a long traceback of Ray's", error).as_instanceof_cause()
 
 
 def test_a_trial_that_begins_says_what_it_is_to_train(folder: RunFolder, tiny_document: dict[str, Any]) -> None:

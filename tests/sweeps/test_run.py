@@ -124,12 +124,7 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
 
     def kill_once(event: Event) -> None:
         if event.what == "epoch" and event.epoch == 5 and not killed:
-            workers = [p for p in psutil.process_iter(["cmdline"]) if "SweepTrial" in " ".join(p.info["cmdline"] or [])]
-            mine = [worker for worker in workers if worker.pid in descendants()]
-            assert mine
-            killed.extend(worker.pid for worker in mine)
-            for worker in mine:
-                worker.send_signal(signal.SIGKILL)
+            killed.extend(kill_the_workers())
 
     folder = start(sweep, "killed", tmp_path, kill_once, track=False)
     whole = start(sweep, "whole", tmp_path, silent, track=False)
@@ -141,8 +136,37 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def kill_the_workers() -> list[int]:
+    workers = [p for p in psutil.process_iter(["cmdline"]) if "SweepTrial" in " ".join(p.info["cmdline"] or [])]
+    mine = [worker for worker in workers if worker.pid in descendants()]
+    assert mine
+    for worker in mine:
+        worker.kill()
+        worker.wait()
+    return [worker.pid for worker in mine]
+
+
 def descendants() -> set[int]:
     return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def test_a_process_that_is_killed_between_two_trials_costs_the_second_one_try(
+    a_ray: None, tiny_document: dict[str, Any], tmp_path: Path
+) -> None:
+    experiment = {
+        **tiny_document,
+        "review": None,
+        "training": {**tiny_document["training"], "lr": {"grid": [0.1, 0.2]}},
+    }
+    given = {"experiment": experiment, "seeds": [1], "search": {"name": "grid"}, "resources": {"concurrent": 1}}
+    killed: list[int] = []
+
+    def kill_once(event: Event) -> None:
+        if event.what == "finished" and not killed:
+            killed.extend(kill_the_workers())
+
+    folder = start(Sweep.read({**given, "max_failures": 1}), "killed", tmp_path, kill_once, track=False)
+    assert killed and [row.status for row in folder.rows()] == ["done", "done"]
 
 
 def test_a_sweep_whose_driver_was_killed_resumes(tiny_document: dict[str, Any], tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from tskd_tune.sweeps.kept import Kept, folder_of
 from tskd_tune.sweeps.objectives import worst
 from tskd_tune.sweeps.shipped import Shipped
 from tskd_tune.sweeps.teacher_keys import key_of
-from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError, SweepTrial
+from tskd_tune.sweeps.trainable import STOPPED_ROWS, SweepTrial
+from tskd_tune.sweeps.trial_errors import BrokenTrialError
 from tskd_tune.training import checkpoint
 from tskd_tune.training.teachers import TeacherCache
 from tskd_tune.training.trainer import Trainer

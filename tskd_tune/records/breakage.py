@@ -41,16 +41,19 @@ class Breakage:
         reason: one line, which names the error.
         text: the whole error, for the file beside the training's history.
         passing: whether a new process may succeed, such as after a lack of memory or a killed worker.
+        lost_worker: whether another worker of the training was lost.
     """
 
     reason: str
     text: str
     passing: bool
+    lost_worker: bool = False
 
 
 def breakage(error: BaseException) -> Breakage:
     """Return the reason, the text and the kind of an error that was raised while a training was built or trained."""
-    return Breakage(reason_of(error), redacted("".join(traceback.format_exception(error))), _is_passing(error))
+    text = redacted("".join(traceback.format_exception(error)))
+    return Breakage(reason_of(error), text, _is_passing(error), isinstance(error, LostWorkerError))
 
 
 def reason_of(error: BaseException) -> str:

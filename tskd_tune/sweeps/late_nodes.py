@@ -10,46 +10,25 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import ray
-from ray import cloudpickle, tune
-from ray.tune.schedulers import TrialScheduler
+from ray import tune
 
 from tskd_tune.errors import RunError
 from tskd_tune.plain import Document
 from tskd_tune.records.events import Event, Listener
-from tskd_tune.sweeps.lost_nodes import MOST, gone, is_loss, says_lost_node
+from tskd_tune.sweeps.lost_nodes import MOST, Machines, is_loss, says_lost_node
 from tskd_tune.sweeps.node_probe import Looked, problems
 from tskd_tune.sweeps.nodes import Amounts, alive, fits, planned
 from tskd_tune.sweeps.resources import reserved
+from tskd_tune.sweeps.trial_errors import BrokenTrialError, UnfitNodeError
 
 if TYPE_CHECKING:
-    from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
 NODE_LABEL: Final = "ray.io/node-id"
 """The label that Ray gives each machine."""
-
-
-class UnfitNodeError(RunError):
-    """A machine cannot train the sweep.
-
-    Attributes:
-        node: Ray's id of the machine.
-        sentence: what the machine lacks, and what to do.
-    """
-
-    def __init__(self, node: str, sentence: str) -> None:
-        """Keep the facts that the driver tells."""
-        super().__init__(node, sentence)
-        self.node, self.sentence = node, sentence
-
-    def __str__(self) -> str:
-        """Return the sentence."""
-        return self.sentence
 
 
 def refuse_here(looked: Looked | None) -> None:
@@ -74,10 +53,11 @@ def _lacks(looked: Looked) -> str:
 class Placed:
     """Where the trials of the present sweep may be placed; Ray Tune asks for each trial.
 
-    Ray Tune pickles what asks and what hears, so neither holds this state.
+    Ray Tune pickles what asks, so it does not hold this state.
     """
 
     unfit: ClassVar[set[str]] = set()
+    machines: ClassVar[Machines] = Machines()
     losses: ClassVar[Counter[str]] = Counter()
     wanted: ClassVar[Amounts] = {}
     workers: ClassVar[int] = 1
@@ -86,7 +66,9 @@ class Placed:
     @classmethod
     def begin(cls, wanted: Amounts, listener: Listener, workers: int = 1) -> None:
         """Begin a sweep whose workers take ``wanted``; ``listener`` is told of machines that cannot train."""
-        cls.unfit, cls.losses, cls.wanted, cls.listener, cls.workers = set(), Counter(), wanted, listener, workers
+        cls.unfit, cls.machines, cls.losses = set(), Machines(), Counter()
+        cls.wanted, cls.listener, cls.workers = wanted, listener, workers
+        cls.machines.look(alive())
 
 
 def placement(wanted: Amounts, workers: int = 1) -> tune.PlacementGroupFactory:
@@ -98,24 +80,26 @@ def placement(wanted: Amounts, workers: int = 1) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory(bundles, bundle_label_selector=[{NODE_LABEL: others}] * workers)
 
 
-def avoiding(scheduler: TrialScheduler, wanted: Amounts, listener: Listener, workers: int = 1) -> TrialScheduler:
-    """Let a scheduler hear of machines that cannot train or are lost: trials go on elsewhere, and do not count it."""
-    Placed.begin(wanted, listener, workers)
-    heard = partial(_on_trial_error, scheduler.on_trial_error)
-    scheduler.on_trial_error = heard  # type: ignore[method-assign]
-    return scheduler
+def none_excused(trial: Trial, error: BaseException) -> None:
+    """Excuse no failure: a Ray of the sweep's own has one machine, and ends with it."""
 
 
-def _on_trial_error(then: Callable[[TuneController, Trial], object], controller: TuneController, trial: Trial) -> None:
-    error = _error_of(trial)
-    if isinstance(error, UnfitNodeError):
-        _move(trial, error)
-    elif error is not None and is_loss(error):
-        _leave_lost(trial, error)
-    then(controller, trial)
+def excused(trial: Trial, error: BaseException) -> tune.PlacementGroupFactory | None:
+    """Return where a trial begins again that failed only because of its machine; None: the failure is its own.
+
+    Raises:
+        RunError: no other machine can train the sweep.
+    """
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, UnfitNodeError):
+        _leave_unfit(cause)
+    elif not (is_loss(cause) and _leave_lost(trial, cause)):
+        return None
+    return placement(Placed.wanted, Placed.workers)
 
 
-def _move(trial: Trial, error: UnfitNodeError) -> None:
+def _leave_unfit(error: UnfitNodeError) -> None:
+    """Place nothing on a machine again that lacks something, and say so once."""
     if error.node not in Placed.unfit:
         Placed.unfit.add(error.node)
         assert Placed.listener is not None
@@ -123,28 +107,17 @@ def _move(trial: Trial, error: UnfitNodeError) -> None:
     others = [node.amounts for node in alive() if node.id not in Placed.unfit]
     if not fits(Placed.wanted, [*others, *(kind.amounts for kind in planned())]):
         raise RunError(f"no other node can train this sweep: {error.sentence}; correct the node, then resume the run")
-    trial.run_metadata.num_failures -= 1
-    trial.update_resources(placement(Placed.wanted, Placed.workers))
 
 
-def _leave_lost(trial: Trial, error: BaseException) -> None:
-    """Count no failure if the trial was lost with its machine, and place nothing on that machine again."""
-    there = [node for node in alive() if node.id not in Placed.unfit]
-    lost = gone(there, (trial.last_result or {}).get("node_ip"))
+def _leave_lost(trial: Trial, error: BaseException) -> bool:
+    """Place nothing on a machine again that was lost with the trial; return whether one was lost."""
+    address = None if isinstance(error, BrokenTrialError) else (trial.last_result or {}).get("node_ip")
+    lost = Placed.machines.lost(alive(), address)
     Placed.unfit.update(node.id for node in lost)
-    if (lost or says_lost_node(str(error))) and Placed.losses[trial.trial_id] < MOST:
-        Placed.losses[trial.trial_id] += 1
-        trial.run_metadata.num_failures -= 1
-        trial.update_resources(placement(Placed.wanted, Placed.workers))
-
-
-def _error_of(trial: Trial) -> BaseException | None:
-    file = trial.pickled_error_file
-    if not file or not Path(file).exists():
-        return None
-    error: BaseException = cloudpickle.loads(Path(file).read_bytes())
-    cause: BaseException | None = getattr(error, "cause", None)
-    return cause or error
+    if not (lost or says_lost_node(str(error))) or Placed.losses[trial.trial_id] >= MOST:
+        return False
+    Placed.losses[trial.trial_id] += 1
+    return True
 
 
 def resources(wanted: Amounts, workers: int = 1) -> Callable[[Document], tune.PlacementGroupFactory]:

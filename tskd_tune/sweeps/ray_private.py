@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
     from ray import tune
+    from ray.tune.experiment import Trial
 
 NAMES: Final[Mapping[str, str]] = {
     "ray._private.services:canonicalize_bootstrap_address": "finds the cluster on this machine for RAY_ADDRESS=auto",
@@ -36,6 +37,7 @@ NAMES: Final[Mapping[str, str]] = {
     "ray.autoscaler._private.util:prepare_config": "fills Ray's defaults into a cluster file",
     "ray.autoscaler._private.util:validate_config": "checks a cluster file as `ray up` does",
     "ray.train._internal.storage:StorageContext._create_validation_file": "lets a node keep Tune's files on its disk",
+    "ray.tune.execution.tune_controller:TuneController._trial_task_failure": "tells why a trial fails",
     "ray.tune.execution.experiment_state:logger": "shortens Tune's message about a state that cannot be saved",
 }
 """``module:attribute`` -> what it is used for."""
@@ -127,6 +129,41 @@ def allow_storage_here(trainable: tune.Trainable) -> None:
     storage = trainable._storage
     if storage is not None:
         getattr(storage, MARK_STORAGE)()
+
+
+@contextmanager
+def failures_heard(excused: Callable[[Trial, BaseException], tune.PlacementGroupFactory | None]) -> Iterator[None]:
+    """Let the trials of the block fail once for each error, and not at all for an error that is excused.
+
+    A worker that is lost while Tune resets it for its next trial fails this trial twice, with one error: Tune first
+    lets the trial begin again, and then ends it for good.
+
+    Args:
+        excused: is told of each failure before Tune counts it. It returns where the trial begins again without having
+            lost a try; None: Tune counts the failure.
+    """
+    from ray.tune.execution.tune_controller import TuneController
+
+    before = TuneController._trial_task_failure
+    heard: list[BaseException] = []
+
+    def hear(controller: Any, trial: Trial, exception: Exception) -> None:
+        controller._resetting_trials.discard(trial)  # Tune would wait for the end of the reset for ever
+        if heard and heard[0] is exception:
+            return
+        heard[:] = [exception]
+        place = excused(trial, exception)
+        if place is not None and not getattr(exception, "preempted", False):  # Tune counts no preempted machine itself
+            trial.run_metadata.num_failures -= 1
+        before(controller, trial, exception)
+        if place is not None and trial.status == trial.PENDING:
+            trial.update_resources(place)
+
+    TuneController._trial_task_failure = hear  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        TuneController._trial_task_failure = before  # type: ignore[method-assign]
 
 
 def connect(address: str) -> None:

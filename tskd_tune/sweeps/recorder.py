@@ -38,8 +38,9 @@ from tskd_tune.sweeps.limits import Limits
 from tskd_tune.sweeps.lost_nodes import says_lost_node
 from tskd_tune.sweeps.member import broken_reason
 from tskd_tune.sweeps.results import TrialResult
-from tskd_tune.sweeps.trainable import STOPPED_ROWS, BrokenTrialError
+from tskd_tune.sweeps.trainable import STOPPED_ROWS
 from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.sweeps.trial_errors import BrokenTrialError
 from tskd_tune.training.record import Record
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from typing import TypeVar
 import torch
 from ray import tune
 
-from tskd_tune.errors import DivergedError, RunError
+from tskd_tune.errors import DivergedError
 from tskd_tune.plain import Document
 from tskd_tune.records.breakage import breakage
 from tskd_tune.records.session import Session
@@ -33,12 +33,13 @@ from tskd_tune.records.tracking import settle
 from tskd_tune.sweeps import ray_private
 from tskd_tune.sweeps.bundles import reported
 from tskd_tune.sweeps.kept import keep_stopped
-from tskd_tune.sweeps.late_nodes import UnfitNodeError, refuse_here
+from tskd_tune.sweeps.late_nodes import refuse_here
 from tskd_tune.sweeps.member import Member
 from tskd_tune.sweeps.results import TrialResult
 from tskd_tune.sweeps.shipped import Shipped
 from tskd_tune.sweeps.team import Team
 from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.sweeps.trial_errors import BrokenTrialError, UnfitNodeError
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.trainer import Trainer
 
@@ -50,22 +51,6 @@ STOPPED_ROWS = "rows.json"
 
 SETTLE_SECONDS = 8.0
 """Seconds that a process waits for W&B at its end; after ten Ray Tune would kill the process."""
-
-
-class BrokenTrialError(RunError):
-    """An error that breaks a trial. Ray Tune sends it to the driver, with what broke, the reason and the whole error.
-
-    Attributes:
-        seed: the seed of the training that broke.
-        reason: one line.
-        text: the whole error.
-        run: the id of the training's trial; None: of the only one.
-    """
-
-    def __init__(self, seed: int, reason: str, text: str, run: str | None = None) -> None:
-        """Keep the facts that the driver records."""
-        super().__init__(seed, reason, text, run)
-        self.seed, self.reason, self.text, self.run = seed, reason, text, run
 
 
 class SweepTrial(tune.Trainable):
@@ -199,7 +184,7 @@ class SweepTrial(tune.Trainable):
         assert member.broken is not None
         seed, broke = member.broken
         if broke.passing:
-            raise BrokenTrialError(seed, broke.reason, broke.text, member.given.run)
+            raise BrokenTrialError(seed, broke.reason, broke.text, member.given.run, lost_worker=broke.lost_worker)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the rows of a trial that the scheduler stops; `Recorder` asks for them.

@@ -20,10 +20,10 @@ from tskd_tune.records.events import Listener
 from tskd_tune.records.layout import TRIALS
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.signals import noticed
-from tskd_tune.sweeps import packing
+from tskd_tune.sweeps import packing, ray_private
 from tskd_tune.sweeps.bundles import bundled
 from tskd_tune.sweeps.growing import Growing
-from tskd_tune.sweeps.late_nodes import avoiding, resources
+from tskd_tune.sweeps.late_nodes import Placed, excused, none_excused, resources
 from tskd_tune.sweeps.limits import Limits, limited
 from tskd_tune.sweeps.plug_in_errors import ending
 from tskd_tune.sweeps.recorder import Recorder
@@ -84,8 +84,9 @@ class Tuning:
         workers = self.shipped.workers
         if workers > 1:
             asked = tune.PlacementGroupFactory(reserved(self.wanted, workers))
-        if self.shipped.looked is not None:
-            scheduler = avoiding(scheduler, self.wanted, self.listener, workers)
+        on_cluster = self.shipped.looked is not None
+        if on_cluster:
+            Placed.begin(self.wanted, self.listener, workers)
             asked = resources(self.wanted, workers)
         if self.limits.are_set:
             limited(searcher, scheduler)
@@ -108,7 +109,12 @@ class Tuning:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
-        with Waiting.told(self.wanted, self.listener), Limits.held(self.limits), ending(scheduler):
+        with (
+            Waiting.told(self.wanted, self.listener),
+            Limits.held(self.limits),
+            ending(scheduler),
+            ray_private.failures_heard(excused if on_cluster else none_excused),
+        ):
             return _uninterrupted(tuner.fit, self.folder)
 
 

@@ -12,6 +12,7 @@ import ray
 from ray import tune
 
 from tskd_tune.records.events import Event, Listener
+from tskd_tune.sweeps.late_nodes import Placed
 from tskd_tune.sweeps.nodes import Amounts, Kind, Node, alive, fits, in_words, planned
 from tskd_tune.sweeps.resources import text
 
@@ -111,6 +112,7 @@ class Waiting(tune.Callback):
     @staticmethod
     def _tell_of_changes(live: _Live) -> None:
         now = {node.id: node for node in alive()}
+        Placed.machines.look(now.values())
         before, live.nodes = live.nodes, now
         if before is None or before.keys() == now.keys():
             return
