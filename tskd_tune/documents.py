@@ -59,32 +59,33 @@ def load(path: Path, settings: Iterable[str] = ()) -> Placed:
     return _extended(_read(file), file.parent, ()).with_settings(settings)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read a YAML file with one mapping; ``extends`` is not resolved.
+def read(path: Path, name: str | None = None) -> dict[str, Any]:
+    """Read a YAML file with one mapping; ``extends`` is not resolved. Messages call it ``name``; None: its path.
 
     Raises:
         InputError: the file cannot be read, is not YAML, repeats a key or does not contain a mapping.
     """
-    return _read(path).data
+    return _read(path, name).data
 
 
-def _read(path: Path) -> Placed:
+def _read(path: Path, name: str | None = None) -> Placed:
+    name = str(path) if name is None else name
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         text = content.decode("utf-8")
     except (OSError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
-            raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
+            raise InputError(f"{name}: is not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason}); give the path of a YAML file") from error
+        raise InputError(f"{name}: cannot be read ({reason}); give the path of a YAML file") from error
     if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: is larger than {MOST_BYTES >> 20} MiB; give the path of a YAML file")
-    parsed = parse(text, str(path))
+        raise InputError(f"{name}: is larger than {MOST_BYTES >> 20} MiB; give the path of a YAML file")
+    parsed = parse(text, name)
     if not isinstance(parsed.data, dict):
-        raise InputError(f"{path}:1:1: must hold a mapping (key: value), got {_kind(parsed.data)}")
-    places = {keys: Place(str(path), line) for keys, line in parsed.lines.items()}
-    return Placed(parsed.data, places, Place(str(path)))
+        raise InputError(f"{name}:1:1: must hold a mapping (key: value), got {_kind(parsed.data)}")
+    places = {keys: Place(name, line) for keys, line in parsed.lines.items()}
+    return Placed(parsed.data, places, Place(name))
 
 
 def extended(document: Mapping[str, object], folder: Path) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def a_run(tmp_path: Path) -> Make:
         folder = RunFolder.create(tmp_path, place, "sweep", declared or given)
         names = [of[0].arm for of in arms]
         family = [(name, names[0]) for name in names[1:]]
-        keep(folder, "start", stated(Declared.read(declared or given, Path("x")), metric="test_top1", family=family))
+        keep(folder, "start", stated(Declared.read(declared or given, "x"), metric="test_top1", family=family))
         write_rows(folder, [row for of in arms for row in of])
         folder.replace_document(given)
         return folder
@@ -192,7 +192,7 @@ def test_seeds_of_an_extension_are_taken_out_again(a_run: Make) -> None:
         folder = a_run(rows("ce", CE), rows("tskd", TSKD), seeds=5, sequential=rule)
         given = folder.document()
         grown = given | {"seeds": [*range(1, 11)], "compare": {**given["compare"], "added": [[6, 7, 8, 9, 10]]}}
-        terms = stated(Declared.read(grown, Path("x")), metric="test_top1", family=[("tskd", "ce")])
+        terms = stated(Declared.read(grown, "x"), metric="test_top1", family=[("tskd", "ce")])
         keep(folder, "extension", terms)
         folder.replace_document(grown)
         assert not [line for line in head_lines(summary(folder)) if line.startswith("Changed")]

@@ -13,6 +13,9 @@ from tskd_tune.records.store import LocalStore
 from tskd_tune.records.uploader import Uploader
 from tskd_tune.storage.objects import Objects
 
+DOCUMENT: Final = "sweep.yaml"
+"""The resolved document: also an object, which users read and edit as the file of a folder."""
+
 # What the run's log holds; everything else is an object of its own.
 _IN_LOG: Final = (".json", ".jsonl", ".yaml", ".txt")
 
@@ -47,6 +50,8 @@ class MirroredStore:
             write = partial(self._objects.write, name, data)
             write() if uploader is None else uploader.patience.repeat(write)
             return
+        if name == DOCUMENT:  # first, so that only an edit can differ from the log
+            uploader.patience.repeat(partial(self._objects.write, name, data))
         with self._lock:
             uploader.check()
             self._local.write(name, data)

@@ -23,7 +23,7 @@ from tskd_tune.plain import Json
 from tskd_tune.records import log
 from tskd_tune.records.groups import group_sentence, replicates_of
 from tskd_tune.records.lines import json_line
-from tskd_tune.records.mirrored import MirroredStore
+from tskd_tune.records.mirrored import DOCUMENT, MirroredStore
 from tskd_tune.records.sittings import is_held
 from tskd_tune.records.state import State, state_of
 from tskd_tune.records.uploader import Uploader, leftover
@@ -35,7 +35,7 @@ from tskd_tune.storage.objects import Objects
 STATE: Final = "state.json"
 # Files that other libraries write into the run's folder, and a readable copy of the rows.
 FOLLOWED: Final = ("study.journal",)
-READABLE: Final = ("rows.jsonl", "sweep.yaml")
+READABLE: Final = ("rows.jsonl",)
 TENSORBOARD: Final = "tensorboard"  # the folder of the callback of this name
 JOIN_FROM: Final = 20
 TRIES: Final = 5
@@ -70,11 +70,10 @@ class RemoteRun:
         line = json_line(state.plain())
         if not objects.create(STATE, line.encode()):
             raise taken(address)
-        first = [
-            log.Change("sweep.yaml", "write", documents.dump(dict(document))),
-            log.Change(STATE, "write", line),
-        ]
+        text = documents.dump(dict(document))
+        first = [log.Change(DOCUMENT, "write", text), log.Change(STATE, "write", line)]
         objects.write(f"{log.FOLDER}/{log.part_name(0, 0)}", "".join(change.line() for change in first).encode())
+        objects.write(DOCUMENT, text.encode())
         run = cls(objects, state)
         run.pull()
         return run
@@ -113,6 +112,7 @@ class RemoteRun:
         with self.copy.locked():
             if not is_held(self.copy.run / "run.lock"):
                 self._pull()
+                self._edited()
 
     @contextmanager
     def driven(self, tell: Callable[[str], None]) -> Iterator[None]:
@@ -122,7 +122,7 @@ class RemoteRun:
             tell: hears what is waited for.
 
         Raises:
-            InputError: another driver works on the run.
+            InputError: another driver works on the run, or the document was edited and is no YAML mapping any more.
             RunError: the storage or the disk fails, or another driver took the run over.
         """
         lease = Lease.take(self.objects)
@@ -140,11 +140,15 @@ class RemoteRun:
             parts = self._parts()
             if len(parts) >= JOIN_FROM:
                 uploader.join(parts)
+            edited = self._edited()
             self._applied().unlink(missing_ok=True)  # what is written now is not noted there
         shutil.rmtree(self.copy.root / "tune", ignore_errors=True)
         self.store.uploader = uploader
         uploader.start()
         try:
+            if edited is not None:
+                documents.read(self.copy.run / DOCUMENT, self.objects.place(DOCUMENT))  # before the log has it
+                self.store.write(DOCUMENT, edited)
             yield
         except BaseException:
             with suppress(RunError):  # the error of the block is raised; what is not uploaded stays on this machine
@@ -240,6 +244,21 @@ class RemoteRun:
         player.finish()
         if not unsent:
             write_whole(self._applied(), json.dumps(order))
+
+    def _edited(self) -> bytes | None:
+        """Take the document that a user edited on the storage; None where it is as the run has written it.
+
+        The run writes its document to the storage before it writes it to the log, so a difference is an edit. A run of
+        an earlier version, which keeps no protocol, wrote it only when a driver ended.
+        """
+        if self.state().protocol is None:
+            return None
+        found = self.objects.read(DOCUMENT)
+        if found is None or found == self.store.read(DOCUMENT):
+            return None
+        self._applied().unlink(missing_ok=True)  # so the next one plays the log again, and looks again
+        write_whole(self.copy.run / DOCUMENT, found)
+        return found
 
     def _fetched(self) -> list[str]:
         """Bring the parts of the log that this machine lacks, and return the names of all that count."""

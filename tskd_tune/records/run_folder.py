@@ -137,7 +137,7 @@ class RunFolder:
         Raises:
             InputError: ``sweep.yaml`` is missing or no longer a YAML mapping.
         """
-        return upgrade_document(documents.read(self.path / "sweep.yaml"))
+        return upgrade_document(documents.read(self.path / "sweep.yaml", self.store.place("sweep.yaml")))
 
     def replace_document(self, document: Mapping[str, Json]) -> None:
         """Replace the resolved document, after something was added to the sweep.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.assembly import task_of
@@ -24,7 +23,7 @@ def terms_of(sweep: Sweep) -> Terms:
     Raises:
         InputError: a point is not a valid experiment.
     """
-    declared = Declared.read(sweep.plain(), Path("sweep.yaml"))
+    declared = Declared.read(sweep.plain(), "sweep.yaml")
     if not sweep.is_exact:
         return stated(declared, metric=sweep.metric, family=[])
     found = [(point.label, sweep.experiment_at(point)) for point in sweep.space().grid()]

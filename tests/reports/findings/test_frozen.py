@@ -55,7 +55,7 @@ def document(**compare: Any) -> dict[str, Any]:
 
 
 def terms(given: dict[str, Any], *family: tuple[str, str]) -> Terms:
-    return stated(Declared.read(given, Path("sweep.yaml")), metric="test_top1", family=family or [("tskd", "ce")])
+    return stated(Declared.read(given, "sweep.yaml"), metric="test_top1", family=family or [("tskd", "ce")])
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -81,12 +80,12 @@ class Declared(_Part):
     seeds: list[int] | None = None
 
     @classmethod
-    def read(cls, document: Mapping[str, Any], path: Path) -> Declared:
+    def read(cls, document: Mapping[str, Any], name: str) -> Declared:
         """Read a resolved document.
 
         Args:
             document: the resolved sweep, or the resolved experiment of a single training.
-            path: the document's file, for the message.
+            name: what the message calls the document's file.
 
         Raises:
             InputError: a part that a report needs has a wrong form; the message names the first mistake.
@@ -94,7 +93,7 @@ class Declared(_Part):
         try:
             return cls.model_validate(document)
         except ValidationError as error:
-            raise InputError(f"{path}: {sentences(error)[0]}") from error
+            raise InputError(f"{name}: {sentences(error)[0]}") from error
 
     @property
     def is_search(self) -> bool:

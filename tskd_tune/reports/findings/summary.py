@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from tskd_tune.documents import apply_settings
@@ -237,13 +236,12 @@ def _document(run: RunFolder, settings: Sequence[str]) -> _Given:
         key = setting.partition("=")[0]
         if key not in SETTABLE and not key.startswith("compare.controls."):
             raise InputError(f"--set {setting}: a report takes one of {', '.join(SETTABLE)}, as in compare.margin=0.5")
-    path = run.path / "sweep.yaml"
     try:
         read = run.document()
-        file = Declared.read(read, path)
+        file = Declared.read(read, run.store.place("sweep.yaml"))
     except InputError as error:
         return _Given(Declared(), Declared(), damaged_document(run.place, error))
-    return _Given(file, Declared.read(apply_settings(read, settings), Path("--set")) if settings else file)
+    return _Given(file, Declared.read(apply_settings(read, settings), "--set") if settings else file)
 
 
 def searched_by(document: Declared, measures: Sequence[Metric]) -> Searched | None:
