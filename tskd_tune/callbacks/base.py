@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from tskd_tune.errors import InputError
 from tskd_tune.outside import short_name
+from tskd_tune.paths import Address, StoragePlace
 from tskd_tune.records.events import Event
 from tskd_tune.registry import Component, Registry
 
@@ -23,11 +24,18 @@ class Heard:
 
     Attributes:
         name: the name of the run.
-        path: the folder of the run.
+        path: the folder of the run; of a run on an object storage the folder of this machine that stands for it.
+        address: the address of a run on an object storage; None for a run in a folder.
     """
 
     name: str
     path: Path
+    address: Address | None = None
+
+    @property
+    def place(self) -> StoragePlace:
+        """The folder or the address by which users know the run."""
+        return self.address or self.path
 
 
 class Callback(ABC):

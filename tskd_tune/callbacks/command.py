@@ -56,7 +56,7 @@ class Command(Callback):
         """
         if event.what not in self._on:
             return
-        plain = {"sweep": self._run.name, "folder": str(self._run.path), **event.plain()}
+        plain = {"sweep": self._run.name, "folder": str(self._run.place), **event.plain()}
         shown = {name: "" if plain[name] is None else str(plain[name]) for name in ("sweep", "folder", *SHOWN)}
         environment = {**os.environ, **{f"{PREFIX}{name.upper()}": value for name, value in shown.items()}}
         try:

@@ -16,6 +16,7 @@ from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.records.wandb_server import Place, run_id, run_key
+from tskd_tune.records.workplace import Workplace
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -51,12 +52,15 @@ class WandbArtifacts(Callback):
         """Begin the upload of a student or of the report."""
         if event.what == "finished" and event.row is not None and event.row.status == "done":
             row = event.row
-            path = RunFolder.open(self._run.path).student_path(row.run, row.seed)
+            folder = self._folder()
+            path = folder.bring(folder.student_path(row.run, row.seed))
             name = run_id(self._key, f"student-{row.identity or row.run}", row.seed)
             self._keep(name, "model", path, _metadata(row, self._run.name))
-        elif event.what == "report" and event.reason is not None:
+        elif event.what == "report":
             facts: dict[str, Json] = {"sweep": self._run.name}
-            self._keep(run_id(self._key, "report", 0).removesuffix("-seed0"), "report", Path(event.reason), facts)
+            self._keep(
+                run_id(self._key, "report", 0).removesuffix("-seed0"), "report", self._run.path / "report.html", facts
+            )
             if self._examples:
                 self._send_images()
 
@@ -64,11 +68,12 @@ class WandbArtifacts(Callback):
         """End the W&B run.
 
         Raises:
-            RunError: something was not sent, and is kept on this machine.
+            RunError: something was not sent, and is kept with the run; or the storage refuses or fails.
         """
         if self._tracker is None:
             return
         self._tracker.finish({})
+        Workplace.of(self._folder().at).upload_wandb(self._tracker.identity["id"])
         if self._tracker.warning is not None:
             raise RunError(self._tracker.warning)
 
@@ -83,7 +88,7 @@ class WandbArtifacts(Callback):
         self._opened().use(log)
 
     def _send_images(self) -> None:
-        folder = RunFolder.open(self._run.path)
+        folder = self._folder()
 
         def log(run: Run) -> None:
             found = images(folder)
@@ -92,9 +97,12 @@ class WandbArtifacts(Callback):
 
         self._opened().use(log)
 
+    def _folder(self) -> RunFolder:
+        return RunFolder.open(self._run.place)
+
     def _opened(self) -> WandbTracker:
         if self._tracker is None:
-            place = Place.of(RunFolder.open(self._run.path).document())
+            place = Place.of(self._folder().document())
             self._tracker = WandbTracker(
                 self._run.path,
                 sweep=self._run.name,

@@ -10,7 +10,7 @@ from typing import Any
 from tskd_tune.callbacks import Heard, heard
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.paths import StoragePlace
+from tskd_tune.paths import Address, StoragePlace
 from tskd_tune.records.conclusion import conclude, conclusion
 from tskd_tune.records.confirmations import enter, searched
 from tskd_tune.records.design import write_design
@@ -196,7 +196,11 @@ def _run(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool) ->
 
 
 def _heard(sweep: Sweep, folder: RunFolder, listener: Listener) -> AbstractContextManager[Listener]:
-    return heard(sweep.callbacks, Heard(folder.name, folder.path), listener)
+    return heard(sweep.callbacks, _told(folder), listener)
+
+
+def _told(folder: RunFolder) -> Heard:
+    return Heard(folder.name, folder.path, folder.place if isinstance(folder.place, Address) else None)
 
 
 def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool, looked: Looked | None) -> bool:
