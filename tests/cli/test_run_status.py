@@ -449,3 +449,12 @@ def test_the_command_gives_one_json_object(folder: RunFolder, capsys: pytest.Cap
     assert found["seconds"]["left_roughly"] == pytest.approx(100.0) and found["seconds"]["left_is_at_most"] is False
     assert [each["run"] for each in found["each"]] == ["00000", "00001", "00002"]
     assert (found["finished"], found["failures"], found["damage"]) == (False, [], [])
+
+
+def test_a_record_of_the_second_in_which_the_first_sitting_began_is_no_earlier_sitting(folder: RunFolder) -> None:
+    """Where a run is slow to make, as on an object storage, its first trial begins a whole second after the run."""
+    run = dated(folder, (2.5, 60), lines=[30])
+    run.add_row(a_row("00000", "kd", 60.0, started=at(2), finished=at(50)))
+    assert run_status(run).sittings == 1
+    run.add_row(a_row("00001", "kd", 60.0, started=at(1), finished=at(50)))
+    assert run_status(run).sittings == 2, "an older version recorded no sitting"
