@@ -11,6 +11,7 @@ from scipy import stats
 from factories import RANDOM, a_group, a_search
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric
+from tskd_tune.paths import Address
 from tskd_tune.records.conclusion import Conclusion, conclude
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.searches import compared, method
@@ -125,6 +126,15 @@ def test_what_makes_two_searches_unlike_is_said(tmp_path: Path) -> None:
     assert "The tasks of the two searches differ" in told
     assert "A trial has 2 seeds in 'a' and 1 in 'b'." in told
     assert "Only the trials of 'a' were drawn independently" in told
+
+
+def test_two_groups_of_one_name_are_told_apart_by_their_places(tmp_path: Path, memory: Address) -> None:
+    """One is kept in a folder and the other one on an object storage; they are no common run."""
+    ours = method("a", a_group(tmp_path, "a", OURS))
+    theirs = method("a", a_group(memory, "a", OURS))
+    found = compared(ours, theirs)
+    assert (found.ours, found.theirs) == (f"{tmp_path}/a", f"{memory}/a")
+    assert found.sentence.startswith(f"'{tmp_path}/a' against '{memory}/a', best val_top1 of ")
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

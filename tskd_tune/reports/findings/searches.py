@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -39,6 +39,7 @@ class OneSearch:
 
     Attributes:
         run: the name of the run.
+        id: tells the run from others of this name; a copy of the run has the same.
         number: the number among the replicates; 1 for a run that is no replicate.
         trials: the values of the trials.
         seeds: the seed of the searcher and the seeds of the trainings.
@@ -49,6 +50,7 @@ class OneSearch:
     """
 
     run: str
+    id: str
     number: int
     trials: SearchTrials
     seeds: tuple[int, tuple[int, ...]]
@@ -64,11 +66,13 @@ class Method:
 
     Attributes:
         name: the name of the run, or of the group of replicates.
+        place: the folder or the address of the run, or that the group would have.
         searches: the searches that count, by number.
         notes: sentences on searches that have not ended, and on replicates that are missing.
     """
 
     name: str
+    place: str
     searches: tuple[OneSearch, ...]
     notes: tuple[str, ...]
 
@@ -117,13 +121,14 @@ def method(name: str, folders: Sequence[RunFolder]) -> Method:
         RunError: the records of a run cannot be read.
     """
     found = [_one(folder) for folder in folders]
+    place = str(folders[0].place.parent / name)
     differing = {(search.trials.metric, search.trials.mode) for search in found}
     if len(differing) > 1:
         raise InputError(f"{name}: its replicates were searched by different metrics: {_metrics(differing)}")
     open_ = [search.run for search in found if not search.whole]
     if len(found) == 1:
         notes = [f"{name} has not ended; it has {len(found[0].trials.values)} trials so far."] if open_ else []
-        return Method(name, tuple(found), tuple(notes))
+        return Method(name, place, tuple(found), tuple(notes))
     whole = tuple(search for search in found if search.whole)
     if not whole:
         raise InputError(f"{name}: no replicate has ended ({', '.join(open_)}); finish one with `tskd-tune resume`")
@@ -132,7 +137,7 @@ def method(name: str, folders: Sequence[RunFolder]) -> Method:
     notes = [f"{name}: {', '.join(gone)} {'is' if len(gone) == 1 else 'are'} missing."] if gone else []
     named = "replicate that has not ended is" if len(open_) == 1 else "replicates that have not ended are"
     notes += [f"{name}: the {named} left out: {', '.join(open_)}."] if open_ else []
-    return Method(name, whole, tuple(notes))
+    return Method(name, place, whole, tuple(notes))
 
 
 def _one(folder: RunFolder) -> OneSearch:
@@ -158,6 +163,7 @@ def _one(folder: RunFolder) -> OneSearch:
         )
     return OneSearch(
         run=folder.name,
+        id=folder.state.id or str(folder.place.absolute()),
         number=1 if replicate is None else replicate.number,
         trials=trials,
         seeds=(document.search.seed, tuple(document.all_seeds)),
@@ -209,8 +215,10 @@ def compared(ours: Method, theirs: Method) -> SearchComparison:
     Raises:
         InputError: the methods were searched by different metrics, or are the same run.
     """
-    if {search.run for search in ours.searches} & {search.run for search in theirs.searches}:
+    if {search.id for search in ours.searches} & {search.id for search in theirs.searches}:
         raise InputError(f"--against: '{theirs.name}' has a run in common with '{ours.name}'; give another search")
+    if ours.name == theirs.name:
+        ours, theirs = replace(ours, name=ours.place), replace(theirs, name=theirs.place)
     metrics = {(each.curve.metric, each.curve.mode) for each in (ours, theirs)}
     if len(metrics) > 1:
         raise InputError(
