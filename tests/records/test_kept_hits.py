@@ -150,6 +150,13 @@ def test_a_run_on_an_object_storage_has_the_file_there(tiny: Tiny, memory: Any) 
     assert run.remote is not None and own(run).samples == 8
     name = f"trainings/{run.rows()[0].identity}-seed1/{HITS}"
     assert name in set(Objects(run.remote.address).names(""))
+    whole = run.remote.objects.read(name) or b""
+    run.remote.objects.write(name, b"{")
+    file_of(run).unlink()
+    with pytest.warns(UserWarning, match=rf"^{memory}/far/{name}: is damaged"):
+        assert hits_of(run, run.rows()[0]) is None
+    run.remote.objects.write(name, whole)
+    assert own(run).samples == 8, "no damaged copy stays on this machine"
 
 
 @pytest.mark.parametrize("over", [{}, {"task": {"test": 500}}, {"evaluation": {"test": "never"}}])

@@ -41,6 +41,9 @@ def read(run: RunFolder, name: str, kind: type[R]) -> R | None:
     try:
         return kind.model_validate(parsed_line(content.decode(errors="replace")))
     except ValidationError as error:
-        sentence = f"{path}: is damaged ({sentences(error)[0]}); the report leaves the file out, so delete it"
+        place = run.store.place(name)
+        sentence = f"{place}: is damaged ({sentences(error)[0]}); the report leaves the file out, so delete it"
+        if run.remote is not None:
+            path.unlink(missing_ok=True)  # so that one that is deleted or replaced on the storage is seen
         warnings.warn(sentence, stacklevel=2)
         return None
