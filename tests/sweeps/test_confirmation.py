@@ -127,7 +127,7 @@ def test_more_winners_and_another_baseline(search: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("seeds", "sentence"),
     [
-        ([2, 101], "--seeds: the search chose its winners with the seeds 2, so"),
+        ([2, 101], "--seeds: the search chose its winners with the seed 2, so it is not fresh"),
         ([5, 5], "different numbers"),
         ([], "got none"),
     ],

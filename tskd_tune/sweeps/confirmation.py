@@ -86,9 +86,11 @@ def _searched(folder: RunFolder) -> Sweep:
 def _refuse_used(seeds: Sequence[int], used: Sequence[int]) -> None:
     again = [seed for seed in seeds if seed in used]
     if again:
+        one = len(again) == 1
         raise InputError(
-            f"--seeds: the search chose its winners with the seeds {', '.join(map(str, again))}, so they are not"
-            f" fresh; the search used {', '.join(map(str, used))}; give other seeds"
+            f"--seeds: the search chose its winners with the {'seed' if one else 'seeds'} {', '.join(map(str, again))},"
+            f" so {'it is' if one else 'they are'} not fresh; the search used {', '.join(map(str, used))}; give other"
+            " seeds"
         )
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds: must be different numbers, got {', '.join(map(str, seeds)) or 'none'}")
