@@ -13,6 +13,8 @@ from typing import Final
 from pydantic import ValidationError
 
 from tskd_tune.errors import InputError, RunError, TskdTuneError, sentences
+from tskd_tune.paths import storage_place
+from tskd_tune.records.finding import has_run
 from tskd_tune.records.lines import json_line, parsed_line
 from tskd_tune.records.protocol import Searched
 from tskd_tune.records.row import Record
@@ -106,20 +108,32 @@ def search_of(run: RunFolder, known: Searched | None) -> RunFolder | None:
     Args:
         run: the confirmation.
         known: what the confirmation kept of its search; None for a run of an old version.
+
+    Raises:
+        InputError: a run where the search was is damaged, or no package of this machine reaches its storage.
+        RunError: the storage of the search refuses or fails.
     """
     name = known.name if known else run.state.confirms
     if name is None:
         return None
     beside = run.place.absolute().parent / name
+    problems: list[TskdTuneError] = []
     for place in dict.fromkeys([str(beside), known.place] if known else [str(beside)]):
-        found = _opened(place)
+        try:
+            found = _opened(place)
+        except TskdTuneError as error:
+            problems.append(error)
+            continue
         if found is not None and found.state.kind == "sweep" and (known is None or found.state.id == known.id):
             return found
+    if problems:
+        raise problems[-1]
     return None
 
 
 def _opened(place: str) -> RunFolder | None:
     try:
-        return RunFolder.open(place)
-    except TskdTuneError:
+        known = storage_place(place)
+    except ValueError:
         return None
+    return RunFolder.open(known) if has_run(known) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tskd_tune.errors import TskdTuneError
 from tskd_tune.records.confirmations import Confirmation, Ledger, ledger, search_of
 from tskd_tune.records.protocol import Kept, Searched
 from tskd_tune.records.run_folder import RunFolder
@@ -21,19 +22,23 @@ def confirmed(run: RunFolder, kept: Kept | None, seeds: Sequence[int], found: Fr
         kept: what the run keeps of its protocol.
         seeds: the seeds of the run.
         found: what is said of the protocol.
-
-    Raises:
-        RunError: the ledger of the search cannot be read.
     """
     known = next((line.confirms for line in kept.lines if line.confirms), None) if kept else None
     if known is None:
         return found
-    search = search_of(run, known)
-    if search is None:
-        missing = f"The search '{known.name}' is no longer at {known.place}: other confirmations of it are not known."
-        return _with_used(replace(found, said=(*found.said, missing)), known, seeds)
-    said = others(ledger(search), known, run.state.id or run.state.created, seeds)
-    return _with_used(replace(found, said=(*found.said, *said)), known, seeds)
+    return _with_used(replace(found, said=(*found.said, *_said(run, known, seeds))), known, seeds)
+
+
+def _said(run: RunFolder, known: Searched, seeds: Sequence[int]) -> list[str]:
+    """Return sentences on the other confirmations of a search, or why they are not known."""
+    unknown = "other confirmations of it are not known."
+    try:
+        search = search_of(run, known)
+        if search is None:
+            return [f"The search '{known.name}' is no longer at {known.place}: {unknown}"]
+        return others(ledger(search), known, run.state.id or run.state.created, seeds)
+    except TskdTuneError as error:  # a report needs no other run, whose storage may be out of reach
+        return [f"The search '{known.name}' cannot be read ({error}): {unknown}"]
 
 
 def others(found: Ledger, known: Searched, own: str, seeds: Sequence[int]) -> list[str]:
