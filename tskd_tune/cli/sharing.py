@@ -71,7 +71,7 @@ def publish(run: str, storage: StoragePlace, *, as_json: bool) -> None:
         typer.echo(f"W&B report: {done.url}", err=as_json)
         return
     typer.echo(
-        f"W&B report: {done.why_not}, so only its spec was written: {done.path}\n"
+        f"W&B report: {done.why_not}, so only its spec was written: {done.place}\n"
         "to publish it, log in with `wandb login` or set WANDB_API_KEY, then run:\n"
         f"  tskd-tune sync {folder.place}\n"
         f"  tskd-tune report {folder.place} --wandb",

@@ -13,6 +13,7 @@ import wandb
 
 import factories
 from tskd_tune.errors import RunError
+from tskd_tune.paths import Address
 from tskd_tune.records.row import PlanRecord, Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
@@ -280,3 +281,8 @@ def test_a_server_that_never_answers_is_given_up_at_the_deadline(
     with pytest.raises(RunError, match=r"it did not answer within 0\.1 s.*tskd-tune sync.*--wandb"):
         wandb_report.publish(a_run(ARMS), deadline=0.1)
     never.set()
+
+
+def test_the_spec_of_a_run_on_a_storage_is_named_by_its_address(memory: Address) -> None:
+    done = wandb_report.publish(RunFolder.create(memory, "far", "sweep", {}))
+    assert done.place == f"{memory}/far/wandb-report.json" and json.loads(done.path.read_text())["spec"]

@@ -69,9 +69,17 @@ class SavedReport:
 
 @dataclass(frozen=True)
 class Published:
-    """The file of a report's spec, and the report's address online or the reason why there is no address."""
+    """The file of a report's spec, and the report's address online or the reason why there is no address.
+
+    Attributes:
+        path: the file, on this machine.
+        place: how messages call the file: its path, or its address on an object storage.
+        url: the report's address online.
+        why_not: the reason why there is none.
+    """
 
     path: Path
+    place: str
     url: str | None = None
     why_not: str = ""
 
@@ -104,21 +112,22 @@ def publish(run: RunFolder, *, patience: float = 10.0, deadline: float = 120.0) 
         RunError: the records cannot be read, the folder cannot be written, or the server does not answer or refuses.
     """
     known, path, place = account(), run.bring(run.path / FILE), Place.of(run.document())
+    spec = run.store.place(FILE)
     project, entity = place.project_in(known), place.entity_in(known)
     before = _before(path, known.base_url, entity, project)
     found = summary(run)
     _write(run, build(run, found, project=project), {"server": known.base_url, "entity": entity} | before)
     if known.mode in ("offline", "dryrun", "disabled"):
-        return Published(path, why_not=f"WANDB_MODE is {known.mode}")
+        return Published(path, spec, why_not=f"WANDB_MODE is {known.mode}")
     if not has_key(known):
-        return Published(path, why_not=f"there is no key for {known.base_url}")
+        return Published(path, spec, why_not=f"there is no key for {known.base_url}")
     away = why_away(known.base_url, patience)
     if away:
-        raise RunError(f"{away}; the report's spec is in {path}, publish it with: {_command(run)}")
-    report = _within(deadline, lambda: _saved(run, found, entity, project, before), path, _command(run))
+        raise RunError(f"{away}; the report's spec is in {spec}, publish it with: {_command(run)}")
+    report = _within(deadline, lambda: _saved(run, found, entity, project, before), spec, _command(run))
     saved = {"server": known.base_url, "entity": report.entity, "id": report.id, "url": report.url}
     _write(run, report, saved)
-    return Published(path, report.url)
+    return Published(path, spec, report.url)
 
 
 def build(run: RunFolder, found: Findings, *, project: str, entity: str = "") -> wr.Report:
@@ -301,7 +310,7 @@ def _command(run: RunFolder) -> str:
     return f"tskd-tune report {run.place} --wandb"
 
 
-def _within(deadline: float, save: Any, path: Path, command: str) -> wr.Report:
+def _within(deadline: float, save: Any, place: str, command: str) -> wr.Report:
     """Save in a separate thread, because W&B's client has no time limit.
 
     Raises:
@@ -320,6 +329,6 @@ def _within(deadline: float, save: Any, path: Path, command: str) -> wr.Report:
     thread.join(deadline)
     outcome = ended[0] if ended else TimeoutError(f"it did not answer within {deadline:g} s")
     if isinstance(outcome, BaseException):
-        hint = f"upload the runs with `tskd-tune sync` first, and if the report was deleted online, delete {path}"
+        hint = f"upload the runs with `tskd-tune sync` first, and if the report was deleted online, delete {place}"
         raise RunError(f"W&B did not take the report ({outcome}); {hint}; then run: {command}")
     return outcome
