@@ -78,7 +78,9 @@ def a_search(
     return folder
 
 
-def a_group(root: StoragePlace, group: str, searches: list[list[Any]], **document: Any) -> list[RunFolder]:
+def a_group(
+    root: StoragePlace, group: str, searches: list[list[Any]], *, declared: int | None = None, **document: Any
+) -> list[RunFolder]:
     """Return replicates of a search, with other seeds of the searcher in each."""
     return [
         a_search(
@@ -86,7 +88,7 @@ def a_group(root: StoragePlace, group: str, searches: list[list[Any]], **documen
             values,
             {**RANDOM, "seed": number},
             name=f"{group}-{number}",
-            replicate=Replicate(group=group, number=number),
+            replicate=Replicate(group=group, number=number, declared=declared),
             **document,
         )
         for number, values in enumerate(searches, start=1)

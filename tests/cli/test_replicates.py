@@ -103,6 +103,7 @@ def test_replicates_are_searched_one_after_the_other_and_never_twice(run: Any, t
         (2, [3]),
     ]
     assert [one.state.file for one in found] == ["search.yaml"] * 3
+    assert [one.state.replicate.declared for one in found if one.state.replicate] == [3] * 3
     again = run(*SWEEP).stdout
     assert len(trained["calls"]) == 3 and again.count("has ended, nothing is left to train") == 3
     run("sweep", "search.yaml", "--name", "s", "--replicates", "4", "--no-wandb")
@@ -113,6 +114,8 @@ def test_an_interrupted_replicate_goes_on_with_the_same_command(run: Any, traine
     trained["fails"] = {"s-2": "interrupted"}
     said = run(*SWEEP, code=130).stderr
     assert "replicate 2 of 3 did not end; the same command goes on with it, with --name s and --replicates 3" in said
+    resumed = run("resume", "s-2", "--no-wandb")
+    assert resumed.exit_code == 0 and "s-3 is missing, of 3 replicates" in run("report", "s").stdout
     run(*SWEEP)
     assert trained["calls"] == [("start", "s-1"), ("start", "s-2"), ("resume", "s-2"), ("start", "s-3")]
 

@@ -72,7 +72,7 @@ def plan(given: Sweep, group: str, storage: StoragePlace, count: int) -> list[Pl
         raise InputError(f"--name: {storage / group} is a run, so no group can have this name; give another --name")
     found = []
     for number in range(1, count + 1):
-        replicate = Replicate(group=group, number=number)
+        replicate = Replicate(group=group, number=number, declared=count)
         refuse_name(replicate.run)
         one = Planned(replicate, replicate_of(given, number), storage / replicate.run)
         if has_run(one.place):
@@ -87,7 +87,7 @@ def plan(given: Sweep, group: str, storage: StoragePlace, count: int) -> list[Pl
 
 def _refuse_other(one: Planned) -> None:
     folder = RunFolder.open(one.place)
-    if folder.state.replicate != one.replicate:
+    if not one.replicate.is_same(folder.state.replicate):
         raise InputError(
             f"--name: {one.place} exists, and is no replicate of '{one.replicate.group}'; give another --name"
         )
@@ -142,7 +142,8 @@ def _has_ended(place: StoragePlace) -> bool:
 
 
 def _again(one: Planned, count: int) -> str:
+    what = "end" if has_run(one.place) else "begin"
     return (
-        f"replicate {one.replicate.number} of {count} did not end; the same command goes on with it, with --name"
+        f"replicate {one.replicate.number} of {count} did not {what}; the same command goes on with it, with --name"
         f" {one.replicate.group} and --replicates {count}"
     )

@@ -13,12 +13,18 @@ class Replicate(Record):
     Attributes:
         group: the name of the group; the run is called ``GROUP-NUMBER``.
         number: the number of the replicate, from 1.
+        declared: the number of replicates that was declared when this one began; None in runs that did not keep it.
     """
 
     group: str
     number: PositiveInt
+    declared: PositiveInt | None = None
 
     @property
     def run(self) -> str:
         """The name of the run."""
         return f"{self.group}-{self.number}"
+
+    def is_same(self, other: Replicate | None) -> bool:
+        """Tell whether another run has the same place; the declared number grows where replicates are added."""
+        return other is not None and (self.group, self.number) == (other.group, other.number)

@@ -95,6 +95,37 @@ def test_fewer_than_five_replicates_have_no_verdict(tmp_path: Path) -> None:
     assert "No verdict: a verdict needs 5 replicates of each search or more" in found.sentence
 
 
+def test_replicates_that_were_declared_and_are_missing_leave_no_verdict(tmp_path: Path) -> None:
+    ours, theirs = (method(name, a_group(tmp_path, name, of, declared=7)) for name, of in (("a", OURS), ("b", THEIRS)))
+    assert ours.notes == (
+        "a: a-6, a-7 are missing, of 7 replicates that were declared; the same `tskd-tune sweep` command with --name a"
+        " and --replicates 7 trains what is missing.",
+    )
+    found = compared(ours, theirs)
+    assert found.decision is None and "No verdict: not all replicates count" in found.sentence
+    assert {*ours.notes, *theirs.notes} < {*found.notes}
+    (first, *_) = a_group(tmp_path, "c", OURS[:1], declared=2)
+    assert "c-2 is missing, of 2" in method("c", [first]).notes[0]
+    assert method("c-1", [first]).notes == (), "a run alone is no group"
+
+
+def test_replicates_that_differ_in_more_than_their_seeds_leave_no_verdict(tmp_path: Path) -> None:
+    task = {"task": {"name": "digits"}, "lr": {"uniform": [0.1, 1.0]}, "seed": 1}
+    folders = a_group(tmp_path, "a", OURS, experiment=task, budget={"hours": 1})
+    other = {"task": {"name": "digits"}, "lr": {"loguniform": [0.1, 1.0]}, "seed": 3, "of_another_version": 1}
+    own = folders[2].document()
+    folders[2].replace_document({**own, "experiment": other, "budget": {"hours": 2}, "seeds": [3]})
+    folders[3].replace_document({**folders[3].document(), "experiment": {**task, "seed": 4}, "seeds": [8, 9]})
+    ours = method("a", folders)
+    assert ours.notes == (
+        "a-3 is no replicate of a-1: their files sweep.yaml differ in experiment.lr, number of seeds, and not in their"
+        " seeds alone; restore the file that was edited, or search again under another name.",
+    )
+    assert compared(ours, method("b", a_group(tmp_path, "b", THEIRS))).decision is None
+    folders[2].replace_document(own)
+    assert method("a", folders).notes == ()
+
+
 def test_single_searches_are_compared_without_a_verdict_and_less_is_better_where_it_is(tmp_path: Path) -> None:
     search = {"name": "random", "metric": "val_loss", "mode": "min"}
     ours = method("a", [a_search(tmp_path, [3.0, 2.0, 4.0], search, LOSS, name="a")])

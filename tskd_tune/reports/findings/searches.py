@@ -15,6 +15,7 @@ from tskd_tune.records.conclusion import conclusion
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.arms import gathered
+from tskd_tune.reports.findings.replicates import missing, unlike
 from tskd_tune.reports.findings.search_curve import (
     SearchCurve,
     SearchTrials,
@@ -128,13 +129,12 @@ def method(name: str, folders: Sequence[RunFolder]) -> Method:
     open_ = [search.run for search in found if not search.whole]
     if len(found) == 1:
         notes = [f"{name} has not ended; it has {len(found[0].trials.values)} trials so far."] if open_ else []
+        notes += missing(folders) if name != found[0].run else []
         return Method(name, place, tuple(found), tuple(notes))
     whole = tuple(search for search in found if search.whole)
     if not whole:
         raise InputError(f"{name}: no replicate has ended ({', '.join(open_)}); finish one with `tskd-tune resume`")
-    numbers = {search.number for search in found}
-    gone = [f"{name}-{number}" for number in range(1, max(numbers)) if number not in numbers]
-    notes = [f"{name}: {', '.join(gone)} {'is' if len(gone) == 1 else 'are'} missing."] if gone else []
+    notes = [*missing(folders), *unlike(folders)]
     named = "replicate that has not ended is" if len(open_) == 1 else "replicates that have not ended are"
     notes += [f"{name}: the {named} left out: {', '.join(open_)}."] if open_ else []
     return Method(name, place, whole, tuple(notes))
