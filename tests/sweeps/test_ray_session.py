@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,6 +137,13 @@ def test_every_reason_has_its_cause_and_remedy(
     assert isinstance(found, kind)
     with pytest.raises(kind, match=told):
         raise found
+
+
+def test_variables_that_ray_sets_itself_are_not_to_be_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"RAY_CLIENT_MODE": "0", "RAY_USAGE_STATS_ENABLED": "0"})
+    assert "unset" not in str(why_not_started(ValueError("odd"), None))
+    os.environ["RAY_ODD"] = "1"
+    assert ", or unset RAY_ODD (Ray says" in str(why_not_started(ValueError("odd"), None))
 
 
 def test_a_ray_that_does_not_start_leaves_neither_a_run_nor_a_file(

@@ -25,7 +25,9 @@ QUIET = {
     # A trial without GPU resources must find no GPU, so that it trains on the CPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
-OURS = {*QUIET, "RAY_ADDRESS"}
+# Ray sets these itself where the user has not.
+BY_RAY = {"RAY_CLIENT_MODE", "RAY_USAGE_STATS_ENABLED"}
+OURS = {*QUIET, *BY_RAY, "RAY_ADDRESS"}
 # Where an object storage is. Credentials are not among them: Ray would show them on its dashboard.
 OF_STORAGE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "FSSPEC_S3_ENDPOINT_URL")
 OWN_FOLDERS = ("TSKD_TUNE_DATA", "TSKD_TUNE_CACHE")
