@@ -156,6 +156,24 @@ def test_an_edit_is_kept_before_an_extension_writes_over_it(
     assert said.endswith("compare.rule from 'difference' to 'margin'.")
 
 
+def test_an_extension_that_was_cut_off_is_sent_to_a_resume(
+    trains: list[bool], grid: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = start(Sweep.read(grid), "run", tmp_path, silent, track=False)
+    folder.expect(10)
+    with pytest.raises(InputError) as ended:
+        extend(RunFolder.open(folder.path), Addition([5]), silent, track=False)
+    assert "resume" not in str(ended.value), "all trainings have ended, so another seed is what the user wants"
+    trains.clear()
+    extend(RunFolder.open(folder.path), Addition([6]), silent, track=False)
+    left = f"{folder.path}: 2 of 12 trainings have not ended, .* resume {folder.path}"
+    with pytest.raises(InputError, match=rf"--seeds: 6 is in the sweep already .*\n{left}"):
+        extend(RunFolder.open(folder.path), Addition([6]), silent, track=False)
+    extend(RunFolder.open(folder.path), Addition(controls=["zeros"]), silent, track=False)
+    with pytest.raises(InputError, match="there is nothing to add; .*\n.*have not ended"):
+        extend(RunFolder.open(folder.path), Addition(controls=["zeros"]), silent, track=False)
+
+
 @pytest.fixture
 def search(trains: list[bool], tiny_document: dict[str, Any], tmp_path: Path) -> RunFolder:
     trains.clear()
@@ -175,6 +193,19 @@ def test_confirmations_enter_the_ledger_of_their_search(
     assert of(folder).lines[0].confirms is not None and of(folder).lines[0].confirms.seeds == [1, 2]
     (said,) = summary(RunFolder.open(folder.path)).frozen
     assert said.startswith("This is one of 2 confirmations of the search 'search'; the other one is 'first' (seeds 101")
+
+
+def test_a_confirmation_that_was_killed_before_it_was_frozen_is_frozen_by_its_resume(
+    search: RunFolder, grid: dict[str, Any], tmp_path: Path
+) -> None:
+    given = Sweep.read({**grid, "seeds": [101, 102]}).resolved()
+    folder = RunFolder.create(tmp_path, "first", "sweep", given.plain(), expected=4, confirms="search")
+    assert ledger(search).confirmations == ()
+    resume(RunFolder.open(folder.path), silent, track=False)
+    assert [(one.run, one.seeds) for one in ledger(search).confirmations] == [("first", [101, 102])]
+    (line,) = of(folder).lines
+    assert (line.on, line.results) == ("start", 0)
+    assert line.confirms is not None and (line.confirms.name, line.confirms.seeds) == ("search", [1, 2])
 
 
 def test_a_confirmation_is_not_extended_by_the_seeds_of_its_search(

@@ -17,6 +17,7 @@ from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.schemas import json_schema
 from tskd_tune.experiment.identity import identity
 from tskd_tune.records.events import Event
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teacher_names import under
 from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.sweeps import checking, estimate
@@ -24,7 +25,7 @@ from tskd_tune.sweeps.checking import check
 from tskd_tune.sweeps.configs import Describe
 from tskd_tune.sweeps.run import _teachers
 from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.stages import expected_rows
+from tskd_tune.sweeps.stages import expected_rows, missing
 from tskd_tune.sweeps.teacher_seeds import teachers_of, under_text
 
 GRID = {"name": "grid"}
@@ -56,15 +57,33 @@ def test_each_arm_with_a_teacher_is_a_point_under_each_teacher(tiny_document: di
     assert [point.label for point in sweep.space().grid()] == ["ce", "kd", "tskd"]
 
 
-def test_one_teacher_is_trained_for_each_seed_and_shared_by_the_arms(tiny_document: dict[str, Any]) -> None:
+def test_one_teacher_is_trained_for_each_seed_and_shared_by_the_arms(
+    tiny_document: dict[str, Any], tmp_path: Path
+) -> None:
     sweep = Sweep.read(document(tiny_document))
-    assert [one.teacher.training.seed for one in _teachers(sweep).values() if one.teacher] == [0, 1]
+    folder = RunFolder.create(tmp_path, "run", "sweep", sweep.plain())
+    assert [one.teacher.training.seed for one in _teachers(sweep, folder).values() if one.teacher] == [0, 1]
     configs = [Describe(sweep, [1, 2])(point) for point in sweep.points()]
     keys = {config.point.get("teacher.seed"): config.teacher for config in configs}
     assert len({*keys.values()}) == 3
     assert keys[None] is None
     assert configs[1].teacher == configs[2].teacher
     assert len({config.identity for config in configs}) == 5
+
+
+def test_a_resume_trains_only_the_teachers_of_what_is_missing(tiny_document: dict[str, Any], tmp_path: Path) -> None:
+    sweep = Sweep.read(document(tiny_document))
+    folder = RunFolder.create(tmp_path, "run", "sweep", sweep.plain())
+
+    def needed() -> list[object]:
+        return [one.teacher.training.seed for one in _teachers(sweep, folder).values() if one.teacher]
+
+    left = missing(sweep, folder, [1, 2])
+    for config in sorted(left, key=lambda config: config.point.get("teacher.seed", 2)):
+        assert needed() == {0: [0, 1], 1: [1], 2: []}[config.point.get("teacher.seed", 2)]
+        facts = {"identity": config.identity, "experiment": config.experiment}
+        folder.add_row(a_row(config.run, config.seeds[0], config.arm, **facts))
+    assert needed() == [] and not missing(sweep, folder, [1, 2])
 
 
 def test_the_first_teacher_and_the_baseline_keep_the_identity_of_a_sweep_with_one_teacher(

@@ -203,6 +203,9 @@ def derive(controls: Controls, points: Sequence[Point], read: Callable[[Point], 
             if twin != arm.label:
                 left_out.append(f"controls.{name}: is the arm '{twin}', which is not trained twice")
                 continue
+            if arm.label in experiments and identity(experiments[arm.label]) == arm.identity:
+                left_out.append(f"controls.{name}: is in the sweep already, as the arm '{arm.label}'")
+                continue
             if arm.label in experiments:
                 raise InputError(f"controls.{name}: another arm is named '{arm.label}'; rename that arm")
             arms[arm.label] = arm.document

@@ -8,6 +8,7 @@ from typing import Any
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.identity import identity
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.checking import check
 from tskd_tune.sweeps.schema import Sweep
 
@@ -27,6 +28,28 @@ class Addition:
     points: Sweep | None = None
 
 
+class NothingNewError(InputError):
+    """What is to be added to a sweep is there already."""
+
+
+def extended_run(folder: RunFolder, addition: Addition) -> Sweep:
+    """Return the sweep of a run with more seeds or arms; if they are there and were not trained, say how to go on.
+
+    Raises:
+        InputError: as `extended`.
+    """
+    try:
+        return extended(Sweep.read(folder.document()), addition)
+    except NothingNewError as error:
+        expected, ended = folder.state.expected or 0, sum(row.ended for row in folder.rows())
+        if ended >= expected:
+            raise
+        raise InputError(
+            f"{error}\n{folder.place}: {expected - ended} of {expected} trainings have not ended, such as those of an"
+            f" extension that was cut off; train them with: tskd-tune resume {folder.place}"
+        ) from error
+
+
 def extended(sweep: Sweep, addition: Addition) -> Sweep:
     """Return a sweep with more seeds or arms after its own.
 
@@ -41,7 +64,7 @@ def extended(sweep: Sweep, addition: Addition) -> Sweep:
     known, seeds = sweep.all_seeds(), list(addition.seeds)
     again = [seed for seed in seeds if seed in known]
     if again:
-        raise InputError(
+        raise NothingNewError(
             f"--seeds: {', '.join(map(str, again))} {'is' if len(again) == 1 else 'are'} in the sweep already (it has"
             f" {', '.join(map(str, known))}); give other seeds"
         )
@@ -56,7 +79,7 @@ def extended(sweep: Sweep, addition: Addition) -> Sweep:
     changed = {"seeds": [*known, *seeds], "arms": arms, "controls": addition.controls, "compare": compare}
     found = Sweep.read({**plain, **changed}).resolved()
     if not seeds and found.arms == sweep.arms:
-        raise InputError(
+        raise NothingNewError(
             "extend: there is nothing to add; give --seeds, --controls or --points that the sweep does not have yet"
         )
     return found

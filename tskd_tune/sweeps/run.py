@@ -12,11 +12,11 @@ from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.paths import Address, StoragePlace
 from tskd_tune.records.conclusion import conclude, conclusion
-from tskd_tune.records.confirmations import enter, searched
+from tskd_tune.records.confirmations import enter, search_of, searched
 from tskd_tune.records.design import write_design
 from tskd_tune.records.events import Event, Listener, keep_leaks, read_data
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.protocol import keep
+from tskd_tune.records.protocol import keep, kept
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teacher_names import under
 from tskd_tune.records.teaching import noted
@@ -26,7 +26,7 @@ from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweeps.budgets import limits_of, refuse_used_up, with_hours
 from tskd_tune.sweeps.checking import refuse
 from tskd_tune.sweeps.design import design_of
-from tskd_tune.sweeps.extension import Addition, extended
+from tskd_tune.sweeps.extension import Addition, extended_run
 from tskd_tune.sweeps.leftovers import end as end_leftovers
 from tskd_tune.sweeps.node_probe import Looked
 from tskd_tune.sweeps.preflight import look_at_nodes
@@ -38,7 +38,7 @@ from tskd_tune.sweeps.recorder import Recorder
 from tskd_tune.sweeps.resources import needed, refuse_unfit
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.shipped import Shipped
-from tskd_tune.sweeps.stages import expected_rows, train
+from tskd_tune.sweeps.stages import expected_rows, missing, train
 from tskd_tune.sweeps.teacher_keys import distinct
 from tskd_tune.sweeps.teachers import prepare
 from tskd_tune.sweeps.tuning import Tuning
@@ -110,6 +110,14 @@ def _freeze(sweep: Sweep, folder: RunFolder, confirms: RunFolder | None) -> None
     keep(folder, "start", terms_of(sweep), searched(confirms, Sweep.read(confirms.document()).all_seeds()))
 
 
+def _freeze_again(sweep: Sweep, folder: RunFolder) -> None:
+    """Write the protocol where it differs; of a run that was killed before it was frozen, all that its start writes."""
+    if kept(folder) is None and not folder.trials() and not folder.rows():
+        _freeze(sweep, folder, search_of(folder, None))
+    else:
+        keep(folder, "resume", terms_of(sweep))
+
+
 def resume(folder: RunFolder, listener: Listener, *, track: bool = True, hours: float | None = None) -> RunFolder:
     """Finish a run that was cut off; trials that broke are trained again, and finished trials are kept.
 
@@ -131,7 +139,7 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True, hours: 
         if hours is not None:
             folder.replace_document(sweep.plain())
         _read_data(sweep, listener)
-        keep(folder, "resume", terms_of(sweep))
+        _freeze_again(sweep, folder)
         return _run(sweep, folder, listener, track=track)
 
 
@@ -151,7 +159,7 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
     folder = _sweep_folder(folder)
     with folder.alone(_waits(listener)):
         before = Sweep.read(folder.document())
-        sweep = extended(before, addition)
+        sweep = extended_run(folder, addition)
         refuse_seeds_of_the_search(folder, addition.seeds)
         refuse(sweep)
         refuse_names(_place(sweep), track=track)
@@ -216,7 +224,7 @@ def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool
             folder=folder.path if track else None,
             metric=sweep.metric,
             mode=sweep.mode,
-            teachers=prepare(_teachers(sweep), needed(sweep), listener),
+            teachers=prepare(_teachers(sweep, folder), needed(sweep), listener),
             place=_place(sweep),
             key=run_key(folder.path, folder.name),
             connection=_connection() if track else None,
@@ -254,10 +262,17 @@ def _connection() -> Connection:
     return found
 
 
-def _teachers(sweep: Sweep) -> dict[str, Experiment]:
-    """Return the teachers of all branches; if a teacher depends on a drawn number, its trial makes the teacher."""
+def _teachers(sweep: Sweep, folder: RunFolder) -> dict[str, Experiment]:
+    """Return the teachers that trainings still need; if a teacher depends on a drawn number, its trial makes it.
+
+    A grid that goes on needs only the teachers of what is missing: another one may be in no cache any more.
+    """
     points = sweep.points() if sweep.is_exact else sweep.space().corners()
-    return distinct(sweep.experiment_at(point) for point in points)
+    found = distinct(sweep.experiment_at(point) for point in points)
+    if sweep.is_judged:
+        return found
+    wanted = {config.teacher for config in missing(sweep, folder, sweep.all_seeds())}
+    return {key: experiment for key, experiment in found.items() if key in wanted}
 
 
 def _lacks_rows(folder: RunFolder) -> bool:
