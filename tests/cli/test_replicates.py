@@ -104,7 +104,9 @@ def test_replicates_are_searched_one_after_the_other_and_never_twice(run: Any, t
     ]
     assert [one.state.file for one in found] == ["search.yaml"] * 3
     assert [one.state.replicate.declared for one in found if one.state.replicate] == [3] * 3
+    (found[0].path / "report.html").unlink()  # as if a process was killed after the last training
     again = run(*SWEEP).stdout
+    assert (found[0].path / "report.html").exists()
     assert len(trained["calls"]) == 3 and again.count("has ended, nothing is left to train") == 3
     run("sweep", "search.yaml", "--name", "s", "--replicates", "4", "--no-wandb")
     assert trained["calls"][3:] == [("start", "s-4")]

@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from tskd_tune.cli import comparing_searches, running
+from tskd_tune.cli.finishing import finish_report
 from tskd_tune.cli.terminal import complain, say
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import StoragePlace
@@ -120,6 +121,7 @@ def _trained(one: Planned, origin: Origin, track: bool, count: int) -> RunError 
         if not has_run(one.place):
             running.run_sweep(one.sweep, name, storage, replace(origin, replicate=one.replicate), track=track)
         elif _has_ended(one.place):
+            finish_report(RunFolder.open(one.place))
             say(f"{one.place}: has ended, nothing is left to train")
         else:
             running.resume(str(one.place), storage, track=track)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tskd_tune import documents, local, single
 from tskd_tune.cli.counts import epoch_count, point_count, teachers_text
+from tskd_tune.cli.finishing import ended, is_finished, lacks_points, say_finished
 from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.results import show_results
 from tskd_tune.cli.terminal import interrupted, say, warn
@@ -19,7 +20,6 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries
 from tskd_tune.files import fullest, is_full
 from tskd_tune.paths import StoragePlace
-from tskd_tune.records.conclusion import conclusion
 from tskd_tune.records.confirmations import ledger
 from tskd_tune.records.events import Event
 from tskd_tune.records.finding import has_run
@@ -28,11 +28,9 @@ from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teacher_names import under
 from tskd_tune.records.wandb_leftovers import cleared
-from tskd_tune.reports.findings.summary import summary
-from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweeps.confirmation import PAPER, confirmation
 from tskd_tune.sweeps.design import method_of
-from tskd_tune.sweeps.extension import Addition, extended
+from tskd_tune.sweeps.extension import Addition, extended_run
 from tskd_tune.sweeps.protocol import refuse_seeds_of_the_search
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.seeds import seeds_in
@@ -111,8 +109,8 @@ def resume(run: str, storage: StoragePlace, *, track: bool, hours: float | None 
         RunError: the run failed.
     """
     folder = RunFolder.open(run, storage)
-    if folder.state.expected is not None and _ended(folder) >= folder.state.expected and not _has_new_target(folder):
-        _say_finished(folder)
+    if is_finished(folder):
+        say_finished(folder)
         return
     if folder.state.kind == "train":
         if hours is not None:
@@ -139,10 +137,10 @@ def extend(
         controls=_controls(controls),
         points=None if points is None else Sweep.load(points),
     )
-    after = extended(Sweep.read(folder.document()), addition)
+    after = extended_run(folder, addition)
     refuse_seeds_of_the_search(folder, addition.seeds)
     count, trainings = point_count(after), point_count(after) * len(after.all_seeds())
-    finished, done = _ended(folder), sum(len(folder.history(run)) for run in folder.trials())
+    finished, done = ended(folder), sum(len(folder.history(run)) for run in folder.trials())
     runs = f"{count} points x {len(after.all_seeds())} seeds = {trainings} runs{teachers_text(after)}"
     say(f"{folder.name}: {runs}, {finished} are finished")
 
@@ -185,7 +183,7 @@ def confirm(
     _say_data(given.experiment_at(point) for point in given.space().grid())
     if PAPER not in arms:
         say("the paper's setting is left out: it is a winner itself, or its first review would come too late")
-    expected, rows = folder.state.expected, _ended(folder)
+    expected, rows = folder.state.expected, ended(folder)
     if expected is not None and rows < expected:
         warn([f"{folder.name} has {rows} of its {expected} runs: its winner may still change"])
     if before := [one.run for one in ledger(folder).confirmations]:
@@ -216,16 +214,11 @@ def _resume_training(folder: RunFolder, track: bool) -> None:
     _work(work, Progress(1, experiment.training.epochs, done=done), folder.place)
 
 
-def _has_new_target(folder: RunFolder) -> bool:
-    """Tell whether a search ended at a target, and its file now has another target or none."""
-    found = conclusion(folder.store)
-    return found is not None and found.stop is not None and folder.document().get("stop") != found.stop
-
-
 def _resume_sweep(folder: RunFolder, track: bool, hours: float | None) -> None:
     given = Sweep.read(folder.document())
-    finished, done = _ended(folder), sum(len(folder.history(run)) for run in folder.trials())
-    trainings = folder.state.expected or point_count(given) * len(given.all_seeds())
+    finished, done = ended(folder), sum(len(folder.history(run)) for run in folder.trials())
+    known = None if lacks_points(folder) else folder.state.expected
+    trainings = known or point_count(given) * len(given.all_seeds())
     say(f"{folder.name}: going on after {finished} of {trainings} trainings")
 
     def work(progress: Progress) -> RunFolder:
@@ -276,20 +269,6 @@ def _said_of_a_full_disk(path: StoragePlace) -> Iterator[None]:
         told = isinstance(error, RunError) and "Traceback" not in str(error)
         said = str(error) if told else f"{path}: the run broke off"
         raise RunError(f"{said}\nthe disk of {full} is full: free space there, then: {again}") from error
-
-
-def _ended(folder: RunFolder) -> int:
-    """Return how many trainings have ended, without the trainings that broke."""
-    return sum(row.ended for row in folder.rows())
-
-
-def _say_finished(folder: RunFolder) -> None:
-    has_report = (folder.path / "report.html").exists()
-    if not has_report or any(folder.path.rglob("*.part")):  # a process was killed after the last row
-        with folder.alone():
-            if not has_report:
-                write_report(folder)
-    say(f"{folder.place} is finished, nothing is left to train: {summary(folder).runs.sentence}")
 
 
 def _hear(progress: Progress, event: Event) -> None:

@@ -1,0 +1,92 @@
+"""What a resume does for a run whose trainings have all ended: it finishes the report, and says so."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from tskd_tune.cli.terminal import say
+from tskd_tune.errors import InputError
+from tskd_tune.records.conclusion import conclusion
+from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.sittings import sittings
+from tskd_tune.reports.findings.summary import summary
+from tskd_tune.reports.page.report import write_report
+from tskd_tune.sweeps.schema import Sweep
+
+REPORT = "report.html"
+
+
+def ended(folder: RunFolder) -> int:
+    """Return how many trainings have ended, without the trainings that broke."""
+    return sum(row.ended for row in folder.rows())
+
+
+def is_finished(folder: RunFolder) -> bool:
+    """Tell whether nothing of a run is left to train, also where its file was edited since."""
+    expected = folder.state.expected
+    if expected is None or ended(folder) < expected or _has_new_target(folder):
+        return False
+    return folder.state.kind == "train" or not lacks_points(folder)
+
+
+def lacks_points(folder: RunFolder) -> bool:
+    """Tell whether the file of a grid names trainings that have not ended, such as a seed that was written into it.
+
+    With interim analyses, trainings may be left out for good.
+    """
+    from tskd_tune.sweeps.stages import missing
+
+    try:
+        sweep = Sweep.read(folder.document())
+        if sweep.is_judged or sweep.compare.interim:
+            return False
+        return bool(missing(sweep, folder, sweep.all_seeds()))
+    except InputError:  # a damaged file, of which the report says so
+        return False
+
+
+def _has_new_target(folder: RunFolder) -> bool:
+    """Tell whether a search ended at a target, and its file now has another target or none."""
+    found = conclusion(folder.store)
+    return found is not None and found.stop is not None and folder.document().get("stop") != found.stop
+
+
+def say_finished(folder: RunFolder) -> None:
+    """Say that nothing is left to train, after the report of a run that was killed at its end was written.
+
+    Raises:
+        InputError: another process trains the run.
+        RunError: the records cannot be read, or the folder cannot be written.
+    """
+    finish_report(folder)
+    say(f"{folder.place} is finished, nothing is left to train: {summary(folder).runs.sentence}")
+
+
+def finish_report(folder: RunFolder) -> None:
+    """Write the report of a run whose process was killed after its last training, and remove incomplete files.
+
+    Raises:
+        InputError: another process trains the run.
+        RunError: the records cannot be read, or the folder cannot be written.
+    """
+    stale = _is_stale(folder)
+    if stale or any(folder.path.rglob("*.part")):
+        with folder.alone():
+            if stale:
+                write_report(folder)
+
+
+def _is_stale(folder: RunFolder) -> bool:
+    """Tell whether the report may lack a training: it is missing, older than the last row, or a process was killed.
+
+    A report of an earlier part of the run may be there, as of an interrupted process or before an extension. In a copy
+    of a folder, the times of the files may say nothing.
+    """
+    page, rows = folder.path / REPORT, folder.rows_path
+    if not page.exists():
+        return True
+    with suppress(OSError):  # a copy of an object storage has the times of the copying
+        if folder.remote is None and page.stat().st_mtime_ns < rows.stat().st_mtime_ns:
+            return True
+    last = sittings(folder.store)[-1:]
+    return bool(last) and last[0][1] is None
