@@ -138,6 +138,11 @@ def test_other_runs_and_other_searches_of_these_names_are_refused(run: Any, trai
     run(*SWEEP)
     other = run(*SWEEP, "--set", "search.trials=1", code=2).stderr
     assert "s-1: was begun with another sweep file, other settings or other seeds" in other
+    file = RunFolder.open("s-2", Path("runs")).path / "sweep.yaml"
+    written = file.read_text()
+    file.write_text(written.replace("trials: 2", "trials: two"))
+    assert f"{file}: search.trials: must be" in run(*SWEEP, code=2).stderr
+    file.write_text(written)
     run("sweep", "search.yaml", "--name", "t-1", "--no-wandb")
     taken = run("sweep", "search.yaml", "--name", "t", "--replicates", "2", code=2).stderr
     assert "t-1 exists, and is no replicate of 't'; give another --name" in taken

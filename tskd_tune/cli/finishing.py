@@ -11,7 +11,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.sittings import sittings
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import write_report
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.stored import sweep_of
 
 REPORT = "report.html"
 
@@ -37,7 +37,7 @@ def lacks_points(folder: RunFolder) -> bool:
     from tskd_tune.sweeps.stages import missing
 
     try:
-        sweep = Sweep.read(folder.document())
+        sweep = sweep_of(folder)
         if sweep.is_judged or sweep.compare.interim:
             return False
         return bool(missing(sweep, folder, sweep.all_seeds()))

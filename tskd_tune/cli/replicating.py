@@ -23,6 +23,7 @@ from tskd_tune.records.replicate import Replicate
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.replicates import refuse_replicates, replicate_of, sampler_seed
 from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.stored import sweep_of
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _refuse_other(one: Planned) -> None:
         raise InputError(
             f"--name: {one.place} exists, and is no replicate of '{one.replicate.group}'; give another --name"
         )
-    if _without_budget(Sweep.read(folder.document())) != _without_budget(one.sweep.resolved()):
+    if _without_budget(sweep_of(folder)) != _without_budget(one.sweep.resolved()):
         raise InputError(
             f"{one.place}: was begun with another sweep file, other settings or other seeds, so the replicates would"
             " differ in more than their seeds; give the same file and settings, or another --name"

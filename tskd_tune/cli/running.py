@@ -34,6 +34,7 @@ from tskd_tune.sweeps.extension import Addition, extended_run
 from tskd_tune.sweeps.protocol import refuse_seeds_of_the_search
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.seeds import seeds_in
+from tskd_tune.sweeps.stored import sweep_of
 from tskd_tune.training.teachers import cache_folder
 
 Work = Callable[[Progress], RunFolder]
@@ -215,7 +216,7 @@ def _resume_training(folder: RunFolder, track: bool) -> None:
 
 
 def _resume_sweep(folder: RunFolder, track: bool, hours: float | None) -> None:
-    given = Sweep.read(folder.document())
+    given = sweep_of(folder)
     finished, done = ended(folder), sum(len(folder.history(run)) for run in folder.trials())
     known = None if lacks_points(folder) else folder.state.expected
     trainings = known or point_count(given) * len(given.all_seeds())

@@ -22,6 +22,7 @@ from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.known import digest_of
 from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.stored import sweep_of
 
 BASELINE, PAPER = "baseline", "paper"
 # Value of a task's option ``valid_part`` that holds out a whole folder of images -> the value that trains on them.
@@ -80,7 +81,7 @@ def confirmation(
 def _searched(folder: RunFolder) -> Sweep:
     if folder.state.kind != "sweep":
         raise InputError(f"{folder.place}: is a single training, which has no winners; give the run of a search")
-    return Sweep.read(folder.document())
+    return sweep_of(folder)
 
 
 def _refuse_used(seeds: Sequence[int], used: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ from tskd_tune.experiment.identity import identity
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.checking import check
 from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.stored import sweep_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def extended_run(folder: RunFolder, addition: Addition) -> Sweep:
         InputError: as `extended`.
     """
     try:
-        return extended(Sweep.read(folder.document()), addition)
+        return extended(sweep_of(folder), addition)
     except NothingNewError as error:
         expected, ended = folder.state.expected or 0, sum(row.ended for row in folder.rows())
         if ended >= expected:

@@ -15,6 +15,7 @@ from tskd_tune.reports.findings.frozen import stated
 from tskd_tune.reports.findings.pairs import Trained, pairs_of
 from tskd_tune.reports.findings.records import Setting
 from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.stored import sweep_of
 
 
 def terms_of(sweep: Sweep) -> Terms:
@@ -58,7 +59,7 @@ def refuse_seeds_of_the_search(run: RunFolder, seeds: Sequence[int]) -> None:
         used = known.seeds
     else:
         search = search_of(run, None)
-        used = Sweep.read(search.document()).all_seeds() if search is not None else []
+        used = sweep_of(search).all_seeds() if search is not None else []
     again = [seed for seed in seeds if seed in used]
     if again:
         one = len(again) == 1

@@ -39,6 +39,7 @@ from tskd_tune.sweeps.resources import needed, refuse_unfit
 from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.shipped import Shipped
 from tskd_tune.sweeps.stages import expected_rows, missing, train
+from tskd_tune.sweeps.stored import sweep_of
 from tskd_tune.sweeps.teacher_keys import distinct
 from tskd_tune.sweeps.teachers import prepare
 from tskd_tune.sweeps.tuning import Tuning
@@ -107,7 +108,7 @@ def _freeze(sweep: Sweep, folder: RunFolder, confirms: RunFolder | None) -> None
         keep(folder, "start", terms_of(sweep))
         return
     enter(confirms, folder, sweep.all_seeds())
-    keep(folder, "start", terms_of(sweep), searched(confirms, Sweep.read(confirms.document()).all_seeds()))
+    keep(folder, "start", terms_of(sweep), searched(confirms, sweep_of(confirms).all_seeds()))
 
 
 def _freeze_again(sweep: Sweep, folder: RunFolder) -> None:
@@ -133,7 +134,7 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True, hours: 
     """
     folder = _sweep_folder(folder)
     with folder.alone(_waits(listener)):
-        sweep = Sweep.read(folder.document() if hours is None else with_hours(folder, hours))
+        sweep = sweep_of(folder, None if hours is None else with_hours(folder, hours))
         refuse_names(_place(sweep), track=track)
         refuse_used_up(sweep, folder)
         if hours is not None:
@@ -158,7 +159,7 @@ def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: 
     """
     folder = _sweep_folder(folder)
     with folder.alone(_waits(listener)):
-        before = Sweep.read(folder.document())
+        before = sweep_of(folder)
         sweep = extended_run(folder, addition)
         refuse_seeds_of_the_search(folder, addition.seeds)
         refuse(sweep)
