@@ -40,7 +40,8 @@ def group_sentence(group: StoragePlace, members: Sequence[StoragePlace]) -> str:
     count = "1 replicate" if len(members) == 1 else f"{len(members)} replicates"
     return (
         f"there is no run '{group}': it is a group of {count} of a search ({', '.join(one.name for one in members)});"
-        f" give one of these runs; `tskd-tune report {group}` shows the group"
+        f" give one of these runs; `tskd-tune report {group}` shows the group, and the command `tskd-tune sweep` that"
+        " began it goes on with it"
     )
 
 

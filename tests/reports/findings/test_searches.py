@@ -13,6 +13,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric
 from tskd_tune.paths import Address
 from tskd_tune.records.conclusion import Conclusion, conclude
+from tskd_tune.records.replicate import Replicate
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.searches import compared, method
 from tskd_tune.reports.forms import search_forms
@@ -104,7 +105,10 @@ def test_replicates_that_were_declared_and_are_missing_leave_no_verdict(tmp_path
     found = compared(ours, theirs)
     assert found.decision is None and "No verdict: not all replicates count" in found.sentence
     assert {*ours.notes, *theirs.notes} < {*found.notes}
-    (first, *_) = a_group(tmp_path, "c", OURS[:1], declared=2)
+    first = a_search(tmp_path, [70.0], name="c-1", replicate=Replicate(group="c", number=1, declared=2), more=1)
+    assert "c-1 has not ended; it has 1 trial so far." in method("c", [first]).notes
+    assert "c-2 is missing, of 2" in method("c", [first]).notes[1]
+    (first, *_) = a_group(tmp_path / "whole", "c", OURS[:1], declared=2)
     assert "c-2 is missing, of 2" in method("c", [first]).notes[0]
     assert method("c-1", [first]).notes == (), "a run alone is no group"
 

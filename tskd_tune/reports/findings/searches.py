@@ -29,7 +29,7 @@ from tskd_tune.reports.findings.summary import document_of, measures_of, searche
 from tskd_tune.reports.judge.best_of import Difference, Trials, difference
 from tskd_tune.reports.judge.records import LEAST_SEEDS
 from tskd_tune.reports.judge.sentences import LOWER
-from tskd_tune.reports.judge.words import difference_text, signed
+from tskd_tune.reports.judge.words import count, difference_text, signed
 
 Decision = Literal["resolved", "undecided"]
 
@@ -128,7 +128,9 @@ def method(name: str, folders: Sequence[RunFolder]) -> Method:
         raise InputError(f"{name}: its replicates were searched by different metrics: {_metrics(differing)}")
     open_ = [search.run for search in found if not search.whole]
     if len(found) == 1:
-        notes = [f"{name} has not ended; it has {len(found[0].trials.values)} trials so far."] if open_ else []
+        notes = (
+            [f"{open_[0]} has not ended; it has {count(len(found[0].trials.values), 'trial')} so far."] if open_ else []
+        )
         notes += missing(folders) if name != found[0].run else []
         return Method(name, place, tuple(found), tuple(notes))
     whole = tuple(search for search in found if search.whole)
