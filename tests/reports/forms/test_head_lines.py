@@ -148,6 +148,16 @@ def test_a_teacher_that_its_student_passes_is_a_warning_in_every_form(tmp_path):
         assert "train the teacher longer" in text, form
 
 
+def test_two_teachers_of_one_network_are_told_apart_in_their_warnings(tmp_path):
+    rows = [
+        row.model_copy(update={"run": f"{key} {row.run}", "arm": f"{key} {row.arm}"})
+        for key in ("k1", "k2")
+        for row in arms_of(70.0, 65.0, a_teacher(66.0, "resnet20", key))
+    ]
+    told = [warning["sentence"].partition(":")[0] for warning in warned(tmp_path, *rows)]
+    assert told == ["teacher resnet20 (key k1)", "teacher resnet20 (key k2)"]
+
+
 def test_a_student_without_a_teacher_counts_too(tmp_path):
     (warning,) = warned(tmp_path, *arms_of(taught=65.0, plain=67.0, by=a_teacher(66.0)))
     assert warning["arms"] == ["plain"]

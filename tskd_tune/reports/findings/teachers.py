@@ -39,7 +39,8 @@ def worse_teachers(arms: Sequence[ArmFindings], metric: Metric) -> list[Warned]:
     for place, arm in enumerate(arms):
         for key, teacher in {identity_of(row.teacher): row.teacher for row in arm.rows if row.teacher}.items():
             taught.setdefault(key, (teacher, []))[1].append(place)
-    found = [_of_teacher(teacher, places, arms, metric) for teacher, places in taught.values()]
+    names = told_apart(teacher for teacher, _ in taught.values())
+    found = [_of_teacher(names[key], *of, arms, metric) for key, of in taught.items()]
     return [*filter(None, found), *filter(None, (_of_online(arm, metric) for arm in arms))]
 
 
@@ -66,7 +67,7 @@ def share_names(teachers: Sequence[TeacherRecord]) -> bool:
 
 
 def _of_teacher(
-    teacher: TeacherRecord, places: Sequence[int], arms: Sequence[ArmFindings], metric: Metric
+    called: str, teacher: TeacherRecord, places: Sequence[int], arms: Sequence[ArmFindings], metric: Metric
 ) -> Warned | None:
     part: Part = "test" if measured("test", metric) in teacher.metrics else "validation"
     name = measured(part, metric)
@@ -86,7 +87,7 @@ def _of_teacher(
     )
     best = next(arm for arm, mean in better.items() if mean == metric.best(better.values()))
     sentence = (
-        f"teacher {teacher.name}: its {part} {metric.title} of {metric.text(own)} is {_worse(metric)} the mean of its"
+        f"teacher {called}: its {part} {metric.title} of {metric.text(own)} is {_worse(metric)} the mean of its"
         f" student, which reaches {metric.text(better[best])} in '{best}'; {ALIKE if alike else WORSE}"
     )
     return Warned(sentence, tuple(better))
