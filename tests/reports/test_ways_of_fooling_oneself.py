@@ -22,7 +22,8 @@ from tskd_tune.records.row import Row, TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.frozen import stated
-from tskd_tune.reports.findings.searches import SearchComparison, compared, method
+from tskd_tune.reports.findings.search_comparison import SearchComparison, compared
+from tskd_tune.reports.findings.searches import method
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms.head_lines import head_lines
 from tskd_tune.reports.forms.markdown import markdown

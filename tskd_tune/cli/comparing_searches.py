@@ -7,7 +7,8 @@ from tskd_tune.errors import InputError
 from tskd_tune.paths import StoragePlace
 from tskd_tune.records.finding import group_at
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.findings.searches import Method, compared, method
+from tskd_tune.reports.findings.search_comparison import compared
+from tskd_tune.reports.findings.searches import Method, method
 from tskd_tune.reports.forms import search_forms
 from tskd_tune.reports.forms.grids import drawn
 from tskd_tune.reports.forms.plain import plain

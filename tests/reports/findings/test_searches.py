@@ -15,7 +15,8 @@ from tskd_tune.paths import Address
 from tskd_tune.records.conclusion import Conclusion, conclude
 from tskd_tune.records.replicate import Replicate
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.reports.findings.searches import compared, method
+from tskd_tune.reports.findings.search_comparison import compared
+from tskd_tune.reports.findings.searches import method
 from tskd_tune.reports.forms import search_forms
 
 TPE = {"name": "optuna", "sampler": "tpe", "metric": "val_top1", "mode": "max"}
@@ -63,6 +64,49 @@ def test_a_replicate_that_has_not_ended_is_left_out_and_one_that_its_budget_ende
         method("ours", [folders[2]] * 2)
     alone = method("ours-3", [folders[2]])
     assert alone.notes == ("ours-3 has not ended; it has 2 trials so far.",)
+
+
+def test_a_replicate_that_found_nothing_counts_with_the_worst_value_of_both_searches(tmp_path: Path) -> None:
+    nothing = ["failed", "failed"]
+    ours = method("ours", a_group(tmp_path, "ours", [*OURS[:2], nothing, *OURS[3:]]))
+    kd = method("kd", a_group(tmp_path, "kd", THEIRS))
+    assert [search.run for search in ours.searches] == [f"ours-{number}" for number in range(1, 6)]
+    told = search_forms.method_lines(ours)[-1]
+    assert told.startswith("ours: ours-3 ended and found nothing: no trial of it has a value. It counts, each trial")
+    assert search_forms.method_json(ours)["notes"] == [told]
+    found = compared(ours, kd)
+    # The worst value of both is 68; the best of ours-3 is 68 in place of 71, against 70 of kd-3.
+    gains = [1.5, 2.0, -2.0, 2.5, 0.5]
+    assert found.points[-1].value == pytest.approx(sum(gains) / 5) and found.points[-1].paired
+    assert found.decision == "undecided" and "5 and 5 replicates, paired" in found.sentence
+    assert sum("ours-3 ended and found nothing" in note for note in found.notes) == 1
+    assert "the worst value of both searches, because leaving it out" in " ".join(found.notes)
+
+
+def test_a_method_that_found_nothing_in_a_replicate_is_never_called_better(tmp_path: Path) -> None:
+    far = [[90.0 + number, 90.0] for number in range(14)]
+    low = [[10.0 + number, 10.0] for number in range(15)]
+    ours = method("ours", a_group(tmp_path, "ours", [*far, ["failed", "failed"]]))
+    for name, theirs in (("kd", low), ("at", [*low[:-1], ["failed", "failed"]])):
+        found = compared(ours, method(name, a_group(tmp_path, name, theirs)))
+        assert found.points[-1].excludes_zero and found.decision == "undecided"
+        assert "Undecided: 'ours' is ahead, but found nothing in ours-15" in found.sentence
+    whole = method("whole", a_group(tmp_path, "whole", [*far, [104.0, 90.0]]))
+    assert compared(whole, ours).decision == "undecided"
+    behind = compared(method("at", [RunFolder.open(tmp_path / f"at-{n}") for n in range(1, 16)]), whole)
+    assert behind.decision == "resolved" and "'whole' is better" in behind.sentence
+
+
+def test_a_group_that_found_nothing_says_so_and_what_has_no_trial_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"2 replicates ended \(ours-1, ours-2\), and no trial of them has a value"):
+        method("ours", a_group(tmp_path, "ours", [["failed"], ["failed"]]))
+    folders = a_group(tmp_path, "kd", [THEIRS[0], [], THEIRS[1]])
+    conclude(folders[1].store, Conclusion(sentence="The budget of 1 h is used up."))
+    begun = a_search(tmp_path, ["failed"], {**RANDOM, "seed": 4}, name="kd-4", more=1)
+    found = method("kd", [*folders, begun])
+    assert [search.run for search in found.searches] == ["kd-1", "kd-3"] and not found.empty
+    assert "kd-2 is left out: it ended before one of its trials did; go on with `tskd-tune resume" in found.notes[-1]
+    assert "kd-4 --hours" not in found.notes[-1] and "left out: kd-4." in " ".join(found.notes)
 
 
 def test_replicates_with_the_same_seeds_are_compared_in_pairs_at_the_largest_common_number(tmp_path: Path) -> None:

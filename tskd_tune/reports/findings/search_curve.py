@@ -73,7 +73,13 @@ class SearchCurve:
 
 
 def search_trials(search: Searched | None, document: Declared, rows: Sequence[Row]) -> SearchTrials | None:
-    """Return the trials of a search by its first metric; None for a grid, and where no trial has a value.
+    """Return the trials of a search as `all_trials` does; None also where no trial has a value."""
+    found = all_trials(search, document, rows)
+    return found if found is not None and found.known else None
+
+
+def all_trials(search: Searched | None, document: Declared, rows: Sequence[Row]) -> SearchTrials | None:
+    """Return the trials of a search by its first metric; None for a grid, and for a metric of another set.
 
     A trial that the end of the sweep's budget cut off is no trial.
 
@@ -89,8 +95,7 @@ def search_trials(search: Searched | None, document: Declared, rows: Sequence[Ro
     ordered = sorted(trials, key=lambda trial: trial[0].run)
     values = tuple(_value(trial, search.metric, len(document.all_seeds)) for trial in ordered)
     also = tuple(name for name in search.objectives or () if name != search.metric)
-    found = SearchTrials(search.metric, search.mode, document.draws_independently, values, also)
-    return found if found.known else None
+    return SearchTrials(search.metric, search.mode, document.draws_independently, values, also)
 
 
 def _value(rows: Sequence[Row], metric: str, seeds: int) -> float | None:

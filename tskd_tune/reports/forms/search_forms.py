@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from tskd_tune.metrics import Metric
 from tskd_tune.plain import Json
+from tskd_tune.reports.findings.search_comparison import SearchComparison
 from tskd_tune.reports.findings.search_curve import SearchCurve, lines, milestones
-from tskd_tune.reports.findings.searches import Method, SearchComparison
+from tskd_tune.reports.findings.searches import Method, nothing_found
 from tskd_tune.reports.forms.exports import csv_text, curve_cells
 from tskd_tune.reports.forms.grids import Align
 from tskd_tune.reports.forms.markdown import bullets, markdown_table
@@ -21,7 +22,7 @@ def method_lines(found: Method) -> list[str]:
     """Return a method in sentences: its runs, its curve, and how the curve is to be read."""
     runs = ", ".join(search.run for search in found.searches)
     head = [f"Replicates: {runs}."] if len(found.searches) > 1 or runs != found.name else []
-    return [*head, *lines(found.curve, [found.metric]), *found.notes]
+    return [*head, *lines(found.curve, [found.metric]), *_notes(found)]
 
 
 def method_markdown(found: Method) -> str:
@@ -32,7 +33,7 @@ def method_markdown(found: Method) -> str:
 def method_json(found: Method) -> dict[str, Json]:
     """Return the curve of a method as plain data."""
     runs: Json = [search.run for search in found.searches]
-    return {"group": found.name, "runs": runs, "curve": plain(found.curve), "notes": plain(found.notes)}
+    return {"group": found.name, "runs": runs, "curve": plain(found.curve), "notes": plain(_notes(found))}
 
 
 def method_csv(found: Method) -> str:
@@ -75,6 +76,10 @@ def comparison_csv(found: SearchComparison) -> str:
             for one in found.points
         ]
     )
+
+
+def _notes(found: Method) -> tuple[str, ...]:
+    return (*nothing_found(found, "its replicates"), *found.notes)
 
 
 def _title(text: str) -> str:
