@@ -81,14 +81,18 @@ def a_search(
 def a_group(
     root: StoragePlace, group: str, searches: list[list[Any]], *, declared: int | None = None, **document: Any
 ) -> list[RunFolder]:
-    """Return replicates of a search, with other seeds of the searcher in each."""
+    """Return replicates of a search, with other seeds of the searcher in each.
+
+    ``declared`` were declared at the start, and then as many as there are; None: as in a run of an earlier version.
+    """
+    later = None if declared is None else len(searches)
     return [
         a_search(
             root,
             values,
             {**RANDOM, "seed": number},
             name=f"{group}-{number}",
-            replicate=Replicate(group=group, number=number, declared=declared),
+            replicate=Replicate(group=group, number=number, declared=declared if number <= (declared or 0) else later),
             **document,
         )
         for number, values in enumerate(searches, start=1)

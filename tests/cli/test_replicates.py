@@ -64,7 +64,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if how == "diverged":
             made[-1] = made[-1].model_copy(update={"status": "failed", "reason": "the loss is not finite"})
         with folder.alone():
-            factories.write_rows(folder, made if how != "broke" else made[:1])
+            factories.write_rows(folder, {"broke": made[:1], "nothing": []}.get(how or "", made))
             write_report(folder)
         if how == "interrupted":
             raise KeyboardInterrupt
@@ -110,6 +110,23 @@ def test_replicates_are_searched_one_after_the_other_and_never_twice(run: Any, t
     assert len(trained["calls"]) == 3 and again.count("has ended, nothing is left to train") == 3
     run("sweep", "search.yaml", "--name", "s", "--replicates", "4", "--no-wandb")
     assert trained["calls"][3:] == [("start", "s-4")]
+
+
+def test_a_group_that_has_results_was_declared_and_one_without_is_declared_anew(
+    run: Any, trained: dict[str, Any]
+) -> None:
+    run(*SWEEP)
+    more = run(*SWEEP[:-2], "5", "--no-wandb").stdout
+    assert "warning: the group was begun with --replicates 3 and has results, so a verdict on more is explor" in more
+    assert "'s' was begun with 3 replicates, and 2 more replicates were added when there were results (s-4, 5)" in more
+    assert "so there is no verdict on fewer" in run(*SWEEP[:-2], "2", "--no-wandb").stdout
+    trained["fails"] = {"t-1": "nothing"}
+    begun = ("sweep", "search.yaml", "--name", "t", "--no-wandb", "--replicates")
+    run(*begun, "3", code=1)
+    again = run(*begun, "4").stdout
+    assert "warning" not in again and "added" not in again
+    found = [RunFolder.open(f"t-{number}", Path("runs")).state.replicate for number in (1, 4)]
+    assert [one.declared for one in found if one] == [4, 4]
 
 
 def test_an_interrupted_replicate_goes_on_with_the_same_command(run: Any, trained: dict[str, Any]) -> None:

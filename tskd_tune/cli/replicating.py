@@ -10,7 +10,7 @@ import typer
 
 from tskd_tune.cli import comparing_searches, running
 from tskd_tune.cli.finishing import finish_report
-from tskd_tune.cli.terminal import complain, say
+from tskd_tune.cli.terminal import complain, say, warn
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import StoragePlace
 from tskd_tune.plain import Document
@@ -19,7 +19,8 @@ from tskd_tune.records.finding import has_run
 from tskd_tune.records.groups import replicates_of
 from tskd_tune.records.names import refuse_name
 from tskd_tune.records.origin import Origin
-from tskd_tune.records.replicate import Replicate
+from tskd_tune.records.protocol import declare_replicates, results_of
+from tskd_tune.records.replicate import Replicate, first_declared
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.replicates import refuse_replicates, replicate_of, sampler_seed
 from tskd_tune.sweeps.schema import Sweep
@@ -57,6 +58,7 @@ def replicated(
     refuse_replicates(given)
     planned = plan(given, group, storage.absolute(), count)
     _say_plan(planned, group)
+    _declare([RunFolder.open(place) for place in replicates_of(storage.absolute() / group)], count)
     failed = [error for one in planned if (error := _trained(one, given.origin, track, count)) is not None]
     comparing_searches.show_group(group, storage, replicates_of(storage.absolute() / group))
     if failed:
@@ -103,6 +105,21 @@ def _refuse_other(one: Planned) -> None:
 def _without_budget(sweep: Sweep) -> Document:
     """Return a sweep as plain data without its budget, which `tskd-tune resume --hours` changes."""
     return {key: value for key, value in sweep.plain().items() if key != "budget"}
+
+
+def _declare(begun: Sequence[RunFolder], count: int) -> None:
+    """Declare another number of replicates while there are no results; afterwards say what that means."""
+    first = first_declared([(folder.state.created, folder.state.replicate) for folder in begun])
+    if first in (None, count):
+        return
+    if not any(results_of(folder) for folder in begun):
+        for folder in begun:
+            with folder.alone():
+                declare_replicates(folder, count)
+    elif count > first:
+        warn([f"the group was begun with --replicates {first} and has results, so a verdict on more is exploratory"])
+    else:
+        warn([f"the group was begun with --replicates {first} and has results, so there is no verdict on fewer"])
 
 
 def _say_plan(planned: Sequence[Planned], group: str) -> None:

@@ -160,8 +160,22 @@ def keep(run: RunFolder, on: Occasion, terms: Terms, confirms: Searched | None =
 def _note(run: RunFolder, found: str) -> None:
     """Write the digest of the file into the run's state."""
     if found != run.state.protocol:
-        run.state = run.state.model_copy(update={"protocol": found})
-        run.store.write("state.json", json_line(run.state.plain()).encode())
+        _keep_state(run, protocol=found)
+
+
+def declare_replicates(run: RunFolder, declared: int) -> None:
+    """Write how many replicates the group of a replicate is to have; only inside `RunFolder.alone`.
+
+    Raises:
+        RunError: the disk is full, or the folder is gone.
+    """
+    if run.state.replicate is not None:
+        _keep_state(run, replicate=run.state.replicate.model_copy(update={"declared": declared}))
+
+
+def _keep_state(run: RunFolder, **changed: object) -> None:
+    run.state = run.state.model_copy(update=changed)
+    run.store.write("state.json", json_line(run.state.plain()).encode())
 
 
 def kept(run: RunFolder) -> Kept | None:

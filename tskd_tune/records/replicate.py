@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import PositiveInt
 
 from tskd_tune.records.row import Record
@@ -28,3 +30,13 @@ class Replicate(Record):
     def is_same(self, other: Replicate | None) -> bool:
         """Tell whether another run has the same place; the declared number grows where replicates are added."""
         return other is not None and (self.group, self.number) == (other.group, other.number)
+
+
+def first_declared(begun: Sequence[tuple[str, Replicate | None]]) -> int | None:
+    """Return the number of replicates that a group was to have at its start; None where nobody knows.
+
+    Args:
+        begun: for each run, when it was made, as ISO 8601, and its place among the replicates.
+    """
+    known = [(created, one.number, one.declared) for created, one in begun if one is not None]
+    return min(known)[2] if known else None

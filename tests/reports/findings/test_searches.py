@@ -97,6 +97,34 @@ def test_a_method_that_found_nothing_in_a_replicate_is_never_called_better(tmp_p
     assert behind.decision == "resolved" and "'whole' is better" in behind.sentence
 
 
+def test_replicates_that_were_added_when_there_were_results_make_a_verdict_exploratory(tmp_path: Path) -> None:
+    more = [[value + 5, value] for value in (70.0, 71.0, 69.0)]
+    ours = method("ours", a_group(tmp_path, "ours", [*OURS, *more], declared=5))
+    kd = method("kd", a_group(tmp_path, "kd", [*THEIRS, *THEIRS[:3]], declared=8))
+    assert (
+        "'ours' was begun with 5 replicates, and 3 more replicates were added when there were results (ours-6"
+        in (search_forms.method_lines(ours)[-1])
+    )
+    for found in (compared(ours, kd), compared(kd, ours)):
+        assert found.decision == "resolved" and "Resolved (exploratory): 'ours' is better" in found.sentence
+        assert found.exploratory == search_forms.comparison_lines(found)[0] and found.exploratory == (
+            "The verdict is exploratory: 'ours' was begun with 5 replicates, and 3 more replicates were added when"
+            " there were results (ours-6 to 8), so false verdicts may be more frequent than 5 %. To confirm it, search"
+            " both methods again under other names, with a number of replicates that is chosen before."
+        )
+    first = method("ours", [RunFolder.open(tmp_path / f"ours-{number}") for number in range(1, 6)])
+    assert not first.added and compared(first, kd).exploratory == ""
+    unknown = method("old", a_group(tmp_path, "old", [*OURS, *more]))
+    assert not unknown.added and "chosen before" in " ".join(compared(unknown, kd).notes)
+
+
+def test_fewer_replicates_than_were_declared_have_no_verdict(tmp_path: Path) -> None:
+    ours = method("ours", a_group(tmp_path, "ours", OURS, declared=7))
+    (said,) = ours.notes
+    assert said.startswith("ours: ours-6, ours-7 are missing, of 7 replicates that were declared")
+    assert compared(ours, method("kd", a_group(tmp_path, "kd", THEIRS, declared=5))).decision is None
+
+
 def test_a_group_that_found_nothing_says_so_and_what_has_no_trial_is_left_out(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 replicates ended \(ours-1, ours-2\), and no trial of them has a value"):
         method("ours", a_group(tmp_path, "ours", [["failed"], ["failed"]]))

@@ -9,6 +9,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.metrics import Mode
 from tskd_tune.reports.findings.search_curve import SearchCurve, counts_to, trials_of, worst_of
 from tskd_tune.reports.findings.searches import Method, metrics_text, nothing_found
+from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.best_of import Difference, Trials, difference
 from tskd_tune.reports.judge.records import LEAST_SEEDS
 from tskd_tune.reports.judge.sentences import LOWER
@@ -29,6 +30,7 @@ class SearchComparison:
         trials: the number of trials at which the methods are tested: the largest that every search has.
         points: ``ours`` minus ``theirs`` at each number of trials.
         decision: ``resolved`` or ``undecided``; None where there are too few replicates, or not all of them count.
+        exploratory: why the verdict is exploratory, as a sentence; empty where it is not, or there is no verdict.
         sentence: the difference at ``trials``, and the decision in words.
         notes: sentences on how the comparison is to be read.
         curves: the curve of each method, ours first.
@@ -41,6 +43,7 @@ class SearchComparison:
     trials: int
     points: tuple[Difference, ...]
     decision: Decision | None
+    exploratory: str
     sentence: str
     notes: tuple[str, ...]
     curves: tuple[SearchCurve, SearchCurve]
@@ -79,6 +82,7 @@ def compared(ours: Method, theirs: Method) -> SearchComparison:
         trials=most,
         points=tuple(points),
         decision=decision,
+        exploratory=_exploratory(ours, theirs) if decision else "",
         sentence=f"{_measured(ours, theirs, points[-1])} {words}",
         notes=tuple(_notes(ours, theirs, most)),
         curves=(ours.curve_with(worst), theirs.curve_with(worst)),
@@ -122,9 +126,21 @@ def _decided(ours: Method, theirs: Method, last: Difference) -> tuple[Decision |
             return "undecided", (
                 f"Undecided: '{better.name}' is ahead, but found nothing in {runs}, and how bad that is no value says."
             )
-        return "resolved", f"Resolved: '{better.name}' is better at this budget."
+        mark = " (exploratory)" if ours.added or theirs.added else ""
+        return "resolved", f"Resolved{mark}: '{better.name}' is better at this budget."
     why = "the interval contains 0" if last.low is not None else "the replicates do not vary, so there is no test"
     return "undecided", f"Undecided: {why}; this does not mean that there is no difference."
+
+
+def _exploratory(ours: Method, theirs: Method) -> str:
+    added = [each.added for each in (ours, theirs) if each.added]
+    if not added:
+        return ""
+    return (
+        f"The verdict is exploratory: {' and '.join(added)}, so false verdicts may be more frequent than"
+        f" {100 * power.ALPHA:g} %. To confirm it, search both methods again under other names, with a number of"
+        " replicates that is chosen before."
+    )
 
 
 def _notes(ours: Method, theirs: Method, most: int) -> list[str]:
@@ -147,7 +163,7 @@ def _notes(ours: Method, theirs: Method, most: int) -> list[str]:
     empty = [f"{each.curve.without_value} in '{each.name}'" for each in (ours, theirs) if each.curve.without_value]
     if empty:
         said.append(f"Trials without a final value ({', '.join(empty)}) count with the worst value of both searches.")
-    if min(len(ours.searches), len(theirs.searches)) >= LEAST_SEEDS:
+    if min(len(ours.searches), len(theirs.searches)) >= LEAST_SEEDS and not (ours.added or theirs.added):
         said.append(
             "The test is for a number of replicates that was chosen before: replicates that are added until a"
             " difference is resolved raise the rate of false verdicts above 5 %."

@@ -15,6 +15,7 @@ from functools import cached_property
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric, Mode, metric_of
 from tskd_tune.records.conclusion import conclusion
+from tskd_tune.records.replicate import Replicate, first_declared
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.arms import gathered
@@ -27,7 +28,7 @@ from tskd_tune.reports.findings.search_curve import (
     worst_of,
 )
 from tskd_tune.reports.findings.summary import document_of, measures_of, searched_by
-from tskd_tune.reports.judge.words import count
+from tskd_tune.reports.judge.words import count, runs_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class OneSearch:
         id: tells the run from others of this name; a copy of the run has the same.
         place: its folder or address.
         number: the number among the replicates; 1 for a run that is no replicate.
+        replicate: the place among the replicates; None for a run that is no replicate.
+        created: when the run was made, as ISO 8601.
         trials: the values of the trials.
         seeds: the seed of the searcher and the seeds of the trainings.
         whole: whether the search has ended.
@@ -51,6 +54,8 @@ class OneSearch:
     id: str
     place: str
     number: int
+    replicate: Replicate | None
+    created: str
     trials: SearchTrials
     seeds: tuple[int, tuple[int, ...]]
     whole: bool
@@ -73,12 +78,14 @@ class Method:
         place: the folder or the address of the run, or that the group would have.
         searches: the searches that count, by number.
         notes: sentences on searches that do not count: they have not ended, have no trial, or are missing.
+        added: says that replicates were added when there were results; empty where none were, or nobody knows.
     """
 
     name: str
     place: str
     searches: tuple[OneSearch, ...]
     notes: tuple[str, ...]
+    added: str = ""
 
     @property
     def trials(self) -> list[SearchTrials]:
@@ -151,7 +158,20 @@ def method(name: str, folders: Sequence[RunFolder]) -> Method:
             f" has no size. This is a result to report; `tskd-tune report {counting[0].place}` says why its trials"
             " failed, and a space in which trainings do not fail needs another --name"
         )
-    return Method(name, place, counting, tuple(_left_out(name, found, folders)))
+    first = first_declared([(search.created, search.replicate) for search in found])
+    return Method(name, place, counting, tuple(_left_out(name, found, folders)), _added(name, found, first))
+
+
+def _added(name: str, found: Sequence[OneSearch], first: int | None) -> str:
+    """Say which replicates were added to those that the group was to have at its start."""
+    later = [search.number for search in found if first is not None and search.number > first]
+    if not later:
+        return ""
+    were = "replicate was" if len(later) == 1 else "replicates were"
+    return (
+        f"'{name}' was begun with {count(first or 0, 'replicate')}, and {len(later)} more {were} added when there were"
+        f" results ({name}-{runs_of(later)})"
+    )
 
 
 def _left_out(name: str, found: Sequence[OneSearch], folders: Sequence[RunFolder]) -> list[str]:
@@ -219,6 +239,8 @@ def _one(folder: RunFolder) -> OneSearch:
         id=folder.state.id or str(folder.place.absolute()),
         place=str(folder.place),
         number=1 if replicate is None else replicate.number,
+        replicate=replicate,
+        created=folder.state.created,
         trials=all_trials(searched, document, rows) or SearchTrials("", "max", independent=False, values=()),
         seeds=(document.search.seed, tuple(document.all_seeds)),
         whole=(expected is not None and ended >= expected) or bool(conclusion(folder.store)),
@@ -233,5 +255,5 @@ def _task(row: Row) -> str:
 
 
 def metrics_text(found: set[tuple[str, Mode]]) -> str:
-    """Return metrics with their modes: ``val_loss (min), val_top1 (max)``."""
+    """Return metrics with their modes: ``val_accuracy (max), val_loss (min)``."""
     return ", ".join(f"{metric} ({mode})" for metric, mode in sorted(found))

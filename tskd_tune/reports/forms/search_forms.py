@@ -42,8 +42,8 @@ def method_csv(found: Method) -> str:
 
 
 def comparison_lines(found: SearchComparison) -> list[str]:
-    """Return the sentences under the table of a comparison: the difference with the decision, then the notes."""
-    return [found.sentence, *found.notes]
+    """Return the sentences under a comparison's table: why its verdict is exploratory, the difference, the notes."""
+    return [*filter(None, [found.exploratory]), found.sentence, *found.notes]
 
 
 def comparison_table(found: SearchComparison, metric: Metric) -> tuple[list[tuple[str, Align]], list[list[str]]]:
@@ -79,7 +79,8 @@ def comparison_csv(found: SearchComparison) -> str:
 
 
 def _notes(found: Method) -> tuple[str, ...]:
-    return (*nothing_found(found, "its replicates"), *found.notes)
+    added = [f"{found.added}: a verdict on them is exploratory."] if found.added else []
+    return (*nothing_found(found, "its replicates"), *added, *found.notes)
 
 
 def _title(text: str) -> str:
