@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from factories import a_row
+from tskd_tune.plain import Document
 from tskd_tune.records.protocol import FILE, Kept, Searched, Terms, digest, keep, kept
-from tskd_tune.records.protocol_changes import changes, late
+from tskd_tune.records.protocol_changes import changes, differences, late
 from tskd_tune.records.run_folder import RunFolder
 
 TERMS = Terms(family=[["kd", "ce"]], margin=0.3, sequential="split", seeds=[1, 2, 3, 4, 5], metric="test_top1")
@@ -161,3 +162,55 @@ def test_what_is_added_is_no_change_and_what_is_taken_away_is_one() -> None:
     assert late(TERMS, control) == [("kd", "zeros")] and late(control, TERMS) == []
     assert [change.what for change in changes(seeds, TERMS)] == ["compare.added"]
     assert [change.what for change in changes(control, TERMS)] == ["compare.controls", "the comparisons"]
+
+
+# Every part of a protocol that is a list or a mapping, and whether its order says something.
+WITH_ORDER: dict[str, tuple[object, bool]] = {
+    "family": ([["kd", "ce"], ["at", "ce"]], False),
+    "pairs": ([["kd", "ce"], ["at", "ce"]], False),
+    "looks": ([5, 10], True),
+    "allow": (["training.epochs", "data"], False),
+    "controls": ({"zeros": "kd", "ce": "at"}, False),
+    "seeds": ([1, 2, 3], False),
+    "added": ([[6], [7]], True),  # the first to be added was tested first
+    "teachers": ([0, 1, 2], False),
+    "objectives": ({"val_top1": "max", "seconds": "min"}, False),  # the first one is the metric
+}
+
+
+def turned(given: object) -> object:
+    if isinstance(given, dict):
+        return dict(reversed(given.items()))
+    assert isinstance(given, list)
+    return given[::-1]
+
+
+def test_every_part_with_an_order_is_known() -> None:
+    def holds_several(schema: Document) -> bool:
+        return schema.get("type") in ("array", "object") or any(map(holds_several, schema.get("anyOf", [])))
+
+    parts = Terms.model_json_schema()["properties"]
+    assert {name for name, schema in parts.items() if holds_several(schema)} == set(WITH_ORDER)
+
+
+@pytest.mark.parametrize("part", WITH_ORDER)
+def test_another_order_is_an_edit_only_where_it_says_something(part: str, run: RunFolder) -> None:
+    given, counts = WITH_ORDER[part]
+    before, after = edited(**{part: given}), edited(**{part: turned(given)})
+    assert bool(changes(before, after)) == bool(differences(before, after)) == counts
+    run.add_row(a_row(arm="ce"))
+    keep(run, "resume", before)
+    keep(run, "resume", after)
+    assert len(of(run).lines) == 2 + counts
+
+
+def test_the_order_of_seeds_counts_where_analyses_use_the_first_of_them() -> None:
+    before, after = (edited(looks=[5, 10], seeds=seeds) for seeds in ([1, 2, 3], [3, 2, 1]))
+    assert [change.sentence for change in changes(before, after)] == ["seeds from [1, 2, 3] to [3, 2, 1]"]
+
+
+def test_an_arm_and_its_baseline_keep_their_places_and_an_edit_is_shown_as_it_was_written() -> None:
+    (change,) = changes(edited(pairs=[["kd", "ce"]]), edited(pairs=[["ce", "kd"]]))
+    assert change.what == "compare.pairs"
+    (teachers,) = changes(edited(teachers=[2, 1]), edited(teachers=[3, 0, 2, 1]))
+    assert teachers.sentence == "teacher.seeds from [2, 1] to [3, 0, 2, 1]"

@@ -16,6 +16,7 @@ from typing import Final, Literal
 from pydantic import Field, ValidationError
 
 from tskd_tune.errors import sentences
+from tskd_tune.plain import Document
 from tskd_tune.records.lines import json_line, parsed_line
 from tskd_tune.records.row import Record
 from tskd_tune.records.run_folder import RunFolder
@@ -64,6 +65,20 @@ class Terms(Record):
     mode: str | None = None
     objectives: dict[str, str] | None = None
     alpha: float = 0.05
+
+    def in_order(self) -> Document:
+        """Return the parts as plain data, with the lists sorted whose order says nothing.
+
+        The order of seeds counts where analyses are declared, because each uses the first seeds; so does that of seeds
+        that were added. An arm and its baseline keep their places, and so do the objectives in ``metric``.
+        """
+        found = self.plain()
+        free = [*UNORDERED, *(() if self.looks else ("seeds",))]
+        return {**found, **{name: sorted(found[name], key=str) for name in free if found[name] is not None}}
+
+
+UNORDERED: Final = ("family", "pairs", "allow", "teachers")
+"""The parts of a protocol that are lists, and whose order never says anything."""
 
 
 class Searched(Record):
@@ -149,7 +164,7 @@ def keep(run: RunFolder, on: Occasion, terms: Terms, confirms: Searched | None =
             return
         before = Kept([])
     last = before.lines[-1] if before.lines else None
-    if last is None or last.terms != terms:
+    if last is None or last.terms.in_order() != terms.in_order():
         confirmed = confirms or (last.confirms if last else None)
         line = Line(time=now(), on=on, results=results_of(run), terms=terms, confirms=confirmed)
         run.store.append(FILE, json_line(line.plain()))

@@ -42,11 +42,10 @@ def changes(before: Terms, after: Terms) -> list[Change]:
     """Return what differs between two states of a protocol.
 
     Seeds may be added to the end, as ``compare.added`` tells, and new arms bring new comparisons: neither is a change
-    of what was declared. A comparison that is gone is one.
+    of what was declared. A comparison that is gone is one. The order of a list counts as in `Terms.in_order`.
     """
-    old, new = before.plain(), after.plain()
     return [
-        *(_change(name, old[key], new[key]) for key, name in NAMES.items() if old[key] != new[key]),
+        *_of_parts(before, after, NAMES),
         *([] if (added := of_added(before, after)) is None else [added]),
         *_of_controls(before, after),
         *_of_family(before, after),
@@ -55,9 +54,15 @@ def changes(before: Terms, after: Terms) -> list[Change]:
 
 def differences(before: Terms, after: Terms) -> list[Change]:
     """Return all declared parts that differ in any way, also where controls or seeds were only added."""
-    old, new = before.plain(), after.plain()
-    names = {**NAMES, "controls": CONTROLS, "added": ADDED}
-    return [_change(name, old[key], new[key]) for key, name in names.items() if old[key] != new[key]]
+    return [*_of_parts(before, after, {**NAMES, "controls": CONTROLS, "added": ADDED})]
+
+
+def _of_parts(before: Terms, after: Terms, names: Mapping[str, str]) -> Iterator[Change]:
+    """Find the parts that differ, each as it was written; the order counts only where it says something."""
+    old, new, was, is_ = before.in_order(), after.in_order(), before.plain(), after.plain()
+    for key, name in names.items():
+        if old[key] != new[key]:
+            yield _change(name, was[key], is_[key])
 
 
 def late(before: Terms, after: Terms) -> list[tuple[str, str]]:

@@ -153,6 +153,11 @@ def test_replicates_with_the_same_seeds_are_compared_in_pairs_at_the_largest_com
     assert back.points[-1].value == pytest.approx(-1.5) and "Resolved: 'ours' is better" in back.sentence
 
 
+def test_seeds_in_another_order_are_the_same_seeds(tmp_path: Path) -> None:
+    ours = method("ours", a_group(tmp_path, "ours", OURS))
+    assert compared(ours, method("kd", a_group(tmp_path, "kd", THEIRS, seeds=[2, 1]))).points[-1].paired
+
+
 def test_other_seeds_are_compared_unpaired_and_a_small_difference_is_undecided(tmp_path: Path) -> None:
     ours = method("ours", a_group(tmp_path, "ours", OURS))
     other = method("kd", a_group(tmp_path, "kd", OURS[::-1], seeds=[8, 9]))

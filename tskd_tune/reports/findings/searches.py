@@ -43,7 +43,7 @@ class OneSearch:
         replicate: the place among the replicates; None for a run that is no replicate.
         created: when the run was made, as ISO 8601.
         trials: the values of the trials.
-        seeds: the seed of the searcher and the seeds of the trainings.
+        seeds: the seed of the searcher, and the seeds of the trainings in ascending order.
         whole: whether the search has ended.
         seconds: the mean training time of a trial, over all its seeds.
         tasks: each task of the trials, as text.
@@ -242,7 +242,7 @@ def _one(folder: RunFolder) -> OneSearch:
         replicate=replicate,
         created=folder.state.created,
         trials=all_trials(searched, document, rows) or SearchTrials("", "max", independent=False, values=()),
-        seeds=(document.search.seed, tuple(document.all_seeds)),
+        seeds=(document.search.seed, tuple(sorted(document.all_seeds))),
         whole=(expected is not None and ended >= expected) or bool(conclusion(folder.store)),
         seconds=statistics.fmean(seconds) if seconds else 0.0,
         tasks=frozenset(map(_task, rows)),
