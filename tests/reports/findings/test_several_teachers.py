@@ -53,8 +53,9 @@ def rows(taught: dict[int, float] = TAUGHT, arms: tuple[str, ...] = ("tskd",)) -
 
 @pytest.fixture(name="judged")
 def _judged(tmp_path: Path) -> Judge:
-    def judge(given: list[Row], **compare: Any) -> Findings:
+    def judge(given: list[Row], experiment: Any = None, **compare: Any) -> Findings:
         document = {"search": {"name": "grid"}, "seeds": SEEDS, "compare": {"sequential": "split", **compare}}
+        document |= {"experiment": experiment} if experiment else {}
         folder = RunFolder.create(tmp_path, f"run{len([*tmp_path.iterdir()])}", "sweep", document)
         write_rows(folder, given)
         return summary(folder)
@@ -121,12 +122,47 @@ def test_a_seed_that_still_trains_under_a_teacher_is_no_failed_seed(judged: Judg
     assert "first verdict is at 5 seeds, and 4 of these have ended" in finding.sentence
 
 
+DECLARED = {"teacher": {"name": "resnet56", "seeds": [0, 1, 2]}}
+
+
+@pytest.mark.parametrize("sequential", ["split", "fixed"])
+@pytest.mark.parametrize("arms", [("tskd", "kd"), ("tskd",)])
+def test_a_declared_teacher_without_a_row_is_named_and_nothing_is_judged_without_it(
+    judged: Judge, sequential: str, arms: tuple[str, ...]
+) -> None:
+    whole = rows(arms=("tskd", "kd"))
+    given = [one for one in whole if not (one.arm in arms and one.point.get("teacher.seed") == 2)]
+    pairs = [["tskd", "kd"], ["tskd", "ce"]]
+    found = judged(given, experiment=DECLARED, pairs=pairs, sequential=sequential).family
+    assert found is not None
+    assert [finding.verdict for finding in found.family.findings] == [None, None]
+    said = [note for note in found.notes if "has no run under teacher 2 of the declared teachers 0, 1, 2" in note]
+    assert {note.split("'")[1] for note in said} == {*arms} and len(said) == len(arms)
+    complete = judged(whole, experiment=DECLARED, pairs=pairs, sequential=sequential).family
+    assert complete is not None and complete.family.findings[0].verdict == "resolved"
+    assert not any("declared teachers" in note for note in complete.notes)
+
+
+def test_a_teacher_all_of_whose_runs_failed_is_named_and_nothing_is_judged_without_it(judged: Judge) -> None:
+    failed = [
+        row(one.arm, one.seed, None, 2, status="failed", reason="diverged")
+        if (one.arm, one.point.get("teacher.seed")) == ("tskd", 2)
+        else one
+        for one in rows()
+    ]
+    found = judged(failed, experiment=DECLARED).family
+    assert found is not None and found.family.findings[0].verdict is None
+    assert any("seeds 1 (teacher 2), 2 (teacher 2)" in note and "failed" in note for note in found.notes)
+
+
 def test_interim_analyses_wait_for_all_teachers(judged: Judge) -> None:
     declared = {"sequential": "looks", "interim": [5], "pairs": [["tskd", "kd"]]}
     late = [
         one for one in rows(arms=("tskd", "kd")) if (one.arm, one.seed, one.point.get("teacher.seed")) != ("kd", 5, 2)
     ]
     assert judged(late, **declared).family is None
+    unseen = judged([one for one in late if one.point.get("teacher.seed") != 2], experiment=DECLARED, **declared)
+    assert unseen.family is None and "'kd' has no run under teacher 2 of the declared" in unseen.family_reason
     whole = judged(rows(arms=("tskd", "kd")), **declared).family
     assert whole is not None
     assert whole.family.findings[0].contrast.teachers is not None

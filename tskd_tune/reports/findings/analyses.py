@@ -63,7 +63,7 @@ class Analyses:
             expected: the number of rows of the finished run, if known.
         """
         seeds = document.all_seeds
-        ended = {label: ended_seeds(of, lambda row: row.ended) for label, of in rows.items()}
+        ended = {label: ended_seeds(of, lambda row: row.ended, document.teachers) for label, of in rows.items()}
         # An arm without rows is missing here. Only the number of rows of the whole sweep shows that arms are missing.
         missing = any(name not in ended for pair in pairs for name in pair)
         missing |= expected is not None and expected // len(seeds) > sum(map(configurations, rows.values()))

@@ -24,7 +24,7 @@ from tskd_tune.reports.findings.frozen import NOT_FROZEN, Frozen
 from tskd_tune.reports.findings.grouping import alike
 from tskd_tune.reports.findings.pairs import Pairs, Trained, pairs_of, setting_of
 from tskd_tune.reports.findings.qualifications import Runs, qualifications
-from tskd_tune.reports.findings.several_teachers import ended_seeds
+from tskd_tune.reports.findings.several_teachers import cells_of, ended_seeds, unseen_notes
 from tskd_tune.reports.judge import sequential, verdicts
 from tskd_tune.reports.judge.always_valid import Split
 from tskd_tune.reports.judge.contrasts import MARGIN, Contrast
@@ -107,16 +107,18 @@ def compare(
     pairs = [*pairs, *_still_missing(arms, pairs, frozen)]
     if not pairs:
         return Comparison(None, "No two arms share a task and a student; declare what to compare under compare.pairs.")
-    values: dict[str, dict[int, float]] = {name: {} for pair in pairs for name in pair} | {
-        arm.label: arm.values(headline.name) for arm in arms
-    }
     rows = {arm.label: arm.rows for arm in arms}
+    unseen = {label: unseen_notes({label: of}, document.teachers) for label, of in rows.items()}
+    values: dict[str, dict[int, float]] = {name: {} for pair in pairs for name in pair} | {
+        arm.label: {} if unseen[arm.label] else arm.values(headline.name) for arm in arms
+    }
     runs = {arm.label: Runs(arm.rows, values[arm.label], arm.collapsed) for arm in arms}
     metric, marks = headline.metric, _marks(document, arms, pairs, frozen)
     notes = (
         f"{how} {_unfinished(arms, expected)}".strip(),
         *_undeclared(marks, frozen),
         *_rule_note(document),
+        *(said for of in unseen.values() for said in of),
         *lost_notes(rows, pairs, headline.name),
     )
     table, doubts = Table(values, pairs, {}), qualifications(runs, pairs, declared, metric)
@@ -142,7 +144,9 @@ class _Case:
         return {arm.label: arm.rows for arm in self.arms}
 
     def crossed(self, table: Table) -> Crossed:
-        return crossed(self.rows, table.values, table.pairs, table.twins, self.headline.name)
+        declared, metric = self.document.teachers, self.headline.name
+        cells = {label: cells_of(of, metric, declared) for label, of in self.rows.items()}
+        return crossed(cells, table.values, table.pairs, table.twins)
 
 
 def _at_once(case: _Case) -> Comparison:
@@ -163,7 +167,7 @@ def _at_analysis(case: _Case, expected: int | None) -> Comparison:
     """Compare at the last interim analysis whose seeds have all ended."""
     state = Analyses.read(case.document, case.rows, case.table.pairs, expected)
     if state.taken is None:
-        return Comparison(None, state.before())
+        return Comparison(None, " ".join([state.before(), *unseen_notes(case.rows, case.document.teachers)]))
     metric, gone = case.headline.metric, lost(case.rows, case.headline.name, state.seeds[: state.taken])
     family = withstood(case.table, lambda table: _analyzed(case, state, table).family, gone, case.doubts, metric)
     analysis = going_on(_analyzed(case, state, case.table), family, state.seeds)
@@ -199,7 +203,7 @@ def _too_early(document: Declared, arms: Sequence[Trained], pairs: Pairs) -> str
     """Say that one fixed test is done before its seeds have ended; empty where they have, and under other rules."""
     if document.comparing.sequential != "fixed":
         return ""
-    ended = {arm.label: ended_seeds(arm.rows, lambda row: row.ended) for arm in arms}
+    ended = {arm.label: ended_seeds(arm.rows, lambda row: row.ended, document.teachers) for arm in arms}
     compared = [ended.get(name, set()) for name in {name for pair in pairs for name in pair}]
     seeds = document.all_seeds
     done = sum(all(seed in found for found in compared) for seed in seeds)
@@ -221,7 +225,7 @@ def _judged(case: _Case, table: Table) -> Family:
             table.values, table.pairs, margin=margin, metric=metric, protocol=protocol, crossed=under
         )
     # A seed that failed has ended: the worst case stands in for its value. One that a budget has cut is trained on.
-    ended = {label: ended_seeds(rows, lambda row: not row.cut) for label, rows in case.rows.items()}
+    ended = {label: ended_seeds(rows, lambda row: not row.cut, document.teachers) for label, rows in case.rows.items()}
     return sequential.split(
         table.values,
         table.pairs,

@@ -145,6 +145,11 @@ class Declared(_Part):
         )
 
     @property
+    def teachers(self) -> list[int]:
+        """The seeds of the teachers; empty where each arm has one teacher."""
+        return [seed for seed in (self.experiment.teachers if self.experiment else []) if isinstance(seed, int)]
+
+    @property
     def all_seeds(self) -> list[int]:
         """The seeds of every configuration."""
         return self.seeds or [1 if self.experiment is None or self.experiment.seed is None else self.experiment.seed]

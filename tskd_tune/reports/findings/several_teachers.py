@@ -42,9 +42,14 @@ def has_several(rows: Sequence[Row]) -> bool:
     return any(teacher_seed(row) is not None for row in rows)
 
 
-def cells_of(rows: Sequence[Row], metric: str) -> dict[int, dict[int, float]]:
-    """Return teacher's seed -> seed -> the last epoch's value of a metric; empty without several teachers."""
-    return _cells(rows, lambda row: row.metrics.get(metric))
+def cells_of(rows: Sequence[Row], metric: str, declared: Sequence[int] = ()) -> dict[int, dict[int, float]]:
+    """Return teacher's seed -> seed -> the last epoch's value of a metric; empty without several teachers.
+
+    A declared teacher without a row has an empty entry.
+    """
+    found = _cells(rows, lambda row: row.metrics.get(metric))
+    unseen: dict[int, dict[int, float]] = {seed: {} for seed in _unseen(rows, declared)}
+    return dict(sorted({**unseen, **found}.items()))
 
 
 def _cells(rows: Sequence[Row], value: Callable[[Row], float | None]) -> dict[int, dict[int, float]]:
@@ -59,9 +64,37 @@ def _cells(rows: Sequence[Row], value: Callable[[Row], float | None]) -> dict[in
     return dict(sorted(found.items()))
 
 
-def ended_seeds(rows: Sequence[Row], has_ended: Callable[[Row], bool]) -> set[int]:
-    """Return the seeds whose training has ended, under several teachers under each of them."""
-    teachers = {teacher_seed(row) for row in rows}
+def _unseen(rows: Sequence[Row], declared: Sequence[int]) -> list[int]:
+    """Return the declared teachers of an arm that have no row; none for an arm without several teachers."""
+    seen = {teacher_seed(row) for row in rows}
+    return [seed for seed in declared if seed not in seen] if has_several(rows) else []
+
+
+def unseen_notes(rows: Mapping[str, Sequence[Row]], declared: Sequence[int]) -> list[str]:
+    """Say under which declared teachers an arm has no run at all; then none of its seeds counts.
+
+    Args:
+        rows: label -> the rows of the arm.
+        declared: the seeds of the teachers that the sweep declares.
+    """
+    found = {label: gone for label, of in rows.items() if (gone := _unseen(of, declared))}
+    return [
+        f"'{label}' has no run under {'teacher' if len(gone) == 1 else 'teachers'} {', '.join(map(str, gone))} of the"
+        f" declared teachers {', '.join(map(str, declared))}, so it has no verdict, and its mean is over the others;"
+        " train what is missing with `tskd-tune resume`."
+        for label, gone in found.items()
+    ]
+
+
+def ended_seeds(rows: Sequence[Row], has_ended: Callable[[Row], bool], declared: Sequence[int] = ()) -> set[int]:
+    """Return the seeds whose training has ended, under several teachers under each of them.
+
+    Args:
+        rows: the rows of an arm.
+        has_ended: tells whether the training of a row has ended.
+        declared: the seeds of the teachers that the sweep declares, which may have no row yet.
+    """
+    teachers = {*map(teacher_seed, rows), *_unseen(rows, declared)}
     ended: dict[int, set[int | None]] = {}
     for row in rows:
         if has_ended(row):
