@@ -7,7 +7,7 @@ confirmation can write to the ledger while the search is trained, also on an obj
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import ValidationError
@@ -43,10 +43,14 @@ class Confirmation(Record):
 
 @dataclass(frozen=True)
 class Ledger:
-    """The confirmations of a search, the oldest first, and a sentence on each that cannot be read."""
+    """The confirmations of a search, the oldest first, and a sentence on each that cannot be read.
+
+    ``entered`` are the ids of all runs that are in the ledger, also of those that were given up.
+    """
 
     confirmations: tuple[Confirmation, ...] = ()
     damage: tuple[str, ...] = ()
+    entered: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 def enter(search: RunFolder, run: RunFolder, seeds: list[int], *, discarded: bool = False) -> None:
@@ -93,7 +97,7 @@ def ledger(search: RunFolder) -> Ledger:
             why = sentences(error)[0] if record is not None else "it is not a JSON object"
             damage.append(f"{search.store.place(file)} cannot be read ({why}), so one confirmation is not known")
     known = sorted((one for one in found if not one.discarded), key=lambda one: (one.time, one.run))
-    return Ledger(tuple(known), tuple(damage))
+    return Ledger(tuple(known), tuple(damage), frozenset(one.id for one in found))
 
 
 def searched(search: RunFolder, seeds: list[int]) -> Searched:

@@ -25,6 +25,7 @@ def test_a_search_out_of_reach_is_not_said_to_be_gone(
     search = RunFolder.create(memory, "search", "sweep", {"seeds": [1]})
     run = RunFolder.create(tmp_path, "confirmed", "sweep", {}, confirms="search")
     enter(search, RunFolder.create(tmp_path, "other", "sweep", {}, confirms="search"), [101])
+    enter(search, run, [102])
     kept = Kept([Line(time="", on="start", results=0, terms=Terms(), confirms=searched(search, [1]))])
     (said,) = confirmed(run, kept, [102], NOT_FROZEN).said
     assert said.startswith("This is one of 2 confirmations of the search 'search'; the other one is 'other'")

@@ -350,6 +350,19 @@ def test_a_damaged_ledger_is_a_sentence(search: RunFolder, left: bytes) -> None:
     assert said.endswith("so one confirmation is not known.") and f"{first.state.id}.json cannot be read" in said
 
 
+def test_a_ledger_whose_files_were_removed_is_a_sentence(search: RunFolder) -> None:
+    first, second = confirm(search, "first", [101]), confirm(search, "second", [102])
+    folder = search.path / "confirmations"
+    (folder / f"{second.state.id}.json").unlink()
+    said = found_in(second).frozen
+    assert said[0].startswith(f"{folder} has no entry of this run") and "'first'" in said[1]
+    assert "no entry" not in " ".join(found_in(first).frozen)
+    (folder / f"{first.state.id}.json").unlink()
+    folder.rmdir()
+    (alone,) = found_in(first).frozen
+    assert alone.endswith("further confirmations of the search 'search' are not known for certain.")
+
+
 def test_seeds_that_chose_the_winners_make_a_confirmation_exploratory(search: RunFolder) -> None:
     first = trained(confirm(search, "first", SEEDS))
     found = found_in(first)

@@ -19,6 +19,7 @@ from tskd_tune.reports.findings.importance import importance, lines
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.plain import as_json, plain
+from tskd_tune.reports.forms.report_lines import notes
 from tskd_tune.sweeps.search import SEARCHERS
 from tskd_tune.sweeps.space import SearchSpace
 from tskd_tune.sweeps.trial_config import TrialConfig
@@ -227,3 +228,24 @@ def test_the_report_tells_it(searched: Any) -> None:
     text = markdown(found)
     assert "## Parameter importance" in text and "20 trials for 3 parameters are fewer than 30" in text
     assert text == markdown(summary(folder))
+
+
+@pytest.mark.parametrize(
+    ("left", "said"), [(None, "is missing, which the search wrote"), ("no study\n", "is no study of Optuna")]
+)
+def test_a_finished_search_without_its_study_says_what_is_not_known(searched: Any, left: str | None, said: str) -> None:
+    folder = searched(SPACE, lambda values: values["a"], 12)
+    assert not summary(folder).damage
+    (folder.path / "study.journal").unlink()
+    if left is not None:
+        (folder.path / "study.journal").write_text(left)
+    found = summary(folder)
+    (damage,) = found.damage
+    assert found.importance is None and f"study.journal {said}, so the importance of the parameters" in damage
+    assert damage in notes(found)
+
+
+def test_a_search_that_keeps_no_study_or_has_not_ended_lacks_none(tmp_path: Path) -> None:
+    for name, expected in (("random", 0), ("optuna", 4)):
+        document = {"search": {"name": name, "metric": "val_top1"}}
+        assert not summary(RunFolder.create(tmp_path, name, "sweep", document, expected=expected)).damage

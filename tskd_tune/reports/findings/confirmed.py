@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tskd_tune.errors import TskdTuneError
-from tskd_tune.records.confirmations import Confirmation, Ledger, ledger, search_of
+from tskd_tune.records.confirmations import FOLDER, Confirmation, Ledger, ledger, search_of
 from tskd_tune.records.protocol import Kept, Searched
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.frozen import REMEDY, Frozen, minute
@@ -36,9 +36,20 @@ def _said(run: RunFolder, known: Searched, seeds: Sequence[int]) -> list[str]:
         search = search_of(run, known)
         if search is None:
             return [f"The search '{known.name}' is no longer at {known.place}: {unknown}"]
-        return others(ledger(search), known, run.state.id or run.state.created, seeds)
+        own, entries = run.state.id or run.state.created, ledger(search)
+        return [*_torn_out(entries, search, own), *others(entries, known, own, seeds)]
     except TskdTuneError as error:  # a report needs no other run, whose storage may be out of reach
         return [f"The search '{known.name}' cannot be read ({error}): {unknown}"]
+
+
+def _torn_out(found: Ledger, search: RunFolder, own: str) -> list[str]:
+    """Say that the entry of this confirmation is gone, so that those of others may be gone too."""
+    if own in found.entered or found.damage:
+        return []
+    return [
+        f"{search.place}/{FOLDER} has no entry of this run, which made one when it began: files were removed there, and"
+        f" further confirmations of the search '{search.name}' are not known for certain."
+    ]
 
 
 def others(found: Ledger, known: Searched, own: str, seeds: Sequence[int]) -> list[str]:

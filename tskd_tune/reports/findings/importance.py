@@ -127,6 +127,22 @@ def importance(run: RunFolder, metric: str, finished: int) -> Importance | None:
     )
 
 
+def lost_study(run: RunFolder, searcher: str, found: Importance | None, finished: int) -> list[str]:
+    """Say that the study of a finished search of Optuna is gone or damaged; no sentence where it was read.
+
+    Args:
+        run: the folder of the run.
+        searcher: the name of the searcher; only Optuna's keeps a study.
+        found: what `importance` found.
+        finished: the number of rows.
+    """
+    if searcher != "optuna" or found is not None or run.state.expected is None or finished < run.state.expected:
+        return []
+    path = run.bring(run.path / JOURNAL)
+    how = "is no study of Optuna" if path.exists() else "is missing, which the search wrote"
+    return [f"{run.place}/{JOURNAL} {how}, so the importance of the parameters is not known; restore it from a copy"]
+
+
 def _read(path: Path) -> Study | None:
     """Read a study from a copy of its journal, without an incomplete last line; None where the file is no study."""
     import optuna

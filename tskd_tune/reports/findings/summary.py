@@ -39,7 +39,7 @@ from tskd_tune.reports.findings.frozen import (
 )
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.head import Head, head
-from tskd_tune.reports.findings.importance import Importance, importance
+from tskd_tune.reports.findings.importance import Importance, importance, lost_study
 from tskd_tune.reports.findings.methods import methods
 from tskd_tune.reports.findings.over_images import with_images
 from tskd_tune.reports.findings.pairs import Trained
@@ -169,6 +169,8 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
     protocol = _frozen(run, given, name, rows)
     compared = Comparison(None, damaged) if damaged else _compared(run, document, arms, headline, protocol)
     compared = with_images(run, arms, compared, name)
+    shares = importance(run, name, counts.finished) if search else None
+    study = lost_study(run, search.name, shares, counts.finished) if search else []
     return Findings(
         run=run.name,
         kind=run.state.kind,
@@ -184,7 +186,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
         baselines=tuple(baselines),
         arms=tuple(_ranked(arms, search.mode) if search else arms),
         pareto=fronts(search, arms, name, mode),
-        importance=importance(run, name, counts.finished) if search else None,
+        importance=shares,
         curve=curve_of([found] if (found := search_trials(search, document, rows)) is not None else []),
         failed=endings(rows, "failed"),
         stopped=endings(rows, "stopped"),
@@ -198,7 +200,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
         commits=tuple(distinct(row.commit for row in rows)),
         method=design.method if (design := read_design(run.path)) is not None else "",
         concluded=_concluded(run, arms, compared),
-        damage=(*filter(None, [damaged]), *run.damage()),
+        damage=(*filter(None, [damaged]), *run.damage(), *study),
         leaks=leaks(run.store, rows),
         frozen=protocol.said,
         rows=tuple(rows),
