@@ -213,6 +213,7 @@ def test_what_a_group_has_not_is_refused_with_a_sentence(run: Any, groups: Path)
     for words, said in (
         (("ours", "--paper", "table1"), "--paper table1: 'ours' is a group of replicates of a search"),
         (("ours", "--format", "csv", "--what", "runs"), "--what runs: 'ours' is a group of replicates of a search"),
+        (("ours", "--wandb"), "--wandb: 'ours' is a group of replicates of a search, which has only the curve"),
         (("ours", "--format", "latex"), "--format latex: has no table of searches; give md, csv or json"),
         (("ours", "--against", "kd", "--paper", "table1"), "--against: compares two searches, and has one table"),
         (("ours", "--against", "kd", "--wandb"), "--against: compares two searches, and has one table"),

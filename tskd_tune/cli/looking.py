@@ -28,7 +28,7 @@ class Wish:
     """The wanted report: its format (None: on the terminal and as files), the table for CSV, the paper's table.
 
     ``against`` is another searched run or group that the run is compared with. ``settings`` replace keys of
-    ``compare``; then no file is written.
+    ``compare``; then no file is written. ``to_wandb`` tells whether the report is also saved on W&B.
     """
 
     form: str | None = None
@@ -36,6 +36,7 @@ class Wish:
     paper: str | None = None
     against: str | None = None
     settings: tuple[str, ...] = ()
+    to_wandb: bool = False
 
     def refuse_for_group(self, group: str) -> None:
         """Refuse what a group of replicates has not.
@@ -46,6 +47,7 @@ class Wish:
         given = [f"--paper {self.paper}"] * (self.paper is not None)
         given += [f"--set {setting}" for setting in self.settings]
         given += [f"--what {self.what}"] * (self.what not in (None, "search"))
+        given += ["--wandb"] * self.to_wandb
         if given:
             raise InputError(
                 f"{given[0]}: '{group}' is a group of replicates of a search, which has only the curve of the search;"
@@ -84,7 +86,9 @@ class Wish:
         if settings and (paper is not None or to_wandb):
             other = "--wandb" if paper is None else "--paper"
             raise InputError(f"--set: shows exploratory verdicts on this terminal, so it does not go with {other}")
-        return cls("json" if as_json else form, None if what is None else str(what), paper, against, tuple(settings))
+        return cls(
+            "json" if as_json else form, None if what is None else str(what), paper, against, tuple(settings), to_wandb
+        )
 
 
 def report(run: str, storage: StoragePlace, wish: Wish = Wish()) -> None:
