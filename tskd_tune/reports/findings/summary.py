@@ -169,8 +169,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
     protocol = _frozen(run, given, name, rows)
     compared = Comparison(None, damaged) if damaged else _compared(run, document, arms, headline, protocol)
     compared = with_images(run, arms, compared, name)
-    shares = importance(run, name, counts.finished) if search else None
-    study = lost_study(run, search.name, shares, counts.finished) if search else []
+    shares, study = _studied(run, search, counts.finished)
     return Findings(
         run=run.name,
         kind=run.state.kind,
@@ -205,6 +204,14 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
         frozen=protocol.said,
         rows=tuple(rows),
     )
+
+
+def _studied(run: RunFolder, search: Searched | None, finished: int) -> tuple[Importance | None, list[str]]:
+    """Return the importance of a search's parameters, and a sentence where its study is gone."""
+    if search is None:
+        return None, []
+    found = importance(run, search.metric, finished)
+    return found, lost_study(run, search.name, found, finished)
 
 
 def measures_of(rows: Sequence[Row]) -> tuple[Metric, ...]:
