@@ -152,6 +152,23 @@ def test_wrong_usage_ends_with_2(run: Callable[..., Any]) -> None:
         run(*words, code=2)
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("extend", "run", "--seeds", "6-8", "--seeds", "9"), "--seeds"),
+        (("plan", "--epochs", "9", "--k=1", "--delta", "1", "--k=2"), "--k"),
+        (("cluster", "init", "--region", "a", "--region=b"), "--region"),
+    ],
+)
+def test_an_option_that_takes_one_value_is_given_once(run: Callable[..., Any], words: Any, name: str) -> None:
+    assert run(*words, code=2).stderr == f"error: {name}: is given 2 times, but takes one value; give it once\n"
+
+
+def test_settings_and_flags_may_be_repeated(run: Callable[..., Any]) -> None:
+    settings = ("--set", "review.plan.cycle=sliding", "--set", "review.plan.cycle=disjoint", "--json", "--json")
+    run("plan", "--epochs", "9", "--k", "1", "--delta", "1", *settings)
+
+
 def test_a_bug_shows_its_traceback_and_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tskd_tune.cli.course.timeline", lambda *given: 1 / 0)
     result = CliRunner().invoke(app, ["plan", "--epochs", "9", "--k", "1", "--delta", "1"])

@@ -6,11 +6,12 @@ import io
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from tskd_tune.cli.terminal import say
+from tskd_tune.cli.terminal import WRONG, complain, say
 from tskd_tune.version import __version__
 
 EXAMPLES = """
@@ -30,7 +31,25 @@ RUN is the folder or the address of a run, or the name of a run under --storage.
 during the run, 2 the input is wrong, 130 interrupted by Ctrl-C, 143 ended by SIGTERM.
 """
 
+
+class Commands(TyperGroup):
+    """Commands whose options are given once each, except for those that take several values."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the words name, and refuse a repeated option: only its last value would count."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            own = command.context_class(command, parent=ctx, **command.context_settings)
+            _, _, order = command.make_parser(own).parse_args(list(rest))
+            for given in order:
+                if order.count(given) > 1 and not given.multiple and not getattr(given, "is_flag", False):
+                    complain(f"{given.opts[0]}: is given {order.count(given)} times, but takes one value; give it once")
+                    raise typer.Exit(WRONG)
+        return name, command, rest
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Sweeps of Temporal Supervised Knowledge Distillation: does reviewing help, with which k, delta and lambda?",
     epilog=EXAMPLES,
     no_args_is_help=True,

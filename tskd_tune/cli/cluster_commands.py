@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tskd_tune.cli.app import Json, app
+from tskd_tune.cli.app import Commands, Json, app
 from tskd_tune.cli.terminal import in_words
 
 EXAMPLES = """Example: tskd-tune cluster init
@@ -18,7 +18,7 @@ Example: tskd-tune cluster init --region us-west-2 --ssh-from 203.0.113.7 --stor
 Example: tskd-tune cluster init --provider local --head 10.0.0.1 --worker 10.0.0.2 --worker 10.0.0.3 --ssh-user lab
 --ssh-key ~/.ssh/lab --storage /mnt/shared/runs
 """
-clusters = typer.Typer(help="Write the file of a cluster.", epilog=EXAMPLES, no_args_is_help=True)
+clusters = typer.Typer(cls=Commands, help="Write the file of a cluster.", epilog=EXAMPLES, no_args_is_help=True)
 app.add_typer(clusters, name="cluster")
 
 
