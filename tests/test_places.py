@@ -43,6 +43,29 @@ def test_names_the_setting(folder: Path):
     assert places.name("review.delta: is wrong").startswith(f"{folder}/base.yaml:5: ")
 
 
+def test_a_component_and_an_unknown_key_are_named_by_the_setting_that_gave_them(folder: Path):
+    settings = ["experiment.review.extractor.name=lstm", "experiment.review.extractor.hidden=2", "experiment.trainig=1"]
+    places = load(folder / "sweep.yaml", settings).places
+    for sentence, setting in (
+        ("review.extractor: 'lstm' is not among the extractors; known: conv_lstm", settings[0]),
+        ("experiment.review.extractor: 'lstm' cannot be imported: no file", settings[0]),
+        ("unknown key 'trainig'; did you mean 'training'?", settings[2]),
+    ):
+        assert places.name(sentence) == f"--set {setting}: {sentence}"
+    other = "review.extractor: 'other' is not what was given"
+    assert places.find(other) == places.find("review.extractor: is wrong")
+
+
+@pytest.mark.parametrize("drawn", [None, {"a"}])
+def test_an_unknown_key_of_a_branch_has_its_line(tmp_path: Path, drawn: set[str] | None):
+    text = "experiment:\n  lrs: 1\n  choice:\n    a:\n      lrate: 2\n    b: {}\n"
+    (tmp_path / "s.yaml").write_text(text)
+    places = load(tmp_path / "s.yaml").places
+    assert places.name("unknown key 'lrs'; known: lr", drawn).startswith(f"{tmp_path}/s.yaml:2: ")
+    line = "" if drawn is None else ":5"
+    assert places.name("unknown key 'lrate'; known: lr", drawn).startswith(f"{tmp_path}/s.yaml{line}: ")
+
+
 def test_a_named_sentence_stays(folder: Path):
     places = load(folder / "own.yaml").places
     named = places.name("review.k: is wrong")

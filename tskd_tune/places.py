@@ -11,8 +11,11 @@ from itertools import chain
 from tskd_tune.errors import InputError
 
 Keys = tuple[str, ...]
+_CHOICE = ("experiment", "choice")
 # How a message names an unknown key; see `tskd_tune.registry.Options`.
 _UNKNOWN = re.compile(r"(?:: )?unknown key '(.*?)'")
+# How a message says that no component has a name; see `tskd_tune.registry.Registry`.
+_COMPONENT = re.compile(r": '(.*?)' (?:is not|cannot be)")
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,7 @@ class Places:
     def find(self, sentence: str, drawn: Collection[str] | None = None) -> Place | None:
         """Return the place of the dotted path at the beginning of a message; see `name`."""
         way = max(self._ways(sentence, drawn), key=lambda way: way.told, default=_Way(0, ()))
-        unknown = _UNKNOWN.match(sentence[way.told :])
-        return self.at((*way.keys, unknown[1]) if unknown else way.keys)
+        return self.at((*way.keys, *self._further(way, sentence[way.told :], drawn)))
 
     def named(self) -> AbstractContextManager[None]:
         """Add places to the messages of an `InputError` that is raised within the block."""
@@ -78,15 +80,32 @@ class Places:
             return sentence
         return f"{place}: {sentence}"
 
+    def _further(self, way: _Way, rest: str, drawn: Collection[str] | None) -> Keys:
+        """Return the keys that a message means below those that it begins with: an unknown key, a component's name."""
+        if unknown := _UNKNOWN.match(rest):
+            key = unknown[1]
+            roots: list[Keys] = [(), *_roots(drawn), *((*_CHOICE, label) for label in drawn or ())]
+            own = next((root for root in roots if (*root, key) in self.of), ()) if not way.keys else ()
+            return (*own, key)
+        component = _COMPONENT.match(rest)
+        return ("name",) if component and self._value((*way.keys, "name")) == component[1] else ()
+
+    def _value(self, keys: Keys) -> object:
+        value = self.data
+        for key in keys:
+            value = value.get(key, {}) if isinstance(value, Mapping) else {}
+        return value
+
     def _ways(self, sentence: str, drawn: Collection[str] | None) -> Iterator[_Way]:
         """Follow a message's path from the root, from the experiment of a sweep, and from the further arms."""
         yield from _ways(self.data, sentence, drawn)
-        roots = [("experiment",), *(("arms", label) for label in drawn or ())]
-        for root in roots:
-            value = self.data
-            for key in root:
-                value = value.get(key, {}) if isinstance(value, Mapping) else {}
-            yield from (_Way(way.told, (*root, *way.keys)) for way in _ways(value, sentence, drawn))
+        for root in _roots(drawn):
+            yield from (_Way(way.told, (*root, *way.keys)) for way in _ways(self._value(root), sentence, drawn))
+
+
+def _roots(drawn: Collection[str] | None) -> list[Keys]:
+    """Return the keys of the experiment of a sweep, and of the further arms."""
+    return [("experiment",), *(("arms", label) for label in drawn or ())]
 
 
 @dataclass(frozen=True)
