@@ -85,7 +85,7 @@ def test_merge_key_gives_way_to_own_keys(tmp_path: Path):
         ("- 1", "bad.yaml:1:1: must hold a mapping (key: value), got a list"),
         ("just text", "bad.yaml:1:1: must hold a mapping (key: value), got 'just text'"),
         ("", "bad.yaml:1:1: must hold a mapping (key: value), got nothing: the file is empty"),
-        ("a: \x07", "bad.yaml: unacceptable character #x0007"),
+        ("a: \x07", "bad.yaml:1: the text holds the character U+0007; remove it"),
     ],
 )
 def test_refuses(tmp_path: Path, text: str, sentence: str):

@@ -35,7 +35,8 @@ STAIRS = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1
         ('a: ["\\udc80"]', "f.yaml:1:5: the text holds half a character"),
         ('a: "\\0"', "f.yaml:1:4: the text holds the control character U+0000"),
         ('"a\\e": 1', "f.yaml:1:1: the text holds the control character U+001B"),
-        ("a: \ud83d", "f.yaml: unacceptable character"),
+        ("a: \ud83d", "f.yaml:1: the text holds the character U+D83D; remove it"),
+        ("a: 1\nb: \x00", "f.yaml:2: the text holds the character U+0000; remove it"),
     ],
 )
 def test_refuses(text: str, sentence: str):
@@ -43,6 +44,31 @@ def test_refuses(text: str, sentence: str):
         parse(text, "f.yaml")
     assert sentence in str(error.value)
     assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: {b: {c: 1}\nd: 2\n", "f.yaml:2:1: a ',' or '}' is missing before this place"),
+        ("a: [1, 2\nb: 3\n", "f.yaml:2:2: a ',' or ']' is missing before this place"),
+        ("a: [1, 2]]\n", "f.yaml:1:10: there is a ']' too many here"),
+        ("a: {b: 1}}\n", "f.yaml:1:10: there is a '}' too many here"),
+        ("a:\n  b: 1\n c: 2\n", "f.yaml:3:2: this does not continue what is above"),
+        ("a: 1\n- b\n", "f.yaml:2:1: this does not continue what is above"),
+        ("a: 1\n  b: 2\n", "f.yaml:2:4: no ':' can be here"),
+        ("a: b: c\n", "f.yaml:1:5: no ':' can be here"),
+        ("a: 1\nb\n", "f.yaml:3:1: the line before this place has a key without a ':'"),
+        ("a: 'x\n", "f.yaml:2:1: the text ends inside quotes that are not closed"),
+        ("a: @x\n", "f.yaml:1:4: no text can begin with this character, unless the text is in quotes"),
+        ('a: "C:\\q"\n', "f.yaml:1:8: in double quotes '\\' begins an escape"),
+        ("a:\n\tb: 1\n", "f.yaml:2:1: there is a tab here, but YAML allows only spaces"),
+    ],
+)
+def test_common_slips_are_said_in_plain_words(text: str, sentence: str):
+    with pytest.raises(InputError) as error:
+        parse(text, "f.yaml")
+    assert str(error.value).startswith(sentence) and str(error.value).endswith("; correct the YAML there")
+    assert "<" not in str(error.value)
 
 
 @pytest.mark.parametrize("setting", ["a=" + "[" * 10_000, 'a="\\ud83d"', "\udcff=1", "a\x00=1", "a=1e400"])

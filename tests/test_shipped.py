@@ -52,6 +52,12 @@ def test_a_folder_of_the_name_is_no_file(tmp_path: Path):
     assert file_of(Path("digits")) == spaces()["digits"]
 
 
+def test_a_folder_is_said_to_be_one(tmp_path: Path):
+    (tmp_path / "mine.yaml").mkdir()
+    with pytest.raises(InputError, match=r"^mine\.yaml: is a folder; give the path of a YAML file$"):
+        documents.load(Path("mine.yaml"))
+
+
 @pytest.mark.parametrize("given", ["digts", "digts.yaml"])
 def test_a_slip_is_met_with_the_nearest_name(given: str):
     with pytest.raises(InputError, match=r"neither a file in this folder nor a search space.*did you mean 'digits'"):

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError
+from yaml.reader import ReaderError
 
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Document
@@ -87,11 +88,22 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-# Beginning of a message of YAML's reader -> message of this package.
+# Beginning of a message of YAML's reader -> message of this package; the first that fits.
 _PROBLEMS = {
     "found character '\\t'": "there is a tab here, but YAML allows only spaces",
+    "found character": "no text can begin with this character, unless the text is in quotes",
     "but found another document": "a second document begins here, after '---', but a file holds one",
     "expected the node content, but found '<stream end>'": "the text ends where a value must follow",
+    "expected <block end>, but found ']'": "there is a ']' too many here",
+    "expected <block end>, but found '}'": "there is a '}' too many here",
+    "expected <block end>": "this does not continue what is above: it is in another column, or is an item among keys",
+    "expected ',' or '}'": "a ',' or '}' is missing before this place",
+    "expected ',' or ']'": "a ',' or ']' is missing before this place",
+    "mapping values are not allowed here": "no ':' can be here: the key above lacks its ':', keys are not in one"
+    " column, or a text with ': ' is not in quotes",
+    "could not find expected ':'": "the line before this place has a key without a ':'",
+    "found unexpected end of stream": "the text ends inside quotes that are not closed",
+    "found unknown escape character": "in double quotes '\\' begins an escape, and this one is unknown",
 }
 _TOO_DEEP = f"more than {MOST_DEPTH} levels of lists and mappings are nested here"
 
@@ -134,8 +146,9 @@ def parse(text: str, where: str) -> Parsed:
         mark = error.problem_mark or error.context_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise InputError(f"{where}{place}: {_in_words(error.problem)}; correct the YAML there") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: {' '.join(str(error).split())}; remove what is not text") from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(f"{where}:{line}: the text holds the character U+{error.character:04X}; remove it") from error
     finally:
         if loader is not None:
             loader.dispose()

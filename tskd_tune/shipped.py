@@ -21,7 +21,7 @@ def file_of(given: Path) -> Path:
     """Return the given path, or if there is no such file, the search space of this name.
 
     Raises:
-        InputError: there is neither a file nor a search space.
+        InputError: the path is a folder, or there is neither a file nor a search space.
     """
     known, name, is_bare = spaces(), given.name.removesuffix(".yaml"), len(given.parts) == 1
     try:
@@ -31,6 +31,8 @@ def file_of(given: Path) -> Path:
         return given
     if is_bare and name in known:
         return known[name]
+    if given.is_dir():
+        raise InputError(f"{given}: is a folder; give the path of a YAML file")
     if name in known:
         raise InputError(f"{given}: there is no such file; `{name}` alone names the search space of the package")
     if is_bare and (not given.suffix or get_close_matches(name, known)):
