@@ -94,6 +94,12 @@ def test_refuses(tmp_path: Path, text: str, sentence: str):
     assert sentence in str(error.value)
 
 
+@pytest.mark.parametrize("key", ["extends", "experiment.extends"])
+def test_a_setting_cannot_extend(key: str):
+    with pytest.raises(InputError, match=f"--set {key}=a.yaml: extends is read before settings; write it into the"):
+        apply_settings({}, [f"{key}=a.yaml"])
+
+
 def test_refuses_missing_and_binary_files(tmp_path: Path):
     with pytest.raises(InputError, match=r"none.yaml: cannot be read \(No such file"):
         read(tmp_path / "none.yaml")

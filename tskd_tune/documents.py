@@ -180,6 +180,8 @@ def _setting(setting: str) -> tuple[list[str], Any, list[Keys]]:
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise InputError(f"--set {setting}: must read key.key=value, as review.k=6")
+    if keys in (["extends"], [EXPERIMENT, "extends"]):
+        raise InputError(f"--set {setting}: extends is read before settings; write it into the YAML file")
     try:
         keys = [text_of(key) for key in keys]
     except ValueError as error:

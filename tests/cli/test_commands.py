@@ -425,6 +425,10 @@ def test_wishes_that_contradict_each_other_are_sentences(finished: RunFolder, ru
         "--json: cannot be combined with --format csv"
         in run("report", path, "--json", "--format", "csv", code=2).stderr
     )
+    assert (
+        "--what search: 'done' is no search"
+        in run("report", path, "--format", "csv", "--what", "search", code=2).stderr
+    )
     assert "there is no table 'table9'" in run("report", path, "--paper", "table9", code=2).stderr
     margin = ("--set", "compare.margin=2")
     for other in (("--paper", "table1"), ("--wandb",)):

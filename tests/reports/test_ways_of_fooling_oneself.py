@@ -212,6 +212,17 @@ def test_a_report_takes_no_key_that_says_nothing_or_undoes_the_design(a_run: Mak
         summary(folder, [wrong])
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["compare.baseline=c", "compare.pairs=[[tskd, c]]", "compare.controls={c: tskd}", "compare.controls.ce=c"],
+)
+def test_a_report_takes_no_arm_that_is_not_there(a_run: Make, setting: str) -> None:
+    folder = a_run(rows("ce", CE), rows("tskd", TSKD))
+    with pytest.raises(InputError, match="--set: no arm with an ended training is called 'c'; .*known: ce, tskd"):
+        summary(folder, [setting])
+    assert summary(folder, ["compare.pairs=[[ce, tskd]]"]).family is not None
+
+
 def test_replicates_of_a_search_are_chosen_with_the_results_in_sight(tmp_path: Path) -> None:
     good, bad = [[72.0 + place / 10, 71.0] for place in range(6)], [[70.0 + place / 7, 69.0] for place in range(6)]
     a_group(tmp_path, "good", good)

@@ -119,7 +119,13 @@ def report(run: str, storage: StoragePlace, wish: Wish = Wish()) -> None:
 
 
 def _put(found: Findings, form: str, what: str | None) -> None:
-    """Write a report on stdout in one format, and nothing else."""
+    """Write a report on stdout in one format, and nothing else.
+
+    Raises:
+        InputError: the table of a search is wanted of another run.
+    """
+    if what == "search" and found.curve is None:
+        raise InputError(f"--what search: '{found.run}' is no search with trials of a known value; give another --what")
     if form == "json":
         put_json(as_json(found))
     elif form == "csv":

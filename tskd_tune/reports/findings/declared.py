@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tskd_tune.errors import InputError, sentences
+from tskd_tune.errors import InputError, did_you_mean, sentences
 from tskd_tune.reports.judge.records import LEAST_SEEDS
 from tskd_tune.reports.judge.words import runs_of
 
@@ -32,6 +32,21 @@ class Compare(_Part):
     allow: list[str] | None = None
     sequential: Literal["split", "looks", "fixed"] | None = None
     rule: Literal["difference", "margin"] = "difference"
+
+    @property
+    def named(self) -> set[str]:
+        """The labels of the arms that the comparisons name."""
+        pairs = [*(self.pairs or []), *(self.controls or {}).items()]
+        return {label for pair in pairs for label in pair} | {label for label in [self.baseline] if label is not None}
+
+    def refuse_unknown(self, file: Compare, arms: Collection[str]) -> None:
+        """Refuse arms that are named here, not in the file, and are not among the arms of the results.
+
+        Raises:
+            InputError: there is no such arm.
+        """
+        for name in sorted(self.named - file.named - set(arms)):
+            raise InputError(f"--set: no arm with an ended training is called '{name}'{did_you_mean(name, arms)}")
 
 
 class DeclaredSearch(_Part):

@@ -166,6 +166,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
     seeds = 0 if counts.finished == run.state.expected else len(document.seeds or [1])
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
     arms, baselines = with_cost_ratios(with_collapses(labels_apart(arms), headline))
+    document.comparing.refuse_unknown(given.file.comparing, [arm.arm for arm in arms])
     protocol = _frozen(run, given, name, rows)
     compared = Comparison(None, damaged) if damaged else _compared(run, document, arms, headline, protocol)
     compared = with_images(run, arms, compared, name)
