@@ -278,3 +278,7 @@ def test_a_broken_entry_point_breaks_nothing_else(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(("word", "near"), [("CIRCLE", "circle"), ("Squares", "square"), ("cirlce", "circle")])
 def test_did_you_mean_knows_no_case(word: str, near: str) -> None:
     assert f"did you mean '{near}'? known: circle, square" in did_you_mean(word, ["square", "circle"])
+
+
+def test_did_you_mean_lists_each_word_once() -> None:
+    assert did_you_mean("nope", ["tskd", "ce", "tskd"]) == "; known: ce, tskd"

@@ -62,7 +62,7 @@ class DivergedError(RunError):
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` with the nearest known word, ignoring case, and list all known words."""
-    names = sorted(known)
+    names = sorted(set(known))
     lowered = {name.casefold(): name for name in reversed(names)}
     near = difflib.get_close_matches(str(word)[:LONGEST_VALUE].casefold(), lowered, n=1, cutoff=0.6)
     hint = f"did you mean '{lowered[near[0]]}'? " if near else ""

@@ -558,7 +558,8 @@ def test_a_sweep_is_extended_and_an_analysis_is_told(swept: list[Any], run: Call
         (("first", "--seeds", "2-4"), "--seeds: 2 is in the sweep already"),
         (("first", "--seeds", "4-2"), "--seeds: the range 4-2 descends; write 2-4"),
         (("first",), "there is nothing to add"),
-        (("first", "--controls", "zero"), "controls.arms.0: must be 'ce'"),
+        (("first", "--controls", "zero"), "--controls: 'zero' is no control; did you mean 'zeros'? known: at_every"),
+        (("first", "--controls", ""), "--controls: '' is no control; known: at_every"),
         (("nowhere", "--seeds", "9"), "there is no run 'nowhere'"),
     ):
         assert sentence in run("extend", *words, code=2).stderr

@@ -50,6 +50,14 @@ class TestCreate:
         assert folder.document() == {"seeds": [1, 2]}
         assert [path.name for path in folder.path.parent.iterdir()] == ["first"]
 
+    def test_a_folder_that_is_no_run_is_not_sent_to_a_resume(self, tmp_path):
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "file").touch()
+        for name in ("mine", "file"):
+            with pytest.raises(InputError, match=rf"{name} exists and is no run; remove it, or choose another --name$"):
+                RunFolder.create(tmp_path, name, "sweep", {})
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine"]
+
     def test_a_race_for_a_name_has_one_winner(self, folder, monkeypatch):
         monkeypatch.setattr(finding, "refuse_taken", lambda path: None)
         with pytest.raises(InputError, match="cannot be made"):

@@ -15,7 +15,7 @@ from tskd_tune.cli.finishing import ended, is_finished, lacks_points, say_finish
 from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.results import show_results
 from tskd_tune.cli.terminal import interrupted, say, warn
-from tskd_tune.errors import InputError, RunError, TskdTuneError
+from tskd_tune.errors import InputError, RunError, TskdTuneError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries
 from tskd_tune.files import fullest, is_full
@@ -29,6 +29,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teacher_names import under
 from tskd_tune.records.wandb_leftovers import cleared
 from tskd_tune.sweeps.confirmation import PAPER, confirmation
+from tskd_tune.sweeps.controls import CONTROLS
 from tskd_tune.sweeps.design import method_of
 from tskd_tune.sweeps.extension import Addition, extended_run
 from tskd_tune.sweeps.protocol import refuse_seeds_of_the_search
@@ -200,8 +201,16 @@ def confirm(
 
 
 def _controls(names: str | None) -> bool | list[str] | None:
-    """Return the value for the sweep's key ``controls`` from ``all`` or from names separated by commas."""
-    return None if names is None else True if names == "all" else [name.strip() for name in names.split(",")]
+    """Return the value for the sweep's key ``controls`` from ``all`` or from names separated by commas.
+
+    Raises:
+        InputError: a name is that of no control.
+    """
+    given = [] if names in (None, "all") else [name.strip() for name in str(names).split(",")]
+    for name in given:
+        if name not in CONTROLS:
+            raise InputError(f"--controls: '{name}' is no control{did_you_mean(name, CONTROLS)}")
+    return None if names is None else given or True
 
 
 def _resume_training(folder: RunFolder, track: bool) -> None:

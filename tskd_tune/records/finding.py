@@ -111,6 +111,8 @@ def refuse_taken(path: Path) -> None:
     Raises:
         InputError: the folder exists.
     """
+    if path.exists() and not (path / "state.json").exists():
+        raise InputError(f"{path} exists and is no run; remove it, or choose another --name")
     if path.exists():
         raise InputError(f"{path} exists; resume the run with `tskd-tune resume {path}` or choose another --name")
 
