@@ -286,6 +286,24 @@ def test_a_key_of_the_experiment_is_shown_where_it_belongs(run: Callable[..., An
     assert "did you mean 'k'?" in run("check", single, "--set", "review.K=4", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("experiment.training.epochs=0", "point 'review=none' (and 1 more): training.epochs: must be greater than or"),
+        ("experiment.student.name=resnet9", "point 'review=none' (and 1 more): student: 'resnet9' is not among the"),
+        ("experiment.trainig.epochs=2", "point 'review=none' (and 1 more): unknown key 'trainig'; did you mean"),
+    ],
+)
+def test_a_sweep_says_the_place_of_a_mistake_as_a_check_does(
+    run: Callable[..., Any], tmp_path: Path, setting: str, sentence: str
+) -> None:
+    file = write(tmp_path / "s.yaml", SWEEP)
+    said = run("sweep", file, "--set", setting, code=2).stderr
+    assert said.startswith(f"error: --set {setting}: {sentence}")
+    assert said == run("check", file, "--set", setting, code=2).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
 @pytest.mark.parametrize("name", ["-x", "", "a\nb", "n" * 260, "a/b"])
 @pytest.mark.parametrize("command", ["sweep", "train"])
 def test_names_that_no_run_can_have(run: Callable[..., Any], tmp_path: Path, command: str, name: str) -> None:

@@ -28,6 +28,7 @@ from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teacher_names import under
 from tskd_tune.records.wandb_leftovers import cleared
+from tskd_tune.sweeps.checking import refuse
 from tskd_tune.sweeps.confirmation import PAPER, confirmation
 from tskd_tune.sweeps.controls import CONTROLS
 from tskd_tune.sweeps.design import method_of
@@ -87,7 +88,11 @@ def run_sweep(given: Sweep, name: str, storage: StoragePlace, origin: Origin, *,
     say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs{teachers_text(given)}, {method_of(given)}")
     for line in given.derived.left_out:
         say(line)
-    _say_data(given.experiment_at(point) for point in given.space().corners())
+    try:
+        _say_data(given.experiment_at(point) for point in given.space().corners())
+    except InputError:
+        refuse(given)  # names all mistakes, each with its place
+        raise
 
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweeps.run import start
