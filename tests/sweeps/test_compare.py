@@ -56,6 +56,7 @@ def test_what_can_be_compared_is_no_problem(compare):
         ({"interim": [3, 6]}, "compare.interim"),
         ({"interim": [6, 5]}, "must ascend"),
         ({"sequential": "looks"}, "sequential: looks needs interim"),
+        ({"allow": ["epochs"]}, "allow.0: must be a key below task, teacher, student or training, such as training.ep"),
         ({"sequential": "split", "interim": [5, 6]}, "sequential: split does not go with interim"),
         ({"interim": [5, 9]}, "the last analysis is at 9 seeds but 6 are declared"),
     ],

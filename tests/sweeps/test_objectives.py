@@ -74,7 +74,10 @@ def test_what_is_written_is_read_back(tiny_document: dict[str, Any]) -> None:
         ({"objectives": TWO, "metric": "val_loss"}, "give metric or objectives, not both"),
         ({"objectives": TWO, "mode": "min"}, "give mode or objectives, not both"),
         ({"objectives": {"val_top1": "most", "seconds": "min"}}, "objectives.val_top1"),
-        ({"metric": "test_top1"}, "search.metric"),
+        (
+            {"metric": "test_top1"},
+            "search.metric: must be a metric of the validation set, such as val_loss, got 'test_top1'",
+        ),
     ],
 )
 def test_what_cannot_be_searched_for_is_refused(

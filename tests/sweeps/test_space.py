@@ -207,6 +207,7 @@ def test_refuse():
         ("{a: {uniform: [3, 1]}}", "a: 'uniform' needs low < high"),
         ("{a: {loguniform: [0, 1]}}", "a: 'loguniform' needs low > 0"),
         ("{a: {logunifrom: [1, 2]}}", "a: 'logunifrom' is not a domain; did you mean 'loguniform'?"),
+        ("{a: {itn: [1, 2]}}", "a: 'itn' is not a domain; did you mean 'int'?"),
         ("{a: {choices: {x: 1}}}", "a: 'choices' is not a domain; did you mean 'choice'?"),
         ("{b: {choice: {x: {a: {unifrom: [1, 2]}}}}}", "b.x.a: 'unifrom' is not a domain"),
         ("{choice: {a: null}}", "arm: the branch 'a' of the experiment must be a mapping of its keys, got null"),

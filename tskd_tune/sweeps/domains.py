@@ -129,7 +129,7 @@ def _refuse_slip(value: Mapping[str, object], where: str) -> None:
         return
     key, content = next(iter(value.items()))
     words = DOMAINS if isinstance(content, list) else ("choice", "grid") if isinstance(content, Mapping) else ()
-    if get_close_matches(key, words, n=1, cutoff=0.8):
+    if get_close_matches(key, words, n=1, cutoff=0.8) or sorted(key) in map(sorted, words):
         raise InputError(f"{where}: '{key}' is not a domain{did_you_mean(key, DOMAINS)}")
 
 

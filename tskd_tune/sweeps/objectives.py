@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Annotated, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from tskd_tune.errors import shown
 from tskd_tune.metrics import Metric, Mode, measured, metric_of
 from tskd_tune.plain import Document
 from tskd_tune.registry import Component
@@ -18,10 +19,22 @@ Goals: TypeAlias = Mapping[str, Mode]
 """Objective -> ``max`` or ``min``, in the order of the YAML; a search by one metric has one objective."""
 
 
+def _of_validation(metric: str) -> str:
+    if not metric.startswith("val_"):
+        raise ValueError(
+            f"must be a metric of the validation set, such as val_loss, got {shown(metric)}; a search never uses the"
+            " test set"
+        )
+    return metric
+
+
+ValidationMetric = Annotated[str, AfterValidator(_of_validation), Field(json_schema_extra={"pattern": "^val_"})]
+
+
 class Search(Component):
     """A searcher and its objectives: the mean over seeds of a validation metric, or several objectives."""
 
-    metric: Annotated[str, Field(pattern="^val_")] | None = Field(
+    metric: ValidationMetric | None = Field(
         None,
         description="a metric of the validation set, such as val_loss; null: the task's headline metric; a search never"
         " uses the test set",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -119,6 +120,14 @@ ALLOWED = r"^(task|teacher|student|training)(\.\w+)*$"
 """The keys of an experiment that arms have in common, unless they are compared."""
 
 
+def _in_common(key: str) -> str:
+    if re.match(ALLOWED, key) is None:
+        raise ValueError(
+            f"must be a key below task, teacher, student or training, such as training.epochs, got {shown(key)}"
+        )
+    return key
+
+
 class Compare(Options):
     """The comparisons of the report and how they are made, declared before there are results."""
 
@@ -164,7 +173,7 @@ class Compare(Options):
         " relevantly worse or equivalent by the margin, otherwise continue",
     )
 
-    allow: list[Annotated[str, Field(pattern=ALLOWED)]] = Field(
+    allow: list[Annotated[str, AfterValidator(_in_common), Field(json_schema_extra={"pattern": ALLOWED})]] = Field(
         default_factory=list,
         description="keys of the experiment in which arms may differ besides what is compared, such as training.epochs"
         " or teacher; a key allows all keys below it. Otherwise arms that differ in a review or distiller and also in"
