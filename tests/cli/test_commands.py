@@ -220,8 +220,8 @@ def test_a_plan_takes_settings_and_files(run: Callable[..., Any], tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["plan"], "error: plan: --epochs, --k, --delta is missing"),
-        (["plan", "--k", "3"], "error: plan: --epochs, --delta is missing"),
+        (["plan"], "error: plan: --epochs, --k, --delta are missing"),
+        (["plan", "--k", "3"], "error: plan: --epochs, --delta are missing"),
         (["plan", "some.yaml", "--k", "3"], "error: plan: was given FILE and --k"),
         (["plan", "--epochs", "9", "--k", "3", "--delta", "5"], "error: review: the first review is epoch 15"),
         (["plan", "--epochs", "9", "--k", "0", "--delta", "5"], "error: --k: must be at least 1, got 0"),

@@ -26,7 +26,8 @@ def plan(
         courses, under = _of_file(file, settings)
     elif epochs is None or k is None or delta is None:
         missing = [name for name in ("--epochs", "--k", "--delta") if name not in given]
-        raise InputError(f"plan: {', '.join(missing)} is missing; give FILE, or all of --epochs, --k and --delta")
+        verb = "is" if len(missing) == 1 else "are"
+        raise InputError(f"plan: {', '.join(missing)} {verb} missing; give FILE, or all of --epochs, --k and --delta")
     else:
         courses, under = {"": _of_numbers(epochs, k, delta, settings)}, {}
     if as_json:

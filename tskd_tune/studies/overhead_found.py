@@ -1,4 +1,4 @@
-"""What the study of the overhead says: predictions beside measurements, for steps, whole trainings and bytes."""
+"""What the study of the overhead says: its sentences and its figure, from the tables."""
 
 from __future__ import annotations
 
