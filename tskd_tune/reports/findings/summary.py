@@ -166,10 +166,8 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
     seeds = 0 if counts.finished == run.state.expected else len(document.seeds or [1])
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
     arms, baselines = with_cost_ratios(with_collapses(labels_apart(arms), headline))
-    document.comparing.refuse_unknown(given.file.comparing, [arm.arm for arm in arms])
     protocol = _frozen(run, given, name, rows)
-    compared = Comparison(None, damaged) if damaged else _compared(run, document, arms, headline, protocol)
-    compared = with_images(run, arms, compared, name)
+    compared = with_images(run, arms, _compared(run, given, arms, headline, protocol), name)
     shares, study = _studied(run, search, counts.finished)
     return Findings(
         run=run.name,
@@ -290,9 +288,17 @@ def _frozen(run: RunFolder, given: _Given, headline: str, rows: Sequence[Row]) -
 
 
 def _compared(
-    run: RunFolder, document: Declared, arms: Sequence[ArmFindings], headline: Headline, protocol: Frozen
+    run: RunFolder, given: _Given, arms: Sequence[ArmFindings], headline: Headline, protocol: Frozen
 ) -> Comparison:
-    """Compare the arms of a grid; a search and a single training have no comparisons."""
+    """Compare the arms of a grid; a search and a single training have no comparisons.
+
+    Raises:
+        InputError: an option of the report names an arm that there is not.
+    """
+    if given.damaged:
+        return Comparison(None, given.damaged)
+    document = given.document
+    document.comparing.refuse_unknown(given.file.comparing, [arm.arm for arm in arms])
     if run.state.kind == "train":
         return Comparison(None, "A single training: there is nothing to compare it with.")
     if document.is_search:
