@@ -5,6 +5,9 @@ fused with its neighbours. With A the values that all convolutions put out, a tr
 writes A, reads A, reads 0.4 A for shortcuts; backwards it reads 2 A for the batch norms' sums and 3 A for the
 gradients, and writes A), a frozen network with folded batch norms 2.4 A, and an extractor 6 times the values of its
 gates. Caches can make fewer bytes necessary, so the floor is no strict bound.
+
+The ceiling of operations is the faster one of a matrix product and a convolution, each large: their libraries differ.
+On some processors of AMD torch's matrix products in float32 are less than half as fast as its convolutions.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ TRAINED, FROZEN, EXTRACTED = 8.4, 2.4, 6.0
 FORECAST_STEPS, GATES = 1, 4
 REPEATS = 5
 MATRIX = {"cpu": 1024, "cuda": 8192}
+CHANNELS, PIXELS, KERNEL = 256, 16, 3
+IMAGES = {"cpu": 32, "cuda": 2048}
 COPIED_BYTES = {"cpu": 2**27, "cuda": 2**31}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -42,7 +47,8 @@ class Ceilings:
     """What a device can do.
 
     Attributes:
-        operations: floating-point operations per second of a large matrix product, by number format.
+        operations: floating-point operations per second of a large matrix product, or of a large convolution if that
+            is faster, by number format.
         bytes: bytes per second of a large copy, those read and those written.
     """
 
@@ -55,20 +61,35 @@ class Ceilings:
         return max(work.operations / self.operations[precision], work.values * width / self.bytes)
 
     def __str__(self) -> str:
-        products = ", ".join(f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in self.operations.items())
-        return f"ceilings measured here: matrix products {products}; copies {self.bytes / 1e9:.3g} GB/s"
+        rates = ", ".join(f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in self.operations.items())
+        return f"ceilings measured here: operations {rates}; copies {self.bytes / 1e9:.3g} GB/s"
 
 
 def ceilings(device: torch.device) -> Ceilings:
     """Measure the device."""
-    size = MATRIX[device.type]
-    rates = {}
-    for name, dtype in DTYPES.items():
-        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        rates[name] = 2 * size**3 / _seconds(lambda a=left, b=right: torch.mm(a, b), device)  # type: ignore[misc]
+    rates = {name: max(_products(dtype, device), _convolutions(dtype, device)) for name, dtype in DTYPES.items()}
     source = torch.ones(COPIED_BYTES[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return Ceilings(rates, 2 * source.numel() / _seconds(lambda: target.copy_(source), device))
+
+
+def _products(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the operations per second of a matrix product."""
+    size = MATRIX[device.type]
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / _seconds(lambda: torch.mm(left, right), device)
+
+
+def _convolutions(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the operations per second of a convolution, with channels last."""
+    images = IMAGES[device.type]
+    maps = torch.randn(images, CHANNELS, PIXELS, PIXELS, device=device, dtype=dtype)
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    layer = nn.Conv2d(CHANNELS, CHANNELS, KERNEL, padding=1, bias=False, device=device, dtype=dtype)
+    layer.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        seconds = _seconds(lambda: layer(maps), device)
+    return 2 * images * (CHANNELS * KERNEL * PIXELS) ** 2 / seconds
 
 
 def _seconds(function: Callable[[], object], device: torch.device) -> float:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from benchmarks import steps
+from benchmarks import floor, steps
 from benchmarks.__main__ import app
 from benchmarks.clocks import interleaved
 from benchmarks.contenders import GENERAL, REVIEW
@@ -119,6 +121,24 @@ def test_the_floor_is_the_larger_of_two_times() -> None:
     ceilings = Ceilings({"float32": 100.0, "bfloat16": 200.0}, bytes=8.0)
     assert ceilings.seconds(Work(operations=1000.0, values=2.0), "float32") == 10.0
     assert ceilings.seconds(Work(operations=10.0, values=20.0), "bfloat16") == 5.0
+
+
+@pytest.mark.parametrize("slow", ["a product", "a convolution"])
+def test_the_ceiling_is_that_of_the_faster_library(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+
+    def seconds(function: Callable[[], object], device: torch.device) -> float:
+        with FlopCounterMode(display=False) as counter:
+            function()
+        operations = counter.get_total_flops()
+        counted.append(operations)
+        is_product = operations == 2 * floor.MATRIX["cpu"] ** 3
+        return max(operations, 1) / (1.0 if is_product == (slow == "a product") else 3.0)
+
+    monkeypatch.setattr(floor, "_seconds", seconds)
+    found = floor.ceilings(CPU).operations
+    assert found == {"float32": pytest.approx(3.0), "bfloat16": pytest.approx(3.0)}
+    assert len(set(filter(None, counted))) == 2, "operations are those that torch counts"
 
 
 def test_a_frozen_network_does_not_change_while_its_outputs_are_counted() -> None:
