@@ -79,8 +79,8 @@ def finish_report(folder: RunFolder) -> None:
 def _is_stale(folder: RunFolder) -> bool:
     """Tell whether the report may lack a training: it is missing, older than the last row, or a process was killed.
 
-    A report of an earlier part of the run may be there, as of an interrupted process or before an extension. In a copy
-    of a folder, the times of the files may say nothing.
+    An interrupted process and an extension leave the report of an earlier part of the run. The files of a copied folder
+    may have other times, so it also counts whether the last process ended.
     """
     page, rows = folder.path / REPORT, folder.rows_path
     if not page.exists():

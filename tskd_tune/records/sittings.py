@@ -147,7 +147,7 @@ def times(
     ends = [end for _, end in noted if end is not None]
     signs = sorted([created, *(begin for begin, _ in noted), *ends, *marks])
     spans = list(noted)
-    # Some times are whole seconds, so a record of the first sitting's first second is no earlier sitting.
+    # Some times are whole seconds, so what was written within the first sitting's first second belongs to it.
     if not spans or any(created < sign < spans[0][0].replace(microsecond=0) for sign in signs):
         spans.insert(0, (created, None))
     bounds = [*(begin for begin, _ in spans[1:]), None]
