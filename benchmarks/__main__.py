@@ -66,6 +66,14 @@ def cost_together(*, device: Device = "cpu", output: Output = None, quick: Quick
     _suite("together", lambda on, fast: together.run(on, quick=fast), device, output, quick)
 
 
+@app.command(name="layouts")
+def cost_of_layouts(*, device: Device = "cpu", output: Output = None, quick: Quick = False) -> None:
+    """A step of several networks with channels last, beside channels first."""
+    from benchmarks import layouts
+
+    _suite("layouts", lambda on, fast: layouts.run(on, quick=fast), device, output, quick)
+
+
 @app.command(name="tables")
 def cost_of_tables(*, device: Device = "cpu", output: Output = None, quick: Quick = False) -> None:
     """The paper's tables 5 to 7 with three seeds, extrapolated from the time of each kind of step."""

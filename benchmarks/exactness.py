@@ -130,7 +130,7 @@ def _difference(workload: Workload, variant: Variant, device: torch.device, step
         loop.step(batch.images, batch.targets, review=kind.review)
     trainer.compute.synchronize()
     triples = zip(_groups(trainer), _groups(loop), before, strict=True)
-    changes = max(_relative(flat(ours), flat(theirs), start) for ours, theirs, start in triples)
+    changes = max(relative(flat(ours), flat(theirs), start) for ours, theirs, start in triples)
     return Limits(abs(trainer.engine.means()["loss"] / loop.meters[0].mean - 1), changes)
 
 
@@ -143,7 +143,7 @@ def _groups(of: Trainer | Loop) -> list[list[Tensor]]:
     return [[parameter.detach() for parameter in group] for group in groups if group]
 
 
-def _relative(ours: Tensor, theirs: Tensor, before: Tensor) -> float:
+def relative(ours: Tensor, theirs: Tensor, before: Tensor) -> float:
     """Return the norm of the difference, as a share of the norm of what their steps changed."""
     return float((ours - theirs).norm() / (theirs - before).norm())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -15,6 +16,17 @@ class NoIdentity:
 
 
 NO_IDENTITY: Final = NoIdentity()
+
+
+@dataclass(frozen=True)
+class WasDefault:
+    """Marks an option whose default was another one: ``Annotated[bool, WasDefault(False)]``.
+
+    Attributes:
+        value: the first default. Digests leave out this value, as they always did, and include the default of today.
+    """
+
+    value: object
 
 
 class Strict(BaseModel):

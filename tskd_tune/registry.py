@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from tskd_tune import outside
 from tskd_tune.errors import InputError, TskdTuneError, did_you_mean, reason
 from tskd_tune.kinds import misfit
-from tskd_tune.options import NO_IDENTITY, Component, Derived, NoIdentity, Options
+from tskd_tune.options import NO_IDENTITY, Component, Derived, NoIdentity, Options, WasDefault
 from tskd_tune.signatures import DescribedOption, Factory, Group, first_line, option_defaults, options_model
 from tskd_tune.slots import ONE_OF, Slot
 
@@ -36,6 +36,7 @@ __all__ = [
     "Options",
     "Registry",
     "Slot",
+    "WasDefault",
     "marked",
 ]
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from tskd_tune.errors import InputError
-from tskd_tune.registry import NO_IDENTITY, Component, Options
+from tskd_tune.registry import NO_IDENTITY, Component, Options, WasDefault
 from tskd_tune.teaching import TEACHER_METHODS
 from tskd_tune.training.compute import Compute, DeviceName, Kernels, Precision
 from tskd_tune.training.engines import Graphs
@@ -218,9 +218,9 @@ class Training(Descent):
     precision: Precision = Field(
         "float32", description="number format of the networks' activations; bfloat16 is faster and changes results"
     )
-    channels_last: bool = Field(
-        False,
-        description="keep images with their channels last in memory, which is faster on a GPU and rounds differently",
+    channels_last: Annotated[bool, WasDefault(False)] = Field(
+        True,
+        description="keep images with their channels last in memory; true is faster, and rounds differently from false",
     )
     fold: bool = Field(
         True,

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from tskd_tune.experiment.schema import Experiment
 from tskd_tune.outside import short_name
 from tskd_tune.plain import Json
-from tskd_tune.registry import NO_IDENTITY, Component, Options
+from tskd_tune.registry import NO_IDENTITY, Component, Options, WasDefault
 
 LENGTH: Final = 12
 VERSION: Final = 1
@@ -26,13 +26,14 @@ VERSION: Final = 1
 def identity(experiment: Experiment) -> str:
     """Return the digest of an experiment without its seed: twelve hexadecimal digits.
 
-    Options at their default are left out, so a new option with a default renames no training. Options that change no
-    number (`registry.NO_IDENTITY`: the preset's name, the device, the threads) are left out too. A user's own component
-    is included by module and class, without the folder and the code, so a training is still found on resume after a
+    Options at their default are left out, so a new option with a default renames no training. Where a default was
+    changed, the first one is left out, which renames none either (`registry.WasDefault`). Options that change no number
+    (`registry.NO_IDENTITY`: the preset's name, the device, the threads) are left out too. A user's own component is
+    included by module and class, without the folder and the code, so a training is still found on resume after a
     correction of the code.
 
     >>> identity(Experiment.read({"task": "digits", "student": "resnet8", "review": None, "seed": 7}))
-    'c97bae026cda'
+    'cc1ac256e078'
     """
     words = json.dumps({"version": VERSION, **essence(experiment)}, sort_keys=True)
     return hashlib.sha256(words.encode()).hexdigest()[:LENGTH]
@@ -56,7 +57,18 @@ def _is_aside(options: Options, name: str, field: FieldInfo) -> bool:
 
 def _is_default(field: FieldInfo, value: object) -> bool:
     # Compared as plain data: the default group may differ in an option that changes no number.
-    return not field.is_required() and _plain(value) == _plain(field.get_default(call_default_factory=True))
+    return not field.is_required() and _plain(value) == _plain(_first_default(field))
+
+
+def _first_default(field: FieldInfo) -> object:
+    """Return the default of an option when it came; of a group, the group with these defaults."""
+    marks = [mark.value for mark in field.metadata if isinstance(mark, WasDefault)]
+    default = field.get_default(call_default_factory=True)
+    if marks or not isinstance(default, Options):
+        return marks[0] if marks else default
+    fields = type(default).model_fields.items()
+    changed = {name for name, inner in fields if any(isinstance(mark, WasDefault) for mark in inner.metadata)}
+    return default.model_copy(update={name: _first_default(type(default).model_fields[name]) for name in changed})
 
 
 def _plain(value: object) -> Json:

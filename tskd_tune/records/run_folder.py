@@ -137,7 +137,8 @@ class RunFolder:
         Raises:
             InputError: ``sweep.yaml`` is missing or no longer a YAML mapping.
         """
-        return upgrade_document(documents.read(self.path / "sweep.yaml", self.store.place("sweep.yaml")))
+        found = documents.read(self.path / "sweep.yaml", self.store.place("sweep.yaml"))
+        return upgrade_document(found, self.state.format)
 
     def replace_document(self, document: Mapping[str, Json]) -> None:
         """Replace the resolved document, after something was added to the sweep.

@@ -20,10 +20,14 @@ from tskd_tune.records.provenance import commit, versions
 from tskd_tune.records.replicate import Replicate
 from tskd_tune.records.row import Record
 
-FORMAT: Final = 2
-"""Since format 2 identity and seed name a training's files; folders of format 1 can still be opened."""
+FORMAT: Final = 3
+"""The format of a new run's folder; folders of older formats can still be opened.
 
-Readable = Literal[1, 2]
+Since format 2 identity and seed name a training's files. Since format 3 images have their channels last in memory by
+default (see `tskd_tune.records.upgrade.BEFORE`).
+"""
+
+Readable = Literal[1, 2, 3]
 STATE_REMEDY = "restore the file from a copy of the run; the results are still in rows.jsonl beside the file"
 
 Kind = Literal["sweep", "train"]

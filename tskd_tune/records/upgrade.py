@@ -24,6 +24,15 @@ LATER: Final[Mapping[str, Mapping[str, Json]]] = {
 }
 """Options that format 1 did not have, by their place in an experiment: versions of that format trained in this way."""
 
+BEFORE: Final[Mapping[int, Mapping[str, Mapping[str, Json]]]] = {
+    2: {"training": {"channels_last": False}},
+    1: LATER,
+}
+"""Defaults that were others up to a format of runs, by that format: a run that is resumed is trained as it began.
+
+The file of a sweep holds no option that its user left out.
+"""
+
 _DESCENT: Final[Mapping[str, Json]] = {
     "optimizer": {"name": "sgd"},
     "schedule": {"name": "steps", "warmup": None, "by": "epoch"},
@@ -59,13 +68,32 @@ def upgrade(record: Document) -> Document:
     return {**record, "experiment": _filled(experiment, ADDED)} if isinstance(experiment, dict) else record
 
 
-def upgrade_document(document: Document) -> Document:
-    """Return a run's ``sweep.yaml`` with the keys that this version knows; a damaged document stays damaged."""
+def upgrade_document(document: Document, form: int) -> Document:
+    """Return a run's ``sweep.yaml`` with the keys that this version knows, and the defaults that the run began with.
+
+    Args:
+        document: the content of the file, as plain data; a damaged document stays damaged.
+        form: the format of the run's folder.
+    """
     compare = document.get("compare")
-    if not isinstance(compare, dict) or "looks" not in compare:
-        return document
-    renamed = {"interim" if key == "looks" else key: content for key, content in compare.items()}
-    return {**document, "compare": renamed}
+    if isinstance(compare, dict) and "looks" in compare:
+        renamed = {"interim" if key == "looks" else key: content for key, content in compare.items()}
+        document = {**document, "compare": renamed}
+    experiment, arms = document.get("experiment"), document.get("arms")
+    for options in (options for last, options in BEFORE.items() if form <= last):
+        experiment = _began_with(experiment, options)
+        if isinstance(arms, dict):
+            arms = {label: _began_with(arm, options) for label, arm in arms.items()}
+    found = {"experiment": experiment, "arms": arms}
+    return {**document, **{key: content for key, content in found.items() if key in document}}
+
+
+def _began_with(experiment: Json, options: Mapping[str, Mapping[str, Json]]) -> Json:
+    """Add options, also to groups that the file leaves out; the branches of a ``choice`` beside them win."""
+    if not isinstance(experiment, dict):
+        return experiment
+    absent: Document = {group: {} for group in options if group not in experiment}
+    return _filled({**experiment, **absent}, options)
 
 
 def _from_1(record: Document) -> Document:

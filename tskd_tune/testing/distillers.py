@@ -207,6 +207,16 @@ class DistillerContract(LossContract):
             for key, value in wanted.items():
                 assert torch.allclose(found[key], value, rtol=1e-7, atol=1e-9), key
 
+    def test_the_memory_format_changes_rounding_alone(self, name: str) -> None:
+        """In float64 a step has the losses and gradients that it has with the channels of images first in memory."""
+        first, last = (self._training(name, None, channels_last=layout) for layout in (False, True))
+        if first.teacher is not None and last.teacher is not None:  # each was trained in its own memory format
+            last.teacher.load_state_dict(first.teacher.state_dict())
+        wanted, found = (_one_step(in_float64(trainer)) for trainer in (first, last))
+        assert found.keys() == wanted.keys()
+        for key, value in wanted.items():
+            assert torch.allclose(found[key], value, rtol=1e-7, atol=1e-9), key
+
     @pytest.mark.parametrize("last", [2, 5])
     def test_a_step_that_was_captured_stands_for_every_epoch_of_its_phase(self, name: str, last: int) -> None:
         """The operations of epoch 0, traced like a captured GPU graph, give the losses of a later epoch."""
@@ -263,12 +273,20 @@ class DistillerContract(LossContract):
         assert [record.numbers for record in captured.history] == [record.numbers for record in eager.history]
         assert engine.captured > 0
 
-    def _training(self, name: str, review: Options | None, device: str = "cpu", group: Group | None = None) -> Trainer:
+    def _training(
+        self,
+        name: str,
+        review: Options | None,
+        device: str = "cpu",
+        group: Group | None = None,
+        *,
+        channels_last: bool = True,
+    ) -> Trainer:
         needs: frozenset[Need] = getattr(DISTILLERS.entry(name).factory, "needs", frozenset())
         weights = "untrained" if Need.TRAINABLE_TEACHER in needs else "auto"
         teacher = {"name": "resnet14", "weights": weights, "training": {"epochs": 1, "lr": 0.01}}
         distiller = {"name": name, **self.options_of(name)}
-        training = {"epochs": 3, "lr": 0.05, "device": device}
+        training = {"epochs": 3, "lr": 0.05, "device": device, "channels_last": channels_last}
         document = {**TINY, "training": training, "teacher": teacher, "distiller": distiller, "review": review}
         return build_trainer(Experiment.read(document), group)
 

@@ -66,6 +66,25 @@ class NetworkContract(Contract):
             assert bool(parameter.grad.isfinite().all()), f"{key}: its gradient is not finite"
             assert bool(parameter.grad.any()), f"{key}: its gradient is zero"
 
+    def test_the_memory_format_changes_rounding_alone(self, name: str) -> None:
+        """In float64 outputs and gradients are those that they are with the channels of images first in memory."""
+        first = self.made(name).double()
+        for module in first.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # in another memory format its masks fall on other values
+        last = copy.deepcopy(first).to(memory_format=torch.channels_last)
+        images = self.images(16).double()  # so many that no batch norm divides by a variance of nearly zero
+        outputs = [first(images), last(images.contiguous(memory_format=torch.channels_last))]
+        for output in outputs:
+            F.cross_entropy(output.logits, torch.arange(16) % self.classes).backward()  # type: ignore[no-untyped-call]
+        wanted, found = ({"embedding": output.embedding, **output.features} for output in outputs)
+        wanted, found = (
+            {**of, **{key: parameter.grad for key, parameter in network.named_parameters()}}
+            for of, network in ((wanted, first), (found, last))
+        )
+        for key, value in wanted.items():
+            assert (found[key] - value).norm() <= 1e-8 * value.norm() + 1e-12, key
+
     def test_a_probe_finds_the_shapes_of_a_forward(self, name: str) -> None:
         """The dry forward pass gives the same shapes as a real forward pass."""
         network = self.made(name).eval()
