@@ -130,7 +130,7 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
     "teacher.training.schedule.warmup": ({"epochs": 1}, teacher_key, {"teacher": {"training": LINES}}),
     "teacher.training.schedule.by": ("step", teacher_key, {"teacher": {"training": LINES}}),
     "training.precision": ("bfloat16", weights, {}),
-    "training.channels_last": (True, layout, {}),
+    "training.channels_last": (False, layout, {}),
     "training.fold": (False, weights, {}),
     "training.graphs": ("never", lambda e: build_trainer(e).engine.reason, {}),
     "training.kernels": ("fastest", lambda e: build_trainer(e).compute.kernels, {}),

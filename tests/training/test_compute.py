@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tskd_tune.contracts import Features
 from tskd_tune.training.compute import Compute, Kernels
 
 
@@ -30,3 +31,18 @@ def test_a_cpu_has_no_streams() -> None:
     assert compute.with_own_stream() is compute
     with compute.lane():
         compute.synchronize()
+
+
+@pytest.mark.parametrize("size", [(4, 4), (1, 1), (1, 4), (4, 1)])
+def test_gradients_of_taps_have_the_memory_format_of_the_networks(size: tuple[int, int]) -> None:
+    """Whatever format a loss gives; also where the sides have one pixel, so that both formats are the same memory."""
+    images = torch.randn(2, 3, *size, requires_grad=True)
+    seen: list[torch.Tensor] = []
+    tap = images * 2
+    images.register_hook(seen.append)
+    Compute(torch.device("cpu"), channels_last=True).keep_arranged(Features({"stage": tap}, {}))
+    given = torch.randn(2, 3, *size)
+    tap.backward(given)
+    assert torch.equal(seen[0], given * 2)
+    height, width = size
+    assert seen[0].stride() == (3 * height * width, 1, 3 * width, 3)

@@ -23,7 +23,7 @@ from tskd_tune.experiment import Experiment, assembly
 from tskd_tune.experiment.assembly import build_teacher
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.method.branches import Apart, Branches
-from tskd_tune.testing.tape import Tape
+from tskd_tune.testing.tape import Tape, holding
 from tskd_tune.training import checkpoint, engine, optim
 from tskd_tune.training.engine import EagerEngine
 from tskd_tune.training.engines import Graphs, engine_for
@@ -50,7 +50,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
 
     def made(experiment: Experiment, graphs: bool, of: Callable[[Experiment], Trainer] = build_trainer) -> Trainer:
         chosen = (lambda parts: GraphEngine(parts, captures=Tape)) if graphs else EagerEngine
-        monkeypatch.setattr(assembly, "engine_for", lambda graphs: chosen)
+        monkeypatch.setattr(assembly, "engine_for", lambda graphs: lambda parts: holding(chosen(parts)))
         return of(experiment)
 
     return made

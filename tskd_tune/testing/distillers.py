@@ -18,7 +18,7 @@ from tskd_tune.distillers import DISTILLERS, Distiller, Need
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.testing.base import Contract, Options, check_description, own_options, tensors
-from tskd_tune.testing.tape import Tape
+from tskd_tune.testing.tape import Tape, holding
 from tskd_tune.testing.workers import at_once, groups, in_float64
 from tskd_tune.training import optim
 from tskd_tune.training.capture import CudaCapture
@@ -265,6 +265,8 @@ class DistillerContract(LossContract):
             pytest.skip("the distiller says that it cannot be captured")
         eager.engine = EagerEngine(_parts(eager))
         captured.engine = engine = GraphEngine(_parts(captured), captures=CudaCapture if device == "cuda" else Tape)
+        if device == "cpu":
+            holding(eager.engine), holding(engine)
         for trainer in (eager, captured):
             while not trainer.finished:
                 trainer.epoch()

@@ -15,9 +15,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tskd_tune.contracts import AnyBatch, Out
 from tskd_tune.errors import RunError
 from tskd_tune.training.capture import Again
 from tskd_tune.training.compute import Compute
+from tskd_tune.training.engine import EagerEngine
+from tskd_tune.training.steps import StepKind
 
 READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
 MAKES = (torch.ops.aten.lift_fresh.default,)
@@ -70,6 +73,35 @@ def stands_for_all(function: Callable[[Tensor], Tensor], first: Tensor, second: 
     given.copy_(second)
     recorder.replay()
     return torch.equal(results[0], function(second))
+
+
+def holding(engine: EagerEngine[Out]) -> EagerEngine[Out]:
+    """Let eager steps of an engine hold all of their tensors until the step ends, as a tape does; return the engine.
+
+    Autograd adds up gradients in place where nobody else holds them, and otherwise into new memory, whose strides may
+    be others. Kernels are chosen by strides, and round differently. A CUDA graph holds no tensor, so on a GPU captured
+    steps have the bits of eager ones without this.
+    """
+    update = engine.update
+
+    def held(batch: AnyBatch, kind: StepKind) -> dict[str, Tensor]:
+        with _Holder():
+            return update(batch, kind)
+
+    engine.update = held  # type: ignore[method-assign]
+    return engine
+
+
+class _Holder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Holds the results of all operations."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._held: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._held.append(func(*args, **(kwargs or {})))
+        return self._held[-1]
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from tskd_tune.contracts import Output
 from tskd_tune.errors import InputError
 from tskd_tune.tasks.base import Feed
 from tskd_tune.tasks.shards import Shard, sharded
@@ -166,6 +167,17 @@ class Compute:
         """Bring images ``[B, C, H, W]`` into the memory format of the networks."""
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
+    def keep_arranged(self, output: Output) -> None:
+        """Let the gradients of taps ``[B, C, H, W]`` have the memory format of the networks.
+
+        Losses give gradients in formats of their own. Kernels are chosen by the format, and round differently, so a
+        loss of weight zero would change bits.
+        """
+        if self.channels_last:
+            for tap in (*output.features.values(), *output.preactivations.values()):
+                if tap.requires_grad and tap.dim() == 4:
+                    tap.register_hook(_with_channels_last)  # type: ignore[no-untyped-call]
+
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which networks compute in the chosen precision."""
         if self.precision == "float32":
@@ -201,3 +213,13 @@ class Compute:
     def name(self) -> str:
         """Return the name of the device, for the row of a run."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+
+
+def _with_channels_last(gradient: Tensor) -> Tensor:
+    """Return a gradient ``[B, C, H, W]`` with its channels last, also in the strides of sides of one pixel.
+
+    Such strides change no place in memory, but kernels are chosen by them.
+    """
+    _, channels, height, width = gradient.shape
+    last = (height * width * channels, 1, width * channels, channels)
+    return gradient if gradient.stride() == last else gradient.clone(memory_format=torch.channels_last)

@@ -228,12 +228,14 @@ class EagerEngine(Generic[Out]):
             # A look follows the gradients of several losses, which a compiled network lets go after the first.
             student = parts.student if kind.look else self._student
             output: Out = student(*inputs_of(parts.student, images, batch))
+        parts.compute.keep_arranged(output)
         weight = parts.distiller.task_weight
         own = {name: self._own(weight * loss) for name, loss in parts.objective.losses(output, batch).items()}
         if taught is None and parts.teacher is not None and self._asks_teacher(kind):
             with self._networks():
                 # After the student: a teacher that learns may draw random numbers.
                 taught = parts.teacher(*inputs_of(parts.teacher, images, batch))
+            parts.compute.keep_arranged(taught)
         beside = self._beside(output, taught, batch) if parts.distiller.needs else {}
         return _Computed(output, taught, own, beside, memories, Padding.of(batch))
 
