@@ -74,6 +74,14 @@ def cost_of_layouts(*, device: Device = "cpu", output: Output = None, quick: Qui
     _suite("layouts", lambda on, fast: layouts.run(on, quick=fast), device, output, quick)
 
 
+@app.command(name="profile")
+def hot_spots_of_steps(*, device: Device = "cpu", output: Output = None, quick: Quick = False) -> None:
+    """Which operations, or kernels on a GPU, a general step and a review spend their time in."""
+    from benchmarks import hot_spots
+
+    _suite("profile", lambda on, fast: hot_spots.run(on, quick=fast), device, output, quick)
+
+
 @app.command(name="tables")
 def cost_of_tables(*, device: Device = "cpu", output: Output = None, quick: Quick = False) -> None:
     """The paper's tables 5 to 7 with three seeds, extrapolated from the time of each kind of step."""
