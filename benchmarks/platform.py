@@ -143,7 +143,7 @@ def _epoch(event: Event) -> Epoch:
 
 def run(device: torch.device, *, quick: bool) -> Report:
     """Measure the platform; the device does not matter, because the trials compute next to nothing."""
-    from tskd_tune.sweeps.ray_session import session
+    from tskd_tune.sweeps.on_ray.ray_session import session
 
     let_workers_import()
     repeats = 1 if quick else 3

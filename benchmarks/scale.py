@@ -90,8 +90,8 @@ def run(*, quick: bool) -> Report:
 def _sweeps(trials: int, folder: Path) -> list[Count]:
     import ray
 
-    from tskd_tune.sweeps.ray_session import QUIETLY
-    from tskd_tune.sweeps.ray_settings import prepare
+    from tskd_tune.sweeps.on_ray.ray_session import QUIETLY
+    from tskd_tune.sweeps.on_ray.ray_settings import prepare
 
     let_workers_import()
     prepare()

@@ -79,7 +79,7 @@ class Measured:
 
 def run(*, quick: bool) -> Report:
     """Measure each case in turn, and again."""
-    from tskd_tune.sweeps.ray_session import session
+    from tskd_tune.sweeps.on_ray.ray_session import session
 
     let_workers_import()
     setting, rounds = Setting(3, 8, EPOCH), 1 if quick else 3

@@ -31,7 +31,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_package_offers_its_names_whatever_was_imported_before() -> None:
     """Each is asked for first, in a process of its own: those of one that has imported a module below."""
     code = """
-import os, tskd_tune.sweeps.schema, tskd_tune
+import os, tskd_tune.sweeps.declared.schema, tskd_tune
 for name in tskd_tune.__all__:
     if os.fork() == 0:
         found = getattr(tskd_tune, name)

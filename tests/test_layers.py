@@ -30,8 +30,21 @@ FLOORS = [
     ["__main__"],
 ]
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor}
-# The rooms of the reports, each of which imports only those before it.
-REPORTS = ["judge", "findings", "forms", "page"]
+# Packages with rooms of their own, again from ground to roof; a file beside the rooms stands above them.
+ROOMS = {
+    "reports": [["judge"], ["findings"], ["forms"], ["page"]],
+    "sweeps": [
+        ["messages", "on_ray"],
+        ["space"],
+        ["searching"],
+        ["scheduling"],
+        ["declared"],
+        ["evidence", "estimating", "machines"],
+        ["trials"],
+    ],
+}
+# A folder of more files is no longer one room.
+MOST_FILES = 15
 
 
 def room_of(path: Path) -> str:
@@ -115,29 +128,84 @@ def test_a_circle_is_seen(line: str):
     assert set(circle(graph)) == {"room.low", "room.high"}
 
 
-def climbs_in_reports(room: str, source: str) -> list[str]:
-    """Return the rooms above this one that a file of the reports imports, by every form of import."""
-    above = REPORTS[REPORTS.index(room) + 1 :]
-    return [other for other in above if f"tskd_tune.reports.{other}" in source or f"reports import {other}" in source]
+def level_within(package: str, room: str) -> int:
+    """Return the floor of a room of a package; what is none of its rooms is on the roof."""
+    floors = ROOMS[package]
+    return next((level for level, floor in enumerate(floors) if room in floor), len(floors))
 
 
-IN_REPORTS = [path for room in REPORTS for path in sorted((PACKAGE / "reports" / room).rglob("*.py"))]
+def climbs_within(package: str, room: str, source: str) -> list[str]:
+    """Return what a file in a room of a package imports from the rooms beside and above it, and from the roof."""
+    modules = [module.split(".") for module in imported_modules(source, MODULES)]
+    rooms = [parts[2] for parts in modules if parts[1:2] == [package] and len(parts) > 2]
+    return [other for other in rooms if other != room and level_within(package, other) >= level_within(package, room)]
 
 
-@pytest.mark.parametrize("path", IN_REPORTS, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_imports_go_down_within_the_reports(path: Path):
-    assert climbs_in_reports(path.relative_to(PACKAGE).parts[1], path.read_text()) == []
+IN_ROOMS = [
+    path for package in ROOMS for path in sorted((PACKAGE / package).rglob("*.py")) if path.parent.name != package
+]
+
+
+@pytest.mark.parametrize("path", IN_ROOMS, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_go_down_within_a_package(path: Path):
+    package, room = path.relative_to(PACKAGE).parts[:2]
+    assert climbs_within(package, room, path.read_text()) == []
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_of_a_package_has_its_floor(package: str):
+    folders = {path.name for path in (PACKAGE / package).iterdir() if path.is_dir()} - {"__pycache__"}
+    assert folders == {room for floor in ROOMS[package] for room in floor}
 
 
 def test_every_file_of_the_reports_is_in_a_room():
     assert {path.name for path in (PACKAGE / "reports").glob("*.py")} == {"__init__.py"}
-    assert {path.name for path in (PACKAGE / "reports").iterdir() if path.is_dir()} - {"__pycache__"} == set(REPORTS)
 
 
-@pytest.mark.parametrize("line", ["from tskd_tune.reports.page import charts", "from tskd_tune.reports import forms"])
-def test_a_climb_within_the_reports_is_seen(line: str):
-    assert climbs_in_reports("judge", line)
-    assert not climbs_in_reports("page", line)
+@pytest.mark.parametrize("folder", ["", *(room for floor in ROOMS["sweeps"] for room in floor)])
+def test_a_room_of_the_sweeps_holds_few_files(folder: str):
+    files = [path.name for path in (PACKAGE / "sweeps" / folder).glob("*.py") if path.name != "__init__.py"]
+    assert len(files) <= MOST_FILES, "give what belongs together a room of its own"
+
+
+@pytest.mark.parametrize("folder", ["", *(room for floor in ROOMS["sweeps"] for room in floor)])
+def test_the_tests_of_the_sweeps_lie_as_what_they_test(folder: str):
+    """A test that bears the name of a module lies in the folder of this module's room."""
+    tests = Path(__file__).parent / "sweeps"
+    modules = {path.name for path in (PACKAGE / "sweeps" / folder).glob("*.py")}
+    strays = [path for path in tests.rglob("test_*.py") if path.name.removeprefix("test_") in modules]
+    assert [path for path in strays if path.parent != tests / folder] == [], f"move it to {tests / folder}"
+
+
+@pytest.mark.parametrize(
+    ("package", "room", "line"),
+    [
+        ("reports", "judge", "from tskd_tune.reports.page import charts"),
+        ("reports", "judge", "from tskd_tune.reports import forms"),
+        ("sweeps", "space", "from tskd_tune.sweeps.searching.search import Random"),
+        ("sweeps", "space", "from tskd_tune.sweeps import searching"),
+        ("sweeps", "space", "def f():\n    import tskd_tune.sweeps.trials.bundles"),
+        ("sweeps", "on_ray", "from tskd_tune.sweeps.messages import results"),
+        ("sweeps", "trials", "from tskd_tune.sweeps import limits"),
+        ("sweeps", "trials", "from tskd_tune.sweeps.recorder import Recorder"),
+    ],
+)
+def test_a_climb_within_a_package_is_seen(package: str, room: str, line: str):
+    assert climbs_within(package, room, line)
+
+
+@pytest.mark.parametrize(
+    ("package", "room", "line"),
+    [
+        ("reports", "page", "from tskd_tune.reports.page import charts"),
+        ("reports", "page", "from tskd_tune.reports import forms"),
+        ("sweeps", "trials", "from tskd_tune.sweeps.searching.search import Random"),
+        ("sweeps", "trials", "from tskd_tune.sweeps import space"),
+        ("sweeps", "trials", "from tskd_tune.reports.page import report"),
+    ],
+)
+def test_what_goes_down_within_a_package_is_let_through(package: str, room: str, line: str):
+    assert climbs_within(package, room, line) == []
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import teacher_key
 from tskd_tune.outside import code_digest, load, short_name, whole_name
 from tskd_tune.paths import Written
-from tskd_tune.sweeps.checking import check
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.checking import check
+from tskd_tune.sweeps.declared.schema import Sweep
 
 LOSSES = """
 from collections.abc import Mapping

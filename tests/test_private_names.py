@@ -16,7 +16,7 @@ from tskd_tune.reports.forms.wandb_private import NAMES as OF_WANDB
 
 PACKAGE = Path(tskd_tune.__file__).parent
 # These files hold nothing but private names, with their purposes.
-LISTS = {"sweeps/ray_private.py", "reports/forms/wandb_private.py"}
+LISTS = {"sweeps/on_ray/ray_private.py", "reports/forms/wandb_private.py"}
 # torch offers no public names for these.
 OF_TORCH = {
     "torch._subclasses.fake_tensor:FakeTensorMode": "counts the bytes of a step without allocating them",

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tskd_tune.cli import app
-from tskd_tune.sweeps.checking import check
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.checking import check
+from tskd_tune.sweeps.declared.schema import Sweep
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]

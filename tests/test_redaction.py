@@ -17,7 +17,8 @@ from tskd_tune.records.breakage import breakage, reason_of
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.tracking import WandbTracker
 from tskd_tune.redaction import redacted
-from tskd_tune.sweeps import ray_settings, recorder
+from tskd_tune.sweeps import recorder
+from tskd_tune.sweeps.on_ray import ray_settings
 
 KEY = "f00d" * 10
 NAMES = ("WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN", "HF_TOKEN", "DB_PASSWORD")

@@ -11,7 +11,7 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.records.origin import Origin
 from tskd_tune.shipped import file_of, spaces
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 
 ROOT = Path(__file__).parents[1]
 

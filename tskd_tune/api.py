@@ -31,7 +31,7 @@ from tskd_tune.records.run_folder import STORAGE, RunFolder
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.studies.found import StudyFile
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 
 __all__ = ["Event", "Experiment", "Listener", "RunFolder", "Sweep", "check", "report", "study", "sweep", "train"]
 
@@ -78,7 +78,7 @@ def sweep(
         RunError: something failed; finished runs are kept, and ``tskd-tune resume`` continues the sweep.
         KeyboardInterrupt: the sweep was interrupted and can be resumed.
     """
-    from tskd_tune.sweeps.ray_address import addressed
+    from tskd_tune.sweeps.on_ray.ray_address import addressed
     from tskd_tune.sweeps.run import start  # this module imports Ray, which only `sweep` needs
 
     read = _sweep(given, settings)

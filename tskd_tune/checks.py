@@ -12,13 +12,13 @@ from tskd_tune.experiment.data import summaries, verify_data
 from tskd_tune.experiment.identity import identity
 from tskd_tune.records.wandb_rules import refuse
 from tskd_tune.records.wandb_server import Place
-from tskd_tune.sweeps import estimate
-from tskd_tune.sweeps.checking import refuse as refuse_mistakes
-from tskd_tune.sweeps.design import method_of
-from tskd_tune.sweeps.estimate import Estimate
-from tskd_tune.sweeps.machine import refuse_here
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.teacher_seeds import teachers_of
+from tskd_tune.sweeps.declared.checking import refuse as refuse_mistakes
+from tskd_tune.sweeps.declared.design import method_of
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.estimating import estimate
+from tskd_tune.sweeps.estimating.estimate import Estimate
+from tskd_tune.sweeps.machines.machine import refuse_here
+from tskd_tune.sweeps.space.teacher_seeds import teachers_of
 from tskd_tune.tasks.summary import DataSummary
 
 TWINS = (

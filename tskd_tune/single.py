@@ -12,7 +12,7 @@ from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.experiment.verification import verify
 from tskd_tune.outside import short_name
-from tskd_tune.sweeps.space import SearchSpace
+from tskd_tune.sweeps.space.search_space import SearchSpace
 
 
 def read(path: Path, settings: Iterable[str] = ()) -> Experiment:

@@ -19,8 +19,8 @@ from tskd_tune import documents
 from tskd_tune.cli import app
 from tskd_tune.errors import InputError
 from tskd_tune.shipped import spaces
-from tskd_tune.sweeps import estimate
-from tskd_tune.sweeps.estimate import Estimate
+from tskd_tune.sweeps.estimating import estimate
+from tskd_tune.sweeps.estimating.estimate import Estimate
 
 SLOWEST = 30.0  # of this process alone: the machine may be busy with others
 SMALL = """\

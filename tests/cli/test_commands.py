@@ -27,9 +27,9 @@ from tskd_tune.records.confirmations import enter
 from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.sweeps import estimate, stopwatch
-from tskd_tune.sweeps.extension import Addition
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.estimating import estimate, stopwatch
+from tskd_tune.sweeps.evidence.extension import Addition
 from tskd_tune.training.teachers import CACHE_VARIABLE
 
 SHORT: dict[str, Any] = {

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from tskd_tune import documents
 from tskd_tune.cli import app
 from tskd_tune.experiment import shared_tasks
-from tskd_tune.sweeps import estimate, stopwatch
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.estimating import estimate, stopwatch
 from tskd_tune.tasks import TASKS, decoding
 
 

@@ -17,7 +17,7 @@ from tskd_tune.records.lines import json_line
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.sittings import stamp
 from tskd_tune.reports.page.report import write_report
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.stages import missing
 
 

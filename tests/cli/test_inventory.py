@@ -16,7 +16,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.records.origin import Origin
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 
 
 def a_row(run: str, arm: str, accuracy: float, **over: Any) -> Row:

@@ -28,7 +28,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import report_lines
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 
 SEARCH = {"name": "optuna", "trials": 5}
 # Of Student's t with two degrees of freedom, from a table.

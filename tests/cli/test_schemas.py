@@ -13,7 +13,7 @@ import pytest
 from tskd_tune import documents
 from tskd_tune.cli.schemas import Form, json_schema
 from tskd_tune.experiment import Experiment
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 
 SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("**/*.yaml"))
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from tskd_tune import documents
 from tskd_tune.cli import checking
 from tskd_tune.errors import InputError
-from tskd_tune.sweeps import estimate
-from tskd_tune.sweeps.estimate import Estimate
+from tskd_tune.sweeps.estimating import estimate
+from tskd_tune.sweeps.estimating.estimate import Estimate
 
 ROOT = Path(__file__).parents[2]
 FILES = [*sorted((ROOT / "search_spaces").glob("*.yaml")), *sorted(documents.PACKAGED.rglob("*.yaml"))]

@@ -14,7 +14,7 @@ from tskd_tune.cli.commands import app
 from tskd_tune.cli.submitting import job_of
 from tskd_tune.errors import InputError
 from tskd_tune.outside import JOB_VARIABLE, whole_name
-from tskd_tune.sweeps import ray_private
+from tskd_tune.sweeps.on_ray import ray_private
 
 TASK = '''
 from tskd_tune.tasks.base import Task

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 CLIENT = """
 import json, os, sys
 from tskd_tune.errors import InputError
-from tskd_tune.sweeps.ray_address import named_cluster
+from tskd_tune.sweeps.on_ray.ray_address import named_cluster
 try:
     named_cluster()
     print(json.dumps("let in"))

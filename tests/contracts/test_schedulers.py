@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.sweeps.schedulers import SCHEDULERS
+from tskd_tune.sweeps.scheduling.schedulers import SCHEDULERS
 from tskd_tune.testing import SchedulerContract
 
 FLIPS: Mapping[str, Mapping[str, Any]] = {

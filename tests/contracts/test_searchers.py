@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.sweeps.search import SEARCHERS
+from tskd_tune.sweeps.searching.search import SEARCHERS
 from tskd_tune.testing import SearcherContract
 
 

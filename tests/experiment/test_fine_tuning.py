@@ -17,7 +17,7 @@ from tskd_tune.experiment.assembly import build
 from tskd_tune.experiment.teacher import check_weights, is_ready, obtain, teacher_key, trains_a_teacher
 from tskd_tune.experiment.verification import verify
 from tskd_tune.networks.weights import read_state, write_state
-from tskd_tune.sweeps.teacher_keys import key_of
+from tskd_tune.sweeps.declared.teacher_keys import key_of
 from tskd_tune.training.teachers import TeacherCache
 
 Tiny = Callable[..., Experiment]

@@ -13,7 +13,7 @@ from tskd_tune.documents import dump, extended, read
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.locations import located
 from tskd_tune.paths import PathText
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.tasks import TASKS
 from tskd_tune.tasks.base import Task
 from tskd_tune.tasks.synthetic import synthetic

@@ -17,7 +17,7 @@ from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import is_ready, obtain, teacher_key
 from tskd_tune.experiment.verification import verify
 from tskd_tune.networks.weights import read_state
-from tskd_tune.sweeps.teacher_keys import distinct, key_of
+from tskd_tune.sweeps.declared.teacher_keys import distinct, key_of
 from tskd_tune.training import teachers
 from tskd_tune.training.teachers import TeacherCache
 

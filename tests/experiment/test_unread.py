@@ -18,8 +18,8 @@ from tskd_tune.networks.weights import read_state, write_state
 from tskd_tune.records.row import Row, TeacherRecord
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.markdown import markdown
-from tskd_tune.sweeps.shipped import Shipped
-from tskd_tune.sweeps.trainable import SweepTrial
+from tskd_tune.sweeps.trials.shipped import Shipped
+from tskd_tune.sweeps.trials.trainable import SweepTrial
 from tskd_tune.tasks.base import Task
 from tskd_tune.tasks.synthetic import SyntheticImages
 from tskd_tune.training.teachers import TeacherCache

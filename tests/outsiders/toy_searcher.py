@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import PositiveInt
 
-from tskd_tune.sweeps.listed_points import ListedPoints
-from tskd_tune.sweeps.objectives import Goals
-from tskd_tune.sweeps.points import Point
-from tskd_tune.sweeps.space import SearchSpace
-from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.sweeps.messages.trial_config import TrialConfig
+from tskd_tune.sweeps.searching.listed_points import ListedPoints
+from tskd_tune.sweeps.searching.objectives import Goals
+from tskd_tune.sweeps.space.points import Point
+from tskd_tune.sweeps.space.search_space import SearchSpace
 
 
 def backwards(

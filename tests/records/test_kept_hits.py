@@ -18,7 +18,7 @@ from tskd_tune.records.hits import HITS, KeptHits, bytes_on_disk, hits_of
 from tskd_tune.records.kept_files import written
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.storage.objects import Objects
-from tskd_tune.sweeps import estimate
+from tskd_tune.sweeps.estimating import estimate
 from tskd_tune.tasks.hits import Hits
 from tskd_tune.training import evaluation
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tskd_tune.records.origin import LONGEST_QUESTION, Origin, question
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ from tskd_tune.reports.forms.head_lines import head_lines
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.report_lines import verdict_lines
 from tskd_tune.reports.judge.records import Finding
-from tskd_tune.sweeps.extension import Addition, extended
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.evidence.extension import Addition, extended
 
 CE = [70.1, 70.4, 69.8, 70.0, 70.3, 70.2, 69.9, 70.5, 70.2, 70.0]
 TSKD = [71.0, 71.5, 70.9, 70.8, 71.4, 71.3, 70.7, 71.6, 71.1, 71.0]

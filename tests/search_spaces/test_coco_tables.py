@@ -6,8 +6,8 @@ import pytest
 from small_coco import write_coco
 
 from tskd_tune.experiment import Experiment
+from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.run import start
-from tskd_tune.sweeps.schema import Sweep
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 ROOT = "experiment.task.root=somewhere"

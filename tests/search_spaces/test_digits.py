@@ -10,9 +10,9 @@ import pytest
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.plain import as_json
-from tskd_tune.sweeps.estimate import of_sweep
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.estimating.estimate import of_sweep
 from tskd_tune.sweeps.run import start
-from tskd_tune.sweeps.schema import Sweep
 
 FILE = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
 

@@ -9,7 +9,7 @@ from PIL import Image
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import probe_of, review_loss, student_network, task_of, teacher_network
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.tasks.stand_ins import stand_in_targets
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"

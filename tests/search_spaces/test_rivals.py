@@ -8,8 +8,8 @@ import pytest
 
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.run import start
-from tskd_tune.sweeps.schema import Sweep
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 # What is added up of others, and what needs no file of its own.

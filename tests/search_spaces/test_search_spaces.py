@@ -9,9 +9,9 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.method.extractors import EXTRACTORS
 from tskd_tune.method.transforms import TRANSFORMS
-from tskd_tune.sweeps.checking import check
-from tskd_tune.sweeps.points import Point
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.checking import check
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.space.points import Point
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "search_spaces"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tskd_tune.experiment import Experiment
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 
 FILE = Path(__file__).parents[2] / "search_spaces" / "siblings.yaml"
 TASKS = ["cifar100", "cinic10", "tiny_imagenet"]

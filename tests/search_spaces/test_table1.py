@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tskd_tune.experiment import Experiment
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 FAMILIES = [

@@ -18,7 +18,7 @@ from tskd_tune.reports.findings.summary import summary
 from tskd_tune.studies import STUDIES, work
 from tskd_tune.studies.target import TargetStudy
 from tskd_tune.studies.target_found import Reviews, changes, dose_arms, found, reviews_of
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 
 FILE = Path(__file__).parents[2] / "search_spaces" / "study_target.yaml"
 VALUES = {

@@ -21,7 +21,9 @@ from ray.tune.search import Searcher
 from factories import pickled
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
-from tskd_tune.sweeps import growing, run, trainable, tuning
+from tskd_tune.sweeps import run, tuning
+from tskd_tune.sweeps.machines import growing
+from tskd_tune.sweeps.trials import trainable
 from tskd_tune.training.teachers import TeacherCache
 
 

@@ -15,10 +15,10 @@ from tskd_tune.paths import Address
 from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.sweeps import ray_private
-from tskd_tune.sweeps.ray_address import addressed
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.on_ray import ray_private
+from tskd_tune.sweeps.on_ray.ray_address import addressed
 from tskd_tune.sweeps.run import start
-from tskd_tune.sweeps.schema import Sweep
 
 pytestmark = pytest.mark.slow
 

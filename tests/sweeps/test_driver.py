@@ -27,11 +27,11 @@ from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.registry import Entry
-from tskd_tune.sweeps.extension import Addition
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.evidence.extension import Addition
+from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.run import extend, resume, start
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.search import SEARCHERS
-from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.sweeps.searching.search import SEARCHERS
 from tskd_tune.tasks.base import TASKS, Meter, Objective, Task, TaskFacts
 from tskd_tune.tasks.classification import LOSS, Accuracy, Classification
 from tskd_tune.tasks.synthetic import synthetic
@@ -330,7 +330,7 @@ def test_a_search_that_has_trained_every_experiment_is_complete(
     cluster: Cluster, search: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the check before the sweep, which enumerates a small space."""
-    monkeypatch.setattr("tskd_tune.sweeps.checking.too_few", lambda space, trials, resolve: None)
+    monkeypatch.setattr("tskd_tune.sweeps.declared.checking.too_few", lambda space, trials, resolve: None)
     search["experiment"]["training"]["lr"] = {"choice": {"a": 0.05, "b": 0.1, "c": 0.1}}
     with pytest.warns(
         UserWarning, match="search.trials: is 3, but the space has no experiment that differs from the 2"

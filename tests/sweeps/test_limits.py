@@ -19,11 +19,11 @@ from tskd_tune.records.conclusion import conclusion
 from tskd_tune.records.events import Event
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps import budgets, limits
-from tskd_tune.sweeps.checking import check
+from tskd_tune.sweeps.declared.checking import check
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.declared.settings import Budget
 from tskd_tune.sweeps.limits import Limits
 from tskd_tune.sweeps.run import resume, start
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.settings import Budget
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stand_in import Cluster, installed

@@ -13,12 +13,12 @@ from ray import tune
 
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
-from tskd_tune.sweeps.objectives import Search
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.declared.settings import Compare, Resources, Wandb
 from tskd_tune.sweeps.run import start
-from tskd_tune.sweeps.schedulers import SCHEDULERS
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.search import SEARCHERS, is_exact
-from tskd_tune.sweeps.settings import Compare, Resources, Wandb
+from tskd_tune.sweeps.scheduling.schedulers import SCHEDULERS
+from tskd_tune.sweeps.searching.objectives import Search
+from tskd_tune.sweeps.searching.search import SEARCHERS, is_exact
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stand_in import Cluster, installed
@@ -179,10 +179,10 @@ def test_every_searcher_suggests_points_of_the_space_and_takes_up_what_is_known(
     """No point twice, one for each trial, with a number of its own; a trial that has ended is not trained again."""
     from ray.tune.search import Searcher
 
-    from tskd_tune.sweeps.known import Known
-    from tskd_tune.sweeps.results import TrialResult
-    from tskd_tune.sweeps.space import SearchSpace
-    from tskd_tune.sweeps.trial_config import TrialConfig
+    from tskd_tune.sweeps.messages.results import TrialResult
+    from tskd_tune.sweeps.messages.trial_config import TrialConfig
+    from tskd_tune.sweeps.searching.known import Known
+    from tskd_tune.sweeps.space.search_space import SearchSpace
 
     space = SearchSpace({"k": {"choice": [1, 2, 3, 4]}})
     given = {} if is_exact(name) else {"trials": 3}

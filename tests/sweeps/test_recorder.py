@@ -19,9 +19,9 @@ from factories import a_row, pickled, raised
 from tskd_tune.errors import RunError
 from tskd_tune.records.events import Event
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.sweeps.messages.trial_errors import BrokenTrialError
 from tskd_tune.sweeps.recorder import Recorder
-from tskd_tune.sweeps.trainable import STOPPED_ROWS
-from tskd_tune.sweeps.trial_errors import BrokenTrialError
+from tskd_tune.sweeps.trials.trainable import STOPPED_ROWS
 
 
 @dataclass

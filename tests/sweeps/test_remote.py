@@ -20,8 +20,8 @@ from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.workplace import Workplace
 from tskd_tune.storage import lease, objects, patience
+from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.run import resume, start
-from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.training.checkpoint import epochs_in
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -24,8 +24,8 @@ from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps import run as running
+from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.run import resume, start
-from tskd_tune.sweeps.schema import Sweep
 
 pytestmark = pytest.mark.slow
 TSKD_TUNE = [sys.executable, "-c", "from tskd_tune.cli import main; main()"]

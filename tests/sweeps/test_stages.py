@@ -15,11 +15,12 @@ from tskd_tune.records.events import Event
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
-from tskd_tune.sweeps import interim, stages
-from tskd_tune.sweeps.configs import Describe
-from tskd_tune.sweeps.interim import Interim
+from tskd_tune.sweeps import stages
+from tskd_tune.sweeps.declared.configs import Describe
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.evidence import interim
+from tskd_tune.sweeps.evidence.interim import Interim
 from tskd_tune.sweeps.limits import Limits
-from tskd_tune.sweeps.schema import Sweep
 from tskd_tune.sweeps.tuning import Tuning
 
 Training = tuple[str, str, int]

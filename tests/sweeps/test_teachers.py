@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tskd_tune.experiment import Experiment
-from tskd_tune.sweeps.teacher_keys import distinct, key_of
+from tskd_tune.sweeps.declared.teacher_keys import distinct, key_of
 
 Tiny = Callable[..., Experiment]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.sweeps.disk import sizes
+from tskd_tune.sweeps.estimating.disk import sizes
 from tskd_tune.testing.tape import Tape
 from tskd_tune.training import optim
 from tskd_tune.training.compute import Compute

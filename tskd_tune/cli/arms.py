@@ -10,8 +10,8 @@ from tskd_tune.cli.course import Course
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.plain import Document
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.teacher_seeds import teachers_of
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.space.teacher_seeds import teachers_of
 
 
 def arms_of(file: Path, settings: Sequence[str]) -> dict[str, Experiment]:

@@ -15,8 +15,8 @@ from tskd_tune.clusters.kinds import is_cluster_file
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.reports.forms.short import duration
-from tskd_tune.sweeps.estimate import Estimate
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.estimating.estimate import Estimate
 
 MOST_ARMS = 20
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.teacher_seeds import under_text
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.space.teacher_seeds import under_text
 
 
 def point_count(given: Sweep) -> int:

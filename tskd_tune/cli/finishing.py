@@ -11,7 +11,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.sittings import sittings
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import write_report
-from tskd_tune.sweeps.stored import sweep_of
+from tskd_tune.sweeps.declared.stored import sweep_of
 
 REPORT = "report.html"
 

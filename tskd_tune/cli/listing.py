@@ -22,9 +22,9 @@ from tskd_tune.outside import whole_name
 from tskd_tune.registry import Component, Described, Entry, Registry
 from tskd_tune.signatures import DescribedOption
 from tskd_tune.studies import STUDIES
-from tskd_tune.sweeps.objectives import Search
-from tskd_tune.sweeps.schedulers import SCHEDULERS
-from tskd_tune.sweeps.search import SEARCHERS
+from tskd_tune.sweeps.scheduling.schedulers import SCHEDULERS
+from tskd_tune.sweeps.searching.objectives import Search
+from tskd_tune.sweeps.searching.search import SEARCHERS
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import TEACHER_METHODS
 from tskd_tune.training.observers import OBSERVERS

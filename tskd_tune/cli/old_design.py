@@ -5,8 +5,8 @@ from __future__ import annotations
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.design import Design
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.sweeps.design import design_of
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.design import design_of
+from tskd_tune.sweeps.declared.schema import Sweep
 
 
 def old_design(folder: RunFolder) -> Design:

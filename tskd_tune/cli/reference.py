@@ -12,9 +12,9 @@ from tskd_tune.cli.terminal import say
 from tskd_tune.experiment import descent, review
 from tskd_tune.experiment.schema import Evaluation, Experiment
 from tskd_tune.registry import Entry, Registry
-from tskd_tune.sweeps import schema as sweep
-from tskd_tune.sweeps import settings
-from tskd_tune.sweeps.controls import Controls
+from tskd_tune.sweeps.declared import schema as sweep
+from tskd_tune.sweeps.declared import settings
+from tskd_tune.sweeps.space.controls import Controls
 
 HEAD = """# Options
 

@@ -22,9 +22,9 @@ from tskd_tune.records.origin import Origin
 from tskd_tune.records.protocol import declare_replicates, results_of
 from tskd_tune.records.replicate import Replicate, first_declared
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.sweeps.replicates import refuse_replicates, replicate_of, sampler_seed
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.stored import sweep_of
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.declared.stored import sweep_of
+from tskd_tune.sweeps.evidence.replicates import refuse_replicates, replicate_of, sampler_seed
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,15 @@ from tskd_tune.records.origin import Origin
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teacher_names import under
 from tskd_tune.records.wandb_leftovers import cleared
-from tskd_tune.sweeps.checking import refuse
-from tskd_tune.sweeps.confirmation import PAPER, confirmation
-from tskd_tune.sweeps.controls import CONTROLS
-from tskd_tune.sweeps.design import method_of
-from tskd_tune.sweeps.extension import Addition, extended_run
-from tskd_tune.sweeps.protocol import refuse_seeds_of_the_search
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.seeds import seeds_in
-from tskd_tune.sweeps.stored import sweep_of
+from tskd_tune.sweeps.declared.checking import refuse
+from tskd_tune.sweeps.declared.design import method_of
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.declared.stored import sweep_of
+from tskd_tune.sweeps.evidence.confirmation import PAPER, confirmation
+from tskd_tune.sweeps.evidence.extension import Addition, extended_run
+from tskd_tune.sweeps.evidence.protocol import refuse_seeds_of_the_search
+from tskd_tune.sweeps.space.controls import CONTROLS
+from tskd_tune.sweeps.space.seeds import seeds_in
 from tskd_tune.training.teachers import cache_folder
 
 Work = Callable[[Progress], RunFolder]

@@ -6,8 +6,8 @@ from typing import Literal
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.plain import Document
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.space_schema import space_schema
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.space.space_schema import space_schema
 
 Form = Literal["experiment", "sweep"]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

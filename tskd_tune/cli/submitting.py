@@ -157,7 +157,7 @@ def _components(value: object) -> Iterator[str]:
 def _send(address: str, command: str, folder: Path) -> str:
     from ray.job_submission import JobSubmissionClient
 
-    from tskd_tune.sweeps import ray_private
+    from tskd_tune.sweeps.on_ray import ray_private
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     ray_private.use_token()  # the one that `cluster init` made, also where RAY_AUTH_MODE is not set

@@ -49,7 +49,7 @@ def _sweep(
     address: Address = None,
 ) -> None:
     """Run a sweep on this machine, or on the Ray cluster that --address or RAY_ADDRESS names."""
-    from tskd_tune.sweeps.ray_address import addressed
+    from tskd_tune.sweeps.on_ray.ray_address import addressed
 
     with addressed(address):
         if replicates is not None:
@@ -83,7 +83,7 @@ def _resume(
 ) -> None:
     """Finish a run that was interrupted, from its last checkpoints."""
     from tskd_tune.cli import running
-    from tskd_tune.sweeps.ray_address import addressed
+    from tskd_tune.sweeps.on_ray.ray_address import addressed
 
     with addressed(address):
         running.resume(run, storage, track=not no_wandb, hours=hours)
@@ -120,7 +120,7 @@ def _extend(
     Only a grid can be extended. A search chose its points with its own seeds; use `tskd-tune confirm` with new seeds.
     """
     from tskd_tune.cli import running
-    from tskd_tune.sweeps.ray_address import addressed
+    from tskd_tune.sweeps.on_ray.ray_address import addressed
 
     with addressed(address):
         running.extend(run, storage, seeds=seeds, controls=controls, points=points, track=not no_wandb)
@@ -155,7 +155,7 @@ def _confirm(
     Controls show which part of the best point helps; controls given here count in the correction from the start.
     """
     from tskd_tune.cli import running
-    from tskd_tune.sweeps.ray_address import addressed
+    from tskd_tune.sweeps.on_ray.ray_address import addressed
 
     with addressed(address):
         running.confirm(

@@ -13,7 +13,7 @@ from tskd_tune import documents
 from tskd_tune.clusters.templates import placeholders
 from tskd_tune.clusters.token import token_problem
 from tskd_tune.clusters.versions import versions
-from tskd_tune.sweeps import ray_private
+from tskd_tune.sweeps.on_ray import ray_private
 
 WORLD: Final = ("0.0.0.0/0", "::/0")
 # The forms of secrets: keys of AWS, private keys, tokens of W&B, GitHub and Hugging Face, and passwords in commands.

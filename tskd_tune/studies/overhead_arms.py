@@ -13,7 +13,7 @@ from tskd_tune.contracts import AnyBatch, Classified, Features, Output
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
 from tskd_tune.method.review import ReviewTerms
-from tskd_tune.sweeps.stopwatch import Clock, Stopwatch
+from tskd_tune.sweeps.estimating.stopwatch import Clock, Stopwatch
 from tskd_tune.tasks.base import Draw
 from tskd_tune.tasks.stand_ins import stand_in_targets
 from tskd_tune.training.trainer import Trainer

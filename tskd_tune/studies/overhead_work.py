@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tskd_tune.contracts import Output
 from tskd_tune.studies.overhead_arms import Arm, Pair, Training
-from tskd_tune.sweeps.disk import sizes
+from tskd_tune.sweeps.estimating.disk import sizes
 
 # Operations grow with the number of images, so they are counted for a few.
 FEW_IMAGES = 2

@@ -21,7 +21,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.version import __version__
 
 if TYPE_CHECKING:
-    from tskd_tune.sweeps.schema import Sweep
+    from tskd_tune.sweeps.declared.schema import Sweep
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -105,7 +105,7 @@ class Place:
             InputError: the space or a setting is wrong.
             RunError: a training broke; finished trainings are kept.
         """
-        from tskd_tune.sweeps.schema import Sweep
+        from tskd_tune.sweeps.declared.schema import Sweep
 
         given = Sweep.load(Path(space), settings)
         text = json.dumps(given.plain(), sort_keys=True)
@@ -136,7 +136,7 @@ class Place:
 
     def _begin_ray(self) -> None:
         if not self._has_ray:
-            from tskd_tune.sweeps.ray_session import session
+            from tskd_tune.sweeps.on_ray.ray_session import session
 
             self.folder.mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(session(self.folder))

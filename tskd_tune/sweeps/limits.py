@@ -21,11 +21,11 @@ from tskd_tune.records.conclusion import Conclusion
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.endings import Counts
 from tskd_tune.reports.findings.endings import unfinished as begun_without_row
-from tskd_tune.sweeps.bundles import results_of
-from tskd_tune.sweeps.known import Known
-from tskd_tune.sweeps.run_searcher import FINISHED, Config
-from tskd_tune.sweeps.settings import Budget, Target
-from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.sweeps.declared.settings import Budget, Target
+from tskd_tune.sweeps.messages.trial_config import TrialConfig
+from tskd_tune.sweeps.searching.known import Known
+from tskd_tune.sweeps.searching.run_searcher import FINISHED, Config
+from tskd_tune.sweeps.trials.bundles import results_of
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController

@@ -16,10 +16,10 @@ import torch
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
 from tskd_tune.records.events import Event, Listener
-from tskd_tune.sweeps.estimate import MOST_POINTS, evenly, one_of_each
+from tskd_tune.sweeps.estimating.estimate import MOST_POINTS, evenly, one_of_each
+from tskd_tune.sweeps.estimating.stopwatch import Stopwatch, pace
+from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.recorder import reason_of_loss
-from tskd_tune.sweeps.stopwatch import Stopwatch, pace
-from tskd_tune.sweeps.trial_config import TrialConfig
 from tskd_tune.tasks.stand_ins import stand_in_targets
 
 # The share of the free memory that trainings may fill: evaluation and fragments need memory that no step shows.

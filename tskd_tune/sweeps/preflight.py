@@ -2,7 +2,7 @@
 
 A machine that lacks something would fail trials one after the other, after their teachers were paid for. All machines
 are looked at, and one error names each that lacks something. A machine that joins the cluster later looks at itself
-when its first trial begins (`tskd_tune.sweeps.late_nodes`).
+when its first trial begins (`tskd_tune.sweeps.machines.late_nodes`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tskd_tune.outside import code_digest
 from tskd_tune.paths import Address, StoragePlace
 from tskd_tune.records.events import Event, Listener
 from tskd_tune.storage.objects import Objects
-from tskd_tune.sweeps.node_probe import Looked, Needs, package_digest, versions
-from tskd_tune.sweeps.nodes import Amounts, Node, alive, fits, in_words
-from tskd_tune.sweeps.ray_address import is_named
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.machines.node_probe import Looked, Needs, package_digest, versions
+from tskd_tune.sweeps.machines.nodes import Amounts, Node, alive, fits, in_words
+from tskd_tune.sweeps.on_ray.ray_address import is_named
 from tskd_tune.sweeps.recorder import reason_of_loss
-from tskd_tune.sweeps.schema import Sweep
 
 # A machine has to start a worker process, which imports torch, and to look at its disks.
 SECONDS: Final = 180.0
@@ -116,8 +116,8 @@ def _asking() -> Callable[[Mapping[str, Any]], list[str]]:
     def ask(needs: Mapping[str, Any]) -> list[str]:
         given = needs["versions"].get("tskd-tune")
         try:
-            from tskd_tune.sweeps.node_probe import Needs as Wanted
-            from tskd_tune.sweeps.node_probe import problems
+            from tskd_tune.sweeps.machines.node_probe import Needs as Wanted
+            from tskd_tune.sweeps.machines.node_probe import problems
 
             return problems(Wanted(**needs))
         except (ImportError, TypeError) as error:  # no such package, or another version of it

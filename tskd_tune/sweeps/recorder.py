@@ -32,15 +32,15 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
 from tskd_tune.records.workplace import STUDENT
 from tskd_tune.redaction import redacted
-from tskd_tune.sweeps.bundles import results_of
-from tskd_tune.sweeps.kept import folder_of, forget_checkpoints, stopped_name
 from tskd_tune.sweeps.limits import Limits
-from tskd_tune.sweeps.lost_nodes import says_lost_node
-from tskd_tune.sweeps.member import broken_reason
-from tskd_tune.sweeps.results import TrialResult
-from tskd_tune.sweeps.trainable import STOPPED_ROWS
-from tskd_tune.sweeps.trial_config import TrialConfig
-from tskd_tune.sweeps.trial_errors import BrokenTrialError
+from tskd_tune.sweeps.machines.lost_nodes import says_lost_node
+from tskd_tune.sweeps.messages.results import TrialResult
+from tskd_tune.sweeps.messages.trial_config import TrialConfig
+from tskd_tune.sweeps.messages.trial_errors import BrokenTrialError
+from tskd_tune.sweeps.trials.bundles import results_of
+from tskd_tune.sweeps.trials.kept import folder_of, forget_checkpoints, stopped_name
+from tskd_tune.sweeps.trials.member import broken_reason
+from tskd_tune.sweeps.trials.trainable import STOPPED_ROWS
 from tskd_tune.training.record import Record
 
 if TYPE_CHECKING:

@@ -24,24 +24,24 @@ from tskd_tune.records.wandb_rules import refuse as refuse_names
 from tskd_tune.records.wandb_server import Connection, Place, run_key
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweeps.budgets import limits_of, refuse_used_up, with_hours
-from tskd_tune.sweeps.checking import refuse
-from tskd_tune.sweeps.design import design_of
-from tskd_tune.sweeps.extension import Addition, extended_run
-from tskd_tune.sweeps.leftovers import end as end_leftovers
-from tskd_tune.sweeps.node_probe import Looked
+from tskd_tune.sweeps.declared.checking import refuse
+from tskd_tune.sweeps.declared.design import design_of
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.declared.stored import sweep_of
+from tskd_tune.sweeps.declared.teacher_keys import distinct
+from tskd_tune.sweeps.evidence.extension import Addition, extended_run
+from tskd_tune.sweeps.evidence.protocol import refuse_seeds_of_the_search, terms_of
+from tskd_tune.sweeps.machines.node_probe import Looked
+from tskd_tune.sweeps.machines.resources import needed, refuse_unfit
+from tskd_tune.sweeps.on_ray.leftovers import end as end_leftovers
+from tskd_tune.sweeps.on_ray.ray_address import named_cluster
+from tskd_tune.sweeps.on_ray.ray_metrics import metered
+from tskd_tune.sweeps.on_ray.ray_session import bases, session
 from tskd_tune.sweeps.preflight import look_at_nodes
-from tskd_tune.sweeps.protocol import refuse_seeds_of_the_search, terms_of
-from tskd_tune.sweeps.ray_address import named_cluster
-from tskd_tune.sweeps.ray_metrics import metered
-from tskd_tune.sweeps.ray_session import bases, session
 from tskd_tune.sweeps.recorder import Recorder
-from tskd_tune.sweeps.resources import needed, refuse_unfit
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.shipped import Shipped
 from tskd_tune.sweeps.stages import expected_rows, missing, train
-from tskd_tune.sweeps.stored import sweep_of
-from tskd_tune.sweeps.teacher_keys import distinct
 from tskd_tune.sweeps.teachers import prepare
+from tskd_tune.sweeps.trials.shipped import Shipped
 from tskd_tune.sweeps.tuning import Tuning
 
 REPORT_SECONDS = 2.0

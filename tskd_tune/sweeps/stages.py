@@ -10,15 +10,15 @@ from tskd_tune.errors import InputError
 from tskd_tune.records.events import Listener
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.importance import JOURNAL
-from tskd_tune.sweeps.configs import Describe
-from tskd_tune.sweeps.distinct import told_apart
-from tskd_tune.sweeps.interim import analyze, portions
-from tskd_tune.sweeps.known import Trainings, known_trials
-from tskd_tune.sweeps.listed_points import ListedPoints
-from tskd_tune.sweeps.run_searcher import RunSearcher
-from tskd_tune.sweeps.schedulers import Resumable
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.sweeps.declared.configs import Describe
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.evidence.interim import analyze, portions
+from tskd_tune.sweeps.messages.trial_config import TrialConfig
+from tskd_tune.sweeps.scheduling.schedulers import Resumable
+from tskd_tune.sweeps.searching.known import Trainings, known_trials
+from tskd_tune.sweeps.searching.listed_points import ListedPoints
+from tskd_tune.sweeps.searching.run_searcher import RunSearcher
+from tskd_tune.sweeps.space.distinct import told_apart
 from tskd_tune.sweeps.tuning import Tuning
 
 
@@ -112,7 +112,7 @@ def _train_search(tuning: Tuning) -> bool:
     elif known:
         raise InputError(
             f"search: the searcher '{sweep.search.name}' cannot go on with a run that was cut off; make its class a"
-            " tskd_tune.sweeps.run_searcher.RunSearcher with a method take_up, or start a new run"
+            " tskd_tune.sweeps.searching.run_searcher.RunSearcher with a method take_up, or start a new run"
         )
     if isinstance(scheduler, Resumable):
         scheduler.take_up(known)

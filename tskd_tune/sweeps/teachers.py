@@ -17,8 +17,8 @@ from tskd_tune.experiment.teacher import is_ready, obtain
 from tskd_tune.files import write_whole
 from tskd_tune.outside import short_name
 from tskd_tune.records.events import Listener, broken_teacher_event, teacher_event, teaching_event
+from tskd_tune.sweeps.machines.waiting import Patience
 from tskd_tune.sweeps.recorder import reason_of_loss
-from tskd_tune.sweeps.waiting import Patience
 from tskd_tune.training.record import Line
 from tskd_tune.training.teachers import TeacherCache, TeacherFile
 

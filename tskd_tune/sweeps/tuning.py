@@ -20,19 +20,20 @@ from tskd_tune.records.events import Listener
 from tskd_tune.records.layout import TRIALS
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.signals import noticed
-from tskd_tune.sweeps import packing, ray_private
-from tskd_tune.sweeps.bundles import bundled
-from tskd_tune.sweeps.growing import Growing
-from tskd_tune.sweeps.late_nodes import Placed, excused, none_excused, resources
+from tskd_tune.sweeps import packing
+from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.limits import Limits, limited
-from tskd_tune.sweeps.plug_in_errors import ending
+from tskd_tune.sweeps.machines.growing import Growing
+from tskd_tune.sweeps.machines.late_nodes import Placed, excused, none_excused, resources
+from tskd_tune.sweeps.machines.resources import capacity, needed, reserved
+from tskd_tune.sweeps.machines.waiting import Waiting
+from tskd_tune.sweeps.messages.trial_config import TrialConfig
+from tskd_tune.sweeps.on_ray import ray_private
 from tskd_tune.sweeps.recorder import Recorder
-from tskd_tune.sweeps.resources import capacity, needed, reserved
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.shipped import Shipped
-from tskd_tune.sweeps.trainable import SweepTrial
-from tskd_tune.sweeps.trial_config import TrialConfig
-from tskd_tune.sweeps.waiting import Waiting
+from tskd_tune.sweeps.searching.plug_in_errors import ending
+from tskd_tune.sweeps.trials.bundles import bundled
+from tskd_tune.sweeps.trials.shipped import Shipped
+from tskd_tune.sweeps.trials.trainable import SweepTrial
 
 Asked: TypeAlias = dict[str, float] | tune.PlacementGroupFactory | Callable[[Document], tune.PlacementGroupFactory]
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from tskd_tune.plain import Document
-from tskd_tune.sweeps.schedulers import SCHEDULERS, stops_trials
+from tskd_tune.sweeps.scheduling.schedulers import SCHEDULERS, stops_trials
 from tskd_tune.testing.base import Contract, Options, check_description, own_options
 
 METRIC = "val_loss"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-from tskd_tune.sweeps.points import Point
-from tskd_tune.sweeps.run_searcher import Config
-from tskd_tune.sweeps.search import SEARCHERS
-from tskd_tune.sweeps.space import SearchSpace
-from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.sweeps.messages.trial_config import TrialConfig
+from tskd_tune.sweeps.searching.run_searcher import Config
+from tskd_tune.sweeps.searching.search import SEARCHERS
+from tskd_tune.sweeps.space.points import Point
+from tskd_tune.sweeps.space.search_space import SearchSpace
 from tskd_tune.testing.base import Contract, check_description
 
 METRIC = "val_loss"

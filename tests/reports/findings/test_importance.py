@@ -20,9 +20,9 @@ from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.plain import as_json, plain
 from tskd_tune.reports.forms.report_lines import notes
-from tskd_tune.sweeps.search import SEARCHERS
-from tskd_tune.sweeps.space import SearchSpace
-from tskd_tune.sweeps.trial_config import TrialConfig
+from tskd_tune.sweeps.messages.trial_config import TrialConfig
+from tskd_tune.sweeps.searching.search import SEARCHERS
+from tskd_tune.sweeps.space.search_space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SPACE = "{a: {uniform: [0, 1]}, b: {uniform: [0, 1]}, c: {choice: [x, y, z]}}"

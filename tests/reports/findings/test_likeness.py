@@ -20,7 +20,7 @@ from tskd_tune.reports.forms.exports import as_csv
 from tskd_tune.reports.forms.latex import latex
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.plain import as_json
-from tskd_tune.sweeps.settings import Compare
+from tskd_tune.sweeps.declared.settings import Compare
 
 BASE = [70.1, 70.4, 69.8, 70.0, 70.3, 70.2, 69.9]
 BETTER = [71.0, 71.5, 70.9, 70.8, 71.4, 71.3, 70.7]

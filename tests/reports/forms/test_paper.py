@@ -15,7 +15,7 @@ from tskd_tune.records.row import Best, TeacherRecord
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import paper, paper_forms
-from tskd_tune.sweeps.schema import Sweep
+from tskd_tune.sweeps.declared.schema import Sweep
 
 SPACES = Path(__file__).parents[3] / "search_spaces"
 

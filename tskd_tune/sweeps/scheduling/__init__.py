@@ -1,0 +1,1 @@
+"""Schedulers stop trials that are behind the others."""
