@@ -12,8 +12,8 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment.identity import identity
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.upgrade import LATER
-from tskd_tune.sweeps.schema import Sweep
-from tskd_tune.sweeps.stored import sweep_of
+from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.declared.stored import sweep_of
 
 TRAINING: list[dict[str, Any] | None] = [None, {}, {"epochs": 6}, {"epochs": 6, "channels_last": True}]
 
