@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed.distributed_c10d import Store
 
 from tskd_tune import documents
 from tskd_tune.errors import DivergedError, InputError, LostWorkerError
@@ -17,6 +18,7 @@ from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.records.session import Session, Trial
 from tskd_tune.testing.base import tensors
 from tskd_tune.testing.workers import at_once, groups, in_float64, trained
+from tskd_tune.training import group
 from tskd_tune.training.group import Group, listening, reached
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.trainer import Trainer
@@ -162,6 +164,21 @@ def test_a_worker_that_ends_ends_the_steps_of_the_others_with_a_sentence(tiny: T
         trained(workers)
     with pytest.raises(LostWorkerError, match=r"worker 0 of 2 lost the others.* goes on from its last checkpoint"):
         workers[0].compute.group.add([torch.ones(1)])  # type: ignore[union-attr]
+
+
+def test_a_backend_finds_an_empty_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    # NCCL keeps the address of worker 0 under "0": the others read what they find there at once.
+    found: list[bool] = []
+
+    def backend_of(store: Store, *_: object) -> object:
+        found.append(any(store.check([key]) for key in ("0", "1")))
+        return backend(store, *_)
+
+    backend = group.backend_of
+    monkeypatch.setattr(group, "backend_of", backend_of)
+    for each in groups():
+        each.leave()
+    assert found == [False, False]
 
 
 def fails(*given: object) -> None:

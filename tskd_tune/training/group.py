@@ -78,7 +78,9 @@ class Group:
             store.set(str(rank), "here")
             store.wait([str(each) for each in range(world)], timedelta(seconds=min(patience, MEETING)))
         with _saying(rank, world, patience):
-            return cls(rank, world, backend_of(store, rank, world, device, patience), patience=patience)
+            # NCCL keeps its address under "0" in the store, and would take what worker 0 left there above for it.
+            apart = dist.PrefixStore("backend", store)
+            return cls(rank, world, backend_of(apart, rank, world, device, patience), patience=patience)
 
     def leave(self) -> None:
         """Leave the group: close the connections, so that workers that wait for this one fail at once."""
