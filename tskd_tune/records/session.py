@@ -122,7 +122,7 @@ class Session:
         self._workers = [self.trainer.compute.world]
         self.trainer.observers.append(self._heard)
         self._facts = self.trainer.task.facts()
-        if torch.cuda.is_available():
+        if self.trainer.compute.device.type == "cuda":  # a training on the CPU must not wake the GPU
             torch.cuda.reset_peak_memory_stats()
 
     def begin(self) -> None:

@@ -19,7 +19,8 @@ class CudaBranches(Branches):
     """Forks streams from the own stream of a training, and joins them; in a captured graph they become branches.
 
     A stream serves once a step. What was computed in it is let go after the step has used it, and the memory is used
-    anew in the next step, whose fork waits for all that the own stream was given before.
+    anew in the next step, whose fork waits for all that the own stream was given before. Torch has 32 streams alone, so
+    the trainings of a bundle may share one: what another training gives it waits for the step, too.
     """
 
     def __init__(self, compute: Compute) -> None:
@@ -33,10 +34,17 @@ class CudaBranches(Branches):
         self._taken = 0
 
     def join(self) -> None:
-        """Let the current stream wait for every stream of the step: a graph must not end with an open branch."""
-        own = torch.cuda.current_stream(self._device)
-        for stream in self._streams[: self._taken]:
+        """Let the current stream wait for every stream of the step: a graph must not end with an open branch.
+
+        Without a capture each stream waits for the step in turn. Otherwise another training that shares the stream
+        could write to memory that this step has let go and still reads. What a capture lets go is its own.
+        """
+        own, taken = torch.cuda.current_stream(self._device), self._streams[: self._taken]
+        for stream in taken:
             own.wait_stream(stream)
+        if taken and not torch.cuda.is_current_stream_capturing():
+            for stream in taken:
+                stream.wait_stream(own)
 
     @contextmanager
     def fork(self) -> Iterator[Apart]:
