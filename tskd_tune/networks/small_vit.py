@@ -91,7 +91,7 @@ class SmallVit(Network):
         embedded = self.patches(images)
         height, width = embedded.shape[2:]
         tokens = embedded.flatten(2).transpose(1, 2)
-        tokens = tokens + positions(height, width, tokens.shape[2]).to(tokens)
+        tokens = tokens + positions(height, width, tokens.shape[2], tokens.device).to(tokens.dtype)
         features: dict[str, Tensor] = {}
         for place, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)
@@ -106,9 +106,13 @@ class SmallVit(Network):
         return {}
 
 
-def positions(height: int, width: int, channels: int) -> Tensor:
-    """Return sines and cosines of row and column of each token, ``[height * width, channels]``, float32."""
-    rates = torch.exp(-math.log(LONGEST) * torch.arange(channels // 4) / max(1, channels // 4 - 1))
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+def positions(height: int, width: int, channels: int, device: torch.device | None = None) -> Tensor:
+    """Return sines and cosines of row and column of each token, ``[height * width, channels]``, float32.
+
+    They are computed on the device, because a GPU waits for what is sent to it, and a captured step must not wait.
+    """
+    places, down, across = (torch.arange(count, device=device) for count in (channels // 4, height, width))
+    rates = torch.exp(-math.log(LONGEST) * places / max(1, channels // 4 - 1))
+    rows, columns = torch.meshgrid(down, across, indexing="ij")
     angles = [place.flatten()[:, None] * rates for place in (rows, columns)]
     return torch.cat([turn(angle) for angle in angles for turn in (torch.sin, torch.cos)], dim=1)

@@ -18,6 +18,7 @@ from tskd_tune.distillers import DISTILLERS, Distiller, Need
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.testing.base import Contract, Options, check_description, own_options, tensors
+from tskd_tune.testing.pretended_gpu import pretended_gpu
 from tskd_tune.testing.tape import Tape, holding
 from tskd_tune.testing.workers import at_once, groups, in_float64
 from tskd_tune.training import optim
@@ -274,6 +275,19 @@ class DistillerContract(LossContract):
         assert len(found) == len(wanted) and all(map(torch.equal, found, wanted))
         assert [record.numbers for record in captured.history] == [record.numbers for record in eager.history]
         assert engine.captured > 0
+
+    def test_on_a_gpu_it_stays_there_and_waits_for_nothing(self, name: str) -> None:
+        """No step mixes tensors of a GPU and of the CPU, or waits for the GPU, unless ``capturable`` is False."""
+        with pretended_gpu() as gpu:
+            trainer = self._training(name, None, "cuda")
+            trainer.engine = EagerEngine(_parts(trainer))
+            for _ in range(2):
+                trainer.begin()
+                steps = trainer.steps()
+                next(steps)  # which also sends the order of the epoch
+                with gpu.step(trainer.distiller.capturable):
+                    assert list(steps)
+                trainer.end()
 
     def _training(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor
 from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite
 from tskd_tune.method.transforms import TRANSFORMS
 from tskd_tune.testing.base import Contract, check_description, own_options
+from tskd_tune.testing.pretended_gpu import pretended_gpu
 from tskd_tune.testing.tape import stands_for_all
 
 HEIGHT, WIDTH = 8, 16
@@ -72,6 +73,15 @@ class ExtractorContract(Contract):
         if not extractor.capturable:
             pytest.skip("the extractor says that it cannot be captured")
         assert stands_for_all(extractor, torch.zeros_like(sequence()), sequence())
+
+    def test_on_a_gpu_it_stays_there_and_waits_for_nothing(self, name: str) -> None:
+        """No operation mixes tensors of a GPU and of the CPU, or waits for the GPU, unless ``capturable`` is False."""
+        with pretended_gpu() as gpu:
+            extractor, given = self.made(name).to("cuda"), sequence().to("cuda").requires_grad_()
+            with gpu.step(extractor.capturable):
+                found = extractor(given)
+                found.square().sum().backward()
+            assert found.is_cuda
 
     def test_the_padding_has_no_effect_if_it_masks(self, name: str) -> None:
         """With ``masks = True``, the prediction for a padded image is the prediction for the image alone."""
@@ -150,6 +160,16 @@ class TransformContract(Contract):
         if not transform.capturable:
             pytest.skip("the transform says that it cannot be captured")
         assert stands_for_all(transform, torch.zeros_like(self.features()), self.features())
+
+    def test_on_a_gpu_it_stays_there_and_waits_for_nothing(self, name: str) -> None:
+        """No operation mixes tensors of a GPU and of the CPU, or waits for the GPU, unless ``capturable`` is False."""
+        with pretended_gpu() as gpu:
+            transform = TRANSFORMS.build(name, **self.options_of(name)).to("cuda")
+            features = self.features(torch.float32).to("cuda").requires_grad_()
+            with gpu.step(transform.capturable):
+                found = transform(features)
+                found.sum().backward()
+            assert found.is_cuda
 
     def test_the_padding_has_no_effect_if_it_masks(self, name: str) -> None:
         """With ``masks = True``, the map of a padded image is that of the image alone, and zero in the padding."""

@@ -16,6 +16,7 @@ from tskd_tune.contracts import Features
 from tskd_tune.method.folding import FoldedNetwork
 from tskd_tune.networks import NETWORKS, Network
 from tskd_tune.testing.base import Contract, check_description
+from tskd_tune.testing.pretended_gpu import pretended_gpu
 from tskd_tune.testing.tape import stands_for_all
 
 
@@ -172,6 +173,15 @@ class NetworkContract(Contract):
         if not network.capturable:
             pytest.skip("the network says that it cannot be captured")
         assert stands_for_all(lambda images: network(images).logits, torch.zeros_like(self.images()), self.images())
+
+    def test_on_a_gpu_it_stays_there_and_waits_for_nothing(self, name: str) -> None:
+        """No operation mixes tensors of a GPU and of the CPU, or waits for the GPU, unless ``capturable`` is False."""
+        with pretended_gpu() as gpu:
+            network, images = self.made(name).train().to("cuda"), self.images().to("cuda")
+            with gpu.step(getattr(network, "capturable", True)):
+                output = network(images)
+                output.logits.square().mean().backward()
+            assert all(found.is_cuda for found in (output.logits, *output.features.values()))
 
     def test_it_ends_at_its_last_tap(self, name: str) -> None:
         """A network that says that it is ``cuttable`` gives the same features without its heads; see `check_cut`."""

@@ -40,7 +40,7 @@ class Tape:
 
     def __call__(self, step: Callable[[], None], generators: Sequence[torch.Generator]) -> Again:
         """Take a step, and return what replays it."""
-        recorder = _Recorder()
+        recorder = Recorder()
         with recorder:
             step()
         self.taken += 1
@@ -67,7 +67,7 @@ def stands_for_all(function: Callable[[Tensor], Tensor], first: Tensor, second: 
         RunError: the function reads a value off a tensor, or makes a tensor from Python's numbers.
     """
     given, results = first.clone(), list[Tensor]()
-    recorder = _Recorder()
+    recorder = Recorder()
     with recorder:
         results.append(function(given))
     given.copy_(second)
@@ -104,14 +104,16 @@ class _Holder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._held[-1]
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records each operation with its arguments, and with the tensors that hold its results."""
 
     def __init__(self) -> None:
+        """Record what is done in the block of this recorder."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._operations: list[tuple[Any, Sequence[Any], Mapping[str, Any], list[Tensor]]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Carry out an operation, and record it."""
         if func in READS:
             raise RunError(
                 f"training.graphs: a captured step reads a value off a tensor ({func}); a GPU would be waited for"

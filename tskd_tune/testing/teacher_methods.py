@@ -13,6 +13,7 @@ from tskd_tune.networks.base import Network
 from tskd_tune.teaching import TEACHER_METHODS, Need, Setting, TeacherMethod, method_needs
 from tskd_tune.testing.base import Contract, Options, check_description
 from tskd_tune.testing.distillers import part_of
+from tskd_tune.testing.pretended_gpu import pretended_gpu
 
 CLASSES, SAMPLES, EPOCHS = 5, 12, 3
 
@@ -94,6 +95,20 @@ class TeacherMethodContract(Contract):
         expected = plain(constant, None, batch)
         for found, wanted in zip(graph(batch.indices), expected.values(), strict=True):
             assert torch.equal(found.detach(), wanted.detach())
+
+    def test_on_a_gpu_it_stays_there_and_waits_for_nothing(self, name: str) -> None:
+        """No operation mixes tensors of a GPU and of the CPU, or waits for the GPU, unless ``capturable`` is False."""
+        with pretended_gpu() as gpu:
+            method, teacher = made(name, self.options_of(name))
+            _, batch = seen(teacher)
+            images, targets, indices = (one.to("cuda") for one in (batch.images, batch.targets, batch.indices))
+            output = teacher.to("cuda")(images)
+            method.to("cuda").begin_epoch(1, torch.Generator().manual_seed(0))
+            with gpu.step(method.capturable):
+                losses = method(output, None, Batch(images, targets, indices))
+                if losses:
+                    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+            assert all(loss.is_cuda for loss in losses.values())
 
     def test_it_is_separable_if_it_says_so(self, name: str) -> None:
         """``separable`` is true exactly if the losses of a batch are the means of the losses of its halves."""

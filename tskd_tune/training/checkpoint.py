@@ -73,7 +73,7 @@ def copied(state: Saved) -> Saved:
 
     Waits for the device, whose steps may still change the state.
     """
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # a training on the CPU must not wake the GPU
         torch.cuda.synchronize()
     twin: Saved = _copied(state)
     return twin

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, Self, cast, final
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store, Work
 
 from tskd_tune.errors import LostWorkerError
@@ -79,7 +79,7 @@ class Group:
             store.wait([str(each) for each in range(world)], timedelta(seconds=min(patience, MEETING)))
         with _saying(rank, world, patience):
             # NCCL keeps its address under "0" in the store, and would take what worker 0 left there above for it.
-            apart = dist.PrefixStore("backend", store)
+            apart = PrefixStore("backend", store)
             return cls(rank, world, backend_of(apart, rank, world, device, patience), patience=patience)
 
     def leave(self) -> None:
