@@ -2,11 +2,14 @@
 # Measures the package on a machine with a GPU and without internet. Needs python3 (x86-64 Linux) with torch,
 # torchvision, numpy, pandas, pyarrow, scipy, scikit-learn, statsmodels and pytest; the rest lies beside this file.
 #
-#   run.sh                      the GPU tests, the benchmarks and a sweep; what they write goes to $OUT
+#   run.sh                      the GPU tests, the benchmarks and a sweep; what they write goes to $OUT. The suites run in
+#                               short first, into $OUT/quick, so that each has figures if the machine is taken away
 #   run.sh gpu|tests|sweep      one of them; tests: all fast tests, on as many processes as there are cores
 #   run.sh benchmarks [SUITE..] the suites, by default all that a GPU can run; QUICK=1 shortens them
 #   run.sh exec COMMAND..       any command with the package on its path, such as: run.sh exec tskd-tune check digits
 #
+# BUDGET: the seconds that run.sh may take, such as 580; no step then takes more than half of what is left, and steps that
+# are cut off or left out are named. Without it there is no limit. $OUT/summary.txt has a line for each step that ended.
 # OUT: where results go (./out). TSKD_TUNE_UNPACKED: where the bundle is unpacked (beside this file). DEVICE: cpu or cuda.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -40,32 +43,56 @@ if [ "${1:-all}" = exec ]; then shift; exec "$@"; fi
 
 cd "$unpacked/project" || exit 2
 : "${DEVICE:=$("$python" -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')}"
-failed=
+failed= left_out= begun=$(date +%s)
+
+left() { echo $((${BUDGET:-0} - $(date +%s) + begun)); }
+
+bounded() { # bounded COMMAND..: ends the command when half of the budget that is left is spent
+  if [ -z "${BUDGET:-}" ]; then "$@"; return; fi
+  most=$(($(left) / 2))
+  timeout -k 5 "$most" "$@"
+}
 
 step() { # step NAME COMMAND..: runs on after a failure, so that one step costs no other its results
   name=$1; shift
+  if [ -n "${BUDGET:-}" ] && [ "$(left)" -lt 10 ]; then left_out="$left_out $name"; return; fi
   started=$(date +%s)
-  "$@" > "$OUT/$name.log" 2>&1 || failed="$failed $name"
-  echo "== $name: $(($(date +%s) - started)) s, $OUT/$name.log"
+  bounded "$@" > "$OUT/$name.log" 2>&1
+  code=$? took=$(($(date +%s) - started)) ended=ok
+  case ${BUDGET:+in}$code in
+    0|in0) ;;
+    in124|in137) ended="cut off, after half of the budget that was left"; failed="$failed $name" ;;
+    *) ended="failed with $code"; failed="$failed $name" ;;
+  esac
+  echo "$name: $ended, $took s" >> "$OUT/summary.txt"
+  echo "== $name: $ended, $took s, $OUT/$name.log"
   tail -n 25 "$OUT/$name.log"
 }
-gpu() { step gpu "$python" -m pytest -q -p no:cacheprovider -m "not slow" tests/training tests/tasks/test_images.py -k "gpu or cuda or graph or test_gpu"; }
+gpu() { step gpu "$python" -m pytest -v --tb=short -p no:cacheprovider -m "not slow" -n 4 $GPU_TESTS -k "$GPU_NAMES"; }
 tests() { step tests "$python" -m pytest -q -p no:cacheprovider -m "not slow" -n auto; }
 benchmarks() {
   for suite in "$@"; do
-    step "$suite" "$python" -m benchmarks "$suite" --device "$DEVICE" --json "$OUT/$suite.json" ${QUICK:+--quick}
+    step "${QUICK:+quick/}$suite" "$python" -m benchmarks "$suite" --device "$DEVICE" \
+      --json "$OUT/${QUICK:+quick/}$suite.json" ${QUICK:+--quick}
   done
 }
-sweep() { (cd "$OUT" && step sweep tskd-tune sweep digits --name "digits-$(date +%s)" --no-wandb && [ -z "$failed" ]) || failed="$failed sweep"; }
+in_short() { QUICK=1; mkdir -p "$OUT/quick"; benchmarks "$@"; QUICK=; }
+sweep() { step sweep sh -c "cd '$OUT' && exec tskd-tune sweep digits --name digits-$(date +%s) --no-wandb"; }
 
+GPU_TESTS="tests/training/test_gpu.py tests/training/test_parallel_gpu.py tests/contracts tests/tasks/test_images.py"
+GPU_NAMES="test_gpu or test_parallel_gpu or cuda"
+SUITES="step together review tables loader" # those with goals on a GPU, the most telling first
 command=${1:-all}
 [ $# -eq 0 ] || shift
 case $command in
   gpu) gpu ;;
   tests) tests ;;
   sweep) sweep ;;
-  benchmarks) [ $# -gt 0 ] || set -- loader step review cycle together tables; benchmarks "$@" ;;
-  all) gpu; benchmarks loader step review cycle together tables; sweep ;;
+  benchmarks) [ $# -gt 0 ] || set -- $SUITES cycle
+    [ -z "${QUICK:-}" ] || mkdir -p "$OUT/quick"
+    benchmarks "$@" ;;
+  all) gpu; in_short $SUITES; sweep; benchmarks $SUITES cycle ;;
   *) echo "run.sh: no command $command; see the top of $0" >&2; exit 2 ;;
 esac
+[ -z "$left_out" ] || echo "left out, because BUDGET was spent:$left_out" | tee -a "$OUT/summary.txt" >&2
 [ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }

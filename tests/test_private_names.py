@@ -23,6 +23,7 @@ OF_TORCH = {
     "torch.utils._python_dispatch:TorchDispatchMode": "sees every operation of a step",
     "torch.utils._pytree:tree_leaves": "finds the tensors among the arguments of an operation",
     "torch:ops.aten._local_scalar_dense": "is the operation that reads a value off the device",
+    "torch.optim:Optimizer._group_tensors_by_device_and_dtype": "sorts tensors by their device",
     "torch.nn.modules.batchnorm:_BatchNorm": "is the class of all batch norms",
     "torch.nn.modules.conv:_ConvNd": "is the class of all convolutions",
 }

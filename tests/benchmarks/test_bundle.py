@@ -57,6 +57,47 @@ def test_a_step_that_fails_does_not_stop_the_next_and_is_named(unpacked: Path) -
     assert (unpacked / "out" / "nor-this.log").exists()
 
 
+def stubbed(made: Path, words: list[str], does: str, **variables: str) -> tuple[list[str], str]:
+    """Run a bundle whose Python notes what it is asked, and then does something; return what was asked, and said."""
+    tools = made / "unpacked" / "bin"
+    tools.mkdir(parents=True)
+    (made / "run.sh").write_bytes(bundle.SCRIPT.read_bytes())
+    (made / "unpacked" / "project").mkdir()
+    (made / "unpacked" / "whole").touch()
+    for name in ("python", "tskd-tune"):
+        (tools / name).write_text(f'#!/bin/sh\necho "$*" >> "{made}/asked"\n{does}\n')
+        (tools / name).chmod(0o755)
+    ended = run(made, words, PYTHON=str(tools / "python"), DEVICE="cuda", **variables)
+    lines = (made / "asked").read_text().splitlines()
+    return [line.removeprefix("-m ").split(" --device")[0] for line in lines], ended.stdout + ended.stderr
+
+
+def test_what_matters_most_runs_first_and_every_suite_in_short_before_any_in_full(tmp_path: Path) -> None:
+    asked, _ = stubbed(tmp_path, [], "true")
+    suites = ["benchmarks step", "benchmarks together", "benchmarks review", "benchmarks tables", "benchmarks loader"]
+    assert asked[0].startswith("pytest ") and "tests/training/test_gpu.py" in asked[0]
+    assert asked[1:6] == suites and asked[6].startswith("sweep digits")
+    assert asked[7:] == [*suites, "benchmarks cycle"]
+    lines = (tmp_path / "asked").read_text().splitlines()
+    files = [str(tmp_path / "out" / name) for name in ("quick/step.json --quick", "step.json")]
+    assert lines[1].endswith(files[0]) and lines[7].endswith(files[1])
+    summary = (tmp_path / "out" / "summary.txt").read_text().splitlines()
+    assert len(summary) == 13 and all(": ok, " in line for line in summary)
+
+
+def test_a_budget_ends_what_is_too_long_and_names_what_is_left_out(tmp_path: Path) -> None:
+    asked, said = stubbed(tmp_path, ["benchmarks", "first", "second", "third"], "exec sleep 60", BUDGET="11")
+    assert asked == ["benchmarks first"]
+    assert "first: cut off" in (tmp_path / "out" / "summary.txt").read_text()
+    assert "left out, because BUDGET was spent: second third" in said and "failed: first" in said
+
+
+def test_a_sweep_is_not_blamed_for_a_step_that_failed_before(tmp_path: Path) -> None:
+    does = 'case "$*" in "-m pytest"*) exit 3;; esac'
+    _, said = stubbed(tmp_path, [], does)
+    assert "failed: gpu\n" in said and "gpu: failed with 3" in (tmp_path / "out" / "summary.txt").read_text()
+
+
 def test_an_unknown_command_is_refused(unpacked: Path) -> None:
     ended = run(unpacked, ["everything"])
     assert ended.returncode == 2 and "no command everything" in ended.stderr

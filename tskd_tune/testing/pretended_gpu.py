@@ -31,7 +31,7 @@ from tskd_tune.testing.pretended_streams import Memory, Timeline, memory_of
 Place = Literal["cpu", "cuda"]
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
-ATEN = torch.ops.aten
+OPERATION = type(torch.ops.aten.add.Tensor)
 # What waits for a GPU, because the CPU must know a value of its result or the result's size.
 WAITING = {
     "_local_scalar_dense", "nonzero", "masked_select", "bincount", "_unique2", "unique_dim", "unique_consecutive",
@@ -222,7 +222,7 @@ class _Calls(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = dict(kwargs or {})
-        if isinstance(func, torch._ops.OpOverload):  # of a tape, which repeats what torch's inside did
+        if isinstance(func, OPERATION):  # of a tape, which repeats what torch's inside did
             return func(*args, **given)
         if func in _ATTRIBUTES:
             return _ATTRIBUTES[func](place_of(args[0]) == "cuda")
