@@ -68,7 +68,10 @@ step() { # step NAME COMMAND..: runs on after a failure, so that one step costs 
   echo "== $name: $ended, $took s, $OUT/$name.log"
   tail -n 25 "$OUT/$name.log"
 }
-gpu() { step gpu "$python" -m pytest -v --tb=short -p no:cacheprovider -m "not slow" -n 4 $GPU_TESTS -k "$GPU_NAMES"; }
+gpu() {
+  ! "$python" -c 'import xdist' 2> /dev/null || at_once="-n 4"
+  step gpu "$python" -m pytest -v --tb=short -p no:cacheprovider -m "not slow" ${at_once:-} $GPU_TESTS -k "$GPU_NAMES"
+}
 tests() { step tests "$python" -m pytest -q -p no:cacheprovider -m "not slow" -n auto; }
 benchmarks() {
   for suite in "$@"; do

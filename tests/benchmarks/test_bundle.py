@@ -68,7 +68,8 @@ def stubbed(made: Path, words: list[str], does: str, **variables: str) -> tuple[
         (tools / name).write_text(f'#!/bin/sh\necho "$*" >> "{made}/asked"\n{does}\n')
         (tools / name).chmod(0o755)
     ended = run(made, words, PYTHON=str(tools / "python"), DEVICE="cuda", **variables)
-    lines = (made / "asked").read_text().splitlines()
+    lines = [line for line in (made / "asked").read_text().splitlines() if not line.startswith("-c ")]
+    (made / "asked").write_text("\n".join(lines))
     return [line.removeprefix("-m ").split(" --device")[0] for line in lines], ended.stdout + ended.stderr
 
 
