@@ -21,6 +21,7 @@ from tskd_tune.training import checkpoint, optim
 from tskd_tune.training.cuda_branches import CudaBranches
 from tskd_tune.training.graph_engine import GraphEngine
 from tskd_tune.training.lockstep import advance
+from tskd_tune.training.looking import Aside
 from tskd_tune.training.optimizers import OPTIMIZERS
 from tskd_tune.training.trainer import Trainer
 
@@ -84,6 +85,21 @@ def test_what_waits_for_a_gpu_is_noted(case: str) -> None:
             WAITS[case](given)
         with gpu.step(capturable=False):
             WAITS[case](given)
+
+
+def test_what_fused_descent_takes_lies_in_memory_as_its_parameter() -> None:
+    with pretended_gpu():
+        parameter = nn.Parameter(torch.zeros(2, 3, device="cuda"))
+        descent = torch.optim.SGD([parameter], lr=0.1, momentum=0.9, fused=True)
+        rows = torch.arange(6.0, device="cuda").view(3, 2)
+        aside = Aside([descent])
+        aside.add((parameter.t() * rows).sum())
+        aside.settle(torch.ones((), device="cuda"))
+        descent.step()
+        assert parameter.grad is not None and torch.equal(parameter.grad, rows.t())
+        parameter.grad = rows.t()
+        with pytest.raises(DeviceError, match="same strides"):
+            descent.step()
 
 
 def test_values_and_gradients_are_those_of_the_cpu() -> None:

@@ -13,7 +13,9 @@ from tskd_tune.distillers import DISTILLERS, Distiller
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble
 from tskd_tune.testing.base import Options
+from tskd_tune.testing.detectors import on
 from tskd_tune.testing.distillers import REVIEW, TINY, LossCase, LossContract, check_resume
+from tskd_tune.testing.pretended_gpu import pretended_gpu
 from tskd_tune.testing.small_detector import CLASSES, SIDE, SIZES, SmallDetector, small_batch, small_detection
 from tskd_tune.training.trainer import Trainer
 
@@ -33,7 +35,7 @@ class DetectorCase(LossCase):
         self.distiller: Distiller[Detected] = DISTILLERS.build(name, probe, **options)  # type: ignore[assignment]
         self.distiller.begin_epoch(1, torch.Generator().manual_seed(0))
         self.batch = small_batch(0)
-        self.student, self.teacher = self._outputs(self.batch)
+        self.student, self.teacher = self.outputs(self.batch)
 
     def losses(self) -> dict[str, Tensor]:
         """Return the losses of the batch."""
@@ -45,13 +47,14 @@ class DetectorCase(LossCase):
         assert sizes is not None
         boxes = Boxes(truth.corners[which], truth.labels[which], truth.crowd[which], truth.counts[which])
         part = Batch(self.batch.images[which], boxes, self.batch.indices[which], sizes[which])
-        return dict(self.distiller(*self._outputs(part), part))
+        return dict(self.distiller(*self.outputs(part), part))
 
     def parts(self) -> list[Tensor]:
         """Return the features of the student."""
         return list(self.student.features.values())
 
-    def _outputs(self, batch: Batch[Boxes]) -> Sequence[Detected]:
+    def outputs(self, batch: Batch[Boxes]) -> Sequence[Detected]:
+        """Return what student and teacher compute of a batch."""
         student, teacher = self.networks
         with torch.no_grad():
             taught = teacher(batch.images, batch)
@@ -106,6 +109,21 @@ class DetectorDistillerContract(LossContract):
             assert torch.isfinite(loss)
             gradients = torch.autograd.grad(loss, case.parts(), retain_graph=True, allow_unused=True)
             assert all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+    def test_on_a_gpu_it_stays_there(self, name: str) -> None:
+        """No loss mixes tensors of a GPU and of the CPU; it may wait for the GPU, because no graph holds a detector."""
+        with pretended_gpu() as gpu:
+            case = self.case(name, self.options_of(name))
+            for module in (*case.networks, case.distiller):
+                module.to("cuda")
+            case.batch = on(case.batch, "cuda")
+            case.student, case.teacher = case.outputs(case.batch)
+            case.distiller.begin_epoch(1, torch.Generator().manual_seed(0))
+            with gpu.step(capturable=False):
+                losses = case.losses()
+                if losses:
+                    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+            assert all(loss.is_cuda for loss in losses.values())
 
     @pytest.mark.parametrize("review", [None, REVIEW], ids=["alone", "reviewing"])
     def test_a_training_that_was_cut_off_goes_on_bit_for_bit(self, name: str, review: Options | None) -> None:

@@ -11,8 +11,17 @@ from torch import Tensor, nn
 from tskd_tune.contracts import Batch, Boxes, Detected, Features
 from tskd_tune.networks import NETWORKS, Network
 from tskd_tune.testing.base import Contract, check_description
+from tskd_tune.testing.pretended_gpu import pretended_gpu
 
 LOSSES = {"classifier", "box", "objectness", "rpn_box"}
+
+
+def on(batch: Batch[Boxes], device: str) -> Batch[Boxes]:
+    """Return a batch of padded images on another device."""
+    boxes, sizes = batch.targets, batch.sizes
+    assert sizes is not None
+    targets = Boxes(*(one.to(device) for one in (boxes.corners, boxes.labels, boxes.crowd, boxes.counts)))
+    return Batch(batch.images.to(device), targets, batch.indices.to(device), sizes.to(device))
 
 
 class DetectorContract(Contract):
@@ -102,6 +111,20 @@ class DetectorContract(Contract):
         assert bool((found.corners <= limits).all()) and bool((found.corners >= 0).all())
         assert bool((found.scores.diff(dim=1) <= 0).all())
         assert not found.corners.requires_grad and not found.scores.requires_grad
+
+    def test_on_a_gpu_it_stays_there(self, name: str) -> None:
+        """No operation mixes tensors of a GPU and of the CPU, in training and in evaluation."""
+        with pretended_gpu() as gpu:
+            network, batch = self.made(name).to("cuda"), on(self.batch(), "cuda")
+            for trains in (True, False):
+                network.train(trains)
+                with gpu.step(network.capturable), torch.set_grad_enabled(trains):
+                    output = self.output(network, batch)
+                    total = sum(output.losses.values(), output.classify(output.proposals).square().mean())
+                    if trains:
+                        total.backward()  # type: ignore[no-untyped-call]
+                    found = [*output.features.values(), output.detections.corners, output.proposals.corners]
+                assert all(one.is_cuda for one in found)
 
     def test_it_classifies_boxes_with_gradient(self, name: str) -> None:
         """Class logits of boxes have a row each, and their gradient reaches the backbone, in both modes."""

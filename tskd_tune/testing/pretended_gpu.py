@@ -173,6 +173,8 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         beside = [one for one, place in zip(tensors, places, strict=True) if place == "cpu"]
         if name in WAITING:
             self._gpu.note(name)
+        if name.startswith("_fused_"):
+            _check_layouts(name, args)
         if name in INDEXING:
             self._check_indices(name, args)
         elif name in COPYING:
@@ -193,6 +195,14 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._gpu.note(f"{name} by a mask")
         if name != "index" and place_of(args[2]) == "cpu" and args[2].dim():
             raise DeviceError(f"{name}: Expected all tensors to be on the same device, but found cuda:0 and cpu")
+
+
+def _check_layouts(name: str, args: Any) -> None:
+    """Refuse a parameter whose gradient, or what is remembered of it, lies in memory in another way."""
+    lists = [one for one in args if isinstance(one, list | tuple) and one]
+    for same in zip(*lists, strict=True):
+        if len({one.stride() for one in same if one.dim()}) > 1:
+            raise DeviceError(f"{name}: expected tensors with the same strides, got {[one.stride() for one in same]}")
 
 
 def _refuse_generators(given: Mapping[str, Any], device: torch.device | None, graph: object) -> None:

@@ -71,7 +71,8 @@ class Aside:
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             if gradient is None:
                 continue
-            scaled = weight.to(gradient.dtype) * gradient
+            # A gradient lies in memory as its parameter does, as after backward(): fused SGD refuses another one.
+            scaled = torch.empty_like(parameter).copy_(weight.to(gradient.dtype) * gradient)
             parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
 
 
