@@ -14,7 +14,8 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble
 from tskd_tune.testing.base import Options
 from tskd_tune.testing.detectors import on
-from tskd_tune.testing.distillers import REVIEW, TINY, LossCase, LossContract, check_resume
+from tskd_tune.testing.distillers import REVIEW, TINY, LossContract, check_resume
+from tskd_tune.testing.loss_cases import LossCase
 from tskd_tune.testing.pretended_gpu import pretended_gpu
 from tskd_tune.testing.small_detector import CLASSES, SIDE, SIZES, SmallDetector, small_batch, small_detection
 from tskd_tune.training.trainer import Trainer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar
@@ -12,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from tskd_tune import networks
-from tskd_tune.contracts import Batch, Classified, Probe
-from tskd_tune.distillers import DISTILLERS, Distiller, Need
+from tskd_tune.contracts import Batch, Classified
+from tskd_tune.distillers import DISTILLERS, Need
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.testing.base import Contract, Options, check_description, own_options, tensors
+from tskd_tune.testing.loss_cases import PAIRS, SIZE, Case, LossCase
 from tskd_tune.testing.pretended_gpu import pretended_gpu
 from tskd_tune.testing.tape import Tape, holding
 from tskd_tune.testing.workers import at_once, groups, in_float64
@@ -29,9 +28,6 @@ from tskd_tune.training.group import Group
 from tskd_tune.training.parts import Parts
 from tskd_tune.training.trainer import Trainer
 
-CLASSES, SAMPLES, SIZE = 5, 12, 8
-# Three teachers: one of the same family, one with other widths and signed features, and one with larger images.
-PAIRS = {"deeper": ("resnet14", 8), "wider": ("wrn_16_2", 8), "sharper": ("resnet8x4", 16)}
 TINY = {
     "task": {"name": "synthetic", "batch_size": 8, "size": SIZE, "train": 24, "validation": 8, "test": 8},
     "student": {"name": "resnet8"},
@@ -39,75 +35,6 @@ TINY = {
 NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 HALVES = (slice(0, 4), slice(0, 2), slice(2, 4))
 REVIEW = {"k": 2, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 2}}
-
-
-class LossCase(ABC):
-    """A distiller with what a student and a teacher computed of one batch.
-
-    Attributes:
-        distiller: the distiller, in epoch 1.
-    """
-
-    distiller: Distiller
-
-    @abstractmethod
-    def losses(self) -> dict[str, Tensor]:
-        """Return the losses of the batch."""
-
-    @abstractmethod
-    def losses_of(self, which: slice) -> dict[str, Tensor]:
-        """Return the losses of some images of the batch, as the networks compute them in the whole batch."""
-
-    @abstractmethod
-    def parts(self) -> list[Tensor]:
-        """Return the tensors whose gradients show an option."""
-
-    def observed(self) -> list[float | str]:
-        """Return the values that show a changed option: attributes, and losses and gradients of several epochs."""
-        found: list[float | str] = [str(sorted(self.distiller.needs)), self.distiller.task_weight]
-        for epoch in range(6):
-            self.distiller.begin_epoch(epoch, torch.Generator().manual_seed(epoch))
-            losses = self.losses()
-            found += [f"{key}: {value.item()}" for key, value in losses.items()]
-            found += [str(self.distiller.phase(epoch)), str(self.distiller.trains_teacher(epoch))]
-            parts = [part for part in self.parts() if part.requires_grad]
-            total = sum(losses.values(), torch.zeros((), requires_grad=True))
-            given = torch.autograd.grad(total, parts, retain_graph=True, allow_unused=True)
-            found += [0.0 if gradient is None else gradient.norm().item() for gradient in given]
-        return found
-
-
-class Case(LossCase):
-    """A distiller with the outputs of a student and a teacher, both classifiers, on one batch."""
-
-    def __init__(self, name: str, options: Options, pair: str = "deeper") -> None:
-        """Build the networks, the distiller and the batch from the same seed."""
-        torch.manual_seed(0)
-        kind, size = PAIRS[pair]
-        student, teacher = networks.build("resnet8", CLASSES), networks.build(kind, CLASSES)
-        targets = torch.arange(SAMPLES) % CLASSES
-        probe = Probe(student.probe(3, SIZE), teacher.probe(3, size), CLASSES, targets, teacher.stage_norms())
-        self.distiller: Distiller = DISTILLERS.build(name, probe, **options)
-        self.distiller.begin_epoch(1, torch.Generator().manual_seed(0))
-        indices = torch.tensor([1, 4, 7, 9])
-        self.batch = Batch(torch.randn(4, 3, SIZE, SIZE), targets[indices], indices)
-        with torch.set_grad_enabled(Need.TRAINABLE_TEACHER in self.distiller.needs):
-            self.teacher: Classified = teacher(torch.randn(4, 3, size, size))
-        self.student: Classified = student(self.batch.images)
-        self.network = student
-
-    def losses(self) -> dict[str, Tensor]:
-        """Return the losses of the batch."""
-        return dict(self.distiller(self.student, self.teacher, self.batch))
-
-    def losses_of(self, which: slice) -> dict[str, Tensor]:
-        """Return the losses of some images of the batch."""
-        part = Batch(self.batch.images[which], self.batch.targets[which], self.batch.indices[which])
-        return dict(self.distiller(part_of(self.student, which), part_of(self.teacher, which), part))
-
-    def parts(self) -> list[Tensor]:
-        """Return logits and features of both networks."""
-        return [part for output in (self.student, self.teacher) for part in (output.logits, *output.features.values())]
 
 
 class LossContract(Contract):
@@ -345,14 +272,6 @@ def _one_step(trainer: Trainer) -> dict[str, Tensor]:
             if parameter.grad is not None:
                 found[f"{kind}.{name}"] = parameter.grad.clone()
     return found
-
-
-def part_of(output: Classified, which: slice) -> Classified:
-    """Return the outputs of a network for some images of a batch."""
-    features, preactivations = (
-        {stage: map_[which] for stage, map_ in maps.items()} for maps in (output.features, output.preactivations)
-    )
-    return Classified(output.logits[which], features, preactivations, output.embedding[which])
 
 
 def _parts(trainer: Trainer) -> Parts[Classified]:

@@ -14,7 +14,7 @@ from tskd_tune.metrics import measured
 from tskd_tune.records.examples import Examples
 from tskd_tune.tasks.base import Meter, Objective, TaskFacts
 from tskd_tune.tasks.examples import Showing
-from tskd_tune.testing.distillers import part_of
+from tskd_tune.testing.loss_cases import part_of
 from tskd_tune.testing.workers import at_once, groups
 from tskd_tune.training.evaluation import Mergeable
 from tskd_tune.training.group import Group

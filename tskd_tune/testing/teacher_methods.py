@@ -12,7 +12,7 @@ from tskd_tune.contracts import Batch, Classified
 from tskd_tune.networks.base import Network
 from tskd_tune.teaching import TEACHER_METHODS, Need, Setting, TeacherMethod, method_needs
 from tskd_tune.testing.base import Contract, Options, check_description
-from tskd_tune.testing.distillers import part_of
+from tskd_tune.testing.loss_cases import part_of
 from tskd_tune.testing.pretended_gpu import pretended_gpu
 
 CLASSES, SAMPLES, EPOCHS = 5, 12, 3
