@@ -15,6 +15,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import teacher_key
+from tskd_tune.experiment.verification import verify
 from tskd_tune.tasks.base import Task
 from tskd_tune.training.lockstep import advance
 from tskd_tune.training.observers import OBSERVERS, Observer, Training, norm
@@ -75,6 +76,20 @@ def test_an_observer_hears_of_every_epoch_and_step_and_adds_to_the_line(tiny: Ti
         trainer.epoch()
     with pytest.raises(RunError, match="observe: the name 'val_sharpness' is that of a metric"):
         record.with_numbers({"val_sharpness": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"stage": "stage4"}, "^observe.series.stage: the network has no stage 'stage4'; did you mean 'stage"),
+        ({"samples": [0, 99]}, "^observe.series.samples: sample 99 is asked for, but the validation set has 16 samp"),
+    ],
+)
+def test_options_of_an_observer_that_do_not_fit_are_refused_before_training(
+    tiny: Tiny, option: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        verify(tiny(observe=[{"name": "series", **option}]))
 
 
 class Recorder(Observer):

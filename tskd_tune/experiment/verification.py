@@ -55,6 +55,8 @@ def verify(experiment: Experiment) -> None:
     teacher = teacher_network(experiment, facts) if experiment.needs_teacher else None
     targets = stand_in_targets(facts)
     trainer = assemble(experiment, task, teacher, targets)
+    for observer in trainer.observers:
+        observer.check(trainer)
     _refuse_small_batches(experiment, task, trainer, f"distiller '{experiment.distiller.name}'")
     recipe = experiment.teacher if teacher is not None else None
     if recipe is not None and (recipe.weights == AUTO or recipe.fine_tune is not None):

@@ -69,6 +69,13 @@ class Observer:
     epoch an observer has missed the steps before.
     """
 
+    def check(self, training: Training) -> None:
+        """Called once before anything is trained, and before data are read, to refuse options that do not fit.
+
+        Raises:
+            InputError: an option does not fit the networks or the facts of the data.
+        """
+
     def begun(self, training: Training) -> None:
         """Called when an epoch begins, before the first step."""
 

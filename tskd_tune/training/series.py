@@ -13,7 +13,7 @@ from torch import Tensor
 from tskd_tune.contracts import STEM, Output
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.networks.base import Network
-from tskd_tune.tasks.base import Feed
+from tskd_tune.tasks.base import Feed, TaskFacts
 from tskd_tune.training.observers import OBSERVERS, Observer, Training
 from tskd_tune.training.record import Record
 
@@ -59,12 +59,18 @@ class Series(Observer):
         self._weights = weights
         self._images: Tensor | None = None
 
-    def ended(self, training: Training, record: Record) -> Mapping[str, float]:
-        """Return the numbers of this epoch.
+    def check(self, training: Training) -> None:
+        """Refuse a stage that the network has not, and samples that the data have not.
 
         Raises:
             InputError: the network has no such stage, or the data have fewer samples.
         """
+        facts = training.task.facts()
+        _stage(training.student.probe(*facts.probe).features, self._stage)
+        _refuse_missing(facts, self._samples)
+
+    def ended(self, training: Training, record: Record) -> Mapping[str, float]:
+        """Return the numbers of this epoch."""
         student = training.student
         if self._images is None:
             self._images = _images(training, self._samples)
@@ -76,7 +82,7 @@ class Series(Observer):
         finally:
             for module, mode in modes.items():
                 module.training = mode
-        map_ = output.features[_stage(output, self._stage)]
+        map_ = output.features[_stage(output.features, self._stage)]
         numbers = {**self._of_units(map_), **self._of_maps(map_)}
         numbers |= {f"weight_{place}": value for place, value in enumerate(_weights(student, self._weights))}
         return numbers
@@ -95,16 +101,8 @@ class Series(Observer):
 
 def _images(training: Training, samples: Sequence[int]) -> Tensor:
     """Return the samples ``[S, C, H, W]`` on the device, from the validation set or from the training set as it is."""
-    task = training.task
-    counts = task.facts().samples
-    count = counts[1] or counts[0]
-    if max(samples) >= count:
-        raise InputError(
-            f"observe.series.samples: sample {max(samples)} is asked for, but the"
-            f" {'validation' if counts[1] else 'training'} set has {count} samples, from 0 to {count - 1}"
-        )
-    device = training.compute.device
-    feed: Feed = task.evaluation("validation", device) if counts[1] else task.training(device)
+    task, device = training.task, training.compute.device
+    feed: Feed = task.evaluation("validation", device) if task.facts().samples[1] else task.training(device)
     found: dict[int, Tensor] = {}
     for draw in feed.draws():
         batch = feed.batch(draw)
@@ -115,8 +113,18 @@ def _images(training: Training, samples: Sequence[int]) -> Tensor:
     return torch.stack([found[index] for index in samples])
 
 
-def _stage(output: Output, stage: str | None) -> str:
-    stages = list(output.features)
+def _refuse_missing(facts: TaskFacts, samples: Sequence[int]) -> None:
+    train, validation, _ = facts.samples
+    count = validation or train
+    if max(samples) >= count:
+        raise InputError(
+            f"observe.series.samples: sample {max(samples)} is asked for, but the"
+            f" {'validation' if validation else 'training'} set has {count} samples, from 0 to {count - 1}"
+        )
+
+
+def _stage(features: Mapping[str, object], stage: str | None) -> str:
+    stages = list(features)
     if stage is None:
         return next((name for name in stages if name != STEM), stages[0])
     if stage not in stages:

@@ -8,6 +8,7 @@ import io
 import pytest
 
 from factories import a_row, write_rows
+from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.options import Options
 from tskd_tune.records.row import TeacherRecord
@@ -80,6 +81,18 @@ def test_a_longer_training_is_not_a_gain_of_the_review(judged):
     assert verdict == "undecided" and "batch size 32 against 64" in sentence and "Equivalent" not in sentence
     verdict, sentence = told(judged(*same, pairs=[["kd", "ce"]], allow=["task"]))["kd"]
     assert verdict == "undecided" and "allow: [training.epochs]" in sentence
+
+
+def test_a_report_says_which_allowed_key_fits_nothing_and_takes_no_such_key(judged, tmp_path):
+    arms = an_arm("ce", BASE), an_arm("tskd", BETTER, TSKD, training={"epochs": 6})
+    found = judged(*arms, allow=["training.epoch", "task.batch_size"])
+    said = "compare.allow: 'training.epoch' is a key of no arm, so it would allow nothing; did you mean 'training.epoc"
+    (note,) = (note for note in found.family.notes if "compare.allow" in note)
+    assert note.startswith(said)
+    folder = RunFolder.open(tmp_path / found.run)
+    with pytest.raises(InputError, match="^--set: compare.allow: 'training.lrs' is a key of no arm"):
+        summary(folder, ["compare.allow=[training.lrs]"])
+    assert summary(folder, ["compare.allow=[training.epochs]"]).family is not None
 
 
 def test_what_is_compared_needs_no_permission(judged):

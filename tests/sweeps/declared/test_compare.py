@@ -23,6 +23,7 @@ SWEEP = {
     "seeds": [1, 2, 3, 4, 5, 6],
     "search": {"name": "grid"},
 }
+RANDOM = {"name": "random", "trials": 2}
 
 
 def test_a_sweep_without_it_has_the_defaults_and_keeps_them():
@@ -71,6 +72,25 @@ def test_an_arm_that_is_not_there_is_refused_before_training():
     assert problem.startswith("compare: no arm is called 'kl'; did you mean") or "known: ce, kd" in problem
 
 
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("training.epoch", "is a key of no arm, so it would allow nothing; did you mean 'training.epochs'? known: tr"),
+        ("training.optimizer.nam", "is a key of no arm, so it would allow nothing; did you mean 'training.optimizer.n"),
+        ("student.depth", "is a key of no arm, so it would allow nothing; did you mean 'student.name'? known: s"),
+        ("teacher.training.epochs", "would allow nothing: how a teacher was made is compared by its weights; known: t"),
+    ],
+)
+def test_a_key_that_would_allow_nothing_is_refused_in_a_grid_and_in_a_search(key, sentence):
+    """`training.epoch` in place of `training.epochs` allowed nothing, and was not said before the report."""
+    allow = {"compare": {"allow": ["task", "teacher", "teacher.weights", "training.optimizer.name", key]}}
+    experiment = {name: value for name, value in SWEEP["experiment"].items() if name != "choice"}
+    search = {"experiment": experiment | {"training": {"lr": {"uniform": [0.1, 0.2]}}}, "search": RANDOM}
+    for sweep in (SWEEP | allow, SWEEP | search | allow):
+        (problem,) = check(Sweep.read(sweep))
+        assert problem.startswith(f"compare.allow: '{key}' {sentence}")
+
+
 def test_a_run_says_how_its_verdicts_allow_for_further_seeds():
     for compare, rule in (({}, "split"), ({"interim": [5, 6]}, "looks"), ({"sequential": "fixed"}, "fixed")):
         written = Sweep.read(SWEEP | {"compare": compare}).resolved()
@@ -90,7 +110,7 @@ def test_the_margin_rule_needs_a_margin_where_there_is_no_default(monkeypatch):
 
 
 def test_a_search_compares_nothing():
-    search = {"search": {"name": "random", "trials": 2}, "compare": {"interim": [5]}}
+    search = {"search": RANDOM, "compare": {"interim": [5]}}
     (problem,) = check(Sweep.read(SWEEP | search))
     assert "are ranked, not compared" in problem
 

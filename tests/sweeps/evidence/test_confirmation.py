@@ -172,3 +172,10 @@ def test_a_run_without_validation_or_of_one_training_is_refused(
     factories.write_rows(search, [])
     with pytest.raises(InputError, match="no point has finished all seeds with the metric 'val_top1'"):
         confirmation(search, [9])
+
+
+def test_what_a_search_declares_of_comparisons_holds_for_its_confirmation(search: RunFolder) -> None:
+    declared = {"margin": 0.5, "rule": "margin", "sequential": "fixed", "allow": ["training.epochs"]}
+    search.replace_document({**search.document(), "compare": declared})
+    compare = confirmation(search, [101, 102]).compare
+    assert {key: getattr(compare, key) for key in declared} == declared and compare.baseline == "baseline"

@@ -102,6 +102,18 @@ def test_a_check_finds_what_the_searcher_would_refuse(tiny_document: dict[str, A
     assert "there is no search parameter 'review.lamda'; did you mean 'review.lambda'" in problem
 
 
+@pytest.mark.parametrize("scheduler", ["fifo", "asha"])
+def test_a_metric_that_the_task_does_not_measure_is_refused_before_training(
+    tiny_document: dict[str, Any], scheduler: str
+) -> None:
+    said = "the task does not measure 'val_top'; did you mean 'val_top1'? known: val_loss, val_top1"
+    assert check(sweep(tiny_document, scheduler, metric="val_top", mode="max")) == [f"search.metric: {said}"]
+    several = sweep(tiny_document, objectives={"val_top": "max", "seconds": "min"}, sampler="nsga2")
+    assert check(several) == [f"search.objectives: {said}"]
+    grid = {"experiment": tiny_document, "search": {"name": "grid", "metric": "val_top"}, "seeds": [1]}
+    assert check(Sweep.read(grid)) == [f"search.metric: {said}"]
+
+
 def test_an_objective_is_read_off_what_a_trial_reports() -> None:
     rows = [
         {"cost": {"train_seconds": 2.0, "seconds": 9.0, "peak_memory_bytes": 5}},

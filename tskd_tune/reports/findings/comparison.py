@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from tskd_tune.metrics import PERCENT, Metric
 from tskd_tune.records.row import Row
+from tskd_tune.reports.findings.allowing import unfit
 from tskd_tune.reports.findings.analyses import Analyses, Interim
 from tskd_tune.reports.findings.crossing import crossed
 from tskd_tune.reports.findings.declared import Declared
@@ -118,6 +119,7 @@ def compare(
         f"{how} {_unfinished(arms, expected)}".strip(),
         *_undeclared(marks, frozen),
         *_rule_note(document),
+        *(f"{said}." for said in unfit(declared.allow or [], [arm.rows[0].experiment for arm in arms])),
         *(said for of in unseen.values() for said in of),
         *lost_notes(rows, pairs, headline.name),
     )

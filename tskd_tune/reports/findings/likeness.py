@@ -27,6 +27,8 @@ ASIDE = frozenset({"training.checkpoint", "training.device", "training.graphs", 
 
 # Options of a teacher's section that its key does not tell: how the student uses the teacher.
 USED = ("batch_norm", "replay")
+TEACHER = ("teacher", "teacher.weights", *(f"teacher.{name}" for name in USED))
+"""The keys of the differences between two teachers."""
 WORDS = {
     "task.batch_size": "batch size",
     "task.name": "dataset",

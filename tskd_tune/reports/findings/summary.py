@@ -21,6 +21,7 @@ from tskd_tune.records.protocol import Terms, kept
 from tskd_tune.records.row import Row, TeacherRecord, declared
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import Teaching, lines, teachings
+from tskd_tune.reports.findings.allowing import refuse_given
 from tskd_tune.reports.findings.arms import arm_findings, gathered, labels_apart
 from tskd_tune.reports.findings.collapses import with_collapses
 from tskd_tune.reports.findings.comparison import Comparison, Headline, Verdicts, compare
@@ -152,8 +153,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
 
     Raises:
         RunError: the rows cannot be read.
-        InputError: ``compare`` in ``sweep.yaml`` was edited, and its comparisons cannot be tested; or a setting is
-            wrong.
+        InputError: ``compare`` in ``sweep.yaml`` was edited and cannot be tested, or a setting is wrong.
     """
     rows = sorted(run.rows(), key=lambda row: row.key)
     given = _document(run, settings)
@@ -293,12 +293,12 @@ def _compared(
     """Compare the arms of a grid; a search and a single training have no comparisons.
 
     Raises:
-        InputError: an option of the report names an arm that there is not.
+        InputError: an option of the report names an arm or a key that there is not.
     """
     if given.damaged:
         return Comparison(None, given.damaged)
     document = given.document
-    document.comparing.refuse_unknown(given.file.comparing, [arm.arm for arm in arms])
+    refuse_given(document.comparing, given.file.comparing, {arm.arm: arm.rows[0].experiment for arm in arms})
     if run.state.kind == "train":
         return Comparison(None, "A single training: there is nothing to compare it with.")
     if document.is_search:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from tskd_tune.callbacks import refuse_unready
@@ -10,7 +11,10 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.experiment.verification import parts_of, verify
-from tskd_tune.metrics import PERCENT
+from tskd_tune.metrics import PERCENT, Measured, measured
+from tskd_tune.plain import Document
+from tskd_tune.reports.findings.allowing import unfit
+from tskd_tune.reports.findings.pareto import COSTS
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.space.distinct import too_few
 from tskd_tune.sweeps.space.points import Point
@@ -33,6 +37,7 @@ def check(sweep: Sweep) -> list[str]:
         for problem in _check_labels(sweep, space)
         or _check_teachers(sweep, space)
         or _check_compare(sweep, space)
+        or _check_metrics(sweep, space)
         or _check_search(sweep, space)
     ]
 
@@ -125,7 +130,16 @@ def _check_teachers(sweep: Sweep, space: SearchSpace) -> list[str]:
 
 
 def _check_compare(sweep: Sweep, space: SearchSpace) -> list[str]:
-    """Return the mistakes of ``compare``: a search has no arms to compare, a label names no arm, seeds do not fit."""
+    """Return the mistakes of ``compare``: a search has no arms to compare, a name fits nothing, seeds do not fit."""
+    return _check_comparisons(sweep, space) or unfit(sweep.compare.allow, _plain_points(sweep, space))
+
+
+def _plain_points(sweep: Sweep, space: SearchSpace) -> Iterator[Document]:
+    points = space.grid() if sweep.is_exact else space.corners()
+    return (sweep.experiment_at(point).plain() for point in points)
+
+
+def _check_comparisons(sweep: Sweep, space: SearchSpace) -> list[str]:
     compare = sweep.compare
     names = [name for pair in compare.pairs or [] for name in pair]
     names += [] if compare.baseline is None else [compare.baseline]
@@ -167,6 +181,29 @@ def _interim_problem(sweep: Sweep, last: int) -> str | None:
         f"compare.interim: the sweep ends with its last interim analysis, at {last} seeds, but {declared} seeds"
         f" are declared; add {declared} to compare.interim, or drop seeds"
     )
+
+
+def _check_metrics(sweep: Sweep, space: SearchSpace) -> list[str]:
+    """Return a sentence for each metric of the search that is not measured, so that no trial would have a value.
+
+    Where trials are judged, each task of the space must measure the metric. Otherwise the metric only orders arms.
+    """
+    experiments = [sweep.experiment_at(point) for point in space.corners()]
+    tasks = [{metric.name for metric in task_of(one).facts().metrics} for one in experiments]
+    lacking = any if sweep.is_judged else all
+    key = "metric" if sweep.search.objectives is None else "objectives"
+    usual = {measured("validation", metric) for metric in set.intersection(*tasks)}
+    return [
+        f"search.{key}: the task does not measure '{name}'{did_you_mean(name, usual)}"
+        for name in sweep.goals
+        if name not in COSTS and lacking(_metric_in(name) not in metrics for metrics in tasks)
+    ]
+
+
+def _metric_in(name: str) -> str:
+    """Return the metric of a name in histories: of ``val_loss``, and of ``val_teacher_loss``, it is ``loss``."""
+    found = Measured.read(name)
+    return name if found is None else found.metric
 
 
 def _check_search(sweep: Sweep, space: SearchSpace) -> list[str]:

@@ -28,6 +28,9 @@ BASELINE, PAPER = "baseline", "paper"
 # Value of a task's option ``valid_part`` that holds out a whole folder of images -> the value that trains on them.
 MERGED_PARTS = {"validation": "training"}
 
+PASSED_ON = ("margin", "rule", "sequential", "allow")
+"""What a search declares of comparisons, for its confirmation."""
+
 
 def confirmation(
     folder: RunFolder, seeds: Sequence[int], *, top: int = 1, against: str = BASELINE, controls: Any = None
@@ -64,13 +67,14 @@ def confirmation(
         arm = _whole(named[against].experiment)
         against = next((name for name, other in arms.items() if _digest(other) == _digest(arm)), against)
         arms[against] = arm
+    plain = sweep.plain()
     return Sweep.read(
         {
             "experiment": {"choice": arms},
             "seeds": list(seeds),
             "search": {"name": "grid"},
             "resources": sweep.resources.plain(),
-            "compare": {"baseline": against, "margin": sweep.compare.margin, "allow": sweep.compare.allow},
+            "compare": {"baseline": against, **{key: plain["compare"][key] for key in PASSED_ON}},
             "max_failures": sweep.max_failures,
             "wandb": sweep.wandb.plain(),
             "controls": controls,
