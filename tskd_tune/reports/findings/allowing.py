@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tskd_tune.errors import InputError, did_you_mean
+from tskd_tune.errors import did_you_mean
 from tskd_tune.plain import Json
-from tskd_tune.reports.findings.declared import Compare
 from tskd_tune.reports.findings.likeness import BESIDE, TEACHER
 
 
@@ -22,23 +21,6 @@ def unfit(allowed: Sequence[str], experiments: Iterable[Mapping[str, Json]]) -> 
         return []
     known = {*TEACHER, *(key for experiment in experiments for name in BESIDE for key in _keys(experiment, name))}
     return [f"compare.allow: '{key}' {_misfit(key, known)}" for key in wanted if key not in known]
-
-
-def refuse_given(asked: Compare, file: Compare, experiments: Mapping[str, Mapping[str, Json]]) -> None:
-    """Refuse what the options of a report name, the file does not name, and no arm of the results has.
-
-    Args:
-        asked: the comparisons with the options of the report.
-        file: the comparisons of the file.
-        experiments: label of an arm -> its whole experiment as plain data.
-
-    Raises:
-        InputError: there is no such arm, or no such key of an experiment.
-    """
-    asked.refuse_unknown(file, experiments)
-    given = [key for key in asked.allow or [] if key not in (file.allow or [])]
-    for sentence in unfit(given, experiments.values()):
-        raise InputError(f"--set: {sentence}")
 
 
 def _misfit(key: str, known: set[str]) -> str:

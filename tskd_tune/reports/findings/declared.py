@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tskd_tune.errors import InputError, did_you_mean, sentences
+from tskd_tune.plain import Json
+from tskd_tune.reports.findings.allowing import unfit
 from tskd_tune.reports.judge.records import LEAST_SEEDS
 from tskd_tune.reports.judge.words import runs_of
 
@@ -39,14 +41,20 @@ class Compare(_Part):
         pairs = [*(self.pairs or []), *(self.controls or {}).items()]
         return {label for pair in pairs for label in pair} | {label for label in [self.baseline] if label is not None}
 
-    def refuse_unknown(self, file: Compare, arms: Collection[str]) -> None:
-        """Refuse arms that are named here, not in the file, and are not among the arms of the results.
+    def refuse_unknown(self, file: Compare, arms: Mapping[str, Mapping[str, Json]]) -> None:
+        """Refuse what is named here and not in the file, and is no arm of the results or no key of their experiments.
+
+        Args:
+            file: the comparisons of the sweep's file.
+            arms: label of an arm of the results -> its whole experiment as plain data.
 
         Raises:
-            InputError: there is no such arm.
+            InputError: there is no such arm, or no such key.
         """
         for name in sorted(self.named - file.named - set(arms)):
             raise InputError(f"--set: no arm with an ended training is called '{name}'{did_you_mean(name, arms)}")
+        for sentence in unfit([key for key in self.allow or [] if key not in (file.allow or [])], arms.values()):
+            raise InputError(f"--set: {sentence}")
 
 
 class DeclaredSearch(_Part):
