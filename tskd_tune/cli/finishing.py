@@ -7,6 +7,7 @@ from contextlib import suppress
 from tskd_tune.cli.terminal import say
 from tskd_tune.errors import InputError
 from tskd_tune.records.conclusion import conclusion
+from tskd_tune.records.counted import added_trials, counted
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.sittings import sittings
 from tskd_tune.reports.findings.summary import summary
@@ -17,8 +18,8 @@ REPORT = "report.html"
 
 
 def ended(folder: RunFolder) -> int:
-    """Return how many trainings have ended, without the trainings that broke."""
-    return sum(row.ended for row in folder.rows())
+    """Return how many trainings of the run's arms have ended, without the trainings that broke."""
+    return sum(row.ended for row in counted(folder, folder.rows()))
 
 
 def is_finished(folder: RunFolder) -> bool:
@@ -30,7 +31,7 @@ def is_finished(folder: RunFolder) -> bool:
 
 
 def lacks_points(folder: RunFolder) -> bool:
-    """Tell whether the file of a grid names trainings that have not ended, such as a seed that was written into it.
+    """Tell whether the file of a sweep names trainings that have not ended, such as a seed that was written into it.
 
     With interim analyses, trainings may be left out for good.
     """
@@ -38,6 +39,8 @@ def lacks_points(folder: RunFolder) -> bool:
 
     try:
         sweep = sweep_of(folder)
+        if not sweep.is_exact:
+            return added_trials(folder) > 0
         if sweep.is_judged or sweep.compare.interim:
             return False
         return bool(missing(sweep, folder, sweep.all_seeds()))

@@ -7,7 +7,7 @@ The run's ``design.json`` says what the run trains, so this module does not impo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -16,11 +16,13 @@ from tskd_tune.cli.trial_status import STATES, State, Trial, epochs_left, second
 from tskd_tune.errors import TskdTuneError
 from tskd_tune.records import teaching
 from tskd_tune.records.conclusion import conclusion
+from tskd_tune.records.counted import added_trials, counted, edited
 from tskd_tune.records.design import Design, read_design
 from tskd_tune.records.files import damaged_document
 from tskd_tune.records.life import life
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.state import Begun
 from tskd_tune.records.teaching import Teaching
 
 
@@ -46,6 +48,7 @@ class RunStatus:
         method: the search, the scheduler and what ends the sweep early; empty in runs of older versions.
         hours: the sweep's budget; None for none.
         concluded: why the sweep ended early, and how to go on; empty otherwise.
+        edited: sentences on trainings that are missing or do not count because the sweep's file was edited.
         damage: a sentence for each damaged line or file, which is left out.
     """
 
@@ -67,6 +70,7 @@ class RunStatus:
     method: str = ""
     hours: float | None = None
     concluded: str = ""
+    edited: Sequence[str] = ()
 
     @property
     def broke(self) -> int:
@@ -123,6 +127,7 @@ class RunStatus:
             "method": self.method,
             "budget": {"hours": self.hours, "used": self.elapsed / 3600},
             "concluded": self.concluded,
+            "edited": list(self.edited),
             "damage": list(self.damage),
         }
 
@@ -135,11 +140,13 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
     """
     now = now or datetime.now(UTC)
     design, damage = _design(folder)
-    rows = _rows(folder)
-    histories = {run: folder.history(run) for run in folder.trials()}
-    begun = folder.begun()
+    all_rows, added = _rows(folder), added_trials(folder)
+    rows, begun = counted(folder, all_rows), folder.begun()
+    gone = _removed(all_rows, rows, begun, design)
+    histories = {run: folder.history(run) for run in folder.trials() if run not in gone}
+    begun = {run: of for run, of in begun.items() if run not in gone}
     trials = trials_of(rows, histories, begun, design)
-    expected = None if folder.state.expected is None else -(-folder.state.expected // design.seeds)
+    expected = None if folder.state.expected is None else -(-folder.state.expected // design.seeds) + added
     waiting = sum(trial.state == "waiting" for trial in trials)
     waiting += max(0, expected - len(trials)) if expected is not None else 0
     left = epochs_left(trials, waiting, design) if expected is not None else None
@@ -163,8 +170,15 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
         damage=[*damage, *folder.damage()],
         method=design.method,
         hours=design.hours,
+        edited=edited(folder, all_rows, added),
         concluded=found.sentence if (found := conclusion(folder.store)) is not None else "",
     )
+
+
+def _removed(rows: Sequence[Row], kept: Sequence[Row], begun: Mapping[str, Begun], design: Design) -> set[str]:
+    """Return the trials that train nothing but arms or seeds that the file of the run no longer names."""
+    named = {run for run, of in begun.items() if any(design.names(of.arm, of.identity, seed) for seed in of.seeds)}
+    return ({row.run for row in rows} | begun.keys()) - {row.run for row in kept} - named
 
 
 def _design(folder: RunFolder) -> tuple[Design, list[str]]:

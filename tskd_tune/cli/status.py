@@ -60,6 +60,7 @@ def lines(folder: RunFolder, found: RunStatus) -> list[str]:
         *teachers,
         *open_trials,
         *_best(found),
+        *found.edited,
         *found.damage,
         _time(found, folder.place),
     ]

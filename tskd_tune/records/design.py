@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tskd_tune.metrics import Mode
 from tskd_tune.records.files import read_text
@@ -31,6 +31,10 @@ class Design(Record):
         objectives: whether the search has several objectives.
         method: the search, the scheduler and what ends the sweep early, in words; empty in files of older versions.
         hours: the sweep's budget; None for none.
+        trials: the trials of a search; None for a grid, and in files of older versions.
+        arms: the labels of a grid's arms; None for a search, and in files of older versions.
+        identities: the identities of the experiments of these arms, which `tskd_tune.records.row.Row.identity` names.
+        trained_seeds: the seeds of each arm, also those that were added.
         at_most: whether a scheduler may end trials early; then fewer epochs than planned may be trained.
     """
 
@@ -43,6 +47,19 @@ class Design(Record):
     at_most: bool = False
     method: str = ""
     hours: float | None = None
+    trials: int | None = None
+    arms: list[str] | None = None
+    identities: list[str] = Field(default_factory=list)
+    trained_seeds: list[int] = Field(default_factory=list)
+
+    def names(self, arm: str | None, identity: str, seed: int) -> bool:
+        """Tell whether a run trains this; True where it is not known which arms a run has.
+
+        An arm may have got another label, and a record of an older version may have another identity.
+        """
+        if self.arms is None:
+            return True
+        return seed in self.trained_seeds and (arm in self.arms or identity in self.identities)
 
 
 def write_design(store: Store, design: Design) -> None:

@@ -18,6 +18,7 @@ from ray.tune.search import Searcher
 from tskd_tune.metrics import Mode
 from tskd_tune.plain import Document
 from tskd_tune.records.conclusion import Conclusion
+from tskd_tune.records.counted import counted
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.endings import Counts
 from tskd_tune.reports.findings.endings import unfinished as begun_without_row
@@ -134,7 +135,7 @@ class Limits:
 
     def conclusion(self, folder: RunFolder) -> Conclusion | None:
         """Return why the sweep has ended, with what is not trained and how to go on; None if all is trained."""
-        rows = folder.rows()
+        rows = counted(folder, folder.rows())
         counts = Counts.over(rows, folder.state.expected, len(begun_without_row(folder, rows)))
         if not self.reason:
             return None

@@ -13,6 +13,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.paths import Address, StoragePlace
 from tskd_tune.records.conclusion import conclude, conclusion
 from tskd_tune.records.confirmations import enter, search_of, searched
+from tskd_tune.records.counted import counted
 from tskd_tune.records.design import write_design
 from tskd_tune.records.events import Event, Listener, keep_leaks, read_data
 from tskd_tune.records.origin import Origin
@@ -278,7 +279,7 @@ def _teachers(sweep: Sweep, folder: RunFolder) -> dict[str, Experiment]:
 
 def _lacks_rows(folder: RunFolder) -> bool:
     expected = folder.state.expected
-    return expected is None or sum(row.ended for row in folder.rows()) < expected
+    return expected is None or sum(row.ended for row in counted(folder, folder.rows())) < expected
 
 
 def _raise_what_is_missing(folder: RunFolder) -> None:
@@ -287,7 +288,7 @@ def _raise_what_is_missing(folder: RunFolder) -> None:
     Raises:
         RunError: trainings failed, or have no row.
     """
-    rows = folder.rows()
+    rows = counted(folder, folder.rows())
     failed = [row for row in rows if row.status == "failed"]
     if failed:
         broke = sum(row.broke for row in failed)

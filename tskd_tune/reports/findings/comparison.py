@@ -84,7 +84,7 @@ def compare(
     arms: Sequence[Trained],
     document: Declared,
     headline: Headline,
-    expected: int | None,
+    counts: Counts,
     frozen: Frozen = NOT_FROZEN,
 ) -> Comparison:
     """Compare the arms of a grid as the sweep's file declares, or by default.
@@ -93,7 +93,7 @@ def compare(
         arms: the arms with at least one row; each arm has a different label.
         document: the resolved sweep.
         headline: the metric by which the arms are compared.
-        expected: the number of rows of the finished run, if known.
+        counts: how many trainings the run has, and how many of them have ended.
         frozen: what was declared before there were results, and what was changed since.
 
     Raises:
@@ -116,7 +116,7 @@ def compare(
     runs = {arm.label: Runs(arm.rows, values[arm.label], arm.collapsed) for arm in arms}
     metric, marks = headline.metric, _marks(document, arms, pairs, frozen)
     notes = (
-        f"{how} {_unfinished(arms, expected)}".strip(),
+        f"{how} {_unfinished(counts)}".strip(),
         *_undeclared(marks, frozen),
         *_rule_note(document),
         *(f"{said}." for said in unfit(declared.allow or [], [arm.rows[0].experiment for arm in arms])),
@@ -125,7 +125,7 @@ def compare(
     )
     table, doubts = Table(values, pairs, {}), qualifications(runs, pairs, declared, metric)
     case = _Case(document, arms, headline, table, marks, doubts, how, notes)
-    return _at_analysis(case, expected) if declared.interim else _at_once(case)
+    return _at_analysis(case, counts.expected) if declared.interim else _at_once(case)
 
 
 @dataclass(frozen=True)
@@ -299,6 +299,5 @@ def _undeclared(marks: Marks, frozen: Frozen) -> list[str]:
     return [f"Not declared before there were results, so with an exploratory verdict: {named}."] if rest else []
 
 
-def _unfinished(arms: Sequence[Trained], expected: int | None) -> str:
-    counts = Counts.over([row for arm in arms for row in arm.rows], expected, 0)
+def _unfinished(counts: Counts) -> str:
     return "" if counts.all_finished else f"{counts.of_expected} have ended: nothing here is final."

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tskd_tune.records.counted import added_trials, counted
+from tskd_tune.records.design import Design, read_design
 from tskd_tune.records.row import Row, Status
 from tskd_tune.records.run_folder import RunFolder
 
@@ -124,9 +126,24 @@ class Unfinished:
     epochs_planned: int | None
 
 
+def counts_of(run: RunFolder, rows: Sequence[Row], seeds: int) -> tuple[Counts, tuple[Unfinished, ...]]:
+    """Count the trainings of a run, without those of arms that its file no longer names; and return the unfinished.
+
+    Trials that were added to the file of a search are missing.
+
+    Args:
+        run: the run.
+        rows: its rows.
+        seeds: the seeds of each trial of a search.
+    """
+    open_, expected = unfinished(run, rows), run.state.expected
+    whole = None if expected is None else expected + seeds * added_trials(run)
+    return Counts.over(counted(run, rows), whole, len(open_)), open_
+
+
 def unfinished(run: RunFolder, rows: Sequence[Row]) -> tuple[Unfinished, ...]:
     """Return the trainings that have begun and have no row."""
-    ended, begun = {row.key for row in rows}, run.begun()
+    ended, begun, design = {row.key for row in rows}, run.begun(), read_design(run.path) or Design()
     found = []
     for trial in run.trials():
         known = begun.get(trial)
@@ -134,7 +151,8 @@ def unfinished(run: RunFolder, rows: Sequence[Row]) -> tuple[Unfinished, ...]:
             continue  # so that the histories of a large run are not read for nothing
         trained = Counter(line.seed for line in run.history(trial))
         for seed in known.seeds if known else sorted(trained):
-            if (trial, seed) not in ended:
-                arm, planned = (known.arm, known.epochs) if known else (None, None)
+            arm, planned = (known.arm, known.epochs) if known else (None, None)
+            named = known is None or design.names(arm, known.identity, seed)
+            if (trial, seed) not in ended and named:
                 found.append(Unfinished(trial, seed, trained[seed], arm, planned))
     return tuple(found)

@@ -13,7 +13,6 @@ from typing import Final
 from tskd_tune.documents import apply_settings
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Measured, Metric, Mode, Part, heading, measured, metric_of, undeclared
-from tskd_tune.records.conclusion import conclusion
 from tskd_tune.records.design import read_design
 from tskd_tune.records.files import damaged_document
 from tskd_tune.records.leaks import leaks
@@ -21,14 +20,14 @@ from tskd_tune.records.protocol import Terms, kept
 from tskd_tune.records.row import Row, TeacherRecord, declared
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.teaching import Teaching, lines, teachings
-from tskd_tune.reports.findings.allowing import refuse_given
 from tskd_tune.reports.findings.arms import arm_findings, gathered, labels_apart
 from tskd_tune.reports.findings.collapses import with_collapses
 from tskd_tune.reports.findings.comparison import Comparison, Headline, Verdicts, compare
+from tskd_tune.reports.findings.concluding import concluded
 from tskd_tune.reports.findings.confirmed import confirmed
 from tskd_tune.reports.findings.costs import with_cost_ratios
 from tskd_tune.reports.findings.declared import Declared
-from tskd_tune.reports.findings.endings import Counts, Ending, Unfinished, endings, unfinished
+from tskd_tune.reports.findings.endings import Counts, Ending, Unfinished, counts_of, endings
 from tskd_tune.reports.findings.frozen import (
     NOT_FROZEN,
     Frozen,
@@ -85,7 +84,8 @@ class Findings:
         versions: each set of package versions that made rows.
         commits: each commit of the code; None where the code was no checkout.
         method: the search, the scheduler and what ends the sweep early; empty for a single training and in older runs.
-        concluded: sentences on a sweep that ended early: why, what is not trained, and the seeds of each arm.
+        concluded: sentences on a sweep that ended early (why, what is not trained, and the seeds of each arm), and on
+            trainings that are missing or do not count because the file of the sweep was edited.
         damage: a sentence on each part of the run's files that could not be read.
         leaks: sentences on images that two sets share, and on teachers that saw the validation images.
         frozen: sentences on what was changed in the protocol that was frozen at the start, and on other confirmations
@@ -161,13 +161,13 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
     measures = measures_of(rows)
     search = searched_by(document, measures)
     name, mode = (search.metric, search.mode) if search else _headline(rows, measures)
-    headline, open_ = Headline(name, metric_of(name, measures)), unfinished(run, rows)
-    counts = Counts.over(rows, run.state.expected, len(open_))
-    seeds = 0 if counts.finished == run.state.expected else len(document.seeds or [1])
+    headline = Headline(name, metric_of(name, measures))
+    counts, open_ = counts_of(run, rows, len(document.all_seeds))
+    seeds = 0 if counts.finished == counts.expected else len(document.seeds or [1])
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
     arms, baselines = with_cost_ratios(with_collapses(labels_apart(arms), headline))
     protocol = _frozen(run, given, name, rows)
-    compared = with_images(run, arms, _compared(run, given, arms, headline, protocol), name)
+    compared = with_images(run, arms, _compared(given, arms, headline, counts, protocol), name)
     shares, study = _studied(run, search, counts.finished)
     return Findings(
         run=run.name,
@@ -197,7 +197,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
         versions=tuple(distinct(row.versions for row in rows)),
         commits=tuple(distinct(row.commit for row in rows)),
         method=design.method if (design := read_design(run.path)) is not None else "",
-        concluded=_concluded(run, arms, compared),
+        concluded=concluded(run, rows, arms, compared),
         damage=(*filter(None, [damaged]), *run.damage(), *study),
         leaks=leaks(run.store, rows),
         frozen=protocol.said,
@@ -227,8 +227,9 @@ def document_of(run: RunFolder) -> tuple[Declared, str]:
 
 @dataclass(frozen=True)
 class _Given:
-    """The resolved document, as its file says and with the options of the report; and why it cannot be read."""
+    """The document of a sweep or a training, as its file says and as the options of the report say, and its damage."""
 
+    kind: str
     file: Declared
     document: Declared
     damaged: str = ""
@@ -248,8 +249,9 @@ def _document(run: RunFolder, settings: Sequence[str]) -> _Given:
         read = run.document()
         file = Declared.read(read, run.store.place("sweep.yaml"))
     except InputError as error:
-        return _Given(Declared(), Declared(), damaged_document(run.place, error))
-    return _Given(file, Declared.read(apply_settings(read, settings), "--set") if settings else file)
+        return _Given(run.state.kind, Declared(), Declared(), damaged_document(run.place, error))
+    asked = Declared.read(apply_settings(read, settings), "--set") if settings else file
+    return _Given(run.state.kind, file, asked)
 
 
 def searched_by(document: Declared, measures: Sequence[Metric]) -> Searched | None:
@@ -288,7 +290,7 @@ def _frozen(run: RunFolder, given: _Given, headline: str, rows: Sequence[Row]) -
 
 
 def _compared(
-    run: RunFolder, given: _Given, arms: Sequence[ArmFindings], headline: Headline, protocol: Frozen
+    given: _Given, arms: Sequence[ArmFindings], headline: Headline, counts: Counts, protocol: Frozen
 ) -> Comparison:
     """Compare the arms of a grid; a search and a single training have no comparisons.
 
@@ -298,8 +300,8 @@ def _compared(
     if given.damaged:
         return Comparison(None, given.damaged)
     document = given.document
-    refuse_given(document.comparing, given.file.comparing, {arm.arm: arm.rows[0].experiment for arm in arms})
-    if run.state.kind == "train":
+    document.comparing.refuse_unknown(given.file.comparing, {arm.arm: arm.rows[0].experiment for arm in arms})
+    if given.kind == "train":
         return Comparison(None, "A single training: there is nothing to compare it with.")
     if document.is_search:
         reason = (
@@ -307,18 +309,7 @@ def _compared(
         )
         return Comparison(None, f"{reason}, to compare them.")
     trained = [Trained(arm.arm, arm.setting, arm.reviewed, arm.rows, arm.collapsed) for arm in arms]
-    return compare(trained, document, headline, run.state.expected, protocol)
-
-
-def _concluded(run: RunFolder, arms: Sequence[ArmFindings], compared: Comparison) -> tuple[str, ...]:
-    """Say why a sweep ended early, and on how many seeds its verdicts rest."""
-    found = conclusion(run.store)
-    if found is None:
-        return ()
-    few = [f"'{arm.arm}' {arm.headline.n} of {arm.headline.of}" for arm in arms if arm.headline.n < arm.headline.of]
-    if compared.verdicts is None or not few:
-        return (found.sentence,)
-    return found.sentence, f"The verdicts rest on fewer seeds than declared: {', '.join(few)}."
+    return compare(trained, document, headline, counts, protocol)
 
 
 def _ranked(arms: Sequence[ArmFindings], mode: Mode) -> list[ArmFindings]:

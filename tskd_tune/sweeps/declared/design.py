@@ -5,9 +5,11 @@ from __future__ import annotations
 from tskd_tune.outside import short_name
 from tskd_tune.records.design import Design
 from tskd_tune.registry import Component
+from tskd_tune.sweeps.declared.configs import Describe
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.settings import Budget
 from tskd_tune.sweeps.scheduling.schedulers import stops_trials
+from tskd_tune.sweeps.space.distinct import told_apart
 
 
 def design_of(sweep: Sweep) -> Design:
@@ -16,6 +18,7 @@ def design_of(sweep: Sweep) -> Design:
     Raises:
         InputError: a point is not a valid experiment.
     """
+    points = told_apart([*map(Describe(sweep, []), sweep.points())]) if sweep.is_exact else []
     lengths = {sweep.experiment_at(point).training.epochs for point in sweep.space().corners()}
     return Design(
         seeds=len(sweep.all_seeds()) if sweep.is_judged else 1,
@@ -26,6 +29,10 @@ def design_of(sweep: Sweep) -> Design:
         objectives=sweep.search.objectives is not None,
         at_most=stops_trials(sweep.scheduler.name),
         method=method_of(sweep),
+        trials=None if sweep.is_exact else sweep.search.options().get("trials"),
+        arms=[*dict.fromkeys(point.arm for point in points)] if sweep.is_exact else None,
+        identities=[point.identity for point in points],
+        trained_seeds=sweep.all_seeds(),
         hours=None if sweep.budget is None else sweep.budget.hours,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.identity import identity
+from tskd_tune.records.counted import counted
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.declared.checking import check
 from tskd_tune.sweeps.declared.schema import Sweep
@@ -42,7 +43,7 @@ def extended_run(folder: RunFolder, addition: Addition) -> Sweep:
     try:
         return extended(sweep_of(folder), addition)
     except NothingNewError as error:
-        expected, ended = folder.state.expected or 0, sum(row.ended for row in folder.rows())
+        expected, ended = folder.state.expected or 0, sum(row.ended for row in counted(folder, folder.rows()))
         if ended >= expected:
             raise
         raise InputError(
