@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from factories import a_group
 from tskd_tune.cli import app
+from tskd_tune.cli.results import show_results
 from tskd_tune.cli.run_status import run_status
 from tskd_tune.errors import InputError
 from tskd_tune.paths import Address
@@ -73,6 +74,23 @@ def test_a_group_of_replicates_is_reported_from_the_storage(s3: Address) -> None
     assert "Replicates: s-1, s-2." in result.stdout and "n = 2: 71.50 % (" in result.stdout
     result = CliRunner().invoke(app, ["status", f"{s3}/s"])
     assert result.exit_code == 2 and f"no run '{s3}/s': it is a group of 2 replicates" in result.stderr
+
+
+def test_rows_are_said_to_be_on_the_storage_only_if_they_are(
+    memory: Address, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The readable copy is written when a driver ends; after a SIGKILL it is missing, or has only the rows before."""
+    (folder,) = a_group(memory, "s", [[70.0, 71.0]])
+    show_results(folder)
+    assert f"rows: {memory}/s-1/rows.jsonl\n" in capsys.readouterr().out
+    objects = Objects(memory / "s-1")
+    for left in (b"{}\n", None):
+        objects.delete("rows.jsonl") if left is None else objects.write("rows.jsonl", left)
+        show_results(folder)
+        said = (
+            f"rows: {folder.rows_path} (of this machine; {memory}/s-1/rows.jsonl is written when a process that trains"
+        )
+        assert said in capsys.readouterr().out and len(folder.rows_path.read_text().splitlines()) == 4
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tskd_tune.cli.terminal import say, show
 from tskd_tune.records.offline import offline_of
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.run_folder import ROWS, RunFolder
 from tskd_tune.reports.findings import importance, pareto, search_curve
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import report_lines
@@ -37,6 +37,16 @@ def show_results(folder: RunFolder, settings: Sequence[str] = ()) -> None:
         say("no file was written: the report in the run's folder is that of the run's own file")
         return
     say(f"report: {folder.store.place('report.html')}")
-    say(f"rows: {folder.store.place('rows.jsonl')}")
+    say(f"rows: {_rows_of(folder)}")
     if not all(one.uploaded for one in offline_of(folder)):
         say(f"W&B runs are kept offline; send them with: tskd-tune sync {folder.place}")
+
+
+def _rows_of(folder: RunFolder) -> str:
+    """Return where the rows can be read: a run on a storage has a readable copy once a driver has ended."""
+    if folder.remote is None or folder.remote.shows(ROWS):
+        return folder.store.place(ROWS)
+    return (
+        f"{folder.rows_path} (of this machine; {folder.store.place(ROWS)} is written when a process that trains the run"
+        " ends)"
+    )

@@ -178,6 +178,15 @@ class RemoteRun:
         # By this machine's clock: to look at a run writes nothing, so the storage's clock is not known.
         return held(self.objects, datetime.now(UTC)).is_live
 
+    def shows(self, name: str) -> bool:
+        """Tell whether the storage has a readable copy of a file of the log, as long as the file itself.
+
+        Raises:
+            StorageError: the storage refuses or fails.
+        """
+        found, path = self.objects.names(name).get(name), self.copy.run / name
+        return found is not None and path.exists() and path.stat().st_size == found.size
+
     def forget(self, folder: str) -> None:
         """Remove the checkpoints of a training that has ended, once what was written until now is on the storage."""
         if self.store.uploader is not None:
