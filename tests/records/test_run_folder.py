@@ -109,8 +109,22 @@ class TestOpen:
     def test_an_unknown_name_lists_the_known_ones(self, folder, tmp_path):
         with pytest.raises(InputError, match=r"there is no run 'second'; .*runs holds: first"):
             RunFolder.open("second", folder.path.parent)
-        with pytest.raises(InputError, match="holds no run"):
+        with pytest.raises(InputError, match="there is no folder .*nowhere$"):
             RunFolder.open("second", tmp_path / "nowhere")
+        with pytest.raises(InputError, match="first holds no run"):
+            RunFolder.open("second", folder.path)
+
+    def test_a_path_that_is_missing_is_said_with_the_runs_beside_it(self, folder, tmp_path):
+        """It said that the folder of runs holds no run, which had nothing to do with the path that was given."""
+        missing, empty = folder.path.parent / "second", tmp_path / "empty"
+        empty.mkdir()
+        for path, there in (
+            (missing, rf"{folder.path.parent} holds: first"),
+            (empty / "second", f"{empty} holds no run"),
+            (tmp_path / "gone" / "second", f"there is no folder {tmp_path / 'gone'}"),
+        ):
+            with pytest.raises(InputError, match=rf"^there is no run '{path}'; {there}$"):
+                RunFolder.open(path)
 
     def test_what_is_no_run_is_refused(self, tmp_path):
         (tmp_path / "a").mkdir()

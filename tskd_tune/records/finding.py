@@ -76,10 +76,17 @@ def find_run(path: Path, storage: Path) -> Path:
         for candidate in candidates:
             if members := replicates_of(candidate):
                 raise InputError(group_sentence(candidate, members))
-        known = sorted(state.parent.name for state in storage.glob("*/state.json"))
-        there = f"{storage} holds: {', '.join(known)}" if known else f"{storage} holds no run"
-        raise InputError(f"there is no run {str(path)!r}; {there}")
+        raise InputError(f"there is no run {str(path)!r}; {_beside(path, storage)}")
     return (runs or found)[0]
+
+
+def _beside(path: Path, storage: Path) -> str:
+    """Say which runs there are where a run was looked for: beside the path, or in ``storage`` for a name."""
+    root = path.parent if len(path.parts) > 1 else storage
+    if not root.is_dir():
+        return f"there is no folder {root}"
+    known = sorted(state.parent.name for state in root.glob("*/state.json"))
+    return f"{root} holds: {', '.join(known)}" if known else f"{root} holds no run"
 
 
 def has_run(place: StoragePlace) -> bool:
