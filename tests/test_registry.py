@@ -32,8 +32,11 @@ class Circle:
         self.seen = (place, radius, lambda_)
 
 
+Side = Annotated[PositiveInt, Field(examples=[2])]
+
+
 @SHAPES.register("square", source="Euclid, book 1")
-def square(place: str | None = None, *, side: PositiveInt, style: Literal["solid", "dashed"] = "solid") -> object:
+def square(place: str | None = None, *, side: Side, style: Literal["solid", "dashed"] = "solid") -> object:
     """A square."""
     return (place, side, style)
 
@@ -57,15 +60,37 @@ TIMING = Group(Timing)
 class Drawing(Options):
     """A drawing."""
 
-    shape: Annotated[Placed, SHAPES.slot(Placed)]
+    shape: Annotated[Placed, SHAPES.slot(Placed)] = Field(examples=[{"name": "square", "side": 2}])
     other: Annotated[Component, SHAPES.slot()] | None = None
     timing: Annotated[Derived, TIMING] = Field(default_factory=TIMING.model)
+
+
+class Frame(Options):
+    """A frame of a drawing."""
+
+    width: PositiveInt = Field(examples=[3])
+    wood: str = Field(description="its wood")
+    drawing: Drawing
 
 
 def mistakes(document: object) -> list[str]:
     with pytest.raises(ValidationError) as caught:
         Drawing.model_validate(document)
     return sentences(caught.value)
+
+
+def test_each_missing_key_has_a_sentence_with_an_example_or_its_meaning() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Frame.model_validate({})
+    assert sentences(caught.value) == [
+        "width: is required but missing; write for example width: 3",
+        "wood: is required but missing; its wood",
+        "drawing: is required but missing",
+    ]
+    with pytest.raises(ValidationError) as caught:
+        Frame.model_validate({"width": 1, "wood": "oak", "drawing": {"timing": {"start": 5}}})
+    (sentence,) = sentences(caught.value)
+    assert sentence.startswith("drawing.shape: is required but missing; write for example shape: {name: square, side")
 
 
 def test_options_come_from_the_signature_and_make_the_component() -> None:
@@ -94,13 +119,13 @@ def test_plain_data_round_trips_with_the_names_of_the_yaml() -> None:
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ({}, "shape: is required but missing"),
-        ({"shape": 3}, "shape: must be a mapping with a 'name' out of the shapes, got 3"),
+        ({}, "shape: is required but missing; write for example shape: {name: square, side: 2}"),
+        ({"shape": 3}, "shape: must be a mapping with a 'name' out of the shapes, got 3; known: circle, square"),
         ({"shape": "circel"}, "shape: 'circel' is not among the shapes; did you mean 'circle'? known: circle, square"),
         ({"shape": {"name": "circle", "radius": 0}}, "shape.radius: must be greater than 0, got 0"),
         ({"shape": {"name": "circle", "radius": True}}, "shape.radius: must be an integer, got true"),
         ({"shape": {"name": "circle", "radius": "3"}}, "shape.radius: must be an integer, got '3'"),
-        ({"shape": {"name": "square"}}, "shape.side: is required but missing"),
+        ({"shape": {"name": "square"}}, "shape.side: is required but missing; write for example side: 2"),
         (
             {"shape": {"name": "circle", "radus": 1}},
             "shape: unknown key 'radus'; did you mean 'radius'? known: lambda, layer, name, radius",

@@ -99,8 +99,11 @@ def sentences(error: ValidationError) -> list[str]:
         elif item["type"] not in ("value_error", "assertion_error"):
             said = _WANTED.get(item["type"]) or _SHOULD.sub("must", f"{message[0].lower()}{message[1:]}")
             message = f"{said}, got {shown(item['input'])}"
-        joint = "." if where and _KEY.match(message) else ": "  # the message of a group may begin with the wrong key
-        lines.append(f"{where}{joint}{message}" if where else message)
+        # The message of a group may begin with the wrong key, and each of its lines with another one.
+        several = message.splitlines()
+        for line in several if all(map(_KEY.match, several)) else [message]:
+            joint = "." if where and _KEY.match(line) else ": "
+            lines.append(f"{where}{joint}{line}" if where else line)
     return list(dict.fromkeys(lines))
 
 

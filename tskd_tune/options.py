@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from tskd_tune.errors import did_you_mean
@@ -44,7 +46,7 @@ class Strict(BaseModel):
 
 
 class Options(Strict):
-    """A frozen, strict group of options; an error for an unknown key names the nearest known key."""
+    """A frozen, strict group of options; an error names the nearest known key, or an example of a missing one."""
 
     model_config = ConfigDict(allow_inf_nan=False, validate_default=True)
 
@@ -56,7 +58,19 @@ class Options(Strict):
             unknown = [key for key in value if key not in known and key not in cls.model_fields]
             if unknown:
                 raise ValueError(f"unknown key '{unknown[0]}'{cls._hint(str(unknown[0]), known)}")
+            if missing := [line for name in cls.model_fields if (line := cls._missing(name, value))]:
+                raise ValueError("\n".join(missing))
         return value
+
+    @classmethod
+    def _missing(cls, name: str, given: Collection[str]) -> str:
+        """Return a sentence with an example if a required field is missing; otherwise an empty text."""
+        field = cls.model_fields[name]
+        key = field.alias or name
+        if not field.is_required() or name in given or key in given:
+            return ""
+        write = f"write for example {_in_yaml(key, field.examples[0])}" if field.examples else field.description
+        return f"{key}: is required but missing{f'; {write}' if write else ''}"
 
     @classmethod
     def _hint(cls, key: str, known: set[str]) -> str:
@@ -82,3 +96,9 @@ class Component(Derived):
     """A component by name, with options; the base class of every model that a registry derives."""
 
     name: str
+
+
+def _in_yaml(key: str, value: object) -> str:
+    """Write a key with its value in a line of YAML."""
+    text = yaml.safe_dump({key: value}, default_flow_style=True, sort_keys=False, width=1000)
+    return text.strip().removeprefix("{").removesuffix("}")

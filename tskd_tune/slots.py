@@ -46,7 +46,10 @@ class Slot:
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-            raise ValueError(f"must be a mapping with a 'name' out of the {self.registry.kind}, got {shown(value)}")
+            known = ", ".join(name for name in self.registry.names() if name != self.without)
+            raise ValueError(
+                f"must be a mapping with a 'name' out of the {self.registry.kind}, got {shown(value)}; known: {known}"
+            )
         if value["name"] == self.without:
             raise ValueError(f"'{self.without}' cannot contain another one; list the parts of the inner one here")
         name = outside.whole_name(value["name"])

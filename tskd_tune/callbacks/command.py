@@ -31,7 +31,7 @@ class Command(Callback):
         self,
         run: Heard,
         *,
-        words: Annotated[list[str], Field(min_length=1)],
+        words: Annotated[list[str], Field(min_length=1, examples=[["sh", "notify.sh"]])],
         on: list[What] = ["finished", "failed", "ended"],  # noqa: B006
         seconds: PositiveFloat = 60.0,
     ) -> None:

@@ -17,7 +17,7 @@ Parts = Annotated[
     dict[
         Annotated[str, StringConstraints(pattern=r"^\w+$")], Annotated[Component, DISTILLERS.slot(without="combined")]
     ],
-    Field(min_length=1, description="label -> a distiller with its options"),
+    Field(min_length=1, description="label -> a distiller with its options", examples=[{"a": "kd", "b": "at"}]),
 ]
 
 

@@ -34,7 +34,7 @@ class Warmup(Options):
     """A linear rise of the learning rate in the first epochs."""
 
     epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] | Annotated[float, Field(gt=0, le=MOST_EPOCHS)] = Field(
-        description="number of epochs in which the rate rises; with by: step also a part of an epoch"
+        description="number of epochs in which the rate rises; with by: step also a part of an epoch", examples=[5]
     )
     from_: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01, description="the rate at the beginning, as a share of the first learning rate"

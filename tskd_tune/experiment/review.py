@@ -49,7 +49,7 @@ class AutoLambda(Options):
     """Lambda set at the first review so that the review's gradient is this share of the other losses' gradient."""
 
     auto: PositiveFloat = Field(
-        description="norm of the review's gradient as a share of that of all other losses, such as 0.1"
+        description="norm of the review's gradient as a share of that of all other losses, such as 0.1", examples=[0.1]
     )
 
 

@@ -62,11 +62,15 @@ class Experiment(Options):
     preset: Annotated[Preset, NO_IDENTITY] = Field(
         "paper", description="the preset, which sets the options that the file leaves unset"
     )
-    task: Annotated[Component, TASKS.slot()] = Field(description="the dataset, with its loss and its metrics")
+    task: Annotated[Component, TASKS.slot()] = Field(
+        description="the dataset, with its loss and its metrics", examples=["digits"]
+    )
     teacher: Annotated[Teacher, NETWORKS.slot(Teacher)] | None = Field(
         None, description="the network that teaches, with its weights; null: none"
     )
-    student: Annotated[Student, NETWORKS.slot(Student)] = Field(description="the network that is trained")
+    student: Annotated[Student, NETWORKS.slot(Student)] = Field(
+        description="the network that is trained", examples=["resnet8"]
+    )
     distiller: Annotated[Component, DISTILLERS.slot()] = Field(
         default_factory=DISTILLERS.default("none"), description="the distillation losses beside the task's own"
     )

@@ -40,7 +40,12 @@ class TimmNetwork(Wrapped):
     publisher = "timm"
 
     def __init__(
-        self, classes: int, channels: int = 3, *, model: str, stages: list[Annotated[int, Field(ge=0)]] | None = None
+        self,
+        classes: int,
+        channels: int = 3,
+        *,
+        model: Annotated[str, Field(examples=["mobilenetv1_100"])],
+        stages: list[Annotated[int, Field(ge=0)]] | None = None,
     ) -> None:
         """Build ``model`` with timm's first weights.
 

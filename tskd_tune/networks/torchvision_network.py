@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from tskd_tune.contracts import STEM, Batch, BatchNormStatistics, Classified, Features
@@ -59,7 +60,7 @@ class TorchvisionNetwork(Wrapped):
 
     publisher = "torchvision"
 
-    def __init__(self, classes: int, channels: int = 3, *, model: str) -> None:
+    def __init__(self, classes: int, channels: int = 3, *, model: Annotated[str, Field(examples=["resnet50"])]) -> None:
         """Build ``model`` with torchvision's first weights.
 
         Args:

@@ -35,7 +35,7 @@ REMEDY = "add some or remove the folder"
 @TASKS.register("image_folder", source="the layout of torchvision's ImageFolder")
 def image_folder(
     *,
-    root: PathText,
+    root: Annotated[PathText, Field(examples=["data/flowers"])],
     size: PositiveInt = 32,
     batch_size: BatchSize = 128,
     validation: NonNegativeInt = 0,

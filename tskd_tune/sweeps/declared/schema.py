@@ -47,14 +47,17 @@ class Sweep(Options):
     """A sweep: the points of a search space, each trained once per seed."""
 
     experiment: Document = Field(
-        description="the experiment, whose values may be domains to search: choice, grid, int, uniform, loguniform"
+        description="the experiment, whose values may be domains to search: choice, grid, int, uniform, loguniform",
+        examples=[{"task": "digits", "student": "resnet8"}],
     )
     seeds: Seeds | None = Field(
         None,
         description="seeds with which every point is trained, such as [1, 2, 3], 1-3 or 1-3,7; null: the seed of the"
         " experiment",
     )
-    search: Annotated[Search, SEARCHERS.slot(Search)] = Field(description="which points of the space are trained")
+    search: Annotated[Search, SEARCHERS.slot(Search)] = Field(
+        description="which points of the space are trained", examples=[{"name": "optuna", "trials": 40}, "grid"]
+    )
     scheduler: Annotated[Component, SCHEDULERS.slot()] = Field(
         default_factory=SCHEDULERS.default("fifo"), description="which trials are stopped early"
     )

@@ -109,7 +109,8 @@ class Target(Options):
     """The result with which a search ends."""
 
     at: Annotated[float, Field(allow_inf_nan=False)] = Field(
-        description="the value that is enough: the metric of a trial after its last epoch, as mean over its seeds"
+        description="the value that is enough: the metric of a trial after its last epoch, as mean over its seeds",
+        examples=[75.0],
     )
     metric: str | None = Field(
         None, description="the metric of the search, with or without val_; null: the same. Another one is refused"

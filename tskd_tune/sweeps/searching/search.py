@@ -26,7 +26,7 @@ from tskd_tune.sweeps.space.starting_points import Start, starting_points
 # A random search gives up after this many draws in a row without a new experiment.
 MOST_MISSES = 10_000
 
-Trials = Annotated[int, Field(ge=1, le=100_000)]
+Trials = Annotated[int, Field(ge=1, le=100_000, examples=[40])]
 
 Found: TypeAlias = tuple[Any, int]
 """A searcher of Ray Tune, and the number of trials."""
