@@ -30,7 +30,6 @@ from tskd_tune.studies.temporal.forecasters import Forecast, forecasts, persiste
 from tskd_tune.studies.temporal.scores import (
     FLOOR,
     best_elsewhere,
-    holm,
     mase,
     ratio_over_seeds,
     rmse,
@@ -71,7 +70,6 @@ def test_errors_and_their_ratios_are_those_of_the_formulas():
     assert found.beats and found.skill == 1 - found.ratio
     alone = ratio_over_seeds({1: 0.5})
     assert (alone.ratio, alone.low, alone.high, alone.p, alone.beats) == (pytest.approx(0.5), None, None, None, False)
-    assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
     # Over all seeds drift is better than persistence; without seed 1 it is worse, so seed 1 meets persistence.
     errors = {"persistence": {1: 1.0, 2: 1.0, 3: 1.0}, "drift": {1: 0.01, 2: 1.5, 3: 1.5}}
     assert best_elsewhere(errors) == {1: "persistence", 2: "drift", 3: "drift"}

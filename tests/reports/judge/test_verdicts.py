@@ -14,12 +14,14 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from tskd_tune.errors import InputError
+from tskd_tune.metrics import Metric
 from tskd_tune.reports.forms.plain import plain
 from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.contrasts import contrast
 from tskd_tune.reports.judge.planning import upper_sd
 from tskd_tune.reports.judge.records import Evidence
-from tskd_tune.reports.judge.verdicts import contrasts, family, holm, judge
+from tskd_tune.reports.judge.sentences import under_the_table
+from tskd_tune.reports.judge.verdicts import contrasts, family, holm, holm_of_known, judge
 from tskd_tune.reports.judge.words import difference_text, p_text, seeds_text
 
 BASE = {1: 70.0, 2: 70.4, 3: 69.8, 4: 70.2, 5: 70.1, 6: 69.9, 7: 70.3, 8: 70.0, 9: 69.7, 10: 70.2}
@@ -54,6 +56,11 @@ class TestHolm:
     def test_against_statsmodels(self, seed):
         p_values = np.random.default_rng(seed).uniform(0, 0.2, 6)
         assert holm(list(p_values)) == pytest.approx(multipletests(p_values, method="holm")[1], rel=1e-12)
+
+    def test_what_has_no_p_value_counts_as_no_test(self):
+        adjusted = holm_of_known([0.01, None, 0.04, 0.03])
+        assert adjusted == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+        assert holm_of_known([None]) == [None] and holm_of_known([]) == []
 
 
 class TestVerdict:
@@ -266,6 +273,26 @@ class TestVisible:
             " after the strictest Holm correction over 2 comparisons, two-sided paired t test at 0.05, 8 seeds per arm,"
             f" standard deviation of the differences {a:.2f} to {b:.2f}, taken at its upper 80 % limit)."
         )
+
+    def test_a_difference_beyond_the_scale_is_no_difference_that_is_detected(self):
+        """With two seeds a report said "detects differences of 359 points", of a metric from 0 to 100."""
+        base = {1: 50.0, 2: 50.0}
+        wide, near = {1: 30.0, 2: 70.0}, {1: 50.0, 2: 50.1}
+        found = family({"base": base, "wide": wide}, [("wide", "base")])
+        assert found.visible.smallest > 100
+        assert found.sentence.startswith(
+            "This design detects no difference: even one of 100 points, the largest that there can be, is too"
+            " small (80 % power, two-sided paired t test at 0.05, 2 seeds per arm,"
+        )
+        assert found.sentence.endswith("at its upper 80 % limit). Train more seeds, with `tskd-tune extend`.")
+        both = family({"base": base, "wide": wide, "near": near}, [("wide", "base"), ("near", "base")])
+        assert both.visible.smallest < 100 < both.visible.largest
+        assert both.sentence.startswith(
+            f"This design detects differences of {both.visible.smallest:.2f} points or more in one comparison, and in"
+            " another not even 100 points, the largest there can be (80 % power,"
+        )
+        loss = under_the_table(found.visible, [found.findings[0].contrast], Metric("loss", "loss", "", "min", digits=4))
+        assert f"detects differences of {found.visible.smallest:.4f} or more" in loss and "extend" not in loss
 
     def test_it_is_that_of_the_paired_noncentral_t(self):
         seen = family({"base": BASE, "arm": shifted(0.0, wobble=5.0)}, [("arm", "base")]).visible

@@ -24,7 +24,7 @@ from tskd_tune.metrics import Metric
 from tskd_tune.reports.judge.contrasts import Contrast
 from tskd_tune.reports.judge.records import LEAST_SEEDS
 from tskd_tune.reports.judge.values import LEVEL, Interval
-from tskd_tune.reports.judge.verdicts import holm
+from tskd_tune.reports.judge.verdicts import holm_of_known
 from tskd_tune.reports.judge.words import POINTS, difference_text, p_text, signed
 
 Members = Mapping[str, Sequence[Contrast]]
@@ -56,8 +56,8 @@ def pooled(members: Members, metric: Metric = POINTS) -> list[Pooled]:
     """Summarize every method that was compared in two or more pairs, without contrasts that have no difference."""
     known = {name: [item for item in found if item.difference is not None] for name, found in members.items()}
     made = [_pooled(name, found) for name, found in known.items() if len(found) > 1]
-    adjusted = iter(holm([one.p for one in made if one.p is not None]))
-    made = [one if one.p is None else replace(one, holm_p=next(adjusted)) for one in made]
+    adjusted = holm_of_known([one.p for one in made])
+    made = [replace(one, holm_p=p) for one, p in zip(made, adjusted, strict=True)]
     return [replace(one, sentence=_sentence(one, metric)) for one in made]
 
 

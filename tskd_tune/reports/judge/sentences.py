@@ -212,16 +212,32 @@ def under_the_table(seen: Visible | None, found: Sequence[Contrast], metric: Met
         return "No difference varies over seeds, so the smallest difference that this design detects is unknown."
     over = f", after the strictest Holm correction over {size} comparisons" if size > 1 else ""
     sds = _range(seen.sd_low, seen.sd_high, metric)
+    beyond = _beyond(seen.smallest, seen.largest, metric)
+    detects = beyond or f"differences of {with_unit(_range(seen.smallest, seen.largest, metric), metric)} or more"
+    more = " Train more seeds, with `tskd-tune extend`." if beyond else ""
     said = (
-        f"This design detects differences of {with_unit(_range(seen.smallest, seen.largest, metric), metric)} or more"
-        f" (80 % power{over}, two-sided {'paired' if seen.paired else 'unpaired'} t test at {power.ALPHA:g}"
-        f"{protocol.adjusted}, {seeds_text(seen.n)} per arm, standard deviation of the differences {sds}, taken at its"
-        " upper 80 % limit)."
+        f"This design detects {detects} (80 % power{over}, two-sided"
+        f" {'paired' if seen.paired else 'unpaired'} t test at {power.ALPHA:g}{protocol.adjusted},"
+        f" {seeds_text(seen.n)} per arm, standard deviation of the differences {sds}, taken at its"
+        f" upper 80 % limit).{more}"
     )
     if protocol.design is None:
         return said
-    fixed = with_unit(_range(seen.fixed_smallest, seen.fixed_largest, metric), metric)
+    low, high = seen.fixed_smallest, seen.fixed_largest
+    fixed = _beyond(low, high, metric) or with_unit(_range(low, high, metric), metric)
     return f"{said} One test of these seeds, without further seeds, would detect {fixed}."
+
+
+def _beyond(low: float, high: float, metric: Metric) -> str:
+    """Say what is detected where the smallest difference is larger than any that can be; otherwise return no text."""
+    bounds = metric.bounds
+    if bounds is None or high <= bounds[1] - bounds[0]:
+        return ""
+    most = with_unit(f"{bounds[1] - bounds[0]:g}", metric)
+    if low > bounds[1] - bounds[0]:
+        return f"no difference: even one of {most}, the largest that there can be, is too small"
+    least = with_unit(_range(low, low, metric), metric)
+    return f"differences of {least} or more in one comparison, and in another not even {most}, the largest there can be"
 
 
 def _range(low: float, high: float, metric: Metric) -> str:

@@ -130,6 +130,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
+def holm_of_known(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return `holm` of the p values that are known; None stays None, and counts as no test."""
+    adjusted = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(adjusted) for p in p_values]
+
+
 def refuse(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]]) -> None:
     """Refuse a family that names unknown arms, or a pair twice.
 

@@ -9,8 +9,9 @@ from statistics import geometric_mean
 
 import numpy as np
 
+from tskd_tune.reports.judge.verdicts import holm_of_known
 from tskd_tune.studies.temporal.forecasters import PERSISTENCE, SIMPLE, Forecast, Order, forecasts
-from tskd_tune.studies.temporal.scores import Ratio, best_elsewhere, holm, mase, ratio_over_seeds, rmse
+from tskd_tune.studies.temporal.scores import Ratio, best_elsewhere, mase, ratio_over_seeds, rmse
 from tskd_tune.studies.temporal.windows import Cell, Window
 
 BEST = "best simple"
@@ -148,7 +149,7 @@ def _corrected(found: Sequence[Comparison], nulls: Sequence[str]) -> list[Compar
     adjusted = {
         id(one): p
         for family in families.values()
-        for one, p in zip(family, holm([member.ratio.p for member in family]), strict=True)
+        for one, p in zip(family, holm_of_known([member.ratio.p for member in family]), strict=True)
     }
     return [
         Comparison(

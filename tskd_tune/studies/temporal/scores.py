@@ -74,17 +74,6 @@ def ratio_over_seeds(by_seed: Mapping[int, float]) -> Ratio:
     return Ratio(n, math.exp(mean), math.exp(mean - half), math.exp(mean + half), p)
 
 
-def holm(values: Sequence[float | None]) -> list[float | None]:
-    """Return Holm's adjusted p values, in the given order; what has no p value keeps none and counts as no test."""
-    from statsmodels.stats.multitest import multipletests
-
-    known = [value for value in values if value is not None]
-    if not known:
-        return list(values)
-    adjusted = iter(map(float, multipletests(known, method="holm")[1]))
-    return [None if value is None else next(adjusted) for value in values]
-
-
 def best_elsewhere(errors: Mapping[str, Mapping[int, float]]) -> dict[int, str]:
     """Return for each seed the rival with the smallest error over all other seeds.
 
