@@ -210,6 +210,24 @@ def test_parts_that_do_not_fit_are_found_without_data(over: dict[str, Any], sent
         verify(experiment)
 
 
+def test_a_recipe_of_a_teacher_that_is_not_trained_by_it_is_named() -> None:
+    """Weights were given beside `teacher.training`, and nothing said that they were not trained by it."""
+    teacher = {"name": "resnet14", "training": {"seed": 3, "lr": 0.05}}
+    basis = {"task": "synthetic", "student": "resnet8", "review": None}
+
+    def said(over: dict[str, Any], distiller: str = "kd") -> str:
+        return "; ".join(read(**basis, distiller=distiller, teacher={**teacher, **over}).warnings())
+
+    given, tuned = {"weights": "/t.pth"}, {"weights": "/t.pth", "fine_tune": {"epochs": 2}}
+    start = "teacher.training has no effect (lr, seed), because teacher.weights is "
+    assert said(given) == f"{start}/t.pth, and they teach as they are; leave teacher.training out"
+    assert "trained further by teacher.fine_tune; give the options there" in said(tuned)
+    assert said({"weights": "untrained"}, "ekd").startswith(f"{start}untrained, and the teacher is trained together")
+    assert said({}) == said({**given, "training": {}}) == said(given, "none") == ""
+    whole = read(**basis, distiller="kd", teacher={**given, "name": "resnet14"})
+    assert Experiment.read(whole.plain()).warnings() == []
+
+
 def test_a_preset_brings_no_task_and_no_teacher() -> None:
     with pytest.raises(InputError, match="task: is required but missing"):
         Experiment.read({"preset": "official", "student": "resnet20", "teacher": "resnet56"})

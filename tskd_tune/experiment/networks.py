@@ -48,6 +48,22 @@ class Teacher(Component):
         """How the teacher is trained, if it is trained before it teaches."""
         return self.training if self.fine_tune is None else self.fine_tune
 
+    def idle_options(self) -> list[str]:
+        """Return a sentence if options of ``training`` were given although no teacher is trained by them."""
+        given, usual = self.training.plain(), TeacherTraining().plain()
+        changed = [key for key, value in given.items() if value != usual[key]]
+        if self.weights == AUTO or not changed:
+            return []
+        how = "they teach as they are; leave teacher.training out"
+        if self.fine_tune is not None:
+            how = "they are trained further by teacher.fine_tune; give the options there"
+        elif self.weights == UNTRAINED:
+            how = "the teacher is trained together with its student, by `training`; leave teacher.training out"
+        return [
+            f"teacher.training has no effect ({', '.join(changed)}), because teacher.weights is {self.weights}, and"
+            f" {how}"
+        ]
+
 
 class Student(Component):
     """A network to be trained."""

@@ -247,9 +247,10 @@ class Experiment(Options):
         return [*deviations(given, reference), *stays]
 
     def warnings(self) -> list[str]:
-        """Return warnings about the plan before training."""
+        """Return warnings about the plan and about options without effect, before training."""
         plan = self.plan()
-        return [] if plan is None else plan.warnings(self.training.milestones or [])
+        planned = [] if plan is None else plan.warnings(self.training.milestones or [])
+        return [*planned, *([] if self.teacher is None or not self.needs_teacher else self.teacher.idle_options())]
 
     def teacher_experiment(self) -> Experiment:
         """Return the experiment that trains or fine-tunes the teacher, without the losses of the teacher's method."""
