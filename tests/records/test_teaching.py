@@ -31,3 +31,12 @@ def test_a_damaged_line_hides_no_other(tmp_path: Path, key: str, value: Any) -> 
 def test_a_line_without_what_every_line_has_is_left_out(tmp_path: Path, missing: str) -> None:
     (tmp_path / teaching.FILE).write_text(json.dumps({key: value for key, value in GOOD.items() if key != missing}))
     assert teaching.lines(LocalStore(tmp_path)) == []
+
+
+def test_a_teacher_that_a_resume_calls_by_another_name_is_one_teacher(tmp_path: Path) -> None:
+    """With fewer teachers left to train, a resume may need no seed in the name; the first line would stay open."""
+    named = {**GOOD, "teacher": "resnet8 (seed 1)"}
+    ready = {key: value for key, value in GOOD.items() if key not in ("epoch", "seconds")} | {"what": "ready"}
+    (tmp_path / teaching.FILE).write_text("".join(f"{json.dumps(line)}\n" for line in (named, ready)))
+    (found,) = teaching.teachings(teaching.lines(LocalStore(tmp_path)))
+    assert (found.name, found.state) == ("resnet8", "ready")

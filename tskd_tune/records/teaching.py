@@ -120,9 +120,9 @@ def _told(raw: bytes) -> Told | None:
 
 def teachings(told: Sequence[Told]) -> list[Teaching]:
     """Return the progress of each teacher, from the `lines` of a run."""
-    teachers: dict[tuple[str, str | None], list[Told]] = {}
-    for line in told:
-        teachers.setdefault((line.teacher, line.key), []).append(line)
+    teachers: dict[str, list[Told]] = {}
+    for line in told:  # a resume may call a teacher by another name, if fewer teachers are left
+        teachers.setdefault(line.key or line.teacher, []).append(line)
     return [_teaching(of) for of in teachers.values()]
 
 

@@ -6,6 +6,7 @@ So no trial holds a GPU while another trial trains a teacher, and machines need 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -15,8 +16,8 @@ from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import is_ready, obtain
 from tskd_tune.files import write_whole
-from tskd_tune.outside import short_name
 from tskd_tune.records.events import Listener, broken_teacher_event, teacher_event, teaching_event
+from tskd_tune.sweeps.declared.teacher_keys import told_apart
 from tskd_tune.sweeps.machines.waiting import Patience
 from tskd_tune.sweeps.recorder import reason_of_loss
 from tskd_tune.training.record import Line
@@ -35,35 +36,39 @@ def prepare(
     Raises:
         RunError: a training failed; the teachers trained before are kept in the cache.
     """
-    cache = TeacherCache()
+    cache, names = TeacherCache(), told_apart(experiments)
     teachers: dict[str, Content] = {}
     for key, experiment in experiments.items():
+        tell = _named(listener, names[key])
         if is_ready(experiment, cache):
             found = obtain(experiment, cache, progress=lambda record: None)
             teachers[key] = _with_content(found)
         else:
-            teachers[key] = _remotely(key, experiment, resources, listener)
-        listener(teacher_event(teachers[key][0]))
+            teachers[key] = _remotely(key, names[key], experiment, resources, tell)
+        tell(teacher_event(teachers[key][0]))
     return teachers
 
 
-def _remotely(key: str, experiment: Experiment, resources: Mapping[str, float], listener: Listener) -> Content:
-    assert experiment.teacher is not None
+def _named(listener: Listener, name: str) -> Listener:
+    """Return a listener that hears of a teacher under a name that no other teacher of the sweep has."""
+    return lambda event: listener(replace(event, arm=name) if event.arm else event)
+
+
+def _remotely(key: str, name: str, experiment: Experiment, resources: Mapping[str, float], tell: Listener) -> Content:
     gpus = resources.get("gpu", 0)
     threads = int(resources["cpu"]) if gpus else _idle_cores(int(resources["cpu"]))
     document = documents.merge(experiment.plain(), {"training": {"threads": threads}})
     task: Any = ray.remote(_train).options(num_cpus=threads, num_gpus=gpus, num_returns="streaming", max_retries=3)
     last: Any = None
-    patience = Patience(f"the training of teacher {short_name(experiment.teacher.name)}", resources, listener)
+    patience = Patience(f"the training of teacher {name}", resources, tell)
     try:
         for reference in _as_they_come(task.remote(document), patience):
             last = ray.get(reference)
             if last is None or isinstance(last, dict):
-                listener(teaching_event(experiment, key, last))
+                tell(teaching_event(experiment, key, last))
     except ray.exceptions.RayError as error:
         reason = reason_of_loss(error)
-        listener(broken_teacher_event(experiment, key, reason))
-        name = short_name(experiment.teacher.name)
+        tell(broken_teacher_event(experiment, key, reason))
         raise RunError(
             f"teacher {name}: its training broke, so no student was trained: {reason}; remove the cause, then resume"
             " the run"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.networks import UNTRAINED
 from tskd_tune.experiment.teacher import teacher_key, trains_a_teacher
+from tskd_tune.outside import short_name
 
 
 def key_of(experiment: Experiment) -> str | None:
@@ -28,3 +30,34 @@ def distinct(experiments: Iterable[Experiment]) -> dict[str, Experiment]:
         if key is not None:
             found.setdefault(key, experiment)
     return found
+
+
+def told_apart(experiments: Mapping[str, Experiment]) -> dict[str, str]:
+    """Return a name for each teacher: its network, and where several teachers have one network, what tells them apart.
+
+    That is the seed of a teacher that is trained, and otherwise its weights; where others have these too, the key.
+
+    Args:
+        experiments: key of a teacher -> an experiment with this teacher, as `distinct` returns them.
+    """
+    short = {key: short_name(of.teacher.name) for key, of in experiments.items() if of.teacher is not None}
+    longer = {key: f"{name} ({_mark(experiments[key])})" for key, name in short.items()}
+    longest = {key: f"{name} (key {_digest(key)})" for key, name in short.items()}
+    return {
+        key: next(
+            (names[key] for names in (short, longer) if [*names.values()].count(names[key]) == 1),
+            longest[key],
+        )
+        for key in short
+    }
+
+
+def _mark(experiment: Experiment) -> str:
+    assert experiment.teacher is not None
+    trained = trains_a_teacher(experiment)
+    return f"seed {experiment.teacher.learning.seed}" if trained else experiment.teacher.weights
+
+
+def _digest(key: str) -> str:
+    """Return the first letters of a key: of a digest, or of the digest of a key that is JSON."""
+    return (key if key.isalnum() else sha256(key.encode()).hexdigest())[:8]
