@@ -31,6 +31,7 @@ from tskd_tune.records.row import Row
 from tskd_tune.records.session import Session, Trial
 from tskd_tune.reports.findings.comparison import Headline, compare
 from tskd_tune.reports.findings.declared import Compare, Declared
+from tskd_tune.reports.findings.endings import Counts
 from tskd_tune.reports.findings.pairs import Trained
 from tskd_tune.reports.findings.records import Setting
 from tskd_tune.reports.judge.contrasts import MARGIN
@@ -148,7 +149,7 @@ def judge(rows: Sequence[Row], margin: float) -> Judged:
     arms = [_arm(name, [row for row in rows if row.arm == name]) for name in (A, AGAIN)]
     declared = Declared(compare=Compare(pairs=[[AGAIN, A]], margin=margin))
     headline = Headline(METRIC, metric_of(METRIC, rows[0].measures))
-    compared = compare(arms, declared, headline, len(rows))
+    compared = compare(arms, declared, headline, Counts.over(rows, len(rows), 0))
     assert compared.verdicts is not None, compared.reason
     (found,) = compared.verdicts.family.findings
     assert found.contrast.difference is not None

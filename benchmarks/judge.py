@@ -25,6 +25,7 @@ from tskd_tune.records.protocol import Kept, Line
 from tskd_tune.records.row import Cost, Row
 from tskd_tune.reports.findings.comparison import Headline, compare
 from tskd_tune.reports.findings.declared import Compare, Declared
+from tskd_tune.reports.findings.endings import Counts
 from tskd_tune.reports.findings.frozen import NOT_FROZEN, Frozen, Present, frozen, stated
 from tskd_tune.reports.findings.pairs import Trained
 from tskd_tune.reports.findings.records import Setting
@@ -215,7 +216,8 @@ def judged(rows: Sequence[Sequence[Row]], rule: Rule, *, first: int, margin: flo
 
 def _family(rows: Sequence[Sequence[Row]], declared: Declared, protocol: Frozen = NOT_FROZEN) -> Family:
     arms = [Trained(of[0].arm, Setting({}, {}), False, of) for of in rows]
-    found = compare(arms, declared, HEADLINE, sum(map(len, rows)), protocol)
+    all_rows = [row for of in rows for row in of]
+    found = compare(arms, declared, HEADLINE, Counts.over(all_rows, len(all_rows), 0), protocol)
     assert found.verdicts is not None, found.reason
     return found.verdicts.family
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from tskd_tune.experiment.descent import Descent, FineTuning, TeacherTraining
+from tskd_tune.experiment.descent import FineTuning, TeacherTraining
 from tskd_tune.networks.pretrained import is_published
 from tskd_tune.paths import PathOption
 from tskd_tune.registry import Component
@@ -44,7 +44,7 @@ class Teacher(Component):
     )
 
     @property
-    def learning(self) -> Descent:
+    def learning(self) -> TeacherTraining | FineTuning:
         """How the teacher is trained, if it is trained before it teaches."""
         return self.training if self.fine_tune is None else self.fine_tune
 
