@@ -9,7 +9,6 @@ from statistics import geometric_mean
 
 import numpy as np
 
-from tskd_tune.reports.judge.verdicts import holm_of_known
 from tskd_tune.studies.temporal.forecasters import PERSISTENCE, SIMPLE, Forecast, Order, forecasts
 from tskd_tune.studies.temporal.scores import Ratio, best_elsewhere, mase, ratio_over_seeds, rmse
 from tskd_tune.studies.temporal.windows import Cell, Window
@@ -142,6 +141,8 @@ def _by_seed(members: Sequence[Judged], model: str, horizon: int) -> dict[int, f
 
 
 def _corrected(found: Sequence[Comparison], nulls: Sequence[str]) -> list[Comparison]:
+    from tskd_tune.reports.judge.verdicts import holm_of_known  # loads statsmodels
+
     families: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
     for one in found:
         if one.cell.arm not in nulls:
