@@ -127,6 +127,14 @@ def test_plain_data_round_trips_with_the_names_of_the_yaml() -> None:
         ({"shape": {"name": "circle", "radius": "3"}}, "shape.radius: must be an integer, got '3'"),
         ({"shape": {"name": "square"}}, "shape.side: is required but missing; write for example side: 2"),
         (
+            {"shape": {"name": "square", "side": 1, "style": "Soild"}},
+            "shape.style: must be 'solid' or 'dashed', got 'Soild'; did you mean 'solid'?",
+        ),
+        (
+            {"shape": {"name": "square", "side": 1, "style": 3}},
+            "shape.style: must be 'solid' or 'dashed', got 3",
+        ),
+        (
             {"shape": {"name": "circle", "radus": 1}},
             "shape: unknown key 'radus'; did you mean 'radius'? known: lambda, layer, name, radius",
         ),

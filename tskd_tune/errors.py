@@ -98,13 +98,21 @@ def sentences(error: ValidationError) -> list[str]:
             message = "is required but missing"
         elif item["type"] not in ("value_error", "assertion_error"):
             said = _WANTED.get(item["type"]) or _SHOULD.sub("must", f"{message[0].lower()}{message[1:]}")
-            message = f"{said}, got {shown(item['input'])}"
+            message = f"{said}, got {shown(item['input'])}{_near(item['input'], item.get('ctx', {}).get('expected'))}"
         # The message of a group may begin with the wrong key, and each of its lines with another one.
         several = message.splitlines()
         for line in several if all(map(_KEY.match, several)) else [message]:
             joint = "." if where and _KEY.match(line) else ": "
             lines.append(f"{where}{joint}{line}" if where else line)
     return list(dict.fromkeys(lines))
+
+
+def _near(given: object, expected: object) -> str:
+    """Return the nearest of the words that an option takes, if a word was given; ``expected`` quotes each of them."""
+    if not isinstance(given, str) or not isinstance(expected, str):
+        return ""
+    near = difflib.get_close_matches(given[:LONGEST_VALUE].casefold(), re.findall(r"'([^']*)'", expected), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _is_schema_word(part: object) -> bool:
