@@ -84,17 +84,17 @@ sweep() { step sweep sh -c "cd '$OUT' && exec tskd-tune sweep digits --name digi
 
 GPU_TESTS="tests/training/test_gpu.py tests/training/test_parallel_gpu.py tests/contracts tests/tasks/test_images.py"
 GPU_NAMES="test_gpu or test_parallel_gpu or cuda"
-SUITES="step together review tables loader" # those with goals on a GPU, the most telling first
+SUITES="step together review profile tables loader" # those with goals on a GPU and their reasons, the most telling first
 command=${1:-all}
 [ $# -eq 0 ] || shift
 case $command in
   gpu) gpu ;;
   tests) tests ;;
   sweep) sweep ;;
-  benchmarks) [ $# -gt 0 ] || set -- $SUITES cycle
+  benchmarks) [ $# -gt 0 ] || set -- $SUITES cycle layouts
     [ -z "${QUICK:-}" ] || mkdir -p "$OUT/quick"
     benchmarks "$@" ;;
-  all) gpu; in_short $SUITES; sweep; benchmarks $SUITES cycle ;;
+  all) gpu; in_short $SUITES; sweep; benchmarks $SUITES cycle layouts ;;
   *) echo "run.sh: no command $command; see the top of $0" >&2; exit 2 ;;
 esac
 [ -z "$left_out" ] || echo "left out, because BUDGET was spent:$left_out" | tee -a "$OUT/summary.txt" >&2

@@ -75,15 +75,15 @@ def stubbed(made: Path, words: list[str], does: str, **variables: str) -> tuple[
 
 def test_what_matters_most_runs_first_and_every_suite_in_short_before_any_in_full(tmp_path: Path) -> None:
     asked, _ = stubbed(tmp_path, [], "true")
-    suites = ["benchmarks step", "benchmarks together", "benchmarks review", "benchmarks tables", "benchmarks loader"]
+    suites = [f"benchmarks {suite}" for suite in ("step", "together", "review", "profile", "tables", "loader")]
     assert asked[0].startswith("pytest ") and "tests/training/test_gpu.py" in asked[0]
-    assert asked[1:6] == suites and asked[6].startswith("sweep digits")
-    assert asked[7:] == [*suites, "benchmarks cycle"]
+    assert asked[1:7] == suites and asked[7].startswith("sweep digits")
+    assert asked[8:] == [*suites, "benchmarks cycle", "benchmarks layouts"]
     lines = (tmp_path / "asked").read_text().splitlines()
     files = [str(tmp_path / "out" / name) for name in ("quick/step.json --quick", "step.json")]
-    assert lines[1].endswith(files[0]) and lines[7].endswith(files[1])
+    assert lines[1].endswith(files[0]) and lines[8].endswith(files[1])
     summary = (tmp_path / "out" / "summary.txt").read_text().splitlines()
-    assert len(summary) == 13 and all(": ok, " in line for line in summary)
+    assert len(summary) == 16 and all(": ok, " in line for line in summary)
 
 
 def test_a_budget_ends_what_is_too_long_and_names_what_is_left_out(tmp_path: Path) -> None:
