@@ -70,9 +70,10 @@ def make(folder: Path, python: str = PYTHON) -> Bundled:
         pack(site, [path.relative_to(site) for path in files_of(site)], folder / "site.tar.xz")
     pack(ROOT, project_files(), folder / "project.tar.xz")
     (folder / "versions.txt").write_text(versions)
+    (folder / "python.txt").write_text(f"{python}\n")
     shutil.copy(SCRIPT, folder / "run.sh")
     (folder / "run.sh").chmod(0o755)
-    made = ("site.tar.xz", "project.tar.xz", "versions.txt", "run.sh")
+    made = ("site.tar.xz", "project.tar.xz", "versions.txt", "python.txt", "run.sh")
     bundled = Bundled(folder, {name: (folder / name).stat().st_size for name in made})
     if bundled.mib > LIMIT_MIB:
         raise BundleError(f"{bundled}: more than {LIMIT_MIB} MiB; name more of what is not needed in bundle.LEFT_OUT")

@@ -15,6 +15,15 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 unpacked=${TSKD_TUNE_UNPACKED:-$here/unpacked}
 python=${PYTHON:-python3}
+command -v "$python" > /dev/null || { echo "run.sh: there is no Python at $python; set PYTHON" >&2; exit 2; }
+if [ -e "$here/python.txt" ]; then
+  made_for=$(cat "$here/python.txt") found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  if [ "$found" != "$made_for" ]; then
+    echo "run.sh: the bundle is for Python $made_for, but $python is Python $found; set PYTHON to a python$made_for, or" \
+      "make the bundle again with: python -m benchmarks bundle DIR --python $found" >&2
+    exit 2
+  fi
+fi
 mkdir -p "${OUT:=out}" "$unpacked" && OUT=$(cd "$OUT" && pwd) && unpacked=$(cd "$unpacked" && pwd) || exit 2
 
 if [ ! -e "$unpacked/whole" ]; then

@@ -99,6 +99,19 @@ def test_a_sweep_is_not_blamed_for_a_step_that_failed_before(tmp_path: Path) -> 
     assert "failed: gpu\n" in said and "gpu: failed with 3" in (tmp_path / "out" / "summary.txt").read_text()
 
 
+def test_a_bundle_for_another_python_is_refused(unpacked: Path) -> None:
+    (unpacked / "python.txt").write_text("2.7\n")
+    ended = run(unpacked, ["exec", "true"])
+    assert ended.returncode == 2 and "the bundle is for Python 2.7, but" in ended.stderr
+    (unpacked / "python.txt").write_text("{}.{}\n".format(*sys.version_info[:2]))
+    assert run(unpacked, ["exec", "true"]).returncode == 0
+
+
+def test_a_machine_without_python_is_told_so(unpacked: Path) -> None:
+    ended = run(unpacked, ["exec", "true"], PYTHON=str(unpacked / "python3"))
+    assert ended.returncode == 2 and f"there is no Python at {unpacked}/python3; set PYTHON" in ended.stderr
+
+
 def test_an_unknown_command_is_refused(unpacked: Path) -> None:
     ended = run(unpacked, ["everything"])
     assert ended.returncode == 2 and "no command everything" in ended.stderr
@@ -151,7 +164,7 @@ def test_a_bundle_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pyte
 def test_a_bundle_says_how_large_it_is_and_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "fetch", lambda site, place, python: (site / "x").mkdir(parents=True) or "x==1\n")
     made = bundle.make(tmp_path / "bundle")
-    assert set(made.sizes) == {"site.tar.xz", "project.tar.xz", "versions.txt", "run.sh"}
+    assert set(made.sizes) == {"site.tar.xz", "project.tar.xz", "versions.txt", "python.txt", "run.sh"}
     assert 0 < made.mib < 5 and str(tmp_path / "bundle" / "run.sh") in str(made)
     assert os.access(tmp_path / "bundle" / "run.sh", os.X_OK)
     assert isinstance(made, Bundled) and (tmp_path / "bundle" / "versions.txt").read_text() == "x==1\n"
