@@ -139,6 +139,21 @@ def test_an_interrupted_replicate_goes_on_with_the_same_command(run: Any, traine
     assert trained["calls"] == [("start", "s-1"), ("start", "s-2"), ("resume", "s-2"), ("start", "s-3")]
 
 
+def test_a_group_that_an_older_version_began_goes_on_with_its_defaults(run: Any, trained: dict[str, Any]) -> None:
+    run(*SWEEP[:-2], "2", "--no-wandb")
+    for number in (1, 2):
+        file = Path("runs") / f"s-{number}" / "state.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
+    said = run(*SWEEP).stdout
+    assert trained["calls"] == [("start", "s-1"), ("start", "s-2"), ("start", "s-3")]
+    assert "is no replicate" not in said
+    new = RunFolder.open("s-3", Path("runs"))
+    assert (new.state.format, new.document()["experiment"]["training"]["channels_last"]) == (3, False)
+    run(*SWEEP)  # which compares all three with the file once more
+    run(*SWEEP[:-2], "4", "--no-wandb")
+    assert trained["calls"][3:] == [("start", "s-4")]
+
+
 def test_a_replicate_with_a_diverged_training_has_ended_and_one_that_broke_has_not(
     run: Any, trained: dict[str, Any]
 ) -> None:

@@ -380,6 +380,17 @@ def test_what_is_written_is_read(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["net.pth"]
 
 
+def test_a_file_does_not_show_how_images_lay_in_memory(tmp_path):
+    """Strides choose kernels, also those of sides of one pixel, which `contiguous` keeps."""
+    path, states = tmp_path / "net.pth", []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        write_state(path, network(0).to(memory_format=layout), facts={})
+        states.append(torch.load(path, weights_only=True)["model"])
+    assert any(tensor.dim() == 4 and tensor.shape[2:] == (1, 1) for tensor in states[0].values())
+    for key, usual in states[0].items():
+        assert states[1][key].stride() == usual.stride() and torch.equal(states[1][key], usual), key
+
+
 def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
     path = tmp_path / "net.pth"
     path.write_bytes(b"an older file")

@@ -79,6 +79,16 @@ def test_a_row_of_the_newest_format_stays_as_it_is():
     assert upgrade(plain) == plain
 
 
+def test_rows_of_all_versions_list_the_same_deviations():
+    """The memory format is no deviation: of a run that was resumed, some rows would list it and some would not."""
+    plain = Row.model_validate(upgrade(LINES[0])).plain()
+    lines = ["training.channels_last: True (preset: False)", "training.lr: 0.1 (preset: 0.05)"]
+    assert upgrade({**plain, "deviations": lines})["deviations"] == lines[1:]
+    document = {"task": "digits", "student": "resnet8", "review": None}
+    found = [Experiment.read({**document, "training": {"channels_last": last}}).deviations() for last in (True, False)]
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("form", [None, 0, 3, "1", [1]])
 def test_an_unknown_format_is_refused(form):
     with pytest.raises(ValueError, match="has format .* but this version reads formats up to 2"):

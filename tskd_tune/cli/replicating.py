@@ -22,8 +22,9 @@ from tskd_tune.records.origin import Origin
 from tskd_tune.records.protocol import declare_replicates, results_of
 from tskd_tune.records.replicate import Replicate, first_declared
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.state import FORMAT
 from tskd_tune.sweeps.declared.schema import Sweep
-from tskd_tune.sweeps.declared.stored import sweep_of
+from tskd_tune.sweeps.declared.stored import as_begun, sweep_of
 from tskd_tune.sweeps.evidence.replicates import refuse_replicates, replicate_of, sampler_seed
 
 
@@ -58,7 +59,7 @@ def replicated(
     refuse_replicates(given)
     planned = plan(given, group, storage.absolute(), count)
     _say_plan(planned, group)
-    _declare([RunFolder.open(place) for place in replicates_of(storage.absolute() / group)], count)
+    _declare(_begun(group, storage.absolute()), count)
     failed = [error for one in planned if (error := _trained(one, given.origin, track, count)) is not None]
     comparing_searches.show_group(group, storage, replicates_of(storage.absolute() / group))
     if failed:
@@ -68,6 +69,8 @@ def replicated(
 def plan(given: Sweep, group: str, storage: StoragePlace, count: int) -> list[Planned]:
     """Return the replicates of a search; those that began must be the same searches.
 
+    Where an older version began the group, all have the defaults of then, so that they are one search.
+
     Raises:
         InputError: a run of such a name is another one.
     """
@@ -75,6 +78,7 @@ def plan(given: Sweep, group: str, storage: StoragePlace, count: int) -> list[Pl
         RunFolder.open(storage / group)  # if the storage does not answer, this says so
         raise InputError(f"--name: {storage / group} is a run, so no group can have this name; give another --name")
     found = []
+    given = as_begun(given, min((one.state.format for one in _begun(group, storage)), default=FORMAT))
     for number in range(1, count + 1):
         replicate = Replicate(group=group, number=number, declared=count)
         refuse_name(replicate.run)
@@ -87,6 +91,10 @@ def plan(given: Sweep, group: str, storage: StoragePlace, count: int) -> list[Pl
             )
         found.append(one)
     return found
+
+
+def _begun(group: str, storage: StoragePlace) -> list[RunFolder]:
+    return [RunFolder.open(place) for place in replicates_of(storage / group)]
 
 
 def _refuse_other(one: Planned) -> None:

@@ -76,6 +76,7 @@ NOT_COMPARED = frozenset(
         "teacher.weights",
         "teacher.training",
         "teacher.fine_tune",
+        "training.channels_last",
         "training.checkpoint",
         "training.device",
         "training.graphs",

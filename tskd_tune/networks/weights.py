@@ -115,10 +115,18 @@ def write_state(path: Path, network: Network, *, facts: Mapping[str, object]) ->
     Raises:
         RunError: the disk is full, or the folder is gone or may not be written.
     """
-    state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    state = {key: _usual(tensor.detach()) for key, tensor in network.state_dict().items()}
     content = io.BytesIO()
     torch.save({**facts, "model": state}, content)
     write_whole(path, content.getbuffer())
+
+
+def _usual(tensor: Tensor) -> Tensor:
+    """Return a tensor on the CPU in torch's usual memory format, also in the strides of sides of one pixel.
+
+    Such strides change no place in memory, so ``contiguous`` keeps them, but torch chooses kernels by them.
+    """
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
 
 
 def _read(path: Path, label: str) -> list[tuple[Held, Spelled]]:

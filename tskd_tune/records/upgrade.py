@@ -33,6 +33,12 @@ BEFORE: Final[Mapping[int, Mapping[str, Mapping[str, Json]]]] = {
 The file of a sweep holds no option that its user left out.
 """
 
+BRANCHES: Final = ("choice", "grid")
+"""Keys of a search space whose value has branches by label."""
+
+NO_DEVIATIONS: Final = ("training.channels_last: ",)
+"""How the lines begin that rows of older versions count among the deviations from a preset, and today's rows do not."""
+
 _DESCENT: Final[Mapping[str, Json]] = {
     "optimizer": {"name": "sgd"},
     "schedule": {"name": "steps", "warmup": None, "by": "epoch"},
@@ -64,7 +70,9 @@ def upgrade(record: Document) -> Document:
             record = STEPS[record["format"]](record)
         except (LookupError, TypeError, StopIteration) as error:
             raise ValueError(f"is not a row of format {form}") from error
-    experiment = record.get("experiment")
+    experiment, listed = record.get("experiment"), record.get("deviations")
+    if isinstance(listed, list):
+        record = {**record, "deviations": [line for line in listed if not str(line).startswith(NO_DEVIATIONS)]}
     return {**record, "experiment": _filled(experiment, ADDED)} if isinstance(experiment, dict) else record
 
 
@@ -80,7 +88,7 @@ def upgrade_document(document: Document, form: int) -> Document:
         renamed = {"interim" if key == "looks" else key: content for key, content in compare.items()}
         document = {**document, "compare": renamed}
     experiment, arms = document.get("experiment"), document.get("arms")
-    for options in (options for last, options in BEFORE.items() if form <= last):
+    for options in _before(form):
         experiment = _began_with(experiment, options)
         if isinstance(arms, dict):
             arms = {label: _began_with(arm, options) for label, arm in arms.items()}
@@ -88,12 +96,53 @@ def upgrade_document(document: Document, form: int) -> Document:
     return {**document, **{key: content for key, content in found.items() if key in document}}
 
 
+def groups_before(form: int) -> list[str]:
+    """Return the groups of options of which a default was another one in runs of a format."""
+    return sorted({group for options in _before(form) for group in options})
+
+
+def _before(form: int) -> list[Mapping[str, Mapping[str, Json]]]:
+    return [options for last, options in BEFORE.items() if form <= last]
+
+
 def _began_with(experiment: Json, options: Mapping[str, Mapping[str, Json]]) -> Json:
-    """Add options, also to groups that the file leaves out; the branches of a ``choice`` beside them win."""
+    """Add options, also to groups that the file leaves out or gives as null; the branches of a ``choice`` win."""
     if not isinstance(experiment, dict):
         return experiment
+    for group in options:
+        experiment = _without_null(experiment, group, bare=True)
     absent: Document = {group: {} for group in options if group not in experiment}
     return _filled({**experiment, **absent}, options)
+
+
+def _without_null(experiment: Document, group: str, *, bare: bool) -> Document:
+    """Leave out ``group: null``, also in branches, if there is nothing of the group that the null would take away.
+
+    Args:
+        experiment: an experiment, or a branch of it.
+        group: the key of a group of options.
+        bare: whether nothing above the branch has options of the group.
+    """
+    found, own = dict(experiment), experiment.get(group)
+    if bare and group in found and own is None:
+        del found[group]
+    if bare and isinstance(own, dict) and not own.keys() - set(BRANCHES):
+        found[group] = {word: _without_nulls(branches) for word, branches in own.items()}
+    bare = bare and not own
+    for word in (word for word in BRANCHES if isinstance(found.get(word), dict)):
+        found[word] = {label: _branch(one, group, bare=bare) for label, one in found[word].items()}
+    return found
+
+
+def _branch(branch: Json, group: str, *, bare: bool) -> Json:
+    return _without_null(branch, group, bare=bare) if isinstance(branch, dict) else branch
+
+
+def _without_nulls(branches: Json) -> Json:
+    """Write empty branches for null ones."""
+    if not isinstance(branches, dict):
+        return branches
+    return {label: {} if branch is None else branch for label, branch in branches.items()}
 
 
 def _from_1(record: Document) -> Document:

@@ -14,6 +14,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.upgrade import LATER
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.stored import sweep_of
+from tskd_tune.sweeps.evidence.extension import Addition, extended_run
 
 TRAINING: list[dict[str, Any] | None] = [None, {}, {"epochs": 6}, {"epochs": 6, "channels_last": True}]
 
@@ -69,3 +70,54 @@ def test_a_damaged_file_of_an_old_run_stays_damaged(tmp_path: Path, experiment: 
     with pytest.raises(InputError) as error:
         trained(sweep_of(folder))
     assert "channels_last" not in str(error.value)
+
+
+NULLS: list[dict[str, Any]] = [
+    {"training": None},
+    {"training": {"choice": {"usual": None, "fast": {"lr": 0.2}}}},
+    {"choice": {"usual": {"training": None}, "fast": {"training": {"lr": 0.2}}}},
+    {"training": None, "choice": {"usual": {"choice": {"a": {"training": None}, "b": {}}}, "fast": {}}},
+]
+
+
+@pytest.mark.parametrize("given", NULLS)
+def test_a_group_that_is_null_has_the_defaults_of_then(
+    tmp_path: Path, tiny_document: dict[str, Any], given: dict[str, Any]
+) -> None:
+    """A null replaces what is beside it, so it must not replace the options that the run began with."""
+    shared = {name: tiny_document[name] for name in ("task", "student")} | {"review": None}
+    document = {"experiment": {**shared, **given}, "seeds": [1], "search": {"name": "grid"}}
+    found = trained(sweep_of(began(tmp_path, document, 2)))
+    assert {last for last, _ in found.values()} == {False}
+    today = Sweep.read(document)
+    points = [(point.label, today.experiment_at(point)) for point in today.points()]
+    then = {
+        label: one.model_copy(update={"training": one.training.model_copy(update={"channels_last": False})})
+        for label, one in points
+    }
+    assert found == {label: (False, identity(one)) for label, one in then.items()}
+
+
+def test_a_null_that_takes_options_away_is_refused(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
+    arms = {"usual": {"training": None}, "own": {}}
+    experiment = {**tiny_document, "review": None, "choice": arms}
+    document = {"experiment": experiment, "seeds": [1], "search": {"name": "grid"}}
+    with pytest.raises(InputError, match="format2/sweep.yaml: training: is null in 'usual', and defaults of training"):
+        sweep_of(began(tmp_path, document, 2))
+    assert trained(sweep_of(began(tmp_path, document, 3)))["usual"][0] is True
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_points_of_a_file_are_added_with_the_defaults_of_the_run(
+    tmp_path: Path, tiny_document: dict[str, Any], form: int
+) -> None:
+    """The points that the run has are found again, and the new ones are trained as the rest of the run."""
+    document = a_sweep(tiny_document, {"epochs": 6})
+    more = a_sweep(tiny_document, {"epochs": 6})
+    more["experiment"]["choice"] |= {"new": {"review": None, "training": {"lr": 0.003}}}
+    folder = began(tmp_path, document, form)
+    found = extended_run(folder, Addition(points=Sweep.read(more)))
+    assert list(found.arms) == ["new"]
+    folder.replace_document(found.plain())
+    after = trained(sweep_of(RunFolder.open(folder.path)))
+    assert after["new"][0] is after["plain"][0] is (form == 3)

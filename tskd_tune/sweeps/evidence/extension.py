@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tskd_tune.errors import InputError
@@ -12,7 +12,7 @@ from tskd_tune.records.counted import counted
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.declared.checking import check
 from tskd_tune.sweeps.declared.schema import Sweep
-from tskd_tune.sweeps.declared.stored import sweep_of
+from tskd_tune.sweeps.declared.stored import as_begun, sweep_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ def extended_run(folder: RunFolder, addition: Addition) -> Sweep:
     Raises:
         InputError: as `extended`.
     """
+    if addition.points is not None:
+        addition = replace(addition, points=as_begun(addition.points, folder.state.format))
     try:
         return extended(sweep_of(folder), addition)
     except NothingNewError as error:
