@@ -27,6 +27,12 @@ Since format 2 identity and seed name a training's files. Since format 3 images 
 default (see `tskd_tune.records.upgrade.BEFORE`).
 """
 
+BEGUN_FORMAT: Final = 2
+"""The format of the record of a trial, which format 3 of a run's folder did not change.
+
+So the version that began a run still reads the folder after a later version has resumed it.
+"""
+
 Readable = Literal[1, 2, 3]
 STATE_REMEDY = "restore the file from a copy of the run; the results are still in rows.jsonl beside the file"
 
@@ -45,7 +51,7 @@ class Begun(Record):
         bundle: the id of the first trial of the bundle that the trial trains in; empty for a trial alone.
     """
 
-    format: Readable = FORMAT
+    format: Readable = BEGUN_FORMAT
     run: FileName
     identity: FileName = ""
     arm: str

@@ -11,6 +11,7 @@ import pytest
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.identity import identity
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.state import Begun
 from tskd_tune.records.upgrade import LATER
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.stored import sweep_of
@@ -70,6 +71,16 @@ def test_a_damaged_file_of_an_old_run_stays_damaged(tmp_path: Path, experiment: 
     with pytest.raises(InputError) as error:
         trained(sweep_of(folder))
     assert "channels_last" not in str(error.value)
+
+
+def test_the_version_that_began_a_run_reads_it_after_a_resume(tmp_path: Path, tiny_document: dict[str, Any]) -> None:
+    """A later version writes no record into the folder whose format is newer than that of the folder."""
+    folder = began(tmp_path, a_sweep(tiny_document, None), 2)
+    folder.begin(Begun(run="00000", arm="plain", seeds=[1]))
+    folder.expect(5)
+    written = [*folder.path.glob("*.json"), *folder.path.glob("trials/*/*.json")]
+    assert len(written) == 2
+    assert {json.loads(file.read_text())["format"] for file in written} == {2}
 
 
 NULLS: list[dict[str, Any]] = [
