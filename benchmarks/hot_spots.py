@@ -26,7 +26,9 @@ STEPS = {"cpu": 3, "cuda": 20}
 def run(device: torch.device, *, quick: bool) -> Report:
     """Profile a general step and a review in each variant of a device; on a GPU, in those that are captured."""
     counts: list[Count] = []
-    for variant in variants_of(device) if device.type == "cpu" else filter(is_graph, variants_of(device)):
+    for variant in variants_of(device):
+        if device.type == "cuda" and not is_graph(variant):
+            continue
         for kind in (GENERAL, REVIEW):
             counts += hot_spots(variant, kind, device, batch_size=32 if quick and device.type == "cpu" else 128)
             gc.collect()

@@ -15,7 +15,7 @@ from tskd_tune.reports.findings.records import ArmFindings
 def concluded(
     run: RunFolder, rows: Sequence[Row], arms: Sequence[ArmFindings], compared: Comparison
 ) -> tuple[str, ...]:
-    """Say why a sweep ended early, on how many seeds its verdicts rest, and what its file changed by hand.
+    """Say why a sweep ended early, on how many seeds its verdicts rest, and what edits of its file change.
 
     Args:
         run: the run.
