@@ -103,6 +103,16 @@ def test_two_folders_with_the_same_names_are_kept_apart(make: Any):
     assert str(two) not in sys.path
 
 
+def test_a_folder_that_python_already_searches_stays_on_its_path(make: Any, monkeypatch: pytest.MonkeyPatch):
+    one, two = make("a", "one"), make("b", "two")
+    monkeypatch.syspath_prepend(str(one))  # as the folder of a user's script is
+    load(f"{one}/own_losses:Hint")
+    assert load(f"{two}/own_losses:Hint").word == "two"
+    assert sys.path[-2:] == [str(two), str(one)]
+    load(f"{one}/own_losses:Hint")
+    assert str(two) not in sys.path and sys.path.count(str(one)) == 1
+
+
 def test_a_missing_module_says_where_it_was_looked_for(make: Any):
     folder = make("a")
     with pytest.raises(

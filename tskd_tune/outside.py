@@ -120,6 +120,7 @@ class _Folders:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._folder: str | None = None
+        self._appended = False
         self._before: frozenset[str] = frozenset()
         self._kept: dict[str, dict[str, ModuleType]] = {}
 
@@ -158,22 +159,28 @@ class _Folders:
             return found
 
     def _enter(self, folder: str) -> None:
+        behind: list[str] = []
         if folder != self._folder:
-            self._leave()
+            behind = self._leave()
             self._before = frozenset(sys.modules)
             sys.modules.update(self._kept.pop(folder, {}))
             self._folder = folder
         if folder not in sys.path:
             sys.path.append(folder)
+            self._appended = True
+        sys.path += behind
 
-    def _leave(self) -> None:
+    def _leave(self) -> list[str]:
+        """Take the folder off Python's search path; return it if it was there before, as that of a user's script is."""
         if self._folder is None:
-            return
+            return []
         own = {name for name in set(sys.modules) - self._before if _lies_in(sys.modules[_top(name)], self._folder)}
         self._kept[self._folder] = {name: sys.modules.pop(name) for name in own}
+        behind = [] if self._appended or self._folder not in sys.path else [self._folder]
         if self._folder in sys.path:
             sys.path.remove(self._folder)
-        self._folder = None
+        self._folder, self._appended = None, False
+        return behind
 
 
 def _top(name: str) -> str:
