@@ -25,8 +25,10 @@ demo: $(INSTALLED)
 
 install: $(INSTALLED)
 
+# The processes share the test files. With PROCESSES=0 pytest runs all tests in its own process.
+PROCESSES := 2
 test: $(INSTALLED)
-	.venv/bin/pytest -m "not slow"
+	.venv/bin/pytest -m "not slow" -n $(PROCESSES) --dist loadfile
 
 test-all: $(INSTALLED)
 	.venv/bin/pytest
