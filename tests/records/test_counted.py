@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from factories import RANDOM, a_row, a_search
+from tskd_tune.cli.edited_design import trained
 from tskd_tune.cli.finishing import ended, is_finished
 from tskd_tune.cli.inventory import inventory
 from tskd_tune.cli.run_status import run_status
@@ -15,16 +16,19 @@ from tskd_tune.cli.status import lines
 from tskd_tune.records.conclusion import Conclusion, conclude
 from tskd_tune.records.design import Design, write_design
 from tskd_tune.records.lines import json_line
+from tskd_tune.records.protocol import keep
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
-from tskd_tune.sweeps.declared.design import design_of
+from tskd_tune.sweeps.declared.design import design_in, design_of
 from tskd_tune.sweeps.declared.schema import Sweep
+from tskd_tune.sweeps.declared.stored import sweep_of
+from tskd_tune.sweeps.evidence.protocol import terms_of
 from tskd_tune.sweeps.stages import missing
 
 
 def a_run_of(sweep: Sweep, root: Path, name: str = "run") -> RunFolder:
     folder = RunFolder.create(root, name, "sweep", sweep.plain(), expected=len(sweep.points()) * len(sweep.all_seeds()))
-    write_design(folder.store, design_of(sweep))
+    write_design(folder.store, design_in(folder, sweep))
     return folder
 
 
@@ -39,10 +43,10 @@ def without(document: dict[str, Any], arm: str) -> dict[str, Any]:
     return {**document, "experiment": {**document["experiment"], "choice": arms}}
 
 
-def train(sweep: Sweep, folder: RunFolder, *arms: str) -> None:
+def train(sweep: Sweep, folder: RunFolder, *arms: str, top1: float = 70.0) -> None:
     for config in missing(sweep, folder, sweep.all_seeds()):
         if config.arm in arms:
-            facts = {"identity": config.identity, "experiment": config.experiment, "metrics": {"test_top1": 70.0}}
+            facts = {"identity": config.identity, "experiment": config.experiment, "metrics": {"test_top1": top1}}
             folder.add_row(a_row(config.run, config.seeds[0], config.arm, **facts))
 
 
@@ -128,3 +132,103 @@ def test_where_the_arms_are_not_known_all_rows_count(tmp_path: Path, three_arms:
     assert ended(folder) == 6 and not run_status(folder).edited
     (folder.path / "design.json").unlink()
     assert run_status(folder).finished and not run_status(folder).edited
+
+
+def edited_to(folder: RunFolder, **experiment: Any) -> None:
+    """Edit the file of a run by hand: other keys of its experiment."""
+    document = folder.document()
+    folder.replace_document({**document, "experiment": {**document["experiment"], **experiment}})
+
+
+def read_by_a_resume(folder: RunFolder) -> Sweep:
+    """Write into a run what a resume writes before it trains."""
+    sweep = sweep_of(folder)
+    with folder.alone():
+        keep(folder, "resume", terms_of(sweep))
+    folder.expect(len(sweep.points()) * len(sweep.all_seeds()))
+    write_design(folder.store, design_in(folder, sweep))
+    return sweep
+
+
+@pytest.fixture
+def finished(tmp_path: Path, three_arms: dict[str, Any]) -> RunFolder:
+    sweep = Sweep.read(three_arms).resolved()
+    folder = a_run_of(sweep, tmp_path)
+    with folder.alone():
+        keep(folder, "start", terms_of(sweep))
+    train(sweep, folder, "a", "b", "c")
+    return folder
+
+
+def test_arms_and_seeds_that_were_written_into_the_file_are_missing(finished: RunFolder) -> None:
+    """The run read as ended, although a resume would train them."""
+    assert run_status(finished).finished and not run_status(finished).edited and not summary(finished).concluded
+    arms = finished.document()["experiment"]["choice"]
+    edited_to(finished, choice={"d": {"distiller": "sp", "review": None}, **arms})
+    finished.replace_document({**finished.document(), "seeds": [1, 2, 3]})
+    status = run_status(finished)
+    said = (
+        f"{finished.path}/sweep.yaml was edited after a process read it last: of the 12 trainings that the file names"
+    )
+    said += f" now, 6 have not been trained; train them with: tskd-tune resume {finished.path}."
+    assert [*status.edited] == [said] and not status.finished and not is_finished(finished)
+    assert (status.expected, status.counts()["waiting"], status.counts()["done"]) == (12, 6, 6)
+    assert status.edited[0] in lines(finished, status)
+    assert [entry.state for entry in inventory(finished.path.parent)[0]] == ["interrupted"]
+    (told,) = summary(finished).concluded
+    assert f"`tskd-tune status {finished.path}` says what is missing" in told
+    sweep = read_by_a_resume(finished)
+    assert trained(finished, sweep) == (6, 0)
+    train(sweep, finished, "a", "b", "c", "d")
+    assert run_status(finished).finished and not run_status(finished).edited and not summary(finished).concluded
+
+
+def test_an_edit_that_trains_nothing_else_is_none(finished: RunFolder) -> None:
+    document = finished.document()
+    finished.replace_document({**document, "compare": {"margin": 0.5}, "max_failures": 1})
+    assert run_status(finished).finished and not run_status(finished).edited
+    edited_to(finished, distiller="none")  # which is its default
+    assert run_status(finished).finished and not run_status(finished).edited
+
+
+def test_a_mistake_in_an_edited_file_is_said(finished: RunFolder) -> None:
+    edited_to(finished, distiller="nothing")
+    (said,) = run_status(finished).damage
+    assert "sweep.yaml" in said and "'nothing' is not among the distillers" in said
+
+
+def test_rows_count_for_the_experiment_that_they_trained_and_not_for_its_label(finished: RunFolder) -> None:
+    """Rows of an arm from before its experiment was changed were averaged with those from after the change."""
+    arms = finished.document()["experiment"]["choice"]
+    edited_to(finished, choice={**arms, "b": {"distiller": "sp", "review": None}})
+    said = (
+        "2 trainings do not count, because their arm was changed in the sweep's file after they were trained: of 'b'."
+    )
+    assert run_status(finished).edited[1] == said and run_status(finished).counts()["waiting"] == 2
+    sweep = read_by_a_resume(finished)
+    assert [*run_status(finished).edited] == [said] and said in summary(finished).concluded
+    train(sweep, finished, "b", top1=50.0)
+    found = summary(finished)
+    assert {arm.arm: (arm.headline.n, arm.headline.mean) for arm in found.arms} == {
+        "a": (2, 70.0),
+        "b": (2, 50.0),
+        "c": (2, 70.0),
+        "b, before its change": (2, 70.0),
+    }
+    assert found.runs.of_expected == "6 of 6 runs" and run_status(finished).finished and said in found.concluded
+    assert found.family is not None
+    pairs = [(one.contrast.arm, one.contrast.baseline) for one in found.family.family.findings]
+    assert sorted(pairs) == [("b", "a"), ("c", "a")]
+    changed = [line for line in found.frozen if line.endswith("the experiment of 'b'.")]
+    assert changed[0].startswith("Changed after there were results, when 6 trainings had ended (resume of")
+
+
+def test_a_change_of_all_arms_leaves_no_old_row_in_a_mean(finished: RunFolder) -> None:
+    edited_to(finished, training={**finished.document()["experiment"]["training"], "epochs": 3})
+    sweep = read_by_a_resume(finished)
+    assert ended(finished) == 0 and trained(finished, sweep) == (0, 0)
+    train(sweep, finished, "a", "b", "c", top1=50.0)
+    found = summary(finished)
+    assert [arm.headline.mean for arm in found.arms if "change" not in arm.arm] == [50.0] * 3
+    assert found.baselines[0].arm == "a" and found.runs.of_expected == "6 of 6 runs"
+    assert any("the experiments of 'a', 'b', 'c'" in line for line in found.frozen)

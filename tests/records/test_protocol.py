@@ -155,6 +155,16 @@ def test_every_part_that_can_be_changed_is_named(over: dict[str, object], said: 
     assert changes(after, after) == []
 
 
+def test_an_arm_with_another_experiment_under_its_label_is_a_change() -> None:
+    before, after = (edited(experiments=of) for of in ({"kd": "1f", "ce": "2e"}, {"kd": "3d", "ce": "2e", "at": "4c"}))
+    assert [change.sentence for change in changes(before, after)] == ["the experiment of 'kd'"]
+    assert changes(TERMS, after) == changes(after, TERMS) == []  # a line of an earlier version names no experiments
+    both = edited(experiments={"kd": "5b", "ce": "6a"})
+    assert [change.sentence for change in changes(before, both)] == ["the experiments of 'kd', 'ce'"]
+    spaces = (edited(experiments={"": of}) for of in ("1f", "2e"))
+    assert [change.sentence for change in changes(*spaces)] == ["the space of the search"]
+
+
 def test_what_is_added_is_no_change_and_what_is_taken_away_is_one() -> None:
     seeds = edited(added=[[6, 7]])
     control = edited(controls={"zeros": "kd"}, family=[["kd", "ce"], ["kd", "zeros"]])
@@ -174,6 +184,7 @@ WITH_ORDER: dict[str, tuple[object, bool]] = {
     "seeds": ([1, 2, 3], False),
     "added": ([[6], [7]], True),  # the first to be added was tested first
     "teachers": ([0, 1, 2], False),
+    "experiments": ({"kd": "1f", "ce": "2e"}, False),
     "objectives": ({"val_top1": "max", "seconds": "min"}, False),  # the first one is the metric
 }
 

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 
 from tskd_tune.cli.best_arm import Best, best_of
 from tskd_tune.cli.trial_status import STATES, State, Trial, epochs_left, seconds_left, trials_of
-from tskd_tune.errors import TskdTuneError
+from tskd_tune.errors import InputError, TskdTuneError
 from tskd_tune.records import teaching
 from tskd_tune.records.conclusion import conclusion
-from tskd_tune.records.counted import added_trials, counted, edited
+from tskd_tune.records.counted import added_trials, counted_by, edited, lacking, mistaken, unread
 from tskd_tune.records.design import Design, read_design
 from tskd_tune.records.files import damaged_document
 from tskd_tune.records.life import life
@@ -141,12 +141,14 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
     now = now or datetime.now(UTC)
     design, damage = _design(folder)
     all_rows, added = _rows(folder), added_trials(folder)
-    rows, begun = counted(folder, all_rows), folder.begun()
+    design, whole, wrong = _edited(folder, design)
+    rows, begun = counted_by(design, all_rows), folder.begun()
     gone = _removed(all_rows, rows, begun, design)
     histories = {run: folder.history(run) for run in folder.trials() if run not in gone}
     begun = {run: of for run, of in begun.items() if run not in gone}
     trials = trials_of(rows, histories, begun, design)
-    expected = None if folder.state.expected is None else -(-folder.state.expected // design.seeds) + added
+    of_state = None if folder.state.expected is None else -(-folder.state.expected // design.seeds) + added
+    expected = of_state if whole is None else whole
     waiting = sum(trial.state == "waiting" for trial in trials)
     waiting += max(0, expected - len(trials)) if expected is not None else 0
     left = epochs_left(trials, waiting, design) if expected is not None else None
@@ -167,12 +169,35 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
         sittings=lived.times.sittings,
         silent=max(0.0, (now - lived.times.last).total_seconds()),
         left=seconds_left(left, trials, histories, begun),
-        damage=[*damage, *folder.damage()],
+        damage=[*damage, *wrong, *folder.damage()],
         method=design.method,
         hours=design.hours,
-        edited=edited(folder, all_rows, added),
+        edited=[*_lacking(folder, rows, whole), *edited(folder, all_rows, added, design)],
         concluded=found.sentence if (found := conclusion(folder.store)) is not None else "",
     )
+
+
+def _edited(folder: RunFolder, design: Design) -> tuple[Design, int | None, list[str]]:
+    """Return what a run trains by its file, which may have been edited since it was trained last.
+
+    Returns:
+        The design; the number of trainings where the file was edited, otherwise None; a sentence on a mistake there.
+    """
+    if not unread(folder):
+        return design, None, []
+    from tskd_tune.cli.edited_design import edited_design  # imports torch, which only edited files need
+
+    try:
+        found = edited_design(folder)
+    except InputError as error:
+        return design, None, [mistaken(folder, error)]
+    return (design, None, []) if found is None else (*found, [])
+
+
+def _lacking(folder: RunFolder, rows: Sequence[Row], expected: int | None) -> list[str]:
+    """Say how many trainings of an edited file have not ended."""
+    missing = 0 if expected is None else expected - sum(row.ended for row in rows)
+    return [lacking(folder, missing, expected)] if expected is not None and missing > 0 else []
 
 
 def _removed(rows: Sequence[Row], kept: Sequence[Row], begun: Mapping[str, Begun], design: Design) -> set[str]:

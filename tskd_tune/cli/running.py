@@ -11,6 +11,7 @@ from typing import Any
 
 from tskd_tune import documents, local, single
 from tskd_tune.cli.counts import epoch_count, point_count, teachers_text
+from tskd_tune.cli.edited_design import trained
 from tskd_tune.cli.finishing import ended, is_finished, lacks_points, say_finished
 from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.results import show_results
@@ -231,7 +232,7 @@ def _resume_training(folder: RunFolder, track: bool) -> None:
 
 def _resume_sweep(folder: RunFolder, track: bool, hours: float | None) -> None:
     given = sweep_of(folder)
-    finished, done = ended(folder), sum(len(folder.history(run)) for run in folder.trials())
+    finished, done = trained(folder, given)
     known = None if lacks_points(folder) else folder.state.expected
     trainings = known or point_count(given) * len(given.all_seeds())
     say(f"{folder.name}: going on after {finished} of {trainings} trainings")

@@ -5,6 +5,9 @@ Without the file, the status has to read the whole search space, which takes sec
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +20,9 @@ from tskd_tune.records.row import Record
 from tskd_tune.records.store import Store
 
 FILE: Final = "design.json"
+
+TRAINED: Final = ("experiment", "arms", "controls", "seeds", "search")
+"""The keys of a sweep that say what is trained."""
 
 
 class Design(Record):
@@ -33,7 +39,11 @@ class Design(Record):
         hours: the sweep's budget; None for none.
         trials: the trials of a search; None for a grid, and in files of older versions.
         arms: the labels of a grid's arms; None for a search, and in files of older versions.
-        identities: the identities of the experiments of these arms, which `tskd_tune.records.row.Row.identity` names.
+        identities: the identities of the experiments of these arms, in files of older versions.
+        labels: identity of an experiment, which `tskd_tune.records.row.Row.identity` names -> label of its arm; of an
+            experiment that has another identity in records of an older version, both. None for a search, and in files
+            of older versions.
+        document: the digest of what `digest` names in the sweep's file; empty in files of older versions.
         trained_seeds: the seeds of each arm, also those that were added.
         at_most: whether a scheduler may end trials early; then fewer epochs than planned may be trained.
     """
@@ -50,16 +60,34 @@ class Design(Record):
     trials: int | None = None
     arms: list[str] | None = None
     identities: list[str] = Field(default_factory=list)
+    labels: dict[str, str] | None = None
+    document: str = ""
     trained_seeds: list[int] = Field(default_factory=list)
 
     def names(self, arm: str | None, identity: str, seed: int) -> bool:
         """Tell whether a run trains this; True where it is not known which arms a run has.
 
-        An arm may have got another label, and a record of an older version may have another identity.
+        A record counts for the arm whose experiment it has, and not for its label, because the experiment of an arm may
+        have been changed in the file. An arm may have got another label. Records of format 1 have labels only.
         """
         if self.arms is None:
             return True
-        return seed in self.trained_seeds and (arm in self.arms or identity in self.identities)
+        if seed not in self.trained_seeds:
+            return False
+        if self.labels is None or not identity:
+            return arm in self.arms or identity in self.identities
+        return identity in self.labels and (arm == self.labels[identity] or arm not in self.arms)
+
+    def changed(self, arm: str, identity: str, seed: int) -> bool:
+        """Tell whether a record is that of an arm whose experiment was changed after it was trained."""
+        known = self.arms is not None and arm in self.arms and seed in self.trained_seeds
+        return known and not self.names(arm, identity, seed)
+
+
+def digest(document: Mapping[str, object]) -> str:
+    """Return the digest of what the document of a sweep says of its trainings."""
+    said = {key: document.get(key) for key in TRAINED}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def write_design(store: Store, design: Design) -> None:

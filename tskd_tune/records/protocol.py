@@ -47,6 +47,8 @@ class Terms(Record):
         mode: whether a search wants this metric to be large or small; None for a grid.
         objectives: the objectives of a search with several.
         alpha: the error rate of all tests of the table together.
+        experiments: label of an arm -> the identity of its experiment, as the label may come to mean another one; of a
+            search, the empty label -> a digest of its space. Empty in lines of earlier versions.
     """
 
     family: list[list[str]] = Field(default_factory=list)
@@ -65,6 +67,7 @@ class Terms(Record):
     mode: str | None = None
     objectives: dict[str, str] | None = None
     alpha: float = 0.05
+    experiments: dict[str, str] = Field(default_factory=dict)
 
     def in_order(self) -> Document:
         """Return the parts as plain data, with the lists sorted whose order says nothing.

@@ -27,6 +27,7 @@ NAMES: Final[Mapping[str, str]] = {
 """The name of each part whose every change counts; the other parts may grow."""
 
 
+EXPERIMENTS: Final = "the experiments"
 CONTROLS, ADDED = "compare.controls", "compare.added"
 
 
@@ -49,6 +50,7 @@ def changes(before: Terms, after: Terms) -> list[Change]:
         *([] if (added := of_added(before, after)) is None else [added]),
         *_of_controls(before, after),
         *_of_family(before, after),
+        *_of_experiments(before, after),
     ]
 
 
@@ -88,6 +90,16 @@ def _of_controls(before: Terms, after: Terms) -> Iterator[Change]:
     made = {name: of for name, of in after.controls.items() if name not in before.controls and name in arms}
     if kept != before.controls or made:
         yield _change(CONTROLS, before.controls, after.controls)
+
+
+def _of_experiments(before: Terms, after: Terms) -> Iterator[Change]:
+    """Find arms that have another experiment under their old label."""
+    others = [label for label, of in before.experiments.items() if after.experiments.get(label, of) != of]
+    if others == [""]:
+        yield Change(EXPERIMENTS, "the space of the search")
+    elif others:
+        named = ", ".join(f"'{label}'" for label in others)
+        yield Change(EXPERIMENTS, f"the experiment{'s' if len(others) > 1 else ''} of {named}")
 
 
 def _of_family(before: Terms, after: Terms) -> Iterator[Change]:

@@ -26,7 +26,7 @@ from tskd_tune.records.wandb_server import Connection, Place, run_key
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweeps.budgets import limits_of, refuse_used_up, with_hours
 from tskd_tune.sweeps.declared.checking import refuse
-from tskd_tune.sweeps.declared.design import design_of
+from tskd_tune.sweeps.declared.design import design_in
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.stored import sweep_of
 from tskd_tune.sweeps.declared.teacher_keys import distinct
@@ -216,7 +216,7 @@ def _told(folder: RunFolder) -> Heard:
 def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool, looked: Looked | None) -> bool:
     """Train the missing trainings. Return False if a signal cut the run off, and otherwise True."""
     listener = metered(noted(folder.store, listener), folder.name, sweep.metric, sweep.mode)
-    write_design(folder.store, design_of(sweep))
+    write_design(folder.store, design_in(folder, sweep))
     keep_leaks(folder.store, _experiments(sweep))
     conclude(folder.store, None)
     limits = limits_of(sweep, folder, needed(sweep).get("gpu") or 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tskd_tune.records.conclusion import conclusion
-from tskd_tune.records.counted import added_trials, edited
+from tskd_tune.records.counted import added_trials, edited, not_read, unread
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.comparison import Comparison
@@ -24,6 +24,7 @@ def concluded(
         compared: the comparisons of the arms.
     """
     found, by_hand = conclusion(run.store), edited(run, rows, added_trials(run))
+    by_hand = [*([not_read(run)] if unread(run) else []), *by_hand]
     if found is None:
         return tuple(by_hand)
     few = [f"'{arm.arm}' {arm.headline.n} of {arm.headline.of}" for arm in arms if arm.headline.n < arm.headline.of]

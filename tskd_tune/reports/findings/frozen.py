@@ -7,9 +7,10 @@ verdicts are exploratory. A run of an earlier version keeps no protocol, and not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 
 from tskd_tune.records.protocol import Kept, Line, Terms
 from tskd_tune.records.protocol_changes import ADDED, Change, changes, differences, late, of_added
@@ -60,13 +61,20 @@ class Present:
     given: frozenset[str] = frozenset()
 
 
-def stated(declared: Declared, *, metric: str, family: Sequence[tuple[str, str]]) -> Terms:
+def stated(
+    declared: Declared,
+    *,
+    metric: str,
+    family: Sequence[tuple[str, str]],
+    experiments: Mapping[str, str] = MappingProxyType({}),
+) -> Terms:
     """Return the protocol that a document declares.
 
     Args:
         declared: the parts of the document that a report needs.
         metric: the metric of the verdicts, or of the search, as named in rows.
         family: the comparisons, (arm, baseline).
+        experiments: label of an arm -> the identity of its experiment.
     """
     compare, search = declared.comparing, declared.search if declared.is_search else None
     added = compare.added or []
@@ -87,6 +95,7 @@ def stated(declared: Declared, *, metric: str, family: Sequence[tuple[str, str]]
         mode=search.mode if search else None,
         objectives=dict(search.objectives) if search and search.objectives else None,
         alpha=power.ALPHA,
+        experiments=dict(experiments),
     )
 
 

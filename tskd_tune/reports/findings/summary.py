@@ -13,7 +13,8 @@ from typing import Final
 from tskd_tune.documents import apply_settings
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Measured, Metric, Mode, Part, heading, measured, metric_of, undeclared
-from tskd_tune.records.design import read_design
+from tskd_tune.records.counted import set_apart
+from tskd_tune.records.design import Design, read_design
 from tskd_tune.records.files import damaged_document
 from tskd_tune.records.leaks import leaks
 from tskd_tune.records.protocol import Terms, kept
@@ -155,10 +156,10 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
         RunError: the rows cannot be read.
         InputError: ``compare`` in ``sweep.yaml`` was edited and cannot be tested, or a setting is wrong.
     """
-    rows = sorted(run.rows(), key=lambda row: row.key)
-    given = _document(run, settings)
+    trained = sorted(run.rows(), key=lambda row: row.key)
+    rows, apart = set_apart(run, trained)
+    given, measures = _document(run, settings), measures_of(rows)
     document, damaged = given.document, given.damaged
-    measures = measures_of(rows)
     search = searched_by(document, measures)
     name, mode = (search.metric, search.mode) if search else _headline(rows, measures)
     headline = Headline(name, metric_of(name, measures))
@@ -167,7 +168,8 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
     arms, baselines = with_cost_ratios(with_collapses(labels_apart(arms), headline))
     protocol = _frozen(run, given, name, rows)
-    compared = with_images(run, arms, _compared(given, arms, headline, counts, protocol), name)
+    now = [arm for arm in arms if arm.rows[0].arm not in apart]
+    compared = with_images(run, now, _compared(given, now, headline, counts, protocol), name)
     shares, study = _studied(run, search, counts.finished)
     return Findings(
         run=run.name,
@@ -196,8 +198,8 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
         warnings=(*_warnings(rows), *(worse_teachers(arms, measures[0]) if measures else ())),
         versions=tuple(distinct(row.versions for row in rows)),
         commits=tuple(distinct(row.commit for row in rows)),
-        method=design.method if (design := read_design(run.path)) is not None else "",
-        concluded=concluded(run, rows, arms, compared),
+        method=(read_design(run.path) or Design()).method,
+        concluded=concluded(run, trained, arms, compared),
         damage=(*filter(None, [damaged]), *run.damage(), *study),
         leaks=leaks(run.store, rows),
         frozen=protocol.said,
@@ -282,7 +284,9 @@ def _frozen(run: RunFolder, given: _Given, headline: str, rows: Sequence[Row]) -
     # Before a training is done, a metric of the test set may be missing in all rows.
     metric = headline if any(row.status == "done" for row in rows) else last.metric
     family = [(arm, baseline) for arm, baseline in last.family]
-    file, asked = (stated(one, metric=metric, family=family) for one in (given.file, given.document))
+    file, asked = (
+        stated(one, metric=metric, family=family, experiments=last.experiments) for one in (given.file, given.document)
+    )
     present = Present(asked, sum(row.ended for row in rows), given_in_place_of(file, asked))
     if own is None:
         return of_options(file, present) if present.given else NOT_FROZEN

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from tskd_tune.outside import short_name
-from tskd_tune.records.design import Design
+from tskd_tune.records.design import Design, digest
+from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.registry import Component
 from tskd_tune.sweeps.declared.configs import Describe
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.settings import Budget
+from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.scheduling.schedulers import stops_trials
+from tskd_tune.sweeps.searching.known import Trainings
 from tskd_tune.sweeps.space.distinct import told_apart
 
 
@@ -31,10 +34,31 @@ def design_of(sweep: Sweep) -> Design:
         method=method_of(sweep),
         trials=None if sweep.is_exact else sweep.search.options().get("trials"),
         arms=[*dict.fromkeys(point.arm for point in points)] if sweep.is_exact else None,
-        identities=[point.identity for point in points],
+        labels={point.identity: point.arm for point in points} if sweep.is_exact else None,
         trained_seeds=sweep.all_seeds(),
         hours=None if sweep.budget is None else sweep.budget.hours,
     )
+
+
+def design_in(run: RunFolder, sweep: Sweep) -> Design:
+    """Return the design of the sweep in a run's file, with the names that records of older versions gave its trainings.
+
+    Raises:
+        InputError: a point is not a valid experiment, or the file is damaged.
+        RunError: the records of the run cannot be read.
+    """
+    found = design_of(sweep)
+    if found.labels is None:
+        return found
+    points, known = told_apart([*map(Describe(sweep, []), sweep.points())]), Trainings(run, set(found.arms or ()))
+    older = {name: point.arm for point in points for name in _names(known, point, sweep.all_seeds())}
+    return found.model_copy(update={"labels": {**older, **found.labels}, "document": digest(run.document())})
+
+
+def _names(known: Trainings, point: TrialConfig, seeds: list[int]) -> set[str]:
+    """Return the identities of an arm's trainings in the records of a run."""
+    found = (known.find(point.identity, point.arm, seed) for seed in seeds)
+    return {training.identity for training in found if training is not None and training.identity}
 
 
 def method_of(sweep: Sweep) -> str:

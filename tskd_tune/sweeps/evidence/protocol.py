@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.assembly import task_of
+from tskd_tune.experiment.identity import LENGTH, identity
 from tskd_tune.metrics import Part, measured
+from tskd_tune.plain import Document
 from tskd_tune.records.confirmations import search_of
 from tskd_tune.records.protocol import Terms, kept
 from tskd_tune.records.run_folder import RunFolder
@@ -26,7 +30,7 @@ def terms_of(sweep: Sweep) -> Terms:
     """
     declared = Declared.read(sweep.plain(), "sweep.yaml")
     if not sweep.is_exact:
-        return stated(declared, metric=sweep.metric, family=[])
+        return stated(declared, metric=sweep.metric, family=[], experiments={"": _digest(sweep.experiment)})
     found = [(point.label, sweep.experiment_at(point)) for point in sweep.space().grid()]
     plain = [(label, experiment.plain()) for label, experiment in found]
     arms = [
@@ -38,7 +42,12 @@ def terms_of(sweep: Sweep) -> Terms:
     never = all(experiment.evaluation.test == "never" for _, experiment in found)
     part: Part = "validation" if never and facts.samples[1] else "test"
     family, _ = pairs_of(arms, declared.comparing) if len(arms) > 1 else ([], "")
-    return stated(declared, metric=measured(part, facts.metrics[0]) if facts.metrics else "", family=family)
+    metric = measured(part, facts.metrics[0]) if facts.metrics else ""
+    return stated(declared, metric=metric, family=family, experiments={label: identity(one) for label, one in found})
+
+
+def _digest(space: Document) -> str:
+    return hashlib.sha256(json.dumps(space, sort_keys=True, default=str).encode()).hexdigest()[:LENGTH]
 
 
 def refuse_seeds_of_the_search(run: RunFolder, seeds: Sequence[int]) -> None:
