@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
-from tskd_tune.errors import did_you_mean
+from tskd_tune.errors import did_you_mean, shown
 from tskd_tune.plain import Document
 
 
@@ -29,6 +31,35 @@ class WasDefault:
     """
 
     value: object
+
+
+class Distinct:
+    """Refuses a list that has an item twice, and says so in the JSON Schema: ``Annotated[list[int], DISTINCT]``."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Refuse the list after its items were read, so that ``kd`` and ``{name: kd}`` are the same item."""
+        return core_schema.no_info_after_validator_function(_refuse_twice, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Document:
+        """Describe a list of different items."""
+        return {**handler(schema), "uniqueItems": True}
+
+
+DISTINCT: Final = Distinct()
+T = TypeVar("T")
+
+
+def _refuse_twice(items: list[T]) -> list[T]:
+    """Return a list of different items; raise an error that names the first item that is there twice."""
+    seen: set[str] = set()
+    for item in items:
+        plain = item.plain() if isinstance(item, Options) else item
+        key = json.dumps(plain, sort_keys=True, default=str)
+        if key in seen:
+            name = getattr(item, "name", None)
+            raise ValueError(f"lists {shown(plain if name is None else name)} twice; keep one of them")
+        seen.add(key)
+    return items
 
 
 class Strict(BaseModel):

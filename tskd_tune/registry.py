@@ -19,11 +19,12 @@ from pydantic import ValidationError
 from tskd_tune import outside
 from tskd_tune.errors import InputError, TskdTuneError, did_you_mean, reason
 from tskd_tune.kinds import misfit
-from tskd_tune.options import NO_IDENTITY, Component, Derived, NoIdentity, Options, WasDefault
+from tskd_tune.options import DISTINCT, NO_IDENTITY, Component, Derived, NoIdentity, Options, WasDefault
 from tskd_tune.signatures import DescribedOption, Factory, Group, first_line, option_defaults, options_model
 from tskd_tune.slots import ONE_OF, Slot
 
 __all__ = [
+    "DISTINCT",
     "ENTRY_POINT_GROUP",
     "NO_IDENTITY",
     "ONE_OF",

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat
 
 from tskd_tune.callbacks.base import CALLBACKS, Callback, Heard
 from tskd_tune.errors import RunError
+from tskd_tune.options import DISTINCT
 from tskd_tune.records.events import Event, What
 from tskd_tune.records.lines import json_line
 
@@ -32,7 +33,7 @@ class Command(Callback):
         run: Heard,
         *,
         words: Annotated[list[str], Field(min_length=1, examples=[["sh", "notify.sh"]])],
-        on: list[What] = ["finished", "failed", "ended"],  # noqa: B006
+        on: Annotated[list[What], DISTINCT] = ["finished", "failed", "ended"],  # noqa: B006
         seconds: PositiveFloat = 60.0,
     ) -> None:
         """Choose the program.

@@ -15,9 +15,10 @@ from tskd_tune.distillers.padded import inside_of, size_of, zeroed
 from tskd_tune.distillers.stages import require_stage
 from tskd_tune.errors import InputError
 from tskd_tune.method.padding import Padding, Size
+from tskd_tune.options import DISTINCT
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Several = Annotated[list[PositiveFloat], Field(min_length=1)]
+Several = Annotated[list[PositiveFloat], Field(min_length=1), DISTINCT]
 ANCHORS = [64.0, 128.0, 256.0, 512.0]
 RATIOS = [0.5, 1.0, 2.0]
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from tskd_tune.contracts import Batch, Classified, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.softening import kl_divergences, log_softened
+from tskd_tune.options import DISTINCT
 
-Temperatures = Annotated[list[PositiveFloat], Field(min_length=1)]
+Temperatures = Annotated[list[PositiveFloat], Field(min_length=1), DISTINCT]
 TEMPERATURES = [2.0, 3.0, 4.0, 5.0, 6.0]
 
 

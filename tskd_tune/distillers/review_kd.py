@@ -16,9 +16,10 @@ from tskd_tune.distillers.padded import cropped, inside_of, normed, size_of, zer
 from tskd_tune.distillers.stages import require_preactivations, require_stage, shared_stages
 from tskd_tune.method.padding import Padding, Size
 from tskd_tune.method.taps import pooled
+from tskd_tune.options import DISTINCT
 
 CONTEXTS = (4, 2, 1)
-Stages = Annotated[list[str], Field(min_length=1)]
+Stages = Annotated[list[str], Field(min_length=1), DISTINCT]
 
 
 class Fusion(nn.Module):

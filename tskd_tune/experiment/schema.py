@@ -19,7 +19,7 @@ from tskd_tune.experiment.shared_tasks import shared_task
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.metrics import Part
 from tskd_tune.networks import NETWORKS
-from tskd_tune.registry import NO_IDENTITY, Component, Options
+from tskd_tune.registry import DISTINCT, NO_IDENTITY, Component, Options
 from tskd_tune.tasks import TASKS
 from tskd_tune.teaching import method_needs
 from tskd_tune.training import series  # noqa: F401 (registers its observer)
@@ -84,7 +84,7 @@ class Experiment(Options):
     seed: NonNegativeInt = Field(
         1, description="seed of initialization, data order and augmentation; in a sweep give seeds instead"
     )
-    observe: Annotated[list[Annotated[Component, OBSERVERS.slot()]], NO_IDENTITY] = Field(
+    observe: Annotated[list[Annotated[Component, OBSERVERS.slot()]], DISTINCT, NO_IDENTITY] = Field(
         default_factory=list,
         description="observers, which watch the student's training and add numbers to its history; they change no"
         " other number",
@@ -99,6 +99,16 @@ class Experiment(Options):
             f"must be a mapping, such as {{k: 3, delta: 5}} ({{}} for the defaults), or null for no review, got"
             f" {shown(value)}"
         )
+
+    @field_validator("observe")
+    @classmethod
+    def _refuse_one_observer_twice(cls, value: list[Component]) -> list[Component]:
+        """Refuse an observer with two sets of options; of another package it may name its numbers by its options."""
+        names = [one.name for one in value if ":" not in one.name]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"lists '{twice}' twice, whose numbers have the same names; keep one of them")
+        return value
 
     @field_validator("teacher", "distiller", mode="before")
     @classmethod

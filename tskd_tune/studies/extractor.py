@@ -9,6 +9,7 @@ from annotated_types import MinLen
 from pydantic import Field, PositiveInt
 
 from tskd_tune.errors import InputError
+from tskd_tune.options import DISTINCT
 from tskd_tune.plain import Json
 from tskd_tune.studies.base import STUDIES, Found, Place, Study
 from tskd_tune.studies.extractor_fits import LINEAR, ORDERS, Fit, Job, Order, fit_generated
@@ -18,7 +19,8 @@ from tskd_tune.studies.extractor_recorded import IMAGES, TARGETS, FitJob, Record
 
 TimeExtractor: TypeAlias = Literal["conv_lstm", "conv_gru", "conv3d", "temporal_attention"]
 TIME: tuple[TimeExtractor, ...] = ("conv_lstm", "conv_gru", "conv3d", "temporal_attention")
-Sizes = Annotated[list[PositiveInt], MinLen(1)]
+Sizes = Annotated[list[PositiveInt], MinLen(1), DISTINCT]
+Taps = Annotated[list[Literal["stem", "stage1", "stage2", "stage3"]], MinLen(1), DISTINCT]
 Several = Annotated[int, Field(ge=2)]
 
 
@@ -52,11 +54,11 @@ class ExtractorStudy(Study):
         k: Sizes = [3, 6, 9],  # noqa: B006 (options are never changed)
         layers: Sizes = [1, 2, 3],  # noqa: B006
         hidden: Sizes = [8, 16, 64],  # noqa: B006
-        orders_of: list[TimeExtractor] = ["conv_lstm", "conv_gru", "conv3d", "temporal_attention"],  # noqa: B006
-        order_laws: list[Literal["decay", "blob", "ar2"]] = ["decay", "blob", "ar2"],  # noqa: B006
+        orders_of: Annotated[list[TimeExtractor], DISTINCT] = ["conv_lstm", "conv_gru", "conv3d", "temporal_attention"],  # noqa: B006
+        order_laws: Annotated[list[Literal["decay", "blob", "ar2"]], DISTINCT] = ["decay", "blob", "ar2"],  # noqa: B006
         epochs: PositiveInt = 24,
         images: Several = 128,
-        taps: Annotated[list[Literal["stem", "stage1", "stage2", "stage3"]], MinLen(1)] = ["stage1", "stage2"],  # noqa: B006
+        taps: Taps = ["stage1", "stage2"],  # noqa: B006
     ) -> None:
         """Choose the sizes of the study.
 

@@ -8,12 +8,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from tskd_tune.errors import InputError
+from tskd_tune.options import DISTINCT
 from tskd_tune.plain import Json
 from tskd_tune.studies.base import STUDIES, Study
 from tskd_tune.studies.found import Found
 from tskd_tune.studies.place import Place
 
-Positives = Annotated[list[PositiveInt], Field(min_length=1)]
+Positives = Annotated[list[PositiveInt], Field(min_length=1), DISTINCT]
 
 
 @STUDIES.register("overhead", source="the costs of the memorize-review training, which the paper does not give")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import NonNegativeInt
 
+from tskd_tune.options import DISTINCT
 from tskd_tune.plain import Json
 from tskd_tune.studies.base import STUDIES, Study
 from tskd_tune.studies.found import Found
@@ -43,7 +44,7 @@ class TargetStudy(Study):
         *,
         space: str = SPACE,
         settings: list[str] = [],  # noqa: B006 - is only read
-        seeds: list[NonNegativeInt] | None = None,
+        seeds: Annotated[list[NonNegativeInt], DISTINCT] | None = None,
     ) -> None:
         """Set what is trained.
 

@@ -13,11 +13,12 @@ from torch import Tensor
 from tskd_tune.contracts import STEM, Output
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.networks.base import Network
+from tskd_tune.options import DISTINCT
 from tskd_tune.tasks.base import Feed, TaskFacts
 from tskd_tune.training.observers import OBSERVERS, Observer, Training
 from tskd_tune.training.record import Record
 
-Indices = Annotated[list[NonNegativeInt], Field(min_length=1)]
+Indices = Annotated[list[NonNegativeInt], Field(min_length=1), DISTINCT]
 # The weights are drawn with this seed, so that the trainings of all seeds record the same weights.
 WEIGHT_SEED = 0
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from tskd_tune.options import DISTINCT
 from tskd_tune.plain import Json
 from tskd_tune.studies.base import STUDIES, Found, Place, Study
 from tskd_tune.studies.temporal.cells import Judged, comparisons, failures, forecast_all, jobs_of, judged
@@ -26,9 +27,11 @@ from tskd_tune.studies.temporal.windows import (
     windows,
 )
 
-AtLeastOne = Annotated[list[PositiveInt], Field(min_length=1)]
-Orders = Annotated[list[Annotated[list[NonNegativeInt], Field(min_length=3, max_length=3)]], Field(min_length=1)]
-Spaces = Annotated[list[str], Field(min_length=1)]
+AtLeastOne = Annotated[list[PositiveInt], Field(min_length=1), DISTINCT]
+Orders = Annotated[
+    list[Annotated[list[NonNegativeInt], Field(min_length=3, max_length=3)]], Field(min_length=1), DISTINCT
+]
+Spaces = Annotated[list[str], Field(min_length=1), DISTINCT]
 QUICK, WHOLE = "study_temporal_quick", "study_temporal"
 UNTRAINED = "untrained"
 """In the names of arms that are controls: their learning rate is so small that no weight changes."""
@@ -58,7 +61,7 @@ class Temporal(Study):
         self,
         *,
         spaces: Spaces | None = None,
-        trainings: list[str] | None = None,
+        trainings: Annotated[list[str], DISTINCT] | None = None,
         seeds: PositiveInt = 10,
         origins: AtLeastOne | None = None,
         deltas: AtLeastOne | None = None,

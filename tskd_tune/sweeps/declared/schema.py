@@ -27,7 +27,7 @@ from tskd_tune.metrics import Mode
 from tskd_tune.places import Places
 from tskd_tune.plain import Document
 from tskd_tune.records.origin import Origin
-from tskd_tune.registry import Component, Options
+from tskd_tune.registry import DISTINCT, Component, Options
 from tskd_tune.sweeps.declared.settings import Budget, Compare, Resources, Target, Wandb
 from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.scheduling.schedulers import SCHEDULERS, refuse_few_seeds, refuse_unmeasured, stops_trials, unfit
@@ -80,7 +80,7 @@ class Sweep(Options):
     budget: Budget | None = Field(None, description="what the run may use before it ends early; null: no limit")
     stop: Target | None = Field(None, description="the result with which a search ends early; null: none")
     wandb: Wandb = Field(default_factory=Wandb, description="where W&B runs and Reports go")
-    callbacks: list[Annotated[Component, CALLBACKS.slot()]] = Field(
+    callbacks: Annotated[list[Annotated[Component, CALLBACKS.slot()]], DISTINCT] = Field(
         default_factory=list,
         description="who hears the events of the run: ready callbacks by name, or module:function of one's own, each"
         " with options; they change no number, and their errors become warnings",

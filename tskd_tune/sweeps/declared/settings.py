@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt, model_validator
 
 from tskd_tune.errors import shown
-from tskd_tune.registry import Options
+from tskd_tune.registry import DISTINCT, Options
 
 
 def _whole_or_share(gpu: float) -> float:
@@ -174,7 +174,9 @@ class Compare(Options):
         " relevantly worse or equivalent by the margin, otherwise continue",
     )
 
-    allow: list[Annotated[str, AfterValidator(_in_common), Field(json_schema_extra={"pattern": ALLOWED})]] = Field(
+    allow: Annotated[
+        list[Annotated[str, AfterValidator(_in_common), Field(json_schema_extra={"pattern": ALLOWED})]], DISTINCT
+    ] = Field(
         default_factory=list,
         description="keys of the experiment in which arms may differ besides what is compared, such as training.epochs"
         " or teacher; a key allows all keys below it. Otherwise arms that differ in a review or distiller and also in"

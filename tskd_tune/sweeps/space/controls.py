@@ -20,7 +20,7 @@ from tskd_tune.documents import merge
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
-from tskd_tune.registry import Options
+from tskd_tune.registry import DISTINCT, Options
 from tskd_tune.sweeps.space.points import Point
 
 Name = Literal[
@@ -47,7 +47,9 @@ class Controls(Options):
         None,
         description="label of the arm that the controls change; null: the first arm that reviews and is not a control",
     )
-    arms: list[Name] | None = Field(None, min_length=1, description="names of the control arms; null: all that fit")
+    arms: Annotated[list[Name], Field(min_length=1), DISTINCT] | None = Field(
+        None, description="names of the control arms; null: all that fit"
+    )
 
 
 def _read(value: object) -> object:
@@ -56,7 +58,7 @@ def _read(value: object) -> object:
     return {"arms": value} if isinstance(value, list) else value
 
 
-READER = BeforeValidator(_read, json_schema_input_type=bool | list[Name] | Controls | None)
+READER = BeforeValidator(_read, json_schema_input_type=bool | Annotated[list[Name], DISTINCT] | Controls | None)
 ControlsOption = Annotated[Controls | None, READER]
 
 

@@ -28,13 +28,18 @@ def starting_points(space: SearchSpace, start: Start | None) -> list[Values]:
     A point of a list may leave out search parameters; the searcher draws their values.
 
     Raises:
-        InputError: a domain does not contain the given value, or there is no such search parameter.
+        InputError: a domain does not contain the given value, there is no such search parameter, or a point is listed
+            twice.
     """
     if start is None:
         return []
     if start == "paper":
         return [_of_the_paper(space)]
-    return [point_of(space, point, f"search.start: point {place}") for place, point in enumerate(start)]
+    points = [point_of(space, point, f"search.start: point {place}") for place, point in enumerate(start)]
+    for place, point in enumerate(points):
+        if point in points[:place]:
+            raise InputError(f"search.start: point {place} is point {points.index(point)} again; keep one of them")
+    return points
 
 
 def _of_the_paper(space: SearchSpace) -> Values:
