@@ -223,7 +223,19 @@ def _paused(pids: list[int], seconds: float) -> None:
 
 
 # What may differ between two runs of the same training: times, costs, and where it ran.
-OF_THE_DAY = {"started", "finished", "cost", "run", "host", "hosts", "warnings", "time", "seconds", "eval_seconds"}
+OF_THE_DAY = {
+    "protocol",
+    "started",
+    "finished",
+    "cost",
+    "run",
+    "host",
+    "hosts",
+    "warnings",
+    "time",
+    "seconds",
+    "eval_seconds",
+}
 
 
 def rows(folder: Path, name: str = "arm") -> dict[tuple[str, int], dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from factories import a_row
+from tskd_tune.cli.run_status import run_status
 from tskd_tune.plain import Document
 from tskd_tune.records.protocol import FILE, Kept, Searched, Terms, digest, keep, kept
 from tskd_tune.records.protocol_changes import changes, differences, late
@@ -112,6 +113,87 @@ def test_a_damaged_file_is_a_sentence_and_stays_one(damage: object, said: str, r
     again = RunFolder.open(run.path)
     keep(again, "resume", edited(margin=0.7))
     assert of(run).damage, "a resume does not make the file whole"
+
+
+def a_run_of_three_lines(run: RunFolder) -> tuple[RunFolder, list[str]]:
+    """Return a run whose rows came after its first, its second and its third line, and the lines."""
+    for number, margin in enumerate((0.3, 0.5, 0.7)):
+        keep(run, "resume", edited(margin=margin))
+        run.add_row(a_row(f"t{number}", arm="ce", protocol=run.state.protocol or ""))
+    return run, (run.path / FILE).read_text().splitlines(keepends=True)
+
+
+def write(run: RunFolder, lines: list[str], *, noted: bool = False) -> None:
+    """Write the file by hand, and its digest into the state too."""
+    (run.path / FILE).write_text("".join(lines))
+    if noted:
+        state = json.loads((run.path / "state.json").read_text())
+        (run.path / "state.json").write_text(json.dumps({**state, "protocol": digest([x.encode() for x in lines])}))
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_the_line_that_was_edited_is_named(run: RunFolder, noted: bool) -> None:
+    run, lines = a_run_of_three_lines(run)
+    assert of(run).damage == "" and [line.results for line in of(run).lines] == [0, 1, 2]
+    write(run, [lines[0], lines[1].replace('"margin": 0.5', '"margin": 0.9'), lines[2]], noted=noted)
+    place = f"{run.path / FILE} was changed after the run had written it"
+    assert of(run).damage == f"{place}: line 2, or a line after it is missing"
+    write(run, [lines[0], lines[2]], noted=noted)
+    assert of(run).damage == f"{place}: line 1, or a line after it is missing"
+    write(run, lines[1:], noted=noted)
+    assert of(run).damage == f"{place}: a line before the first is missing"
+
+
+def test_the_last_line_that_was_edited_or_removed_is_named(run: RunFolder) -> None:
+    run, lines = a_run_of_three_lines(run)
+    for changed in (lines[:2], [*lines[:2], lines[2].replace("0.7", "0.9")]):
+        write(run, changed)
+        assert of(run).damage.endswith(": the last line, or lines after it")
+
+
+def test_rows_contradict_a_file_that_was_written_again_with_its_digest(run: RunFolder) -> None:
+    """Whoever wrote both files froze the protocol anew, with the results in sight."""
+    run, lines = a_run_of_three_lines(run)
+    place = f"{run.path / FILE} was changed after the run had written it"
+    write(run, [lines[0].replace("0.3", "0.9")], noted=True)
+    assert of(run).damage == f"{place}: 3 trainings ended under lines that are not there any more"
+    write(run, lines[:2], noted=True)
+    assert of(run).damage == f"{place}: 1 training ended under lines that are not there any more"
+    (run.path / FILE).unlink()
+    state = json.loads((run.path / "state.json").read_text())
+    (run.path / "state.json").write_text(json.dumps({**state, "protocol": None}))
+    assert of(run).damage.endswith("is missing, which the run wrote at its start")
+
+
+def test_a_line_that_claims_to_be_older_than_the_results_is_noticed(run: RunFolder) -> None:
+    """A second line with `results: 0` was taken for what had been declared; its digest may be missing after a crash."""
+    head = run.state.protocol or ""
+    run.add_row(a_row(arm="ce", protocol=head))
+    again = {**json.loads((run.path / FILE).read_text()), "before": head}
+    again["terms"]["margin"] = 5.0
+    with (run.path / FILE).open("a") as file:
+        file.write(json.dumps(again) + "\n")
+    said = "line 2 says that 0 trainings had ended when it was written, but 1 had"
+    assert of(run).damage.endswith(said)
+
+
+def test_a_file_of_an_earlier_version_is_not_chained(run: RunFolder) -> None:
+    line = {key: value for key, value in json.loads((run.path / FILE).read_text()).items() if key != "before"}
+    whole = json.dumps(line) + "\n"
+    write(run, [whole], noted=True)
+    assert of(run).damage == "" and of(run).lines[0].before is None
+    write(run, [whole.replace("0.3", "0.5")])
+    assert "its lines are not chained, as those of an earlier version" in of(run).damage
+    write(run, [whole], noted=True)
+    keep(RunFolder.open(run.path), "resume", edited(margin=0.5))
+    assert of(run).damage == "" and of(run).lines[1].before == digest([whole.encode()])
+
+
+def test_the_status_says_that_the_protocol_was_changed(run: RunFolder) -> None:
+    run, lines = a_run_of_three_lines(run)
+    write(run, [lines[0].replace("0.3", "0.9"), *lines[1:]])
+    said = [line for line in run_status(run).damage if line.startswith(str(run.path / FILE))]
+    assert said == [f"{of(run).damage}; the verdicts of the run are exploratory"]
 
 
 def test_an_incomplete_last_line_is_a_sentence(run: RunFolder) -> None:

@@ -20,6 +20,7 @@ from tskd_tune.records.counted import added_trials, counted_by, edited, lacking,
 from tskd_tune.records.design import Design, read_design
 from tskd_tune.records.files import damaged_document
 from tskd_tune.records.life import life
+from tskd_tune.records.protocol import kept
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import Begun
@@ -169,7 +170,7 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
         sittings=lived.times.sittings,
         silent=max(0.0, (now - lived.times.last).total_seconds()),
         left=seconds_left(left, trials, histories, begun),
-        damage=[*damage, *wrong, *folder.damage()],
+        damage=[*damage, *wrong, *_protocol(folder), *folder.damage()],
         method=design.method,
         hours=design.hours,
         edited=[*_lacking(folder, rows, whole), *edited(folder, all_rows, added, design)],
@@ -218,6 +219,12 @@ def _design(folder: RunFolder) -> tuple[Design, list[str]]:
         return old_design(folder), []
     except TskdTuneError as error:
         return found or Design(), [damaged_document(folder.place, error)]
+
+
+def _protocol(folder: RunFolder) -> list[str]:
+    """Return a sentence where the frozen protocol is not as the run wrote it."""
+    found = kept(folder)
+    return [f"{found.damage}; the verdicts of the run are exploratory"] if found is not None and found.damage else []
 
 
 def _rows(folder: RunFolder) -> list[Row]:

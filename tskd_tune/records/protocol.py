@@ -1,14 +1,15 @@
 """The frozen protocol of a sweep: ``protocol.jsonl`` in the run's folder says how the results are to be judged.
 
 The first line is written before anything is trained. A resume or an extension adds a line where the protocol differs
-from that of the last line. ``state.json`` holds a digest of the file, so a line that was changed later is noticed. This
-protects from slips and from oneself, and not from somebody who writes both files again.
+from that of the last line. Each line names the lines before it, ``state.json`` the whole file, and each row the lines
+under which its training ended (`tskd_tune.records.protocol_chain`), so a line that was changed later is noticed. This
+protects from slips and from oneself, and not from somebody who writes all of these files again.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import dropwhile, takewhile
 from typing import Final, Literal
@@ -18,6 +19,7 @@ from pydantic import Field, ValidationError
 from tskd_tune.errors import sentences
 from tskd_tune.plain import Document
 from tskd_tune.records.lines import json_line, parsed_line
+from tskd_tune.records.protocol_chain import contradiction, digest
 from tskd_tune.records.row import Record
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.state import now
@@ -109,6 +111,7 @@ class Line(Record):
         results: the number of trainings that had ended, without those that broke.
         terms: the protocol.
         confirms: the search that the run confirms; None for other runs.
+        before: the digest of all lines before this one; None in lines of earlier versions, which are not chained.
     """
 
     time: str
@@ -116,6 +119,7 @@ class Line(Record):
     results: int = Field(ge=0)
     terms: Terms
     confirms: Searched | None = None
+    before: str | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,9 @@ def keep(run: RunFolder, on: Occasion, terms: Terms, confirms: Searched | None =
     last = before.lines[-1] if before.lines else None
     if last is None or last.terms.in_order() != terms.in_order():
         confirmed = confirms or (last.confirms if last else None)
-        line = Line(time=now(), on=on, results=results_of(run), terms=terms, confirms=confirmed)
+        whole = [raw for raw in run.store.lines(FILE) if not _is_torn(raw)]
+        known = {"terms": terms, "confirms": confirmed, "before": digest(whole)}
+        line = Line(time=now(), on=on, results=results_of(run), **known)
         run.store.append(FILE, json_line(line.plain()))
     if not before.damage:
         _note(run, digest(run.store.lines(FILE)))
@@ -203,7 +209,10 @@ def kept(run: RunFolder) -> Kept | None:
         RunError: the file cannot be read.
     """
     raw, noted = [*run.store.lines(FILE)], run.state.protocol
-    if not raw and noted is None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a damaged row is said elsewhere
+        rows = run.rows()
+    if not raw and noted is None and not any(row.protocol for row in rows):
         return None
     place = run.store.place(FILE)
     if not raw:
@@ -213,19 +222,10 @@ def kept(run: RunFolder) -> Kept | None:
     read = [_line(one) for one in whole]
     lines = [one for one in read if isinstance(one, Line)]
     broken = next((f"{place}:{number} {one}" for number, one in enumerate(read, 1) if isinstance(one, str)), "")
-    # A crash can come between a new line and its digest.
-    changed = noted is not None and noted not in (digest(whole), digest(whole[:-1]))
-    damage = broken or (f"{place} was changed after the run had written it" if changed else "")
+    against = "" if broken else contradiction(whole, lines, noted, rows)
+    damage = broken or (f"{place} {against}" if against else "")
     cut = f"{place}: the last line is incomplete, so what was changed then is not known" if torn else ""
     return Kept(lines, damage, cut)
-
-
-def digest(lines: Iterable[bytes]) -> str:
-    """Return the digest of lines of the file."""
-    found = hashlib.sha256()
-    for line in lines:
-        found.update(line.rstrip(b"\n") + b"\n")
-    return found.hexdigest()
 
 
 def _is_torn(raw: bytes) -> bool:

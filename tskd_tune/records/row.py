@@ -168,6 +168,8 @@ class Row(Record):
         lambda_: the loss weight of the review; None without a review.
         deviations: the differences from ``preset``, one sentence per difference.
         engine: what carried out the steps; None in rows of versions without graphs, and if the training broke before.
+        protocol: the digest of the lines of the run's frozen protocol when the training ended; empty without a
+            protocol, and in older rows.
         started: ISO 8601; ``finished`` too.
         experiment: the resolved experiment as plain data.
     """
@@ -199,6 +201,7 @@ class Row(Record):
     warnings: list[str] = []
     versions: dict[str, str] = Field(default_factory=versions)
     commit: str | None = Field(default_factory=commit)
+    protocol: str = ""
     started: str
     finished: str
     experiment: Document
