@@ -29,6 +29,7 @@ class Entry:
         created: when the run began, as ISO 8601.
         state: ``running`` (a process trains the run now), ``finished``, ``interrupted``, or ``unknown`` where an older
             version may still train the run.
+        by: the signal that interrupted the run; None where no signal did, or it is not known.
         trials: the number of trials of the whole run, if known.
         done: the number of trials that ended well; ``failed`` and ``stopped`` count the other trials that ended.
         best: the arm with the best validation mean so far, with this mean.
@@ -39,6 +40,7 @@ class Entry:
     asks: str | None
     created: str
     state: Literal["running", "finished", "interrupted", "unknown"]
+    by: str | None
     trials: int | None
     done: int
     failed: int
@@ -107,6 +109,7 @@ def _entry(folder: RunFolder, found: RunStatus) -> Entry:
         asks=folder.origin.question or folder.origin.file,
         created=folder.state.created,
         state=_state(found.finished, found.running),
+        by=(found.interrupted.by or None) if found.interrupted is not None else None,
         trials=found.expected,
         done=counts["done"] or 0,
         failed=counts["failed"] or 0,
@@ -141,7 +144,7 @@ def _cells(entry: Entry) -> list[str]:
     return [
         entry.run,
         entry.kind,
-        entry.state,
+        entry.state if entry.by is None else f"{entry.state} by {entry.by}",
         f"{entry.done}{of}",
         str(entry.failed),
         entry.created[:16].replace("T", " "),

@@ -23,6 +23,7 @@ from tskd_tune.records.life import life
 from tskd_tune.records.protocol import kept
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.sittings import Stopped, stopped
 from tskd_tune.records.state import Begun
 from tskd_tune.records.teaching import Teaching
 
@@ -49,6 +50,8 @@ class RunStatus:
         method: the search, the scheduler and what ends the sweep early; empty in runs of older versions.
         hours: the sweep's budget; None for none.
         concluded: why the sweep ended early, and how to go on; empty otherwise.
+        stopped: how the last process was stopped; None where it ended by itself (see `interrupted`).
+        last: when the run last wrote a record.
         edited: sentences on trainings that are missing or do not count because the sweep's file was edited.
         damage: a sentence for each damaged line or file, which is left out.
     """
@@ -71,6 +74,8 @@ class RunStatus:
     method: str = ""
     hours: float | None = None
     concluded: str = ""
+    stopped: Stopped | None = None
+    last: datetime | None = None
     edited: Sequence[str] = ()
 
     @property
@@ -97,6 +102,16 @@ class RunStatus:
         """Whether every trial has ended, well or not. A trial that broke has not ended: a resume trains it again."""
         ended = sum(trial.state in ("done", "failed", "stopped") and trial.ended for trial in self.trials)
         return self.expected is not None and ended >= self.expected
+
+    @property
+    def open(self) -> int:
+        """The number of trials that have begun and have not ended."""
+        return sum(trial.state == "running" for trial in self.trials)
+
+    @property
+    def interrupted(self) -> Stopped | None:
+        """How the last process was stopped, if trainings are left and no process trains the run now."""
+        return self.stopped if self.running is False and not self.finished and not self.concluded else None
 
     @property
     def ended(self) -> bool:
@@ -128,6 +143,7 @@ class RunStatus:
             "method": self.method,
             "budget": {"hours": self.hours, "used": self.elapsed / 3600},
             "concluded": self.concluded,
+            "interrupted": None if self.interrupted is None else {**self.interrupted.plain(), "training": self.open},
             "edited": list(self.edited),
             "damage": list(self.damage),
         }
@@ -173,6 +189,8 @@ def run_status(folder: RunFolder, now: datetime | None = None) -> RunStatus:
         damage=[*damage, *wrong, *_protocol(folder), *folder.damage()],
         method=design.method,
         hours=design.hours,
+        stopped=stopped(folder.store),
+        last=lived.times.last,
         edited=[*_lacking(folder, rows, whole), *edited(folder, all_rows, added, design)],
         concluded=found.sentence if (found := conclusion(folder.store)) is not None else "",
     )

@@ -182,11 +182,23 @@ def _time(found: RunStatus, path: StoragePlace) -> str:
     if found.finished:
         return f"{spent}; ended"
     if found.running is False and found.broke:
-        return f"{spent}; train the broken runs again with: tskd-tune resume {path}"
+        by_signal = f"{_interrupted(found)}; " if found.interrupted and found.interrupted.by else ""
+        return f"{spent}; {by_signal}train the broken runs again with: tskd-tune resume {path}"
     if found.running is False:
-        ended = f"{spent}, {_left(found)}; interrupted: no process trains this run now"
+        ended = f"{spent}, {_left(found)}; {_interrupted(found)}"
         return f"{ended}; continue with: tskd-tune resume {path}"
     return f"{spent}, {_left(found)}{_silence(found, path)}"
+
+
+def _interrupted(found: RunStatus) -> str:
+    """Say what stopped a run of which trainings are left: a signal, a kill, or nothing that is known."""
+    how = found.interrupted
+    if how is None or found.last is None:
+        return "interrupted: no process trains this run now"
+    were = ""
+    if found.kind == "sweep" and found.open:
+        were = f", when {found.open} {'trial was' if found.open == 1 else 'trials were'} training"
+    return f"interrupted: {how.sentence(found.last, were)}"
 
 
 def _left(found: RunStatus) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,12 +20,14 @@ from filelock import FileLock, Timeout
 
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import StoragePlace
+from tskd_tune.plain import Document
 from tskd_tune.records.lines import json_line, parsed_line
 from tskd_tune.records.shared import leased
 from tskd_tune.records.store import Store
+from tskd_tune.signals import Ended
 
 FILE: Final = "sittings.jsonl"
-BEGUN, ENDED = "begun", "ended"
+BEGUN, ENDED, BY = "begun", "ended", "by"
 
 
 def stamp() -> str:
@@ -42,17 +45,21 @@ def moment(text: object) -> datetime | None:
 
 @contextmanager
 def sitting(store: Store) -> Iterator[None]:
-    """Record that a process works on a run until the end of the block, with its machine.
+    """Record that a process works on a run until the end of the block, with its machine, and which signal ended it.
 
     Raises:
         RunError: the run's store cannot be written.
     """
     store.append(FILE, json_line({BEGUN: stamp(), "host": socket.gethostname(), "pid": os.getpid()}))
+    by: Document = {}
     try:
         yield
+    except KeyboardInterrupt:
+        by = {BY: signal.Signals(Ended.number).name}
+        raise
     finally:
         with suppress(RunError):  # an error of the block is raised, not the error of this line
-            store.append(FILE, json_line({ENDED: stamp()}))
+            store.append(FILE, json_line({ENDED: stamp(), **by}))
 
 
 def sittings(store: Store) -> list[tuple[datetime, datetime | None]]:
@@ -69,6 +76,59 @@ def sittings(store: Store) -> list[tuple[datetime, datetime | None]]:
             found.append((begun, None))
         elif ended is not None and found:
             found[-1] = (found[-1][0], ended)
+    return found
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """How the last process that trained a run was stopped.
+
+    Attributes:
+        by: the name of the signal; empty where the process was killed, or its machine was lost.
+        host: the name of its machine; empty where it is not known.
+        at: the time of the signal; None where the process left no last line.
+    """
+
+    by: str
+    host: str
+    at: datetime | None
+
+    def plain(self) -> Document:
+        """Return the facts as plain data."""
+        return {"by": self.by or None, "host": self.host, "at": None if self.at is None else self.at.isoformat()}
+
+    def sentence(self, last: datetime, open_: str) -> str:
+        """Say what stopped the process.
+
+        Args:
+            last: when the run last wrote a record.
+            open_: what was training, as the end of the sentence; empty where nothing was.
+        """
+        when = f"{(self.at or last).astimezone(UTC):%Y-%m-%d %H:%M} UTC{open_}"
+        if self.by:
+            return f"stopped by {self.by} at {when}"
+        on = f" on {self.host}" if self.host else ""
+        return f"the process{on} was killed, or its machine was lost, after {when}"
+
+
+def stopped(store: Store) -> Stopped | None:
+    """Return how the last process was stopped; None where it ended by itself, or no process is recorded.
+
+    Of a process that still trains the run this is not known: it has no last line yet.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    begun: Document | None = None
+    found: Stopped | None = None
+    for raw in store.lines(FILE):
+        line = parsed_line(raw.decode(errors="replace")) or {}
+        if BEGUN in line:
+            begun, found = line, Stopped("", str(line.get("host", "")), None)
+        elif ENDED in line and begun is not None:
+            by = line.get(BY)
+            known = isinstance(by, str) and by
+            found = Stopped(str(by), str(begun.get("host", "")), moment(line[ENDED])) if known else None
     return found
 
 
