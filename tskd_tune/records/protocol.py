@@ -174,8 +174,8 @@ def keep(run: RunFolder, on: Occasion, terms: Terms, confirms: Searched | None =
     if last is None or last.terms.in_order() != terms.in_order():
         confirmed = confirms or (last.confirms if last else None)
         whole = [raw for raw in run.store.lines(FILE) if not _is_torn(raw)]
-        known = {"terms": terms, "confirms": confirmed, "before": digest(whole)}
-        line = Line(time=now(), on=on, results=results_of(run), **known)
+        ended, before_it = results_of(run), digest(whole)
+        line = Line(time=now(), on=on, results=ended, terms=terms, confirms=confirmed, before=before_it)
         run.store.append(FILE, json_line(line.plain()))
     if not before.damage:
         _note(run, digest(run.store.lines(FILE)))

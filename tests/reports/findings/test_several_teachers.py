@@ -88,6 +88,21 @@ def test_a_comparison_is_over_teachers_and_seeds_and_says_the_share_of_the_teach
     assert "+1.00 (teacher 0), +1.60 (teacher 1), +4.00 (teacher 2)." in finding.sentence
 
 
+def test_what_is_not_planned_under_several_teachers_is_said(judged: Judge) -> None:
+    """An undecided comparison had no number of seeds and no word on it, and a mixed table spoke of the others alone."""
+    alone = judged(rows()).family
+    assert alone is not None
+    assert "How many seeds would decide is not planned" in alone.family.findings[0].sentence
+    assert "The smallest difference that this design detects is not planned" in alone.family.sentence
+    noisy = [row("kd", seed, 70.2 - NOISE[seed - 2]) for seed in SEEDS]
+    mixed = judged([*rows(), *noisy]).family
+    assert mixed is not None
+    said = {finding.contrast.arm: finding.sentence for finding in mixed.family.findings}
+    assert "not planned" in said["tskd"] and "not planned" not in said["kd"] and "80 % power" in said["kd"]
+    assert mixed.family.sentence.startswith("This design detects differences of")
+    assert mixed.family.sentence.endswith("under several teachers, which do not tell their variance.")
+
+
 def test_two_arms_are_paired_by_teacher_and_seed(judged: Judge) -> None:
     found = judged(rows(arms=("tskd", "kd")), pairs=[["tskd", "kd"]])
     assert found.family is not None

@@ -173,6 +173,11 @@ def _planned(finding: Finding, protocol: Protocol) -> list[str]:
     Numbers that the comparison has already are left out. Only a run that may be extended is advised to be.
     """
     item, plan = finding.contrast, finding.needed
+    if item.teachers is not None:
+        return [
+            "How many seeds would decide is not planned: more seeds do not reduce the variance between teachers, and so"
+            " few teachers do not tell how many teachers would."
+        ]
     if plan is None:
         return []
     where = "in all" if item.paired else "in each arm"
@@ -221,11 +226,13 @@ def under_the_table(seen: Visible | None, found: Sequence[Contrast], metric: Met
         f" {seeds_text(seen.n)} per arm, standard deviation of the differences {sds}, taken at its"
         f" upper 80 % limit).{more}"
     )
-    if protocol.design is None:
-        return said
-    low, high = seen.fixed_smallest, seen.fixed_largest
-    fixed = _beyond(low, high, metric) or with_unit(_range(low, high, metric), metric)
-    return f"{said} One test of these seeds, without further seeds, would detect {fixed}."
+    if protocol.design is not None:
+        low, high = seen.fixed_smallest, seen.fixed_largest
+        fixed = _beyond(low, high, metric) or with_unit(_range(low, high, metric), metric)
+        said += f" One test of these seeds, without further seeds, would detect {fixed}."
+    if any(item.teachers for item in found):
+        said += " This is not planned for the comparisons under several teachers, which do not tell their variance."
+    return said
 
 
 def _beyond(low: float, high: float, metric: Metric) -> str:
