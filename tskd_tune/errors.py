@@ -53,7 +53,13 @@ class UnwritableError(RunError):
 
 
 class LostWorkerError(RunError):
-    """A worker of a data-parallel training ended or did not answer; the training goes on from its checkpoint."""
+    """A worker of a data-parallel training ended or did not answer; the training goes on from its checkpoint.
+
+    Attributes:
+        silent: the IP addresses of the machines whose workers neither answered nor ended.
+    """
+
+    silent: tuple[str, ...] = ()
 
 
 class DivergedError(RunError):

@@ -42,18 +42,21 @@ class Breakage:
         text: the whole error, for the file beside the training's history.
         passing: whether a new process may succeed, such as after a lack of memory or a killed worker.
         lost_worker: whether another worker of the training was lost.
+        silent: the IP addresses of the machines whose workers neither answered nor ended.
     """
 
     reason: str
     text: str
     passing: bool
     lost_worker: bool = False
+    silent: tuple[str, ...] = ()
 
 
 def breakage(error: BaseException) -> Breakage:
     """Return the reason, the text and the kind of an error that was raised while a training was built or trained."""
     text = redacted("".join(traceback.format_exception(error)))
-    return Breakage(reason_of(error), text, _is_passing(error), isinstance(error, LostWorkerError))
+    silent = error.silent if isinstance(error, LostWorkerError) else ()
+    return Breakage(reason_of(error), text, _is_passing(error), isinstance(error, LostWorkerError), silent)
 
 
 def reason_of(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +17,9 @@ from ray import cloudpickle, tune
 from ray.exceptions import RayActorError
 
 from factories import raised
-from tskd_tune.errors import InputError, RunError
+from tskd_tune.errors import InputError, LostWorkerError, RunError
 from tskd_tune.paths import Address
+from tskd_tune.records.breakage import breakage
 from tskd_tune.records.events import Event
 from tskd_tune.storage.objects import Objects
 from tskd_tune.sweeps import preflight
@@ -29,6 +31,7 @@ from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.messages.trial_errors import BrokenTrialError, UnfitNodeError
 from tskd_tune.sweeps.on_ray import ray_address, ray_private
 from tskd_tune.sweeps.searching.listed_points import ListedPoints
+from tskd_tune.sweeps.trials import team
 from tskd_tune.tasks.base import Task
 
 COMPONENT = """
@@ -327,6 +330,55 @@ def test_a_trial_whose_other_worker_was_lost_with_its_machine_is_excused(monkeyp
     losses.dead.add("b")  # the machine of the other worker
     assert excused(raised(BrokenTrialError(1, "MemoryError", ""))) is None
     assert kwargs(excused(lost)) == avoids("b")
+
+
+def test_a_silent_machine_under_another_worker_costs_no_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster takes a machine that stops answering for alive for a minute."""
+    Losses(monkeypatch)
+    silent = {"b"}
+    monkeypatch.setattr(late_nodes, "is_silent", lambda node: node.id in silent)
+
+    def lost(*addresses: str) -> Exception:
+        known: Any = {"lost_worker": True, "silent": addresses}
+        return raised(BrokenTrialError(1, "training: worker 0 of 2 waited 600 s", "", **known))
+
+    found = excused(lost("10.0.0.2"))
+    assert found is not None and kwargs(found) == {}, "the machine may come back"
+    assert excused(lost()) is None, "its workers ended: a death of the trial's own"
+    assert excused(lost("10.0.0.1")) is None, "another machine than the silent one"
+    silent.clear()
+    assert excused(lost("10.0.0.2")) is None, "the machine answers, so the worker hangs by itself"
+    silent.add("b")
+    assert [excused(lost("10.0.0.2")) is None for _ in range(10)] == [False] * 9 + [True]
+
+
+def test_a_machine_is_silent_if_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lost_nodes, "CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as full:
+        node = replace(CPU, address="127.0.0.1", port=server.getsockname()[1])
+        assert not lost_nodes.is_silent(node)
+        for _ in range(3):  # connections that nobody accepts, until the kernel answers no more
+            waiting = full.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        assert lost_nodes.is_silent(node)
+    assert not lost_nodes.is_silent(node), "a machine that refuses answers"
+
+
+def test_the_workers_that_neither_answered_nor_ended_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(calls: list[str], num_returns: int, timeout: float | None) -> tuple[list[str], list[str]]:
+        return [call for call in calls if call != "hangs"], [call for call in calls if call == "hangs"]
+
+    monkeypatch.setattr(team.ray, "wait", wait)
+    assert team._silent(["ended", "hangs"], ["10.0.0.1", "10.0.0.2"]) == ("10.0.0.2",)
+    error = LostWorkerError("training: worker 0 of 3 waited 600 s")
+    assert breakage(error).silent == ()
+    error.silent = ("10.0.0.2",)
+    found = breakage(error)
+    assert (found.passing, found.lost_worker, found.silent) == (True, True, ("10.0.0.2",))
+    known: Any = {"lost_worker": True, "silent": found.silent}
+    sent = cloudpickle.loads(cloudpickle.dumps(BrokenTrialError(1, found.reason, found.text, **known)))
+    assert (sent.lost_worker, sent.silent) == (True, ("10.0.0.2",)), "Ray sends the error to the driver"
 
 
 def test_a_machine_is_gone_if_nothing_listens_there() -> None:

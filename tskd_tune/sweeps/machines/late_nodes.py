@@ -18,7 +18,7 @@ from ray import tune
 from tskd_tune.errors import RunError
 from tskd_tune.plain import Document
 from tskd_tune.records.events import Event, Listener
-from tskd_tune.sweeps.machines.lost_nodes import MOST, Machines, is_loss, says_lost_node
+from tskd_tune.sweeps.machines.lost_nodes import MOST, Machines, is_loss, is_silent, says_lost_node
 from tskd_tune.sweeps.machines.node_probe import Looked, problems
 from tskd_tune.sweeps.machines.nodes import Amounts, alive, fits, planned
 from tskd_tune.sweeps.machines.resources import reserved
@@ -114,10 +114,17 @@ def _leave_lost(trial: Trial, error: BaseException) -> bool:
     address = None if isinstance(error, BrokenTrialError) else (trial.last_result or {}).get("node_ip")
     lost = Placed.machines.lost(alive(), address)
     Placed.unfit.update(node.id for node in lost)
-    if not (lost or says_lost_node(str(error))) or Placed.losses[trial.trial_id] >= MOST:
+    gone = bool(lost) or says_lost_node(str(error)) or _is_silent_under(error)
+    if not gone or Placed.losses[trial.trial_id] >= MOST:
         return False
     Placed.losses[trial.trial_id] += 1
     return True
+
+
+def _is_silent_under(error: BaseException) -> bool:
+    """Tell whether a machine with a lost worker of a trial does not answer the driver either; it may come back."""
+    silent = error.silent if isinstance(error, BrokenTrialError) else ()
+    return any(is_silent(node) for node in alive() if node.address in silent)
 
 
 def resources(wanted: Amounts, workers: int = 1) -> Callable[[Document], tune.PlacementGroupFactory]:

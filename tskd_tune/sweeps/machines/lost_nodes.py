@@ -6,6 +6,7 @@ again on it would lose one try after the other.
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -67,6 +68,20 @@ class Machines:
                 self._lost[node.id] = self._clock()
         recent = [self._seen[name] for name, when in self._lost.items() if self._clock() - when < FAIL_SECONDS]
         return [node for node in recent if address in (None, node.address)]
+
+
+def is_silent(node: Node) -> bool:
+    """Tell whether a machine does not answer at all, which no process on it can bring about.
+
+    The kernel answers where Ray listens, however busy the machine is.
+    """
+    try:
+        socket.create_connection((node.address, node.port), timeout=CONNECT_SECONDS).close()
+    except TimeoutError:
+        return True
+    except OSError as error:
+        return error.errno == errno.EHOSTUNREACH
+    return False
 
 
 def _refuses(node: Node) -> bool:

@@ -32,9 +32,20 @@ class BrokenTrialError(RunError):
         text: the whole error.
         run: the id of the training's trial; None: of the only one.
         lost_worker: whether another worker of the trial was lost.
+        silent: the IP addresses of the machines whose workers neither answered nor ended.
     """
 
-    def __init__(self, seed: int, reason: str, text: str, run: str | None = None, *, lost_worker: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        reason: str,
+        text: str,
+        run: str | None = None,
+        *,
+        lost_worker: bool = False,
+        silent: tuple[str, ...] = (),
+    ) -> None:
         """Keep the facts that the driver records."""
         super().__init__(seed, reason, text, run)
+        self.silent = silent
         self.seed, self.reason, self.text, self.run, self.lost_worker = seed, reason, text, run, lost_worker

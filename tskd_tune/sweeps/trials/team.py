@@ -49,13 +49,14 @@ class Worker:
         self._group: Group | None = None
         self._member: Member | None = None
 
-    def look(self) -> None:
-        """Look at this machine, if it joined the cluster late.
+    def look(self) -> str:
+        """Look at this machine, if it joined the cluster late, and return its IP address.
 
         Raises:
             UnfitNodeError: the machine lacks something.
         """
         refuse_here(self._shipped.looked)
+        return _own_address()
 
     def build(self, config: Document, host: str, port: int) -> None:
         """Join the group of a trial, at the address of worker 0, and build the trainings of the trial."""
@@ -108,6 +109,7 @@ class Team:
                 num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), scheduling_strategy=place, max_restarts=0
             )
             self._actors.append(actor.remote(rank, content))
+        self._addresses: list[str] = []
         self._building: list[Any] = []
         self._group: Group | None = None
 
@@ -119,13 +121,19 @@ class Team:
             UnfitNodeError: the machine of another worker lacks something.
         """
         self.leave()
-        self._wait([actor.look.remote() for actor in self._actors])
+        looks = [actor.look.remote() for actor in self._actors]
+        self._wait(looks)
+        self._addresses = ray.get(looks)
         host = _own_address()
         use_interface(host)
         world = len(self._actors) + 1
         store, port = listening(host, world, patience=PATIENCE)
         self._building = [actor.build.remote(config, host, port) for actor in self._actors]
-        self._group = Group.join(store, 0, world, device_of(config))
+        try:
+            self._group = Group.join(store, 0, world, device_of(config))
+        except LostWorkerError as error:
+            error.silent = _silent(self._building, self._addresses)
+            raise
         return self._group
 
     def take_up(self, sessions: Sequence[Session]) -> None:
@@ -154,7 +162,10 @@ class Team:
             yield
         except LostWorkerError as error:
             self.leave()
-            raise (_first_cause(calls, error) or error) from error
+            cause = _first_cause(calls, error) or error
+            if isinstance(cause, LostWorkerError):
+                cause.silent = _silent(calls, self._addresses)
+            raise cause from error
         except BaseException:
             self.leave()  # so that the others need not wait
             raise
@@ -209,6 +220,12 @@ def _first_cause(calls: Sequence[Any], own: LostWorkerError | None) -> BaseExcep
             first = str(error).strip().partition("\n")[0]
             found = LostWorkerError(f"training: the process of worker {rank} of {len(calls) + 1} ended ({first})")
     return found
+
+
+def _silent(calls: Sequence[Any], addresses: Sequence[str]) -> tuple[str, ...]:
+    """Return the addresses of the workers that have neither answered nor ended."""
+    _, open_ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
+    return tuple(address for call, address in zip(calls, addresses, strict=True) if call in open_)
 
 
 def _own_address() -> str:

@@ -184,7 +184,8 @@ class SweepTrial(tune.Trainable):
         assert member.broken is not None
         seed, broke = member.broken
         if broke.passing:
-            raise BrokenTrialError(seed, broke.reason, broke.text, member.given.run, lost_worker=broke.lost_worker)
+            run, lost = member.given.run, broke.lost_worker
+            raise BrokenTrialError(seed, broke.reason, broke.text, run, lost_worker=lost, silent=broke.silent)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the rows of a trial that the scheduler stops; `Recorder` asks for them.
