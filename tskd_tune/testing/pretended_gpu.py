@@ -54,7 +54,7 @@ class Generator(torch.Generator):
     def __new__(cls, device: torch.device | str = "cpu") -> Generator:
         """Make a generator."""
         made = super().__new__(cls)
-        made.pretended = GPU if torch.device(device).type == "cuda" else CPU
+        made.pretended = torch.device(device)  # as torch does it: of "cuda" without a number
         return made
 
     @property
@@ -317,6 +317,7 @@ def pretended_gpu(streams: int = 32) -> Iterator[PretendedGpu]:
         (torch, "get_autocast_dtype", _of_cpu(torch.get_autocast_dtype)),
         (torch.cuda, "is_available", lambda: True),
         (torch.cuda, "device_count", lambda: 1),
+        (torch.cuda, "current_device", lambda: 0),
         (torch.cuda, "default_generators", (default,)),
         (torch.cuda, "get_device_name", lambda device=None: "a pretended GPU"),
         (torch.cuda, "max_memory_allocated", lambda device=None: 0),

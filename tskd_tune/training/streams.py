@@ -135,7 +135,9 @@ class NetworkStream:
         if self._own is None:
             yield
             return
-        default = torch.cuda.default_generators[self._own.device.index]
+        # A device "cuda" without a number is the current GPU, and a generator that is made for it has no number either.
+        number = self._own.device.index
+        default = torch.cuda.default_generators[torch.cuda.current_device() if number is None else number]
         before = default.graphsafe_get_state()
         default.graphsafe_set_state(self._own)
         try:
