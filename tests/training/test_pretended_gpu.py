@@ -220,3 +220,13 @@ def test_trainings_that_share_streams_never_race(tiny: Tiny) -> None:
         while not trainers[0].finished:
             advance(trainers)
         assert not gpu.races
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_taps_that_share_an_extractor_never_race(tiny: Tiny, precision: str) -> None:
+    over = {"review": {"extractor": {"share": True}}, "training": {"precision": precision}}
+    with pretended_gpu() as gpu:
+        trainer = build_trainer(of(tiny, "reviews, memories that shift, rates that drop", **over))
+        while not trainer.finished:
+            trainer.epoch()
+        assert not gpu.races

@@ -129,7 +129,7 @@ class ReviewLoss(nn.Module):
             teacher: the teacher on the same batch; no gradient flows into it.
             memories: the k snapshots on the same batch, oldest first; no gradient flows into them.
             generator: the source of shuffled sequences.
-            branches: does the work of each tap beside that of the others.
+            branches: does the work of each tap beside that of the others, unless the taps share an extractor.
             padding: what of the maps is padding, for images of different sizes; None: no image is padded.
         """
         pairs = self.taps.pairs(student, teacher, padding)
@@ -142,7 +142,9 @@ class ReviewLoss(nn.Module):
             _Maps(today, taught[tap], [snapshot[tap] for snapshot in past], _of_every_map(within, today))
             for tap, (today, within) in enumerate(zip(current, inside, strict=True))
         ]
-        with branches.fork() as apart:
+        # Autocast casts the weights of a shared extractor at the first tap, and no stream of another tap waits for that.
+        shares = len(self.extractors) < len(maps)
+        with (IN_ORDER if shares else branches).fork() as apart:
             terms = []
             for tap, at in enumerate(maps):
                 work = partial(self._at_tap, tap, at, generator)
