@@ -27,9 +27,11 @@ OF_TORCH = {
     "torch.nn.modules.batchnorm:_BatchNorm": "is the class of all batch norms",
     "torch.nn.modules.conv:_ConvNd": "is the class of all convolutions",
 }
-# Attributes of Adam, of modules, of storages (it tells them apart) and of NCCL's options, an operation that only some
-# builds of torch have, and a function of Python that is documented in spite of its name.
+# Attributes of Adam, of modules, of storages (it tells them apart) and of NCCL's options, an operation and a function
+# that only some builds of torch have, with its module, and a function of Python that is documented all the same.
 OTHERS = {
+    "_C",
+    "_cuda_clearCublasWorkspaces",
     "_cdata",
     "_warned_capturable_if_run_uncaptured",
     "_forward_hooks",

@@ -28,20 +28,25 @@ class Cuda:
 
     Attributes:
         pools: the pool of each capture, in order.
+        done: the captures, and when the workspaces of cuBLAS were let go, in order.
         ends_badly: whether the end of a capture fails when an error came within it, as CUDA's does with open branches.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pools: list[object] = []
+        self.done: list[str] = []
         self.ends_badly = True
         numbers = itertools.count()
         monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(numbers))
         monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
         monkeypatch.setattr(torch.cuda, "graph", self.graph)
+        lets_go = lambda: self.done.append("workspaces")  # noqa: E731
+        monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", lets_go, raising=False)
 
     @contextmanager
     def graph(self, graph: Graph, *, pool: object, **_: object) -> Iterator[None]:
         self.pools.append(pool)
+        self.done.append("capture")
         try:
             yield
         except BaseException:
@@ -53,6 +58,11 @@ class Cuda:
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
     return Cuda(monkeypatch)
+
+
+def test_a_graph_shares_no_workspace_of_cublas_with_other_work(cuda: Cuda) -> None:
+    CudaCapture(CPU)(lambda: None, ())
+    assert cuda.done == ["workspaces", "capture", "workspaces"]
 
 
 def test_graphs_share_a_pool_while_one_of_them_lives(cuda: Cuda) -> None:

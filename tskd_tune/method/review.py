@@ -142,7 +142,7 @@ class ReviewLoss(nn.Module):
             _Maps(today, taught[tap], [snapshot[tap] for snapshot in past], _of_every_map(within, today))
             for tap, (today, within) in enumerate(zip(current, inside, strict=True))
         ]
-        # Autocast casts the weights of a shared extractor at the first tap, and no stream of another tap waits for that.
+        # Autocast casts the weights of a shared extractor at the first tap alone, for which no other stream would wait.
         shares = len(self.extractors) < len(maps)
         with (IN_ORDER if shares else branches).fork() as apart:
             terms = []

@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 from tskd_tune.tasks.resident import OWNER
 from tskd_tune.testing.pretended_graphs import Graph, Graphs
 from tskd_tune.testing.pretended_streams import Memory, Timeline, memory_of
+from tskd_tune.training import capture
 
 Place = Literal["cpu", "cuda"]
 
@@ -319,6 +320,7 @@ def pretended_gpu(streams: int = 32) -> Iterator[PretendedGpu]:
         (torch.cuda, "device_count", lambda: 1),
         (torch.cuda, "current_device", lambda: 0),
         (torch.cuda, "default_generators", (default,)),
+        (capture, "REGISTERS", True),  # as the oldest torch, whose graphs know no generator that is not named
         (torch.cuda, "get_device_name", lambda device=None: "a pretended GPU"),
         (torch.cuda, "max_memory_allocated", lambda device=None: 0),
         (torch.cuda, "reset_peak_memory_stats", lambda device=None: None),
@@ -328,7 +330,8 @@ def pretended_gpu(streams: int = 32) -> Iterator[PretendedGpu]:
     ]
     with ExitStack() as stack:
         for owner, name, value in patches:
-            stack.enter_context(mock.patch.object(owner, name, value))
+            only_with_cuda = owner is torch._C  # builds of torch without CUDA lack it
+            stack.enter_context(mock.patch.object(owner, name, value, create=only_with_cuda))
         stack.enter_context(_Operations(gpu))
         stack.enter_context(_Calls(gpu))
         try:

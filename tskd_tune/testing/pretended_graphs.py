@@ -62,4 +62,5 @@ class Graphs:
             (torch.cuda, "CUDAGraph", Graph),
             (torch.cuda, "graph", self.capture),
             (torch.cuda, "graph_pool_handle", lambda: next(self._pools)),
+            (torch._C, "_cuda_clearCublasWorkspaces", lambda: None),
         ]

@@ -15,6 +15,9 @@ import torch
 from tskd_tune.errors import RunError, TskdTuneError, reason
 from tskd_tune.training.compute import Compute
 
+REGISTERS = torch.__version__ < (2, 15)
+"""Whether a graph must be told from which generators a capture draws; later versions of torch find them, and warn."""
+
 Again: TypeAlias = Callable[[], None]
 """Takes a captured step again, on the same tensors: it reads what they hold now, and writes to them."""
 
@@ -54,9 +57,12 @@ class CudaCapture:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         for generator in generators:
-            if generator.device.type == "cuda":
+            if REGISTERS and generator.device.type == "cuda":
                 graph.register_generator_state(generator)
         within: list[Exception] = []
+        # Torch before 2.15 keeps a workspace of cuBLAS for each stream, and several trainings may share a stream: in a
+        # graph the workspace must come from the own memory, because replays of two graphs overlap.
+        torch._C._cuda_clearCublasWorkspaces()
         try:
             # Other threads of the process, which pin memory or write a checkpoint, go on while this one captures.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
@@ -75,6 +81,7 @@ class CudaCapture:
                 f"training.graphs: a step could not be captured in a CUDA graph ({reason(first)}); set training.graphs:"
                 " never, and set capturable = False in the component whose operation this is"
             ) from first
+        torch._C._cuda_clearCublasWorkspaces()  # those of this graph, which other work must not use
         self._graphs.add(graph)
         graph.replay()
         return graph.replay

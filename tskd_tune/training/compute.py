@@ -186,18 +186,22 @@ class Compute:
 
     @contextmanager
     def choosing_kernels(self) -> Iterator[None]:
-        """Let cuDNN use only algorithms that give the same bits each time, or the fastest; then restore its settings.
+        """Use only algorithms that give the same bits each time, or the fastest; then restore the settings.
 
-        A few operations outside of cuDNN have no deterministic algorithm on a GPU; see `tskd_tune.training.exactness`.
+        The algorithms are those of cuDNN, and on a GPU those of attention, whose fused kernels add in any order. A few
+        other operations have no deterministic algorithm on a GPU; see `tskd_tune.training.exactness`.
         """
         cudnn = torch.backends.cudnn
-        before = cudnn.deterministic, cudnn.benchmark
+        before, fused = (cudnn.deterministic, cudnn.benchmark), _fused_attention()
         is_exact = self.kernels == "deterministic"
         cudnn.deterministic, cudnn.benchmark = is_exact, not is_exact
+        if is_exact and self.device.type == "cuda":
+            _use_fused_attention(False, False, False)
         try:
             yield
         finally:
             cudnn.deterministic, cudnn.benchmark = before
+            _use_fused_attention(*fused)
 
     def synchronize(self) -> None:
         """Wait until the device has finished the work of this training, so that the clock measures that work too."""
@@ -213,6 +217,19 @@ class Compute:
     def name(self) -> str:
         """Return the name of the device, for the row of a run."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+
+
+def _fused_attention() -> tuple[bool, bool, bool]:
+    """Return which fused kernels of attention torch may use."""
+    cuda = torch.backends.cuda
+    return cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.cudnn_sdp_enabled()
+
+
+def _use_fused_attention(flash: bool, efficient: bool, cudnn: bool) -> None:
+    cuda = torch.backends.cuda
+    cuda.enable_flash_sdp(flash)
+    cuda.enable_mem_efficient_sdp(efficient)
+    cuda.enable_cudnn_sdp(cudnn)
 
 
 def _with_channels_last(gradient: Tensor) -> Tensor:
