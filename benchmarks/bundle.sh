@@ -91,8 +91,9 @@ benchmarks() {
 in_short() { QUICK=1; mkdir -p "$OUT/quick"; benchmarks "$@"; QUICK=; }
 sweep() { step sweep sh -c "cd '$OUT' && exec tskd-tune sweep digits --name digits-$(date +%s) --no-wandb"; }
 
-GPU_TESTS="tests/training/test_gpu.py tests/training/test_parallel_gpu.py tests/contracts tests/tasks/test_images.py"
-GPU_NAMES="test_gpu or test_parallel_gpu or cuda"
+GPU_TESTS="tests/training/test_gpu.py tests/training/test_parallel_gpu.py tests/contracts tests/tasks/test_images.py
+  tests/sweeps/trials/test_bundles.py"
+GPU_NAMES="test_gpu or test_parallel_gpu or cuda or real_gpu"
 SUITES="step together review profile tables loader" # those with goals on a GPU and their reasons, the most telling first
 command=${1:-all}
 [ $# -eq 0 ] || shift

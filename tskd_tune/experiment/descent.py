@@ -216,7 +216,9 @@ class Training(Descent):
         "auto", description="where the training computes; auto: on the GPU where there is one"
     )
     precision: Precision = Field(
-        "float32", description="number format of the networks' activations; bfloat16 is faster and changes results"
+        "float32",
+        description="number format of the networks' activations; bfloat16 is faster and changes results; on a GPU,"
+        " convolutions of float32 round their inputs to TF32, as torch does by default",
     )
     channels_last: Annotated[bool, WasDefault(False)] = Field(
         True,
@@ -241,8 +243,9 @@ class Training(Descent):
     )
     kernels: Kernels = Field(
         "deterministic",
-        description="algorithms of cuDNN on a GPU; deterministic: those that give the same bits each time; fastest:"
-        " those that are fastest on this GPU, which round differently from run to run; no effect on a CPU",
+        description="algorithms of cuDNN and of attention on a GPU; deterministic: those that give the same bits each"
+        " time; fastest: those that are fastest on this GPU, which round differently from run to run; no effect on a"
+        " CPU",
     )
 
     batch_norm_groups: PositiveInt = Field(

@@ -6,6 +6,7 @@ measures the memory. On a CPU trainings gain nothing from sharing a process, so 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -105,6 +106,7 @@ def measure(documents: Sequence[Mapping[str, object]]) -> Memory | None:
 
 
 def _peak(experiment: Experiment, device: torch.device) -> int:
+    gc.collect()  # the training before, whose memory would be given to this one and not be counted
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_reserved(device)

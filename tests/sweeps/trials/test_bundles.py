@@ -317,7 +317,7 @@ ON_GPU: dict[str, Any] = {"task": {"size": 32, "batch_size": 16, "train": 96}, "
 
 
 @needs_gpu
-def test_a_bundle_on_a_gpu_has_the_bits_of_trainings_alone(tiny: Callable[..., Experiment]) -> None:
+def test_a_bundle_on_a_real_gpu_has_the_bits_of_trainings_alone(tiny: Callable[..., Experiment]) -> None:
     over: list[dict[str, Any]] = [{}, {"review": None}, {"distiller": "kd"}]
     experiments = [tiny(**documents.merge(ON_GPU, one)) for one in over]
     together = bundle(experiments)
@@ -331,7 +331,7 @@ def test_a_bundle_on_a_gpu_has_the_bits_of_trainings_alone(tiny: Callable[..., E
 
 
 @needs_gpu
-def test_the_memory_of_a_gpu_is_free_when_a_training_has_ended(tiny: Callable[..., Experiment]) -> None:
+def test_the_memory_of_a_real_gpu_is_free_when_a_training_has_ended(tiny: Callable[..., Experiment]) -> None:
     over = [{"training": {"epochs": 2}, "review": None}, {}]
     one = bundle([tiny(**documents.merge(ON_GPU, given)) for given in over])
     one.step()
@@ -341,7 +341,7 @@ def test_the_memory_of_a_gpu_is_free_when_a_training_has_ended(tiny: Callable[..
 
 
 @needs_gpu
-def test_a_probe_measures_the_largest_training(tiny: Callable[..., Experiment]) -> None:
+def test_a_probe_of_a_real_gpu_measures_the_largest_training(tiny: Callable[..., Experiment]) -> None:
     small, large = (tiny(**documents.merge(ON_GPU, {"task": {"batch_size": size}})).plain() for size in (8, 96))
     alone, both = packing.measure([small]), packing.measure([small, large])
     assert alone is not None and both is not None and 0 < alone.peak < both.peak < both.free
