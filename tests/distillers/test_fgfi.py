@@ -10,6 +10,7 @@ from tskd_tune import distillers
 from tskd_tune.contracts import Batch, Boxes, Detected, Probe, Shapes
 from tskd_tune.distillers.fgfi import anchor_grid, imitation_mask
 from tskd_tune.errors import InputError
+from tskd_tune.tasks.shards import part_of
 
 SIDE, STRIDE = 64, 8
 ANCHORS, RATIOS = [12.0, 24.0], [0.5, 1.0, 2.0]
@@ -169,13 +170,43 @@ def test_the_first_batches_have_no_loss_and_are_counted_across_a_resume() -> Non
     fgfi, again = made(STUDENT, TEACHER, warmup=3), made(STUDENT, TEACHER, warmup=3)
     plain = float(made(STUDENT, TEACHER)(STUDENT, TEACHER, BATCH)["fgfi"].detach())
     assert plain > 0
-    found = [float(fgfi(STUDENT, TEACHER, BATCH)["fgfi"].detach()) for _ in range(2)]
+    found = [step(fgfi) for _ in range(2)]
     again.load_state_dict(fgfi.state_dict())
-    found += [float(again(STUDENT, TEACHER, BATCH)["fgfi"].detach()) for _ in range(2)]
+    found += [step(again) for _ in range(2)]
     assert found == [0.0, 0.0, 0.0, plain]
     again.load_state_dict(fgfi.state_dict())
     again.eval()
-    assert [float(again(STUDENT, TEACHER, BATCH)["fgfi"].detach()) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert [step(again) for _ in range(3)] == [0.0, 0.0, 0.0]
+
+
+def step(fgfi: distillers.Distiller) -> float:
+    fgfi.begin_step(None)
+    return float(fgfi(STUDENT, TEACHER, BATCH)["fgfi"].detach())
+
+
+@pytest.mark.parametrize("cut", [[slice(0, 1), slice(1, 2), slice(2, 3)], [slice(0, 2), slice(2, 3)], [slice(0, 3)]])
+def test_micro_batches_count_by_the_cells_of_the_whole_batch(cut: list[slice]) -> None:
+    fgfi = made(STUDENT, TEACHER, weight=0.3)
+    sources = [STUDENT.features["stage3"], *fgfi.parameters()]
+    whole = fgfi(STUDENT, TEACHER, BATCH)["fgfi"]
+    wanted = torch.autograd.grad(whole, sources)
+    fgfi.begin_step(BATCH)
+    losses = []
+    for which in cut:
+        student, teacher = (output({"stage3": one.features["stage3"][which]}) for one in (STUDENT, TEACHER))
+        loss = fgfi(student, teacher, part_of(BATCH, which.start, which.stop))["fgfi"]
+        losses.append(loss * (which.stop - which.start) / 3)
+    assert len(cut) == 1 or float(losses[-1].detach()) == 0  # the last image has no objects
+    torch.testing.assert_close(sum(losses), whole, rtol=1e-12, atol=0)
+    for found, hoped in zip(torch.autograd.grad(sum(losses, torch.zeros(())), sources), wanted, strict=True):
+        torch.testing.assert_close(found, hoped, rtol=1e-10, atol=1e-13)
+
+
+def test_micro_batches_without_any_object_are_no_loss() -> None:
+    fgfi = made(STUDENT, TEACHER)
+    empty = Batch(BATCH.images, Boxes.padded([torch.zeros(0, 4)] * 3), BATCH.indices, SIZES)
+    fgfi.begin_step(empty)
+    assert float(fgfi(STUDENT, TEACHER, empty)["fgfi"].detach()) == 0
 
 
 def test_the_defaults_are_the_papers() -> None:

@@ -14,11 +14,13 @@ from tskd_tune import documents
 from tskd_tune.contracts import Batch, Boxes
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
+from tskd_tune.experiment.assembly import assemble
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.experiment.teacher import teacher_key
 from tskd_tune.tasks.shards import part_of
 from tskd_tune.testing.base import tensors
+from tskd_tune.testing.small_detector import CLASSES, SmallDetector, small_detection
 from tskd_tune.testing.workers import groups, in_float64, trained
 from tskd_tune.training.group import Group
 from tskd_tune.training.pieces import pieces
@@ -31,10 +33,14 @@ BASE: dict[str, Any] = {
     "training": {"epochs": 3, "fold": False},
     "evaluation": {"test": "every_epoch"},
 }
+ADAPTERS = {"a": "fitnet", "b": "ofd", "c": "sad"}
 CASES: dict[str, dict[str, Any]] = {
     "alone": {"review": None},
     "distilled": {"review": None, "distiller": "kd"},
     "reviewed": {"distiller": "kd"},
+    "with adapters": {"distiller": {"name": "combined", "parts": ADAPTERS}, "training": {"lr": 1e-4}},
+    "with review_kd": {"distiller": {"name": "review_kd", "warmup": 0}, "review": None, "training": {"lr": 0.001}},
+    "under a teacher that learns": {"distiller": "ekd", "review": None, "teacher": {"weights": "untrained"}},
     "with lambda to be found": {"review": {"lambda": {"auto": 0.1}}},
     "extractors that warm up": {"review": {"extractor": {"training": {"warmup_steps": 2}}}},
     "extractors with Adam": {"review": {"extractor": {"training": {"optimizer": "own"}}}},
@@ -53,11 +59,12 @@ def in_pieces(count: int) -> dict[str, Any]:
 
 
 def frozen(trainer: Trainer) -> Trainer:
-    """Keep the student's batch norms in eval mode, in float64."""
-    for module in trainer.student.modules():
-        if isinstance(module, _BatchNorm):
-            module.eval()
-            module.train = lambda mode=True, own=module: own  # type: ignore[method-assign]
+    """Keep all batch norms in eval mode, in float64."""
+    for part in (trainer.student, trainer.distiller, trainer.teacher):
+        for module in () if part is None else part.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+                module.train = lambda mode=True, own=module: own  # type: ignore[method-assign]
     return in_float64(trainer)
 
 
@@ -66,6 +73,7 @@ def built(tiny: Tiny, case: Mapping[str, Any], *over: Mapping[str, Any], group: 
     trainer, plain = build_trainer(of(tiny, case, *over), group), build_trainer(of(tiny, case))
     if trainer.teacher is not None and plain.teacher is not None:
         trainer.teacher.load_state_dict(plain.teacher.state_dict())
+        trainer.distiller.load_state_dict(plain.distiller.state_dict())  # the margins of ofd are the teacher's
     return trainer
 
 
@@ -170,6 +178,79 @@ def test_pieces_need_less_memory(tiny: Tiny) -> None:
     over: dict[str, Any] = {"task": {"train": 32, "batch_size": 32, "size": 16}, "distiller": "kd", "review": None}
     whole, cut = (held_by_a_step(of(tiny, over, in_pieces(count))) for count in (1, 4))
     assert cut < 0.4 * whole  # a quarter, beside the parameters
+
+
+def test_a_step_with_fitnet_is_that_of_the_formula_on_the_whole_batch(tiny: Tiny) -> None:
+    trainer = frozen(built(tiny, {"review": None, "distiller": {"name": "fitnet", "weight": 3.0}}, in_pieces(3)))
+    batch = Batch(torch.randn(7, 3, 8, 8), torch.arange(7) % 4, torch.arange(7))
+    assert trainer.teacher is not None
+    student, teacher = trainer.student(batch.images), trainer.teacher(batch.images)
+    convolution, norm, _ = trainer.distiller.regressor
+    scaled = (convolution(student.features["stage2"]) - norm.running_mean[:, None, None]) / torch.sqrt(
+        norm.running_var[:, None, None] + norm.eps
+    )
+    guess = (norm.weight[:, None, None] * scaled + norm.bias[:, None, None]).clamp_min(0)
+    gaps = [(3 * (guess - teacher.features["stage2"]).square()).mean()]
+    tasks = [-student.logits.log_softmax(1)[range(7), batch.targets].mean()]
+    parameters = [*trainer.student.parameters(), *trainer.distiller.parameters()]
+    wanted = torch.autograd.grad(sum(gaps + tasks), parameters)  # type: ignore[arg-type]
+    found = trainer.engine.update(batch, trainer.kind(epoch=0, step=0))
+    torch.testing.assert_close(found["loss_fitnet"], gaps[0].detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(found["loss"], (gaps[0] + tasks[0]).detach(), rtol=1e-12, atol=0)
+    for parameter, gradient in zip(parameters, wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_batch_norms_of_a_distiller_take_the_statistics_of_each_micro_batch(tiny: Tiny) -> None:
+    trainer, given = in_float64(built(tiny, {"review": None, "distiller": "fitnet"}, in_pieces(3))), list[Tensor]()
+    norm = trainer.distiller.regressor[1]
+    norm.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0].detach()))
+    trainer.begin()
+    next(trainer.steps())
+    assert [len(one) for one in given] == [2, 2, 3]
+    moved = [0.9 * 0 + 0.1 * one.mean((0, 2, 3)) for one in given]
+    torch.testing.assert_close(norm.running_mean, sum(moved) / 3, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("distiller", ["fitnet", {"name": "review_kd", "warmup": 0}])
+def test_workers_join_the_micro_batches_of_a_distiller_with_batch_norms(tiny: Tiny, distiller: Any) -> None:
+    over = {
+        "task": {"train": 22, "batch_size": 9},
+        "distiller": distiller,
+        "review": None,
+        "training": {"lr": 1e-3},
+    }  # 9, 9, 4
+    whole = frozen(built(tiny, over))
+    workers = [frozen(built(tiny, over, in_pieces(2), group=group)) for group in groups(2)]
+    trained([whole])
+    near(trained(workers)[0], whole, 1e-10)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_fgfi_counts_steps_and_the_cells_of_whole_batches(world: int) -> None:
+    def built(count: int, group: Group | None = None) -> Trainer:
+        torch.manual_seed(1)
+        teacher, small = SmallDetector(CLASSES, width=6), "tskd_tune.testing.small_detector:SmallDetector"
+        parts = {"near": {"name": "fgfi", "anchors": [8.0, 16.0], "warmup": 3}, "hint": {"name": "fitnet"}}
+        document = {
+            "task": {"name": "synthetic", "batch_size": 8, "size": 8, "train": 24, "validation": 8, "test": 8},
+            "student": {"name": small},
+            "teacher": {"name": small, "width": 6, "training": {"epochs": 1}},
+            "distiller": {"name": "combined", "parts": parts},
+            "training": {"epochs": 2, "lr": 0.01, "accumulate": count},
+            "review": None,
+        }
+        none = torch.zeros(0, dtype=torch.long)
+        return assemble(Experiment.read(document), small_detection(), teacher, none, group=group)  # type: ignore[arg-type]
+
+    whole, *cut = built(1), *(built(2, group) for group in ([None] if world == 1 else groups(world)))
+    for trainer in (whole, *cut):
+        frozen(trainer)
+    trained([whole])
+    trained(cut)
+    for ours, theirs in zip(cut[0].history, whole.history, strict=True):
+        assert ours.numbers["loss_near"] == pytest.approx(theirs.numbers["loss_near"], rel=1e-9)
+    assert [one.numbers["loss_near"] > 0 for one in whole.history] == [False, True]  # 2 steps an epoch
 
 
 @pytest.mark.parametrize("distiller", ["rkd", {"name": "crd", "negatives": 4}])

@@ -54,6 +54,10 @@ class Distiller(nn.Module, ABC, Generic[Out]):
             each compute the loss of their share of a batch. Otherwise, and with `Need.INDICES`, each gets the outputs
             of the whole batch, as far as ``needs`` names them, and `forward` must draw from `begin_epoch`'s stream
             alone.
+        in_pieces: whether each loss of a batch is the mean of the losses of its two halves where the distiller's own
+            batch norms are in eval mode and `begin_step` got the batch. Then a batch may be computed in micro-batches
+            (``training.accumulate``). In training these batch norms take statistics of each micro-batch, as those of
+            the student do. What is `separable` can always be computed so.
         masks: whether the losses leave out the padding of images of different sizes, ``Batch.sizes``.
         capturable: whether `forward` does the same operations in every step of a phase and never waits for the device,
             so that one captured graph can stand for all these steps.
@@ -63,6 +67,7 @@ class Distiller(nn.Module, ABC, Generic[Out]):
     task_weight: float = 1.0
     smallest_batch: int = 1
     separable: bool = False
+    in_pieces: bool = False
     masks: bool = False
     capturable: bool = True
 
@@ -90,6 +95,13 @@ class Distiller(nn.Module, ABC, Generic[Out]):
             epoch: counted from 0.
             random: the distiller's own stream of the epoch, on the CPU. A distiller that draws from no other generator
                 is resumed exactly.
+        """
+
+    def begin_step(self, whole: AnyBatch | None) -> None:
+        """Prepare a step before its first `forward`; a step that is computed in micro-batches has several.
+
+        Args:
+            whole: the batch of the step, where each `forward` gets a micro-batch; None where it gets the whole batch.
         """
 
     def phase(self, epoch: int) -> Hashable:

@@ -49,6 +49,7 @@ class Combined(Distiller[Output]):
         self.masks = self.masks_with(parts=parts)
         self.smallest_batch = max(part.smallest_batch for part in self._parts())
         self.separable = all(part.separable for part in self._parts())
+        self.in_pieces = all(part.separable or part.in_pieces for part in self._parts())
         self.capturable = all(part.capturable for part in self._parts())
         self.task_weight = min(part.task_weight for part in self._parts()) if task_weight is None else task_weight
 
@@ -67,6 +68,11 @@ class Combined(Distiller[Output]):
         """Prepare all parts; they draw from one stream, in their order."""
         for part in self._parts():
             part.begin_epoch(epoch, random)
+
+    def begin_step(self, whole: AnyBatch | None) -> None:
+        """Prepare all parts."""
+        for part in self._parts():
+            part.begin_step(whole)
 
     def phase(self, epoch: int) -> Hashable:
         """Return the phases of all parts."""

@@ -32,6 +32,7 @@ class EKD(Distiller):
     """
 
     needs = frozenset({Need.LOGITS, Need.FEATURES, Need.TRAINABLE_TEACHER})
+    in_pieces = True
 
     def __init__(
         self,

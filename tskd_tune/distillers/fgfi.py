@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
-from tskd_tune.contracts import Batch, Boxes, Detected, Probe, exact
+from tskd_tune.contracts import AnyBatch, Batch, Boxes, Detected, Probe, exact
 from tskd_tune.distillers.base import DISTILLERS, Distiller, Need
 from tskd_tune.distillers.padded import inside_of, size_of, zeroed
 from tskd_tune.distillers.stages import require_stage
@@ -32,12 +33,15 @@ class FGFI(Distiller[Detected]):
 
         weight / (2 N) * sum_{b, i, j} I_bij * sum_c (t_bcij - adapt(s)_bcij)^2
 
-    A batch without objects adds 0. The paper's detectors have one map of features, 16 pixels a cell, and 4 anchors of
+    A batch without objects adds 0. Where a batch is computed in micro-batches, ``N`` is still that of the batch.
+
+    The paper's detectors have one map of features, 16 pixels a cell, and 4 anchors of
     3 shapes at each cell; so have the defaults. For several levels of a pyramid, use `combined` with a part for each
     level and its anchors.
     """
 
     needs = frozenset({Need.FEATURES, Need.BOXES})
+    in_pieces = True
     masks = True
     capturable = False
     seen: Tensor
@@ -83,20 +87,36 @@ class FGFI(Distiller[Detected]):
         self.weight = weight
         self.warmup = warmup
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self._begun: Tensor | bool = warmup == 0
+        self._whole: Batch[Boxes] | None = None
+
+    def begin_step(self, whole: AnyBatch | None) -> None:
+        """Count the step, and keep the boxes of its batch, of which the loss of a micro-batch needs the cells."""
+        self._begun = self.seen >= self.warmup
+        if self.training:
+            self.seen += 1
+        self._whole = None if whole is None else replace(whole, images=whole.images[:0])
 
     def forward(self, student: Detected, teacher: Detected, batch: Batch[Boxes]) -> Mapping[str, Tensor]:
         """Return ``{"fgfi": ...}`` from the stage's features ``[B, C, H, W]`` and the true boxes."""
         given, wanted = student.features[self.stage], teacher.features[self.stage]
         inside = inside_of(given, Padding.of(batch))
         guess = self.adaptation(zeroed(given, inside))
-        anchors = anchor_grid(size_of(given), size_of(batch.images), self.anchors, self.ratios)
-        mask = imitation_mask(anchors.to(batch.targets.corners), batch.targets, self.threshold, inside)
+        mask = self._mask(batch, size_of(given))
         squares = (exact(wanted) - exact(guess)).square().sum(1).where(mask, 0)
         loss = squares.sum() / (2 * mask.sum()).clamp_min(1)
-        begun = self.seen >= self.warmup
-        if self.training:
-            self.seen += 1
-        return {"fgfi": self.weight * (loss * begun)}
+        if self._whole is not None:
+            # The mean over all images of B / (2 N) times the sum of an image, with the images and cells of the batch.
+            cells = self._mask(self._whole, size_of(given)).sum()
+            loss = squares.sum() * len(self._whole.indices) / (2 * cells * len(given)).clamp_min(1)
+        return {"fgfi": self.weight * (loss * self._begun)}
+
+    def _mask(self, batch: Batch[Boxes], size: Size) -> Tensor:
+        """Return ``[B, H, W]`` of bool, the cells of maps of a size that are imitated."""
+        anchors = anchor_grid(size, size_of(batch.images), self.anchors, self.ratios).to(batch.targets.corners)
+        padding = Padding.of(batch)
+        inside = None if padding is None else padding.inside(size)
+        return imitation_mask(anchors, batch.targets, self.threshold, inside)
 
 
 def imitation_mask(anchors: Tensor, boxes: Boxes, threshold: float = 0.5, inside: Tensor | None = None) -> Tensor:

@@ -36,6 +36,7 @@ class FitNet(Distiller[Output]):
     """
 
     needs = frozenset({Need.FEATURES})
+    in_pieces = True
     masks = True
 
     def __init__(

@@ -59,6 +59,7 @@ class OFD(Distiller):
     """
 
     needs = frozenset({Need.PREACTIVATIONS, Need.BATCH_NORMS})
+    in_pieces = True
 
     def __init__(self, probe: Probe, *, weight: NonNegativeFloat = 0.001) -> None:
         """Set the weight of the deepest stage.

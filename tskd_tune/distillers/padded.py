@@ -38,7 +38,7 @@ def normed(norm: nn.Module, maps: Tensor, inside: Tensor | None) -> Tensor:
     if norm.training and len(cells) < 2:
         raise InputError(
             "distiller: the maps of this batch have one cell, of which a batch norm has no statistics; raise"
-            " task.batch_size, or leave the coarsest stage out"
+            " task.batch_size, lower training.accumulate, or leave the coarsest stage out"
         )
     # Without the copy torch 2 returns a wrong gradient: it takes strides of one row for those of channels_last.
     found: Tensor = norm(cells.t().contiguous()[None, :, :, None])[0, :, :, 0].t()

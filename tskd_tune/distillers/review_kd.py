@@ -71,6 +71,7 @@ class ReviewKD(Distiller[Output]):
 
     needs = frozenset({Need.FEATURES, Need.PREACTIVATIONS, Need.EMBEDDING})
     smallest_batch = 2
+    in_pieces = True
     masks = True
     factor: Tensor
 

@@ -60,6 +60,7 @@ class SAD(Distiller):
 
     needs = frozenset({Need.FEATURES, Need.LOGITS})
     smallest_batch = 2
+    in_pieces = True
 
     @classmethod
     def needs_with(cls, **options: Any) -> frozenset[Need]:

@@ -258,9 +258,8 @@ class Training(Descent):
     accumulate: Annotated[int, Field(ge=1, le=MOST_PIECES)] = Field(
         1,
         description="micro-batches in which a batch of task.batch_size samples is computed, one after the other, which"
-        " needs less memory; their gradients are added up for one update. Batch norms take statistics of each"
-        " micro-batch, as with batch_norm_groups of the same number; where batch norms are frozen, only rounding"
-        " changes",
+        " needs less memory; their gradients are added up for one update. Batch norms, also those of a distiller, take"
+        " statistics of each micro-batch; where batch norms are frozen, only rounding changes",
     )
 
     compile: Literal["auto", "never"] = Field(

@@ -60,6 +60,7 @@ class TeacherMethod(nn.Module, ABC, Generic[Out]):
         task_weight: the weight of the task loss.
         smallest_batch: the fewest images per batch with which the losses are defined.
         separable: see `tskd_tune.distillers.base.Distiller`.
+        in_pieces: see `tskd_tune.distillers.base.Distiller`.
         capturable: see `tskd_tune.distillers.base.Distiller`.
     """
 
@@ -67,6 +68,7 @@ class TeacherMethod(nn.Module, ABC, Generic[Out]):
     task_weight: float = 1.0
     smallest_batch: int = 1
     separable: bool = False
+    in_pieces: bool = False
     capturable: bool = True
 
     @abstractmethod
@@ -87,6 +89,9 @@ class TeacherMethod(nn.Module, ABC, Generic[Out]):
             random: the method's own stream of the epoch, on the CPU. A method that draws from no other generator is
                 resumed exactly.
         """
+
+    def begin_step(self, whole: AnyBatch | None) -> None:
+        """Prepare a step before its first `forward`; see `tskd_tune.distillers.base.Distiller.begin_step`."""
 
     def phase(self, epoch: int) -> Hashable:
         """Return equal values for epochs whose steps do the same operations; the epoch number alone decides."""

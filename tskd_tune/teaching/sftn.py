@@ -28,6 +28,7 @@ class SFTN(TeacherMethod):
     """
 
     needs = frozenset({Need.LOGITS, Need.FEATURES, Need.STUDENT})
+    in_pieces = True
 
     def __init__(
         self,

@@ -86,6 +86,18 @@ class LossContract(Contract):
         agree = all(torch.allclose(whole[key], means[key], rtol=1e-5) for key in whole)
         assert agree == separable, f"set separable = {agree}"
 
+    def test_it_is_computed_in_micro_batches_if_it_says_so(self, name: str) -> None:
+        """``separable or in_pieces`` is true exactly if halves give the batch's losses where batch norms are frozen."""
+        found = []
+        for which in HALVES:
+            case = self.case(name, self.options_of(name))
+            case.distiller.eval()
+            case.distiller.begin_step(None if which is HALVES[0] else case.batch)
+            found.append(case.losses_of(which))
+        whole, *halves = found
+        agree = all(torch.allclose(whole[key], (halves[0][key] + halves[1][key]) / 2, rtol=1e-5) for key in whole)
+        assert agree == (case.distiller.separable or case.distiller.in_pieces), f"set in_pieces = {agree}"
+
     def test_a_loss_that_changes_with_the_epochs_changes_in_value_or_in_phase(self, name: str) -> None:
         """A loss changes its value between epochs; epochs that have different losses have different phases."""
         options = self.changing_of(name)

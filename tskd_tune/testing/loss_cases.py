@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tskd_tune import networks
-from tskd_tune.contracts import Batch, Classified, Probe
+from tskd_tune.contracts import AnyBatch, Batch, Classified, Probe
 from tskd_tune.distillers import DISTILLERS, Distiller, Need
 from tskd_tune.testing.base import Options
 
@@ -22,9 +22,11 @@ class LossCase(ABC):
 
     Attributes:
         distiller: the distiller, in epoch 1.
+        batch: the batch.
     """
 
     distiller: Distiller
+    batch: AnyBatch
 
     @abstractmethod
     def losses(self) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ from tskd_tune.tasks.base import (
     TaskFacts,
     summary_of,
 )
+from tskd_tune.tasks.shards import part_of
 from tskd_tune.tasks.summary import DataSummary
 
 CLASSES, SIDE = 3, 32
@@ -190,10 +191,13 @@ class _Made(Feed):
         order = torch.arange(self._batches)
         if streams is not None:
             order = torch.randperm(self._batches, generator=streams.generator("order"))
-        return iter([Draw({"number": number.expand(len(self._sizes))}) for number in order[start:]])
+        places = torch.arange(len(self._sizes))
+        return iter([Draw({"number": number.expand(len(places)), "place": places}) for number in order[start:]])
 
     def batch(self, draw: Draw) -> AnyBatch:
-        return small_batch(int(draw.tensors["number"][0]), self._sizes, self._device)
+        batch = small_batch(int(draw.tensors["number"][0]), self._sizes, self._device)
+        places = draw.tensors["place"]
+        return part_of(batch, int(places[0]), int(places[-1]) + 1)
 
 
 class _Feeding(Feeding):

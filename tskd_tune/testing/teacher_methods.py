@@ -112,17 +112,28 @@ class TeacherMethodContract(Contract):
 
     def test_it_is_separable_if_it_says_so(self, name: str) -> None:
         """``separable`` is true exactly if the losses of a batch are the means of the losses of its halves."""
+        agree, separable, _ = self._halves(name, training=True)
+        assert agree == separable, f"set separable = {agree}"
+
+    def test_it_is_computed_in_micro_batches_if_it_says_so(self, name: str) -> None:
+        """``separable or in_pieces`` is true exactly if halves give the batch's losses where batch norms are frozen."""
+        agree, separable, in_pieces = self._halves(name, training=False)
+        assert agree == (separable or in_pieces), f"set in_pieces = {agree}"
+
+    def _halves(self, name: str, *, training: bool) -> tuple[bool, bool, bool]:
+        """Tell whether halves of a batch give the losses of the batch, and what the method says of this."""
         found = []
         for which in (slice(0, 4), slice(0, 2), slice(2, 4)):
             method, teacher = made(name, self.options_of(name))
             output, batch = seen(teacher.eval())
-            method.begin_epoch(1, torch.Generator())
+            method.train(training).begin_epoch(1, torch.Generator())
+            method.begin_step(None if which == slice(0, 4) else batch)
             part = Batch(batch.images[which], batch.targets[which], batch.indices[which])
             found.append(method(part_of(output, which), None, part))
         whole, *halves = found
         means = {key: (halves[0][key] + halves[1][key]) / 2 for key in whole}
         agree = all(torch.allclose(whole[key], means[key], rtol=1e-5) for key in whole)
-        assert agree == method.separable, f"set separable = {agree}"
+        return agree, method.separable, method.in_pieces
 
     def test_it_is_described(self, name: str) -> None:
         """The method and its options have descriptions, and the method declares its needs."""

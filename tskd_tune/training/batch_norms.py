@@ -7,7 +7,8 @@ training on one GPU can have the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
@@ -41,6 +42,7 @@ class BatchNorms(TorchFunctionMode):
         self._group = group
         self._count = pieces
         self._parts: list[int] = []
+        self._beside = False
         self.running: dict[int, Tensor] = {}
         self._begun = 0
         self._met: dict[int, _Moving] = {}
@@ -56,6 +58,19 @@ class BatchNorms(TorchFunctionMode):
         self._begun += 1
         for moving in self._met.values():
             moving.put_back()
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Let the batch norms of a distiller compute, which take statistics of all that the distiller gets."""
+        if self._count == 1:
+            yield
+            return
+        self._beside = True
+        try:
+            with self:
+                yield
+        finally:
+            self._beside = False
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -97,7 +112,7 @@ class BatchNorms(TorchFunctionMode):
         for one in running if self._count > 1 else ():
             if id(one) not in self._met:
                 self._met[id(one)] = _Moving(one, self._begun - 1)
-        if self._group is None and not self._parts:
+        if self._beside or (self._group is None and not self._parts):
             return alone(input, running_mean, running_var)
         if self._parts:
             return self._by_parts(input, running, alone)

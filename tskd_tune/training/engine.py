@@ -122,6 +122,8 @@ class EagerEngine(Generic[Out]):
             optimizer.zero_grad(set_to_none=True)
         cut = self._pieces(len(batch.images))
         self._norms = self._statistics(cut)
+        if self.parts.distiller.needs:
+            self.parts.distiller.begin_step(self._whole(batch) if len(cut) > 1 else None)
         found = self._looked_at(batch, kind, cut) if kind.look else self._added_up(batch, kind, cut)
         if self._norms is not None:
             self._norms.finish()
@@ -260,8 +262,17 @@ class EagerEngine(Generic[Out]):
 
     def _beside(self, output: Out, taught: Output | None, batch: AnyBatch) -> Mapping[str, Tensor]:
         """Return what the losses of the distiller contribute to those of the batch."""
-        losses: Mapping[str, Tensor] = self.parts.distiller(output, taught, batch)
-        return {name: self._own(loss) for name, loss in losses.items()}
+        return {name: self._own(loss) for name, loss in self._distilled(output, taught, batch).items()}
+
+    def _distilled(self, output: Output, taught: Output | None, batch: AnyBatch) -> Mapping[str, Tensor]:
+        """Return the losses of the distiller, whose batch norms take statistics of what it gets."""
+        with nullcontext() if self._norms is None else self._norms.beside():
+            losses: Mapping[str, Tensor] = self.parts.distiller(output, taught, batch)
+        return losses
+
+    def _whole(self, batch: AnyBatch) -> AnyBatch:
+        """Return the batch of a step as a distiller gets it that computes the batch in micro-batches."""
+        return batch
 
     def _settled(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         """Complete the gradients of a step after the backward pass, and return the complete losses."""

@@ -57,11 +57,11 @@ def _refuse_whole_batches(parts: Parts[Out]) -> None:
     Raises:
         InputError: with the component.
     """
-    if parts.compute.accumulate > 1 and gathers(parts.distiller):
+    if parts.compute.accumulate > 1 and gathers(parts.distiller) and not parts.distiller.in_pieces:
         raise InputError(
             f"training.accumulate: {parts.compute.accumulate} micro-batches, but {type(parts.distiller).__name__} needs"
-            " the outputs of a whole batch (it is not separable, or keeps a state for each sample); set"
-            " training.accumulate: 1, or choose a separable distiller, such as kd"
+            " the outputs of a whole batch (its loss compares samples, or it keeps a state for each sample); set"
+            " training.accumulate: 1, or choose a method whose loss is a mean over samples, such as kd or fitnet"
         )
 
 

@@ -3,13 +3,15 @@
 The loss of a step is the sum over the workers of one part each. What is a mean over samples counts by the size of the
 worker's share. A distiller that is not separable, or that keeps a state for each sample, gets the outputs of the whole
 batch from all workers, so every worker computes the whole of its losses and counts them by one share of ``1 / world``.
-So no distiller knows of workers. Gradients and losses are added up in one message a step.
+In micro-batches such a distiller gets the micro-batches of one number from all workers. So no distiller knows of
+workers. Gradients and losses are added up in one message a step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -60,9 +62,16 @@ class ParallelEngine(EagerEngine[Out]):
         if not self._sizes or not self._gathers:
             return super()._beside(output, taught, batch)
         needs = {str(need) for need in self.parts.distiller.needs}
-        own, above = (None if one is None else joined(one, self._joined, needs) for one in (output, taught))
-        whole = self.parts.distiller(own, above, joined_batch(batch, self._joined))
-        return {name: loss / self._group.world for name, loss in whole.items()}
+        join = partial(self._group.gather, sizes=self._piece.sizes)
+        own, above = (None if one is None else joined(one, join, needs) for one in (output, taught))
+        found = self._distilled(own, above, joined_batch(batch, join))
+        counted = self._group.world * (sum(self._sizes) / sum(self._piece.sizes))
+        return {name: loss / counted for name, loss in found.items()}
+
+    def _whole(self, batch: Batch) -> Batch:
+        if not self._sizes or not self._gathers:
+            return batch
+        return joined_batch(batch, partial(self._group.gather, sizes=self._sizes))
 
     def _settled(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         optimized = (group["params"] for optimizer in self.parts.optimizers for group in optimizer.param_groups)
@@ -77,9 +86,6 @@ class ParallelEngine(EagerEngine[Out]):
     def _running(self) -> list[Tensor]:
         """Return the running statistics that each worker moved alone, as a share of their mean."""
         return [one.div_(self._group.world) for one in self._norms.running.values()] if self._norms else []
-
-    def _joined(self, tensor: Tensor) -> Tensor:
-        return self._group.gather(tensor, self._sizes)
 
 
 def gathers(distiller: nn.Module) -> bool:

@@ -21,12 +21,14 @@ class Piece:
         share: what a mean over the samples of the piece counts in the mean over the batch of all workers.
         parts: the sizes of the parts of the piece, from each of which batch norms take statistics alone; empty: from
             the whole piece, which workers share.
+        sizes: how many samples each of several workers has in its piece of this number.
     """
 
     start: int
     stop: int
     share: float
     parts: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
 
 
 def pieces(total: int, most: int, groups: int, rank: int = 0, world: int = 1) -> tuple[Piece, ...]:
@@ -52,14 +54,19 @@ def pieces(total: int, most: int, groups: int, rank: int = 0, world: int = 1) ->
     """
     grouped = groups > 1 and total >= FEWEST_SAMPLES * groups
     count = most if grouped else max(1, min(most, total // (FEWEST_SAMPLES * world)))
-    bounds = edges(total, count * world)[rank * count : (rank + 1) * count + 1]
+    everywhere = edges(total, count * world)
+    bounds = everywhere[rank * count : (rank + 1) * count + 1]
     each, norms = groups // (count * world) if grouped else 0, edges(total, groups)
 
     def parts(number: int) -> tuple[int, ...]:
         first = (rank * count + number) * each
         return tuple(stop - start for start, stop in pairwise(norms[first : first + each + 1])) if grouped else ()
 
+    def sizes(number: int) -> tuple[int, ...]:
+        firsts = range(number, count * world, count) if world > 1 else ()
+        return tuple(everywhere[first + 1] - everywhere[first] for first in firsts)
+
     return tuple(
-        Piece(start - bounds[0], stop - bounds[0], (stop - start) / total, parts(number))
+        Piece(start - bounds[0], stop - bounds[0], (stop - start) / total, parts(number), sizes(number))
         for number, (start, stop) in enumerate(pairwise(bounds))
     )
