@@ -58,7 +58,7 @@ OPTIONS = {
         *("--seeds", "--top", "--against", "--controls", "--name", "--storage", "--set", "--no-wandb", "--address")
     },
     "submit": {"--with"},
-    "report": {"--format", "--json", "--paper", "--set", "--storage", "--wandb", "--what", "--against"},
+    "report": {"--cost", "--format", "--json", "--paper", "--set", "--storage", "--wandb", "--what", "--against"},
     "sync": {"--entity", "--project", "--storage"},
     "status": {"--storage", "--json", "--watch", "--every"},
     "runs": {"--storage", "--json"},

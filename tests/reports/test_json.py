@@ -18,9 +18,13 @@ TESTS = Path(__file__).parents[1]
 
 def test_an_old_run_has_the_json_that_it_had():
     """Recorded when the findings were dictionaries; since then keys were added and sentences were reworded."""
-    found = as_json(summary(RunFolder.open(TESTS / "records" / "format_1" / "run")))
+    whole = summary(RunFolder.open(TESTS / "records" / "format_1" / "run"))
+    found, arms = as_json(whole), [arm for arm in whole.arms if any(row.status == "done" for row in arm.rows)]
     assert [measure["name"] for measure in found.pop("measures")] == ["top1", "top5", "loss"]
     assert (found.pop("method"), found.pop("concluded"), found.pop("leaks"), found.pop("frozen")) == ("", [], [], [])
+    assert [(cost["arm"], cost["trainings"]) for cost in found.pop("costs")] == [
+        (arm.arm, len(arm.rows)) for arm in arms
+    ]
     text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
     recorded = (TESTS / "reports" / "recorded" / "format_1.json").read_text("utf-8").rstrip("\n")
     assert near(json.loads(text), json.loads(recorded))

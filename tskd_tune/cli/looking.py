@@ -15,11 +15,13 @@ from tskd_tune.paths import StoragePlace
 from tskd_tune.records.finding import group_at
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.reports.findings.review_shares import with_review_shares
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms import exports, paper, paper_forms
-from tskd_tune.reports.forms.latex import latex
-from tskd_tune.reports.forms.markdown import markdown
-from tskd_tune.reports.forms.plain import as_json
+from tskd_tune.reports.forms.cost_forms import cost_notes, costs_as_csv
+from tskd_tune.reports.forms.latex import latex, latex_costs
+from tskd_tune.reports.forms.markdown import markdown, markdown_costs
+from tskd_tune.reports.forms.plain import as_json, plain
 from tskd_tune.reports.page.report import write_report
 
 
@@ -27,13 +29,15 @@ from tskd_tune.reports.page.report import write_report
 class Wish:
     """The wanted report: its format (None: on the terminal and as files), the table for CSV, the paper's table.
 
-    ``against`` is another searched run or group that the run is compared with. ``settings`` replace keys of
-    ``compare``; then no file is written. ``to_wandb`` tells whether the report is also saved on W&B.
+    ``cost`` tells whether the table of costs is wanted, alone in a format. ``against`` is another searched run or group
+    that the run is compared with. ``settings`` replace keys of ``compare``; then no file is written. ``to_wandb`` tells
+    whether the report is also saved on W&B.
     """
 
     form: str | None = None
     what: str | None = None
     paper: str | None = None
+    cost: bool = False
     against: str | None = None
     settings: tuple[str, ...] = ()
     to_wandb: bool = False
@@ -47,6 +51,7 @@ class Wish:
         given = [f"--paper {self.paper}"] * (self.paper is not None)
         given += [f"--set {setting}" for setting in self.settings]
         given += [f"--what {self.what}"] * (self.what not in (None, "search"))
+        given += ["--cost"] * self.cost
         given += ["--wandb"] * self.to_wandb
         if given:
             raise InputError(
@@ -62,6 +67,7 @@ class Wish:
         what: str | None,
         paper: str | None,
         *,
+        cost: bool = False,
         against: str | None = None,
         settings: Sequence[str] = (),
         to_wandb: bool = False,
@@ -78,6 +84,9 @@ class Wish:
             raise InputError(
                 "--what: applies only to --format csv without --paper; the other formats contain every table"
             )
+        if cost and (what is not None or paper is not None or against is not None):
+            other = "--against" if against is not None else "--paper" if paper is not None else "--what"
+            raise InputError(f"--cost: shows the table of costs, and {other} shows another one; give one of them")
         if against is not None and (what is not None or paper is not None or settings or to_wandb):
             raise InputError(
                 "--against: compares two searches, and has one table; leave --what, --paper, --set and --wandb out, or"
@@ -86,9 +95,8 @@ class Wish:
         if settings and (paper is not None or to_wandb):
             other = "--wandb" if paper is None else "--paper"
             raise InputError(f"--set: shows exploratory verdicts on this terminal, so it does not go with {other}")
-        return cls(
-            "json" if as_json else form, None if what is None else str(what), paper, against, tuple(settings), to_wandb
-        )
+        table = None if what is None else str(what)
+        return cls("json" if as_json else form, table, paper, cost, against, tuple(settings), to_wandb)
 
 
 def report(run: str, storage: StoragePlace, wish: Wish = Wish()) -> None:
@@ -111,11 +119,15 @@ def report(run: str, storage: StoragePlace, wish: Wish = Wish()) -> None:
     if wish.paper is not None:
         _show_paper(folder, wish.paper, wish.form)
     elif wish.form is not None:
-        _put(summary(folder, wish.settings), wish.form, wish.what)
+        found = with_review_shares(folder, summary(folder, wish.settings))
+        if wish.cost:
+            _put_costs(found, wish.form)
+        else:
+            _put(found, wish.form, wish.what)
     else:
         if not wish.settings:
             write_report(folder)
-        show_results(folder, wish.settings)
+        show_results(folder, wish.settings, cost=wish.cost)
 
 
 def _put(found: Findings, form: str, what: str | None) -> None:
@@ -132,6 +144,16 @@ def _put(found: Findings, form: str, what: str | None) -> None:
         say(exports.as_csv(found, what or "arms").rstrip("\n"))
     else:
         say((markdown(found) if form == "md" else latex(found)).rstrip("\n"))
+
+
+def _put_costs(found: Findings, form: str) -> None:
+    """Write the table of costs alone on stdout in one format."""
+    if form == "json":
+        put_json({"costs": plain(found.costs), "notes": cost_notes(found.costs)})
+    elif form == "csv":
+        say(costs_as_csv(found.costs).rstrip("\n"))
+    else:
+        say((markdown_costs if form == "md" else latex_costs)(found.costs).rstrip("\n"))
 
 
 def _show_paper(folder: RunFolder, name: str, form: str | None) -> None:

@@ -58,6 +58,10 @@ def _report(
             show_default=False,
         ),
     ] = None,
+    cost: Annotated[
+        bool,
+        typer.Option("--cost", help="Show what each arm cost, too; with --format, the table of costs alone."),
+    ] = False,
     against: Against = None,
     settings: CompareSettings = None,
     to_wandb: ToWandb = False,
@@ -68,7 +72,9 @@ def _report(
     """
     from tskd_tune.cli import looking
 
-    wish = looking.Wish.of(as_json, form, what, paper, against=against, settings=settings or [], to_wandb=to_wandb)
+    wish = looking.Wish.of(
+        as_json, form, what, paper, cost=cost, against=against, settings=settings or [], to_wandb=to_wandb
+    )
     looking.report(run, storage, wish)
     if to_wandb:
         from tskd_tune.cli import sharing

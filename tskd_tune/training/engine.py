@@ -264,7 +264,7 @@ class EagerEngine(Generic[Out]):
         """Return what the losses of the distiller contribute to those of the batch."""
         return {name: self._own(loss) for name, loss in self._distilled(output, taught, batch).items()}
 
-    def _distilled(self, output: Output, taught: Output | None, batch: AnyBatch) -> Mapping[str, Tensor]:
+    def _distilled(self, output: Output | None, taught: Output | None, batch: AnyBatch) -> Mapping[str, Tensor]:
         """Return the losses of the distiller, whose batch norms take statistics of what it gets."""
         with nullcontext() if self._norms is None else self._norms.beside():
             losses: Mapping[str, Tensor] = self.parts.distiller(output, taught, batch)

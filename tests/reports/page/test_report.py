@@ -191,7 +191,19 @@ def test_more_arms_than_can_be_told_apart_are_not_all_drawn(tmp_path):
 # A sweep with everything: twelve epochs, six seeds, reviews with k, delta and both sequences
 
 SEEDS = (1, 2, 3, 4, 5, 6)
-SECTIONS = ["verdicts", "failure", "results", "accuracy", "sequences", "responses", "costs", "gap", "reviews", "plan"]
+SECTIONS = [
+    "verdicts",
+    "failure",
+    "results",
+    "accuracy",
+    "sequences",
+    "responses",
+    "cost-table",
+    "costs",
+    "gap",
+    "reviews",
+    "plan",
+]
 
 
 def a_review(k, delta, sequence="increment"):
@@ -473,7 +485,7 @@ def test_without_reviews_nothing_of_reviews_is_shown(tmp_path):
     folder = a_sweep(tmp_path)
     keep(folder, lambda row: row.experiment["review"] is None)
     names = sections(html(folder, judged(folder)))
-    assert names == ["verdicts", "results", "accuracy", "costs", "settings", "runs", "versions"]
+    assert names == ["verdicts", "results", "accuracy", "cost-table", "costs", "settings", "runs", "versions"]
 
 
 def test_one_arm_alone_has_no_cost_to_compare(tmp_path):

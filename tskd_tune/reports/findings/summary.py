@@ -26,6 +26,7 @@ from tskd_tune.reports.findings.collapses import with_collapses
 from tskd_tune.reports.findings.comparison import Comparison, Headline, Verdicts, compare
 from tskd_tune.reports.findings.concluding import concluded
 from tskd_tune.reports.findings.confirmed import confirmed
+from tskd_tune.reports.findings.cost_table import ArmCost, arm_costs
 from tskd_tune.reports.findings.costs import with_cost_ratios
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.endings import Counts, Ending, Unfinished, counts_of, endings
@@ -71,6 +72,7 @@ class Findings:
         family_reason: why nothing is compared; empty otherwise.
         baselines: the baseline of the cost ratios, for each task and student.
         arms: the arms in the order of their trials; for a search, the best arm first.
+        costs: what each arm cost, in the order of the trials.
         pareto: the Pareto fronts.
         importance: the importance of the parameters of a finished search.
         curve: the best of n trials of a search, by its first metric; None for other runs.
@@ -107,6 +109,7 @@ class Findings:
     family_reason: str
     baselines: tuple[Baseline, ...]
     arms: tuple[ArmFindings, ...]
+    costs: tuple[ArmCost, ...]
     pareto: tuple[Front, ...]
     importance: Importance | None
     curve: SearchCurve | None
@@ -185,6 +188,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
         family_reason=compared.reason,
         baselines=tuple(baselines),
         arms=tuple(_ranked(arms, search.mode) if search else arms),
+        costs=arm_costs(arms),
         pareto=fronts(search, arms, name, mode),
         importance=shares,
         curve=curve_of([found] if (found := search_trials(search, document, rows)) is not None else []),

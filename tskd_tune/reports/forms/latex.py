@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tskd_tune.metrics import Metric
+from tskd_tune.reports.findings.cost_table import ArmCost
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms.cost_forms import cost_cells, cost_notes
 from tskd_tune.reports.forms.grids import Align
 from tskd_tune.reports.forms.head_lines import head_lines
 from tskd_tune.reports.forms.short import MISSING
@@ -58,6 +60,11 @@ def latex(found: Findings) -> str:
     notes = [*head_lines(found), *report_lines.under_table(found), *report_lines.warning_lines(found)]
     parts.append(latex_table(titles, rows, notes))
     return "\n\n".join(parts) + "\n"
+
+
+def latex_costs(costs: Sequence[ArmCost]) -> str:
+    """Return the table of costs, with its notes."""
+    return f"{NEEDS}\n\n{latex_table(*cost_cells(costs), cost_notes(costs))}\n"
 
 
 def latex_table(titles: Sequence[tuple[str, Align]], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tskd_tune.reports.findings import importance, pareto, search_curve
+from tskd_tune.reports.findings.cost_table import ArmCost
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms import report_lines
+from tskd_tune.reports.forms.cost_forms import TITLE, compares, cost_cells, cost_notes
 from tskd_tune.reports.forms.crossed_lines import crossed_lines
 from tskd_tune.reports.forms.grids import Align
 from tskd_tune.reports.forms.head_lines import head_lines, setting_lines
@@ -26,8 +28,16 @@ def markdown(found: Findings) -> str:
         parts.append("## Verdicts\n\n" + bullets(report_lines.verdict_lines(found)))
         parts.append("## Arms\n\n" + "\n".join(markdown_table([(c.title, c.align) for c in shown], rows)))
     parts.append(bullets(report_lines.under_table(found)) if rows else "No run has finished yet.")
+    if compares(found.costs) and found.search is None:
+        parts.append(f"## {TITLE}\n\n{markdown_costs(found.costs)}")
     parts += [f"## {title}\n\n{bullets(lines)}" for title, lines in _sections(found) if lines]
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_costs(costs: Sequence[ArmCost]) -> str:
+    """Return the table of costs and its notes."""
+    table = "\n".join(markdown_table(*cost_cells(costs))) + "\n\n" if costs else ""
+    return table + bullets(cost_notes(costs))
 
 
 def _sections(found: Findings) -> list[tuple[str, list[str]]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tskd_tune.records.row import BEST_TEST_MARK
 from tskd_tune.reports.findings import scale
+from tskd_tune.reports.findings.cost_table import apart
 from tskd_tune.reports.findings.costs import sharing
 from tskd_tune.reports.findings.endings import Ending, Unfinished
 from tskd_tune.reports.findings.grouping import few
@@ -68,11 +69,15 @@ def notes(found: Findings) -> list[str]:
         lines.append(f"† {BEST_TEST_MARK}.")
     if found.baselines:
         lines.append(_ratio_line(found.baselines))
-    if shared := sharing(found.arms):
-        lines.append(f"‡ {shared}")
+    lines += [f"‡ {said}" for said in unlike(found)]
     if any(arm.beyond for arm in found.arms):
         lines.append(scale.NOTE)
     return [*found.concluded, *lines, *found.damage]
+
+
+def unlike(found: Findings) -> list[str]:
+    """Return why times and memory of the arms are not alike, in sentences."""
+    return [said for said in (sharing(found.arms), apart(found.costs)) if said]
 
 
 def has_best_test(found: Findings) -> bool:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from tskd_tune.records.teacher_names import told_apart
-from tskd_tune.reports.findings.costs import sharing
 from tskd_tune.reports.findings.records import ArmFindings, Statistic
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.findings.teachers import share_names, taught_by
 from tskd_tune.reports.forms.grids import Align, drawn
-from tskd_tune.reports.forms.report_lines import has_best_test
+from tskd_tune.reports.forms.report_lines import has_best_test, unlike
 from tskd_tune.reports.forms.short import MISSING, duration
 from tskd_tune.reports.forms.words import estimate, interval, spread, value_text, weight
 
@@ -33,7 +32,7 @@ def columns(found: Findings) -> list[Column]:
     middle = [name for name in others if name != found.headline and any(name in arm.metrics for arm in found.arms)]
     sampled = found.search is not None and "lambda" in _short_holes(found)
     ended = Column("ended early", lambda arm: ended_early(arm, digits), "left")
-    mark = " ‡" if sharing(found.arms) else ""
+    mark = " ‡" if unlike(found) else ""
     interval_column = Column("95 % interval", lambda arm: interval(arm, digits))
     return [
         *_naming_columns(found),

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.reports.findings.review_shares import with_review_shares
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.forms.report_lines import purpose
@@ -34,7 +35,7 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         RunError: the records cannot be read, or the folder cannot be written.
     """
-    found = summary(run)
+    found = with_review_shares(run, summary(run))
     run.store.write("report.md", markdown(found).encode())
     run.store.write("report.html", html(run, found).encode())
     return run.path / "report.html"

@@ -1,4 +1,4 @@
-"""The Pareto fronts: the headline against every other objective."""
+"""What each arm cost, and the Pareto fronts: the headline against every other objective."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from tskd_tune.reports.findings import effects
 from tskd_tune.reports.findings.costs import sharing
 from tskd_tune.reports.findings.pareto import COSTS, Front, FrontPoint, values_text
 from tskd_tune.reports.findings.summary import Findings
+from tskd_tune.reports.forms.cost_forms import TITLE, compares, cost_cells, cost_notes
 from tskd_tune.reports.page import effect_charts, figures
 from tskd_tune.reports.page.section import SECTIONS, Page, Section, drawn, rendered
 
+TABLE = """\
+{% from "macros" import sentences, table %}
+<section aria-labelledby="cost-table">
+<h2 id="cost-table">{{ title }}</h2>
+{{ table("cost-table", "One row per arm and device.", titles, rows, classes) }}<div class="notes">{{ sentences(notes) }}</div>
+</section>
+"""
 TEMPLATE = """\
 {% from "macros" import sentences, arms_legend %}
 <section aria-labelledby="costs">
@@ -40,9 +48,9 @@ TEMPLATE = """\
 """
 
 
-@SECTIONS.register("costs", source="the Pareto fronts")
+@SECTIONS.register("costs", source="the costs in the rows, the seconds of the epochs, and the Pareto fronts")
 class Costs(Section):
-    """The Pareto fronts: the headline against every other objective."""
+    """What each arm of a grid cost, and the Pareto fronts: the headline against every other objective."""
 
     place = 130
 
@@ -54,7 +62,24 @@ class Costs(Section):
             for place, cost in enumerate(_costs(front))
         ]
         shared = sharing(page.found.arms)
-        return rendered(TEMPLATE, costs=shown, title=page.found.metric.title, sharing=shared) if shown else ""
+        title = page.found.metric.title
+        fronts = rendered(TEMPLATE, costs=shown, title=title, sharing=shared) if shown else ""
+        return _table(page.found) + fronts
+
+
+def _table(found: Findings) -> str:
+    """Return what each arm cost; empty for one arm, and for a search, which has a row for each trial."""
+    if not compares(found.costs) or found.search is not None:
+        return ""
+    columns, rows = cost_cells(found.costs)
+    return rendered(
+        TABLE,
+        title=TITLE,
+        titles=[title for title, _ in columns],
+        classes=["right" if align == "right" else "free" for _, align in columns],
+        rows=rows,
+        notes=cost_notes(found.costs),
+    )
 
 
 @dataclass(frozen=True)
