@@ -72,6 +72,18 @@ def test_samples_on_which_arms_differ_say_what_each_network_answers(tmp_path: Pa
     assert image._caption == ("cat; teacher big: cat (90 %); plain, seed 1: cat (90 %); review, seed 1: dog (90 %)")
 
 
+def test_the_students_of_several_teachers_are_told_apart(tmp_path: Path) -> None:
+    run = a_run(tmp_path, {"plain": BOXES, "review": BOXES})
+    for teacher in (4, 7):
+        row = run.rows()[1].model_copy(update={"run": f"t{teacher}", "identity": f"{teacher}" * 12})
+        run.begin(Begun(run=row.run, identity=row.identity, arm="kd", seeds=[1]))
+        run.add_row(row.model_copy(update={"arm": "kd", "point": {"teacher.seed": teacher}}))
+        path = run.student_path(row.run, 1).with_name("examples.json")
+        path.parent.mkdir(parents=True)
+        path.write_bytes(written(examples(BOXES)))
+    assert list(images(run))[3:] == ["examples/kd, seed 1 (teacher 4)", "examples/kd, seed 1 (teacher 7)"]
+
+
 def test_a_run_without_pictures_has_no_images(tmp_path: Path) -> None:
     assert images(a_run(tmp_path, {"plain": BOXES}, pictures=0)) == {}
 

@@ -24,7 +24,7 @@ from tskd_tune.records.examples import (
 )
 from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teacher_names import identity_of, told_apart
+from tskd_tune.records.teacher_names import identity_of, teacher_seed, told_apart
 
 if TYPE_CHECKING:
     from wandb import Image
@@ -40,7 +40,8 @@ Networks = Mapping[str, Examples]
 def images(run: RunFolder) -> dict[str, list[Image]]:
     """Return lists of images by name: one for each network that finds boxes, and one of samples on which arms differ.
 
-    Of each arm the training with the lowest seed is taken, of at most eight arms. Empty where the run has no pictures.
+    Of at most eight arms the training with the lowest seed is taken, under each teacher. Empty where the run has no
+    pictures.
 
     Raises:
         RunError: the storage or the disk fails.
@@ -63,14 +64,17 @@ def _key(name: str) -> str:
 
 
 def _networks(run: RunFolder) -> dict[str, dict[str, Examples]]:
-    """Return the teachers and the first arms with their answers, for each data set."""
-    rows: dict[str, Row] = {}
+    """Return the teachers and the first arms with their answers, under each teacher, for each data set."""
+    rows: dict[tuple[str, int | None], Row] = {}
     for row in sorted(run.rows(), key=lambda row: (row.run, row.seed)):
         if row.status == "done":
-            rows.setdefault(row.arm, row)
+            rows.setdefault((row.arm, teacher_seed(row)), row)
     found: dict[str, dict[str, Examples]] = {}
     names = told_apart(row.teacher for row in rows.values() if row.teacher)
-    for arm, row in list(rows.items())[:MOST_ARMS]:
+    shown = list(dict.fromkeys(arm for arm, _ in rows))[:MOST_ARMS]
+    for (arm, teacher_of), row in rows.items():
+        if arm not in shown:
+            continue
         own = examples_of(run, row)
         if own is None:
             continue
@@ -79,7 +83,8 @@ def _networks(run: RunFolder) -> dict[str, dict[str, Examples]]:
             teacher = examples_of_teacher(run, own.data, row.teacher.key)
             if teacher is not None:
                 networks.setdefault(f"teacher {names[identity_of(row.teacher)]}", teacher)
-        networks[f"{arm}, seed {row.seed}"] = own
+        under = "" if teacher_of is None else f" (teacher {teacher_of})"
+        networks[f"{arm}, seed {row.seed}{under}"] = own
     return found
 
 

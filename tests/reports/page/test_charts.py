@@ -13,7 +13,7 @@ VAL = charts.Followed("val_top1", "val top-1 (%)", undeclared("top1"))
 
 
 def curves(arm, lines):
-    return charts.curves(arm, [HistoryLine.read(line) for line in lines])
+    return charts.curves(arm, [(None, [HistoryLine.read(line) for line in lines])])
 
 
 def a_history(seeds=(1, 2), epochs=8, review_epochs=(3, 7), metric="val_top1"):

@@ -20,6 +20,7 @@ from tskd_tune.records.state import Begun
 from tskd_tune.reports.findings.examples import changed, compared, conditions, galleries, judged, overlap
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import html
+from tskd_tune.reports.page.section import Page
 
 AP = Metric("ap", "AP", PERCENT, "max", digits=1)
 SMALL = Metric("ap_small", "APs", PERCENT, "max", digits=1)
@@ -48,12 +49,21 @@ def examples(answers: Answers | None, breakdowns: list[dict[str, Any]] | None = 
 def made(tmp_path: Path) -> Make:
     """Make a run; each arm has a list of examples, one for each seed."""
 
-    def make(arms: dict[str, list[Examples]], *, pictures: bool = True, teacher: Answers | None = None) -> RunFolder:
+    def make(
+        arms: dict[str, list[Examples]],
+        *,
+        pictures: bool = True,
+        teacher: Answers | None = None,
+        teachers: dict[str, list[int]] | None = None,
+    ) -> RunFolder:
         folder = RunFolder.create(tmp_path, "first", "sweep", {}, expected=2 * len(arms))
         rows = []
         for place, (arm, every) in enumerate(arms.items()):
-            for seed, one in enumerate(every, 1):
-                run, identity = f"t{place}{seed}", f"{place}" * 12
+            under = (teachers or {}).get(arm, [])
+            for number, one in enumerate(every, 1):
+                seed = 1 + (number - 1) // len(under) if under else number
+                of = under[(number - 1) % len(under)] if under else None
+                run, identity = f"t{place}{number}", f"{place}{0 if of is None else of}" * 6
                 folder.begin(Begun(run=run, identity=identity, arm=arm, seeds=[seed]))
                 rows.append(
                     factories.a_row(
@@ -61,6 +71,7 @@ def made(tmp_path: Path) -> Make:
                         seed,
                         arm,
                         identity=identity,
+                        point={} if of is None else {"teacher.seed": of},
                         measures=[AP, SMALL],
                         metrics={"test_ap": 30.0 + place + seed},
                         experiment={"review": {"k": 1, "delta": 1} if place else None, "task": {"name": "t"}},
@@ -101,6 +112,68 @@ def test_samples_count_as_different_only_if_all_seeds_agree(made: Make) -> None:
     assert found is not None and (found.arm.arm, found.baseline.arm) == ("review", "plain")
     assert (found.gained, found.lost, found.samples, found.seeds) == ([1], [], 4, [1, 2])
     assert changed(baseline, arm) is not None and changed(baseline, arm).lost == [1]  # type: ignore[union-attr]
+
+
+UNDER = {"review": [4, 7]}  # the seeds of the teachers
+
+
+def test_samples_count_as_different_only_if_they_are_so_under_each_teacher(made: Make) -> None:
+    # review: right on 1 with both seeds, under the second teacher always, under the first teacher with seed 1 only
+    arms = {
+        "plain": [examples(classes([0, 0, 1, 0])), examples(classes([0, 0, 1, 0]))],
+        "review": [examples(classes(answer)) for answer in ([0, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1])],
+    }
+    folder = made(arms, teachers=UNDER)
+    (gallery,) = galleries(folder, summary(folder).arms)
+    ((arm, baseline),) = compared(gallery, None)
+    assert [run.words for run in arm.runs] == [f"seed {s} (teacher {t})" for s in (1, 2) for t in (4, 7)]
+    found = changed(arm, baseline)
+    assert found is not None and (found.gained, found.lost, found.teachers) == ([2], [], [4, 7])
+    assert [(own.seed, own.teacher, other.seed) for own, other in found.pairs] == [
+        (1, 4, 1),
+        (1, 7, 1),
+        (2, 4, 2),
+        (2, 7, 2),
+    ]
+    text = section(folder, "examples")
+    assert "with each of the seeds 1, 2 under each of the teachers 4, 7 and" in text
+
+
+def test_two_arms_under_several_teachers_are_compared_under_the_same_teacher(made: Make) -> None:
+    arms = {name: [examples(classes([0, 1, 0, 1]))] * 2 for name in ("plain", "review")}
+    folder = made(arms, teachers={"plain": [4, 7], "review": [4, 7]})
+    (gallery,) = galleries(folder, summary(folder).arms)
+    found = changed(*compared(gallery, None)[0])
+    assert found is not None and [(own, own) for own, _ in found.pairs] == list(found.pairs) and len(found.pairs) == 2
+
+
+def test_boxes_are_drawn_of_the_student_of_each_teacher(made: Make) -> None:
+    right, wrong = [0.0, 0, 10, 11, 0, 0.9], [20.0, 20, 40, 40, 0, 0.8]
+    arms = {"plain": [examples(boxes(wrong))], "review": [examples(boxes(right)), examples(boxes(right, wrong))]}
+    found = section(made(arms, teachers=UNDER), "examples")
+    assert re.findall(r"<b>([^<]*)</b> ([^<]*)<", found)[1:] == [
+        ("plain, seed 1", "0 of 2 boxes found, 1 wrong"),
+        ("review, seed 1 (teacher 4)", "1 of 2 boxes found, 0 wrong"),
+        ("review, seed 1 (teacher 7)", "1 of 2 boxes found, 1 wrong"),
+    ]
+
+
+def test_metrics_by_conditions_are_means_over_the_teachers_for_each_seed(made: Make) -> None:
+    under = [examples(None, [by_size(*values)]) for values in ((1.0, 10.0), (3.0, 20.0), (5.0, 30.0), (None, 40.0))]
+    folder = made({"plain": [examples(None, [by_size(0.0, 0.0)])], "review": under}, teachers=UNDER)
+    (gallery,) = galleries(folder, summary(folder).arms)
+    (found,) = conditions(gallery)
+    assert found.rows[1].values == [[2.0], [15.0, 35.0]] and found.rows[1].seeds == 2, "seed 2 lacks a small one"
+
+
+def test_histories_of_one_seed_under_two_teachers_are_two_lines(made: Make) -> None:
+    arms = {"review": [examples(None)] * 2}
+    folder = made(arms, teachers=UNDER)
+    for number, teacher in ((1, 4), (2, 7)):
+        folder.append_history(f"t0{number}", [{"seed": 1, "epoch": 0, "review_loss": float(teacher)}])
+    (arm,) = Page(folder, summary(folder)).curves
+    assert list(arm.teachers) == [4, 7] and [len(lines) for lines in arm.seeds] == [1, 1]
+    assert arm.values("review_loss") == {0: [4.0, 7.0]}
 
 
 def test_the_page_shows_the_samples_on_which_arms_differ(made: Make) -> None:

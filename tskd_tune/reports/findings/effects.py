@@ -185,7 +185,7 @@ class GapChange:
 
     ``loss`` and ``gap`` are ratios: the mean over the last third of the reviews divided by the mean over the first
     third; median over seeds. The method fails where L_ST falls and the gap stays (see `failed`). ``shown`` is the
-    number of seeds, of ``seeds``, in which the method fails.
+    number of seeds, of ``seeds``, in which the method fails. ``unit`` is ``training`` under several teachers.
     """
 
     arm: str
@@ -194,6 +194,7 @@ class GapChange:
     loss: float
     gap: float
     shown: int
+    unit: str = "seed"
 
     @property
     def failed(self) -> bool:
@@ -205,22 +206,26 @@ class GapChange:
         """The two ratios, and whether the method failed, in words."""
         third = max(1, self.reviews // 3)
         part = "the first review to the last" if third == 1 else f"the first {third} reviews to the last {third}"
-        seeds = "one seed" if self.seeds == 1 else f"median of {self.seeds} seeds"
+        seeds = f"one {self.unit}" if self.seeds == 1 else f"median of {self.seeds} {self.unit}s"
         seen = (
             f"'{self.arm}': from {part} of {self.reviews}, L_ST went to {_percent(self.loss)} of what it was "
             f"and the gap to the teacher to {_percent(self.gap)} ({seeds})."
         )
         if not self.failed:
             return f"{seen} {self._partly()}"
-        of = "in the only seed" if self.seeds == 1 else f"in {self.shown} of {self.seeds} seeds"
+        of = f"in the only {self.unit}" if self.seeds == 1 else f"in {self.shown} of {self.seeds} {self.unit}s"
         return f"{seen} L_ST fell but the gap stayed: the extractors learned, the student did not ({of})."
 
     def _partly(self) -> str:
-        some = f", although L_ST fell and the gap stayed in {self.shown} of {self.seeds} seeds" if self.shown else ""
+        some = (
+            f", although L_ST fell and the gap stayed in {self.shown} of {self.seeds} {self.unit}s"
+            if self.shown
+            else ""
+        )
         return f"No sign that the method fails{some}."
 
 
-def gap_change(arm: str, seeds: Sequence[Sequence[HistoryLine]]) -> GapChange | None:
+def gap_change(arm: str, seeds: Sequence[Sequence[HistoryLine]], unit: str = "seed") -> GapChange | None:
     """Test in the review epochs of an arm, seed by seed, whether L_ST falls while the gap to the teacher stays.
 
     L_ST is a squared distance, and the gap is an absolute distance. If the prediction is zero and the gap goes to 90 %,
@@ -230,6 +235,7 @@ def gap_change(arm: str, seeds: Sequence[Sequence[HistoryLine]]) -> GapChange | 
     Args:
         arm: the arm's label.
         seeds: the history of each seed, by epoch; only the seeds with the most reviews count.
+        unit: what a list of ``seeds`` is: a ``seed``, or a ``training`` under several teachers.
 
     Returns:
         The changes of both; None where no seed has both in three review epochs.
@@ -241,7 +247,7 @@ def gap_change(arm: str, seeds: Sequence[Sequence[HistoryLine]]) -> GapChange | 
     ratios = [(_ratio([loss for loss, _ in seed]), _ratio([gap for _, gap in seed])) for seed in measured]
     whole = [ratio for ratio, seed in zip(ratios, measured, strict=True) if len(seed) == reviews]
     loss, gap = (statistics.median(column) for column in zip(*whole, strict=True))
-    return GapChange(arm, len(whole), reviews, loss, gap, sum(_failed(*ratio) for ratio in whole))
+    return GapChange(arm, len(whole), reviews, loss, gap, sum(_failed(*ratio) for ratio in whole), unit)
 
 
 def _measured(lines: Sequence[HistoryLine]) -> list[tuple[float, float]]:

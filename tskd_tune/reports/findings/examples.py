@@ -19,8 +19,9 @@ from tskd_tune.records.examples import (
     examples_of_teacher,
     pictures_of,
 )
+from tskd_tune.records.row import Row
 from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teacher_names import identity_of, told_apart
+from tskd_tune.records.teacher_names import identity_of, teacher_seed, told_apart
 from tskd_tune.reports.findings.comparison import Verdicts
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.records import ArmFindings, Statistic
@@ -33,6 +34,19 @@ MATCH = 0.5
 
 
 @dataclass(frozen=True)
+class Run:
+    """A training of an arm: its seed, and the seed of its teacher where the arm has several."""
+
+    seed: int
+    teacher: int | None = None
+
+    @property
+    def words(self) -> str:
+        """The training in words, such as ``seed 3 (teacher 1)``."""
+        return f"seed {self.seed}" if self.teacher is None else f"seed {self.seed} (teacher {self.teacher})"
+
+
+@dataclass(frozen=True)
 class Answered:
     """The examples of one arm.
 
@@ -40,13 +54,18 @@ class Answered:
         arm: the label of the arm.
         place: the place of the arm in the table, which gives its color.
         reviewed: whether the arm has a review.
-        by_seed: seed -> the examples of the training; at least one.
+        runs: training -> its examples, by seed and teacher; at least one.
     """
 
     arm: str
     place: int
     reviewed: bool
-    by_seed: Mapping[int, Examples]
+    runs: Mapping[Run, Examples]
+
+    @property
+    def unit(self) -> str:
+        """What is counted: seeds, or trainings where the arm has several teachers."""
+        return "seeds" if all(run.teacher is None for run in self.runs) else "trainings"
 
 
 @dataclass(frozen=True)
@@ -90,18 +109,24 @@ def galleries(run: RunFolder, arms: Sequence[ArmFindings]) -> list[Gallery]:
     teachers: dict[str, dict[str, str]] = {}
     names = told_apart(row.teacher for arm in arms for row in arm.rows if row.teacher)
     for place, arm in enumerate(arms[:MOST_ARMS]):
-        done = sorted((row for row in arm.rows if row.status == "done"), key=lambda row: row.seed)
-        own = {row.seed: examples for row in done if (examples := examples_of(run, row)) is not None}
+        done = sorted((row for row in arm.rows if row.status == "done"), key=lambda row: (row.seed, _order(row)))
+        kept = {Run(row.seed, teacher_seed(row)): examples_of(run, row) for row in done}
+        own = {key: examples for key, examples in kept.items() if examples is not None}
         for data in distinct(examples.data for examples in own.values()):
-            by_seed = {seed: examples for seed, examples in own.items() if examples.data == data}
-            found.setdefault(data, []).append(Answered(arm.arm, place, arm.reviewed, by_seed))
+            runs = {key: examples for key, examples in own.items() if examples.data == data}
+            found.setdefault(data, []).append(Answered(arm.arm, place, arm.reviewed, runs))
             known = {row.teacher.key: names[identity_of(row.teacher)] for row in arm.rows if row.teacher}
             teachers.setdefault(data, {}).update({key: name for key, name in known.items() if key})
     return [_gallery(run, data, answered, teachers[data]) for data, answered in found.items()]
 
 
+def _order(row: Row) -> int:
+    teacher = teacher_seed(row)
+    return -1 if teacher is None else teacher
+
+
 def _gallery(run: RunFolder, data: str, arms: Sequence[Answered], teachers: Mapping[str, str]) -> Gallery:
-    first = next(iter(arms[0].by_seed.values()))
+    first = next(iter(arms[0].runs.values()))
     taught = {
         name: examples
         for key, name in teachers.items()
@@ -151,7 +176,7 @@ class Conditions:
 
 def conditions(gallery: Gallery) -> list[Conditions]:
     """Return every metric by conditions that the trainings of a gallery have, in their order."""
-    every = [one for arm in gallery.arms for examples in arm.by_seed.values() for one in examples.breakdowns]
+    every = [one for arm in gallery.arms for examples in arm.runs.values() for one in examples.breakdowns]
     first = {one.name: one for one in reversed(every)}
     return [Conditions(first[name], _rows(gallery, first[name])) for name in distinct(one.name for one in every)]
 
@@ -159,16 +184,25 @@ def conditions(gallery: Gallery) -> list[Conditions]:
 def _rows(gallery: Gallery, like: BreakdownRecord) -> list[ByCondition]:
     rows = []
     for arm in gallery.arms:
-        own = [
-            dict(zip(one.labels, one.values, strict=True))
-            for examples in arm.by_seed.values()
+        own = {
+            run: dict(zip(one.labels, one.values, strict=True))
+            for run, examples in arm.runs.items()
             for one in examples.breakdowns
             if one.name == like.name
-        ]
+        }
         if own:
-            by_label = [[value for one in own if (value := one.get(label)) is not None] for label in like.labels]
-            rows.append(ByCondition(arm.arm, arm.place, by_label, len(own)))
+            by_label = [_over_seeds(own, label) for label in like.labels]
+            rows.append(ByCondition(arm.arm, arm.place, by_label, len({run.seed for run in own})))
     return rows
+
+
+def _over_seeds(own: Mapping[Run, Mapping[str, float | None]], label: str) -> list[float]:
+    """Return the value of each seed; under several teachers its mean, for the seeds that have it under each of them."""
+    teachers, found = {run.teacher for run in own}, dict[int, list[float]]()
+    for run, values in own.items():
+        if (value := values.get(label)) is not None:
+            found.setdefault(run.seed, []).append(value)
+    return [statistics.fmean(values) for values in found.values() if len(values) == len(teachers)]
 
 
 @dataclass(frozen=True)
@@ -180,32 +214,43 @@ class Answer:
     seeds: int
     of: int
     confidence: float
+    unit: str = "seeds"
 
 
 @dataclass(frozen=True)
 class Changed:
-    """The samples on which two arms differ in all of their common seeds.
+    """The samples on which two arms differ in all of their common trainings: of one seed and one teacher.
 
     Attributes:
         arm: the label of one arm.
         baseline: the label of the other arm.
-        seeds: the seeds that both arms have.
+        pairs: the trainings that both arms have. One without several teachers is compared with those under each.
         samples: the number of samples that were looked at.
-        gained: the places of the samples that the arm gets right in every seed, and the baseline wrong in every seed;
-            those come first on which the arms are surest.
+        gained: the places of the samples that the arm gets right in every training, and the baseline wrong in every
+            training; those come first on which the arms are surest.
         lost: the reverse.
     """
 
     arm: Answered
     baseline: Answered
-    seeds: Sequence[int]
+    pairs: Sequence[tuple[Run, Run]]
     samples: int
     gained: Sequence[int]
     lost: Sequence[int]
 
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that both arms have."""
+        return sorted({own.seed for own, _ in self.pairs})
+
+    @property
+    def teachers(self) -> list[int]:
+        """The seeds of the teachers under which the arms are compared; empty where neither has several."""
+        return sorted({run.teacher for pair in self.pairs for run in pair if run.teacher is not None})
+
     def truth(self, place: int) -> int:
         """Return the true class of a sample, by its place."""
-        answers = _classes(self.arm.by_seed[self.seeds[0]])
+        answers = _classes(self.arm.runs[self.pairs[0][0]])
         assert answers is not None, "`changed` compares classes only"
         return answers.truth[place]
 
@@ -226,42 +271,52 @@ def compared(gallery: Gallery, verdicts: Verdicts | None) -> list[tuple[Answered
 
 
 def changed(arm: Answered, baseline: Answered) -> Changed | None:
-    """Return where two arms differ; None where they have no common seed, or their answers are no classes."""
-    seeds = sorted(set(arm.by_seed) & set(baseline.by_seed))
-    ours, theirs = ([_classes(one.by_seed[seed]) for seed in seeds] for one in (arm, baseline))
+    """Return where two arms differ; None where they have no common training, or their answers are no classes."""
+    pairs = _common(arm, baseline)
+    ours, theirs = [_classes(arm.runs[own]) for own, _ in pairs], [_classes(baseline.runs[other]) for _, other in pairs]
     mine, others = [one for one in ours if one is not None], [one for one in theirs if one is not None]
-    if not seeds or len(mine) < len(seeds) or len(others) < len(seeds):
+    if not pairs or len(mine) < len(pairs) or len(others) < len(pairs):
         return None
     samples = range(len(mine[0].truth))
-    right, theirs_right = _right_seeds(mine), _right_seeds(others)
-    gained = [i for i in samples if right[i] == len(seeds) and theirs_right[i] == 0]
-    lost = [i for i in samples if right[i] == 0 and theirs_right[i] == len(seeds)]
+    right, theirs_right = _right(mine), _right(others)
+    gained = [i for i in samples if right[i] == len(pairs) and theirs_right[i] == 0]
+    lost = [i for i in samples if right[i] == 0 and theirs_right[i] == len(pairs)]
 
     def surest(index: int) -> float:
         return -statistics.fmean(one.confidence[index] for one in (*mine, *others))
 
-    return Changed(arm, baseline, seeds, len(samples), sorted(gained, key=surest), sorted(lost, key=surest))
+    return Changed(arm, baseline, pairs, len(samples), sorted(gained, key=surest), sorted(lost, key=surest))
 
 
-def _right_seeds(every: Sequence[ClassAnswers]) -> list[int]:
-    """Return in how many seeds each sample is right."""
+def _common(arm: Answered, baseline: Answered) -> list[tuple[Run, Run]]:
+    """Return the trainings of two arms with one seed and one teacher, or with one seed where an arm has no several."""
+    return [
+        (own, other)
+        for own in arm.runs
+        for other in baseline.runs
+        if own.seed == other.seed and (own.teacher == other.teacher or None in (own.teacher, other.teacher))
+    ]
+
+
+def _right(every: Sequence[ClassAnswers]) -> list[int]:
+    """Return in how many trainings each sample is right."""
     right = [[answer == truth for answer, truth in zip(one.answer, one.truth, strict=True)] for one in every]
-    return [sum(seeds) for seeds in zip(*right, strict=True)]
+    return [sum(trainings) for trainings in zip(*right, strict=True)]
 
 
 def _classes(examples: Examples) -> ClassAnswers | None:
     return examples.answers if isinstance(examples.answers, ClassAnswers) else None
 
 
-def answer_of(name: str, every: Sequence[Examples], index: int) -> Answer | None:
-    """Return what an arm answers to a sample over its seeds; None where nothing was kept."""
+def answer_of(name: str, every: Sequence[Examples], index: int, unit: str = "seeds") -> Answer | None:
+    """Return what an arm answers to a sample over its seeds or trainings; None where nothing was kept."""
     own = [one for examples in every if (one := _classes(examples)) is not None]
     if not own:
         return None
     labels = [one.answer[index] for one in own]
     label = statistics.mode(labels)
     sure = statistics.fmean(one.confidence[index] for one in own if one.answer[index] == label)
-    return Answer(name, label, labels.count(label), len(labels), sure)
+    return Answer(name, label, labels.count(label), len(labels), sure, unit)
 
 
 def boxes_of(examples: Examples) -> BoxAnswers | None:

@@ -152,16 +152,18 @@ def _teachers(gallery: Gallery) -> Iterator[_Network]:
 
 
 def _students(gallery: Gallery, verdicts: Verdicts | None) -> Iterator[_Network]:
-    """Yield the students of the first comparisons, with the lowest seed that all of them have."""
+    """Yield the students of the first comparisons, with the lowest seed that all of them have, under each teacher."""
     paired = [arm for pair in compared(gallery, verdicts) for arm in (pair[1], pair[0])]
     arms = list({arm.place: arm for arm in (*paired, *gallery.arms)}.values())[:MOST_STUDENTS]
-    arms = [arm for arm in arms if any(map(boxes_of, arm.by_seed.values()))]
-    common = set.intersection(*(set(arm.by_seed) for arm in arms)) if arms else set()
-    for arm in arms:
-        seed = min(common or arm.by_seed)
-        answers = boxes_of(arm.by_seed[seed])
-        if answers is not None:
-            yield _Network(f"{arm.arm}, seed {seed}", answers)
+    arms = [arm for arm in arms if any(map(boxes_of, arm.runs.values()))]
+    seeds = [{run.seed for run in arm.runs} for arm in arms]
+    common = set.intersection(*seeds) if seeds else set()
+    for arm, own in zip(arms, seeds, strict=True):
+        seed = min(common or own)
+        for run, examples in arm.runs.items():
+            answers = boxes_of(examples)
+            if run.seed == seed and answers is not None:
+                yield _Network(f"{arm.arm}, {run.words}", answers)
 
 
 def _image(gallery: Gallery, networks: Sequence[_Network], place: int, number: int) -> _Image:

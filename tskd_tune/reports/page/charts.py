@@ -21,10 +21,17 @@ OPENS, ROOM, EDGE = 0.5, 0.15, 0.02
 
 @dataclass(frozen=True)
 class Curves:
-    """The histories of one arm: the label, and one list of lines per seed, by epoch."""
+    """The histories of one arm.
+
+    Attributes:
+        arm: the label.
+        seeds: one list of lines per seed, by epoch; under several teachers, one per seed and teacher.
+        teachers: the seed of the teacher of each list; None where the arm has no several.
+    """
 
     arm: str
     seeds: Sequence[Sequence[HistoryLine]]
+    teachers: Sequence[int | None]
 
     def values(self, key: str) -> dict[int, list[float]]:
         """Return epoch -> the values of a metric over seeds, for the epochs in which the metric was measured."""
@@ -50,10 +57,17 @@ class Curves:
         return sorted({line.epoch for lines in self.seeds for line in lines if "review" in (line.phase or "")})
 
 
-def curves(arm: str, history: Sequence[HistoryLine]) -> Curves:
-    """Split the history of a trial by seed."""
-    seeds = sorted({line.seed for line in history})
-    return Curves(arm, [[line for line in history if line.seed == seed] for seed in seeds])
+def curves(arm: str, histories: Sequence[tuple[int | None, Sequence[HistoryLine]]]) -> Curves:
+    """Split the histories of an arm's trials, each with the seed of its teacher or None, by seed and teacher."""
+    found: dict[tuple[int, int], list[HistoryLine]] = {}
+    teachers: dict[tuple[int, int], int | None] = {}
+    for teacher, history in histories:
+        for line in history:
+            key = line.seed, -1 if teacher is None else teacher
+            found.setdefault(key, []).append(line)
+            teachers[key] = teacher
+    keys = sorted(found)
+    return Curves(arm, [found[key] for key in keys], [teachers[key] for key in keys])
 
 
 @dataclass(frozen=True)
@@ -97,19 +111,19 @@ class Pair:
     feature_map: Curves
 
     def differences(self, metric: str) -> dict[int, list[float]]:
-        """Return epoch -> increment minus feature map, for each seed that measured both."""
+        """Return epoch -> increment minus feature map, for each seed and teacher that measured both."""
         theirs = _by_seed(self.feature_map, metric)
         found: dict[int, list[float]] = {}
         for key, value in _by_seed(self.increment, metric).items():
             if key in theirs:
-                found.setdefault(key[1], []).append(value - theirs[key])
+                found.setdefault(key[2], []).append(value - theirs[key])
         return dict(sorted(found.items()))
 
 
-def _by_seed(arm: Curves, metric: str) -> dict[tuple[int, int], float]:
+def _by_seed(arm: Curves, metric: str) -> dict[tuple[int | None, int, int], float]:
     return {
-        (line.seed, line.epoch): value
-        for lines in arm.seeds
+        (teacher, line.seed, line.epoch): value
+        for teacher, lines in zip(arm.teachers, arm.seeds, strict=True)
         for line in lines
         if (value := line.number(metric)) is not None
     }

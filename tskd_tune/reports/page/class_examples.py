@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from tskd_tune.reports.findings.comparison import Verdicts
-from tskd_tune.reports.findings.examples import Answer, Changed, Gallery, answer_of, changed, compared
+from tskd_tune.reports.findings.examples import Answer, Answered, Changed, Gallery, Run, answer_of, changed, compared
 from tskd_tune.reports.judge.words import count, runs_of
 from tskd_tune.reports.page.pictures import NO_IMAGES, has_images, source_of
 from tskd_tune.reports.page.section import rendered
@@ -83,12 +83,16 @@ def _sentence(gallery: Gallery, one: Changed) -> str:
     part = f"{gallery.part} set"
     whole = count(one.samples, "sample")
     if len(one.seeds) == 1:
-        how = f"with seed {one.seeds[0]}", "with this seed"
+        seeds, again = f"with seed {one.seeds[0]}", "with this seed"
     else:
-        how = f"with each of the seeds {runs_of(one.seeds)}", "with all of them"
+        seeds, again = f"with each of the seeds {runs_of(one.seeds)}", "with all of them"
+    if len(one.teachers) == 1:
+        seeds = f"{seeds} under teacher {one.teachers[0]}"
+    elif one.teachers:
+        seeds, again = f"{seeds} under each of the teachers {runs_of(one.teachers)}", "in all these trainings"
     return (
-        f"Of {whole} of the {part}, '{one.arm.arm}' gives the right class {how[0]} and '{one.baseline.arm}' a wrong"
-        f" class {how[1]} for {len(one.gained)}; the reverse holds for {len(one.lost)}."
+        f"Of {whole} of the {part}, '{one.arm.arm}' gives the right class {seeds} and '{one.baseline.arm}' a wrong"
+        f" class {again} for {len(one.gained)}; the reverse holds for {len(one.lost)}."
     )
 
 
@@ -98,7 +102,10 @@ def _cards(gallery: Gallery, one: Changed, places: Sequence[int]) -> list[_Card]
 
 def _card(gallery: Gallery, one: Changed, place: int) -> _Card:
     answers = [
-        *(answer_of(arm.arm, [arm.by_seed[seed] for seed in one.seeds], place) for arm in (one.arm, one.baseline)),
+        *(
+            _of_arm(arm, [pair[which] for pair in one.pairs], place)
+            for which, arm in enumerate((one.arm, one.baseline))
+        ),
         *(answer_of(f"teacher {name}", [examples], place) for name, examples in gallery.teachers.items()),
     ]
     return _Card(
@@ -109,8 +116,13 @@ def _card(gallery: Gallery, one: Changed, place: int) -> _Card:
     )
 
 
+def _of_arm(arm: Answered, runs: Sequence[Run], place: int) -> Answer | None:
+    """Return what an arm answers over its trainings, of which several pairs may have one."""
+    return answer_of(arm.arm, [arm.runs[run] for run in dict.fromkeys(runs)], place, arm.unit)
+
+
 def _words(gallery: Gallery, answer: Answer) -> str:
-    some = f", {answer.seeds} of {answer.of} seeds" if answer.seeds < answer.of else ""
+    some = f", {answer.seeds} of {answer.of} {answer.unit}" if answer.seeds < answer.of else ""
     return f"{answer.arm}: {gallery.name_of(answer.label)} ({100 * answer.confidence:.0f}\u00a0%{some})"
 
 

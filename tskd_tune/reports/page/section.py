@@ -17,9 +17,12 @@ import plotly.graph_objects as go
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
+from tskd_tune.records.lines import HistoryLine
 from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.teacher_names import teacher_seed
 from tskd_tune.registry import Registry
 from tskd_tune.reports.findings.examples import Gallery, galleries
+from tskd_tune.reports.findings.records import ArmFindings
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms.words import MOST_ARMS
 from tskd_tune.reports.page import charts, figures
@@ -35,9 +38,12 @@ class Page:
 
     @cached_property
     def curves(self) -> list[Curves]:
-        """The histories of each arm. An arm has one trial with all seeds, or one trial per seed."""
-        histories = [(arm.arm, [line for run in arm.runs for line in self.run.history(run)]) for arm in self.found.arms]
-        return [charts.curves(arm, lines) for arm, lines in histories]
+        """The histories of each arm. An arm has one trial with all seeds, or one trial per seed, and per teacher."""
+        return [charts.curves(arm.arm, self._histories(arm)) for arm in self.found.arms]
+
+    def _histories(self, arm: ArmFindings) -> list[tuple[int | None, list[HistoryLine]]]:
+        teachers = {row.run: teacher_seed(row) for row in arm.rows}
+        return [(teachers[run], self.run.history(run)) for run in arm.runs]
 
     @cached_property
     def galleries(self) -> list[Gallery]:
