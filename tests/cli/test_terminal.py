@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from tskd_tune.cli.commands import app
-from tskd_tune.cli.terminal import in_words
+from tskd_tune.cli.terminal import PATH_OPTIONS, in_words
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,7 @@ def test_what_nothing_else_can_cause_is_a_bug(capsys: pytest.CaptureFixture[str]
         (["report", "nope://bucket/run"], "nope://bucket/run: storage of this kind is not known"),
         (["check", "https://host/sweep.yaml"], "FILE: https://host/sweep.yaml is an address"),
         (["check", "s3://bucket/sweep.yaml"], "FILE: s3://bucket/sweep.yaml is an address"),
+        (["study", "target", "--output", "s3://bucket/study"], "--output: s3://bucket/study is an address"),
     ],
 )
 def test_an_address_is_refused_where_it_cannot_be_used(
@@ -56,6 +57,16 @@ def test_an_address_is_refused_where_it_cannot_be_used(
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2 and told in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_every_option_that_is_a_path_is_named_as_an_option() -> None:
+    paths = {
+        parameter.name
+        for command in typer.main.get_group(app).commands.values()
+        for parameter in command.params
+        if parameter.param_type_name == "option" and parameter.metavar in ("DIR", "FILE", "FOLDER")
+    }
+    assert paths == PATH_OPTIONS
 
 
 def test_a_local_address_is_the_path(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.studies import STUDIES, work
 from tskd_tune.studies.target import TargetStudy
-from tskd_tune.studies.target_found import Reviews, changes, dose_arms, found, reviews_of
+from tskd_tune.studies.target_found import Reviews, changes, comparisons, dose_arms, found, reviews_of
 from tskd_tune.sweeps.declared.schema import Sweep
 
 FILE = Path(__file__).parents[2] / "search_spaces" / "study_target.yaml"
@@ -98,7 +98,7 @@ def test_the_dose_is_the_paired_difference_to_the_static_target_as_the_judge_has
         assert row[:3] == (SCALES[name], name, 5)
         assert row[3] == pytest.approx(fmean(differences))
         [judged] = [one for one in results.family.family.findings if one.contrast.arm == name]
-        assert row[4:6] == (judged.evidence.interval.low, judged.evidence.interval.high)
+        assert row[4:6] == pytest.approx((judged.evidence.interval.low, judged.evidence.interval.high), abs=1e-12)
         assert row[4] <= fmean(differences) - width + 1e-9 and row[5] >= fmean(differences) + width - 1e-9
         assert row[6] == judged.verdict and judged.sentence in whole.sentences
     assert (half[6], full[6]) == ("undecided", "resolved")
@@ -109,6 +109,16 @@ def test_the_dose_is_the_paired_difference_to_the_static_target_as_the_judge_has
     assert sum("L_ST fell but the gap stayed" in sentence for sentence in whole.sentences) == 3
     assert [row[6:] for row in tables["arms"].rows] == [(12.0, 3.0, 0.5, 0.5)] * 3
     assert whole.counted.column("number") == [0, 0, 0, 0, 0, 0]
+
+
+def test_no_difference_is_zero_and_not_the_rounding_of_sums(run: RunFolder):
+    # The sums of both arms are equal; as floats they are not.
+    values = {"s0": [93.62, 94.44, 93.23, 92.09, 95.65], "s50": [94.88, 94.53, 95.33, 92.66, 91.63]}
+    assert fmean(mine - theirs for mine, theirs in zip(values["s50"], values["s0"], strict=True)) != 0
+    kept = [row for row in run.rows() if row.arm in values]
+    write_rows(run, [row.model_copy(update={"metrics": {"test_top1": values[row.arm][row.seed - 1]}}) for row in kept])
+    (difference,) = [row[2] for row in comparisons(summary(run).family).rows if "s50" in str(row[0])]
+    assert str(difference) == "0.0"
 
 
 def test_with_few_seeds_nothing_is_a_finding_and_what_is_missing_is_counted(run: RunFolder):

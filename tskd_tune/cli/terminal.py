@@ -83,6 +83,10 @@ def in_words(command: Callable[P, R]) -> Callable[P, R]:
     return told
 
 
+PATH_OPTIONS = frozenset({"storage", "points", "output"})
+"""The options that are paths; other paths are arguments, which are named in capitals."""
+
+
 def _make_local(options: dict[str, object]) -> None:
     """Replace ``file:///a`` with the path ``/a`` in all options that are paths.
 
@@ -97,7 +101,7 @@ def _make_local(options: dict[str, object]) -> None:
                 else:
                     options[name] = type(value)(local_path(value))
             except ValueError as error:
-                where = f"--{name}" if name in ("storage", "points") else name.upper()
+                where = f"--{name}" if name in PATH_OPTIONS else name.upper()
                 raise InputError(f"{where}: {error}") from error
 
 

@@ -22,6 +22,8 @@ from tskd_tune.studies.found import Cell, Chart, Figure, Found, NamedTable, Tabl
 DOSE: Mapping[str, object] = {"kind": "absolute_increment", "gradient": "attach"}
 STATIC = 0.0
 SMOKE = "no verdict"
+DIGITS = 12
+"""The decimals of a difference; those behind them are rounding."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,13 @@ def _finding(verdicts: Verdicts | None, arm: str, baseline: str | None) -> Findi
 def _compared(finding: Finding) -> tuple[int, float | None, float | None, float | None, str]:
     """Return the seeds, the difference, both ends of its interval, and the verdict."""
     interval = finding.evidence.interval
-    ends = (None, None) if interval is None else (interval.low, interval.high)
-    return finding.contrast.n, finding.contrast.difference, *ends, finding.verdict or SMOKE
+    ends = (None, None) if interval is None else (_plain(interval.low), _plain(interval.high))
+    return finding.contrast.n, _plain(finding.contrast.difference), *ends, finding.verdict or SMOKE
+
+
+def _plain(number: float | None) -> float | None:
+    """Return a number without the rounding of its last bits, which would show no difference as -4.7e-15."""
+    return None if number is None else round(number, DIGITS) + 0.0
 
 
 def _dose_figure(arms: Mapping[float, ArmFindings], verdicts: Verdicts | None, unit: str) -> Figure:
