@@ -193,7 +193,7 @@ def test_the_status_says_that_the_protocol_was_changed(run: RunFolder) -> None:
     run, lines = a_run_of_three_lines(run)
     write(run, [lines[0].replace("0.3", "0.9"), *lines[1:]])
     said = [line for line in run_status(run).damage if line.startswith(str(run.path / FILE))]
-    assert said == [f"{of(run).damage}; the verdicts of the run are exploratory"]
+    assert said == [f"{of(run).damage}; what was declared at the start is not known for certain"]
 
 
 def test_an_incomplete_last_line_is_a_sentence(run: RunFolder) -> None:

@@ -242,7 +242,11 @@ def _design(folder: RunFolder) -> tuple[Design, list[str]]:
 def _protocol(folder: RunFolder) -> list[str]:
     """Return a sentence where the frozen protocol is not as the run wrote it."""
     found = kept(folder)
-    return [f"{found.damage}; the verdicts of the run are exploratory"] if found is not None and found.damage else []
+    return (
+        [f"{found.damage}; what was declared at the start is not known for certain"]
+        if found is not None and found.damage
+        else []
+    )
 
 
 def _rows(folder: RunFolder) -> list[Row]:
