@@ -23,7 +23,7 @@ from tskd_tune.sweeps.declared.design import design_in, design_of
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.stored import sweep_of
 from tskd_tune.sweeps.evidence.protocol import terms_of
-from tskd_tune.sweeps.stages import missing
+from tskd_tune.sweeps.stages import left, missing
 
 
 def a_run_of(sweep: Sweep, root: Path, name: str = "run") -> RunFolder:
@@ -181,6 +181,22 @@ def test_arms_and_seeds_that_were_written_into_the_file_are_missing(finished: Ru
     assert trained(finished, sweep) == (6, 0)
     train(sweep, finished, "a", "b", "c", "d")
     assert run_status(finished).finished and not run_status(finished).edited and not summary(finished).concluded
+
+
+def test_after_an_analysis_that_stopped_the_sweep_an_added_arm_lacks_its_seeds_alone(
+    tmp_path: Path, three_arms: dict[str, Any]
+) -> None:
+    document = {**three_arms, "seeds": "1-8", "compare": {"interim": [5, 8]}}
+    sweep = Sweep.read(document).resolved()
+    folder = a_run_of(sweep, tmp_path)
+    train(sweep.model_copy(update={"seeds": [1, 2, 3, 4, 5]}), folder, "a", "b", "c")
+    folder.store.write("interim.jsonl", json_line({"at": 5, "stop": True, "sentence": "All verdicts."}).encode())
+    folder.expect(15)
+    assert is_finished(folder) and run_status(folder).finished and left(sweep, folder) == []
+    arms = three_arms["experiment"]["choice"]
+    edited_to(folder, choice={"d": {"distiller": "sp", "review": None}, **arms})
+    assert not is_finished(folder) and run_status(folder).expected == 20
+    assert "of the 20 trainings that the file names now, 5 have not been trained" in run_status(folder).edited[0]
 
 
 def test_an_edit_that_trains_nothing_else_is_none(finished: RunFolder) -> None:

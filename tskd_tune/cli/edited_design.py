@@ -8,22 +8,24 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.sweeps.declared.design import design_in
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.stored import sweep_of
-from tskd_tune.sweeps.stages import expected_rows
+from tskd_tune.sweeps.stages import left
 
 
 def edited_design(folder: RunFolder) -> tuple[Design, int] | None:
-    """Return the design of a grid as its file says now, and its number of trainings.
+    """Return the design of a grid as its file says now, and the number of its trainings, ended or not.
 
-    None where a resume may leave trainings out for good: with interim analyses, or with a scheduler that stops trials.
+    None where a scheduler stops trials.
 
     Raises:
         InputError: the file is damaged, or has a mistake.
         RunError: the records cannot be read.
     """
     sweep = sweep_of(folder)
-    if sweep.is_judged or sweep.compare.interim:
+    if sweep.is_judged:
         return None
-    return design_in(folder, sweep), expected_rows(sweep)
+    design = design_in(folder, sweep)
+    ended = sum(row.ended for row in counted_by(design, folder.rows()))
+    return design, ended + len(left(sweep, folder))
 
 
 def trained(folder: RunFolder, sweep: Sweep) -> tuple[int, int]:

@@ -31,19 +31,14 @@ def is_finished(folder: RunFolder) -> bool:
 
 
 def lacks_points(folder: RunFolder) -> bool:
-    """Tell whether the file of a sweep names trainings that have not ended, such as a seed that was written into it.
-
-    With interim analyses, trainings may be left out for good.
-    """
-    from tskd_tune.sweeps.stages import missing
+    """Tell whether the file of a sweep names trainings that have not ended, such as a seed that was written into it."""
+    from tskd_tune.sweeps.stages import left
 
     try:
         sweep = sweep_of(folder)
         if not sweep.is_exact:
             return added_trials(folder) > 0
-        if sweep.is_judged or sweep.compare.interim:
-            return False
-        return bool(missing(sweep, folder, sweep.all_seeds()))
+        return not sweep.is_judged and bool(left(sweep, folder))
     except InputError:  # a damaged file, of which the report says so
         return False
 

@@ -121,9 +121,12 @@ def _not_counted(rows: Sequence[Row], why: str) -> list[str]:
 
 
 def unread(run: RunFolder) -> bool:
-    """Tell whether the arms or the seeds in the file of a grid were edited since a process trained the run last."""
+    """Tell whether the arms or the seeds in the file of a grid were edited since a process trained the run last.
+
+    Of a grid whose scheduler stops trials this is not told.
+    """
     design = read_design(run.path)
-    if design is None or design.searched or not design.document:
+    if design is None or design.searched or design.at_most or not design.document:
         return False
     with suppress(InputError):  # a damaged file, which is said elsewhere
         return digest(run.document()) != design.document

@@ -12,7 +12,7 @@ from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.reports.findings.importance import JOURNAL
 from tskd_tune.sweeps.declared.configs import Describe
 from tskd_tune.sweeps.declared.schema import Sweep
-from tskd_tune.sweeps.evidence.interim import analyze, portions
+from tskd_tune.sweeps.evidence.interim import analyses, analyze, portions
 from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.scheduling.schedulers import Resumable
 from tskd_tune.sweeps.searching.known import Trainings, known_trials
@@ -57,6 +57,19 @@ def missing(sweep: Sweep, folder: RunFolder, seeds: Sequence[int]) -> list[Trial
                 number, identity = next(free) if known is None else known, named or point.identity
                 configs.append(replace(point, seeds=[seed], number=number, identity=identity))
     return configs
+
+
+def left(sweep: Sweep, folder: RunFolder) -> list[TrialConfig]:
+    """Return the configs of the trainings of a grid that a resume would train, by the sweep as it is now.
+
+    After an interim analysis that stopped the sweep no further seed is trained.
+    """
+    taken, found = analyses(folder), list[TrialConfig]()
+    for at, seeds in zip(sweep.compare.interim or [0], portions(sweep), strict=True):
+        found += missing(sweep, folder, seeds)
+        if at in taken and taken[at].stop:
+            break
+    return found
 
 
 def highest_number(folder: RunFolder) -> int:
