@@ -111,6 +111,17 @@ def test_the_dose_is_the_paired_difference_to_the_static_target_as_the_judge_has
     assert whole.counted.column("number") == [0, 0, 0, 0, 0, 0]
 
 
+def test_the_reviews_of_a_seed_under_several_teachers_are_their_mean():
+    def trial(seed: int, *losses: float) -> list[HistoryLine]:
+        return [HistoryLine(seed, epoch, "review", {"review_loss": loss}) for epoch, loss in enumerate(losses)]
+
+    found = Reviews.of(trial(1, 1.0, 2.0), trial(1, 3.0, 6.0), trial(2, 5.0, 5.0), trial(2, 7.0, 7.0))
+    assert found.loss == {1: [2.0, 4.0], 2: [6.0, 6.0]} and found.unit == "training"
+    assert [len(lines) for lines in found.lines] == [2, 2, 2, 2]
+    alone = Reviews.of(trial(1, 1.0, 2.0) + trial(2, 3.0, 4.0))
+    assert alone.loss == {1: [1.0, 2.0], 2: [3.0, 4.0]} and alone.unit == "seed"
+
+
 def test_no_difference_is_zero_and_not_the_rounding_of_sums(run: RunFolder):
     # The sums of both arms are equal; as floats they are not.
     values = {"s0": [93.62, 94.44, 93.23, 92.09, 95.65], "s50": [94.88, 94.53, 95.33, 92.66, 91.63]}

@@ -35,9 +35,8 @@ class FGFI(Distiller[Detected]):
 
     A batch without objects adds 0. Where a batch is computed in micro-batches, ``N`` is still that of the batch.
 
-    The paper's detectors have one map of features, 16 pixels a cell, and 4 anchors of
-    3 shapes at each cell; so have the defaults. For several levels of a pyramid, use `combined` with a part for each
-    level and its anchors.
+    The paper's detectors have one map of features, 16 pixels a cell, and 4 anchors of 3 shapes at each cell; so have
+    the defaults. For several levels of a pyramid, use `combined` with a part for each level and its anchors.
     """
 
     needs = frozenset({Need.FEATURES, Need.BOXES})

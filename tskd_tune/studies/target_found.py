@@ -31,9 +31,9 @@ class Reviews:
     """What the review epochs of an arm showed, seed by seed.
 
     Attributes:
-        lines: the history of each seed.
-        loss: seed -> L_ST of each review, not multiplied by lambda.
-        gap: seed -> the mean gap to the teacher's maps at each review.
+        lines: the history of each training: of a seed, or of a seed under one of several teachers.
+        loss: seed -> L_ST of each review, not multiplied by lambda; under several teachers the mean over them.
+        gap: seed -> the mean gap to the teacher's maps at each review, likewise.
     """
 
     lines: Sequence[Sequence[HistoryLine]]
@@ -41,20 +41,32 @@ class Reviews:
     gap: Mapping[int, Sequence[float]]
 
     @classmethod
-    def of(cls, lines: Sequence[HistoryLine]) -> Reviews:
-        """Gather the lines of a trial by their seeds."""
-        seeds = list(dict.fromkeys(line.seed for line in lines))
-        by_seed = [[line for line in lines if line.seed == seed] for seed in seeds]
-        loss, gap = (
-            {seed: _numbers(history, name) for seed, history in zip(seeds, by_seed, strict=True)}
-            for name in ("review_loss", "teacher_gap")
-        )
-        return cls(by_seed, loss, gap)
+    def of(cls, *trials: Sequence[HistoryLine]) -> Reviews:
+        """Gather the lines of each trial by their seeds; trials that share a seed have several teachers."""
+        every = [
+            [line for line in lines if line.seed == seed]
+            for lines in trials
+            for seed in dict.fromkeys(line.seed for line in lines)
+        ]
+        return cls(every, *(_by_seed(every, name) for name in ("review_loss", "teacher_gap")))
+
+    @property
+    def unit(self) -> str:
+        """What a history is: a ``seed``, or a ``training`` under several teachers."""
+        return "seed" if len(self.loss) == len(self.lines) else "training"
 
 
 def reviews_of(run: RunFolder, arm: ArmFindings) -> Reviews:
     """Read the histories of an arm, which may have a trial for each seed."""
-    return Reviews.of([line for trial in arm.runs for line in run.history(trial)])
+    return Reviews.of(*(run.history(trial) for trial in arm.runs))
+
+
+def _by_seed(every: Sequence[Sequence[HistoryLine]], name: str) -> dict[int, list[float]]:
+    """Return seed -> a number of each review; of several histories of a seed the mean."""
+    found: dict[int, list[list[float]]] = {}
+    for history in every:
+        found.setdefault(history[0].seed, []).append(_numbers(history, name))
+    return {seed: [fmean(of_review) for of_review in zip(*own, strict=False)] for seed, own in found.items()}
 
 
 def _numbers(history: Sequence[HistoryLine], name: str) -> list[float]:
@@ -106,7 +118,7 @@ def _judged(results: Findings) -> list[str]:
 
 
 def _gaps(reviews: Mapping[str, Reviews]) -> list[str]:
-    changes = [gap_change(arm, own.lines) for arm, own in reviews.items()]
+    changes = [gap_change(arm, own.lines, own.unit) for arm, own in reviews.items()]
     return [change.sentence for change in changes if change is not None]
 
 
