@@ -197,3 +197,23 @@ def test_a_missing_file_and_a_folder_are_the_systems_errors(tmp_path: Path) -> N
         saved.read(tmp_path / "gone.pth")
     with pytest.raises(IsADirectoryError):
         saved.read(tmp_path)
+
+
+@pytest.mark.parametrize("zip_format", [True, False])
+def test_a_newer_protocol_of_pickle_is_said(tmp_path: Path, zip_format: bool) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"a": torch.ones(3)}, path, pickle_protocol=4, _use_new_zipfile_serialization=zip_format)
+    with pytest.raises(saved.UnreadableError, match="by default.*without pickle_protocol"):
+        saved.read(path)
+
+
+def test_the_ending_of_a_name_does_not_decide_how_a_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    torch.save({"a": torch.ones(3)}, path)
+    assert torch.equal(saved.read(path)["a"], torch.ones(3))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(saved.UnreadableError, match="a pipe or a device"):
+        saved.read(tmp_path / "pipe")

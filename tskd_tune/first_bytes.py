@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,9 @@ def kind_of(path: Path) -> Kind | None:
     Raises:
         OSError: the file cannot be read.
     """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would be waited for, a device has no end
+        return Kind("a pipe or a device, not a file on a disk", "give a checkpoint's path")
     with path.open("rb") as file:
         head = file.read(HEAD)
         size = os.fstat(file.fileno()).st_size

@@ -71,7 +71,8 @@ def read(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
             warnings.simplefilter("ignore")  # torch's warnings are about its reader, and advise a way that runs code
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with path.open("rb") as file:  # of a path, torch's reader believes the ending of the name
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refusal(error) from error
     except Exception as error:  # A damaged file fails anywhere in torch's reader, with any class of error.
@@ -98,6 +99,11 @@ def _refusal(error: pickle.UnpicklingError) -> UnreadableError:
     """Return an error that names the refused object; torch's own message advises unsafe loading and is not shown."""
     found = re.search(r"GLOBAL (\S+)|<(?:class|function|built-in function) '?([\w.]+)", str(error))
     name = next((group for group in found.groups() if group), None) if found else None
+    if name is None and "Unsupported operand" in str(error):
+        return UnreadableError(
+            "is damaged or not a checkpoint (its pickle is not one that torch.save writes by default)",
+            "save the network again as torch.save(network.state_dict(), path), without pickle_protocol",
+        )
     if name is None:
         return _damage("its pickle is not one that torch.save writes")
     return UnreadableError(

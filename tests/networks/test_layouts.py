@@ -70,6 +70,10 @@ LAYOUTS: dict[str, Wrap] = {
     "timm with an average beside": lambda state: {"state_dict": state, "state_dict_ema": zeros(state), "arch": "x"},
     "model with an average beside": lambda state: {"ema": zeros(state), "model": state},
     "only the average": lambda state: {"state_dict_ema": state, "epoch": 1},
+    "mmpretrain": lambda state: {
+        "state_dict": {f"{'head' if key.startswith('fc') else 'backbone'}.{key}": value for key, value in state.items()}
+    },
+    "an average under another key": lambda state: {"state_dict": state, "ema_state_dict": zeros(state)},
     "student and teacher": lambda state: {"teacher": network(3, "resnet14").state_dict(), "student": state},
     "with other networks": lambda state: {"a": network(3, "resnet14").state_dict(), "b": state},
     "scalars among the names": lambda state: {**state, "epoch": 3, "best_acc": 71.0},
@@ -138,10 +142,31 @@ def test_harmless_things_beside_the_weights_load(tmp_path: Path, kind: str, zipp
         assert str(read_state(path).facts["beside"]) == str(BESIDE[kind])
 
 
-@pytest.mark.parametrize("claim", [np.int64(71), np.float32(71), np.array(71.0), np.array([71]), torch.tensor(71.0)])
+CLAIMS = [
+    *(np.int64(71), np.float32(71), np.array(71.0), np.array([71]), torch.tensor(71.0)),
+    *(torch.tensor(71.0, dtype=torch.bfloat16), torch.tensor(71.0, requires_grad=True)),
+]
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
 def test_a_claimed_accuracy_is_read_whatever_kind_of_number_it_is(tmp_path: Path, claim: Any) -> None:
     torch.save({"model": network().state_dict(), "best_acc": claim}, tmp_path / "net.pth")
     assert read_state(tmp_path / "net.pth").accuracy == 71.0
+
+
+NO_CLAIMS: dict[str, Any] = {
+    "a complex number": np.complex128(1j),
+    "an array of text": np.array("seventy"),
+    "a tensor without values": torch.ones((), device="meta"),
+    "an integer that no float holds": 10**400,
+    "not a number": float("nan"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_CLAIMS)
+def test_a_claim_of_a_strange_kind_is_no_accuracy(tmp_path: Path, kind: str) -> None:
+    torch.save({"model": network().state_dict(), "best_acc": NO_CLAIMS[kind]}, tmp_path / "net.pth")
+    assert load_into(network(1), tmp_path / "net.pth", name="resnet8").accuracy is None
 
 
 def refusal(path: Path, payload: Any) -> str:
@@ -175,6 +200,26 @@ def test_two_networks_under_prefixes_that_both_fit_are_refused(tmp_path: Path) -
     state = network().state_dict()
     sentence = refusal(tmp_path / "net.pth", {"state_dict": {**before("first.", state), **before("second.", state)}})
     assert sentence == "holds more than one network that fits; save one network alone"
+
+
+def test_two_networks_under_keys_that_both_fit_are_refused(tmp_path: Path) -> None:
+    sentence = refusal(tmp_path / "net.pth", {"last": network(0).state_dict(), "best": network(1).state_dict()})
+    assert sentence == "holds 2 networks that fit, under the keys last, best; save one network alone"
+
+
+def test_a_network_beside_another_one_under_a_prefix_is_refused(tmp_path: Path) -> None:
+    state = network().state_dict()
+    assert "holds more than one network that fits" in refusal(tmp_path / "net.pth", {**state, **before("ema.", state)})
+
+
+def test_names_that_the_network_has_not_are_to_be_removed(tmp_path: Path) -> None:
+    sentence = refusal(tmp_path / "net.pth", {**network().state_dict(), "conv1.total_ops": torch.zeros(1)})
+    assert sentence.startswith("conv1.total_ops is no part of resnet8 with 10 classes; remove these names from the")
+
+
+def test_a_variance_below_zero_is_refused(tmp_path: Path) -> None:
+    state = {key: -value if key.endswith("running_var") else value for key, value in network().state_dict().items()}
+    assert refusal(tmp_path / "net.pth", state).startswith("bn1.running_var has values below 0")
 
 
 def test_parts_that_lie_under_a_prefix_alone_are_not_taken_for_the_network(tmp_path: Path) -> None:

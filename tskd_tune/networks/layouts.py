@@ -102,6 +102,21 @@ def prefixes_of(names: list[str]) -> list[str]:
     return list(found)
 
 
+def beheaded(given: Spelled) -> Spelled | None:
+    """Remove the first part of every name, as in mmpretrain's ``backbone.conv1.weight`` and ``head.fc.weight``.
+
+    Returns:
+        None if a name has one part only, or if the same name would occur twice.
+    """
+    state = {name.partition(".")[2]: tensor for name, tensor in given.state.items()}
+    return None if "" in state or len(state) < len(given.state) else Spelled(state, given.ignored)
+
+
+def is_preferred(key: str) -> bool:
+    """Tell whether a place in a file is one of the usual places of a network, so that no other place counts."""
+    return not key or any(part in WRAPPERS for part in key.split("."))
+
+
 def without(prefix: str, given: Spelled) -> Spelled:
     """Keep the names that begin with a prefix, and remove the prefix."""
     state = {name.removeprefix(prefix): tensor for name, tensor in given.state.items() if name.startswith(prefix)}

@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,11 @@ from tskd_tune.networks.wrapped import Wrapped
 ACCURACIES = ("accuracy", "best_acc")
 # Counters that checkpoints of torch 0.4 lack; no network here uses them.
 COUNTER = "num_batches_tracked"
+VARIANCE = "running_var"
 # How the name of a detector's scores ends.
 SCORES = "box_predictor.cls_score.weight"
 SHOWN = 3
-NUMBERS = (int, float, np.number, np.ndarray, Tensor)
+NUMBERS = (int, float, np.integer, np.floating, np.ndarray, Tensor)
 REMEDY = "give a state dict, bare or under a key such as model, state_dict or model_state_dict"
 
 
@@ -94,7 +96,7 @@ def load_into(network: Network, path: Path, *, name: str, where: str = "teacher"
     if file is None:
         raise InputError(f"{label}: {_misfit(found, own, title)}")
     for key, tensor in file.state.items():
-        problem = _unusable(tensor, own.get(key))
+        problem = _unusable(tensor, own.get(key)) or _impossible(key, tensor)
         if problem is not None:
             raise InputError(f"{label}: {key} {problem}")
     # Counters that the file lacks keep the network's own values.
@@ -165,14 +167,27 @@ def _state_file(held: Held, given: Spelled) -> StateFile:
 
 
 def _fitting_file(found: list[tuple[Held, Spelled]], own: Mapping[str, Tensor], label: str) -> StateFile | None:
-    """Return the first state that is the network's, whole, with or without a prefix; None if none is."""
+    """Return the first state that is the network's, whole, with or without prefixes; None if none is.
+
+    Raises:
+        InputError: several states fit, and no usual key or prefix says which of them is meant.
+    """
+    whole = [(held, given) for held, given in found if _fits(given.state, own)]
+    unnamed = [held.key for held, _ in whole if not layouts.is_preferred(held.key)]
+    if len(unnamed) == len(whole) > 1:
+        raise InputError(
+            f"{label}: holds {len(whole)} networks that fit, under the keys {_few(unnamed)}; save one network alone"
+        )
     for held, given in found:
         if _fits(given.state, own):
             return _state_file(held, given)
         stripped = [layouts.without(prefix, given) for prefix in layouts.prefixes_of(list(given.state))]
         fitting = [one for one in stripped if _fits(one.state, own)]
-        if len(fitting) > 1:
+        if len(fitting) > 1 or (fitting and not own.keys() - given.state.keys()):
             raise InputError(f"{label}: holds more than one network that fits; save one network alone")
+        beheaded = layouts.beheaded(given)
+        if not fitting and beheaded is not None and _fits(beheaded.state, own):
+            fitting = [beheaded]
         if fitting:
             return _state_file(held, fitting[0])
     return None
@@ -210,10 +225,24 @@ def _unusable(given: Tensor, own: Tensor | None) -> str | None:
     return None
 
 
+def _impossible(key: str, given: Tensor) -> str | None:
+    """Say why no training can have left the values of a tensor; None if one can."""
+    if key.endswith(VARIANCE) and bool((given.float() < 0).any()):
+        return "has values below 0, but is a variance; the file is damaged: give another checkpoint"
+    return None
+
+
 def _accuracy(facts: Mapping[str, object]) -> float | None:
-    """Return the claimed accuracy, which the field's loops leave as a number, a numpy scalar or a tensor of one."""
+    """Return the claimed accuracy, which the field's loops leave as a number, a numpy scalar or a tensor of one.
+
+    A claim that is no finite number is none.
+    """
     claims = [facts[key] for key in ACCURACIES if isinstance(facts.get(key), NUMBERS)]
-    return float(np.asarray(claims[0]).item()) if claims and np.asarray(claims[0]).size == 1 else None
+    try:
+        claimed = [float(claim.item() if isinstance(claim, Tensor | np.ndarray) else claim) for claim in claims[:1]]
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # text, a complex number, a tensor without values
+        return None
+    return next((number for number in claimed if isfinite(number)), None)
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
@@ -282,7 +311,11 @@ def _hint(state: Mapping[str, Tensor], own: Mapping[str, Tensor], title: str) ->
     if _body(state) == _body(own):
         return f"the file has {size}: give one that was trained on this task"
     fitting = _fitting(state)
-    return remedy if fitting is None else f"the file is a {fitting} with {size}: set name: {fitting}, or {remedy}"
+    if fitting is not None:
+        return f"the file is a {fitting} with {size}: set name: {fitting}, or {remedy}"
+    needed, given = _shapes(own), _shapes(state)
+    is_whole = all(given.get(key) == shape for key, shape in needed.items())
+    return f"remove these names from the state dict and save it again, or {remedy}" if is_whole else remedy
 
 
 def _fitting(state: Mapping[str, Tensor]) -> str | None:
