@@ -1,6 +1,8 @@
 """YAML as plain data: what is read, what is refused, and how files and settings are laid over one another."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -243,3 +245,13 @@ def test_settings_refused(setting: str, sentence: str):
     with pytest.raises(InputError) as error:
         apply_settings({"distiller": "kd", "review": {"milestones": [1]}}, [setting])
     assert sentence in str(error.value)
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    """As ``<(command)`` and ``/dev/stdin``: the file is opened several times, to see what it is and to read it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("a: 1\n",))
+    writer.start()
+    assert [read(pipe) for _ in range(3)] == [{"a": 1}] * 3
+    writer.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,7 @@ def read(path: Path, name: str | None = None) -> dict[str, Any]:
 def _read(path: Path, name: str | None = None) -> Placed:
     name = str(path) if name is None else name
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = _content(path) if path.is_file() or path.is_dir() else _streamed(path)
         text = content.decode("utf-8")
     except (OSError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
@@ -86,6 +86,17 @@ def _read(path: Path, name: str | None = None) -> Placed:
         raise InputError(f"{name}:1:1: must hold a mapping (key: value), got {_kind(parsed.data)}")
     places = {keys: Place(name, line) for keys, line in parsed.lines.items()}
     return Placed(parsed.data, places, Place(name))
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
+@cache
+def _streamed(path: Path) -> bytes:
+    """Read a pipe, such as ``/dev/stdin``, which can be read once only; later calls get the same bytes."""
+    return _content(path)
 
 
 def extended(document: Mapping[str, object], folder: Path) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def start(
     """
     check(experiment)
     refuse(Place(), track=track)
+    TeacherCache()  # a folder that cannot be made is refused before there is a run
     read_data([experiment], listener)
     RunFolder.free(storage.absolute(), name)
     folder = RunFolder.create(storage.absolute(), name, "train", experiment.plain(), expected=1, origin=origin)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tskd_tune.cli import running
-from tskd_tune.errors import RunError
+from factories import a_search
+from tskd_tune.cli import looking, running
+from tskd_tune.errors import RunError, UnwritableError
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,21 @@ def test_it_names_the_disk_and_how_to_go_on(tmp_path: Path, error: Exception, fi
 def test_another_failure_is_left_as_it_is(tmp_path: Path):
     with pytest.raises(RunError, match="^the loss is not finite$"), running._said_of_a_full_disk(tmp_path):
         raise RunError("the loss is not finite")
+
+
+def test_a_report_is_shown_where_it_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the run of another user, or on a disk that is read-only."""
+    folder = a_search(tmp_path, [60.0, 70.0])
+
+    def refused(path: Path, content: object) -> None:
+        try:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        except OSError as error:
+            raise UnwritableError(f"{path}: could not be written") from error
+
+    monkeypatch.setattr(type(folder.store), "write", lambda self, name, content: refused(name, content))
+    with pytest.raises(RunError, match=r"report.md were not written \(Read-only file system\), but the results above"):
+        looking.report(str(folder.path), tmp_path)
+    assert "2 arms, 2 seeds (1, 2)" in capsys.readouterr().out

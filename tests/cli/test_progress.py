@@ -118,3 +118,8 @@ def test_figures_are_the_first_two_that_were_measured() -> None:
     assert progress.figures({"epoch": 3}) == "nothing measured"
     ap = Metric("ap", "AP", "%", "max")
     assert progress.figures({"test_ap": 30.0}, [ap]) == "test AP (%) 30.00"
+
+
+def test_a_training_that_ends_in_its_first_epoch_has_no_epoch_before(capsys: pytest.CaptureFixture[str]) -> None:
+    Progress(1, 2).finished("kd", 1, -1, 2, metrics={}, reason="the loss is not finite")
+    assert "kd, seed 1: ended in its first epoch: the loss is not finite (1 of 1)" in capsys.readouterr().out

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+import tskd_tune
 from tskd_tune.cli.commands import app
 from tskd_tune.cli.terminal import PATH_OPTIONS, in_words
 
@@ -72,3 +76,20 @@ def test_every_option_that_is_a_path_is_named_as_an_option() -> None:
 def test_a_local_address_is_the_path(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["runs", "--storage", f"file://{tmp_path}"])
     assert done.exit_code == 0 and "file:" not in done.stdout
+
+
+@pytest.mark.parametrize("command", [["runs"], ["status", "first"], ["sweep", "digits"], ["train", "x.yaml"]])
+def test_an_empty_storage_is_not_the_current_folder(command: list[str]) -> None:
+    done = CliRunner().invoke(app, [*command, "--storage", ""])
+    assert done.exit_code == 2 and "the path is empty" in done.output
+
+
+def test_a_current_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f"import os; os.rmdir({str(gone)!r}); from tskd_tune.cli.app import main; main()"
+    path = str(Path(tskd_tune.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=gone, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: the current folder is gone"), done.stderr

@@ -146,6 +146,7 @@ def test_the_teachers_training_is_a_plain_one_of_its_own() -> None:
             "review: the first review is epoch 270 but training has 240 epochs; lower k or delta, or train longer",
         ),
         ({"review": {"lambda": -1}}, "review.lambda: must be a number from 0 up or {auto: share}, got -1"),
+        ({"review": {"lambda": float("inf")}}, "review.lambda: must be a number from 0 up or {auto: share}, got inf"),
         ({"review": {"lambda": "loud"}}, "review.lambda: must be a number from 0 up or {auto: share}, got 'loud'"),
         ({"review": {"lambda": {"auto": 0}}}, "review.lambda.auto: must be greater than 0, got 0"),
         ({"review": {"sequence": "maps"}}, "review.sequence: must be 'increment' or 'feature_map', got 'maps'"),

@@ -212,11 +212,6 @@ def test_a_network_beside_another_one_under_a_prefix_is_refused(tmp_path: Path) 
     assert "holds more than one network that fits" in refusal(tmp_path / "net.pth", {**state, **before("ema.", state)})
 
 
-def test_names_that_the_network_has_not_are_to_be_removed(tmp_path: Path) -> None:
-    sentence = refusal(tmp_path / "net.pth", {**network().state_dict(), "conv1.total_ops": torch.zeros(1)})
-    assert sentence.startswith("conv1.total_ops is no part of resnet8 with 10 classes; remove these names from the")
-
-
 def test_a_variance_below_zero_is_refused(tmp_path: Path) -> None:
     state = {key: -value if key.endswith("running_var") else value for key, value in network().state_dict().items()}
     assert refusal(tmp_path / "net.pth", state).startswith("bn1.running_var has values below 0")

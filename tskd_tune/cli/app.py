@@ -107,10 +107,20 @@ Settings = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _given_place(given: str | Path) -> Path:
+    """Return the value of ``--storage``; an empty one, as of an unset variable, would mean the current folder."""
+    if not str(given):
+        raise typer.BadParameter("the path is empty; give the folder that holds the runs, or . for the current folder")
+    return Path(given)
+
+
 Storage = Annotated[
     Path,
     typer.Option(
         "--storage",
+        parser=_given_place,
         metavar="DIR",
         envvar="TSKD_TUNE_STORAGE",
         show_envvar=False,
@@ -147,6 +157,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    try:
+        Path.cwd()
+    except OSError as error:  # torch cannot be imported without a current folder, and ends the process
+        complain(f"the current folder is gone or closed to this user ({error.strerror}); change to another folder")
+        sys.exit(WRONG)
     app()
 
 

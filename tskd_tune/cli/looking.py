@@ -10,7 +10,7 @@ from pathlib import Path
 from tskd_tune.cli import comparing_searches
 from tskd_tune.cli.results import show_results
 from tskd_tune.cli.terminal import put_json, say, show
-from tskd_tune.errors import InputError, RunError, did_you_mean
+from tskd_tune.errors import InputError, RunError, UnwritableError, did_you_mean
 from tskd_tune.paths import StoragePlace
 from tskd_tune.records.finding import group_at
 from tskd_tune.records.row import Row
@@ -125,9 +125,22 @@ def report(run: str, storage: StoragePlace, wish: Wish = Wish()) -> None:
         else:
             _put(found, wish.form, wish.what)
     else:
-        if not wish.settings:
-            write_report(folder)
+        unwritten = None if wish.settings else _unwritten(folder)
         show_results(folder, wish.settings, cost=wish.cost)
+        if unwritten is not None:
+            raise RunError(
+                f"{folder.place}: report.html and report.md were not written ({unwritten}), but the results above are"
+                " whole; permit writing there, or let the owner of the folder write the report"
+            )
+
+
+def _unwritten(folder: RunFolder) -> str | None:
+    """Write the files of a report; return why they cannot be written, such as into the run of another user."""
+    try:
+        write_report(folder)
+    except UnwritableError as error:
+        return getattr(error.__cause__, "strerror", None) or str(error)
+    return None
 
 
 def _put(found: Findings, form: str, what: str | None) -> None:

@@ -223,7 +223,8 @@ class Progress:
         self._early += reason is not None
         self._pace.skip(epochs - 1 - epoch)
         count = f"({self._finished} of {self._trainings})"
-        end = f"ended after epoch {epoch}: {reason}" if reason else f"finished, {figures(metrics, measures)}"
+        last = f"after epoch {epoch}" if epoch >= 0 else "in its first epoch"
+        end = f"ended {last}: {reason}" if reason else f"finished, {figures(metrics, measures)}"
         self._screen.tell(f"{arm}, seed {seed}: {end} {count}", failed=reason is not None)
         self._advance()
 

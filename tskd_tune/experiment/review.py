@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
@@ -56,7 +57,7 @@ class AutoLambda(Options):
 def _read_lambda(value: object) -> object:
     if isinstance(value, dict):
         return AutoLambda.model_validate(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf
     if not (isinstance(value, AutoLambda) or is_number):
         raise ValueError(f"must be a number from 0 up or {{auto: share}}, got {value!r}")
     return value

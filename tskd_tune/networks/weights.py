@@ -237,12 +237,14 @@ def _accuracy(facts: Mapping[str, object]) -> float | None:
 
     A claim that is no finite number is none.
     """
-    claims = [facts[key] for key in ACCURACIES if isinstance(facts.get(key), NUMBERS)]
+    claim = next((facts[key] for key in ACCURACIES if isinstance(facts.get(key), NUMBERS)), None)
+    if not isinstance(claim, NUMBERS):
+        return None
     try:
-        claimed = [float(claim.item() if isinstance(claim, Tensor | np.ndarray) else claim) for claim in claims[:1]]
+        number = float(claim.item() if isinstance(claim, Tensor | np.ndarray) else claim)
     except (TypeError, ValueError, RuntimeError, OverflowError):  # text, a complex number, a tensor without values
         return None
-    return next((number for number in claimed if isfinite(number)), None)
+    return number if isfinite(number) else None
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
@@ -311,11 +313,7 @@ def _hint(state: Mapping[str, Tensor], own: Mapping[str, Tensor], title: str) ->
     if _body(state) == _body(own):
         return f"the file has {size}: give one that was trained on this task"
     fitting = _fitting(state)
-    if fitting is not None:
-        return f"the file is a {fitting} with {size}: set name: {fitting}, or {remedy}"
-    needed, given = _shapes(own), _shapes(state)
-    is_whole = all(given.get(key) == shape for key, shape in needed.items())
-    return f"remove these names from the state dict and save it again, or {remedy}" if is_whole else remedy
+    return remedy if fitting is None else f"the file is a {fitting} with {size}: set name: {fitting}, or {remedy}"
 
 
 def _fitting(state: Mapping[str, Tensor]) -> str | None:

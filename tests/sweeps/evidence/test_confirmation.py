@@ -179,3 +179,15 @@ def test_what_a_search_declares_of_comparisons_holds_for_its_confirmation(search
     search.replace_document({**search.document(), "compare": declared})
     compare = confirmation(search, [101, 102]).compare
     assert {key: getattr(compare, key) for key in declared} == declared and compare.baseline == "baseline"
+
+
+def test_a_search_whose_trainings_all_diverged_is_not_to_be_resumed(
+    search: RunFolder, document: dict[str, Any]
+) -> None:
+    search.rows_path.unlink()
+    for run, seed in enumerate(SEEDS):
+        search.add_row(row(document, f"0000{run}", "k=1", seed, None, status="failed", reason="epoch 0: nan"))
+    with pytest.raises(
+        InputError, match=r"all 2 failed, and would fail again \(the first: epoch 0: nan\); search again"
+    ):
+        confirmation(search, [101, 102])

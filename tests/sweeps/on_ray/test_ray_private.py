@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import logging
 from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,11 @@ import pytest
 import ray
 from ray import tune
 from ray.exceptions import RayActorError
+from ray.tune.execution import tune_controller
 from ray.tune.execution.tune_controller import TuneController
 
-from tskd_tune.sweeps.on_ray import ray_private
+from tskd_tune.errors import RunError
+from tskd_tune.sweeps.on_ray import ray_private, ray_settings
 from tskd_tune.sweeps.on_ray.ray_private import MAY_BE_ABSENT, NAMES
 
 PACKAGE = Path(ray_private.__file__).parents[1]
@@ -154,3 +157,12 @@ def test_nothing_of_optunas_private_side_is_used(tmp_path: Path) -> None:
 def test_without_a_ray_of_ones_own_there_is_nothing_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray._private.worker._global_node", None)
     assert ray_private.own_processes() == {} and ray_private.raylet_socket() == ""
+
+
+@pytest.mark.parametrize(("error", "is_shown"), [(RunError("the disk is full"), False), (ValueError("a bug"), True)])
+def test_an_error_that_ends_a_sweep_on_purpose_shows_no_traceback(error: Exception, is_shown: bool) -> None:
+    logger = logging.getLogger(ray_private.CONTROLLER_LOGGER)
+    assert tune_controller.logger is logger
+    text, raised = "Trial %s: Error stopping trial.", (type(error), error, None)
+    record = logger.makeRecord(logger.name, logging.ERROR, "", 0, text, ("t",), raised)
+    assert ray_settings._is_not_ours(record) is is_shown

@@ -24,7 +24,7 @@ from tskd_tune.sweeps.scheduling.schedulers import SCHEDULERS
 from tskd_tune.sweeps.searching.known import Known
 from tskd_tune.sweeps.searching.optuna_parts import UNFIT, classes
 from tskd_tune.sweeps.searching.plug_in_errors import ending
-from tskd_tune.sweeps.searching.samplers import SHORT
+from tskd_tune.sweeps.searching.samplers import LARGEST_SEED, SHORT, sampling
 from tskd_tune.sweeps.searching.search import SEARCHERS
 from tskd_tune.sweeps.space.points import Point
 from tskd_tune.sweeps.space.search_space import SearchSpace
@@ -377,3 +377,17 @@ def test_the_dry_run_leaves_optuna_quiet(caplog: pytest.LogCaptureFixture) -> No
     finally:
         optuna.logging.disable_propagation()
     assert not caplog.records
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_the_largest_seed_also_goes_on(name: str) -> None:
+    sampler = sampling(name, 4, startup_trials=None, population=None, seed=LARGEST_SEED).make(known=3)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    assert len(study.trials) == 2
+
+
+def test_a_seed_that_no_sampler_takes_is_named(tiny_document: dict[str, Any]) -> None:
+    search = {"name": "optuna", "trials": 3, "seed": LARGEST_SEED + 1}
+    with pytest.raises(InputError, match=f"search.seed: must be less than or equal to {LARGEST_SEED}"):
+        Sweep.read({"experiment": tiny_document, "seeds": [1], "search": search})

@@ -424,3 +424,8 @@ def test_a_grid_without_end_is_refused_before_it_is_made():
 def test_a_corner_is_walked_once():
     points = list(SearchSpace({"k": {"choice": list(range(3000))}}).corners())
     assert [point.experiment["k"] for point in points] == list(range(3000))
+
+
+def test_labels_that_look_the_same_are_refused():
+    with pytest.raises(InputError, match=r"a: the labels 'caf\\xe9' and 'cafe\\u0301' look the same"):
+        space("{a: {choice: {caf\u00e9: 1, cafe\u0301: 2}}}")

@@ -136,3 +136,14 @@ def test_the_shipped_search_starts_at_the_papers_setting() -> None:
         "review.extractor.hidden": 16,
     }
     assert searcher.suggest("second")["point"]["review.lambda"] != 1.0
+
+
+def test_an_experiment_that_cannot_have_the_papers_review_is_said_to_be_so() -> None:
+    plain = {
+        "task": {"name": "digits"},
+        "student": "resnet8",
+        "review": None,
+        "training": {"lr": {"uniform": [0.1, 1]}},
+    }
+    with pytest.raises(InputError, match="search.start: 'paper' has the paper's review.*teacher: is missing"):
+        starting_points(SearchSpace(plain), "paper")

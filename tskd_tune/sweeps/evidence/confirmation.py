@@ -115,6 +115,11 @@ def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
         known = [value for value in values if value is not None]
         if {row.seed for row in group if row.status == "done"} >= set(sweep.all_seeds()) and len(known) == len(values):
             means[point] = sign * fmean(known)
+    if rows and all(row.status == "failed" and not row.broke for row in rows):
+        raise InputError(
+            f"no training of the search can be confirmed: all {len(rows)} failed, and would fail again (the first:"
+            f" {rows[0].reason}); search again in another space"
+        )
     if not means:
         raise InputError(
             f"no point has finished all seeds with the metric '{metric}', which decides the winners; finish the run"

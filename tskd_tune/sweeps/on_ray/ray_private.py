@@ -63,6 +63,9 @@ MARK_STORAGE: Final = "_create_validation_file"
 STATE_LOGGER: Final = "ray.tune.execution.experiment_state"
 """The logger of Tune that reports a state that cannot be saved."""
 
+CONTROLLER_LOGGER: Final = "ray.tune.execution.tune_controller"
+"""The logger of Tune that reports, with a traceback, an error that a callback raised when a trial ended."""
+
 
 def address_found_here() -> str | None:
     """Return the address of the cluster that Ray finds on this machine; None where there is none.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from tskd_tune.errors import InputError
+from tskd_tune.errors import InputError, TskdTuneError
 from tskd_tune.paths import whole
 from tskd_tune.sweeps.on_ray import ray_private
 
@@ -49,6 +49,7 @@ def prepare() -> None:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger(ray_private.STATE_LOGGER).addFilter(_without_traceback)
+    logging.getLogger(ray_private.CONTROLLER_LOGGER).addFilter(_is_not_ours)
     ray_private.hear_worker_output(_unheard)
     for name in FOLDERS:
         if os.environ.get(name):
@@ -70,6 +71,11 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     if record.exc_info and record.exc_info[1] is not None:
         record.msg, record.args, record.exc_info = f"{record.getMessage()}{record.exc_info[1]}", None, None
     return True
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """Keep an error that this package raises on purpose off the terminal, as the sweep ends with its sentence."""
+    return not (record.exc_info and isinstance(record.exc_info[1], TskdTuneError))
 
 
 def for_cluster() -> dict[str, str]:

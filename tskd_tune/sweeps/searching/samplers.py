@@ -38,6 +38,8 @@ START_AT_RANDOM: Final = ("tpe", "gp")
 LARGEST_POPULATION, GENERATIONS = 50, 4
 # The random trials of Optuna's samplers that learn, and the most trials with which a sampler is tried out.
 STARTUP, MOST_TRIED = 10, 60
+# Of numpy's generator, which Optuna's samplers use.
+LARGEST_SEED: Final = 2**32 - 1
 
 
 def _known(value: str | Document) -> str | Document:
@@ -70,7 +72,7 @@ class Sampling:
         Raises:
             InputError: an option is unknown or wrong, or another package is needed.
         """
-        return sampler_of(self.part, self.seed + known)
+        return sampler_of(self.part, (self.seed + known) % (LARGEST_SEED + 1))
 
     def guard(self) -> AbstractContextManager[None]:
         """Return a context that names the sampler in any error that it raises while the search runs."""

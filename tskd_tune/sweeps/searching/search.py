@@ -16,7 +16,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.registry import Registry, marked
 from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.searching.objectives import Goals
-from tskd_tune.sweeps.searching.samplers import SamplerOption, sampling
+from tskd_tune.sweeps.searching.samplers import LARGEST_SEED, SamplerOption, sampling
 from tskd_tune.sweeps.space.distinct import experiment_key, told_apart
 from tskd_tune.sweeps.space.draws import uniformly
 from tskd_tune.sweeps.space.points import Point
@@ -103,7 +103,7 @@ def optuna(
     startup_trials: PositiveInt | None = None,
     population: Annotated[int, Field(ge=2)] | None = None,
     start: Start | None = None,
-    seed: NonNegativeInt = 0,
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0,
 ) -> Found:
     """A search that learns from finished trials; the first startup_trials (null: Optuna's number) are random.
 

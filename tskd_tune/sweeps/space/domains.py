@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal, TypeAlias
+from unicodedata import normalize
 
 from tskd_tune.documents import DOMAINS, RANGES
 from tskd_tune.errors import InputError, did_you_mean, shown
@@ -149,8 +150,15 @@ def _hole(word: str, content: object, path: str, condition: Conditions) -> Hole:
         raise InputError(f"{name}: '{word}' has {len(content)} values, but {MOST_LABELS} are the most; give a range")
     labelled = isinstance(content, Mapping)
     given = content if isinstance(content, Mapping) else _labels_of(content, name, word)
+    seen: dict[str, str] = {}
     for label in given:
         _refuse_label(label, name)
+        other = seen.setdefault(normalize("NFC", label), label)
+        if other != label:
+            raise InputError(
+                f"{name}: the labels {other!a} and {label!a} look the same, as Unicode can spell their letters in two"
+                " ways; give one of them another name"
+            )
     if name != path:
         _refuse_arms_without_keys(given)
     branches = {

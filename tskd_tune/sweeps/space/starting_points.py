@@ -59,7 +59,13 @@ def _reference(space: SearchSpace) -> dict[str, object]:
     """Return the paper's experiment on the first task, student and teacher of the space, as plain data."""
     first = Experiment.read(next(iter(space.corners())).experiment).plain()
     question = {key: first[key] for key in QUESTION if first[key] is not None}
-    return Experiment.read({**question, "preset": "paper"}).plain()
+    try:
+        return Experiment.read({**question, "preset": "paper"}).plain()
+    except InputError as error:
+        raise InputError(
+            f"search.start: 'paper' has the paper's review, which this experiment cannot have ({error}); leave"
+            " search.start out, or list points"
+        ) from error
 
 
 def _path(hole: Hole) -> str:
