@@ -162,12 +162,11 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
     trained = sorted(run.rows(), key=lambda row: row.key)
     rows, apart = set_apart(run, trained)
     given, measures = _document(run, settings), measures_of(rows)
-    document, damaged = given.document, given.damaged
-    search = searched_by(document, measures)
+    search = searched_by(given.document, measures)
     name, mode = (search.metric, search.mode) if search else _headline(rows, measures)
     headline = Headline(name, metric_of(name, measures))
-    counts, open_ = counts_of(run, rows, len(document.all_seeds))
-    seeds = 0 if counts.finished == counts.expected else len(document.seeds or [1])
+    counts, open_ = counts_of(run, rows, len(given.document.all_seeds))
+    seeds = 0 if counts.finished == counts.expected else len(given.document.seeds or [1])
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
     arms, baselines = with_cost_ratios(with_collapses(labels_apart(arms), headline))
     protocol = _frozen(run, given, name, rows)
@@ -191,7 +190,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
         costs=arm_costs(arms),
         pareto=fronts(search, arms, name, mode),
         importance=shares,
-        curve=curve_of([found] if (found := search_trials(search, document, rows)) is not None else []),
+        curve=curve_of([found] if (found := search_trials(search, given.document, rows)) is not None else []),
         failed=endings(rows, "failed"),
         stopped=endings(rows, "stopped"),
         unfinished=open_,
@@ -204,7 +203,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
         commits=tuple(distinct(row.commit for row in rows)),
         method=(read_design(run.path) or Design()).method,
         concluded=concluded(run, trained, arms, compared),
-        damage=(*filter(None, [damaged]), *run.damage(), *study),
+        damage=(*filter(None, [given.damaged]), *run.damage(), *study),
         leaks=leaks(run.store, rows),
         frozen=protocol.said,
         rows=tuple(rows),
