@@ -15,7 +15,7 @@ import torch
 from tskd_tune.errors import RunError, TskdTuneError, reason
 from tskd_tune.training.compute import Compute
 
-REGISTERS = torch.__version__ < (2, 15)
+REGISTERS = torch.__version__ < "2.15"  # compared as versions, not as texts
 """Whether a graph must be told from which generators a capture draws; later versions of torch find them, and warn."""
 
 Again: TypeAlias = Callable[[], None]

@@ -222,7 +222,9 @@ class Compute:
 def _fused_attention() -> tuple[bool, bool, bool]:
     """Return which fused kernels of attention torch may use."""
     cuda = torch.backends.cuda
-    return cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.cudnn_sdp_enabled()
+    fused = cuda.flash_sdp_enabled, cuda.mem_efficient_sdp_enabled, cuda.cudnn_sdp_enabled
+    flash, efficient, cudnn = (bool(enabled()) for enabled in fused)  # type: ignore[no-untyped-call]
+    return flash, efficient, cudnn
 
 
 def _use_fused_attention(flash: bool, efficient: bool, cudnn: bool) -> None:
