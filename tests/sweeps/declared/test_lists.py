@@ -154,6 +154,8 @@ def test_two_callbacks_of_one_kind_with_other_options_are_two(write: Callable[..
 
 
 def test_a_starting_point_twice() -> None:
+    wide = SearchSpace({"training": {"lr": {"choice": [0.1, 0.2]}, "epochs": {"int": [1, 9]}}}, {})
+    assert len(starting_points(wide, [{"training.lr": 0.1}] * 2)) == 2, "the searcher draws the rest of each"
     space = SearchSpace({"training": {"lr": {"choice": [0.1, 0.2]}}}, {})
     assert len(starting_points(space, [{"training.lr": 0.1}, {"training.lr": 0.2}])) == 2
     with pytest.raises(InputError, match=r"search\.start: point 2 is point 0 again; keep one of them"):

@@ -161,7 +161,8 @@ def test_a_search_ends_when_every_experiment_has_its_trial():
 
 
 def test_a_proposal_of_a_known_experiment_is_told_what_is_known_of_it():
-    one = search("{x: {choice: [1, 2, 3]}, y: {uniform: [0, 1]}}", start=[{"x": 1, "y": 0.5}] * 3, trials=3)
+    starts = [{"x": label, "y": 0.5} for label in "abc"]
+    one = search("{x: {choice: {a: 1, b: 1, c: 1}}, y: {uniform: [0, 1]}}", start=starts, trials=3)
     first = one.suggest("t0")
     second = one.suggest("t1")
     assert (first["experiment"], second["number"]) == ({"x": 1, "y": 0.5}, 1)

@@ -28,8 +28,8 @@ def starting_points(space: SearchSpace, start: Start | None) -> list[Values]:
     A point of a list may leave out search parameters; the searcher draws their values.
 
     Raises:
-        InputError: a domain does not contain the given value, there is no such search parameter, or a point is listed
-            twice.
+        InputError: a domain does not contain the given value, there is no such search parameter, or a point that
+            leaves nothing to draw is listed twice.
     """
     if start is None:
         return []
@@ -37,9 +37,16 @@ def starting_points(space: SearchSpace, start: Start | None) -> list[Values]:
         return [_of_the_paper(space)]
     points = [point_of(space, point, f"search.start: point {place}") for place, point in enumerate(start)]
     for place, point in enumerate(points):
-        if point in points[:place]:
+        if point in points[:place] and _is_whole(space, point):
             raise InputError(f"search.start: point {place} is point {points.index(point)} again; keep one of them")
     return points
+
+
+def _is_whole(space: SearchSpace, point: Values) -> bool:
+    """Tell whether a point has every search parameter that there is where its choices are as they are."""
+    return all(
+        hole.name in point for hole in space.holes() if all(point.get(name) == label for name, label in hole.condition)
+    )
 
 
 def _of_the_paper(space: SearchSpace) -> Values:
