@@ -17,6 +17,7 @@ from tskd_tune.networks.weights import read_state
 from tskd_tune.records.events import Event, Listener
 from tskd_tune.records.run_folder import RunFolder
 from tskd_tune.records.session import Session
+from tskd_tune.tasks.base import Task
 from tskd_tune.training import checkpoint
 from tskd_tune.training.checkpoint import Saver
 from tskd_tune.training.engine import EagerEngine
@@ -131,6 +132,22 @@ BREAKS = {
     "before the row": (before(RunFolder, "add_row"), 7),
     "before the report": (before(local, "write_report"), 7),
 }
+
+
+def test_a_training_whose_data_have_changed_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise its first epochs would be of other images than those that its row names."""
+
+    def break_off(event: Event) -> None:
+        if event.what == "epoch" and event.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start("cut", tmp_path, break_off, training={"checkpoint": {"seconds": 0}})
+    monkeypatch.setattr(Task, "fingerprint", lambda self: "other images")
+    folder, epochs = RunFolder.open(tmp_path / "cut"), list[int]()
+    with pytest.warns(UserWarning, match="^the data have changed since this checkpoint was written; the training"):
+        local.resume(folder, lambda event: epochs.append(event.epoch) if event.what == "epoch" else None, track=False)
+    assert epochs == list(range(7)) and folder.rows()[0].data.fingerprint == "other images"
 
 
 @pytest.mark.parametrize("where", BREAKS)

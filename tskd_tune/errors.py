@@ -4,6 +4,7 @@ TskdTuneError
 +-- InputError        the user's input is wrong, found before training           (exit code 2)
 +-- RunError          something failed during a run                             (exit code 1)
     +-- UnwritableError a file of the run could not be written or read
+    +-- OtherDataError a checkpoint is of a training on other data
     +-- DivergedError the loss of a training is no longer a finite number
 """
 
@@ -60,6 +61,10 @@ class LostWorkerError(RunError):
     """
 
     silent: tuple[str, ...] = ()
+
+
+class OtherDataError(RunError):
+    """A checkpoint was written by a training on other data; the training begins anew."""
 
 
 class DivergedError(RunError):

@@ -7,11 +7,12 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from tskd_tune.errors import DivergedError
+from tskd_tune.errors import DivergedError, OtherDataError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import build
 from tskd_tune.experiment.identity import identity
@@ -211,13 +212,23 @@ class Session:
         facts = {"name": self.experiment.student.name, "epoch": len(history) - 1, "accuracy": accuracy}
         write_state(path, self.trainer.student, facts=facts)
 
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self.trainer.task.fingerprint()
+
     def state_dict(self) -> Document:
         """Return the state that a resume needs."""
         state = {"trainer": self.trainer.state_dict(), "started": self._started, "failure": self.failure}
-        return {**state, "together": self._together, "workers": self._workers}
+        return {**state, "together": self._together, "workers": self._workers, "data": self._fingerprint}
 
     def load_state_dict(self, state: Document) -> None:
-        """Go back to the end of the epoch at which the state was taken."""
+        """Go back to the end of the epoch at which the state was taken.
+
+        Raises:
+            OtherDataError: the data have changed since.
+        """
+        if state.get("data", self._fingerprint) != self._fingerprint:  # earlier versions did not keep it
+            raise OtherDataError("the data have changed since this checkpoint was written")
         self.trainer.load_state_dict(state["trainer"])
         self._started = state["started"]
         self._heard.failure = state["failure"]

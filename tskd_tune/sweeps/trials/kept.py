@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from tskd_tune.contracts import Saved
-from tskd_tune.errors import RunError
+from tskd_tune.errors import OtherDataError, RunError
 from tskd_tune.plain import Document
 from tskd_tune.records.breakage import reason_of
 from tskd_tune.records.kept_examples import keep_examples
@@ -140,7 +140,8 @@ def taken_up(make: Callable[[], Session], place: Workplace) -> tuple[Session, st
         except StorageError:
             raise
         except Exception as error:  # a damaged file may raise any exception
-            damaged.append(f"{candidate.place} is damaged ({reason_of(error)})")
+            is_other = isinstance(error, OtherDataError)
+            damaged.append(f"{candidate.place}{f': {error}' if is_other else f' is damaged ({reason_of(error)})'}")
             session = make()
     epochs = len(session.trainer.history)
     on = f"the training goes on after {epochs} epochs" if epochs else "the training starts anew"
