@@ -122,3 +122,23 @@ def test_a_training_that_ends_waits_for_its_checkpoint(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     with pytest.raises(RunError, match=sentence), waited_for(lost):
         lost.save({})
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_an_interruption_while_a_write_begins_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    """Ctrl-C within ``Thread.start``: the thread cannot be joined yet, or will never run."""
+    saver, real = Saver(tmp_path / "checkpoint.pt", 0), threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if runs:
+            monkeypatch.setattr(thread, "is_alive", lambda: False)
+            real(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "BEGIN_SECONDS", 5.0 if runs else 0.01)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(KeyboardInterrupt), waited_for(saver):
+        saver.save({"history": [{"epoch": 0}]})
+    assert saver.path.exists() is runs

@@ -164,8 +164,9 @@ class WandbTracker:
         if self._off or self._thread is not None:
             return
         facts: dict[str, Json] = {**config, **self.facts}
-        self._thread = threading.Thread(target=self._work, name=f"wandb {self.identity['id']}", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._work, name=f"wandb {self.identity['id']}", daemon=True)
+        thread.start()
+        self._thread = thread  # not before: a thread whose start was interrupted cannot be joined
         self._jobs.put(lambda: self._begin(facts))
 
     def log(self, epoch: int, metrics: Mapping[str, Json]) -> None:

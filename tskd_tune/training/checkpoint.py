@@ -23,6 +23,9 @@ from tskd_tune.contracts import Saved
 from tskd_tune.errors import RunError
 from tskd_tune.files import write_whole
 
+# How long a thread may take to begin whose start was interrupted.
+BEGIN_SECONDS = 2.0
+
 
 def save(state: Saved, path: Path) -> None:
     """Write a state atomically: a reader finds the old file or the new one, never a part of a file.
@@ -130,6 +133,7 @@ class Saver:
         self._clock = clock
         self._last = clock()
         self._thread: threading.Thread | None = None
+        self._begun = threading.Event()
         self._error: Exception | None = None
 
     @property
@@ -162,7 +166,9 @@ class Saver:
         self.wait()
         self._last = self._clock()
         # No daemon: Python waits for the thread where the process ends while it writes.
-        self._thread = threading.Thread(target=self._write, args=(copied(state),), name=f"checkpoint {self.path}")
+        copy_of_state = copied(state)
+        self._begun.clear()
+        self._thread = threading.Thread(target=self._write, args=(copy_of_state,), name=f"checkpoint {self.path}")
         self._thread.start()
 
     def wait(self) -> None:
@@ -171,9 +177,10 @@ class Saver:
         Raises:
             RunError: the last checkpoint could not be written.
         """
-        if self._thread is not None:
+        # Ctrl-C may come within `start`, when the thread runs and cannot be joined yet, or will never run.
+        if self._thread is not None and (self._thread.is_alive() or self._begun.wait(BEGIN_SECONDS)):
             self._thread.join()
-            self._thread = None
+        self._thread = None
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -200,6 +207,7 @@ class Saver:
             return False
 
     def _write(self, state: Saved) -> None:
+        self._begun.set()
         try:
             if self._is_behind(state):
                 return
