@@ -105,7 +105,7 @@ def records(folder: RunFolder) -> Records:
     for row in folder.rows():
         plain = row.plain()
         cost = plain.pop("cost")
-        for name in ("started", "finished"):
+        for name in ("started", "finished", "protocol"):
             del plain[name]
         lines = [line for line in folder.history(row.run) if line.seed == row.seed]
         history = [{k: v for k, v in line.numbers.items() if "seconds" not in k} for line in lines]
