@@ -27,8 +27,8 @@ from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.metrics import metric_of
-from tskd_tune.records.row import Row
-from tskd_tune.records.session import Session, Trial
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.sessions.session import Session, Trial
 from tskd_tune.reports.findings.comparison import Headline, compare
 from tskd_tune.reports.findings.declared import Compare, Declared
 from tskd_tune.reports.findings.endings import Counts

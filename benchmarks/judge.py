@@ -21,8 +21,8 @@ from benchmarks import judge_paths as paths
 from benchmarks.calibration import share
 from benchmarks.judge_figure import power_figure
 from tskd_tune.metrics import PERCENT, Metric
-from tskd_tune.records.protocol import Kept, Line
-from tskd_tune.records.row import Cost, Row
+from tskd_tune.records.entries.row import Cost, Row
+from tskd_tune.records.protocols.protocol import Kept, Line
 from tskd_tune.reports.findings.comparison import Headline, compare
 from tskd_tune.reports.findings.declared import Compare, Declared
 from tskd_tune.reports.findings.endings import Counts

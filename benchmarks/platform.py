@@ -28,7 +28,7 @@ from benchmarks.rows import Goal, Report, Row, Spent
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.plain import Document
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 from tskd_tune.sweeps import run as sweeping
 
 TRIALS, SECONDS, CONCURRENT = 24, 60.0, 1

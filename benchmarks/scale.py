@@ -23,9 +23,9 @@ from benchmarks.clocks import now, since
 from benchmarks.platform import Setting, each_epoch_alone, let_workers_import
 from benchmarks.rows import Count, Report, Spent
 from tskd_tune.plain import Document
-from tskd_tune.records.events import Event
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import Begun
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.page.report import write_report
 
 TRIALS, EPOCHS, AT_ONCE = 1000, 3, 8

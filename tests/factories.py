@@ -12,11 +12,11 @@ from ray.exceptions import RayTaskError
 
 from tskd_tune.metrics import Metric
 from tskd_tune.paths import StoragePlace
-from tskd_tune.records.lines import json_line
-from tskd_tune.records.origin import Origin
-from tskd_tune.records.replicate import Replicate
-from tskd_tune.records.row import Cost, Row
-from tskd_tune.records.run_folder import ROWS, RunFolder
+from tskd_tune.records.entries.origin import Origin
+from tskd_tune.records.entries.replicate import Replicate
+from tskd_tune.records.entries.row import Cost, Row
+from tskd_tune.records.runs.run_folder import ROWS, RunFolder
+from tskd_tune.records.storing.lines import json_line
 
 STARTED = "2026-01-01T00:00:00+00:00"
 FINISHED = "2026-01-01T00:10:00+00:00"

@@ -14,9 +14,9 @@ from tskd_tune import documents, local, single
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
-from tskd_tune.records.events import Event, Listener
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.session import Session
+from tskd_tune.records.entries.events import Event, Listener
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.sessions.session import Session
 from tskd_tune.tasks.base import Task
 from tskd_tune.training import checkpoint
 from tskd_tune.training.checkpoint import Saver

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 import factories
 from tskd_tune.cli import app
-from tskd_tune.records.breakage import breakage, reason_of
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.tracking import WandbTracker
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.sessions.breakage import breakage, reason_of
+from tskd_tune.records.wandb.tracking import WandbTracker
 from tskd_tune.redaction import redacted
 from tskd_tune.sweeps import recorder
 from tskd_tune.sweeps.on_ray import ray_settings

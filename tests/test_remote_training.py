@@ -13,9 +13,9 @@ from tskd_tune import local
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
 from tskd_tune.paths import Address
-from tskd_tune.records import workplace
-from tskd_tune.records.events import Event
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.sessions import workplace
 
 
 def test_a_training_that_was_cut_off_goes_on_elsewhere(

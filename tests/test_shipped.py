@@ -9,7 +9,7 @@ import pytest
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError
-from tskd_tune.records.origin import Origin
+from tskd_tune.records.entries.origin import Origin
 from tskd_tune.shipped import file_of, spaces
 from tskd_tune.sweeps.declared.schema import Sweep
 

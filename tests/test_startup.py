@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tskd_tune.records.design import Design, write_design
-from tskd_tune.records.store import LocalStore
+from tskd_tune.records.entries.design import Design, write_design
+from tskd_tune.records.storing.store import LocalStore
 
 # The slow ones to import, among what the package is built on.
 HEAVY = {"torch", "torchvision", "pandas", "statsmodels", "plotly", "scipy", "ray", "optuna", "wandb"}

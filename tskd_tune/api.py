@@ -25,9 +25,9 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.paths import StoragePlace, storage_place
 from tskd_tune.plain import Document
-from tskd_tune.records.events import Event, Listener
-from tskd_tune.records.origin import Origin
-from tskd_tune.records.run_folder import STORAGE, RunFolder
+from tskd_tune.records.entries.events import Event, Listener
+from tskd_tune.records.entries.origin import Origin
+from tskd_tune.records.runs.run_folder import STORAGE, RunFolder
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.studies.found import StudyFile

@@ -10,8 +10,8 @@ from tskd_tune import single
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries, verify_data
 from tskd_tune.experiment.identity import identity
-from tskd_tune.records.wandb_rules import refuse
-from tskd_tune.records.wandb_server import Place
+from tskd_tune.records.wandb.rules import refuse
+from tskd_tune.records.wandb.server import Place
 from tskd_tune.sweeps.declared.checking import refuse as refuse_mistakes
 from tskd_tune.sweeps.declared.design import method_of
 from tskd_tune.sweeps.declared.schema import Sweep

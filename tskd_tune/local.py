@@ -15,21 +15,29 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain, teacher_key, trains_a_teacher
 from tskd_tune.paths import StoragePlace
-from tskd_tune.records.breakage import Breakage, breakage, broken_row, of_seed, reason_of
-from tskd_tune.records.design import Design, write_design
-from tskd_tune.records.events import Event, Listener, keep_leaks, read_data, row_event, teacher_event, teaching_event
-from tskd_tune.records.kept_examples import keep_examples
-from tskd_tune.records.kept_hits import keep_hits
-from tskd_tune.records.origin import Origin
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.session import Session, Trial
-from tskd_tune.records.state import Begun
-from tskd_tune.records.teaching import noted
-from tskd_tune.records.tracking import WandbTracker
-from tskd_tune.records.wandb_rules import refuse
-from tskd_tune.records.wandb_server import Place
-from tskd_tune.records.workplace import TrainingFiles, Workplace
+from tskd_tune.records.entries.design import Design, write_design
+from tskd_tune.records.entries.events import (
+    Event,
+    Listener,
+    keep_leaks,
+    read_data,
+    row_event,
+    teacher_event,
+    teaching_event,
+)
+from tskd_tune.records.entries.origin import Origin
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.entries.teaching import noted
+from tskd_tune.records.kept.kept_examples import keep_examples
+from tskd_tune.records.kept.kept_hits import keep_hits
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.sessions.breakage import Breakage, breakage, broken_row, of_seed, reason_of
+from tskd_tune.records.sessions.session import Session, Trial
+from tskd_tune.records.sessions.workplace import TrainingFiles, Workplace
+from tskd_tune.records.wandb.rules import refuse
+from tskd_tune.records.wandb.server import Place
+from tskd_tune.records.wandb.tracking import WandbTracker
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.single import check, label
 from tskd_tune.training.checkpoint import Saver, waited_for

@@ -16,8 +16,8 @@ from benchmarks.arm import Arm
 from benchmarks.calibration import AGAIN, METRIC, A
 from factories import a_row
 from tskd_tune.errors import RunError
-from tskd_tune.records.row import Row
-from tskd_tune.records.session import Trial
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.sessions.session import Trial
 from tskd_tune.training.teachers import CACHE_VARIABLE
 
 TABLES, SEEDS = 40, 5

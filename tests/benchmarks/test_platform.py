@@ -12,7 +12,7 @@ from benchmarks import platform
 from benchmarks.platform import Course, Epoch, Setting, Tax, course
 from benchmarks.rows import Spent
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 
 
 def epoch(trial: str, begun: float, ended: float) -> Epoch:

@@ -9,8 +9,8 @@ import pytest
 from benchmarks import scale
 from benchmarks.rows import Count, Report
 from benchmarks.scale import Driver, Part, Reading
-from tskd_tune.records.events import Event
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 
 

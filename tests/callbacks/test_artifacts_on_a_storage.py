@@ -13,8 +13,8 @@ import factories
 from tskd_tune.callbacks import CALLBACKS, Callback, Heard, wandb_artifacts
 from tskd_tune.callbacks.base import build
 from tskd_tune.paths import Address
-from tskd_tune.records.events import Event, row_event
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event, row_event
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.storage.objects import Objects
 
 WRITES = "import os, sys; open(sys.argv[1], 'w').write(os.environ['TSKD_TUNE_FOLDER'])"

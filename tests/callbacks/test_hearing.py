@@ -14,7 +14,7 @@ from tskd_tune.callbacks.base import build
 from tskd_tune.callbacks.hearing import Hearer
 from tskd_tune.errors import InputError
 from tskd_tune.outside import whole_name
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 from tskd_tune.registry import Component
 
 HERE = Heard("a-run", Path("runs/a-run"))

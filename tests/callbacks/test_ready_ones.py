@@ -14,7 +14,7 @@ from tskd_tune.callbacks import CALLBACKS, Callback, Heard, refuse_unready
 from tskd_tune.callbacks import base as callbacks_base
 from tskd_tune.callbacks.base import build
 from tskd_tune.errors import InputError, RunError
-from tskd_tune.records.events import Event, row_event
+from tskd_tune.records.entries.events import Event, row_event
 from tskd_tune.registry import Component
 
 WRITES = """

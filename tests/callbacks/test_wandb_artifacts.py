@@ -13,9 +13,9 @@ from benchmarks.wandb_stub import KEY, Server
 from tskd_tune.callbacks import CALLBACKS, Callback, Heard
 from tskd_tune.callbacks.base import build
 from tskd_tune.errors import RunError
-from tskd_tune.records.events import Event, row_event
-from tskd_tune.records.offline import offline_runs, upload
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event, row_event
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.wandb.offline import offline_runs, upload
 
 pytestmark = [pytest.mark.usefixtures("no_wandb_account"), pytest.mark.slow]
 

@@ -12,12 +12,12 @@ import factories
 from tskd_tune.callbacks import CALLBACKS, Heard
 from tskd_tune.callbacks.base import build
 from tskd_tune.callbacks.wandb_images import images
-from tskd_tune.records.events import Event
-from tskd_tune.records.examples import Examples, Pictures, pictures_file, teacher_file
-from tskd_tune.records.kept_files import written
-from tskd_tune.records.row import TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import Begun
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.row import TeacherRecord
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.kept.examples import Examples, Pictures, pictures_file, teacher_file
+from tskd_tune.records.kept.kept_files import written
+from tskd_tune.records.runs.run_folder import RunFolder
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 BOXES: dict[str, Any] = {

@@ -26,8 +26,8 @@ from typer.testing import CliRunner
 
 from tskd_tune.cli import app
 from tskd_tune.errors import InputError
-from tskd_tune.records.files import refuse_links
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.storing.files import refuse_links
 
 TINY = {
     "task": {"name": "synthetic", "batch_size": 8, "size": 8, "train": 16, "validation": 8, "test": 8},

@@ -24,10 +24,10 @@ from tskd_tune.cli import app
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
-from tskd_tune.records.confirmations import enter
-from tskd_tune.records.events import Event
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.protocols.confirmations import enter
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.estimating import estimate, stopwatch
 from tskd_tune.sweeps.evidence.extension import Addition
@@ -471,7 +471,7 @@ def test_a_report_that_cannot_be_written_is_a_sentence(
     def refuse(*given: Any, **named: Any) -> None:
         raise RunError("report.md: could not be written (Read-only file system)")
 
-    monkeypatch.setattr("tskd_tune.records.store.LocalStore.write", refuse)
+    monkeypatch.setattr("tskd_tune.records.storing.store.LocalStore.write", refuse)
     assert "error: report.md: could not be written" in run("report", str(finished.path), code=1).stderr
 
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from factories import a_row
 from tskd_tune.cli import app
 from tskd_tune.cli.finishing import is_finished, lacks_points
-from tskd_tune.records.lines import json_line
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.sittings import stamp
+from tskd_tune.records.entries.sittings import stamp
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.storing.lines import json_line
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.stages import missing

@@ -13,9 +13,9 @@ from factories import a_cost
 from tskd_tune.cli import inventory
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.origin import Origin
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.origin import Origin
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.schema import Sweep
 
 

@@ -18,7 +18,7 @@ from tskd_tune import documents
 from tskd_tune.cli import app
 from tskd_tune.errors import RunError
 from tskd_tune.paths import Address
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweeps.declared.schema import Sweep
 

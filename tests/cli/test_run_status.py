@@ -21,11 +21,11 @@ from tskd_tune.cli import status
 from tskd_tune.cli.run_status import RunStatus, Trial, run_status
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
-from tskd_tune.records import teaching
-from tskd_tune.records.events import Event, Listener
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import Begun
+from tskd_tune.records.entries import teaching
+from tskd_tune.records.entries.events import Event, Listener
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import report_lines
 from tskd_tune.sweeps.declared.schema import Sweep

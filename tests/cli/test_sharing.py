@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 import factories
 from benchmarks.wandb_stub import KEY, Server
 from tskd_tune.cli import app
-from tskd_tune.records import offline
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.tracking import WandbTracker
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.wandb import offline
+from tskd_tune.records.wandb.tracking import WandbTracker
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tskd_tune.cli import app
-from tskd_tune.records.origin import Origin
+from tskd_tune.records.entries.origin import Origin
 from tskd_tune.shipped import spaces
 
 

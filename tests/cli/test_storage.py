@@ -21,7 +21,7 @@ from tskd_tune.cli.results import show_results
 from tskd_tune.cli.run_status import run_status
 from tskd_tune.errors import InputError
 from tskd_tune.paths import Address
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.storage.objects import Objects
 
 SWEEP = """

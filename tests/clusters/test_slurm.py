@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tskd_tune.clusters.templates import SLURM, template
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -145,7 +145,7 @@ FLIPS: dict[str, tuple[Any, Seen, dict[str, Any]]] = {
     "training.checkpoint.seconds": (0, lambda e: Saver(Path("here.pt"), e.training.checkpoint.seconds).is_due, {}),
     "evaluation.validation": (4, lambda e: [*map(e.schedule().validates, range(e.training.epochs))], {}),
     "evaluation.test": ("every_epoch", epochs_with_test, {}),
-    # tests/records/test_kept_examples.py reads what is kept
+    # tests/records/kept/test_kept_examples.py reads what is kept
     "evaluation.examples": ("predictions", lambda e: e.evaluation.examples, {}),
     "seed": (2, weights, {}),
     "observe": (["gradient_norms"], line_names, {}),

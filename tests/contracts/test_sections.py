@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import html
 from tskd_tune.reports.page.sections import SECTIONS

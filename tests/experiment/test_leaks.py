@@ -21,7 +21,7 @@ from tskd_tune.experiment import teacher as teachers
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.experiment.teacher_leaks import leak_of, said_of
 from tskd_tune.networks.weights import write_state
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.reports.page.report import html

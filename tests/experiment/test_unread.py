@@ -15,7 +15,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain, teacher_key
 from tskd_tune.networks.weights import read_state, write_state
-from tskd_tune.records.row import Row, TeacherRecord
+from tskd_tune.records.entries.row import Row, TeacherRecord
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.markdown import markdown
 from tskd_tune.sweeps.trials.shipped import Shipped
@@ -116,7 +116,7 @@ def test_runs_that_read_it_and_runs_that_do_not_share_a_teacher(tiny: Tiny, tmp_
 
 def test_a_teacher_that_is_worse_on_the_validation_set_is_said_too(tmp_path: Path) -> None:
     from factories import a_row, write_rows
-    from tskd_tune.records.run_folder import RunFolder
+    from tskd_tune.records.runs.run_folder import RunFolder
 
     teacher = TeacherRecord(name="resnet14", source="auto", key="k", metrics={"val_top1": 60.0})
     rows = [a_row("t", seed, "kd", teacher=teacher, metrics={"val_top1": 70.0}) for seed in (1, 2)]

@@ -15,9 +15,9 @@ import pytest
 import factories
 from factories import a_cost
 from tskd_tune.cli.run_status import run_status
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import Begun
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import exports, paper
 from tskd_tune.reports.forms.latex import latex

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from near import near
 
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.plain import as_json, plain
 

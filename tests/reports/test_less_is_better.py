@@ -8,8 +8,8 @@ import pytest
 
 import factories
 from tskd_tune.metrics import Metric
-from tskd_tune.records.row import Best, TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Best, TeacherRecord
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings import pareto
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import exports, report_lines

@@ -9,8 +9,8 @@ import pytest
 
 import factories
 from tskd_tune.metrics import PERCENT, Metric
-from tskd_tune.records.row import DataRecord, TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import DataRecord, TeacherRecord
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms import exports, latex, plain, wandb_report
 from tskd_tune.reports.forms.markdown import markdown

@@ -9,7 +9,7 @@ import pytest
 
 import factories
 from factories import a_cost
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings import effects
 from tskd_tune.reports.findings.scale import MARK, NOTE, cut
 from tskd_tune.reports.findings.summary import summary

@@ -15,11 +15,11 @@ import pytest
 
 from factories import a_group, a_row, a_search, write_rows
 from tskd_tune.errors import InputError
-from tskd_tune.records.groups import replicates_of
-from tskd_tune.records.leaks import write_leaks
-from tskd_tune.records.protocol import keep
-from tskd_tune.records.row import Row, TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.leaks import write_leaks
+from tskd_tune.records.entries.row import Row, TeacherRecord
+from tskd_tune.records.protocols.protocol import keep
+from tskd_tune.records.runs.groups import replicates_of
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.frozen import stated
 from tskd_tune.reports.findings.search_comparison import SearchComparison, compared

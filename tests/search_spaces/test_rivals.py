@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tskd_tune.distillers import DISTILLERS
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.run import start
 

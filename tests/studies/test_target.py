@@ -12,8 +12,8 @@ from scipy import stats
 
 from factories import a_row, write_rows
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.lines import HistoryLine
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.studies import STUDIES, work
 from tskd_tune.studies.target import TargetStudy

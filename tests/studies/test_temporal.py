@@ -21,7 +21,7 @@ from studies.toy_study import Here
 from typer.testing import CliRunner
 
 from tskd_tune.cli import app
-from tskd_tune.records.lines import HistoryLine
+from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.studies.found import Found, Made, StudyFile, read_found
 from tskd_tune.studies.page import page
 from tskd_tune.studies.temporal import forecasters

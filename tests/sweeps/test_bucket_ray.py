@@ -12,9 +12,9 @@ from ray.cluster_utils import Cluster
 
 from tskd_tune.networks.weights import read_state
 from tskd_tune.paths import Address
-from tskd_tune.records.events import Event
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.on_ray import ray_private
 from tskd_tune.sweeps.on_ray.ray_address import addressed

@@ -23,9 +23,9 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.metrics import Metric
 from tskd_tune.networks.weights import read_state
-from tskd_tune.records.events import Event
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.registry import Entry
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.evidence.extension import Addition

@@ -15,7 +15,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from typer.testing import CliRunner
 
 from tskd_tune.cli.commands import app
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ from tskd_tune.cli.run_status import run_status
 from tskd_tune.cli.status import lines
 from tskd_tune.errors import InputError
 from tskd_tune.networks.weights import read_state
-from tskd_tune.records.conclusion import conclusion
-from tskd_tune.records.events import Event
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.conclusion import conclusion
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps import budgets, limits
 from tskd_tune.sweeps.declared.checking import check
 from tskd_tune.sweeps.declared.schema import Sweep

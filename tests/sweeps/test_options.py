@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 from ray import tune
 
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.settings import Compare, Resources, Wandb

@@ -17,8 +17,8 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from factories import a_row, pickled, raised
 from tskd_tune.errors import RunError
-from tskd_tune.records.events import Event
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.messages.trial_errors import BrokenTrialError
 from tskd_tune.sweeps.recorder import Recorder
 from tskd_tune.sweeps.trials.trainable import STOPPED_ROWS

@@ -14,11 +14,12 @@ import torch
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.networks.weights import read_state
 from tskd_tune.paths import Address, StoragePlace
-from tskd_tune.records import uploader, workplace
-from tskd_tune.records.events import Event
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.workplace import Workplace
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.sessions import workplace
+from tskd_tune.records.sessions.workplace import Workplace
+from tskd_tune.records.storing import uploader
 from tskd_tune.storage import lease, objects, patience
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.run import resume, start

@@ -11,10 +11,10 @@ from ray.tune.search import Searcher
 
 import factories
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.events import Event
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import Begun
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps import stages
 from tskd_tune.sweeps.declared.configs import Describe
 from tskd_tune.sweeps.declared.schema import Sweep

@@ -9,7 +9,7 @@ import pytest
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 from tskd_tune.sweeps.declared.teacher_keys import distinct, key_of, told_apart
 from tskd_tune.sweeps.teachers import _named, prepare
 from tskd_tune.training.teachers import CACHE_VARIABLE, TeacherCache

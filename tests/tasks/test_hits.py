@@ -10,7 +10,7 @@ import torch
 
 from tskd_tune import networks, tasks
 from tskd_tune.contracts import Batch, Classified
-from tskd_tune.records.hits import unpacked
+from tskd_tune.records.kept.hits import unpacked
 from tskd_tune.tasks.classification import Classification
 from tskd_tune.tasks.hits import Hits, Scored
 from tskd_tune.testing.workers import at_once, groups

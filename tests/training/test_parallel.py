@@ -15,7 +15,7 @@ from tskd_tune import documents
 from tskd_tune.errors import DivergedError, InputError, LostWorkerError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
-from tskd_tune.records.session import Session, Trial
+from tskd_tune.records.sessions.session import Session, Trial
 from tskd_tune.testing.base import tensors
 from tskd_tune.testing.workers import at_once, groups, in_float64, trained
 from tskd_tune.training import group

@@ -19,7 +19,7 @@ from tskd_tune import local
 from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.tasks.file_samples import FileSamples
 from tskd_tune.testing.base import tensors
 from tskd_tune.training import checkpoint

@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 from tskd_tune.errors import InputError
 from tskd_tune.outside import short_name
 from tskd_tune.paths import Address, StoragePlace
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 from tskd_tune.registry import Component, Registry
 
 

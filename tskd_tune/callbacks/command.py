@@ -11,8 +11,8 @@ from pydantic import Field, PositiveFloat
 from tskd_tune.callbacks.base import CALLBACKS, Callback, Heard
 from tskd_tune.errors import RunError
 from tskd_tune.options import DISTINCT
-from tskd_tune.records.events import Event, What
-from tskd_tune.records.lines import json_line
+from tskd_tune.records.entries.events import Event, What
+from tskd_tune.records.storing.lines import json_line
 
 PREFIX = "TSKD_TUNE_"
 # Fields of an event that the command has as variables of its environment.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 
 # Numbers of a history line that are no figures of the epoch.
 NAMES = frozenset({"seed", "epoch"})

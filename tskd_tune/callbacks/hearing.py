@@ -13,7 +13,7 @@ from typing import Final
 from tskd_tune.callbacks.base import Callback, Heard, build
 from tskd_tune.errors import reason
 from tskd_tune.outside import short_name
-from tskd_tune.records.events import Event, Listener
+from tskd_tune.records.entries.events import Event, Listener
 from tskd_tune.registry import Component
 
 MOST_WAITING: Final = 10_000

@@ -11,7 +11,7 @@ from pydantic import Field
 from tskd_tune.callbacks.base import CALLBACKS, Callback, Heard
 from tskd_tune.callbacks.figures import figures, training
 from tskd_tune.plain import Json
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 
 if TYPE_CHECKING:  # MLflow is an extra, and its import takes seconds
     from mlflow import MlflowClient

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tskd_tune.callbacks.base import CALLBACKS, Callback, Heard
 from tskd_tune.callbacks.figures import figures, training
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 
 if TYPE_CHECKING:  # it loads TensorBoard, which takes seconds
     from torch.utils.tensorboard import SummaryWriter

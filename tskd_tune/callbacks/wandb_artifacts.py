@@ -11,12 +11,12 @@ from tskd_tune.callbacks.base import CALLBACKS, Callback, Heard
 from tskd_tune.callbacks.wandb_images import images
 from tskd_tune.errors import RunError
 from tskd_tune.plain import Json
-from tskd_tune.records.events import Event
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.tracking import WandbTracker
-from tskd_tune.records.wandb_server import Place, run_id, run_key
-from tskd_tune.records.workplace import Workplace
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.sessions.workplace import Workplace
+from tskd_tune.records.wandb.server import Place, run_id, run_key
+from tskd_tune.records.wandb.tracking import WandbTracker
 
 if TYPE_CHECKING:
     from wandb import Run

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image as Pillow
 
 from tskd_tune.plain import Json
-from tskd_tune.records.examples import (
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.teacher_names import identity_of, teacher_seed, told_apart
+from tskd_tune.records.kept.examples import (
     Box,
     BoxAnswers,
     ClassAnswers,
@@ -22,9 +24,7 @@ from tskd_tune.records.examples import (
     examples_of_teacher,
     pictures_of,
 )
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teacher_names import identity_of, teacher_seed, told_apart
+from tskd_tune.records.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from wandb import Image

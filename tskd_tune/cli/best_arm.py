@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from tskd_tune.metrics import Metric, heading, metric_of
-from tskd_tune.records.design import Design
-from tskd_tune.records.row import Row, declared
+from tskd_tune.records.entries.design import Design
+from tskd_tune.records.entries.row import Row, declared
 from tskd_tune.reports.findings.records import values_by_seed
 from tskd_tune.reports.findings.scale import cut, is_beyond
 from tskd_tune.reports.findings.several_teachers import without_teacher

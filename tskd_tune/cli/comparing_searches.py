@@ -5,8 +5,8 @@ from __future__ import annotations
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError
 from tskd_tune.paths import StoragePlace
-from tskd_tune.records.finding import group_at
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.finding import group_at
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.search_comparison import compared
 from tskd_tune.reports.findings.searches import Method, method
 from tskd_tune.reports.forms import search_forms

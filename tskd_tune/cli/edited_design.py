@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tskd_tune.records.counted import counted_by
-from tskd_tune.records.design import Design
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.design import Design
+from tskd_tune.records.runs.counted import counted_by
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.design import design_in
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.stored import sweep_of

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 from tskd_tune.cli.terminal import say
 from tskd_tune.errors import InputError
-from tskd_tune.records.conclusion import conclusion
-from tskd_tune.records.counted import added_trials, counted
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.sittings import sittings
+from tskd_tune.records.entries.conclusion import conclusion
+from tskd_tune.records.entries.sittings import sittings
+from tskd_tune.records.runs.counted import added_trials, counted
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweeps.declared.stored import sweep_of

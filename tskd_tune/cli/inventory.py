@@ -9,7 +9,7 @@ from tskd_tune.cli.run_status import RunStatus, run_status
 from tskd_tune.cli.terminal import put_json, say, show, warn
 from tskd_tune.errors import InputError, TskdTuneError
 from tskd_tune.paths import Address, StoragePlace
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.forms.grids import Align, drawn
 from tskd_tune.storage.objects import Objects
 

@@ -12,9 +12,9 @@ from tskd_tune.cli.results import show_results
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, RunError, UnwritableError, did_you_mean
 from tskd_tune.paths import StoragePlace
-from tskd_tune.records.finding import group_at
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.finding import group_at
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.review_shares import with_review_shares
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms import exports, paper, paper_forms

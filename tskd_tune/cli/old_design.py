@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tskd_tune.experiment import Experiment
-from tskd_tune.records.design import Design
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.design import Design
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.design import design_of
 from tskd_tune.sweeps.declared.schema import Sweep
 

@@ -14,15 +14,15 @@ from tskd_tune.cli.terminal import complain, say, warn
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import StoragePlace
 from tskd_tune.plain import Document
-from tskd_tune.records.conclusion import conclusion
-from tskd_tune.records.finding import has_run
-from tskd_tune.records.groups import replicates_of
-from tskd_tune.records.names import refuse_name
-from tskd_tune.records.origin import Origin
-from tskd_tune.records.protocol import declare_replicates, results_of
-from tskd_tune.records.replicate import Replicate, first_declared
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import FORMAT
+from tskd_tune.records.entries.conclusion import conclusion
+from tskd_tune.records.entries.names import refuse_name
+from tskd_tune.records.entries.origin import Origin
+from tskd_tune.records.entries.replicate import Replicate, first_declared
+from tskd_tune.records.entries.state import FORMAT
+from tskd_tune.records.protocols.protocol import declare_replicates, results_of
+from tskd_tune.records.runs.finding import has_run
+from tskd_tune.records.runs.groups import replicates_of
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.stored import as_begun, sweep_of
 from tskd_tune.sweeps.evidence.replicates import refuse_replicates, replicate_of, sampler_seed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tskd_tune.cli.terminal import say, show
-from tskd_tune.records.offline import offline_of
-from tskd_tune.records.run_folder import ROWS, RunFolder
+from tskd_tune.records.runs.run_folder import ROWS, RunFolder
+from tskd_tune.records.wandb.offline import offline_of
 from tskd_tune.reports.findings import importance, pareto, search_curve
 from tskd_tune.reports.findings.review_shares import with_review_shares
 from tskd_tune.reports.findings.summary import Findings, summary

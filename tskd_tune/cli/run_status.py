@@ -14,18 +14,18 @@ from datetime import UTC, datetime
 from tskd_tune.cli.best_arm import Best, best_of
 from tskd_tune.cli.trial_status import STATES, State, Trial, epochs_left, seconds_left, trials_of
 from tskd_tune.errors import InputError, TskdTuneError
-from tskd_tune.records import teaching
-from tskd_tune.records.conclusion import conclusion
-from tskd_tune.records.counted import added_trials, counted_by, edited, lacking, mistaken, unread
-from tskd_tune.records.design import Design, read_design
-from tskd_tune.records.files import damaged_document
-from tskd_tune.records.life import life
-from tskd_tune.records.protocol import kept
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.sittings import Stopped, stopped
-from tskd_tune.records.state import Begun
-from tskd_tune.records.teaching import Teaching
+from tskd_tune.records.entries import teaching
+from tskd_tune.records.entries.conclusion import conclusion
+from tskd_tune.records.entries.design import Design, read_design
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.sittings import Stopped, stopped
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.entries.teaching import Teaching
+from tskd_tune.records.protocols.protocol import kept
+from tskd_tune.records.runs.counted import added_trials, counted_by, edited, lacking, mistaken, unread
+from tskd_tune.records.runs.life import life
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.storing.files import damaged_document
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries
 from tskd_tune.files import fullest, is_full
 from tskd_tune.paths import StoragePlace
-from tskd_tune.records.confirmations import ledger
-from tskd_tune.records.events import Event
-from tskd_tune.records.finding import has_run
-from tskd_tune.records.names import refuse_name
-from tskd_tune.records.origin import Origin
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teacher_names import under
-from tskd_tune.records.wandb_leftovers import cleared
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.names import refuse_name
+from tskd_tune.records.entries.origin import Origin
+from tskd_tune.records.entries.teacher_names import under
+from tskd_tune.records.protocols.confirmations import ledger
+from tskd_tune.records.runs.finding import has_run
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.wandb.leftovers import cleared
 from tskd_tune.sweeps.declared.checking import refuse
 from tskd_tune.sweeps.declared.design import method_of
 from tskd_tune.sweeps.declared.schema import Sweep

@@ -10,9 +10,9 @@ import typer
 from tskd_tune.cli.terminal import complain, say, warn
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import StoragePlace
-from tskd_tune.records import offline
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.wandb_server import account, has_key, why_away
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.wandb import offline
+from tskd_tune.records.wandb.server import account, has_key, why_away
 from tskd_tune.signals import Ended
 
 # Seconds to wait for a server's first answer.

@@ -10,7 +10,7 @@ from rich.text import Text
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.files import write_whole
-from tskd_tune.records.origin import Origin
+from tskd_tune.records.entries.origin import Origin
 from tskd_tune.shipped import spaces
 
 

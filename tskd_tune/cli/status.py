@@ -14,8 +14,8 @@ from tskd_tune.cli.terminal import console, put_json, say
 from tskd_tune.cli.trial_status import State
 from tskd_tune.errors import InputError
 from tskd_tune.paths import StoragePlace
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teaching import Teaching
+from tskd_tune.records.entries.teaching import Teaching
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.forms.short import broken_teacher_line, duration
 from tskd_tune.signals import Ended
 

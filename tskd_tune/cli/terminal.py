@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 
 from tskd_tune.errors import InputError, TskdTuneError, sentences
 from tskd_tune.paths import Address, StoragePlace, local_path
-from tskd_tune.records.finding import has_run
+from tskd_tune.records.runs.finding import has_run
 from tskd_tune.redaction import redacted
 from tskd_tune.signals import Ended, as_interrupts, continuing
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final, Literal, TypeAlias
 
-from tskd_tune.records.design import Design
-from tskd_tune.records.lines import HistoryLine
-from tskd_tune.records.row import Row
-from tskd_tune.records.state import Begun
+from tskd_tune.records.entries.design import Design
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.storing.lines import HistoryLine
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 STATES: Final[tuple[State, ...]] = ("waiting", "running", "done", "failed", "stopped")

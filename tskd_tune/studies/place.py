@@ -16,8 +16,8 @@ from pydantic_core import to_jsonable_python
 
 from tskd_tune.errors import RunError, reason
 from tskd_tune.files import write_whole
-from tskd_tune.records.events import Event
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.version import __version__
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from tskd_tune.plain import Json
-from tskd_tune.records.lines import HistoryLine
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.reports.findings.comparison import Verdicts
 from tskd_tune.reports.findings.effects import gap_change
 from tskd_tune.reports.findings.records import ArmFindings

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError, sentences
 from tskd_tune.files import write_whole
-from tskd_tune.records.files import remove_parts
-from tskd_tune.records.provenance import versions
+from tskd_tune.records.entries.provenance import versions
+from tskd_tune.records.storing.files import remove_parts
 from tskd_tune.registry import Component
 from tskd_tune.studies.base import STUDIES
 from tskd_tune.studies.found import FOUND, Made, StudyFile, Table

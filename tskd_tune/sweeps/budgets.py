@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Document
-from tskd_tune.records import teaching
-from tskd_tune.records.life import life
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries import teaching
+from tskd_tune.records.runs.life import life
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.limits import HOUR, Limits
 from tskd_tune.training.record import CLOCKS

@@ -17,9 +17,9 @@ from ray.tune.search import Searcher
 
 from tskd_tune.metrics import Mode
 from tskd_tune.plain import Document
-from tskd_tune.records.conclusion import Conclusion
-from tskd_tune.records.counted import counted
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.conclusion import Conclusion
+from tskd_tune.records.runs.counted import counted
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.endings import Counts
 from tskd_tune.reports.findings.endings import unfinished as begun_without_row
 from tskd_tune.sweeps.declared.settings import Budget, Target

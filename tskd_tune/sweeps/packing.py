@@ -16,7 +16,7 @@ import torch
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import assemble, task_of, teacher_network
-from tskd_tune.records.events import Event, Listener
+from tskd_tune.records.entries.events import Event, Listener
 from tskd_tune.sweeps.estimating.estimate import MOST_POINTS, evenly, one_of_each
 from tskd_tune.sweeps.estimating.stopwatch import Stopwatch, pace
 from tskd_tune.sweeps.messages.trial_config import TrialConfig

@@ -25,7 +25,7 @@ from tskd_tune.experiment.assembly import task_of
 from tskd_tune.files import write_whole
 from tskd_tune.outside import code_digest
 from tskd_tune.paths import Address, StoragePlace
-from tskd_tune.records.events import Event, Listener
+from tskd_tune.records.entries.events import Event, Listener
 from tskd_tune.storage.objects import Objects
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.machines.node_probe import Looked, Needs, package_digest, versions

@@ -25,12 +25,12 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from tskd_tune.errors import RunError
 from tskd_tune.files import is_full
 from tskd_tune.plain import Document
-from tskd_tune.records.breakage import broken_row, of_seed, reason_of, shortened
-from tskd_tune.records.events import Event, Listener, row_event
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import Begun
-from tskd_tune.records.workplace import STUDENT
+from tskd_tune.records.entries.events import Event, Listener, row_event
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.sessions.breakage import broken_row, of_seed, reason_of, shortened
+from tskd_tune.records.sessions.workplace import STUDENT
 from tskd_tune.redaction import redacted
 from tskd_tune.sweeps.limits import Limits
 from tskd_tune.sweeps.machines.lost_nodes import says_lost_node

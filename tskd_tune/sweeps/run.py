@@ -11,18 +11,18 @@ from tskd_tune.callbacks import Heard, heard
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.paths import Address, StoragePlace
-from tskd_tune.records.conclusion import conclude, conclusion
-from tskd_tune.records.confirmations import enter, search_of, searched
-from tskd_tune.records.counted import counted
-from tskd_tune.records.design import write_design
-from tskd_tune.records.events import Event, Listener, keep_leaks, read_data
-from tskd_tune.records.origin import Origin
-from tskd_tune.records.protocol import keep, kept
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teacher_names import under
-from tskd_tune.records.teaching import noted
-from tskd_tune.records.wandb_rules import refuse as refuse_names
-from tskd_tune.records.wandb_server import Connection, Place, run_key
+from tskd_tune.records.entries.conclusion import conclude, conclusion
+from tskd_tune.records.entries.design import write_design
+from tskd_tune.records.entries.events import Event, Listener, keep_leaks, read_data
+from tskd_tune.records.entries.origin import Origin
+from tskd_tune.records.entries.teacher_names import under
+from tskd_tune.records.entries.teaching import noted
+from tskd_tune.records.protocols.confirmations import enter, search_of, searched
+from tskd_tune.records.protocols.protocol import keep, kept
+from tskd_tune.records.runs.counted import counted
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.wandb.rules import refuse as refuse_names
+from tskd_tune.records.wandb.server import Connection, Place, run_key
 from tskd_tune.reports.page.report import write_report
 from tskd_tune.sweeps.budgets import limits_of, refuse_used_up, with_hours
 from tskd_tune.sweeps.declared.checking import refuse

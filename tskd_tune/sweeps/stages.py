@@ -7,8 +7,8 @@ from dataclasses import replace
 from itertools import count
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.events import Listener
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Listener
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.importance import JOURNAL
 from tskd_tune.sweeps.declared.configs import Describe
 from tskd_tune.sweeps.declared.schema import Sweep

@@ -16,7 +16,7 @@ from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import is_ready, obtain
 from tskd_tune.files import write_whole
-from tskd_tune.records.events import Listener, broken_teacher_event, teacher_event, teaching_event
+from tskd_tune.records.entries.events import Listener, broken_teacher_event, teacher_event, teaching_event
 from tskd_tune.sweeps.declared.teacher_keys import told_apart
 from tskd_tune.sweeps.machines.waiting import Patience
 from tskd_tune.sweeps.recorder import reason_of_loss

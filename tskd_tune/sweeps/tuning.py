@@ -15,10 +15,10 @@ from ray.tune.search import Searcher
 
 from tskd_tune.errors import RunError
 from tskd_tune.plain import Document
-from tskd_tune.records.breakage import reason_of
-from tskd_tune.records.events import Listener
-from tskd_tune.records.layout import TRIALS
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Listener
+from tskd_tune.records.runs.layout import TRIALS
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.sessions.breakage import reason_of
 from tskd_tune.signals import noticed
 from tskd_tune.sweeps import packing
 from tskd_tune.sweeps.declared.schema import Sweep

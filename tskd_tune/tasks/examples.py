@@ -54,7 +54,7 @@ class Answering(ABC, Generic[Out_contra]):
 
     @abstractmethod
     def plain(self, kept: Mapping[str, Tensor]) -> dict[str, Json]:
-        """Return what was kept of some samples as plain data, which `tskd_tune.records.examples` reads."""
+        """Return what was kept of some samples as plain data, which `tskd_tune.records.kept.examples` reads."""
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from torch import Tensor
 from tskd_tune import networks
 from tskd_tune.contracts import Batch, Classified
 from tskd_tune.metrics import measured
-from tskd_tune.records.examples import Examples
+from tskd_tune.records.kept.examples import Examples
 from tskd_tune.tasks.base import Meter, Objective, TaskFacts
 from tskd_tune.tasks.examples import Showing
 from tskd_tune.testing.loss_cases import part_of

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tskd_tune.records.row import Cost, Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Cost, Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import html
 from tskd_tune.reports.page.section import SECTIONS, Page

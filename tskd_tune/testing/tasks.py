@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tskd_tune import networks
 from tskd_tune.contracts import AnyBatch, Boxes
 from tskd_tune.metrics import Part
-from tskd_tune.records.hits import unpacked
+from tskd_tune.records.kept.hits import unpacked
 from tskd_tune.tasks import TASKS, Task, TaskFacts
 from tskd_tune.tasks.hits import Hits, Scored
 from tskd_tune.tasks.shards import Shard, sharded

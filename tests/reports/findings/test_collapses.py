@@ -12,7 +12,7 @@ from scipy import stats
 
 from factories import a_row, write_rows
 from tskd_tune.metrics import PERCENT, Metric
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.collapses import collapsed, robust_sd
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.exports import as_csv

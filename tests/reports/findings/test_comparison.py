@@ -9,7 +9,7 @@ from scipy import stats
 
 import factories
 from tskd_tune.errors import InputError
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import report_lines
 from tskd_tune.reports.forms.head_lines import head_lines

@@ -8,9 +8,9 @@ import pytest
 from faults import AWAY, Faulty
 
 from tskd_tune.paths import Address
-from tskd_tune.records.confirmations import enter, searched
-from tskd_tune.records.protocol import Kept, Line, Terms
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.protocols.confirmations import enter, searched
+from tskd_tune.records.protocols.protocol import Kept, Line, Terms
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.confirmed import confirmed
 from tskd_tune.reports.findings.frozen import NOT_FROZEN
 from tskd_tune.storage import objects

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import factories
 from tskd_tune.cli.app import app
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.cost_table import Circumstances, Range
 from tskd_tune.reports.findings.review_shares import with_review_shares
 from tskd_tune.reports.findings.summary import summary

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.lines import HistoryLine
+from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.reports.findings import effects
 
 

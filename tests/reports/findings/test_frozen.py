@@ -9,11 +9,11 @@ import pytest
 
 import factories
 from tskd_tune.errors import InputError
-from tskd_tune.records import protocol
-from tskd_tune.records.confirmations import Ledger, enter, ledger, searched
-from tskd_tune.records.protocol import Terms, keep
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.protocols import protocol
+from tskd_tune.records.protocols.confirmations import Ledger, enter, ledger, searched
+from tskd_tune.records.protocols.protocol import Terms, keep
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.frozen import stated
 from tskd_tune.reports.findings.summary import Findings, summary

@@ -11,9 +11,9 @@ from factories import a_row, write_rows
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.options import Options
-from tskd_tune.records.row import TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teacher_names import told_apart
+from tskd_tune.records.entries.row import TeacherRecord
+from tskd_tune.records.entries.teacher_names import told_apart
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.registry import NO_IDENTITY
 from tskd_tune.reports.findings import likeness
 from tskd_tune.reports.findings.summary import summary

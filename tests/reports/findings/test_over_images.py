@@ -15,10 +15,10 @@ from scipy import stats
 
 import factories
 from tskd_tune.metrics import undeclared
-from tskd_tune.records.hits import HITS, KeptHits
-from tskd_tune.records.kept_files import written
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import Begun
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.kept.hits import HITS, KeptHits
+from tskd_tune.records.kept.kept_files import written
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.over_images import NO_HITS
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.crossed_lines import SINGLE, crossed_lines

@@ -10,8 +10,8 @@ import pytest
 
 import factories
 from factories import a_cost
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings import pareto
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms.markdown import markdown

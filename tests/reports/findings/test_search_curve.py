@@ -12,7 +12,7 @@ import factories
 from factories import RANDOM, TOP1, a_search
 from tskd_tune.cli import app
 from tskd_tune.metrics import Metric
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.search_curve import counts_to, lines, milestones
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.exports import as_csv

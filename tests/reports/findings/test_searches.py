@@ -12,9 +12,9 @@ from factories import RANDOM, a_group, a_search
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric
 from tskd_tune.paths import Address
-from tskd_tune.records.conclusion import Conclusion, conclude
-from tskd_tune.records.replicate import Replicate
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.conclusion import Conclusion, conclude
+from tskd_tune.records.entries.replicate import Replicate
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.search_comparison import compared
 from tskd_tune.reports.findings.searches import method
 from tskd_tune.reports.forms import search_forms

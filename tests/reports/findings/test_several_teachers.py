@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from factories import a_cost, a_row, write_rows
-from tskd_tune.records.row import Row, TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Row, TeacherRecord
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms.exports import as_csv
 from tskd_tune.reports.forms.markdown import markdown

@@ -9,8 +9,8 @@ import pytest
 
 import factories
 from factories import a_cost
-from tskd_tune.records.row import Best
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Best
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import exports
 from tskd_tune.reports.forms.latex import escaped, latex

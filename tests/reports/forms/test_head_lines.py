@@ -8,9 +8,9 @@ import pytest
 
 import factories
 from factories import a_cost
-from tskd_tune.records.origin import Origin
-from tskd_tune.records.row import Cost, DataRecord, TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.origin import Origin
+from tskd_tune.records.entries.row import Cost, DataRecord, TeacherRecord
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.head import TrainedTask
 from tskd_tune.reports.findings.records import Deviations
 from tskd_tune.reports.findings.summary import summary

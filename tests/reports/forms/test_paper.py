@@ -11,8 +11,8 @@ import pytest
 
 import factories
 from tskd_tune.errors import InputError
-from tskd_tune.records.row import Best, TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Best, TeacherRecord
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import paper, paper_forms
 from tskd_tune.sweeps.declared.schema import Sweep

@@ -10,8 +10,8 @@ from rich.console import Console
 
 import factories
 from factories import a_cost
-from tskd_tune.records.row import Best, PlanRecord, TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Best, PlanRecord, TeacherRecord
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.records import Statistic
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import report_lines, tables

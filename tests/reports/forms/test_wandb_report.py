@@ -14,8 +14,8 @@ import wandb
 import factories
 from tskd_tune.errors import RunError
 from tskd_tune.paths import Address
-from tskd_tune.records.row import PlanRecord, Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import PlanRecord, Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms import report_lines, tables, wandb_private, wandb_report
 from tskd_tune.reports.forms.markdown import markdown

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from factories import a_row, write_rows
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.failures import Table, lost, withstood
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.markdown import markdown

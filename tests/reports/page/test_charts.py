@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tskd_tune.metrics import undeclared
-from tskd_tune.records.lines import HistoryLine
+from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.reports.page import charts, figures
 
 NAMES = ("val_top1", "test_top1")

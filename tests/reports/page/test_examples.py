@@ -12,11 +12,11 @@ import pytest
 
 import factories
 from tskd_tune.metrics import PERCENT, Metric
-from tskd_tune.records.examples import Examples, Pictures, pictures_file, teacher_file
-from tskd_tune.records.kept_files import written
-from tskd_tune.records.row import TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import Begun
+from tskd_tune.records.entries.row import TeacherRecord
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.kept.examples import Examples, Pictures, pictures_file, teacher_file
+from tskd_tune.records.kept.kept_files import written
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.examples import changed, compared, conditions, galleries, judged, overlap
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import html

@@ -11,8 +11,8 @@ import pytest
 import factories
 from factories import a_cost
 from tskd_tune.errors import RunError
-from tskd_tune.records.row import Cost, PlanRecord, TeacherRecord
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Cost, PlanRecord, TeacherRecord
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.comparison import Verdicts
 from tskd_tune.reports.findings.importance import Group, Importance, LeftOutTrials, Objective, Share
 from tskd_tune.reports.findings.pareto import LeftOut

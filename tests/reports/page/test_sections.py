@@ -10,7 +10,7 @@ import pytest
 
 import factories
 from tskd_tune.errors import InputError
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.page.report import html
 from tskd_tune.reports.page.section import Page, Section, rendered

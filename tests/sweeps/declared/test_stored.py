@@ -10,9 +10,9 @@ import pytest
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.identity import identity
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import Begun
-from tskd_tune.records.upgrade import LATER
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.entries.upgrade import LATER
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.stored import sweep_of
 from tskd_tune.sweeps.evidence.extension import Addition, extended_run

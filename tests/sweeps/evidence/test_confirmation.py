@@ -15,8 +15,8 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.identity import identity
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.checking import check
 from tskd_tune.sweeps.evidence.confirmation import _merged, confirmation
 from tskd_tune.tasks.cinic10 import CLASSES

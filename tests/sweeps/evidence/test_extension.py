@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.checking import check
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.evidence import interim

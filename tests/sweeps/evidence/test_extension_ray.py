@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.events import Event
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps import run
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.evidence import interim

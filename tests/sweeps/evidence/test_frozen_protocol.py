@@ -11,10 +11,10 @@ import pytest
 from factories import a_row
 from tskd_tune import documents
 from tskd_tune.errors import InputError
-from tskd_tune.records.confirmations import ledger
-from tskd_tune.records.events import Event
-from tskd_tune.records.protocol import Kept, kept
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.protocols.confirmations import ledger
+from tskd_tune.records.protocols.protocol import Kept, kept
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.sweeps import run as running
 from tskd_tune.sweeps.declared.schema import Sweep

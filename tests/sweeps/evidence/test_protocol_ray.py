@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.records.events import Event
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.reports.page.report import write_report

@@ -19,8 +19,8 @@ from ray.exceptions import RayActorError
 from factories import raised
 from tskd_tune.errors import InputError, LostWorkerError, RunError
 from tskd_tune.paths import Address
-from tskd_tune.records.breakage import breakage
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.sessions.breakage import breakage
 from tskd_tune.storage.objects import Objects
 from tskd_tune.sweeps import preflight
 from tskd_tune.sweeps.declared.schema import Sweep

@@ -11,7 +11,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.machines import waiting
 from tskd_tune.sweeps.on_ray.ray_address import addressed

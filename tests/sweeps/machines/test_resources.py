@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 from tskd_tune.sweeps import run, teachers
 from tskd_tune.sweeps.declared.checking import check
 from tskd_tune.sweeps.declared.schema import Sweep

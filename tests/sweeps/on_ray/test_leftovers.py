@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tskd_tune.records.events import Event
+from tskd_tune.records.entries.events import Event
 from tskd_tune.sweeps.on_ray import leftovers
 from tskd_tune.sweeps.trials import placing
 from tskd_tune.training.teachers import TeacherCache, TeacherFile

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import factories
-from tskd_tune.records.events import Event, row_event
+from tskd_tune.records.entries.events import Event, row_event
 from tskd_tune.sweeps.on_ray import ray_metrics
 from tskd_tune.sweeps.on_ray.ray_metrics import metered
 

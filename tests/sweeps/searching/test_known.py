@@ -14,9 +14,9 @@ import factories
 from factories import a_cost
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.state import Begun
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.state import Begun
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.searching.known import Trainings, known_trials
 from tskd_tune.sweeps.searching.search import SEARCHERS

@@ -10,8 +10,8 @@ import pytest
 
 from tskd_tune.cli.run_status import run_status
 from tskd_tune.errors import InputError
-from tskd_tune.records.events import Event
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.reports.forms.plain import as_json
 from tskd_tune.sweeps.declared.checking import check

@@ -16,7 +16,7 @@ import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 TSKD_TUNE = [sys.executable, "-c", "from tskd_tune.cli import main; main()"]

@@ -16,10 +16,10 @@ from tskd_tune.cli.planning import plan
 from tskd_tune.cli.progress import Progress
 from tskd_tune.cli.schemas import json_schema
 from tskd_tune.experiment.identity import identity
-from tskd_tune.records.events import Event
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teacher_names import under
-from tskd_tune.records.tracking import WandbTracker
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.teacher_names import under
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.wandb.tracking import WandbTracker
 from tskd_tune.sweeps.declared import checking
 from tskd_tune.sweeps.declared.checking import check
 from tskd_tune.sweeps.declared.configs import Describe

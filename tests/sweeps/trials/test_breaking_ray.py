@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 import factories
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 TSKD_TUNE = [sys.executable, "-c", "from tskd_tune.cli import main; main()"]

@@ -17,9 +17,9 @@ from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.networks.weights import read_state
-from tskd_tune.records.events import Event
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps import packing
 from tskd_tune.sweeps.declared.checking import check
 from tskd_tune.sweeps.declared.schema import Sweep

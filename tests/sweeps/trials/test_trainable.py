@@ -17,9 +17,9 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain
-from tskd_tune.records.hits import HITS, KeptHits
-from tskd_tune.records.row import Row
-from tskd_tune.records.workplace import CHECKPOINT, STUDENT, Workplace
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.kept.hits import HITS, KeptHits
+from tskd_tune.records.sessions.workplace import CHECKPOINT, STUDENT, Workplace
 from tskd_tune.sweeps.declared.teacher_keys import key_of
 from tskd_tune.sweeps.messages.trial_errors import BrokenTrialError
 from tskd_tune.sweeps.searching.objectives import worst

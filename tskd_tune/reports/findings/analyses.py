@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.several_teachers import configurations, ended_seeds
 from tskd_tune.reports.judge import sequential

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from tskd_tune.metrics import Part, measured
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.comparison import Headline
 from tskd_tune.reports.findings.records import NOTHING, ArmFindings, Setting, Statistic, StoppedAt, values_by_seed
 from tskd_tune.reports.findings.scale import is_beyond

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tskd_tune.metrics import PERCENT, Metric
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.comparison import Headline
 from tskd_tune.reports.findings.grouping import alike
 from tskd_tune.reports.findings.records import ArmFindings, values_by_seed

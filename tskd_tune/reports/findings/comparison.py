@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tskd_tune.metrics import PERCENT, Metric
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.allowing import unfit
 from tskd_tune.reports.findings.analyses import Analyses, Interim
 from tskd_tune.reports.findings.crossing import crossed

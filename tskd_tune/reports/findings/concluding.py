@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tskd_tune.records.conclusion import conclusion
-from tskd_tune.records.counted import added_trials, edited, not_read, unread
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.conclusion import conclusion
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.counted import added_trials, edited, not_read, unread
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.comparison import Comparison
 from tskd_tune.reports.findings.records import ArmFindings
 

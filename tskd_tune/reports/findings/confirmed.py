@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tskd_tune.errors import TskdTuneError
-from tskd_tune.records.confirmations import FOLDER, Confirmation, Ledger, ledger, search_of
-from tskd_tune.records.protocol import Kept, Searched
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.protocols.confirmations import FOLDER, Confirmation, Ledger, ledger, search_of
+from tskd_tune.records.protocols.protocol import Kept, Searched
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.frozen import REMEDY, Frozen, minute
 from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.words import count, runs_of

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tskd_tune.records.row import UNKNOWN, Cost, Row
+from tskd_tune.records.entries.row import UNKNOWN, Cost, Row
 from tskd_tune.reports.findings.costs import base_of
 from tskd_tune.reports.findings.grouping import alike, distinct, few
 from tskd_tune.reports.findings.records import ArmFindings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tskd_tune.records.row import UNKNOWN
+from tskd_tune.records.entries.row import UNKNOWN
 from tskd_tune.reports.findings.grouping import alike, few
 from tskd_tune.reports.findings.records import ArmFindings, Baseline
 

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Json
-from tskd_tune.records.lines import HistoryLine
+from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.reports.findings.records import ArmFindings
 from tskd_tune.reports.findings.scale import cut
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tskd_tune.records.counted import added_trials, counted
-from tskd_tune.records.design import Design, read_design
-from tskd_tune.records.row import Row, Status
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.design import Design, read_design
+from tskd_tune.records.entries.row import Row, Status
+from tskd_tune.records.runs.counted import added_trials, counted
+from tskd_tune.records.runs.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tskd_tune.metrics import Metric, Part
-from tskd_tune.records.examples import (
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.teacher_names import identity_of, teacher_seed, told_apart
+from tskd_tune.records.kept.examples import (
     Box,
     BoxAnswers,
     BreakdownRecord,
@@ -19,9 +21,7 @@ from tskd_tune.records.examples import (
     examples_of_teacher,
     pictures_of,
 )
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teacher_names import identity_of, teacher_seed, told_apart
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.comparison import Verdicts
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.records import ArmFindings, Statistic

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tskd_tune.metrics import Metric
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.several_teachers import run_text
 from tskd_tune.reports.judge.contrasts import Contrast
 from tskd_tune.reports.judge.failed_seeds import are_too_many, moved_by, worst_difference

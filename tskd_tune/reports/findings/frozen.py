@@ -1,7 +1,7 @@
 """What was declared before there were results, and what was changed since: the first lines of a report.
 
 A verdict keeps its error rate only if nobody chose with the results in sight what is compared and how. The run keeps
-this protocol from its start (`tskd_tune.records.protocol`). Where the file of the sweep says something else by now, the
+this protocol from its start (`tskd_tune.records.protocols.protocol`). Where the file of the sweep says something else by now, the
 verdicts are exploratory. A run of an earlier version keeps no protocol, and nothing is said of it.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
 
-from tskd_tune.records.protocol import Kept, Line, Terms
-from tskd_tune.records.protocol_changes import ADDED, Change, changes, differences, late, of_added
+from tskd_tune.records.protocols.changes import ADDED, Change, changes, differences, late, of_added
+from tskd_tune.records.protocols.protocol import Kept, Line, Terms
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.judge import power
 from tskd_tune.reports.judge.words import count

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tskd_tune.records.row import UNKNOWN, DataRecord, Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import UNKNOWN, DataRecord, Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.records import name_of
 from tskd_tune.reports.judge.words import count

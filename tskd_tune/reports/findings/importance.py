@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tskd_tune.plain import Json
-from tskd_tune.records.files import read_text
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.storing.files import read_text
 from tskd_tune.reports.findings.surrogate import Explained, explained
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tskd_tune.plain import Json
-from tskd_tune.records.row import Row
-from tskd_tune.records.teacher_names import identity_of, teacher_seed, told_apart
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.teacher_names import identity_of, teacher_seed, told_apart
 from tskd_tune.reports.findings.records import part
 
 COMPARED = ("review", "distiller")

@@ -10,7 +10,7 @@ from typing import Final
 
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Json
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.records import Method, part
 

@@ -1,6 +1,6 @@
 """Pairs the runs of each comparison image by image: how sure is the difference over seeds, over images, over both?
 
-A run keeps which images its student got right (`tskd_tune.records.hits`). Two runs are paired only if a digest says
+A run keeps which images its student got right (`tskd_tune.records.kept.hits`). Two runs are paired only if a digest says
 that they were evaluated on the same data in the same order. The verdict of a comparison does not depend on this.
 """
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tskd_tune.metrics import measured
-from tskd_tune.records.hits import KeptHits, hits_of
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.kept.hits import KeptHits, hits_of
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.comparison import Comparison
 from tskd_tune.reports.findings.grouping import few
 from tskd_tune.reports.findings.records import ArmFindings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.declared import Compare
 from tskd_tune.reports.findings.grouping import alike
 from tskd_tune.reports.findings.records import Setting, values_by_seed

@@ -14,7 +14,7 @@ from typing import Final
 
 from tskd_tune.metrics import Metric, Mode, metric_of
 from tskd_tune.plain import Json
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.grouping import alike
 from tskd_tune.reports.findings.records import ArmFindings
 

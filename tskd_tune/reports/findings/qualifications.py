@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from tskd_tune.metrics import Metric
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.declared import Compare
 from tskd_tune.reports.findings.grouping import few
 from tskd_tune.reports.findings.likeness import Unlike, unlike

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tskd_tune.plain import Json
-from tskd_tune.records.row import PlanRecord, Row
+from tskd_tune.records.entries.row import PlanRecord, Row
 from tskd_tune.reports.findings.several_teachers import by_seed
 from tskd_tune.reports.judge.robust import Estimate
 from tskd_tune.reports.judge.statistics import Arm

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tskd_tune.plain import Json
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 
 ASIDE = frozenset({"seeds", "budget", "resources", "callbacks", "wandb", "max_failures", "experiment.seed"})
 """Keys of a sweep that may differ: the seeds, and what changes no value of a trial that has ended."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tskd_tune.records.lines import HistoryLine
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.reports.findings.summary import Findings
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tskd_tune.metrics import Measured, Metric, Mode, metric_of
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.arms import gathered
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.pareto import Searched

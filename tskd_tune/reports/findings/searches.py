@@ -14,10 +14,10 @@ from functools import cached_property
 
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric, Mode, metric_of
-from tskd_tune.records.conclusion import conclusion
-from tskd_tune.records.replicate import Replicate, first_declared
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.conclusion import conclusion
+from tskd_tune.records.entries.replicate import Replicate, first_declared
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.arms import gathered
 from tskd_tune.reports.findings.replicates import missing, unlike
 from tskd_tune.reports.findings.search_curve import (

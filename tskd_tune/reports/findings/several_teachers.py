@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from tskd_tune.plain import Json
-from tskd_tune.records.row import Row
-from tskd_tune.records.teacher_names import SEED, teacher_seed
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.teacher_names import SEED, teacher_seed
 
 
 def by_seed(rows: Sequence[Row], value: Callable[[Row], float | None]) -> dict[int, float]:

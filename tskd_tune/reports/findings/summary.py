@@ -13,14 +13,14 @@ from typing import Final
 from tskd_tune.documents import apply_settings
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Measured, Metric, Mode, Part, heading, measured, metric_of, undeclared
-from tskd_tune.records.counted import set_apart
-from tskd_tune.records.design import Design, read_design
-from tskd_tune.records.files import damaged_document
-from tskd_tune.records.leaks import leaks
-from tskd_tune.records.protocol import Terms, kept
-from tskd_tune.records.row import Row, TeacherRecord, declared
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teaching import Teaching, lines, teachings
+from tskd_tune.records.entries.design import Design, read_design
+from tskd_tune.records.entries.leaks import leaks
+from tskd_tune.records.entries.row import Row, TeacherRecord, declared
+from tskd_tune.records.entries.teaching import Teaching, lines, teachings
+from tskd_tune.records.protocols.protocol import Terms, kept
+from tskd_tune.records.runs.counted import set_apart
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.storing.files import damaged_document
 from tskd_tune.reports.findings.arms import arm_findings, gathered, labels_apart
 from tskd_tune.reports.findings.collapses import with_collapses
 from tskd_tune.reports.findings.comparison import Comparison, Headline, Verdicts, compare

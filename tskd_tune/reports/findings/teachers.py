@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from tskd_tune.metrics import Metric, Part, measured
 from tskd_tune.plain import Json
-from tskd_tune.records.row import Row, TeacherRecord
-from tskd_tune.records.teacher_names import Identity, identity_of, told_apart
+from tskd_tune.records.entries.row import Row, TeacherRecord
+from tskd_tune.records.entries.teacher_names import Identity, identity_of, told_apart
 from tskd_tune.reports.findings.records import ArmFindings, Warned, part
 
 # The keys of ``student`` and ``teacher`` in an experiment that are not options of the network.

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from tskd_tune.metrics import Part, measured
 from tskd_tune.plain import Json
-from tskd_tune.records.row import Row
-from tskd_tune.records.teacher_names import identity_of
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.teacher_names import identity_of
 from tskd_tune.reports.findings.endings import Unfinished
 from tskd_tune.reports.findings.records import ArmFindings, Statistic
 from tskd_tune.reports.findings.search_curve import SearchCurve

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tskd_tune.metrics import PREFIXES, Measured, Metric, metric_of
-from tskd_tune.records.row import TeacherRecord
-from tskd_tune.records.teacher_names import teacher_seed
+from tskd_tune.records.entries.row import TeacherRecord
+from tskd_tune.records.entries.teacher_names import teacher_seed
 from tskd_tune.reports.findings.head import Head, TrainedTask
 from tskd_tune.reports.findings.records import Deviations
 from tskd_tune.reports.findings.summary import Findings

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from tskd_tune import documents
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.plain import Json
-from tskd_tune.records.row import TeacherRecord
-from tskd_tune.records.teacher_names import identity_of, told_apart
+from tskd_tune.records.entries.row import TeacherRecord
+from tskd_tune.records.entries.teacher_names import identity_of, told_apart
 from tskd_tune.reports.findings.records import NOTHING, ArmFindings, Statistic, name_of, part
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.judge.values import Interval

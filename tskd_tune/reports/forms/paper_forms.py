@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from tskd_tune.plain import Json
-from tskd_tune.records.row import BEST_TEST_MARK
+from tskd_tune.records.entries.row import BEST_TEST_MARK
 from tskd_tune.reports.findings.records import NOTHING, Statistic
 from tskd_tune.reports.forms.exports import csv_text
 from tskd_tune.reports.forms.grids import Align, drawn

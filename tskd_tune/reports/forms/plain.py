@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from functools import singledispatch
 
 from tskd_tune.plain import Json
-from tskd_tune.records.row import Record
+from tskd_tune.records.entries.row import Record
 from tskd_tune.reports.findings.comparison import Verdicts
 from tskd_tune.reports.findings.head import TrainedTask
 from tskd_tune.reports.findings.records import ArmFindings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tskd_tune.records.row import BEST_TEST_MARK
+from tskd_tune.records.entries.row import BEST_TEST_MARK
 from tskd_tune.reports.findings import scale
 from tskd_tune.reports.findings.cost_table import apart
 from tskd_tune.reports.findings.costs import sharing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tskd_tune.records.teaching import Teaching
+from tskd_tune.records.entries.teaching import Teaching
 
 MISSING = "—"
 

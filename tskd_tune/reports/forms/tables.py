@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from tskd_tune.records.teacher_names import told_apart
+from tskd_tune.records.entries.teacher_names import told_apart
 from tskd_tune.reports.findings.records import ArmFindings, Statistic
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.findings.teachers import share_names, taught_by

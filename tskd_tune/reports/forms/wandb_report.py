@@ -19,10 +19,10 @@ import wandb_workspaces.reports.v2 as wr
 from wandb_workspaces import expr
 
 from tskd_tune.errors import RunError
-from tskd_tune.records.offline import offline_of
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.wandb_server import Place, account, has_key, run_id, why_away
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.wandb.offline import offline_of
+from tskd_tune.records.wandb.server import Place, account, has_key, run_id, why_away
 from tskd_tune.reports.findings import effects
 from tskd_tune.reports.findings.records import ArmFindings
 from tskd_tune.reports.findings.summary import Findings, summary

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from tskd_tune.records.examples import Box, BoxAnswers
+from tskd_tune.records.kept.examples import Box, BoxAnswers
 from tskd_tune.reports.findings.comparison import Verdicts
 from tskd_tune.reports.findings.examples import MATCH, Gallery, boxes_of, compared, judged
 from tskd_tune.reports.page.pictures import NO_IMAGES, has_images, source_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from tskd_tune.metrics import Metric
-from tskd_tune.records.lines import HistoryLine
+from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.reports.judge.words import unit_of_differences
 from tskd_tune.reports.page import figures
 

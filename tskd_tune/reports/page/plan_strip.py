@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tskd_tune.records.row import PlanRecord
+from tskd_tune.records.entries.row import PlanRecord
 from tskd_tune.reports.findings.grouping import alike
 from tskd_tune.reports.findings.records import ArmFindings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.review_shares import with_review_shares
 from tskd_tune.reports.findings.summary import Findings, summary
 from tskd_tune.reports.forms.markdown import markdown

@@ -17,9 +17,9 @@ import plotly.graph_objects as go
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from tskd_tune.records.lines import HistoryLine
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.teacher_names import teacher_seed
+from tskd_tune.records.entries.teacher_names import teacher_seed
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.registry import Registry
 from tskd_tune.reports.findings.examples import Gallery, galleries
 from tskd_tune.reports.findings.records import ArmFindings

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tskd_tune.outside import short_name
-from tskd_tune.records.design import Design, digest
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.design import Design, digest
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.registry import Component
 from tskd_tune.sweeps.declared.configs import Describe
 from tskd_tune.sweeps.declared.schema import Sweep

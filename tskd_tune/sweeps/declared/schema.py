@@ -26,7 +26,7 @@ from tskd_tune.experiment.locations import located
 from tskd_tune.metrics import Mode
 from tskd_tune.places import Places
 from tskd_tune.plain import Document
-from tskd_tune.records.origin import Origin
+from tskd_tune.records.entries.origin import Origin
 from tskd_tune.registry import DISTINCT, Component, Options
 from tskd_tune.sweeps.declared.settings import Budget, Compare, Resources, Target, Wandb
 from tskd_tune.sweeps.messages.trial_config import TrialConfig

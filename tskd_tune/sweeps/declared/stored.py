@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.upgrade import groups_before, upgrade_document
+from tskd_tune.records.entries.upgrade import groups_before, upgrade_document
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.schema import Sweep
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import teacher_network
-from tskd_tune.records.kept_hits import bytes_of_hits
+from tskd_tune.records.kept.kept_hits import bytes_of_hits
 from tskd_tune.tasks.base import Task
 from tskd_tune.training.optim import kept_after_a_step
 from tskd_tune.training.trainer import Trainer

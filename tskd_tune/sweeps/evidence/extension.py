@@ -8,8 +8,8 @@ from typing import Any
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.identity import identity
-from tskd_tune.records.counted import counted
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.runs.counted import counted
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.checking import check
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.stored import as_begun, sweep_of

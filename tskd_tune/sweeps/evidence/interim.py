@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tskd_tune.records.events import Event
-from tskd_tune.records.lines import json_line
-from tskd_tune.records.row import Record
-from tskd_tune.records.run_folder import INTERIM, RunFolder
-from tskd_tune.records.state import now
+from tskd_tune.records.entries.events import Event
+from tskd_tune.records.entries.row import Record
+from tskd_tune.records.entries.state import now
+from tskd_tune.records.runs.run_folder import INTERIM, RunFolder
+from tskd_tune.records.storing.lines import json_line
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.sweeps.declared.schema import Sweep
 

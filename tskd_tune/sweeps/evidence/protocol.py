@@ -11,9 +11,9 @@ from tskd_tune.experiment.assembly import task_of
 from tskd_tune.experiment.identity import LENGTH, identity
 from tskd_tune.metrics import Part, measured
 from tskd_tune.plain import Document
-from tskd_tune.records.confirmations import search_of
-from tskd_tune.records.protocol import Terms, kept
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.protocols.confirmations import search_of
+from tskd_tune.records.protocols.protocol import Terms, kept
+from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.frozen import stated
 from tskd_tune.reports.findings.pairs import Trained, pairs_of

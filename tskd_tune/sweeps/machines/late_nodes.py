@@ -17,7 +17,7 @@ from ray import tune
 
 from tskd_tune.errors import RunError
 from tskd_tune.plain import Document
-from tskd_tune.records.events import Event, Listener
+from tskd_tune.records.entries.events import Event, Listener
 from tskd_tune.sweeps.machines.lost_nodes import MOST, Machines, is_loss, is_silent, says_lost_node
 from tskd_tune.sweeps.machines.node_probe import Looked, problems
 from tskd_tune.sweeps.machines.nodes import Amounts, alive, fits, planned

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from tskd_tune.errors import InputError
-from tskd_tune.records.events import Event, Listener
+from tskd_tune.records.entries.events import Event, Listener
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.machines.nodes import Amounts, alive, fits, places, planned
 from tskd_tune.sweeps.on_ray.ray_address import OPTION, is_named

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import ray
 from ray import tune
 
-from tskd_tune.records.events import Event, Listener
+from tskd_tune.records.entries.events import Event, Listener
 from tskd_tune.sweeps.machines.late_nodes import Placed
 from tskd_tune.sweeps.machines.nodes import Amounts, Kind, Node, alive, fits, in_words, planned
 from tskd_tune.sweeps.machines.resources import text

@@ -17,7 +17,7 @@ from typing import Final
 import psutil
 
 from tskd_tune.paths import StoragePlace
-from tskd_tune.records.events import Event, Listener
+from tskd_tune.records.entries.events import Event, Listener
 
 OWNER: Final = "tskd-tune.json"
 PREFIX: Final = "ray-"

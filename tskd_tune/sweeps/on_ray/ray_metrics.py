@@ -11,7 +11,7 @@ from ray.util import metrics
 
 from tskd_tune.metrics import Mode
 from tskd_tune.plain import Json
-from tskd_tune.records.events import Event, Listener
+from tskd_tune.records.entries.events import Event, Listener
 
 PREFIX: Final = "tskd_tune"
 STATES: Final = ("done", "failed", "stopped", "running")

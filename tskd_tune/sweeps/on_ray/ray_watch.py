@@ -15,7 +15,7 @@ import ray
 
 from tskd_tune.errors import RunError
 from tskd_tune.paths import StoragePlace
-from tskd_tune.records.finding import has_run
+from tskd_tune.records.runs.finding import has_run
 from tskd_tune.signals import Ended, continuing, handled
 from tskd_tune.sweeps.on_ray import ray_private
 from tskd_tune.sweeps.on_ray.ray_address import RayAddress

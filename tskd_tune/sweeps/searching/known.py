@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
-from tskd_tune.records.lines import HistoryLine
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.sweeps.messages.results import EpochMeans, TrialResult
 from tskd_tune.sweeps.searching.objectives import means
 

@@ -16,7 +16,7 @@ from tskd_tune.errors import InputError, shown
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.networks import AUTO
 from tskd_tune.plain import Document
-from tskd_tune.records.teacher_names import SEED, under
+from tskd_tune.records.entries.teacher_names import SEED, under
 from tskd_tune.sweeps.space.points import Point
 from tskd_tune.sweeps.space.seeds import Seeds
 

@@ -17,14 +17,14 @@ from pathlib import Path
 from tskd_tune.contracts import Saved
 from tskd_tune.errors import OtherDataError, RunError
 from tskd_tune.plain import Document
-from tskd_tune.records.breakage import reason_of
-from tskd_tune.records.kept_examples import keep_examples
-from tskd_tune.records.kept_hits import keep_hits
-from tskd_tune.records.layout import TRAININGS, TRIALS
-from tskd_tune.records.row import Row
-from tskd_tune.records.run_folder import RunFolder
-from tskd_tune.records.session import Session
-from tskd_tune.records.workplace import CHECKPOINT, STUDENT, Candidate, Workplace
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.kept.kept_examples import keep_examples
+from tskd_tune.records.kept.kept_hits import keep_hits
+from tskd_tune.records.runs.layout import TRAININGS, TRIALS
+from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.records.sessions.breakage import reason_of
+from tskd_tune.records.sessions.session import Session
+from tskd_tune.records.sessions.workplace import CHECKPOINT, STUDENT, Candidate, Workplace
 from tskd_tune.storage.copies import RunAt
 from tskd_tune.storage.failures import StorageError
 from tskd_tune.training import checkpoint

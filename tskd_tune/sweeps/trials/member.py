@@ -13,12 +13,12 @@ from tskd_tune.errors import RunError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.teacher import obtain
 from tskd_tune.plain import Document
-from tskd_tune.records.breakage import Breakage, broken_row
-from tskd_tune.records.row import Row
-from tskd_tune.records.session import Session, Trial
-from tskd_tune.records.teacher_names import under
-from tskd_tune.records.tracking import WandbTracker
-from tskd_tune.records.workplace import Workplace
+from tskd_tune.records.entries.row import Row
+from tskd_tune.records.entries.teacher_names import under
+from tskd_tune.records.sessions.breakage import Breakage, broken_row
+from tskd_tune.records.sessions.session import Session, Trial
+from tskd_tune.records.sessions.workplace import Workplace
+from tskd_tune.records.wandb.tracking import WandbTracker
 from tskd_tune.sweeps.messages.results import TrialResult
 from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.searching.objectives import means, worst

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tskd_tune.records.wandb_server import Connection, Place
+from tskd_tune.records.wandb.server import Connection, Place
 from tskd_tune.storage.copies import RunAt
 from tskd_tune.sweeps.machines.node_probe import Looked
 from tskd_tune.training.teachers import TeacherFile

@@ -25,7 +25,7 @@ from tskd_tune.contracts import Saved
 from tskd_tune.errors import LostWorkerError
 from tskd_tune.experiment import Experiment
 from tskd_tune.plain import Document
-from tskd_tune.records.session import Session
+from tskd_tune.records.sessions.session import Session
 from tskd_tune.sweeps.machines.late_nodes import refuse_here
 from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.trials.member import Member

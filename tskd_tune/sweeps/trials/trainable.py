@@ -27,9 +27,9 @@ from ray import tune
 
 from tskd_tune.errors import DivergedError
 from tskd_tune.plain import Document
-from tskd_tune.records.breakage import breakage
-from tskd_tune.records.session import Session
-from tskd_tune.records.tracking import settle
+from tskd_tune.records.sessions.breakage import breakage
+from tskd_tune.records.sessions.session import Session
+from tskd_tune.records.wandb.tracking import settle
 from tskd_tune.sweeps.machines.late_nodes import refuse_here
 from tskd_tune.sweeps.messages.results import TrialResult
 from tskd_tune.sweeps.messages.trial_config import TrialConfig

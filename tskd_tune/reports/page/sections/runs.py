@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tskd_tune import documents
-from tskd_tune.records.row import Row
+from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.records import ArmFindings
 from tskd_tune.reports.findings.several_teachers import run_text
 from tskd_tune.reports.findings.summary import Findings

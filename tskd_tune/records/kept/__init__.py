@@ -1,0 +1,1 @@
+"""Small files beside the rows: which samples a student got right, and examples of its answers."""
