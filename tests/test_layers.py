@@ -32,6 +32,7 @@ FLOORS = [
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 # Packages with rooms of their own, again from ground to roof; a file beside the rooms stands above them.
 ROOMS = {
+    "records": [["storing"], ["entries"], ["runs"], ["wandb", "protocols"], ["sessions"], ["kept"]],
     "reports": [["judge"], ["findings"], ["forms"], ["page"]],
     "sweeps": [
         ["messages", "on_ray"],
@@ -45,6 +46,10 @@ ROOMS = {
 }
 # A folder of more files is no longer one room.
 MOST_FILES = 15
+SMALL_ROOMS = [
+    "sweeps",
+    *(f"{package}/{room}" for package in ("records", "sweeps") for floor in ROOMS[package] for room in floor),
+]
 
 
 def room_of(path: Path) -> str:
@@ -158,22 +163,24 @@ def test_every_room_of_a_package_has_its_floor(package: str):
     assert folders == {room for floor in ROOMS[package] for room in floor}
 
 
-def test_every_file_of_the_reports_is_in_a_room():
-    assert {path.name for path in (PACKAGE / "reports").glob("*.py")} == {"__init__.py"}
+@pytest.mark.parametrize("package", ["records", "reports"])
+def test_every_file_is_in_a_room(package: str):
+    assert {path.name for path in (PACKAGE / package).glob("*.py")} == {"__init__.py"}
 
 
-@pytest.mark.parametrize("folder", ["", *(room for floor in ROOMS["sweeps"] for room in floor)])
-def test_a_room_of_the_sweeps_holds_few_files(folder: str):
-    files = [path.name for path in (PACKAGE / "sweeps" / folder).glob("*.py") if path.name != "__init__.py"]
+@pytest.mark.parametrize("folder", SMALL_ROOMS)
+def test_a_room_holds_few_files(folder: str):
+    files = [path.name for path in (PACKAGE / folder).glob("*.py") if path.name != "__init__.py"]
     assert len(files) <= MOST_FILES, "give what belongs together a room of its own"
 
 
-@pytest.mark.parametrize("folder", ["", *(room for floor in ROOMS["sweeps"] for room in floor)])
-def test_the_tests_of_the_sweeps_lie_as_what_they_test(folder: str):
+@pytest.mark.parametrize("folder", SMALL_ROOMS)
+def test_tests_lie_as_what_they_test(folder: str):
     """A test that bears the name of a module lies in the folder of this module's room."""
-    tests = Path(__file__).parent / "sweeps"
-    modules = {path.name for path in (PACKAGE / "sweeps" / folder).glob("*.py")}
-    strays = [path for path in tests.rglob("test_*.py") if path.name.removeprefix("test_") in modules]
+    tests = Path(__file__).parent
+    modules = {path.name for path in (PACKAGE / folder).glob("*.py")} - {"__init__.py"}
+    beside = (tests / folder.partition("/")[0]).rglob("test_*.py")
+    strays = [path for path in beside if path.name.removeprefix("test_") in modules]
     assert [path for path in strays if path.parent != tests / folder] == [], f"move it to {tests / folder}"
 
 
@@ -182,6 +189,8 @@ def test_the_tests_of_the_sweeps_lie_as_what_they_test(folder: str):
     [
         ("reports", "judge", "from tskd_tune.reports.page import charts"),
         ("reports", "judge", "from tskd_tune.reports import forms"),
+        ("records", "storing", "from tskd_tune.records.entries.row import Row"),
+        ("records", "wandb", "from tskd_tune.records.protocols import protocol"),
         ("sweeps", "space", "from tskd_tune.sweeps.searching.search import Random"),
         ("sweeps", "space", "from tskd_tune.sweeps import searching"),
         ("sweeps", "space", "def f():\n    import tskd_tune.sweeps.trials.bundles"),

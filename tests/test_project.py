@@ -135,7 +135,7 @@ def test_one_factory_builds_the_rows_of_all_tests():
     tests = ROOT / "tests"
     texts = {path: path.read_text() for path in tests.rglob("*.py")}
     # The benchmarks have rows of their own.
-    building = [path for path, text in texts.items() if re.search(r"\bRow\(", text) and "records.row import" in text]
+    building = [path for path, text in texts.items() if re.search(r"\bRow\(", text) and "entries.row import" in text]
     assert [path.relative_to(tests).as_posix() for path in building] == ["factories.py"]
 
 

@@ -40,7 +40,7 @@ class Design(Record):
         trials: the trials of a search; None for a grid, and in files of older versions.
         arms: the labels of a grid's arms; None for a search, and in files of older versions.
         identities: the identities of the experiments of these arms, in files of older versions.
-        labels: identity of an experiment, which `tskd_tune.records.entries.row.Row.identity` names -> label of its arm; of an
+        labels: identity of an experiment, as in `tskd_tune.records.entries.row.Row.identity` -> label of its arm; of an
             experiment that has another identity in records of an older version, both. None for a search, and in files
             of older versions.
         document: the digest of what `digest` names in the sweep's file; empty in files of older versions.

@@ -1,8 +1,8 @@
 """Brings what a driver writes to an object storage, in a thread, while the sweep goes on.
 
 Every change of the run's files is on this machine first. The thread gathers changes for some seconds, and uploads them
-as one part of the run's log (`tskd_tune.records.storing.log`). It also renews the driver's lease. While the storage fails, the
-changes wait on this machine.
+as one part of the run's log (`tskd_tune.records.storing.log`). It also renews the driver's lease. While the storage
+fails, the changes wait on this machine.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What was declared before there were results, and what was changed since: the first lines of a report.
 
 A verdict keeps its error rate only if nobody chose with the results in sight what is compared and how. The run keeps
-this protocol from its start (`tskd_tune.records.protocols.protocol`). Where the file of the sweep says something else by now, the
-verdicts are exploratory. A run of an earlier version keeps no protocol, and nothing is said of it.
+this protocol from its start (`tskd_tune.records.protocols.protocol`). Where the file of the sweep says something else
+by now, the verdicts are exploratory. A run of an earlier version keeps no protocol, and nothing is said of it.
 """
 
 from __future__ import annotations

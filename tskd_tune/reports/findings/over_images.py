@@ -1,7 +1,7 @@
 """Pairs the runs of each comparison image by image: how sure is the difference over seeds, over images, over both?
 
-A run keeps which images its student got right (`tskd_tune.records.kept.hits`). Two runs are paired only if a digest says
-that they were evaluated on the same data in the same order. The verdict of a comparison does not depend on this.
+A run keeps which images its student got right (`tskd_tune.records.kept.hits`). Two runs are paired only if a digest
+says that they were evaluated on the same data in the same order. The verdict of a comparison does not depend on this.
 """
 
 from __future__ import annotations
