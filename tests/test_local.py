@@ -279,6 +279,18 @@ def test_tracking_is_told_every_epoch_and_can_be_left_out(tmp_path: Path, monkey
     assert tracking.identity["sweep"] == "heard" and tracking.identity["seed"] == 1
 
 
+@pytest.mark.parametrize(("began", "says", "tracked"), [(False, None, False), (False, True, True), (True, None, True)])
+def test_a_resume_is_tracked_as_its_run_began(
+    began: bool, says: bool | None, tracked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "WandbTracker", Tracking)
+    short = experiment(review=None, training={"epochs": 1})
+    folder = RunFolder.create(tmp_path, "one", "train", short.plain(), expected=1, tracked=began)
+    monkeypatch.setattr(Tracking, "made", [])
+    local.resume(RunFolder.open(folder.path), ignore, track=says)
+    assert len(Tracking.made) == tracked
+
+
 def write(path: Path, document: dict[str, Any]) -> Path:
     path.write_text(documents.dump(document))
     return path

@@ -78,13 +78,20 @@ def start(
     TeacherCache()  # a folder that cannot be made is refused before there is a run
     read_data([experiment], listener)
     RunFolder.free(storage.absolute(), name)
-    folder = RunFolder.create(storage.absolute(), name, "train", experiment.plain(), expected=1, origin=origin)
+    folder = RunFolder.create(
+        storage.absolute(), name, "train", experiment.plain(), expected=1, origin=origin, tracked=track
+    )
     with folder.alone(lambda text: listener(Event("note", "", reason=text))):
         return _run(experiment, folder, listener, track=track)
 
 
-def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunFolder:
+def resume(folder: RunFolder, listener: Listener, *, track: bool | None = None) -> RunFolder:
     """Finish an interrupted training, from its last whole checkpoint.
+
+    Args:
+        folder: the run.
+        listener: is called with every `Event`, once it is on disk.
+        track: whether to keep a W&B run; None: as the run began.
 
     Raises:
         InputError: the run is a sweep, or a file that the run needs is missing.
@@ -92,6 +99,7 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True) -> RunF
     """
     if folder.state.kind != "train":
         raise InputError(f"{folder.place}: is a sweep, not a single training; `tskd-tune resume` knows both")
+    track = folder.state.tracked if track is None else track
     experiment = Experiment.read(folder.document())
     check(experiment)
     refuse(Place(), track=track)

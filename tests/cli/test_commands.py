@@ -52,10 +52,21 @@ OPTIONS = {
     "plan": {"--epochs", "--k", "--delta", "--set", "--json"},
     "train": {"--name", "--storage", "--set", "--no-wandb"},
     "sweep": {"--name", "--storage", "--set", "--no-wandb", "--address", "--replicates"},
-    "resume": {"--storage", "--no-wandb", "--address", "--hours"},
-    "extend": {"--seeds", "--controls", "--points", "--storage", "--no-wandb", "--address"},
+    "resume": {"--storage", "--wandb", "--no-wandb", "--address", "--hours"},
+    "extend": {"--seeds", "--controls", "--points", "--storage", "--wandb", "--no-wandb", "--address"},
     "confirm": {
-        *("--seeds", "--top", "--against", "--controls", "--name", "--storage", "--set", "--no-wandb", "--address")
+        *(
+            "--seeds",
+            "--top",
+            "--against",
+            "--controls",
+            "--name",
+            "--storage",
+            "--set",
+            "--wandb",
+            "--no-wandb",
+            "--address",
+        )
     },
     "submit": {"--with"},
     "report": {"--cost", "--format", "--json", "--paper", "--set", "--storage", "--wandb", "--what", "--against"},
@@ -103,7 +114,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, teacher_cache: Path) -> I
 def test_the_flags_are_frozen_so_that_knobs_live_in_the_yaml() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     found = {
-        name: {flag for parameter in command.params for flag in parameter.opts if flag.startswith("-")}
+        name: {
+            flag for given in command.params for flag in (*given.opts, *given.secondary_opts) if flag.startswith("-")
+        }
         for name, command in commands.items()
     }
     assert found == OPTIONS
@@ -526,11 +539,11 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         given.append((sweep, name, storage, track, *([confirms.name] if confirms else [])))
         return work(RunFolder.create(storage.absolute(), name, "sweep", sweep.plain(), expected=4), listener)
 
-    def resume(folder: RunFolder, listener: Any, *, track: bool, hours: float | None) -> RunFolder:
+    def resume(folder: RunFolder, listener: Any, *, track: bool | None, hours: float | None) -> RunFolder:
         given.append((folder.name, track, hours))
         raise KeyboardInterrupt
 
-    def extend(folder: RunFolder, addition: Addition, listener: Any, *, track: bool) -> RunFolder:
+    def extend(folder: RunFolder, addition: Addition, listener: Any, *, track: bool | None) -> RunFolder:
         given.append((folder.name, addition.seeds, addition.controls, addition.points, track))
         listener(Event("interim", "", reason="Interim analysis 1 of 2: go on"))
         return work(folder, listener)
@@ -558,7 +571,7 @@ def test_a_sweep_is_resumed_and_interrupted(swept: list[Any], run: Callable[...,
     run("sweep", write(tmp_path / "s.yaml", SWEEP), "--name", "first")
     (tmp_path / "runs/first/wandb/offline-run-1").mkdir(parents=True)
     result = run("resume", "first", "--hours", "2", code=130)
-    assert swept[0][3] is True and swept[1] == ("first", True, 2.0)
+    assert swept[0][3] is True and swept[1] == ("first", None, 2.0), "tracked as it began"
     assert "going on after 0 of 4 trainings" in result.stdout
     assert f"tskd-tune resume {Path('runs/first')}" in result.stderr
     assert "tskd-tune sync" in run("report", "first").stdout

@@ -132,6 +132,12 @@ Storage = Annotated[
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run; default: FILE-TIME.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 NoWandb = Annotated[bool, typer.Option("--no-wandb", help="Do not write Weights & Biases runs.")]
+Wandb = Annotated[
+    bool | None,
+    typer.Option(
+        "--wandb/--no-wandb", help="Whether to write Weights & Biases runs; default: as RUN began.", show_default=False
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(

@@ -103,13 +103,13 @@ def run_sweep(given: Sweep, name: str, storage: StoragePlace, origin: Origin, *,
     _work(work, Progress(points * seeds, epoch_count(given)), storage.absolute() / name)
 
 
-def resume(run: str, storage: StoragePlace, *, track: bool, hours: float | None = None) -> None:
+def resume(run: str, storage: StoragePlace, *, track: bool | None, hours: float | None = None) -> None:
     """Finish a run of any kind; a finished run is not changed.
 
     Args:
         run: the run's path, or its name in ``storage``.
         storage: the folder of the runs.
-        track: whether trainings are tracked by W&B.
+        track: whether trainings are tracked by W&B; None: as the run began.
         hours: how long a sweep may go on; None: as its file says.
 
     Raises:
@@ -129,7 +129,7 @@ def resume(run: str, storage: StoragePlace, *, track: bool, hours: float | None 
 
 
 def extend(
-    run: str, storage: StoragePlace, *, seeds: str | None, controls: str | None, points: Path | None, track: bool
+    run: str, storage: StoragePlace, *, seeds: str | None, controls: str | None, points: Path | None, track: bool | None
 ) -> None:
     """Add seeds, control arms or points to a sweep that was run, and show the results.
 
@@ -170,7 +170,7 @@ def confirm(
     against: str,
     controls: str | None,
     name: str | None,
-    track: bool,
+    track: bool | None,
 ) -> None:
     """Train the winners of a search with new seeds on the whole training set, and show the results.
 
@@ -200,8 +200,8 @@ def confirm(
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweeps.run import start
 
-        asked: Any = {"confirms": folder, "origin": folder.origin}
-        return start(given, name, storage, lambda event: _hear(progress, event), track=track, **asked)
+        asked: Any = {"track": folder.state.tracked if track is None else track, "origin": folder.origin}
+        return start(given, name, storage, lambda event: _hear(progress, event), confirms=folder, **asked)
 
     _work(work, Progress(trainings, epoch_count(given)), storage.absolute() / name)
 
@@ -219,7 +219,7 @@ def _controls(names: str | None) -> bool | list[str] | None:
     return None if names is None else given or True
 
 
-def _resume_training(folder: RunFolder, track: bool) -> None:
+def _resume_training(folder: RunFolder, track: bool | None) -> None:
     experiment = Experiment.read(folder.document())
     done = len(folder.history(local.RUN))
     say(f"{folder.name}: going on after {done} of {experiment.training.epochs} epochs")
@@ -230,7 +230,7 @@ def _resume_training(folder: RunFolder, track: bool) -> None:
     _work(work, Progress(1, experiment.training.epochs, done=done), folder.place)
 
 
-def _resume_sweep(folder: RunFolder, track: bool, hours: float | None) -> None:
+def _resume_sweep(folder: RunFolder, track: bool | None, hours: float | None) -> None:
     given = sweep_of(folder)
     finished, done = trained(folder, given)
     known = None if lacks_points(folder) else folder.state.expected

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tskd_tune.cli.app import RUNS, Address, ControlNames, File, Name, NoWandb, Run, Settings, Storage, app
+from tskd_tune.cli.app import RUNS, Address, ControlNames, File, Name, NoWandb, Run, Settings, Storage, Wandb, app
 from tskd_tune.cli.terminal import in_words
 
 
@@ -78,7 +78,7 @@ def _resume(
         ),
     ] = None,
     storage: Storage = RUNS,
-    no_wandb: NoWandb = False,
+    wandb: Wandb = None,
     address: Address = None,
 ) -> None:
     """Finish a run that was interrupted, from its last checkpoints."""
@@ -86,7 +86,7 @@ def _resume(
     from tskd_tune.sweeps.on_ray.ray_address import addressed
 
     with addressed(address):
-        running.resume(run, storage, track=not no_wandb, hours=hours)
+        running.resume(run, storage, track=wandb, hours=hours)
 
 
 @app.command(
@@ -110,7 +110,7 @@ def _extend(
         ),
     ] = None,
     storage: Storage = RUNS,
-    no_wandb: NoWandb = False,
+    wandb: Wandb = None,
     address: Address = None,
 ) -> None:
     """Add seeds, control arms or points to a finished sweep; only the missing runs are trained, in the same folder.
@@ -123,7 +123,7 @@ def _extend(
     from tskd_tune.sweeps.on_ray.ray_address import addressed
 
     with addressed(address):
-        running.extend(run, storage, seeds=seeds, controls=controls, points=points, track=not no_wandb)
+        running.extend(run, storage, seeds=seeds, controls=controls, points=points, track=wandb)
 
 
 @app.command("confirm", epilog="Example: tskd-tune confirm search --seeds 101-110 --controls at_review,shuffled")
@@ -145,7 +145,7 @@ def _confirm(
     name: Name = None,
     storage: Storage = RUNS,
     settings: Settings = None,
-    no_wandb: NoWandb = False,
+    wandb: Wandb = None,
     address: Address = None,
 ) -> None:
     """Train the winners of a search again: with new seeds, on all training images, tested once on the test set.
@@ -167,7 +167,7 @@ def _confirm(
             against=against,
             controls=controls,
             name=name,
-            track=not no_wandb,
+            track=wandb,
         )
 
 

@@ -80,7 +80,7 @@ def start(
     refuse_names(_place(sweep), track=track)
     sweep = sweep.resolved()
     _read_data(sweep, listener)
-    facts: Any = {"expected": expected_rows(sweep), "confirms": confirms.name if confirms else None, "origin": origin}
+    facts: Any = {"confirms": confirms.name if confirms else None, "origin": origin, "tracked": track}
     path = RunFolder.free(storage.absolute(), name)
     folder: RunFolder | None = None
     try:
@@ -88,7 +88,9 @@ def start(
             with session(path):  # first, so that no folder is left if Ray does not start
                 refuse_unfit(sweep, listener)
                 looked = look_at_nodes(sweep, path, needed(sweep), listener)
-                folder = RunFolder.create(path.parent, name, "sweep", sweep.plain(), **facts)
+                folder = RunFolder.create(
+                    path.parent, name, "sweep", sweep.plain(), expected=expected_rows(sweep), **facts
+                )
                 until_reported.enter_context(folder.alone(_waits(listener)))
                 _freeze(sweep, folder, confirms)
                 listener = until_reported.enter_context(_heard(sweep, folder, listener))
@@ -120,13 +122,15 @@ def _freeze_again(sweep: Sweep, folder: RunFolder) -> None:
         keep(folder, "resume", terms_of(sweep))
 
 
-def resume(folder: RunFolder, listener: Listener, *, track: bool = True, hours: float | None = None) -> RunFolder:
+def resume(
+    folder: RunFolder, listener: Listener, *, track: bool | None = None, hours: float | None = None
+) -> RunFolder:
     """Finish a run that was cut off; trials that broke are trained again, and finished trials are kept.
 
     Args:
         folder: the run.
         listener: is called with each event.
-        track: whether trials are tracked by W&B.
+        track: whether trials are tracked by W&B; None: as the run began.
         hours: how long the run may go on: its budget becomes the hours used so far plus these; None: as its file says.
 
     Raises:
@@ -134,6 +138,7 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True, hours: 
         RunError: as `start`.
     """
     folder = _sweep_folder(folder)
+    track = folder.state.tracked if track is None else track
     with folder.alone(_waits(listener)):
         sweep = sweep_of(folder, None if hours is None else with_hours(folder, hours))
         refuse_names(_place(sweep), track=track)
@@ -145,20 +150,21 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool = True, hours: 
         return _run(sweep, folder, listener, track=track)
 
 
-def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: bool = True) -> RunFolder:
+def extend(folder: RunFolder, addition: Addition, listener: Listener, *, track: bool | None = None) -> RunFolder:
     """Add seeds or arms to a run of a grid, and train them; if this is cut off, `resume` goes on.
 
     Args:
         folder: the run.
         addition: what is added.
         listener: is called with each event.
-        track: whether trials are tracked by W&B.
+        track: whether trials are tracked by W&B; None: as the run began.
 
     Raises:
         InputError: the run is not a sweep that can be extended, another process trains it, or nothing new was given.
         RunError: as `start`.
     """
     folder = _sweep_folder(folder)
+    track = folder.state.tracked if track is None else track
     with folder.alone(_waits(listener)):
         before = sweep_of(folder)
         sweep = extended_run(folder, addition)

@@ -93,6 +93,24 @@ def test_the_protocol_of_a_grid_and_of_a_search(grid: dict[str, Any], tiny_docum
     assert (searched.family, searched.metric, searched.mode, searched.seeds) == ([], "val_loss", "min", [3])
 
 
+@pytest.mark.parametrize("began", [True, False])
+def test_a_run_goes_on_with_the_tracking_with_which_it_began(
+    began: bool, trains: list[bool], grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = start(Sweep.read(grid), "run", tmp_path, silent, track=began)
+    told: list[bool] = []
+
+    def trained(sweep: Sweep, folder: RunFolder, listener: Any, *, track: bool, **facts: Any) -> bool:
+        told.append(track)
+        return True
+
+    monkeypatch.setattr(running, "_trained", trained)
+    resume(RunFolder.open(folder.path), silent)
+    resume(RunFolder.open(folder.path), silent, track=not began)
+    extend(RunFolder.open(folder.path), Addition([9]), silent)
+    assert told == [began, not began, began]
+
+
 def test_a_run_is_frozen_at_its_start_and_an_edit_is_seen_when_it_goes_on(
     trains: list[bool], grid: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ class State(Record):
         question: the question in the file's first comment.
         replicate: the group of a replicate of a search, and its number; None for other runs.
         protocol: the digest of the file with the frozen protocol; None for a run that keeps none.
+        tracked: whether W&B tracks the trainings, of a resume too if it does not say otherwise.
     """
 
     format: Readable = FORMAT
@@ -85,6 +86,7 @@ class State(Record):
     question: str | None = None
     replicate: Replicate | None = None
     protocol: str | None = None
+    tracked: bool = True
     versions: dict[str, str] = Field(default_factory=versions)
     commit: str | None = Field(default_factory=commit)
 
@@ -101,7 +103,13 @@ def fresh_id(name: str) -> str:
 
 
 def state_of_new(
-    kind: Kind, name: str, origin: Origin, *, expected: int | None = None, confirms: str | None = None
+    kind: Kind,
+    name: str,
+    origin: Origin,
+    *,
+    expected: int | None = None,
+    confirms: str | None = None,
+    tracked: bool = True,
 ) -> State:
     """Return the state of a run that begins now."""
     return State(
@@ -113,6 +121,7 @@ def state_of_new(
         file=origin.file,
         question=origin.question,
         replicate=origin.replicate,
+        tracked=tracked,
     )
 
 

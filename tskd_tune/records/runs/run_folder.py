@@ -35,8 +35,7 @@ from tskd_tune.storage.copies import RunAt
 STORAGE = Path("runs")
 ROWS: Final = "rows.jsonl"
 INTERIM: Final = "interim.jsonl"
-# The name of this file in runs of earlier versions.
-OLD_INTERIM: Final = "looks.jsonl"
+OLD_INTERIM: Final = "looks.jsonl"  # its name in runs of earlier versions
 MOST_MISTAKES = 3
 
 
@@ -63,6 +62,7 @@ class RunFolder:
         expected: int | None = None,
         confirms: str | None = None,
         origin: Origin | None = None,
+        tracked: bool = True,
     ) -> RunFolder:
         """Make ``root/name`` with the resolved document, completely or not at all.
 
@@ -71,7 +71,7 @@ class RunFolder:
             StorageError: ``root`` is on an object storage, which refuses or fails.
         """
         refuse_name(name)
-        state = state_of_new(kind, name, origin or Origin(), expected=expected, confirms=confirms)
+        state = state_of_new(kind, name, origin or Origin(), expected=expected, confirms=confirms, tracked=tracked)
         if isinstance(root, Address):
             return cls._of(RemoteRun.create(root / name, state, document))
         return cls(make_folder(root, name, state, document), state)
