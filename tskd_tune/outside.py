@@ -16,6 +16,9 @@ import importlib
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +28,45 @@ from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.paths import Written, whole
 
 JOB_VARIABLE = "TSKD_TUNE_JOB"
+
+
+# The names of code that were met, while only data may be read; None: code may be imported.
+_MET: ContextVar[list[str] | None] = ContextVar("met", default=None)
+
+
+class CodeError(InputError):
+    """A file names code, and only data may be read."""
+
+
+@contextmanager
+def only_data() -> Iterator[None]:
+    """Import no code that a file names until the end of the block: the file may be a stranger's.
+
+    Raises:
+        CodeError: the block failed because a file names code.
+    """
+    met: list[str] = []
+    before = _MET.set(met)
+    try:
+        yield
+    except InputError as error:
+        if met:
+            raise CodeError(f"names code ('{met[0]}'), which a command that only reads does not import") from error
+        raise
+    finally:
+        _MET.reset(before)
+
+
+def refuse_code(name: str) -> None:
+    """Refuse a name of code where only data may be read.
+
+    Raises:
+        InputError: with the name.
+    """
+    met = _MET.get()
+    if met is not None:
+        met.append(name)
+        raise InputError(f"'{name}' is code, and only data is read here")
 
 
 class _NotThereError(ImportError):
@@ -63,6 +105,7 @@ def load(name: str) -> Any:
         InputError: there is no such module, or the module has no such name.
         Exception: any error that the module raises during the import.
     """
+    refuse_code(name)
     place, _, attribute = name.rpartition(":")
     try:
         if place.endswith(".py"):
@@ -82,6 +125,7 @@ def code_digest(name: str) -> str | None:
     place = name.rpartition(":")[0]
     if os.sep not in place:
         return None
+    refuse_code(name)
     file = getattr(_module(place), "__file__", None)
     return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
 

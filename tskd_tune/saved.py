@@ -95,11 +95,17 @@ def _compare_checksums(path: Path) -> None:
         raise UnreadableError(f"is damaged: the checksum of its part {broken} does not match", COPY)
 
 
+def _is_of_later_protocol(message: str) -> bool:
+    """Tell whether torch's reader met an operation that pickle has since protocol 3."""
+    found = re.search(r"Unsupported operand (\d+)", message)
+    return found is not None and (int(found[1]) >= 0x80 or chr(int(found[1])) in "BC")
+
+
 def _refusal(error: pickle.UnpicklingError) -> UnreadableError:
     """Return an error that names the refused object; torch's own message advises unsafe loading and is not shown."""
     found = re.search(r"GLOBAL (\S+)|<(?:class|function|built-in function) '?([\w.]+)", str(error))
     name = next((group for group in found.groups() if group), None) if found else None
-    if name is None and "Unsupported operand" in str(error):
+    if name is None and _is_of_later_protocol(str(error)):
         return UnreadableError(
             "is damaged or not a checkpoint (its pickle is not one that torch.save writes by default)",
             "save the network again as torch.save(network.state_dict(), path), without pickle_protocol",

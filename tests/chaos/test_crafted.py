@@ -271,8 +271,9 @@ def test_a_record_that_names_files_outside_the_run_is_left_out(
 
 @pytest.mark.usefixtures("no_wandb_account")
 @pytest.mark.parametrize("kind", ["grid", "search"])
+@pytest.mark.parametrize("older", [False, True])
 def test_commands_that_read_import_no_module_that_a_run_names(
-    with_runs: dict[str, Path], kind: str, tmp_path: Path
+    with_runs: dict[str, Path], kind: str, older: bool, tmp_path: Path
 ) -> None:
     run, marker = Path(shutil.copytree(with_runs[kind], tmp_path / "runs" / kind)), tmp_path / "marker"
     (run / "evil.py").write_text(f"import os\nos.system('touch {marker}')\n")
@@ -282,6 +283,8 @@ def test_commands_that_read_import_no_module_that_a_run_names(
     for path in (run / "rows.jsonl", *run.glob("trials/*/trial.json"), run / "design.json"):
         path.write_text(re.sub('"(none|resnet8)"', json.dumps(f"{run}/evil:Evil"), path.read_text()))
     assert "evil:Evil" in (run / "sweep.yaml").read_text() + (run / "rows.jsonl").read_text()
+    if older:  # then the status reads the whole document
+        (run / "design.json").unlink()
     for words in READING:
         assert call([word.format(run=run, storage=run.parent) for word in words])[1] == ""
         assert not marker.exists(), words

@@ -175,8 +175,8 @@ def test_without_gradients_the_norm_is_zero() -> None:
 
 
 def test_observers_are_named_in_the_experiment_and_change_neither_its_name_nor_its_teacher(tiny: Tiny) -> None:
-    plain, observed = tiny(), tiny(observe=["gradient_norms", {"name": "gradient_norms", "every": 2}])
-    assert [component["every"] for component in observed.plain()["observe"]] == [1, 2]
+    plain, observed = tiny(), tiny(observe=[{"name": "gradient_norms", "every": 2}])
+    assert [component["every"] for component in observed.plain()["observe"]] == [2]
     assert Experiment.read(observed.plain()) == observed
     assert identity(observed) == identity(plain) and teacher_key(observed) == teacher_key(plain)
     assert observed.deviations() == plain.deviations()

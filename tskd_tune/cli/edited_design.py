@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tskd_tune.outside import only_data
 from tskd_tune.records.entries.design import Design
 from tskd_tune.records.runs.counted import counted_by
 from tskd_tune.records.runs.run_folder import RunFolder
@@ -17,15 +18,16 @@ def edited_design(folder: RunFolder) -> tuple[Design, int] | None:
     None where a scheduler stops trials.
 
     Raises:
-        InputError: the file is damaged, or has a mistake.
+        InputError: the file is damaged, or has a mistake; `CodeError`: it names code, which is not imported.
         RunError: the records cannot be read.
     """
-    sweep = sweep_of(folder)
-    if sweep.is_judged:
-        return None
-    design = design_in(folder, sweep)
-    ended = sum(row.ended for row in counted_by(design, folder.rows()))
-    return design, ended + len(left(sweep, folder))
+    with only_data():
+        sweep = sweep_of(folder)
+        if sweep.is_judged:
+            return None
+        design = design_in(folder, sweep)
+        ended = sum(row.ended for row in counted_by(design, folder.rows()))
+        return design, ended + len(left(sweep, folder))
 
 
 def trained(folder: RunFolder, sweep: Sweep) -> tuple[int, int]:

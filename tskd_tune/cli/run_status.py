@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from tskd_tune.cli.best_arm import Best, best_of
 from tskd_tune.cli.trial_status import STATES, State, Trial, epochs_left, seconds_left, trials_of
 from tskd_tune.errors import InputError, TskdTuneError
+from tskd_tune.outside import CodeError
 from tskd_tune.records.entries import teaching
 from tskd_tune.records.entries.conclusion import conclusion
 from tskd_tune.records.entries.design import Design, read_design
@@ -22,7 +23,7 @@ from tskd_tune.records.entries.sittings import Stopped, stopped
 from tskd_tune.records.entries.state import Begun
 from tskd_tune.records.entries.teaching import Teaching
 from tskd_tune.records.protocols.protocol import kept
-from tskd_tune.records.runs.counted import added_trials, counted_by, edited, lacking, mistaken, unread
+from tskd_tune.records.runs.counted import added_trials, counted_by, edited, lacking, mistaken, unknown, unread
 from tskd_tune.records.runs.life import life
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.records.storing.files import damaged_document
@@ -208,6 +209,8 @@ def _edited(folder: RunFolder, design: Design) -> tuple[Design, int | None, list
 
     try:
         found = edited_design(folder)
+    except CodeError as error:
+        return design, None, [unknown(folder, error)]
     except InputError as error:
         return design, None, [mistaken(folder, error)]
     return (design, None, []) if found is None else (*found, [])

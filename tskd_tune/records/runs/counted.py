@@ -108,6 +108,11 @@ def mistaken(run: RunFolder, error: InputError) -> str:
     return f"{_edited(run)}, and has a mistake: {mistakes}; correct the file before `tskd-tune resume {run.place}`"
 
 
+def unknown(run: RunFolder, error: InputError) -> str:
+    """Say that what an edited file trains is not known, because it names code."""
+    return f"{_edited(run)}, and {error}; what is missing is trained by: tskd-tune resume {run.place}"
+
+
 def _edited(run: RunFolder) -> str:
     return f"{run.store.place('sweep.yaml')} was edited after a process read it last"
 

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Final, cast
 
 from tskd_tune.errors import InputError, did_you_mean, reason
+from tskd_tune.outside import refuse_code
 
 KEYS: Final = ("hub", "ref", "registry", "name")
 """The keys of a mapping that say which class is loaded; all other keys are options of the class."""
@@ -52,6 +53,7 @@ def load(given: Mapping[str, object], parent: type[object], where: str) -> Calla
 def _local(package: str, registry: str, where: str) -> ModuleType:
     import optunahub
 
+    refuse_code(package)
     root = next((root for root in (Path(registry, PACKAGES), Path(registry)) if (root / package).is_dir()), None)
     if root is None or not (root / package / "__init__.py").is_file():
         raise InputError(
@@ -67,6 +69,7 @@ def _fetched(package: str, ref: str, where: str) -> ModuleType:
     from github import GithubException
     from requests import RequestException
 
+    refuse_code(package)
     try:
         with _never_asking():
             return optunahub.load_module(package, ref=ref)
