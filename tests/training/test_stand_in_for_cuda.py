@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import conftest
 import pytest
 import torch
 from cuda_stub.building import HERE, WRITTEN_FOR, build, run, why_not
@@ -27,15 +26,13 @@ Cases = Mapping[str, list[dict[str, Any]] | str]
 Go = Callable[[Cases], dict[str, Found]]
 
 # Five steps an epoch: a look at the review, two eager steps, one that is captured, and a replay.
-SHORT = documents.merge(
-    conftest.TINY,
-    {
-        "task": {"size": 32, "batch_size": 4, "train": 20, "validation": 4, "test": 4},
-        "teacher": {"name": "resnet8"},
-        "review": {"k": 1, "delta": 1},
-        "training": {"device": "cuda", "epochs": 2, "graphs": "always"},
-    },
-)
+SHORT = {
+    "task": {"name": "synthetic", "size": 32, "batch_size": 4, "train": 20, "validation": 4, "test": 4},
+    "teacher": {"name": "resnet8", "training": {"epochs": 1, "lr": 0.01}},
+    "student": {"name": "resnet8"},
+    "review": {"k": 1, "delta": 1, "extractor": {"name": "conv_lstm", "hidden": 2}},
+    "training": {"epochs": 2, "lr": 0.05, "device": "cuda"},
+}
 ALLOWED = ("a stream that joins", "new tensors")
 REQUIRED: dict[str, dict[str, Any]] = {
     "combined": {"parts": {"kd": "kd", "hint": "at"}},
