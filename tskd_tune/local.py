@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-from tskd_tune.errors import InputError, OtherDataError, RunError, UnwritableError
+from tskd_tune.errors import InputError, RunError, UnwritableError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain, teacher_key, trains_a_teacher
@@ -179,7 +179,7 @@ def _session(experiment: Experiment, teacher: TeacherFile | None, folder: RunFol
         except UnwritableError:
             raise
         except Exception as error:  # a damaged file can raise any error
-            problem = (str(error) if isinstance(error, OtherDataError) else reason_of(error)).partition("; ")[0]
+            problem = reason_of(error).partition("; ")[0]
             warnings.warn(f"{problem}; the training goes on from an older checkpoint, or begins anew", stacklevel=2)
             session = Session(experiment, teacher, Trial(RUN, arm), tracker)
     return session

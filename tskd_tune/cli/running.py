@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tskd_tune import documents, local, single
 from tskd_tune.cli.counts import epoch_count, point_count, teachers_text
@@ -200,8 +200,8 @@ def confirm(
     def work(progress: Progress) -> RunFolder:
         from tskd_tune.sweeps.run import start
 
-        asked: Any = {"track": folder.state.tracked if track is None else track, "origin": folder.origin}
-        return start(given, name, storage, lambda event: _hear(progress, event), confirms=folder, **asked)
+        listener, tracked = partial(_hear, progress), folder.state.tracked if track is None else track
+        return start(given, name, storage, listener, track=tracked, confirms=folder, origin=folder.origin)
 
     _work(work, Progress(trainings, epoch_count(given)), storage.absolute() / name)
 
