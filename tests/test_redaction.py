@@ -105,7 +105,7 @@ def test_the_terminal_shows_no_secret(key: str, monkeypatch: pytest.MonkeyPatch)
     def fails(*words: object, **options: object) -> None:
         raise broken()
 
-    monkeypatch.setattr("tskd_tune.cli.starting.init", fails)
+    monkeypatch.setattr("tskd_tune.cli.preparing.starting.init", fails)
     shown = CliRunner().invoke(app, ["init"])
     assert shown.exit_code == 1 and "this is a bug" in shown.output
     assert key not in shown.output and "refused: [WANDB_API_KEY]" in shown.output

@@ -1,7 +1,7 @@
 """Files that no editor would write: `check` says in a sentence what is wrong, within seconds, without a traceback.
 
-`tests/cli/test_slips.py` changes values and keys of shipped files. Here bytes are changed, and files are built to
-exhaust the memory, the stack or the patience of a reader of YAML.
+`tests/cli/preparing/test_slips.py` changes values and keys of shipped files. Here bytes are changed, and files are
+built to exhaust the memory, the stack or the patience of a reader of YAML.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ def test_settings_and_flags_may_be_repeated(run: Callable[..., Any]) -> None:
 
 
 def test_a_bug_shows_its_traceback_and_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tskd_tune.cli.course.timeline", lambda *given: 1 / 0)
+    monkeypatch.setattr("tskd_tune.cli.preparing.course.timeline", lambda *given: 1 / 0)
     result = CliRunner().invoke(app, ["plan", "--epochs", "9", "--k", "1", "--delta", "1"])
     assert result.exit_code == 1
     assert "ZeroDivisionError" in result.stderr and "error: this is a bug in tskd-tune" in result.stderr

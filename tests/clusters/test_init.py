@@ -72,8 +72,8 @@ def test_some_existing_things_without_the_others_are_refused(run: Callable[..., 
 
 
 def test_a_terminal_is_asked(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("tskd_tune.cli.clustering._answered", lambda: True)
-    monkeypatch.setattr("tskd_tune.cli.clustering.public_address", lambda: "198.51.100.4")
+    monkeypatch.setattr("tskd_tune.cli.preparing.clustering._answered", lambda: True)
+    monkeypatch.setattr("tskd_tune.cli.preparing.clustering.public_address", lambda: "198.51.100.4")
     told = run("cluster", "init", *EXISTING, keys="us-west-2\n\n/mnt/x/runs\nserver:/\n").output
     assert "[198.51.100.4]" in told
     text = (tmp_path / "cluster.yaml").read_text()

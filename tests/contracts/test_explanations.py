@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.cli.listing import REGISTRIES, explained
+from tskd_tune.cli.preparing.listing import REGISTRIES, explained
+from tskd_tune.cli.preparing.schemas import Form, json_schema
 from tskd_tune.cli.reference import reference
-from tskd_tune.cli.schemas import Form, json_schema
 
 COMPONENTS = [(kind, name) for kind, registry in REGISTRIES.items() for name in registry.names()]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import TypeAdapter
 
-from tskd_tune.cli.listing import REGISTRIES
+from tskd_tune.cli.preparing.listing import REGISTRIES
 from tskd_tune.options import Component, Options
 from tskd_tune.sweeps.declared.schema import Sweep
 

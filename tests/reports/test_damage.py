@@ -14,7 +14,7 @@ import pytest
 
 import factories
 from factories import a_cost
-from tskd_tune.cli.run_status import run_status
+from tskd_tune.cli.reading.run_status import run_status
 from tskd_tune.records.entries.row import Row
 from tskd_tune.records.entries.state import Begun
 from tskd_tune.records.runs.run_folder import RunFolder

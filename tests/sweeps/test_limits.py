@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from tskd_tune.cli.run_status import run_status
-from tskd_tune.cli.status import lines
+from tskd_tune.cli.reading.run_status import run_status
+from tskd_tune.cli.reading.status import lines
 from tskd_tune.errors import InputError
 from tskd_tune.networks.weights import read_state
 from tskd_tune.records.entries.conclusion import conclusion

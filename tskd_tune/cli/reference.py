@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel
 
-from tskd_tune.cli.listing import OWN, REGISTRIES, SLOTS, explained
-from tskd_tune.cli.options import Option, options_of
+from tskd_tune.cli.preparing.listing import OWN, REGISTRIES, SLOTS, explained
+from tskd_tune.cli.preparing.options import Option, options_of
 from tskd_tune.cli.terminal import say
 from tskd_tune.experiment import descent, review
 from tskd_tune.experiment.schema import Evaluation, Experiment

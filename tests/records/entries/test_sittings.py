@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from factories import a_row
-from tskd_tune.cli.inventory import inventory
-from tskd_tune.cli.run_status import run_status
-from tskd_tune.cli.status import lines
+from tskd_tune.cli.reading.inventory import inventory
+from tskd_tune.cli.reading.run_status import run_status
+from tskd_tune.cli.reading.status import lines
 from tskd_tune.records.entries.sittings import FILE, stopped
 from tskd_tune.records.entries.state import Begun
 from tskd_tune.records.runs.run_folder import RunFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from factories import a_row
-from tskd_tune.cli.run_status import run_status
+from tskd_tune.cli.reading.run_status import run_status
 from tskd_tune.plain import Document
 from tskd_tune.records.protocols.changes import changes, differences, late
 from tskd_tune.records.protocols.protocol import FILE, Kept, Searched, Terms, digest, keep, kept

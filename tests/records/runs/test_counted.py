@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from factories import RANDOM, a_row, a_search
-from tskd_tune.cli.edited_design import trained
-from tskd_tune.cli.finishing import ended, is_finished
-from tskd_tune.cli.inventory import inventory
-from tskd_tune.cli.run_status import run_status
-from tskd_tune.cli.status import lines
+from tskd_tune.cli.reading.edited_design import trained
+from tskd_tune.cli.reading.inventory import inventory
+from tskd_tune.cli.reading.run_status import run_status
+from tskd_tune.cli.reading.status import lines
+from tskd_tune.cli.training.finishing import ended, is_finished
 from tskd_tune.records.entries.conclusion import Conclusion, conclude
 from tskd_tune.records.entries.design import Design, write_design
 from tskd_tune.records.protocols.protocol import keep

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tskd_tune.cli.run_status import run_status
+from tskd_tune.cli.reading.run_status import run_status
 from tskd_tune.errors import InputError
 from tskd_tune.records.entries.events import Event
 from tskd_tune.records.runs.run_folder import RunFolder

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tskd_tune.cli.schemas import json_schema
+from tskd_tune.cli.preparing.schemas import json_schema
 from tskd_tune.documents import apply_settings
 from tskd_tune.errors import InputError
 from tskd_tune.sweeps.declared.schema import Sweep

@@ -11,10 +11,10 @@ import yaml
 from factories import a_row
 from tskd_tune import documents
 from tskd_tune.checks import check_sweep
-from tskd_tune.cli import running
-from tskd_tune.cli.planning import plan
-from tskd_tune.cli.progress import Progress
-from tskd_tune.cli.schemas import json_schema
+from tskd_tune.cli.preparing.planning import plan
+from tskd_tune.cli.preparing.schemas import json_schema
+from tskd_tune.cli.training import running
+from tskd_tune.cli.training.progress import Progress
 from tskd_tune.experiment.identity import identity
 from tskd_tune.records.entries.events import Event
 from tskd_tune.records.entries.teacher_names import under

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from tskd_tune.cli.best_arm import Best, best_of
-from tskd_tune.cli.trial_status import STATES, State, Trial, epochs_left, seconds_left, trials_of
+from tskd_tune.cli.reading.best_arm import Best, best_of
+from tskd_tune.cli.reading.trial_status import STATES, State, Trial, epochs_left, seconds_left, trials_of
 from tskd_tune.errors import InputError, TskdTuneError
 from tskd_tune.outside import CodeError
 from tskd_tune.records.entries import teaching
@@ -205,7 +205,7 @@ def _edited(folder: RunFolder, design: Design) -> tuple[Design, int | None, list
     """
     if not unread(folder):
         return design, None, []
-    from tskd_tune.cli.edited_design import edited_design  # imports torch, which only edited files need
+    from tskd_tune.cli.reading.edited_design import edited_design  # imports torch, which only edited files need
 
     try:
         found = edited_design(folder)
@@ -235,7 +235,7 @@ def _design(folder: RunFolder) -> tuple[Design, list[str]]:
         if found is not None:
             folder.document()
             return found, []
-        from tskd_tune.cli.old_design import old_design  # imports torch, which only runs of older versions need
+        from tskd_tune.cli.reading.old_design import old_design  # imports torch, which only runs of older versions need
 
         return old_design(folder), []
     except TskdTuneError as error:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import typer
 
-from tskd_tune.cli import comparing_searches, running
-from tskd_tune.cli.finishing import finish_report
+from tskd_tune.cli.reading import comparing_searches
 from tskd_tune.cli.terminal import complain, say, warn
+from tskd_tune.cli.training import running
+from tskd_tune.cli.training.finishing import finish_report
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.paths import StoragePlace
 from tskd_tune.plain import Document

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from factories import a_search
-from tskd_tune.cli import looking, running
+from tskd_tune.cli.reading import looking
+from tskd_tune.cli.training import running
 from tskd_tune.errors import RunError, UnwritableError
 
 

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from tskd_tune import documents, local, single
-from tskd_tune.cli.counts import epoch_count, point_count, teachers_text
-from tskd_tune.cli.edited_design import trained
-from tskd_tune.cli.finishing import ended, is_finished, lacks_points, say_finished
-from tskd_tune.cli.progress import Progress
-from tskd_tune.cli.results import show_results
+from tskd_tune.cli.reading.edited_design import trained
+from tskd_tune.cli.reading.results import show_results
 from tskd_tune.cli.terminal import interrupted, say, warn
+from tskd_tune.cli.training.counts import epoch_count, point_count, teachers_text
+from tskd_tune.cli.training.finishing import ended, is_finished, lacks_points, say_finished
+from tskd_tune.cli.training.progress import Progress
 from tskd_tune.errors import InputError, RunError, TskdTuneError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries

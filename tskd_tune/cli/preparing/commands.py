@@ -23,7 +23,7 @@ def _init(
     as_json: Json = False,
 ) -> None:
     """Copy a search space of the package into this folder, or list all search spaces with their questions."""
-    from tskd_tune.cli import starting
+    from tskd_tune.cli.preparing import starting
 
     starting.init(name, as_json=as_json)
 
@@ -37,7 +37,7 @@ def _check(
     as_json: Json = False,
 ) -> None:
     """Check a sweep or an experiment without training it, and estimate runs, hours and disk."""
-    from tskd_tune.cli import checking
+    from tskd_tune.cli.preparing import checking
 
     checking.check(file, settings or [], data=data, as_json=as_json)
 
@@ -67,7 +67,7 @@ def _plan(
     as_json: Json = False,
 ) -> None:
     """Show which epochs memorize and which review, with warnings about a weak plan."""
-    from tskd_tune.cli import planning
+    from tskd_tune.cli.preparing import planning
 
     planning.plan(file, epochs=epochs, k=k, delta=delta, settings=settings or [], as_json=as_json)
 
@@ -83,7 +83,7 @@ def _list(
     as_json: Json = False,
 ) -> None:
     """List the components that a YAML file can name, or the options of one component: meanings, values, defaults."""
-    from tskd_tune.cli import listing
+    from tskd_tune.cli.preparing import listing
 
     listing.list_components(kind, name, as_json=as_json)
 
@@ -92,7 +92,7 @@ def _list(
 @in_words
 def _schema(form: Annotated[Form, typer.Argument(help="Kind of YAML file.")] = Form.EXPERIMENT) -> None:
     """Print the JSON Schema of a YAML file, so an editor can complete and check the file."""
-    from tskd_tune.cli.schemas import json_schema
+    from tskd_tune.cli.preparing.schemas import json_schema
     from tskd_tune.cli.terminal import put_json
 
     put_json(json_schema(form.value))

@@ -10,7 +10,7 @@ import pytest
 
 import factories
 from factories import a_cost
-from tskd_tune.cli import inventory
+from tskd_tune.cli.reading import inventory
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.entries.origin import Origin

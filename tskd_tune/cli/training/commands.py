@@ -17,7 +17,7 @@ def _train(
     file: File, name: Name = None, storage: Storage = RUNS, settings: Settings = None, no_wandb: NoWandb = False
 ) -> None:
     """Train one experiment on this machine, without Ray."""
-    from tskd_tune.cli import running
+    from tskd_tune.cli.training import running
 
     running.train(file, name, storage, settings or [], track=not no_wandb)
 
@@ -53,11 +53,11 @@ def _sweep(
 
     with addressed(address):
         if replicates is not None:
-            from tskd_tune.cli import replicating
+            from tskd_tune.cli.training import replicating
 
             replicating.replicated(file, name, storage, settings or [], count=replicates, track=not no_wandb)
         else:
-            from tskd_tune.cli import running
+            from tskd_tune.cli.training import running
 
             running.sweep(file, name, storage, settings or [], track=not no_wandb)
 
@@ -82,7 +82,7 @@ def _resume(
     address: Address = None,
 ) -> None:
     """Finish a run that was interrupted, from its last checkpoints."""
-    from tskd_tune.cli import running
+    from tskd_tune.cli.training import running
     from tskd_tune.sweeps.on_ray.ray_address import addressed
 
     with addressed(address):
@@ -119,7 +119,7 @@ def _extend(
 
     Only a grid can be extended. A search chose its points with its own seeds; use `tskd-tune confirm` with new seeds.
     """
-    from tskd_tune.cli import running
+    from tskd_tune.cli.training import running
     from tskd_tune.sweeps.on_ray.ray_address import addressed
 
     with addressed(address):
@@ -154,7 +154,7 @@ def _confirm(
     review (`baseline`), and the paper's setting (`paper`). The validation images are used for training.
     Controls show which part of the best point helps; controls given here count in the correction from the start.
     """
-    from tskd_tune.cli import running
+    from tskd_tune.cli.training import running
     from tskd_tune.sweeps.on_ray.ray_address import addressed
 
     with addressed(address):
@@ -199,6 +199,6 @@ def _submit(
     The YAML file, the files that it extends and your modules that it names are sent too. `ray dashboard cluster.yaml`
     opens a tunnel to the dashboard.
     """
-    from tskd_tune.cli import submitting
+    from tskd_tune.cli.training import submitting
 
     submitting.submit(address, command, more or [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from tskd_tune.cli.run_status import RunStatus, run_status
+from tskd_tune.cli.reading.run_status import RunStatus, run_status
 from tskd_tune.cli.terminal import put_json, say, show, warn
 from tskd_tune.errors import InputError, TskdTuneError
 from tskd_tune.paths import Address, StoragePlace

@@ -11,7 +11,7 @@ import ray.job_submission
 from typer.testing import CliRunner
 
 from tskd_tune.cli.commands import app
-from tskd_tune.cli.submitting import job_of
+from tskd_tune.cli.training.submitting import job_of
 from tskd_tune.errors import InputError
 from tskd_tune.outside import JOB_VARIABLE, whole_name
 from tskd_tune.sweeps.on_ray import ray_private

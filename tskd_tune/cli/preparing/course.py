@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
-from tskd_tune.cli.drawing import timeline
+from tskd_tune.cli.preparing.drawing import timeline
 from tskd_tune.cli.terminal import console, say, show, warn
 from tskd_tune.errors import InputError
 from tskd_tune.method.plan import ReviewPlan

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tskd_tune.cli.arms import course_of
-from tskd_tune.cli.drawing import timeline
+from tskd_tune.cli.preparing.arms import course_of
+from tskd_tune.cli.preparing.drawing import timeline
 from tskd_tune.experiment import Experiment
 
 Read = Callable[..., Experiment]

@@ -17,8 +17,8 @@ import typer
 
 import factories
 from factories import a_cost
-from tskd_tune.cli import status
-from tskd_tune.cli.run_status import RunStatus, Trial, run_status
+from tskd_tune.cli.reading import status
+from tskd_tune.cli.reading.run_status import RunStatus, Trial, run_status
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.records.entries import teaching

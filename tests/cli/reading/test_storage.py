@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from factories import a_group
 from tskd_tune.cli import app
-from tskd_tune.cli.results import show_results
-from tskd_tune.cli.run_status import run_status
+from tskd_tune.cli.reading.results import show_results
+from tskd_tune.cli.reading.run_status import run_status
 from tskd_tune.errors import InputError
 from tskd_tune.paths import Address
 from tskd_tune.records.runs.run_folder import RunFolder

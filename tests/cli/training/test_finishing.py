@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from factories import a_row
 from tskd_tune.cli import app
-from tskd_tune.cli.finishing import is_finished, lacks_points
+from tskd_tune.cli.training.finishing import is_finished, lacks_points
 from tskd_tune.records.entries.sittings import stamp
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.records.storing.lines import json_line

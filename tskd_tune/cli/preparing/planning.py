@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tskd_tune.cli.course import Course
+from tskd_tune.cli.preparing.course import Course
 from tskd_tune.cli.terminal import put_json, say
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Document
@@ -45,7 +45,7 @@ def plan(
 
 def _of_file(file: Path, settings: Sequence[str]) -> tuple[dict[str, Course], Document]:
     """Return the course of each arm, and the numbers of a sweep with several teachers."""
-    from tskd_tune.cli.arms import arms_of, course_of, teachers_in  # they import torch
+    from tskd_tune.cli.preparing.arms import arms_of, course_of, teachers_in  # they import torch
 
     courses = {arm: course_of(experiment) for arm, experiment in arms_of(file, settings).items()}
     return courses, teachers_in(file, settings)
@@ -54,7 +54,7 @@ def _of_file(file: Path, settings: Sequence[str]) -> tuple[dict[str, Course], Do
 def _of_numbers(epochs: int, k: int, delta: int, settings: Sequence[str]) -> Course:
     if not settings:
         return Course.of_numbers(epochs, k, delta)
-    from tskd_tune.cli.arms import course_of, of_numbers  # they import torch
+    from tskd_tune.cli.preparing.arms import course_of, of_numbers  # they import torch
 
     return course_of(of_numbers(epochs, k, delta, settings))
 

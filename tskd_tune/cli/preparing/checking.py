@@ -9,7 +9,7 @@ import typer
 
 from tskd_tune import single
 from tskd_tune.checks import Checked, check_experiment, check_sweep
-from tskd_tune.cli.arms import course_of, is_sweep
+from tskd_tune.cli.preparing.arms import course_of, is_sweep
 from tskd_tune.cli.terminal import WRONG, complain, put_json, say, warn
 from tskd_tune.clusters.kinds import is_cluster_file
 from tskd_tune.errors import InputError

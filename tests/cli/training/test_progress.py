@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from tskd_tune.cli import progress
-from tskd_tune.cli.progress import LineScreen, Pace, Progress
+from tskd_tune.cli.training import progress
+from tskd_tune.cli.training.progress import LineScreen, Pace, Progress
 from tskd_tune.metrics import Metric
 
 

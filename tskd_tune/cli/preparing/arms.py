@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tskd_tune import documents, single
-from tskd_tune.cli.course import Course
+from tskd_tune.cli.preparing.course import Course
 from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.plain import Document

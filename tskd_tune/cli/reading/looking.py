@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tskd_tune.cli import comparing_searches
-from tskd_tune.cli.results import show_results
+from tskd_tune.cli.reading import comparing_searches
+from tskd_tune.cli.reading.results import show_results
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, RunError, UnwritableError, did_you_mean
 from tskd_tune.paths import StoragePlace

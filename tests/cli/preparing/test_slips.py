@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tskd_tune import documents
-from tskd_tune.cli import checking
+from tskd_tune.cli.preparing import checking
 from tskd_tune.errors import InputError
 from tskd_tune.sweeps.estimating import estimate
 from tskd_tune.sweeps.estimating.estimate import Estimate
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILES = [*sorted((ROOT / "search_spaces").glob("*.yaml")), *sorted(documents.PACKAGED.rglob("*.yaml"))]
 SLOWEST = 30.0
 Keys = tuple[Any, ...]

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tskd_tune.callbacks import CALLBACKS
-from tskd_tune.cli.options import REQUIRED, Option, options_of
+from tskd_tune.cli.preparing.options import REQUIRED, Option, options_of
 from tskd_tune.cli.terminal import console, put_json, say, show
 from tskd_tune.distillers import DISTILLERS
 from tskd_tune.errors import InputError, did_you_mean

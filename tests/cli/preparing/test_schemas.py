@@ -11,11 +11,11 @@ import jsonschema
 import pytest
 
 from tskd_tune import documents
-from tskd_tune.cli.schemas import Form, json_schema
+from tskd_tune.cli.preparing.schemas import Form, json_schema
 from tskd_tune.experiment import Experiment
 from tskd_tune.sweeps.declared.schema import Sweep
 
-SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("**/*.yaml"))
+SPACES = sorted((Path(__file__).parents[3] / "search_spaces").glob("**/*.yaml"))
 
 
 @pytest.fixture(scope="module")

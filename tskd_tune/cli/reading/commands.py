@@ -70,14 +70,14 @@ def _report(
 
     Of a group of replicates (`tskd-tune sweep --replicates`), show the best value by the number of trials.
     """
-    from tskd_tune.cli import looking
+    from tskd_tune.cli.reading import looking
 
     wish = looking.Wish.of(
         as_json, form, what, paper, cost=cost, against=against, settings=settings or [], to_wandb=to_wandb
     )
     looking.report(run, storage, wish)
     if to_wandb:
-        from tskd_tune.cli import sharing
+        from tskd_tune.cli.reading import sharing
 
         sharing.publish(run, storage, as_json=as_json)
 
@@ -94,7 +94,7 @@ def _status(
     ] = 2.0,
 ) -> None:
     """Show the progress of a run from its files: teachers, trials, best arm so far, time left."""
-    from tskd_tune.cli import status
+    from tskd_tune.cli.reading import status
 
     status.status(run, storage, as_json=as_json, watch=every if watch else None)
 
@@ -103,7 +103,7 @@ def _status(
 @in_words
 def _runs(storage: Storage = RUNS, as_json: Json = False) -> None:
     """List the runs in a folder, each with its question, state and best arm."""
-    from tskd_tune.cli import inventory
+    from tskd_tune.cli.reading import inventory
 
     inventory.runs(storage, as_json=as_json)
 
@@ -120,7 +120,7 @@ def _export(
     storage: Storage = RUNS,
 ) -> None:
     """Copy the final student of an arm as a checkpoint that other repositories can load."""
-    from tskd_tune.cli import looking
+    from tskd_tune.cli.reading import looking
 
     looking.export(run, arm, file, seed, storage)
 
@@ -144,6 +144,6 @@ def _sync(
     storage: Storage = RUNS,
 ) -> None:
     """Upload the offline Weights & Biases runs of a run; runs that were uploaded before are left out."""
-    from tskd_tune.cli import sharing
+    from tskd_tune.cli.reading import sharing
 
     sharing.sync(run, storage, entity=entity, project=project)

@@ -9,9 +9,9 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from tskd_tune.cli.run_status import RunStatus, run_status
+from tskd_tune.cli.reading.run_status import RunStatus, run_status
+from tskd_tune.cli.reading.trial_status import State
 from tskd_tune.cli.terminal import console, put_json, say
-from tskd_tune.cli.trial_status import State
 from tskd_tune.errors import InputError
 from tskd_tune.paths import StoragePlace
 from tskd_tune.records.entries.teaching import Teaching

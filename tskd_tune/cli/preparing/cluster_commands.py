@@ -110,7 +110,7 @@ def _init(
     as_json: Json = False,
 ) -> None:
     """Write the file of a cluster; ask for what no option gives. On AWS also make security group, roles and bucket."""
-    from tskd_tune.cli import clustering
+    from tskd_tune.cli.preparing import clustering
 
     target = file or Path(clustering.DEFAULT_FILES[provider.value])
     clustering.refuse_existing(target, overwrite=overwrite)

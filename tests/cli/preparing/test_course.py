@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tskd_tune.cli.arms import course_of, of_numbers
-from tskd_tune.cli.course import Course
+from tskd_tune.cli.preparing.arms import course_of, of_numbers
+from tskd_tune.cli.preparing.course import Course
 from tskd_tune.errors import InputError
 
 

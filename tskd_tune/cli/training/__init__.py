@@ -1,0 +1,1 @@
+"""The commands that train: ``train``, ``sweep``, ``extend``, ``confirm``, ``resume`` and ``submit``."""
