@@ -25,6 +25,7 @@ import tskd_tune
 from benchmarks.environment import ROOT
 from benchmarks.exactness import ExactnessError
 from benchmarks.rows import Goal, Report, Row, Spent
+from tskd_tune import documents
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.plain import Document
@@ -48,12 +49,14 @@ class Setting:
         epochs: the epochs of a trial.
         seconds: how long an epoch sleeps.
         checkpoint: seconds between checkpoints.
+        searched: whether a searcher chooses the trials and asha compares them; otherwise they are a grid's.
     """
 
     trials: int
     epochs: int
     seconds: float
     checkpoint: float = 30.0
+    searched: bool = False
 
     def document(self) -> Document:
         """Return the sweep as plain data: one trial at a time, on one core."""
@@ -69,6 +72,10 @@ class Setting:
             "training": {"epochs": self.epochs, "lr": 0.01, "device": "cpu", **often},
         }
         resources = {"cpu": 1, "gpu": 0, "concurrent": CONCURRENT}
+        if self.searched:
+            drawn = documents.merge(experiment, {"training": {"lr": {"uniform": [0.01, 0.02]}}})
+            search = {"name": "random", "trials": self.trials}
+            return {"experiment": drawn, "seeds": [1], "search": search, "scheduler": "asha", "resources": resources}
         seeds = list(range(1, self.trials + 1))
         return {"experiment": experiment, "seeds": seeds, "search": {"name": "grid"}, "resources": resources}
 
@@ -152,11 +159,14 @@ def run(device: torch.device, *, quick: bool) -> Report:
         with session(folder / "ray"):
             course(Setting(2, 5, 0.01), folder, "warm-up")
             usual = [course(Setting(3, 8, EPOCH), folder, f"usual-{one}") for one in range(repeats)]
+            searched = [
+                course(Setting(6, 40, 0.02, searched=True), folder, f"searched-{one}") for one in range(repeats)
+            ]
             with each_epoch_alone():
-                judged = [course(Setting(3, 40, 0.02), folder, f"judged-{one}") for one in range(repeats)]
+                by_itself = [course(Setting(3, 40, 0.02), folder, f"by-itself-{one}") for one in range(repeats)]
                 often = course(Setting(2, 40, 0.02, checkpoint=0.0), folder, "often")
-    _refuse_other_numbers(judged[-1])
-    return _report(usual, judged, often)
+    _refuse_other_numbers(by_itself[-1])
+    return _report(usual, searched, by_itself, often)
 
 
 def let_workers_import() -> None:
@@ -167,7 +177,7 @@ def let_workers_import() -> None:
 
 @contextmanager
 def each_epoch_alone() -> Iterator[None]:
-    """Let trials report each epoch by itself, as where a searcher or a scheduler judges them."""
+    """Let trials report each epoch by itself, as where a scheduler compares them after every epoch."""
     before = sweeping.REPORT_SECONDS
     sweeping.REPORT_SECONDS = 0.0
     try:
@@ -190,22 +200,27 @@ def _refuse_other_numbers(of: Course) -> None:
         raise ExactnessError(f"platform: a training alone has the losses {alone}, and in a sweep {found}")
 
 
-def _report(usual: Sequence[Course], judged: Sequence[Course], often: Course) -> Report:
-    together, alone = _middle([one.reported() for one in usual]), _middle([one.reported() for one in judged])
-    further = _middle([gap for one in [*usual, *judged] for gap in one.between(trials=True)])
+def _report(usual: Sequence[Course], searched: Sequence[Course], by_itself: Sequence[Course], often: Course) -> Report:
+    together, asked, alone = (_middle([one.reported() for one in of]) for of in (usual, searched, by_itself))
+    further = _middle([gap for one in [*usual, *by_itself] for gap in one.between(trials=True)])
     checkpoint = max(0.0, often.reported().wall - alone.wall)
     tax = Tax(together.wall, further.wall, checkpoint)
     epoch = _middle([epoch.ended + epoch.begun * -1 for one in usual for epoch in one.epochs])
     trial = epoch * (SECONDS / EPOCH)
     reported = Goal("ms a reported epoch", 1000 * together.wall, REPORT_MS, at_least=False)
-    by_itself = Goal("ms an epoch that is reported by itself", 1000 * alone.wall, REPORT_MS, at_least=False)
+    at_rungs = Goal("ms a reported epoch of a search with asha", 1000 * asked.wall, REPORT_MS, at_least=False)
+    single = Goal("ms an epoch that is reported by itself", 1000 * alone.wall, REPORT_MS, at_least=False)
     again = Goal("s a further trial", further.wall, FURTHER, at_least=False)
     whole = Goal(f"{TRIALS} trials of {SECONDS:g} s over their bare time", tax.ratio, LIMIT, at_least=False)
-    more = {"driver_cpu_ms": 1000 * median(one.driver_cpu for one in usual), "trial_cpu_ms": 1000 * together.cpu}
-    more_alone = {"driver_cpu_ms": 1000 * median(one.driver_cpu for one in judged), "trial_cpu_ms": 1000 * alone.cpu}
+    courses = ((usual, together), (searched, asked), (by_itself, alone))
+    more, more_asked, more_alone = (
+        {"driver_cpu_ms": 1000 * median(one.driver_cpu for one in of), "trial_cpu_ms": 1000 * spent.cpu}
+        for of, spent in courses
+    )
     rows = (
         _row("an epoch of half a second, in a grid", "epoch", (epoch, together), reported, more),
-        _row("the same, where trials are judged", "epoch", (epoch, alone), by_itself, more_alone),
+        _row("the same, in a search with asha", "epoch", (epoch, asked), at_rungs, more_asked),
+        _row("the same, compared after every epoch", "epoch", (epoch, alone), single, more_alone),
         _row("a trial of 60 s after another", "trial", (trial, further), again, {}),
         _row(f"{TRIALS} trials", "sweep", (trial * TRIALS, Spent(tax.seconds, 0.0)), whole, {}),
     )

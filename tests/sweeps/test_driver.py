@@ -27,8 +27,11 @@ from tskd_tune.records.entries.events import Event
 from tskd_tune.records.entries.row import Row
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.registry import Entry
+from tskd_tune.sweeps import run as running
+from tskd_tune.sweeps import tuning
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.evidence.extension import Addition
+from tskd_tune.sweeps.machines import growing
 from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.run import extend, resume, start
 from tskd_tune.sweeps.searching.search import SEARCHERS
@@ -288,6 +291,26 @@ def test_where_a_task_measures_a_loss_alone_search_and_scheduler_lower_it(
     assert max(losses, key=lambda number: losses[number]) in stopped or 0 not in stopped
     assert min(losses, key=lambda number: losses[number]) not in stopped
     assert "val loss" in (folder.path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median_stopping", "fifo"])
+def test_a_search_that_reports_several_epochs_together_decides_the_same(
+    cluster: Cluster, search: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
+) -> None:
+    for module in (tuning, growing):
+        monkeypatch.setattr(module, "capacity", lambda wanted, workers=1: 1)  # several at once end in another order
+    search["experiment"]["training"]["epochs"] = 6
+    each = begin(search, tmp_path, "each", scheduler=scheduler)
+    results, ended = cluster.results, list(cluster.ended)
+    monkeypatch.setattr(running, "REPORT_SECONDS", 600.0)
+    together = begin(search, tmp_path, "together", scheduler=scheduler)
+    fewer = cluster.results - results
+    assert cluster.ended[len(ended) :] == ended
+    assert {row.key: numbers(row) for row in each.rows()} == {row.key: numbers(row) for row in together.rows()}
+    assert [trial.intermediate_values for trial in study_of(each).trials] == [
+        trial.intermediate_values for trial in study_of(together).trials
+    ]
+    assert fewer == results if scheduler == "median_stopping" else fewer < results
 
 
 @pytest.mark.parametrize("after", [1, 6, 11])

@@ -46,7 +46,7 @@ from tskd_tune.sweeps.trials.shipped import Shipped
 from tskd_tune.sweeps.tuning import Tuning
 
 REPORT_SECONDS = 2.0
-"""Seconds of training between the reports of a trial that nothing judges while it trains, if its epochs are shorter."""
+"""Seconds of training between the reports of a trial, if its epochs are shorter and no scheduler decides there."""
 
 
 def start(
@@ -238,7 +238,7 @@ def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool
             connection=_connection() if track else None,
             run=folder.at,
             by_identity=folder.state.by_identity,
-            report_seconds=0.0 if sweep.is_judged else REPORT_SECONDS,
+            report_seconds=REPORT_SECONDS,
             looked=looked,
             workers=sweep.resources.worker_count,
         )

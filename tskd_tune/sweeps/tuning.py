@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
@@ -30,6 +30,7 @@ from tskd_tune.sweeps.machines.waiting import Waiting
 from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.on_ray import ray_private
 from tskd_tune.sweeps.recorder import Recorder
+from tskd_tune.sweeps.scheduling.awaiting import awaited
 from tskd_tune.sweeps.searching.plug_in_errors import ending
 from tskd_tune.sweeps.trials.bundles import bundled
 from tskd_tune.sweeps.trials.shipped import Shipped
@@ -82,17 +83,18 @@ class Tuning:
             RunError: Ray Tune ended with an error.
         """
         asked: Asked = self.wanted
-        workers = self.shipped.workers
+        shipped = replace(self.shipped, awaited=awaited(searcher, scheduler))
+        workers = shipped.workers
         if workers > 1:
             asked = tune.PlacementGroupFactory(reserved(self.wanted, workers))
-        on_cluster = self.shipped.looked is not None
+        on_cluster = shipped.looked is not None
         if on_cluster:
             Placed.begin(self.wanted, self.listener, workers)
             asked = resources(self.wanted, workers)
         if self.limits.are_set:
             limited(searcher, scheduler)
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(SweepTrial, shipped=self.shipped), asked),
+            tune.with_resources(tune.with_parameters(SweepTrial, shipped=shipped), asked),
             tune_config=tune.TuneConfig(
                 search_alg=Growing(searcher, self.wanted, self.sweep.resources.concurrent, workers=workers),
                 scheduler=scheduler,

@@ -209,6 +209,33 @@ def told(**how: Any) -> optuna.trial.FrozenTrial:
     return one.study.trials[0]
 
 
+def bunch(last: int, values: dict[int, list[float]], **others: Any) -> dict[str, Any]:
+    """Return a result of several epochs: epoch -> the value of each seed."""
+    records = [
+        {"epoch": epoch, "seed": seed, "val_top1": values[epoch][seed]} for seed in range(2) for epoch in sorted(values)
+    ]
+    return result(last, sum(values[last]) / 2 if last in values else -1e9, records=records, **others)
+
+
+def test_epochs_that_are_told_together_are_reported_as_if_each_had_come_alone():
+    one, _ = searcher("optuna", MIXED, trials=3)
+    one.suggest("t")
+    one.on_trial_result("t", bunch(1, {0: [8.0, 12.0], 1: [20.0, 20.0]}))
+    one.on_trial_result("t", bunch(1, {0: [8.0, 12.0], 1: [99.0, 99.0]}))  # a restored trial tells all again
+    one.on_trial_complete("t", bunch(3, {2: [30.0, 32.0], 3: [40.0, 40.0]}))
+    trial = one.study.trials[0]
+    assert trial.intermediate_values == {0: 10.0, 1: 20.0, 2: 31.0, 3: 40.0}
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 40.0)
+
+
+def test_of_a_failed_trial_the_epochs_before_its_failure_are_reported():
+    one, _ = searcher("optuna", MIXED, trials=3)
+    one.suggest("t")
+    one.on_trial_complete("t", bunch(2, {0: [8.0, 12.0], 1: [20.0, 20.0]}, failed="the loss is NaN"))
+    trial = one.study.trials[0]
+    assert (trial.state, trial.intermediate_values) == (TrialState.FAIL, {0: 10.0, 1: 20.0})
+
+
 def test_a_finished_trial_is_complete_with_all_its_epochs():
     trial = told(result=result(EPOCHS - 1, 40.0))
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 40.0)

@@ -168,6 +168,19 @@ def test_short_epochs_are_reported_together_and_each_of_them_once(tiny: Tiny, tm
     assert [untimed(of) for of in result["records"]] == [untimed(w["records"][s]) for s in range(2) for w in wanted]
 
 
+@pytest.mark.parametrize(
+    ("awaited", "last"), [(frozenset({1, 4}), [0, 3, 5]), (None, [0, 1, 2, 3, 4, 5]), (frozenset({6, 9}), [5])]
+)
+def test_short_epochs_are_reported_at_once_where_a_scheduler_waits(
+    tiny: Tiny, tmp_path: Path, awaited: frozenset[int] | None, last: list[int]
+) -> None:
+    shipped = replace(ships(tmp_path), report_seconds=60.0, awaited=awaited)
+    one = trial(tiny(review=None, training=OFTEN), [1, 2], shipped)
+    results = [one.step() for _ in last]
+    assert [result["epoch"] for result in results] == last and results[-1]["done"]
+    assert [of["epoch"] for result in results for of in result["records"] if of["seed"] == 1] == list(range(6))
+
+
 def test_seeds_whose_checkpoints_are_of_different_epochs_catch_up(tiny: Tiny, tmp_path: Path) -> None:
     one = trial(tiny(training=OFTEN), [1, 2], ships(tmp_path))
     results = []

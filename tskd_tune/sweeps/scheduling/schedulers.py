@@ -94,6 +94,16 @@ def refuse_few_seeds(name: str, scheduler: object, seeds: int) -> None:
         )
 
 
+def rungs_of(scheduler: object) -> frozenset[int] | None:
+    """Return the numbers of trained epochs after which a scheduler compares trials; None for after any epoch.
+
+    Args:
+        scheduler: Ray Tune's scheduler; it says its rungs as ``brackets``, a list of rungs for each bracket.
+    """
+    brackets: Sequence[Sequence[int]] | None = getattr(scheduler, "brackets", None)
+    return None if brackets is None else frozenset(rung for rungs in brackets for rung in rungs)
+
+
 def refuse_unmeasured(name: str, scheduler: object, schedules: Iterable[Schedule]) -> None:
     """Refuse a scheduler that compares trials after epochs in which the validation set is not evaluated.
 
@@ -105,12 +115,12 @@ def refuse_unmeasured(name: str, scheduler: object, schedules: Iterable[Schedule
     Raises:
         InputError: the validation metric is missing at a rung.
     """
-    brackets: Sequence[Sequence[int]] | None = getattr(scheduler, "brackets", None)
+    rungs = rungs_of(scheduler)
     for schedule in schedules if stops_trials(name) else ():
-        after = range(1, schedule.epochs + 1) if brackets is None else sorted({rung for of in brackets for rung in of})
+        after = range(1, schedule.epochs + 1) if rungs is None else sorted(rungs)
         blind = [epochs for epochs in after if epochs <= schedule.epochs and not schedule.validates(epochs - 1)]
         if blind:
-            compares = f"after {', '.join(map(str, after))} epochs" if brackets is not None else "after any epoch"
+            compares = f"after {', '.join(map(str, after))} epochs" if rungs is not None else "after any epoch"
             raise InputError(
                 f"evaluation.validation: is {schedule.validation}, so the validation set is not evaluated after"
                 f" {blind[0]} epochs, but the scheduler '{name}' compares trials {compares}; set"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
@@ -22,7 +22,7 @@ from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.searching.divergence import DIVERGED, LearningStorage
 from tskd_tune.sweeps.searching.known import Known
 from tskd_tune.sweeps.searching.mirror import Mirror
-from tskd_tune.sweeps.searching.objectives import Goals, value_of
+from tskd_tune.sweeps.searching.objectives import Goals, means, value_of
 from tskd_tune.sweeps.searching.proposals import drawing_from, failure_of, has_diverged
 from tskd_tune.sweeps.searching.run_searcher import FINISHED, Config, RunSearcher
 from tskd_tune.sweeps.space.distinct import MOST_MISSES, candidates, experiment_key, is_listed
@@ -49,6 +49,8 @@ class OptunaSearcher(RunSearcher):
 
     No experiment is trained twice: a sampler that proposes a known experiment gets the known result and is asked again.
     """
+
+    hears_several = True  # a result may tell several epochs (see `tskd_tune.sweeps.scheduling.awaiting`)
 
     def __init__(
         self,
@@ -203,18 +205,19 @@ class OptunaSearcher(RunSearcher):
         return self._storage.kept(self._study)
 
     def on_trial_result(self, trial_id: str, result: Config) -> None:
-        """Report the metric of an epoch to the study, unless it was reported before or is not finite.
+        """Report the metric of each epoch of a result to the study, unless it was reported before or is not finite.
 
         With several objectives nothing is reported, because Optuna accepts no such reports. The number that a diverged
         trial reports for Tune's schedulers is not a metric.
         """
-        trial, value, epoch = self._running.get(trial_id), value_of(self.metric, result), result.get("epoch")
-        if trial is None or value is None or epoch is None or epoch <= self._reported.get(trial_id, -1):
+        trial = self._running.get(trial_id)
+        if trial is None or len(self._goals) > 1:
             return
-        if len(self._goals) > 1 or result.get("failed"):
-            return
-        trial.report(value, epoch)
-        self._reported[trial_id] = epoch
+        for epoch, numbers in _epochs_of(result):
+            value = value_of(self.metric, numbers)
+            if value is not None and epoch > self._reported.get(trial_id, -1):
+                trial.report(value, epoch)
+                self._reported[trial_id] = epoch
 
     def on_trial_complete(self, trial_id: str, result: Config | None = None, error: bool = False) -> None:
         """Tell the study how a trial ended: complete, stopped, diverged or broken. A second call changes nothing."""
@@ -226,6 +229,7 @@ class OptunaSearcher(RunSearcher):
         if failure is not None:
             if not error and has_diverged(result, values):
                 self._running[trial_id].set_user_attr(DIVERGED, failure)
+            self.on_trial_result(trial_id, {**result, "failed": failure})  # the epochs before it
             self._tell(trial_id, TrialState.FAIL, failure=failure)
             return
         # Tune passes the result at which a scheduler stops a trial only to this method.
@@ -317,6 +321,20 @@ class OptunaSearcher(RunSearcher):
         ended = [trial for trial in self._kept() if trial.state.is_finished() and SAME_AS not in trial.user_attrs]
         found = {trial.user_attrs.get("trial", trial.number): trial for trial in ended}
         return [trial for trial_id, trial in found.items() if trial_id not in self._running]
+
+
+def _epochs_of(result: Config) -> Iterator[tuple[int, Config]]:
+    """Return the epochs of a result with their means over the seeds; the last epoch of a failed trial has none."""
+    last = result.get("epoch")
+    if last is None:
+        return
+    earlier: dict[int, list[Config]] = {}
+    for record in result.get("records", []):
+        if record["epoch"] < last:
+            earlier.setdefault(record["epoch"], []).append(record)
+    yield from ((epoch, means(records)) for epoch, records in sorted(earlier.items()))
+    if not result.get("failed"):
+        yield last, result
 
 
 def _name_of_known(number: int) -> str:

@@ -95,6 +95,11 @@ class Member:
         return [one for one in self.sessions if not one.finished and one.trainer.next_epoch == epoch]
 
     @property
+    def trained(self) -> int:
+        """The number of epochs that every training has trained."""
+        return self._last() + 1
+
+    @property
     def goes_on(self) -> bool:
         """Whether every training has an epoch to train, and none has ended."""
         return self.broken is None and not self._restored and not any(session.finished for session in self.sessions)

@@ -27,7 +27,9 @@ class Shipped:
             for none.
         by_identity: whether W&B runs are named by the identity of their training; otherwise by the trial's id.
         report_seconds: epochs that end within so many seconds are reported together, because one report of many epochs
-            costs about as much as a report of one; 0 where a searcher or a scheduler judges each epoch.
+            costs about as much as a report of one.
+        awaited: the numbers of trained epochs after which a scheduler decides whether the trial goes on, so that the
+            trial reports there; None: it reports after every epoch.
         looked: what a machine that joins later must have; None on one machine alone.
         workers: how many processes share the batches of a trial.
     """
@@ -43,5 +45,6 @@ class Shipped:
     run: Path | RunAt | None = None
     by_identity: bool = True
     report_seconds: float = 0.0
+    awaited: frozenset[int] | None = frozenset()
     looked: Looked | None = None
     workers: int = 1

@@ -87,6 +87,8 @@ class SweepTrial(tune.Trainable):
     def step(self) -> Document:
         """Train one epoch of every training, or short epochs for a while (``Shipped.report_seconds``), and report.
 
+        After an epoch that is awaited (``Shipped.awaited``) it reports at once.
+
         Returns:
             A `TrialResult` as plain data; of a bundle, one for each point (see `bundles.reported`).
 
@@ -102,7 +104,7 @@ class SweepTrial(tune.Trainable):
         until = time.monotonic() + self.shipped.report_seconds
         try:
             self._train(live)
-            while time.monotonic() < until and all(member.goes_on for member in live):
+            while time.monotonic() < until and all(self._may_train_on(member) for member in live):
                 self._train(live)
         except BrokenTrialError as error:
             return self._report_before(error, live)
@@ -113,6 +115,11 @@ class SweepTrial(tune.Trainable):
                 member.close()
             _free_memory()
         return reported(self._given, found, done=done)
+
+    def _may_train_on(self, member: Member) -> bool:
+        """Return whether a member may train another epoch before it reports."""
+        awaited = self.shipped.awaited
+        return member.goes_on and awaited is not None and member.trained not in awaited
 
     def _report_before(self, error: BrokenTrialError, live: Sequence[Member]) -> Document:
         """Report the epochs that are not reported yet; the next step raises the error. Without epochs, raise it now."""
