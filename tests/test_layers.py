@@ -36,6 +36,11 @@ ROOMS = {
     "cli": [["terminal"], ["app"], ["preparing", "reading"], ["training"]],
     "records": [["storing"], ["entries"], ["runs"], ["wandb", "protocols"], ["sessions"], ["kept"]],
     "reports": [["judge"], ["findings"], ["forms"], ["page"]],
+    "studies": [
+        ["axis", "found", "place"],
+        ["base", "drawing", "still"],
+        ["extractor", "overhead", "target", "temporal"],
+    ],
     "sweeps": [
         ["messages", "on_ray"],
         ["space"],
@@ -50,7 +55,7 @@ ROOMS = {
 MOST_FILES = 15
 SMALL_ROOMS = [
     folder
-    for package in ("cli", "records", "sweeps")
+    for package in ("cli", "records", "studies", "sweeps")
     for folder in (package, *(f"{package}/{room}" for floor in ROOMS[package] for room in floor))
     if (PACKAGE / folder).is_dir()
 ]
@@ -205,6 +210,7 @@ def test_tests_lie_as_what_they_test(folder: str):
         ("records", "wandb", "from tskd_tune.records.protocols import protocol"),
         ("cli", "reading", "from tskd_tune.cli.training import running"),
         ("cli", "terminal", "from tskd_tune.cli.app import app"),
+        ("studies", "temporal", "from tskd_tune.studies.extractor import laws"),
         ("sweeps", "space", "from tskd_tune.sweeps.searching.search import Random"),
         ("sweeps", "space", "from tskd_tune.sweeps import searching"),
         ("sweeps", "space", "def f():\n    import tskd_tune.sweeps.trials.bundles"),

@@ -15,11 +15,10 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.method.sequences import KnowledgeSequence
 from tskd_tune.studies import work
-from tskd_tune.studies.extractor import ExtractorStudy
-from tskd_tune.studies.extractor_fits import BATCH, LINEAR, Data, Fit, Job, explained, fit_generated, measured
-from tskd_tune.studies.extractor_found import BEST
-from tskd_tune.studies.extractor_laws import LAWS, SIDE
-from tskd_tune.studies.extractor_recorded import (
+from tskd_tune.studies.extractor.fits import BATCH, LINEAR, Data, Fit, Job, explained, fit_generated, measured
+from tskd_tune.studies.extractor.found import BEST
+from tskd_tune.studies.extractor.laws import LAWS, SIDE
+from tskd_tune.studies.extractor.recorded import (
     FitJob,
     Packed,
     Recorded,
@@ -30,6 +29,7 @@ from tskd_tune.studies.extractor_recorded import (
     fit_recorded,
     windows,
 )
+from tskd_tune.studies.extractor.study import ExtractorStudy
 
 
 def seeded(seed: int) -> torch.Generator:

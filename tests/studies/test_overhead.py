@@ -12,12 +12,12 @@ from torch import nn
 
 from tskd_tune.errors import InputError
 from tskd_tune.method.plan import ReviewPlan
-from tskd_tune.studies import overhead_model as model
 from tskd_tune.studies import work
-from tskd_tune.studies.overhead import Overhead
-from tskd_tune.studies.overhead_arms import Arm, Pair, reviewing
-from tskd_tune.studies.overhead_timing import METHODS, TimingJob, Timings
-from tskd_tune.studies.overhead_work import LiveBytes, Work, WorkJob, count, counted, kept_for_backward
+from tskd_tune.studies.overhead import model
+from tskd_tune.studies.overhead.arms import Arm, Pair, reviewing
+from tskd_tune.studies.overhead.study import Overhead
+from tskd_tune.studies.overhead.timing import METHODS, TimingJob, Timings
+from tskd_tune.studies.overhead.work import LiveBytes, Work, WorkJob, count, counted, kept_for_backward
 from tskd_tune.studies.place import Place
 
 STUDENT, TEACHER, SNAPSHOT = 2.0, 3.0, 0.5

@@ -16,8 +16,8 @@ from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.records.storing.lines import HistoryLine
 from tskd_tune.reports.findings.summary import summary
 from tskd_tune.studies import STUDIES, work
-from tskd_tune.studies.target import TargetStudy
-from tskd_tune.studies.target_found import Reviews, changes, comparisons, dose_arms, found, reviews_of
+from tskd_tune.studies.target.found import Reviews, changes, comparisons, dose_arms, found, reviews_of
+from tskd_tune.studies.target.study import TargetStudy
 from tskd_tune.sweeps.declared.schema import Sweep
 
 FILE = Path(__file__).parents[2] / "search_spaces" / "study_target.yaml"

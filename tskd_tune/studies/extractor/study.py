@@ -12,10 +12,10 @@ from tskd_tune.errors import InputError
 from tskd_tune.options import DISTINCT
 from tskd_tune.plain import Json
 from tskd_tune.studies.base import STUDIES, Found, Place, Study
-from tskd_tune.studies.extractor_fits import LINEAR, ORDERS, Fit, Job, Order, fit_generated
-from tskd_tune.studies.extractor_found import Generated, OnRecording, Results, found
-from tskd_tune.studies.extractor_laws import LAWS
-from tskd_tune.studies.extractor_recorded import IMAGES, TARGETS, FitJob, RecordingJob, fit_recorded, record
+from tskd_tune.studies.extractor.fits import LINEAR, ORDERS, Fit, Job, Order, fit_generated
+from tskd_tune.studies.extractor.found import Generated, OnRecording, Results, found
+from tskd_tune.studies.extractor.laws import LAWS
+from tskd_tune.studies.extractor.recorded import IMAGES, TARGETS, FitJob, RecordingJob, fit_recorded, record
 
 TimeExtractor: TypeAlias = Literal["conv_lstm", "conv_gru", "conv3d", "temporal_attention"]
 TIME: tuple[TimeExtractor, ...] = ("conv_lstm", "conv_gru", "conv3d", "temporal_attention")

@@ -59,7 +59,7 @@ class TargetStudy(Study):
     def run(self, place: Place) -> Found:
         """Train the sweep, or what is left of it, and read it as its report does."""
         from tskd_tune.reports.findings.summary import summary
-        from tskd_tune.studies import target_found
+        from tskd_tune.studies.target import found as target_found
 
         run = place.sweep(self._space, self._settings)
         results = summary(run)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from tskd_tune.studies.found import Cell, Chart, Figure, Found, NamedTable, Table
-from tskd_tune.studies.overhead_arms import reviewing
-from tskd_tune.studies.overhead_model import whole_run
-from tskd_tune.studies.overhead_tables import (
+from tskd_tune.studies.overhead.arms import reviewing
+from tskd_tune.studies.overhead.model import whole_run
+from tskd_tune.studies.overhead.tables import (
     BY_OPERATIONS,
     MEASURED,
     PREDICTED,
@@ -21,8 +21,8 @@ from tskd_tune.studies.overhead_tables import (
     setting_of,
     whole_runs_table,
 )
-from tskd_tune.studies.overhead_timing import METHODS, PLAIN, TimingJob, Timings
-from tskd_tune.studies.overhead_work import Work
+from tskd_tune.studies.overhead.timing import METHODS, PLAIN, TimingJob, Timings
+from tskd_tune.studies.overhead.work import Work
 
 LIMIT = 0.15
 """The largest part by which a predicted overhead may be off."""

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from tskd_tune.contracts import Output
-from tskd_tune.studies.overhead_arms import Arm, Pair, Training
+from tskd_tune.studies.overhead.arms import Arm, Pair, Training
 from tskd_tune.sweeps.estimating.disk import sizes
 
 # Operations grow with the number of images, so they are counted for a few.

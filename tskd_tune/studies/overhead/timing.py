@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tskd_tune.studies.overhead_arms import Arm, Pair, ReviewPieces, Training, reviewing, timed
-from tskd_tune.studies.overhead_model import Pieces
+from tskd_tune.studies.overhead.arms import Arm, Pair, ReviewPieces, Training, reviewing, timed
+from tskd_tune.studies.overhead.model import Pieces
 
 PLAIN = "plain"
 METHODS = (Arm(PLAIN), Arm("KD", "kd"), Arm("AT", "at"), Arm("ReviewKD", "review_kd"))

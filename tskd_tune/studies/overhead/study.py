@@ -89,11 +89,11 @@ class Overhead(Study):
 
     def run(self, place: Place) -> Found:
         """Count all work in parallel, then time all steps in one process with nothing beside it."""
-        from tskd_tune.studies import overhead_found
-        from tskd_tune.studies.overhead_arms import Pair, experiment_of, reviewing
-        from tskd_tune.studies.overhead_tables import Plans
-        from tskd_tune.studies.overhead_timing import METHODS, TimingJob, time_all
-        from tskd_tune.studies.overhead_work import WorkJob, count
+        from tskd_tune.studies.overhead import found as overhead_found
+        from tskd_tune.studies.overhead.arms import Pair, experiment_of, reviewing
+        from tskd_tune.studies.overhead.tables import Plans
+        from tskd_tune.studies.overhead.timing import METHODS, TimingJob, time_all
+        from tskd_tune.studies.overhead.work import WorkJob, count
 
         pair = Pair(*self._networks, *self._images)
         plan = Plans(self._ks, self._deltas, self._widths, self._epochs)

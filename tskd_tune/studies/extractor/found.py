@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import TypeAlias
 
 from tskd_tune.reports.judge import statistics
-from tskd_tune.studies.extractor_fits import LINEAR, ORDERS, Fit, Fitted, Job
-from tskd_tune.studies.extractor_laws import LAWS
+from tskd_tune.studies.extractor.fits import LINEAR, ORDERS, Fit, Fitted, Job
+from tskd_tune.studies.extractor.laws import LAWS
 from tskd_tune.studies.found import Cell, Chart, Figure, Found, NamedTable, Table
 
 BEST = "best forecast"

@@ -23,7 +23,7 @@ from tskd_tune.experiment.ready import build_trainer
 from tskd_tune.method.sequences import KnowledgeSequence
 from tskd_tune.method.sequences import Target as ReviewTarget
 from tskd_tune.method.transforms import Attention
-from tskd_tune.studies.extractor_fits import BATCH, Data, Fit, Fitted, Pair, measured
+from tskd_tune.studies.extractor.fits import BATCH, Data, Fit, Fitted, Pair, measured
 from tskd_tune.tasks.base import Feed
 from tskd_tune.training.observers import Observer, Training
 from tskd_tune.training.record import Record

@@ -9,10 +9,10 @@ from statistics import median
 from tskd_tune.errors import InputError
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.studies.found import Cell, Table
-from tskd_tune.studies.overhead_arms import Arm, reviewing
-from tskd_tune.studies.overhead_model import Pieces, by_passes, off, whole_run
-from tskd_tune.studies.overhead_timing import METHODS, PLAIN, TimingJob, Timings
-from tskd_tune.studies.overhead_work import Work
+from tskd_tune.studies.overhead.arms import Arm, reviewing
+from tskd_tune.studies.overhead.model import Pieces, by_passes, off, whole_run
+from tskd_tune.studies.overhead.timing import METHODS, PLAIN, TimingJob, Timings
+from tskd_tune.studies.overhead.work import Work
 
 MIB = 2**20
 GIGA = 1e9

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tskd_tune.method.extractors import EXTRACTORS, Extractor, ExtractorSite
 from tskd_tune.method.sequences import KnowledgeSequence
-from tskd_tune.studies.extractor_laws import LAWS
+from tskd_tune.studies.extractor.laws import LAWS
 from tskd_tune.training.streams import generator, initialization
 
 Order: TypeAlias = Literal["forward", "reversed", "shuffled", "repeat_last", "zeros"]

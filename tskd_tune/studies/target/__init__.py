@@ -1,0 +1,1 @@
+"""The study ``target``: dynamic or static, attached or detached, for increments and feature maps."""
