@@ -23,7 +23,7 @@ from tskd_tune.sweeps.estimating.estimate import Estimate
 
 ROOT = Path(__file__).parents[3]
 FILES = [*sorted((ROOT / "search_spaces").glob("*.yaml")), *sorted(documents.PACKAGED.rglob("*.yaml"))]
-SLOWEST = 30.0
+SLOWEST = 90.0  # of the processor, which is slower beside other processes
 Keys = tuple[Any, ...]
 
 # Plain values that some option, somewhere, may not expect.
