@@ -222,6 +222,7 @@ def _suite(name: str, measure: Measure, device: str, output: Path | None, quick:
     """Run a suite, show its figures and write them; exit with 1 if the reference is not the sum of its parts."""
     import torch
 
+    from benchmarks.cutting import CutOffError, listening
     from benchmarks.environment import Environment, device_of
     from benchmarks.rows import table
 
@@ -229,7 +230,11 @@ def _suite(name: str, measure: Measure, device: str, output: Path | None, quick:
     if chosen.type == "cpu":
         torch.set_num_threads(1)
     environment = Environment.of(chosen)
-    report = measure(chosen, quick)
+    try:
+        with listening():
+            report = measure(chosen, quick)
+    except CutOffError:
+        raise SystemExit(f"{name}: cut off before there were figures; give it more time, or --quick") from None
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(f"{name}{' (quick: no figure to cite)' if quick else ''}: {environment}", highlight=False)
     if report.rows:

@@ -2,16 +2,19 @@
 # Measures the package on a machine with a GPU and without internet. Needs python3 (x86-64 Linux) with torch,
 # torchvision, numpy, pandas, pyarrow, scipy, scikit-learn, statsmodels and pytest; the rest lies beside this file.
 #
-#   run.sh                      the GPU tests, the benchmarks and a sweep; what they write goes to $OUT. The suites run in
-#                               short first, into $OUT/quick, so that each has figures if the machine is taken away
+#   run.sh                      the GPU tests, the benchmarks and a sweep; what they write goes to $OUT. What tells most
+#                               runs first and in short, into $OUT/quick, so that it is there if the machine is taken away
 #   run.sh gpu|tests|sweep      one of them; tests: all fast tests, on as many processes as there are cores
 #   run.sh benchmarks [SUITE..] the suites, by default all that a GPU can run; QUICK=1 shortens them
 #   run.sh exec COMMAND..       any command with the package on its path, such as: run.sh exec tskd-tune check digits
 #
-# BUDGET: the seconds that run.sh may take, such as 580; no step then takes more than half of what is left, and steps that
-# are cut off or left out are named. Without it there is no limit. $OUT/summary.txt has a line for each step that ended.
+# BUDGET: the seconds that run.sh may take, such as 580; no step then takes more than a share of what is left, and steps
+# that are cut off or left out are named. A suite that is cut off keeps the figures that it has. Without BUDGET there is no
+# limit. $OUT/summary.txt has a line for each step that ended. What a step leaves running is ended, so no step has less of
+# the GPU than it should.
 # OUT: where results go (./out). TSKD_TUNE_UNPACKED: where the bundle is unpacked (beside this file). DEVICE: cpu or cuda.
 set -u
+begun=$(date +%s)
 here=$(cd "$(dirname "$0")" && pwd)
 unpacked=${TSKD_TUNE_UNPACKED:-$here/unpacked}
 python=${PYTHON:-python3}
@@ -52,25 +55,39 @@ if [ "${1:-all}" = exec ]; then shift; exec "$@"; fi
 
 cd "$unpacked/project" || exit 2
 : "${DEVICE:=$("$python" -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')}"
-failed= left_out= begun=$(date +%s)
+case $DEVICE in
+  cuda) ;;
+  cpu) "$python" - >&2 <<'CODE'
+import os, torch
+shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+why = f"CUDA_VISIBLE_DEVICES is {shown!r}" if shown is not None else (
+    f"it is built for CUDA {torch.version.cuda}; see nvidia-smi" if torch.version.cuda else "it is built without CUDA")
+print("run.sh: all is measured on the CPU, without the GPU tests: DEVICE=cpu was given" if torch.cuda.is_available() else
+      f"run.sh: torch {torch.__version__} shows no GPU ({why}), so all is measured on the CPU, without the GPU tests")
+CODE
+    ;;
+  *) echo "run.sh: there is no Python with torch at $python, or DEVICE is neither cpu nor cuda; set PYTHON or DEVICE" >&2
+    exit 2 ;;
+esac
+failed= left_out=
 
 left() { echo $((${BUDGET:-0} - $(date +%s) + begun)); }
 
-bounded() { # bounded COMMAND..: ends the command when half of the budget that is left is spent
-  if [ -z "${BUDGET:-}" ]; then "$@"; return; fi
-  most=$(($(left) / 2))
-  timeout -k 5 "$most" "$@"
+bounded() { # bounded COMMAND..: ends the command when its share of the budget that is left is spent
+  most=inf
+  [ -z "${BUDGET:-}" ] || most=$(($(left) * ${share:-50} / 100))
+  "$python" -m benchmarks.within "$most" "$@"
 }
 
 step() { # step NAME COMMAND..: runs on after a failure, so that one step costs no other its results
   name=$1; shift
-  if [ -n "${BUDGET:-}" ] && [ "$(left)" -lt 10 ]; then left_out="$left_out $name"; return; fi
+  if [ -n "${BUDGET:-}" ] && [ "$(left)" -lt 30 ]; then left_out="$left_out $name"; return; fi
   started=$(date +%s)
   bounded "$@" > "$OUT/$name.log" 2>&1
   code=$? took=$(($(date +%s) - started)) ended=ok
   case ${BUDGET:+in}$code in
     0|in0) ;;
-    in124|in137) ended="cut off, after half of the budget that was left"; failed="$failed $name" ;;
+    in124) ended="cut off, after its share of the budget that was left"; failed="$failed $name" ;;
     *) ended="failed with $code"; failed="$failed $name" ;;
   esac
   echo "$name: $ended, $took s" >> "$OUT/summary.txt"
@@ -78,6 +95,7 @@ step() { # step NAME COMMAND..: runs on after a failure, so that one step costs 
   tail -n 25 "$OUT/$name.log"
 }
 gpu() {
+  [ "$DEVICE" = cuda ] || return
   ! "$python" -c 'import xdist' 2> /dev/null || at_once="-n 4"
   step gpu "$python" -m pytest -v --tb=short -p no:cacheprovider -m "not slow" ${at_once:-} $GPU_TESTS -k "$GPU_NAMES"
 }
@@ -94,7 +112,8 @@ sweep() { step sweep sh -c "cd '$OUT' && exec tskd-tune sweep digits --name digi
 GPU_TESTS="tests/training/test_gpu.py tests/training/test_parallel_gpu.py tests/contracts tests/tasks/test_images.py
   tests/sweeps/trials/test_bundles.py"
 GPU_NAMES="test_gpu or test_parallel_gpu or cuda or real_gpu"
-SUITES="step together review profile tables loader" # those with goals on a GPU and their reasons, the most telling first
+FIRST="step review together" # those with goals on a GPU, the most telling first; review also gives the rows of cycle
+SUITES="$FIRST profile tables loader"
 command=${1:-all}
 [ $# -eq 0 ] || shift
 case $command in
@@ -104,7 +123,8 @@ case $command in
   benchmarks) [ $# -gt 0 ] || set -- $SUITES cycle layouts
     [ -z "${QUICK:-}" ] || mkdir -p "$OUT/quick"
     benchmarks "$@" ;;
-  all) gpu; in_short $SUITES; sweep; benchmarks $SUITES cycle layouts ;;
+  all) share=25; gpu; share=50; in_short $FIRST; share=75; in_short tables; benchmarks together; share=50
+    sweep; in_short profile loader; benchmarks step review tables profile loader cycle layouts ;;
   *) echo "run.sh: no command $command; see the top of $0" >&2; exit 2 ;;
 esac
 [ -z "$left_out" ] || echo "left out, because BUDGET was spent:$left_out" | tee -a "$OUT/summary.txt" >&2

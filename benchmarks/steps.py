@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
 
 from benchmarks.clocks import Contender, Timed, interleaved
 from benchmarks.contenders import GENERAL, REVIEW, Ours, PartsOfReference, Reference, check
+from benchmarks.cutting import Cutting
 from benchmarks.environment import name_of
 from benchmarks.exactness import Found, against_reference, same_bits
 from benchmarks.floor import Ceilings, Work, ceilings, work
@@ -30,6 +32,7 @@ REVIEWED = (
     "A review has k = 3 snapshots and extractors of hidden 8. The first review step of an epoch is left out, because it"
     " also measures gradients."
 )
+CYCLE = f"A cycle is {GENERAL_STEPS_OF_A_CYCLE} times the mean general step and once the mean review step."
 
 Suite = Literal["step", "review", "cycle"]
 
@@ -152,7 +155,7 @@ def run(suite: Suite, device: torch.device, *, quick: bool) -> Report:
     Raises:
         ExactnessError: a variant computes something else than the reference.
     """
-    size, chosen = Size.of(device, quick), variants_of(device)
+    size, chosen = Size.of(device, quick), variants_of(device, quick=quick)
     suites: dict[Suite, Callable[[Size, Sequence[Variant], torch.device], Report]] = {
         "step": _steps,
         "review": _reviews,
@@ -163,17 +166,22 @@ def run(suite: Suite, device: torch.device, *, quick: bool) -> Report:
 
 def _steps(size: Size, chosen: Sequence[Variant], device: torch.device) -> Report:
     plain = Workload(batch_size=size.batch_size, general=size.general)
-    rows: list[Row] = []
-    checks: list[Check] = []
+    cutting, found = Cutting(), []
     for name, workload in (("general step", plain), ("KD step", replace(plain, distils=True))):
-        measured = measure(workload, chosen, device, size.repeats)
-        for variant in chosen:
-            row = measured.row("step", name, "step", variant, {GENERAL: 1})
-            goals = _solo_goals(row, variant) if device.type == "cuda" and not workload.distils else ()
-            rows.append(replace(row, goals=goals))
-        checks += [replace(each, name=f"{name}") for each in measured.checks]
+        measured = cutting.measured(name, partial(measure, workload, chosen, device, size.repeats))
+        if measured is not None:
+            found.append((name, measured))
         gc.collect()
-    return Report(tuple(rows), tuple(checks), (str(measured.ceilings),))
+    rows = [_row_of_step(name, measured, variant) for name, measured in found for variant in chosen]
+    checks = [replace(each, name=name) for name, measured in found for each in measured.checks]
+    notes = cutting.notes(rows)
+    return Report(tuple(rows), tuple(checks), (str(found[-1][1].ceilings), *notes))
+
+
+def _row_of_step(name: str, measured: Measured, variant: Variant) -> Row:
+    row = measured.row("step", name, "step", variant, {GENERAL: 1})
+    is_plain = measured.device.type == "cuda" and not measured.workload.distils
+    return replace(row, goals=_solo_goals(row, variant) if is_plain else ())
 
 
 def _solo_goals(row: Row, variant: Variant) -> tuple[Goal, ...]:
@@ -199,19 +207,24 @@ def _reviews(size: Size, chosen: Sequence[Variant], device: torch.device) -> Rep
         goal = Goal("general steps of the same variant", steps, REVIEW_GOAL, at_least=False)
         more = {**row.more, "general_steps_per_review": steps, "general_seconds": measured.step(variant, GENERAL)}
         rows.append(replace(row, goals=(goal,), more=more))
-    return Report(tuple(rows), measured.checks, (REVIEWED, str(measured.ceilings)))
+    cycles = _rows_of_cycles(measured, chosen)
+    return Report((*rows, *cycles), measured.checks, (CYCLE, REVIEWED, str(measured.ceilings)))
 
 
 def _cycles(size: Size, chosen: Sequence[Variant], device: torch.device) -> Report:
     measured = _reviewed(size, chosen, device)
+    return Report(_rows_of_cycles(measured, chosen), measured.checks, (CYCLE, REVIEWED, str(measured.ceilings)))
+
+
+def _rows_of_cycles(measured: Measured, chosen: Sequence[Variant]) -> tuple[Row, ...]:
+    """Return the rows of `cycle`, which need no other times than those of `review`."""
     rows = []
     counts = {GENERAL: GENERAL_STEPS_OF_A_CYCLE, REVIEW: 1}
     for variant in chosen:
         row = measured.row("cycle", "cycle", "cycle", variant, counts)
         goal = Goal("reference / ours", row.ratio, CYCLE_GOALS[variant.precision], at_least=True)
-        rows.append(replace(row, goals=(goal,) if device.type == "cpu" else ()))
-    how = f"A cycle is {GENERAL_STEPS_OF_A_CYCLE} times the mean general step and once the mean review step."
-    return Report(tuple(rows), measured.checks, (how, REVIEWED, str(measured.ceilings)))
+        rows.append(replace(row, goals=(goal,) if measured.device.type == "cpu" else ()))
+    return tuple(rows)
 
 
 def _total(times: Sequence[Spent]) -> Spent:

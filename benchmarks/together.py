@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from benchmarks.clocks import Contender, Phases, Timed, interleaved, now, since
 from benchmarks.contenders import GENERAL, Reference
+from benchmarks.cutting import Cutting
 from benchmarks.environment import name_of
 from benchmarks.exactness import LEAST, ExactnessError, Found, Limits, flat, judged
 from benchmarks.floor import ceilings, work
@@ -78,17 +80,25 @@ def run(device: torch.device, *, quick: bool) -> Report:
     steps = (100 if quick else 391) if device.type == "cuda" else 5
     workload = Workload(general=steps, batch_size=32 if quick and device.type == "cpu" else 128)
     repeats = QUICK_REPEATS if quick else REPEATS
-    for variant in _exact(device):
-        rows += _rows(Setup(workload, variant, device, repeats))
+    cutting = Cutting()
+    for variant in _exact(device, quick):
+        setup = Setup(workload, variant, device, repeats)
+        rows += cutting.measured(variant.name, partial(_rows, setup)) or []
         gc.collect()
     note = "A bundle is advanced by `training.lockstep.advance`: its trainings take their steps in turns."
-    return Report(tuple(rows), notes=(note,))
+    return Report(tuple(rows), notes=(note, *cutting.notes(rows)))
 
 
-def _exact(device: torch.device) -> list[Variant]:
-    """Return the variants whose bits are the same each time: bundles promise a training's own bits only there."""
+def _exact(device: torch.device, quick: bool) -> list[Variant]:
+    """Return the variants whose bits are the same each time: bundles promise a training's own bits only there.
+
+    On a GPU the one with goals comes first, and is alone in short.
+    """
     exact = [variant for variant in variants_of(device) if is_exact(variant)]
-    return [variant for variant in exact if is_graph(variant)] if device.type == "cuda" else exact[-2:]
+    if device.type != "cuda":
+        return exact[-2:]
+    graphs = [variant for variant in reversed(exact) if is_graph(variant)]
+    return graphs[:1] if quick else graphs
 
 
 def _rows(setup: Setup) -> list[Row]:

@@ -21,12 +21,17 @@ FASTEST: Mapping[str, Mapping[str, object]] = {
 }
 
 
-def variants_of(device: torch.device) -> tuple[Variant, ...]:
-    """Return the variants of a device: on a GPU each format eagerly and as a graph, and the fastest format faster."""
+def variants_of(device: torch.device, *, quick: bool = False) -> tuple[Variant, ...]:
+    """Return the variants of a device: on a GPU each format eagerly and as a graph, and the fastest format faster.
+
+    In short there is none that is compiled, which alone takes half a minute.
+    """
     if device.type == "cpu":
         return FORMATS
     chosen = []
     for engine, options in {**ENGINES, **FASTEST}.items():
+        if quick and options.get("compile") == "auto":
+            continue
         formats = FORMATS if engine in ENGINES else FORMATS[-1:]
         chosen += [replace(each, name=f"{each.name}, {engine}", options=options) for each in formats]
     return tuple(chosen)

@@ -14,6 +14,7 @@ from places import memory, s3, s3_server  # noqa: F401
 
 from tskd_tune import documents
 from tskd_tune.experiment import Experiment
+from tskd_tune.training.compute import Compute
 
 TINY = {
     "task": {"name": "synthetic", "batch_size": 8, "size": 8, "train": 24, "validation": 8, "test": 8},
@@ -30,6 +31,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _auto_is_the_cpu() -> Iterator[None]:
+    """Let ``training.device: auto`` be the CPU in the process of the tests, so that they compute the same everywhere.
+
+    Tests of a GPU name it. The commands that tests start choose as they do for users.
+    """
+    choose = Compute.choose
+
+    def on_cpu(device: str, *options: Any) -> Compute:
+        return choose("cpu" if device == "auto" else device, *options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Compute, "choose", on_cpu)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -10,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import bundle
 from benchmarks.bundle import LEFT_OUT, MAGIC, PROVIDED, Bundled, BundleError
@@ -62,35 +64,57 @@ def stubbed(made: Path, words: list[str], does: str, **variables: str) -> tuple[
     tools = made / "unpacked" / "bin"
     tools.mkdir(parents=True)
     (made / "run.sh").write_bytes(bundle.SCRIPT.read_bytes())
-    (made / "unpacked" / "project").mkdir()
+    (made / "unpacked" / "project" / "benchmarks").mkdir(parents=True)
+    for name in ("__init__.py", "within.py"):
+        shutil.copy(bundle.SCRIPT.with_name(name), made / "unpacked" / "project" / "benchmarks")
     (made / "unpacked" / "whole").touch()
+    within = f'case "$*" in "-m benchmarks.within"*) exec {sys.executable} "$@";; esac'
     for name in ("python", "tskd-tune"):
-        (tools / name).write_text(f'#!/bin/sh\necho "$*" >> "{made}/asked"\n{does}\n')
+        (tools / name).write_text(f'#!/bin/sh\n{within}\necho "$*" >> "{made}/asked"\n{does}\n')
         (tools / name).chmod(0o755)
-    ended = run(made, words, PYTHON=str(tools / "python"), DEVICE="cuda", **variables)
+    ended = run(made, words, PYTHON=str(tools / "python"), **{"DEVICE": "cuda", **variables})
     lines = [line for line in (made / "asked").read_text().splitlines() if not line.startswith("-c ")]
     (made / "asked").write_text("\n".join(lines))
     return [line.removeprefix("-m ").split(" --device")[0] for line in lines], ended.stdout + ended.stderr
 
 
-def test_what_matters_most_runs_first_and_every_suite_in_short_before_any_in_full(tmp_path: Path) -> None:
+def test_what_tells_most_runs_first_and_in_short(tmp_path: Path) -> None:
     asked, _ = stubbed(tmp_path, [], "true")
-    suites = [f"benchmarks {suite}" for suite in ("step", "together", "review", "profile", "tables", "loader")]
+    short = [f"benchmarks {suite}" for suite in ("step", "review", "together", "tables")]
     assert asked[0].startswith("pytest ") and "tests/training/test_gpu.py" in asked[0]
-    assert asked[1:7] == suites and asked[7].startswith("sweep digits")
-    assert asked[8:] == [*suites, "benchmarks cycle", "benchmarks layouts"]
+    assert asked[1:6] == [*short, "benchmarks together"] and asked[6].startswith("sweep digits")
+    assert asked[7:9] == ["benchmarks profile", "benchmarks loader"]
+    whole = ("step", "review", "tables", "profile", "loader", "cycle", "layouts")
+    assert asked[9:] == [f"benchmarks {suite}" for suite in whole]
     lines = (tmp_path / "asked").read_text().splitlines()
-    files = [str(tmp_path / "out" / name) for name in ("quick/step.json --quick", "step.json")]
-    assert lines[1].endswith(files[0]) and lines[8].endswith(files[1])
+    is_short = [line.endswith("--quick") for line in lines]
+    assert is_short == [False, *[True] * 4, False, False, True, True, *[False] * 7]
+    files = [str(tmp_path / "out" / name) for name in ("quick/step.json --quick", "together.json")]
+    assert lines[1].endswith(files[0]) and lines[5].endswith(files[1])
     summary = (tmp_path / "out" / "summary.txt").read_text().splitlines()
     assert len(summary) == 16 and all(": ok, " in line for line in summary)
 
 
 def test_a_budget_ends_what_is_too_long_and_names_what_is_left_out(tmp_path: Path) -> None:
-    asked, said = stubbed(tmp_path, ["benchmarks", "first", "second", "third"], "exec sleep 60", BUDGET="11")
+    asked, said = stubbed(tmp_path, ["benchmarks", "first", "second", "third"], "exec sleep 60", BUDGET="31")
     assert asked == ["benchmarks first"]
     assert "first: cut off" in (tmp_path / "out" / "summary.txt").read_text()
     assert "left out, because BUDGET was spent: second third" in said and "failed: first" in said
+
+
+def test_a_machine_without_a_gpu_is_told_so_and_runs_no_test_of_a_gpu(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    does = f'case "$1" in -|-c) exec {sys.executable} "$@";; esac'
+    asked, said = stubbed(tmp_path, [], does, DEVICE="")
+    assert "shows no GPU (" in said and "so all is measured on the CPU, without the GPU tests" in said
+    assert asked[1].startswith("benchmarks step") and not [line for line in asked if line.startswith("pytest")]
+
+
+def test_a_python_without_torch_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "asked").touch()
+    _, said = stubbed(tmp_path, [], "exit 1", DEVICE="")
+    assert "there is no Python with torch at" in said and not (tmp_path / "out" / "summary.txt").exists()
 
 
 def test_a_sweep_is_not_blamed_for_a_step_that_failed_before(tmp_path: Path) -> None:
