@@ -17,7 +17,7 @@ from benchmarks.environment import name_of
 from benchmarks.exactness import Found, against_reference, same_bits
 from benchmarks.floor import Ceilings, Work, ceilings, work
 from benchmarks.rows import Check, Clock, Goal, Report, Row, Spent
-from benchmarks.variants import is_exact, is_graph, variants_of
+from benchmarks.variants import is_exact, is_graph, left_out, variants_of
 from benchmarks.workload import Variant, Workload
 
 REFERENCE, PARTS = "the reference loop", "its parts"
@@ -175,7 +175,7 @@ def _steps(size: Size, chosen: Sequence[Variant], device: torch.device) -> Repor
     rows = [_row_of_step(name, measured, variant) for name, measured in found for variant in chosen]
     checks = [replace(each, name=name) for name, measured in found for each in measured.checks]
     notes = cutting.notes(rows)
-    return Report(tuple(rows), tuple(checks), (str(found[-1][1].ceilings), *notes))
+    return Report(tuple(rows), tuple(checks), (str(found[-1][1].ceilings), *left_out(device), *notes))
 
 
 def _row_of_step(name: str, measured: Measured, variant: Variant) -> Row:
@@ -208,12 +208,14 @@ def _reviews(size: Size, chosen: Sequence[Variant], device: torch.device) -> Rep
         more = {**row.more, "general_steps_per_review": steps, "general_seconds": measured.step(variant, GENERAL)}
         rows.append(replace(row, goals=(goal,), more=more))
     cycles = _rows_of_cycles(measured, chosen)
-    return Report((*rows, *cycles), measured.checks, (CYCLE, REVIEWED, str(measured.ceilings)))
+    return Report((*rows, *cycles), measured.checks, (CYCLE, REVIEWED, str(measured.ceilings), *left_out(device)))
 
 
 def _cycles(size: Size, chosen: Sequence[Variant], device: torch.device) -> Report:
     measured = _reviewed(size, chosen, device)
-    return Report(_rows_of_cycles(measured, chosen), measured.checks, (CYCLE, REVIEWED, str(measured.ceilings)))
+    return Report(
+        _rows_of_cycles(measured, chosen), measured.checks, (CYCLE, REVIEWED, str(measured.ceilings), *left_out(device))
+    )
 
 
 def _rows_of_cycles(measured: Measured, chosen: Sequence[Variant]) -> tuple[Row, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from benchmarks.workload import Variant
+from tskd_tune.training.compiling import why_not_compiled
 
 FORMATS = (
     Variant("float32 NCHW"),
@@ -24,17 +25,25 @@ FASTEST: Mapping[str, Mapping[str, object]] = {
 def variants_of(device: torch.device, *, quick: bool = False) -> tuple[Variant, ...]:
     """Return the variants of a device: on a GPU each format eagerly and as a graph, and the fastest format faster.
 
-    In short there is none that is compiled, which alone takes half a minute.
+    In short there is none that is compiled, which alone takes half a minute; `left_out` says where none can be.
     """
     if device.type == "cpu":
         return FORMATS
     chosen = []
     for engine, options in {**ENGINES, **FASTEST}.items():
-        if quick and options.get("compile") == "auto":
+        if options.get("compile") == "auto" and (quick or left_out(device)):
             continue
         formats = FORMATS if engine in ENGINES else FORMATS[-1:]
         chosen += [replace(each, name=f"{each.name}, {engine}", options=options) for each in formats]
     return tuple(chosen)
+
+
+def left_out(device: torch.device) -> tuple[str, ...]:
+    """Say why no variant of a device is compiled; nothing where one can be."""
+    if device.type == "cpu" or not torch.cuda.is_available():
+        return ()
+    obstacle = why_not_compiled(device)
+    return () if obstacle is None else (f"No variant is compiled: {obstacle}.",)
 
 
 def is_exact(variant: Variant) -> bool:

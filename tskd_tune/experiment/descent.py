@@ -265,8 +265,8 @@ class Training(Descent):
     compile: Literal["auto", "never"] = Field(
         "auto",
         description="torch.compile for the student; auto: on a GPU with kernels: fastest, if no other worker shares the"
-        " training, and batch_norm_groups and accumulate are 1; it takes about half a minute once, and rounds"
-        " differently; a detector is never compiled",
+        " training, batch_norm_groups and accumulate are 1, and Triton and a C compiler are there; it takes about half"
+        " a minute once, and rounds differently; a detector is never compiled",
     )
 
     def compute(self) -> Compute:

@@ -10,6 +10,7 @@ import torch
 from tskd_tune.contracts import Out
 from tskd_tune.errors import InputError
 from tskd_tune.method.memory import Frozen
+from tskd_tune.training.compiling import compiling
 from tskd_tune.training.engine import EagerEngine
 from tskd_tune.training.graph_engine import GraphEngine
 from tskd_tune.training.optim import capturable
@@ -29,6 +30,7 @@ def engine_for(graphs: Graphs) -> EngineFactory[Out]:
 
     def make(parts: Parts[Out]) -> Engine:
         _refuse_whole_batches(parts)
+        parts, compiled = compiling(parts)
         if parts.compute.world > 1:
             if graphs == "always":
                 raise InputError(
@@ -37,16 +39,15 @@ def engine_for(graphs: Graphs) -> EngineFactory[Out]:
                 )
             return ParallelEngine(parts, f"{parts.compute.world} workers share each batch")
         if graphs == "never":
-            return EagerEngine(parts, "training.graphs is never")
+            return EagerEngine(parts, f"training.graphs is never{compiled}")
         obstacle = _obstacle(parts)
         if obstacle is None:
-            compiled = "; the student is compiled" if parts.compute.compiles else ""
             return GraphEngine(parts, f"on a GPU, and every part can be captured{compiled}")
         if graphs == "always":
             raise InputError(
                 f"training.graphs: 'always', but {obstacle}; set training.graphs: auto, which then does without graphs"
             )
-        return EagerEngine(parts, obstacle)
+        return EagerEngine(parts, f"{obstacle}{compiled}")
 
     return make
 

@@ -73,7 +73,10 @@ def evaluate(
         meter.merge(compute.group.add, compute.device)
         for keeper in keepers:
             keeper.merge(compute.group.add)
-    return meter.compute()
+    found = meter.compute()
+    if compute.group is not None:
+        compute.group.confirm()
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ gradient of this sum, so the gradients of the parts need only be added. A sum ha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -43,6 +44,10 @@ class Backend(Protocol):
 PATIENCE: Final = 600.0
 """Seconds that a worker waits for the others. A worker that dies is noticed at once, one that hangs only so."""
 
+NCCL_SETTINGS: Final = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "2", "TORCH_NCCL_RETHROW_CUDA_ERRORS": "0"}
+"""Torch watches NCCL in a thread of its own. By default it ends the process when a worker is lost or silent, without a
+word of ours. With these it closes the connections, and the next exchange or `Group.confirm` raises."""
+
 
 @final
 class Group:
@@ -59,6 +64,7 @@ class Group:
         self.world = world
         self._backend: Backend | None = backend
         self._patience = patience
+        self._last: Work | None = None
 
     @classmethod
     def join(cls, store: Store, rank: int, world: int, device: torch.device, *, patience: float = PATIENCE) -> Self:
@@ -111,7 +117,8 @@ class Group:
         padded[: len(own)] = own
         found = [torch.empty_like(padded) for _ in sizes]
         with self._waiting() as backend:
-            backend.allgather([found], [padded]).wait()
+            self._last = backend.allgather([found], [padded])
+            self._last.wait()
         return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
 
     @torch.no_grad()
@@ -132,9 +139,22 @@ class Group:
             given = list(same)
             flat = torch.cat([tensor.reshape(-1) for tensor in given])
             with self._waiting() as backend:
-                act(backend, flat).wait()
+                self._last = act(backend, flat)
+                self._last.wait()
             for tensor, new in zip(given, torch.split(flat, [tensor.numel() for tensor in given]), strict=True):
                 tensor.copy_(new.view_as(tensor))
+
+    def confirm(self) -> None:
+        """Make sure that all exchanges so far have succeeded; call this after what came of them was read.
+
+        A GPU exchanges while this process goes on. If a worker is lost then, what was exchanged is no number of anyone.
+
+        Raises:
+            LostWorkerError: an exchange failed, or this worker has left the group.
+        """
+        with self._waiting():
+            if self._last is not None:
+                self._last.wait()
 
     @contextmanager
     def _waiting(self) -> Iterator[Backend]:
@@ -168,6 +188,8 @@ def backend_of(store: Store, rank: int, world: int, device: torch.device, patien
     waits = timedelta(seconds=patience)
     if device.type != "cuda":
         return cast(Backend, dist.ProcessGroupGloo(store, rank, world, waits))
+    for name, value in NCCL_SETTINGS.items():
+        os.environ.setdefault(name, value)
     options = dist.ProcessGroupNCCL.Options()
     options._timeout = waits
     return cast(Backend, dist.ProcessGroupNCCL(store, rank, world, options))

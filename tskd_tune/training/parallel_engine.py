@@ -48,6 +48,12 @@ class ParallelEngine(EagerEngine[Out]):
         finally:
             self._sizes = ()
 
+    def means(self) -> dict[str, float]:
+        """Return the mean of each loss as `EagerEngine` does, once all exchanges are known to have succeeded."""
+        found = super().means()
+        self._group.confirm()
+        return found
+
     def _pieces(self, samples: int) -> tuple[Piece, ...]:
         rank, world = self._group.rank, self._group.world
         if not self._sizes:  # every worker has the whole batch, and counts it by its share of the workers
