@@ -1,6 +1,8 @@
 // The GPU, its streams and its kernels, which compute nothing.
 
+#include <cstdlib>
 #include <cstring>
+#include <sstream>
 
 #include "capture.h"
 
@@ -13,11 +15,33 @@ static const int LARGEST_GRID = 2147483647;
 
 static thread_local cudaStream_t stream_of_launch;
 
+// How many of the GPUs, of which CUDA_STUB_GPUS says the number, CUDA_VISIBLE_DEVICES lets a process see. As CUDA does,
+// it takes the numbers up to the first that there is not; a UUID is one of ours.
+static int gpus_shown() {
+    const char* said = std::getenv("CUDA_STUB_GPUS");
+    const int all = said == nullptr ? 1 : std::atoi(said);
+    const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    if (visible == nullptr) {
+        return all;
+    }
+    int shown = 0;
+    std::stringstream words(visible);
+    for (std::string word; shown < all && std::getline(words, word, ',');) {
+        const bool is_number = !word.empty() && word.find_first_not_of("0123456789") == std::string::npos;
+        if (!(is_number ? std::atoi(word.c_str()) < all : word.rfind("GPU-", 0) == 0)) {
+            break;
+        }
+        ++shown;
+    }
+    return shown;
+}
+
 extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
-    *count = 1;
-    return cudaSuccess;
+    static const int shown = gpus_shown();
+    *count = shown;
+    return shown > 0 ? cudaSuccess : answer(cudaErrorNoDevice);
 }
 
 cudaError_t cudaGetDevice(int* device) {

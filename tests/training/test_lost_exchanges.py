@@ -63,6 +63,19 @@ def test_an_exchange_that_fails_after_it_was_queued_is_noticed_before_its_number
         group.confirm()
 
 
+def test_what_nccl_itself_says_is_in_the_sentence() -> None:
+    """Torch puts it behind the path of its own source and advice."""
+    told = f"NCCL error in: {'/a/long/path' * 20}, unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'"
+
+    class Fails(Late):
+        def allreduce(self, tensors: list[torch.Tensor]) -> Exchange:
+            raise RuntimeError(told)
+
+    backend: Any = Fails()
+    with pytest.raises(LostWorkerError, match=r"for them \(Cuda failure 2 'out of memory'\)"):
+        Group(0, 2, backend).add([torch.zeros(2)])
+
+
 def test_a_worker_that_has_left_confirms_nothing() -> None:
     backend: Any = Late()
     group = Group(0, 2, backend)

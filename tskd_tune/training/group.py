@@ -203,7 +203,7 @@ def _saying(rank: int, world: int, patience: float) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        first = " ".join(str(error).split())[:200]
+        first = " ".join(str(error).rpartition("Last error:")[2].split())[:200]  # what NCCL itself says comes last
         raise LostWorkerError(
             f"training: worker {rank} of {world} lost the others, or waited {patience:g} s for them ({first}); the"
             " training goes on from its last checkpoint when it is tried again"
