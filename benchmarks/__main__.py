@@ -219,7 +219,7 @@ def _steps(suite: Literal["step", "review", "cycle"], device: torch.device, quic
 
 
 def _suite(name: str, measure: Measure, device: str, output: Path | None, quick: bool) -> None:
-    """Run a suite, show its figures and write them; exit with 1 if the reference is not the sum of its parts."""
+    """Run a suite, show its figures and write them; exit with 1 if a figure is refused or doubtful."""
     import torch
 
     from benchmarks.cutting import CutOffError, listening
@@ -250,6 +250,9 @@ def _suite(name: str, measure: Measure, device: str, output: Path | None, quick:
     if not report.holds:
         warning = "the reference is not the sum of its parts, so its ratios mean little; run again on a quiet machine"
         Console(stderr=True).print(warning, style="red")
+    for line in report.refused:
+        Console(stderr=True).print(f"has no figure: {line}", style="red", highlight=False, markup=False)
+    if not report.holds or report.refused:
         raise typer.Exit(1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,14 +48,38 @@ class Timed:
         return tuple(zip(self.each(phase), other.each(phase), strict=True))
 
 
-def interleaved(contenders: Mapping[str, Contender], repeats: int) -> dict[str, Timed]:
-    """Prepare all contenders, then let each run once in each repeat."""
-    prepared = {name: _prepared(contender) for name, contender in contenders.items()}
+def interleaved(
+    contenders: Mapping[str, Contender], repeats: int, refused: MutableMapping[str, str] | None = None
+) -> dict[str, Timed]:
+    """Prepare all contenders, then let each run once in each repeat.
+
+    Args:
+        contenders: what is timed, by name.
+        repeats: how often.
+        refused: takes the name of each contender that fails, with its error; the others go on. None: the error is
+            raised.
+    """
+    live, prepared = dict(contenders), {}
     runs: dict[str, list[Phases]] = {name: [] for name in contenders}
+
+    def lost(name: str, error: Exception) -> None:
+        if refused is None:
+            raise error
+        refused[name] = f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        del live[name]
+
+    for name, contender in contenders.items():
+        try:
+            prepared[name] = _prepared(contender)
+        except Exception as error:
+            lost(name, error)
     for _ in range(repeats):
-        for name, contender in contenders.items():
-            runs[name].append(contender.run())
-    return {name: Timed(prepared[name], runs[name]) for name in contenders}
+        for name, contender in list(live.items()):
+            try:
+                runs[name].append(contender.run())
+            except Exception as error:
+                lost(name, error)
+    return {name: Timed(prepared[name], runs[name]) for name in live}
 
 
 def _prepared(contender: Contender) -> float:

@@ -183,12 +183,14 @@ class Report:
         checks: the reference against its parts.
         notes: sentences on how was measured, and what was left out and why.
         counts: figures that are compared with nothing.
+        refused: what failed, or computed something else than it should, with the reason; it has no figures.
     """
 
     rows: tuple[Row, ...]
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
     counts: tuple[Count, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -204,6 +206,7 @@ class Report:
             "checks": checks,
             "counts": [asdict(count) for count in self.counts],
             "notes": list(self.notes),
+            "refused": list(self.refused),
         }
 
     def write(self, path: Path, environment: Environment) -> None:

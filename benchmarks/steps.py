@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -14,7 +14,7 @@ from benchmarks.clocks import Contender, Timed, interleaved
 from benchmarks.contenders import GENERAL, REVIEW, Ours, PartsOfReference, Reference, check
 from benchmarks.cutting import Cutting
 from benchmarks.environment import name_of
-from benchmarks.exactness import Found, against_reference, same_bits
+from benchmarks.exactness import ExactnessError, Found, against_reference, same_bits
 from benchmarks.floor import Ceilings, Work, ceilings, work
 from benchmarks.rows import Check, Clock, Goal, Report, Row, Spent
 from benchmarks.variants import is_exact, is_graph, left_out, variants_of
@@ -66,6 +66,7 @@ class Measured:
         ceilings: what the device can do.
         work: what a step of each kind must do.
         checks: the reference against its parts.
+        refused: the variants that have no figures, and why, by name.
     """
 
     workload: Workload
@@ -75,6 +76,7 @@ class Measured:
     ceilings: Ceilings
     work: Mapping[str, Work]
     checks: tuple[Check, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def clock(self) -> Clock:
@@ -109,6 +111,10 @@ class Measured:
         """Return the median seconds of a step of ours, by the clock of ratios."""
         return self.timed[variant.name].median(kind).by(self.clock)
 
+    def has(self, variants: Sequence[Variant]) -> list[Variant]:
+        """Return those of the variants that have figures."""
+        return [variant for variant in variants if variant.name in self.found]
+
     def _sums(self, name: str, counts: Mapping[str, int]) -> list[Spent]:
         each = [[spent * count for spent in self.timed[name].each(kind)] for kind, count in counts.items()]
         return [_total(times) for times in zip(*each, strict=True)]
@@ -117,16 +123,24 @@ class Measured:
 def measure(workload: Workload, variants: Sequence[Variant], device: torch.device, repeats: int) -> Measured:
     """Time all variants in turns, and compare the numbers of each with the reference's.
 
-    Raises:
-        ExactnessError: a variant computes something else than the reference, or a graph than the same steps without.
+    A variant that fails, or computes something else than the reference, or a graph than the same steps without, has no
+    figures; the others have.
     """
+    refused: dict[str, str] = {}
     ours = {variant.name: Ours(workload, variant, device) for variant in variants}
     workers = WORKERS[device.type]
     reference = Reference(workload, next(iter(ours.values())).trainer, device, workers)
     contenders: dict[str, Contender] = {REFERENCE: reference, PARTS: PartsOfReference(reference), **ours}
-    timed = interleaved(contenders, repeats)
+    timed = interleaved(contenders, repeats, refused)
+    raise_first(refused, REFERENCE, PARTS)
     # Afterwards, so that the first compilation of a step counts as its preparation.
-    found = {variant.name: _compared(workload, variant, device) for variant in variants}
+    found = {}
+    for variant in variants:
+        if variant.name not in refused:
+            try:
+                found[variant.name] = _compared(workload, variant, device)
+            except ExactnessError as error:
+                refused[variant.name] = str(error)
     kinds = [GENERAL, *([REVIEW] if workload.reviews else [])]
     parts = {name: timed[PARTS].median(name) for name in timed[PARTS].runs[0]}
     return Measured(
@@ -137,7 +151,15 @@ def measure(workload: Workload, variants: Sequence[Variant], device: torch.devic
         ceilings(device),
         {kind: work(workload, review=kind == REVIEW) for kind in kinds},
         tuple(check(kind, timed[REFERENCE].median(kind), parts, device, workers) for kind in kinds),
+        refused,
     )
+
+
+def raise_first(refused: Mapping[str, str], *needed: str) -> None:
+    """Raise the error of a contender without which no ratio can be given."""
+    for name in needed:
+        if name in refused:
+            raise RuntimeError(refused[name])
 
 
 def _compared(workload: Workload, variant: Variant, device: torch.device) -> Found:
@@ -150,11 +172,7 @@ def _compared(workload: Workload, variant: Variant, device: torch.device) -> Fou
 
 
 def run(suite: Suite, device: torch.device, *, quick: bool) -> Report:
-    """Measure one of the three suites.
-
-    Raises:
-        ExactnessError: a variant computes something else than the reference.
-    """
+    """Measure one of the three suites."""
     size, chosen = Size.of(device, quick), variants_of(device, quick=quick)
     suites: dict[Suite, Callable[[Size, Sequence[Variant], torch.device], Report]] = {
         "step": _steps,
@@ -172,10 +190,12 @@ def _steps(size: Size, chosen: Sequence[Variant], device: torch.device) -> Repor
         if measured is not None:
             found.append((name, measured))
         gc.collect()
-    rows = [_row_of_step(name, measured, variant) for name, measured in found for variant in chosen]
+    rows = [_row_of_step(name, one, variant) for name, one in found for variant in one.has(chosen)]
+    refused = tuple(f"{name}, {why}" for name, one in found for why in one.refused.values())
     checks = [replace(each, name=name) for name, measured in found for each in measured.checks]
-    notes = cutting.notes(rows)
-    return Report(tuple(rows), tuple(checks), (str(found[-1][1].ceilings), *left_out(device), *notes))
+    notes = cutting.notes(found)
+    notes = (str(found[-1][1].ceilings), *left_out(device), *notes)
+    return Report(tuple(rows), tuple(checks), notes, refused=refused)
 
 
 def _row_of_step(name: str, measured: Measured, variant: Variant) -> Row:
@@ -201,28 +221,30 @@ def _reviewed(size: Size, chosen: Sequence[Variant], device: torch.device) -> Me
 def _reviews(size: Size, chosen: Sequence[Variant], device: torch.device) -> Report:
     measured = _reviewed(size, chosen, device)
     rows = []
-    for variant in chosen:
+    for variant in measured.has(chosen):
         steps = measured.step(variant, REVIEW) / measured.step(variant, GENERAL)
         row = measured.row("review", "review step", "step", variant, {REVIEW: 1})
         goal = Goal("general steps of the same variant", steps, REVIEW_GOAL, at_least=False)
         more = {**row.more, "general_steps_per_review": steps, "general_seconds": measured.step(variant, GENERAL)}
         rows.append(replace(row, goals=(goal,), more=more))
-    cycles = _rows_of_cycles(measured, chosen)
-    return Report((*rows, *cycles), measured.checks, (CYCLE, REVIEWED, str(measured.ceilings), *left_out(device)))
+    return _of_reviews((*rows, *_rows_of_cycles(measured, chosen)), measured)
 
 
 def _cycles(size: Size, chosen: Sequence[Variant], device: torch.device) -> Report:
     measured = _reviewed(size, chosen, device)
-    return Report(
-        _rows_of_cycles(measured, chosen), measured.checks, (CYCLE, REVIEWED, str(measured.ceilings), *left_out(device))
-    )
+    return _of_reviews(_rows_of_cycles(measured, chosen), measured)
+
+
+def _of_reviews(rows: tuple[Row, ...], measured: Measured) -> Report:
+    notes = (CYCLE, REVIEWED, str(measured.ceilings), *left_out(measured.device))
+    return Report(rows, measured.checks, notes, refused=tuple(measured.refused.values()))
 
 
 def _rows_of_cycles(measured: Measured, chosen: Sequence[Variant]) -> tuple[Row, ...]:
     """Return the rows of `cycle`, which need no other times than those of `review`."""
     rows = []
     counts = {GENERAL: GENERAL_STEPS_OF_A_CYCLE, REVIEW: 1}
-    for variant in chosen:
+    for variant in measured.has(chosen):
         row = measured.row("cycle", "cycle", "cycle", variant, counts)
         goal = Goal("reference / ours", row.ratio, CYCLE_GOALS[variant.precision], at_least=True)
         rows.append(replace(row, goals=(goal,) if measured.device.type == "cpu" else ()))

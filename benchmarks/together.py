@@ -16,7 +16,7 @@ from benchmarks.environment import name_of
 from benchmarks.exactness import LEAST, ExactnessError, Found, Limits, flat, judged
 from benchmarks.floor import ceilings, work
 from benchmarks.rows import Clock, Goal, Report, Row
-from benchmarks.steps import QUICK_REPEATS, REPEATS, WORKERS
+from benchmarks.steps import QUICK_REPEATS, REPEATS, WORKERS, raise_first
 from benchmarks.variants import is_exact, is_graph, variants_of
 from benchmarks.workload import SEED, Variant, Workload
 from tskd_tune.training.lockstep import advance
@@ -71,22 +71,20 @@ class Setup:
 
 
 def run(device: torch.device, *, quick: bool) -> Report:
-    """Measure the suite.
-
-    Raises:
-        ExactnessError: a training in a bundle has other bits than alone.
-    """
+    """Measure the suite; a bundle that fails, or has other bits than the same trainings alone, has no figures."""
     rows: list[Row] = []
+    refused: dict[str, str] = {}
     steps = (100 if quick else 391) if device.type == "cuda" else 5
     workload = Workload(general=steps, batch_size=32 if quick and device.type == "cpu" else 128)
     repeats = QUICK_REPEATS if quick else REPEATS
     cutting = Cutting()
     for variant in _exact(device, quick):
         setup = Setup(workload, variant, device, repeats)
-        rows += cutting.measured(variant.name, partial(_rows, setup)) or []
+        rows += cutting.measured(variant.name, partial(_rows, setup, refused)) or []
         gc.collect()
     note = "A bundle is advanced by `training.lockstep.advance`: its trainings take their steps in turns."
-    return Report(tuple(rows), notes=(note, *cutting.notes(rows)))
+    notes = (note, *cutting.notes([*rows, *refused]))
+    return Report(tuple(rows), notes=notes, refused=tuple(refused.values()))
 
 
 def _exact(device: torch.device, quick: bool) -> list[Variant]:
@@ -101,16 +99,26 @@ def _exact(device: torch.device, quick: bool) -> list[Variant]:
     return graphs[:1] if quick else graphs
 
 
-def _rows(setup: Setup) -> list[Row]:
+def _rows(setup: Setup, refused: dict[str, str]) -> list[Row]:
     workload, variant, device = setup.workload, setup.variant, setup.device
-    counts = COUNTS[device.type]
-    bundles = {f"{count} together": Bundle(workload, variant, device, _seeds(count)) for count in counts}
+    bundles = {f"{count} together": Bundle(workload, variant, device, _seeds(count)) for count in COUNTS[device.type]}
     alone = Bundle(workload, variant, device, [SEED])
     reference = Reference(workload, alone.trainers[0], device, WORKERS[device.type])
     contenders: dict[str, Contender] = {REFERENCE: reference, SOLO: alone, **bundles}
-    timed = interleaved(contenders, setup.repeats)
-    found = {name: equal_to_solo(workload, variant, device, len(bundle.trainers)) for name, bundle in bundles.items()}
-    return [_row(setup, name, timed, found[name], len(bundle.trainers)) for name, bundle in bundles.items()]
+    lost: dict[str, str] = {}
+    timed, rows = interleaved(contenders, setup.repeats, lost), []
+    raise_first(lost, REFERENCE, SOLO)
+    for name, bundle in bundles.items():
+        if name in lost:
+            refused[f"{name}, {variant.name}"] = f"{variant.name}, {lost[name]}"
+            continue
+        try:
+            found = equal_to_solo(workload, variant, device, len(bundle.trainers))
+        except ExactnessError as error:
+            refused[f"{name}, {variant.name}"] = str(error)
+            continue
+        rows.append(_row(setup, name, timed, found, len(bundle.trainers)))
+    return rows
 
 
 def _row(setup: Setup, name: str, timed: dict[str, Timed], found: Found, count: int) -> Row:

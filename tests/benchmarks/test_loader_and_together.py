@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import loader, together
 from benchmarks.contenders import GENERAL
-from benchmarks.exactness import ExactnessError
+from benchmarks.exactness import ExactnessError, Found
 from benchmarks.loader import IMAGES, Pictures, Resident
 from benchmarks.together import Bundle, Setup, equal_to_solo
 from benchmarks.variants import FORMATS
@@ -66,7 +66,19 @@ def test_an_error_of_a_training_stops_the_measurement() -> None:
 
 
 def test_a_row_says_what_a_training_costs_alone() -> None:
-    (row,) = together._rows(Setup(TINY, FORMATS[0], CPU, repeats=1))
+    refused: dict[str, str] = {}
+    (row,) = together._rows(Setup(TINY, FORMATS[0], CPU, repeats=1), refused)
+    assert not refused
     assert row.exactness == "bitwise" and row.more["trainings"] == 2
     assert row.more["solo_over_together"] == pytest.approx(row.more["solo_seconds"] / row.ours.cpu)
     assert row.goals == () and GENERAL not in row.name
+
+
+def test_a_bundle_with_other_bits_has_no_figure_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def differs(*_: object) -> Found:
+        raise ExactnessError("2 together: by much")
+
+    monkeypatch.setattr(together, "equal_to_solo", differs)
+    refused: dict[str, str] = {}
+    assert together._rows(Setup(TINY, FORMATS[0], CPU, repeats=1), refused) == []
+    assert refused == {f"2 together, {FORMATS[0].name}": "2 together: by much"}

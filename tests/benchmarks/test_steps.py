@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 from benchmarks import floor, steps
 from benchmarks.__main__ import app
 from benchmarks.clocks import interleaved
-from benchmarks.contenders import GENERAL, REVIEW
+from benchmarks.contenders import GENERAL, REVIEW, Ours
 from benchmarks.environment import Environment
-from benchmarks.exactness import ExactnessError, same_bits
+from benchmarks.exactness import ExactnessError, Found, same_bits
 from benchmarks.floor import Ceilings, Work, outputs, work
 from benchmarks.rows import Check, Goal, Report, Row, Spent, table
-from benchmarks.steps import Size
+from benchmarks.steps import PARTS, REFERENCE, Size, raise_first
 from benchmarks.variants import FORMATS, is_exact, is_graph, variants_of
 from benchmarks.workload import Variant, Workload
 from tskd_tune.experiment.assembly import task_of
@@ -64,7 +64,7 @@ def test_the_file_holds_rows_environment_and_checks(tmp_path: Path) -> None:
     report = Report((ROW,), (Check("general", 1.0, {"teacher": 0.5}),), ("a note",))
     report.write(tmp_path / "figures.json", Environment.of(CPU))
     found = json.loads((tmp_path / "figures.json").read_text())
-    assert set(found) == {"rows", "environment", "checks", "counts", "notes"}
+    assert set(found) == {"rows", "environment", "checks", "counts", "notes", "refused"}
     assert found["rows"][0] == json.loads(json.dumps(ROW.plain()))
     assert {"suite", "name", "device", "precision", "ratio", "exactness"} <= set(found["rows"][0])
     assert found["environment"]["versions"]["torch"] == torch.__version__.partition("+")[0]
@@ -146,6 +146,36 @@ def test_a_frozen_network_does_not_change_while_its_outputs_are_counted() -> Non
     before = loop.teacher.state_dict()["bn1.running_mean"].clone()
     assert outputs(loop.teacher) > outputs(loop.student)
     assert torch.equal(loop.teacher.state_dict()["bn1.running_mean"], before)
+
+
+def test_a_variant_that_fails_or_computes_something_else_costs_no_other_its_figures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fails, differs = (replace(FORMATS[0], name=name) for name in ("fails", "differs"))
+    build, compare = Ours.__init__, steps.against_reference
+
+    def built(self: Ours, workload: Workload, variant: Variant, device: torch.device) -> None:
+        build(self, workload, variant, device)
+        if variant.name == "fails":
+            monkeypatch.setattr(self, "prepare", lambda: torch.zeros(2) @ torch.zeros(3))
+
+    def compared(workload: Workload, variant: Variant, device: torch.device) -> Found:
+        if variant.name == "differs":
+            raise ExactnessError("differs: by much")
+        return compare(workload, variant, device)
+
+    monkeypatch.setattr(Ours, "__init__", built)
+    monkeypatch.setattr(steps, "against_reference", compared)
+    chosen = [fails, differs, FORMATS[0]]
+    measured = steps.measure(TINY, chosen, CPU, repeats=1)
+    assert measured.has(chosen) == [FORMATS[0]]
+    assert measured.refused["fails"].startswith("fails: RuntimeError: ")
+    assert measured.refused["differs"] == "differs: by much"
+
+
+def test_nothing_is_measured_where_the_reference_fails() -> None:
+    with pytest.raises(RuntimeError, match="the reference loop: no"):
+        raise_first({REFERENCE: f"{REFERENCE}: no"}, REFERENCE, PARTS)
 
 
 def test_a_gpu_has_each_format_with_each_engine() -> None:
