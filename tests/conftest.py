@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ def _auto_is_the_cpu() -> Iterator[None]:
     """
     choose = Compute.choose
 
+    @functools.wraps(choose)
     def on_cpu(device: str, *options: Any) -> Compute:
         return choose("cpu" if device == "auto" else device, *options)
 

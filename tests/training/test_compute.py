@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -24,6 +26,17 @@ def test_cudnn_is_as_chosen_inside_and_as_before_outside(
         assert (cudnn.deterministic, cudnn.benchmark) == before
     finally:
         cudnn.deterministic, cudnn.benchmark = found
+
+
+def test_auto_is_the_gpu_where_there_is_one_but_in_tests_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a test that names no device has the numbers, the groups and the engine of a CPU on every machine."""
+    real: Any = Compute.choose.__wrapped__  # type: ignore[attr-defined]
+    for there, chosen in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert real("auto", "float32", False, None).device.type == chosen
+        assert Compute.choose("auto", "float32", False, None).device.type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Compute.choose("cuda", "float32", False, None).device.type == "cuda"
 
 
 def test_a_cpu_has_no_streams() -> None:

@@ -8,7 +8,11 @@ does that, with a home-made GPU and numbers of the CPU.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +125,28 @@ def test_what_a_capture_forbids_is_refused(steps: dict[str, Found], step: str) -
         assert found.error.startswith("RunError: training.graphs: a step could not be captured"), found
         # Torch itself refuses to copy from memory that is not pinned.
         assert found.refused or "unless the CPU tensor is pinned" in found.error, found
+
+
+COUNTS = """
+import ctypes, sys
+count = ctypes.c_int(-1)
+error = ctypes.CDLL(sys.argv[1]).cudaGetDeviceCount(ctypes.byref(count))
+print(count.value, error)
+"""
+NO_DEVICE = 100
+
+
+def test_a_process_sees_the_gpus_that_cuda_visible_devices_names(tmp_path: Path) -> None:
+    """As with CUDA: what Ray gives a trial is all that the trial finds."""
+    if reason := why_not():
+        pytest.skip(reason)
+    library = str(build(tmp_path))
+    wanted = {None: 2, "0": 1, "1": 1, "0,1": 2, "0,7,1": 1, "GPU-5c3f": 1, "": 0, "2": 0, "-1": 0}
+    for visible, count in wanted.items():
+        own = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+        own |= {"CUDA_STUB_GPUS": "2"} | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+        said = subprocess.run([sys.executable, "-S", "-c", COUNTS, library], env=own, capture_output=True, text=True)
+        assert said.stdout.split() == [str(count), "0" if count else str(NO_DEVICE)], (visible, said.stderr)
 
 
 # Without detectors and their distillers, which have capturable = False.
