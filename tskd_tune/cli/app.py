@@ -15,25 +15,46 @@ from tskd_tune.cli.terminal import WRONG, complain, say
 from tskd_tune.version import __version__
 
 EXAMPLES = """
-**Examples**
-
-    tskd-tune plan --epochs 240 --k 3 --delta 5
-
-    tskd-tune check digits
+**A first run, in minutes**
 
     tskd-tune sweep digits --name first
 
-    tskd-tune sweep digits --set experiment.training.epochs=24 --set 'seeds=[1, 2]'
-
     tskd-tune report first
 
+**A sweep of your own**
+
+    tskd-tune init digits
+
+    tskd-tune check digits.yaml --set 'seeds=1-5'
+
+    tskd-tune sweep digits.yaml --set 'seeds=1-5'
+
+**Which epochs memorize, which review?**
+
+    tskd-tune plan --epochs 240 --k 3 --delta 5
+
 RUN is the folder or the address of a run, or the name of a run under --storage. Exit codes: 0 done, 1 something failed
-during the run, 2 the input is wrong, 130 interrupted by Ctrl-C, 143 ended by SIGTERM.
+during the run, 2 the input is wrong, 130 interrupted by Ctrl-C, 143 ended by SIGTERM, 129 by SIGHUP.
 """
+
+# The groups of commands in the help, in the order of a study.
+PREPARE, TRAIN, LOOK, CLUSTERS, STUDY = (
+    "Before a run",
+    "Train",
+    "Look at runs",
+    "Clusters",
+    "Claims of the method",
+)
 
 
 class Commands(TyperGroup):
     """Commands whose options are given once each, except for those that take several values."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands, group by group."""
+        order = {group: place for place, group in enumerate((PREPARE, TRAIN, LOOK, CLUSTERS, STUDY))}
+        groups = {name: getattr(command, "rich_help_panel", "") for name, command in self.commands.items()}
+        return sorted(super().list_commands(ctx), key=lambda name: order.get(groups[name], len(order)))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the words name, and refuse a repeated option: only its last value would count."""
@@ -88,7 +109,7 @@ File = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help="YAML file of a sweep or of an experiment, or the name of a search space (see `tskd-tune init`).",
+        help="YAML file of a sweep, or the name of a search space of the package (see `tskd-tune init`).",
         show_default=False,
     ),
 ]
@@ -155,7 +176,6 @@ ControlNames = Annotated[
 ]
 ToWandb = Annotated[bool, typer.Option("--wandb", help="Also save the report as a Weights & Biases Report.")]
 RUNS = Path("runs")
-KINDS = "distillers|networks|tasks|teacher_methods|transforms|extractors|observers|searchers|schedulers|studies"
 
 
 def main() -> None:

@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
-from tskd_tune.cli.app import Json, app
+from tskd_tune.cli.app import STUDY, Json, app
 from tskd_tune.cli.terminal import in_words
 
 
-@app.command("study", epilog="Example: tskd-tune study temporal --quick")
+@app.command(
+    "study",
+    rich_help_panel=STUDY,
+    epilog="Example: tskd-tune study\n\nExample: tskd-tune study temporal --quick",
+)
 @in_words
 def _study(
     name: Annotated[

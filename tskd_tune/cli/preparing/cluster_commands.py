@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tskd_tune.cli.app import Commands, Json, app
+from tskd_tune.cli.app import CLUSTERS, Commands, Json, app
 from tskd_tune.cli.terminal import in_words
 
 EXAMPLES = """Example: tskd-tune cluster init
@@ -18,8 +18,13 @@ Example: tskd-tune cluster init --region us-west-2 --ssh-from 203.0.113.7 --stor
 Example: tskd-tune cluster init --provider local --head 10.0.0.1 --worker 10.0.0.2 --worker 10.0.0.3 --ssh-user lab
 --ssh-key ~/.ssh/lab --storage /mnt/shared/runs
 """
-clusters = typer.Typer(cls=Commands, help="Write the file of a cluster.", epilog=EXAMPLES, no_args_is_help=True)
-app.add_typer(clusters, name="cluster")
+clusters = typer.Typer(
+    cls=Commands,
+    help="Write the file of a cluster: on AWS, on machines of your own, or a job of SLURM.",
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+)
+app.add_typer(clusters, name="cluster", rich_help_panel=CLUSTERS)
 
 
 class Provider(StrEnum):
@@ -30,9 +35,12 @@ class Provider(StrEnum):
     SLURM = "slurm"
 
 
-def _option(name: str, metavar: str, words: str) -> object:
+ON_AWS, OWN_MACHINES = "On AWS", "On machines of your own (--provider local)"
+
+
+def _option(name: str, metavar: str, words: str, panel: str | None = None) -> object:
     """Return an option whose default is not shown, because it is asked for or made."""
-    return typer.Option(name, metavar=metavar, help=words, show_default=False)
+    return typer.Option(name, metavar=metavar, help=words, show_default=False, rich_help_panel=panel)
 
 
 File = Annotated[
@@ -51,33 +59,36 @@ Storage = Annotated[
     str | None,
     _option("--storage", "URL", "Where runs are kept: s3://BUCKET/PATH, or a folder that all machines share."),
 ]
-Region = Annotated[str | None, _option("--region", "REGION", "AWS: region, such as us-west-2.")]
-SshFrom = Annotated[str | None, _option("--ssh-from", "CIDR", "AWS: addresses that may log in by SSH.")]
-HeadType = Annotated[str, typer.Option("--head-type", metavar="TYPE", help="AWS: type of the head.")]
-WorkerType = Annotated[str, typer.Option("--worker-type", metavar="TYPE", help="AWS: type of the workers.")]
-Workers = Annotated[int, typer.Option("--workers", metavar="N", help="AWS: largest number of workers.")]
-Spot = Annotated[bool, typer.Option("--spot/--on-demand", help="AWS: market of the workers.")]
+Region = Annotated[str | None, _option("--region", "REGION", "Region, such as us-west-2.", ON_AWS)]
+SshFrom = Annotated[str | None, _option("--ssh-from", "CIDR", "Addresses that may log in by SSH.", ON_AWS)]
+HeadType = Annotated[str, typer.Option("--head-type", metavar="TYPE", help="Type of the head.", rich_help_panel=ON_AWS)]
+WorkerType = Annotated[
+    str, typer.Option("--worker-type", metavar="TYPE", help="Type of the workers.", rich_help_panel=ON_AWS)
+]
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", help="Largest number of workers.", rich_help_panel=ON_AWS)
+]
+Spot = Annotated[bool, typer.Option("--spot/--on-demand", help="Market of the workers.", rich_help_panel=ON_AWS)]
 Export = Annotated[
-    str | None, _option("--export", "SERVER:/PATH", "AWS: NFS export (EFS) that is mounted for a --storage folder.")
+    str | None, _option("--export", "SERVER:/PATH", "NFS export (EFS) that is mounted for a --storage folder.", ON_AWS)
 ]
-Data = Annotated[
-    str | None, _option("--data", "URL", "AWS: s3://BUCKET/PATH with datasets, which each machine copies.")
-]
-Vpc = Annotated[str | None, _option("--vpc", "ID", "AWS: network; default: the account's default network.")]
-Image = Annotated[str | None, _option("--image", "ID", "AWS: existing image; default: the newest.")]
-Group = Annotated[str | None, _option("--security-group", "ID", "AWS: existing security group; default: make one.")]
+Data = Annotated[str | None, _option("--data", "URL", "Datasets, s3://BUCKET/PATH, which each machine copies.", ON_AWS)]
+Vpc = Annotated[str | None, _option("--vpc", "ID", "Network; default: the account's default network.", ON_AWS)]
+Image = Annotated[str | None, _option("--image", "ID", "Existing image; default: the newest.", ON_AWS)]
+Group = Annotated[str | None, _option("--security-group", "ID", "Existing security group; default: make one.", ON_AWS)]
 HeadProfile = Annotated[
-    str | None, _option("--head-profile", "NAME", "AWS: existing instance profile of the head; default: make one.")
+    str | None, _option("--head-profile", "NAME", "Existing instance profile of the head; default: make one.", ON_AWS)
 ]
 WorkerProfile = Annotated[
-    str | None, _option("--worker-profile", "NAME", "AWS: existing instance profile of the workers; default: make one.")
+    str | None,
+    _option("--worker-profile", "NAME", "Existing instance profile of the workers; default: make one.", ON_AWS),
 ]
-Head = Annotated[str | None, _option("--head", "ADDRESS", "Own machines: the head, which runs no trial.")]
+Head = Annotated[str | None, _option("--head", "ADDRESS", "The head, which runs no trial.", OWN_MACHINES)]
 Worker = Annotated[
-    list[str] | None, _option("--worker", "ADDRESS", "Own machines: a worker; may be given several times.")
+    list[str] | None, _option("--worker", "ADDRESS", "A worker; may be given several times.", OWN_MACHINES)
 ]
-SshUser = Annotated[str | None, _option("--ssh-user", "USER", "Own machines: user of SSH.")]
-SshKey = Annotated[Path | None, _option("--ssh-key", "FILE", "Own machines: private key of SSH.")]
+SshUser = Annotated[str | None, _option("--ssh-user", "USER", "User of SSH.", OWN_MACHINES)]
+SshKey = Annotated[Path | None, _option("--ssh-key", "FILE", "Private key of SSH.", OWN_MACHINES)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]
 
 

@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
-from tskd_tune.cli.app import KINDS, File, Form, Json, Settings, app
+from tskd_tune.cli.app import PREPARE, Form, Json, Settings, app
 from tskd_tune.cli.terminal import in_words
 
+KINDS = (
+    "Kind of component: distillers, networks, tasks, teacher_methods, transforms, extractors, observers, optimizers,"
+    " rate_schedules, searchers, schedulers, callbacks or studies; default: list all kinds with their components."
+)
+SPACE = "the name of a search space of the package (see `tskd-tune init`)."
 
-@app.command("init", epilog="Example: tskd-tune init\n\nExample: tskd-tune init digits")
+
+@app.command("init", rich_help_panel=PREPARE, epilog="Example: tskd-tune init\n\nExample: tskd-tune init digits")
 @in_words
 def _init(
     name: Annotated[
@@ -28,12 +34,23 @@ def _init(
     starting.init(name, as_json=as_json)
 
 
-@app.command("check", epilog="Example: tskd-tune check digits")
+@app.command(
+    "check",
+    rich_help_panel=PREPARE,
+    epilog="Example: tskd-tune check digits\n\nExample: tskd-tune check my_sweep.yaml --data",
+)
 @in_words
 def _check(
-    file: File,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help=f"YAML file of a sweep, of an experiment or of a cluster, or {SPACE}",
+            show_default=False,
+        ),
+    ],
     settings: Settings = None,
-    data: Annotated[bool, typer.Option("--data", help="Also read and decode all images of the dataset.")] = False,
+    data: Annotated[bool, typer.Option("--data", help="Also read all images: name damaged ones and doubles.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check a sweep or an experiment without training it, and estimate runs, hours and disk."""
@@ -42,14 +59,18 @@ def _check(
     checking.check(file, settings or [], data=data, as_json=as_json)
 
 
-@app.command("plan", epilog="Example: tskd-tune plan --epochs 240 --k 3 --delta 5")
+@app.command(
+    "plan",
+    rich_help_panel=PREPARE,
+    epilog="Example: tskd-tune plan --epochs 240 --k 3 --delta 5\n\nExample: tskd-tune plan digits",
+)
 @in_words
 def _plan(
     file: Annotated[
         Path | None,
         typer.Argument(
             metavar="[FILE]",
-            help="YAML file of a sweep or of an experiment, or the name of a search space of the package.",
+            help=f"YAML file of a sweep or of an experiment, or {SPACE}",
             show_default=False,
         ),
     ] = None,
@@ -72,7 +93,11 @@ def _plan(
     planning.plan(file, epochs=epochs, k=k, delta=delta, settings=settings or [], as_json=as_json)
 
 
-@app.command("list", epilog="Example: tskd-tune list distillers\n\nExample: tskd-tune list distillers crd")
+@app.command(
+    "list",
+    rich_help_panel=PREPARE,
+    epilog="Example: tskd-tune list distillers\n\nExample: tskd-tune list distillers crd",
+)
 @in_words
 def _list(
     kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help=KINDS, show_default=False)] = None,
@@ -88,9 +113,13 @@ def _list(
     listing.list_components(kind, name, as_json=as_json)
 
 
-@app.command("schema", epilog="Example: tskd-tune schema sweep > sweep.schema.json")
+@app.command("schema", rich_help_panel=PREPARE, epilog="Example: tskd-tune schema sweep > sweep.schema.json")
 @in_words
-def _schema(form: Annotated[Form, typer.Argument(help="Kind of YAML file.")] = Form.EXPERIMENT) -> None:
+def _schema(
+    form: Annotated[
+        Form, typer.Argument(metavar="[FORM]", help="Kind of YAML file: experiment or sweep.")
+    ] = Form.EXPERIMENT,
+) -> None:
     """Print the JSON Schema of a YAML file, so an editor can complete and check the file."""
     from tskd_tune.cli.preparing.schemas import json_schema
     from tskd_tune.cli.terminal import put_json

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tskd_tune.cli.app import RUNS, Json, Output, Run, Storage, ToWandb, What, app
+from tskd_tune.cli.app import LOOK, RUNS, Json, Output, Run, Storage, ToWandb, What, app
 from tskd_tune.cli.terminal import in_words
 
 Against = Annotated[
@@ -32,7 +32,9 @@ CompareSettings = Annotated[
 
 @app.command(
     "report",
-    epilog="Example: tskd-tune report first --json\n\nExample: tskd-tune report tskd_search --against kd_search",
+    rich_help_panel=LOOK,
+    epilog="Example: tskd-tune report first\n\nExample: tskd-tune report first --format csv --what runs > runs.csv"
+    "\n\nExample: tskd-tune report tskd_search --against kd_search",
 )
 @in_words
 def _report(
@@ -82,7 +84,7 @@ def _report(
         sharing.publish(run, storage, as_json=as_json)
 
 
-@app.command("status", epilog="Example: tskd-tune status first --watch")
+@app.command("status", rich_help_panel=LOOK, epilog="Example: tskd-tune status first --watch")
 @in_words
 def _status(
     run: Run,
@@ -93,13 +95,13 @@ def _status(
         float, typer.Option("--every", metavar="SECONDS", min=0.1, help="Seconds between two updates of --watch.")
     ] = 2.0,
 ) -> None:
-    """Show the progress of a run from its files: teachers, trials, best arm so far, time left."""
+    """Show the progress of a run, also of one that has ended: teachers, trials, best arm so far, time left."""
     from tskd_tune.cli.reading import status
 
     status.status(run, storage, as_json=as_json, watch=every if watch else None)
 
 
-@app.command("runs", epilog="Example: tskd-tune runs --storage runs")
+@app.command("runs", rich_help_panel=LOOK, epilog="Example: tskd-tune runs --storage runs")
 @in_words
 def _runs(storage: Storage = RUNS, as_json: Json = False) -> None:
     """List the runs in a folder, each with its question, state and best arm."""
@@ -108,14 +110,14 @@ def _runs(storage: Storage = RUNS, as_json: Json = False) -> None:
     inventory.runs(storage, as_json=as_json)
 
 
-@app.command("export", epilog="Example: tskd-tune export first kd student.pth --seed 2")
+@app.command("export", rich_help_panel=LOOK, epilog="Example: tskd-tune export first kd student.pth --seed 2")
 @in_words
 def _export(
     run: Run,
     arm: Annotated[str, typer.Argument(metavar="ARM", help="Label of an arm, or id of a trial.", show_default=False)],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the checkpoint.", show_default=False)],
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of the run; default: the first finished seed.")
+        int | None, typer.Option("--seed", help="Seed of the training; default: the first finished seed.")
     ] = None,
     storage: Storage = RUNS,
 ) -> None:
@@ -125,7 +127,7 @@ def _export(
     looking.export(run, arm, file, seed, storage)
 
 
-@app.command("sync", epilog="Example: tskd-tune sync first --entity my-team")
+@app.command("sync", rich_help_panel=LOOK, epilog="Example: tskd-tune sync first --entity my-team")
 @in_words
 def _sync(
     run: Run,

@@ -7,23 +7,32 @@ from typing import Annotated
 
 import typer
 
-from tskd_tune.cli.app import RUNS, Address, ControlNames, File, Name, NoWandb, Run, Settings, Storage, Wandb, app
+from tskd_tune.cli.app import (
+    CLUSTERS,
+    RUNS,
+    TRAIN,
+    Address,
+    ControlNames,
+    File,
+    Name,
+    NoWandb,
+    Run,
+    Settings,
+    Storage,
+    Wandb,
+    app,
+)
 from tskd_tune.cli.terminal import in_words
 
-
-@app.command("train", epilog="Example: tskd-tune train experiment.yaml --set seed=2")
-@in_words
-def _train(
-    file: File, name: Name = None, storage: Storage = RUNS, settings: Settings = None, no_wandb: NoWandb = False
-) -> None:
-    """Train one experiment on this machine, without Ray."""
-    from tskd_tune.cli.training import running
-
-    running.train(file, name, storage, settings or [], track=not no_wandb)
+ExperimentFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="YAML file of one experiment, without values to search.", show_default=False),
+]
 
 
 @app.command(
     "sweep",
+    rich_help_panel=TRAIN,
     epilog="Example: tskd-tune sweep digits --name first"
     "\n\nExample: tskd-tune sweep digits_search --name search --replicates 5",
 )
@@ -62,7 +71,11 @@ def _sweep(
             running.sweep(file, name, storage, settings or [], track=not no_wandb)
 
 
-@app.command("resume", epilog="Example: tskd-tune resume runs/first")
+@app.command(
+    "resume",
+    rich_help_panel=TRAIN,
+    epilog="Example: tskd-tune resume first\n\nExample: tskd-tune resume first --hours 2",
+)
 @in_words
 def _resume(
     run: Run,
@@ -73,7 +86,7 @@ def _resume(
             "--hours",
             metavar="N",
             min=0.0,
-            help="Let a sweep go on for N hours: its budget becomes the hours used so far plus N.",
+            help="Let a sweep whose budget is used up go on for N hours: its budget becomes the hours used plus N.",
             show_default=False,
         ),
     ] = None,
@@ -81,7 +94,7 @@ def _resume(
     wandb: Wandb = None,
     address: Address = None,
 ) -> None:
-    """Finish a run that was interrupted, from its last checkpoints."""
+    """Finish a run that was interrupted, from its last checkpoints, or train again what broke in it."""
     from tskd_tune.cli.training import running
     from tskd_tune.sweeps.on_ray.ray_address import addressed
 
@@ -91,6 +104,7 @@ def _resume(
 
 @app.command(
     "extend",
+    rich_help_panel=TRAIN,
     epilog="Example: tskd-tune extend first --seeds 6-10\n\nExample: tskd-tune extend first --controls zeros,shuffled"
     "\n\nExample: tskd-tune extend first --points my_sweep_with_k9.yaml",
 )
@@ -106,18 +120,21 @@ def _extend(
     points: Annotated[
         Path | None,
         typer.Option(
-            "--points", metavar="FILE", help="YAML file of a sweep whose new points are added.", show_default=False
+            "--points",
+            metavar="FILE",
+            help="YAML file of a sweep; what it has and the run lacks is added.",
+            show_default=False,
         ),
     ] = None,
     storage: Storage = RUNS,
     wandb: Wandb = None,
     address: Address = None,
 ) -> None:
-    """Add seeds, control arms or points to a finished sweep; only the missing runs are trained, in the same folder.
+    """Add seeds, control arms or configurations to a finished grid; only the missing runs are trained.
 
-    To add points, edit a copy of the sweep's file and give the copy. Finished runs are kept, new points are added.
+    To add configurations, edit a copy of the sweep's file and give the copy by --points. Finished runs are kept.
 
-    Only a grid can be extended. A search chose its points with its own seeds; use `tskd-tune confirm` with new seeds.
+    A search cannot be extended: it chose its configurations with its own seeds. Use `tskd-tune confirm` with new seeds.
     """
     from tskd_tune.cli.training import running
     from tskd_tune.sweeps.on_ray.ray_address import addressed
@@ -126,7 +143,11 @@ def _extend(
         running.extend(run, storage, seeds=seeds, controls=controls, points=points, track=wandb)
 
 
-@app.command("confirm", epilog="Example: tskd-tune confirm search --seeds 101-110 --controls at_review,shuffled")
+@app.command(
+    "confirm",
+    rich_help_panel=TRAIN,
+    epilog="Example: tskd-tune confirm search --seeds 101-110 --controls at_review,shuffled --name confirmed",
+)
 @in_words
 def _confirm(
     run: Run,
@@ -137,9 +158,9 @@ def _confirm(
             "--seeds", metavar="SEEDS", help="Seeds that the search did not use, such as 101-105.", show_default=False
         ),
     ],
-    top: Annotated[int, typer.Option("--top", min=1, help="Number of the best points to train.")] = 1,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of the best configurations to train.")] = 1,
     against: Annotated[
-        str, typer.Option("--against", metavar="ARM", help="Arm that all others are compared with.")
+        str, typer.Option("--against", metavar="ARM", help="Label of the arm that all others are compared with.")
     ] = "baseline",
     controls: ControlNames = None,
     name: Name = None,
@@ -150,9 +171,9 @@ def _confirm(
 ) -> None:
     """Train the winners of a search again: with new seeds, on all training images, tested once on the test set.
 
-    The run has three kinds of arms: the best points by the validation metric, the same student without teacher and
-    review (`baseline`), and the paper's setting (`paper`). The validation images are used for training.
-    Controls show which part of the best point helps; controls given here count in the correction from the start.
+    The run has three kinds of arms: the best configurations by the validation metric, the same student without teacher
+    and review (`baseline`), and the paper's setting (`paper`). The validation images are used for training.
+    Controls show which part of the winner helps; controls given here count in the correction from the start.
     """
     from tskd_tune.cli.training import running
     from tskd_tune.sweeps.on_ray.ray_address import addressed
@@ -171,8 +192,24 @@ def _confirm(
         )
 
 
+@app.command("train", rich_help_panel=TRAIN, epilog="Example: tskd-tune train experiment.yaml --set seed=2")
+@in_words
+def _train(
+    file: ExperimentFile,
+    name: Name = None,
+    storage: Storage = RUNS,
+    settings: Settings = None,
+    no_wandb: NoWandb = False,
+) -> None:
+    """Train one experiment on this machine, without Ray."""
+    from tskd_tune.cli.training import running
+
+    running.train(file, name, storage, settings or [], track=not no_wandb)
+
+
 @app.command(
     "submit",
+    rich_help_panel=CLUSTERS,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="Example: tskd-tune submit http://127.0.0.1:8265 sweep digits --storage s3://my-bucket/runs --name first"
     "\n\nExample: tskd-tune submit http://127.0.0.1:8265 resume s3://my-bucket/runs/first",
@@ -191,7 +228,9 @@ def _submit(
     *,
     more: Annotated[
         list[Path] | None,
-        typer.Option("--with", metavar="PATH", help="More files to send, such as your module; several times."),
+        typer.Option(
+            "--with", metavar="PATH", help="More files to send, such as your module; may be given several times."
+        ),
     ] = None,
 ) -> None:
     """Send a sweep to a Ray cluster as a job, so that this machine may sleep.
