@@ -28,7 +28,7 @@ REMEDIES = {
 def disk_error(action: str, path: Path, error: OSError) -> UnwritableError:
     """Make the error for a failed ``action`` (``written``, ``read``) on ``path``, with the system's own text."""
     text = error.strerror or str(error)
-    remedy = REMEDIES.get(error.errno or 0, "look at the disk")
+    remedy = REMEDIES.get(error.errno or 0, "check the disk")
     return UnwritableError(f"{path}: could not be {action} ({text}); {remedy} and run `tskd-tune resume`")
 
 

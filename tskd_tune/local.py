@@ -98,7 +98,7 @@ def resume(folder: RunFolder, listener: Listener, *, track: bool | None = None) 
         RunError: as `start`.
     """
     if folder.state.kind != "train":
-        raise InputError(f"{folder.place}: is a sweep, not a single training; `tskd-tune resume` knows both")
+        raise InputError(f"{folder.place}: is a sweep, not a single training; continue it with `tskd-tune resume`")
     track = folder.state.tracked if track is None else track
     experiment = Experiment.read(folder.document())
     check(experiment)

@@ -209,5 +209,5 @@ def test_the_levels_of_a_pyramid_are_tapped_by_name():
     assert Taps(shapes, shapes, layers="pyramid").names == ("fpn0", "fpn1", "fpn_pool")
     assert Taps(shapes, shapes, layers=["stage2", "fpn0"]).names == ("stage2", "fpn0")
     backbone = Shapes.of(output({name: maps[name] for name in ("stem", "stage1")}))
-    with pytest.raises(InputError, match="no stage to tap, got 'pyramid'; known: stem, stage1"):
+    with pytest.raises(InputError, match="no stage to tap, got 'pyramid'; give one or more of stem, stage1"):
         Taps(backbone, backbone, layers="pyramid")

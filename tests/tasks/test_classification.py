@@ -135,7 +135,7 @@ def test_top5_is_left_out_where_it_would_always_be_full() -> None:
 
 
 def test_a_part_without_images_is_not_evaluated() -> None:
-    with pytest.raises(InputError, match=r"no validation part to evaluate; set task.validation above 0"):
+    with pytest.raises(InputError, match=r"no validation set to evaluate; set task.validation above 0"):
         measured(task(), output, "validation")
 
 

@@ -126,7 +126,7 @@ def test_a_part_of_the_classes_and_of_their_images(tmp_path: Path) -> None:
             {"validation": 14},
             "task.validation: class 'ant' has 5 images, but needs 6: 5 of the 14 that task.validation takes",
         ),
-        ({"test_fraction": 0.5}, "task.test_fraction: .* has a test part of its own, 0.5 does not apply"),
+        ({"test_fraction": 0.5}, "task.test_fraction: is 0.5, but .* has a test set of its own in test/"),
     ],
 )
 def test_options_that_ask_for_too_much(tmp_path: Path, options: dict[str, float], message: str) -> None:

@@ -81,8 +81,8 @@ def test_a_single_folder_of_classes(tmp_path: Path, folders: list[str], classes:
         (both("Train", "train", "test"), "holds Train/, train/, which all name the training set"),
         (both("train", "training", "test"), "which all name the training set"),
         (both("train", "test", "val", "valid"), "holds val/, valid/, which all name the validation set"),
-        ([*both("train", "test"), "bird"], r"holds train/, test/ for parts, and beside that images in bird/"),
-        ([*both("Train"), "cat", "dog"], r"holds Train/ for parts, and beside that images in cat/, dog/"),
+        ([*both("train", "test"), "bird"], r"holds train/, test/ for sets, and beside that images in bird/"),
+        ([*both("Train"), "cat", "dog"], r"holds Train/ for sets, and beside that images in cat/, dog/"),
         (["train", "test"], r"train holds 6 images and no class folders"),
         ([*both("train"), "test"], r"test holds 6 images and no class folders, so that the classes .* are unknown"),
         (both("test", "val"), "has val/, test/ but no train/"),
@@ -164,7 +164,7 @@ def test_classes_beyond_those_asked_for_are_named(tmp_path: Path) -> None:
 )
 def test_folders_named_like_parts_are_not_taken_for_classes(tmp_path: Path, names: tuple[str, str]) -> None:
     lay(tmp_path, *both(*names))
-    with pytest.raises(InputError, match="named like parts and hold folders of their own; rename them to train/"):
+    with pytest.raises(InputError, match="named like sets and hold folders of their own; rename them to train/"):
         split_folder(tmp_path, PLAIN)
 
 

@@ -117,7 +117,7 @@ def interrupted(folder: StoragePlace) -> typer.Exit:
 def _of_system(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     text = error.strerror or str(error) or type(error).__name__
-    return f"{where}the operating system says: {text}; look at the disk, the permissions and the limits of this user"
+    return f"{where}the operating system says: {text}; check the disk, the permissions and the limits of this user"
 
 
 def _of_import(error: ImportError) -> str:

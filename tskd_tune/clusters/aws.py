@@ -119,7 +119,7 @@ def _in_words() -> Iterator[None]:
         remedy = "ask for this right, or give the id of an existing one" if _refused(code) else "correct it"
         raise RunError(f"AWS refused {error.operation_name} ({code}: {message}); {remedy}") from error
     except BotoCoreError as error:
-        raise RunError(f"AWS could not be asked ({' '.join(str(error).split())[:300]}); look at the network") from error
+        raise RunError(f"AWS could not be asked ({' '.join(str(error).split())[:300]}); check the network") from error
 
 
 def _refused(code: str) -> bool:

@@ -141,9 +141,11 @@ def _names(layers: str | list[str], stages: list[str]) -> tuple[str, ...]:
         behind_stem = tuple(stage for stage in stages if stage != STEM and not stage.startswith(LEVEL))
         names = behind_stem if layers == "stages" else behind_stem[-1:]
     if not names:
-        raise InputError(f"review.taps.layers: no stage to tap, got {layers!r}; known: {', '.join(stages)}")
+        raise InputError(
+            f"review.taps.layers: no stage to tap, got {layers!r}; give one or more of {', '.join(stages)}"
+        )
     if len(set(names)) < len(names):
-        raise InputError(f"review.taps.layers: every stage may be tapped once, got {layers}")
+        raise InputError(f"review.taps.layers: a stage is tapped once, got {layers}; name each stage once")
     return names
 
 

@@ -37,10 +37,10 @@ _SENTENCES: Final[dict[Kind, tuple[str, str]]] = {
     "busy": ("the storage is busy and refuses requests for now", "wait a little"),
     "away": (
         "the storage does not answer",
-        "look at the network and the address (for S3-like storage AWS_ENDPOINT_URL)",
+        "check the network and the address (for S3-like storage AWS_ENDPOINT_URL)",
     ),
     "full": ("the storage is full", "free some space there"),
-    "other": ("the storage reports an error", "look at the storage"),
+    "other": ("the storage reports an error", "check the storage"),
 }
 
 

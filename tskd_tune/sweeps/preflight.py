@@ -104,8 +104,8 @@ def look(nodes: Sequence[Node], needs: Needs) -> dict[str, list[str]]:
     for reference in waiting:
         ray.cancel(reference, force=True)
         found[str(asked[reference])] = [
-            f"did not answer within {SECONDS:.0f} s (a disk or a network file system that hangs?); look at it, or take"
-            " it out of the cluster"
+            f"did not answer within {SECONDS:.0f} s (a disk or a network file system that hangs?); check this node, or"
+            " take it out of the cluster"
         ]
     return found
 
@@ -133,7 +133,7 @@ def _answer(reference: ray.ObjectRef[list[str]]) -> list[str]:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
-        return [f"cannot be looked at ({reason_of_loss(error)}); look at it, or take it out of the cluster"]
+        return [f"cannot be looked at ({reason_of_loss(error)}); check this node, or take it out of the cluster"]
 
 
 def _refuse(lacking: Mapping[str, Sequence[str]], count: int, address: str) -> None:

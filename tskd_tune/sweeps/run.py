@@ -195,7 +195,7 @@ def _experiments(sweep: Sweep) -> Iterator[Experiment]:
 
 def _sweep_folder(folder: RunFolder) -> RunFolder:
     if folder.state.kind != "sweep":
-        raise InputError(f"{folder.place}: is not a sweep but a single training; `tskd-tune resume` knows both")
+        raise InputError(f"{folder.place}: is not a sweep but a single training; continue it with `tskd-tune resume`")
     # Ray reads a relative path as an address without a scheme.
     return RunFolder(folder.path.absolute(), folder.state, folder.remote)
 

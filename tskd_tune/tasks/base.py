@@ -274,7 +274,7 @@ class Task(Generic[Out]):
             InputError: the set has no samples; or see `Feeding.training`.
         """
         if self.facts().samples[PLACES[part]] == 0:
-            raise InputError(f"task: there is no {part} part to evaluate; set task.{part} above 0")
+            raise InputError(f"task: there is no {part} set to evaluate; set task.{part} above 0")
         return self.feeding.evaluation(self.source, part, device)
 
     def meter(self) -> Meter[Out]:

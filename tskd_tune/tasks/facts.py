@@ -44,8 +44,8 @@ class TaskFacts:
         known = [length for length in self.inputs if length is not None]
         if len(known) != 3 or len(self.inputs) != 3:
             raise InputError(
-                f"task: its samples have the shape {[*self.inputs]}, but this needs images of one size, [channels,"
-                " height, width]; give images a size in the source"
+                f"task: its samples have the shape {[*self.inputs]}, but what reads them needs images of one size,"
+                " [channels, height, width]; give images a size in the source"
             )
         channels, height, width = known
         return channels, height, width

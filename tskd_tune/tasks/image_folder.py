@@ -176,13 +176,13 @@ def _refuse_needless(folder: Path, layout: Mapping[str, Path], selection: Select
     """Refuse options that would hold out a set that the folder already has."""
     if "test" in layout and selection.test_fraction is not None:
         raise InputError(
-            f"task.test_fraction: {folder} has a test part of its own, {selection.test_fraction} does not apply; "
-            "remove test_fraction"
+            f"task.test_fraction: is {selection.test_fraction}, but {folder} has a test set of its own in"
+            f" {layout['test'].name}/; remove task.test_fraction"
         )
     if "validation" in layout and selection.validation:
         raise InputError(
             f"task.validation: {folder} has validation images of its own in {layout['validation'].name}/, but"
-            f" {selection.validation} were asked for; set it to 0"
+            f" {selection.validation} were asked for; set task.validation to 0"
         )
 
 

@@ -41,7 +41,7 @@ RESIZED = 256 / 224
 
 
 @TASKS.register(
-    "imagenet", source="Russakovsky et al. 2015, arXiv 1409.0575; torchvision's layout; its val/ is the test part"
+    "imagenet", source="Russakovsky et al. 2015, arXiv 1409.0575; torchvision's layout; its val/ is the test set"
 )
 def imagenet(
     *,

@@ -40,12 +40,12 @@ def layout_of(folder: Path, lister: Lister) -> dict[str, Path]:
         return {"training": folder}  # such as bus/, car/ and train/
     if others:
         raise InputError(
-            f"task.root: {shown(str(folder))} holds {_folders(parts.values())} for parts, and beside that images in"
-            f" {_folders(others)}; move one or the other elsewhere, or rename what is a part to train/, val/ or test/"
+            f"task.root: {shown(str(folder))} holds {_folders(parts.values())} for sets, and beside that images in"
+            f" {_folders(others)}; move one or the other elsewhere, or rename what is a set to train/, val/ or test/"
         )
     for name in names:
         if name not in parts.values():
-            lister.left.add("no images, beside the parts", name)
+            lister.left.add("no images, beside the sets", name)
     return _whole(folder, parts, lister)
 
 
@@ -71,7 +71,7 @@ def _refuse_likely_parts(folder: Path, names: Sequence[str], lister: Lister) -> 
     likely = [name for name in likely if not lister.images(str(folder / name)) and lister.folders(str(folder / name))]
     if len(likely) > 1:
         raise InputError(
-            f"task.root: {shown(str(folder))} holds {_folders(likely)}, which are named like parts and hold folders of"
+            f"task.root: {shown(str(folder))} holds {_folders(likely)}, which are named like sets and hold folders of"
             " their own; rename them to train/, val/ and test/, or give the folder of one of them"
         )
 
@@ -154,7 +154,7 @@ def _advice(layout: Mapping[str, Path], names: Sequence[str], lister: Lister) ->
             what = f"{shown(name)}/ holds {_folders(within)}"
             if len(layout) == 1:
                 return f"{what}: give {shown(str(inner))}"
-            return f"{what}: move them up into {layout['training'].name}/, and in the other parts too"
+            return f"{what}: move them up into {layout['training'].name}/, and in the other sets too"
     loose = len(lister.images(str(layout["training"])))
     return f"{counted(loose, 'image')} in no class folder; {GIVE}" if loose else GIVE
 

@@ -33,7 +33,7 @@ ARCHIVE = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 ANEW = f"unpack {ARCHIVE} anew"
 
 
-@TASKS.register("tiny_imagenet", source="Stanford CS231n 2015; its val/ is the test part, as its test/ has no labels")
+@TASKS.register("tiny_imagenet", source="Stanford CS231n 2015; its val/ is the test set, as its test/ has no labels")
 def tiny_imagenet(
     *,
     batch_size: BatchSize = 128,

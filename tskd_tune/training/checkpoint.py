@@ -49,9 +49,7 @@ def load(path: Path) -> Saved:
     except FileNotFoundError as error:
         raise RunError(f"{path}: the checkpoint is missing; start the run again under another name") from error
     except OSError as error:
-        raise RunError(
-            f"{path}: the checkpoint cannot be read ({error.strerror or error}); look at the disk"
-        ) from error
+        raise RunError(f"{path}: the checkpoint cannot be read ({error.strerror or error}); check the disk") from error
     except saved.UnreadableError as error:
         raise RunError(
             f"{path}: is no readable checkpoint: it {error.problem}; remove the file and resume the run"

@@ -323,10 +323,10 @@ class TestInput:
     @pytest.mark.parametrize(
         ("pairs", "sentence"),
         [
-            ([("tksd", "kd")], "contrast tksd - kd: unknown arm 'tksd'; did you mean 'tskd'"),
-            ([("kd", "kd")], "contrast kd - kd: an arm cannot be compared with itself"),
-            ([("kd", "tskd"), ("tskd", "kd")], "is in the family twice"),
-            ([], "family: there is no contrast to judge"),
+            ([("tksd", "kd")], "comparison tksd - kd: unknown arm 'tksd'; did you mean 'tskd'"),
+            ([("kd", "kd")], "comparison kd - kd: an arm cannot be compared with itself"),
+            ([("kd", "tskd"), ("tskd", "kd")], "is given twice"),
+            ([], "compare: there is nothing to compare"),
         ],
     )
     def test_a_family_that_is_none_is_refused(self, pairs, sentence):
@@ -335,7 +335,7 @@ class TestInput:
 
     def test_margins_that_differ_are_refused(self):
         pairs = [contrast(BASE, shifted(0.1), margin=margin) for margin in (0.3, 0.5)]
-        with pytest.raises(InputError, match=r"family: its contrasts must share one margin, got 0\.3, 0\.5"):
+        with pytest.raises(InputError, match=r"compare.margin: all comparisons must share one margin, got 0\.3, 0\.5"):
             judge(pairs)
 
     def test_a_nan_is_refused_by_arm_and_seed(self):

@@ -362,7 +362,7 @@ def test_a_long_family_is_folded(rich):
     family = found.family.family
     longer = replace(found.family, family=replace(family, findings=family.findings * 3))
     outline = Outline(html(rich, replace(found, family=longer)))
-    assert "3 more of the same family" in outline.text
+    assert "3 more comparisons of the same table" in outline.text
     assert outline.count("svg", role="img") >= 15
 
 
@@ -388,7 +388,7 @@ def test_increments_and_feature_maps_are_set_against_each_other(rich):
     found = judged(rich)
     text = " ".join(Outline(html(rich, found)).text.split())
     assert f"'k3 d1' against 'maps {EVIL}': -1.5" in text
-    assert "6 seeds, paired). Not in the family of the verdicts." in text
+    assert "6 seeds, paired). Not one of the comparisons that have a verdict." in text
     values = {arm.arm: dict.fromkeys(SEEDS, 1.0) for arm in found.arms}
     declared = verdicts.family(values, [(f"maps {EVIL}", "k3 d1")])
     text = " ".join(Outline(html(rich, replace(found, family=replace(found.family, family=declared)))).text.split())

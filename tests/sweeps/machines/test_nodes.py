@@ -223,7 +223,7 @@ def test_every_30_seconds_a_line_says_what_is_waited_for(monkeypatch: pytest.Mon
     assert len(heard) == 2
     more = waiting.sentence("it", {"gpu": 1.0}, [CPU], {}, [Kind({"CPU": 4.0, "GPU": 1.0}, 8)])
     assert "the autoscaler may add up to 8 machines that fit" in more
-    assert "or other work holds these" in waiting.sentence("it", {"gpu": 1.0}, [GPU], {}, [])
+    assert "or other work uses them" in waiting.sentence("it", {"gpu": 1.0}, [GPU], {}, [])
 
 
 def test_nothing_is_said_while_a_trial_runs(monkeypatch: pytest.MonkeyPatch) -> None:

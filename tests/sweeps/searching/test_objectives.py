@@ -66,7 +66,7 @@ def test_what_is_written_is_read_back(tiny_document: dict[str, Any]) -> None:
     [
         (
             {"objectives": {"val_top1": "max", "test_top1": "max"}},
-            "'test_top1' is neither a metric of the validation part",
+            "'test_top1' is neither a metric of the validation set",
         ),
         ({"objectives": {"val_top1": "max"}}, "needs two or more, got 1"),
         ({"objectives": {}}, "needs two or more, got 0"),
@@ -91,7 +91,9 @@ def test_what_cannot_be_searched_for_is_refused(
 def test_a_scheduler_judges_one_metric(tiny_document: dict[str, Any]) -> None:
     assert check(sweep(tiny_document, objectives=TWO, sampler="nsga2")) == []
     (problem,) = check(sweep(tiny_document, "asha", objectives=TWO))
-    assert problem.startswith("scheduler: 'asha' judges one metric, but search.objectives has 2 (val_top1, seconds)")
+    assert problem.startswith(
+        "scheduler: 'asha' compares trials by one metric, but search.objectives has 2 (val_top1, seconds)"
+    )
     assert check(sweep(tiny_document, "asha")) == []
 
 

@@ -71,7 +71,7 @@ def test_arms_at_the_root_are_read_where_they_are_merged(space: Any) -> None:
 @pytest.mark.parametrize(
     ("review", "sentence"),
     [
-        ({"delta": {"int": [6, 15]}}, r"review.delta is int \[6, 15\], but the paper has 5; widen the domain"),
+        ({"delta": {"int": [6, 15]}}, r"review.delta is int \[6, 15\], but the paper has 5; widen its range"),
         ({"delta": {"int": [2, 15, 2]}}, r"review.delta is int \[2, 15, 2\], but the paper has 5"),
         ({"extractor": {"hidden": {"choice": [8, 32]}}}, "review.extractor.hidden is a choice of 8, 32, but the paper"),
         ({"lambda": {"choice": {"found": {"auto": 0.1}, "weak": 0.5}}}, "review.lambda is a choice of found, weak"),

@@ -139,7 +139,9 @@ def extend(
     """
     folder = RunFolder.open(run, storage)
     if folder.state.kind != "sweep":
-        raise InputError(f"{folder.place}: is a single training; only a sweep has seeds and arms to add to")
+        raise InputError(
+            f"{folder.place}: is a single training, to which no seeds and arms can be added; give the run of a sweep"
+        )
     addition = Addition(
         seeds=seeds_in(seeds) if seeds else [],
         controls=_controls(controls),

@@ -32,7 +32,7 @@ class Trained:
 def pairs_of(arms: Sequence[Trained], declared: Compare) -> tuple[Pairs, str]:
     """Return (arm, baseline) for each comparison, and a sentence on who chose the comparisons."""
     if declared.pairs:
-        return [(arm, baseline) for arm, baseline in declared.pairs], "The contrasts are those of the sweep file."
+        return [(arm, baseline) for arm, baseline in declared.pairs], "The comparisons are those of the sweep file."
     named, controls = declared.baseline, declared.controls or {}
     pairs, baselines = [], []
     for group in alike(arms, setting_of):

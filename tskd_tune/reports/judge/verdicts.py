@@ -92,10 +92,10 @@ def judge(
     """
     margins = {item.margin for item in found}
     if not found:
-        raise InputError("family: there is no contrast to judge; give at least one pair of arms")
+        raise InputError("compare: there is nothing to compare; give at least one pair of arms")
     if len(margins) > 1:
         given_margins = ", ".join(map(str, sorted(margins, key=str)))
-        raise InputError(f"family: its contrasts must share one margin, got {given_margins}")
+        raise InputError(f"compare.margin: all comparisons must share one margin, got {given_margins}")
     if protocol.by == "margin" and None in margins:
         raise InputError("compare.rule: 'margin' needs a margin; set compare.margin, in the unit of the metric")
     level = 1 - power.ALPHA / len(found)
@@ -145,13 +145,13 @@ def refuse(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]]) -> None
     for pair in pairs:
         for name in pair:
             if name not in arms:
-                raise InputError(f"contrast {' - '.join(pair)}: unknown arm '{name}'{did_you_mean(name, arms)}")
+                raise InputError(f"comparison {' - '.join(pair)}: unknown arm '{name}'{did_you_mean(name, arms)}")
         if pair[0] == pair[1]:
-            raise InputError(f"contrast {' - '.join(pair)}: an arm cannot be compared with itself")
+            raise InputError(f"comparison {' - '.join(pair)}: an arm cannot be compared with itself")
     unordered = [frozenset(pair) for pair in pairs]
     twice = [pair for pair in pairs if unordered.count(frozenset(pair)) > 1]
     if twice:
-        raise InputError(f"contrast {' - '.join(twice[0])}: is in the family twice; name each pair of arms once")
+        raise InputError(f"comparison {' - '.join(twice[0])}: is given twice; name each pair of arms once")
 
 
 def _finding(tested: Finding, protocol: Protocol, metric: Metric) -> Finding:

@@ -92,7 +92,7 @@ def found(results: Findings, reviews: Mapping[str, Reviews]) -> Found:
         tables=(
             NamedTable(
                 "verdicts",
-                "What the judge says",
+                "The verdicts",
                 "The same comparisons, tests and words as in the report of the sweep.",
                 comparisons(verdicts),
             ),

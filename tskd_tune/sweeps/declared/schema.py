@@ -47,7 +47,7 @@ class Sweep(Options):
     """A sweep: the points of a search space, each trained once per seed."""
 
     experiment: Document = Field(
-        description="the experiment, whose values may be domains to search: choice, grid, int, uniform, loguniform",
+        description="the experiment, whose values may be search parameters: choice, grid, int, uniform, loguniform",
         examples=[{"task": "digits", "student": "resnet8"}],
     )
     seeds: Seeds | None = Field(
@@ -328,8 +328,8 @@ class Sweep(Options):
         goals = self.goals
         if stops_trials(self.scheduler.name) and len(goals) > 1:
             raise InputError(
-                f"scheduler: '{self.scheduler.name}' judges one metric, but search.objectives has {len(goals)}"
-                f" ({', '.join(goals)}); use scheduler: fifo, or give search.metric in place of objectives"
+                f"scheduler: '{self.scheduler.name}' compares trials by one metric, but search.objectives has"
+                f" {len(goals)} ({', '.join(goals)}); use scheduler: fifo, or give search.metric in place of objectives"
             )
         experiments = [self.experiment_at(point) for point in space.corners()]
         plans = [plan for experiment in experiments if (plan := experiment.plan()) is not None]

@@ -123,7 +123,7 @@ def _ranked(rows: Sequence[Row], sweep: Sweep) -> list[Row]:
     if not means:
         raise InputError(
             f"no point has finished all seeds with the metric '{metric}', which decides the winners; finish the run"
-            " with `tskd-tune resume`, or search with a validation part (task.validation)"
+            " with `tskd-tune resume`, or search with a validation set (task.validation)"
         )
     return [points[point][0] for point in sorted(means, key=lambda each: (means[each], points[each][0].run))]
 

@@ -64,7 +64,7 @@ def sentence(waited: str, wanted: Amounts, nodes: list[Node], free: Amounts, mor
     if kinds:
         then = f"the autoscaler may add up to {sum(kind.most for kind in kinds)} machines that fit"
     elif fits(wanted, [node.amounts for node in nodes]):
-        then = "its process starts there now, or other work holds these; no autoscaler adds a machine"
+        then = "its process is starting, or other work uses them; no autoscaler adds a machine"
     else:
         then = "no machine is large enough, and no autoscaler adds one: add a machine, or lower resources"
     return f"{waited} for {text(wanted)}: the cluster has {in_words(nodes)}, with {left} free in all; {then}"

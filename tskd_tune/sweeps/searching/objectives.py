@@ -113,7 +113,7 @@ def _check(objectives: Mapping[str, object]) -> None:
     for name in objectives:
         if name not in COSTS and not str(name).startswith("val_"):
             raise ValueError(
-                f"objectives: '{name}' is neither a metric of the validation part (val_...) nor seconds nor memory"
+                f"objectives: '{name}' is neither a metric of the validation set (val_...) nor seconds nor memory"
             )
     if len(objectives) < 2:
         raise ValueError(f"objectives: needs two or more, got {len(objectives)}; for one give metric and mode")

@@ -40,7 +40,7 @@ MODULES: Final[Mapping[Base, str]] = {
 # The class -> why it is of no use here, and what to write instead.
 UNFIT: Final[Mapping[str, str]] = {
     "GridSampler": "needs the grid itself, and repeats points after the last one; use search: {name: grid}",
-    "PartialFixedSampler": "fixes some parameters; write their values in the experiment in place of the domains",
+    "PartialFixedSampler": "fixes some search parameters; write their values in the experiment instead",
     "NopPruner": "stops no trial; use scheduler: fifo",
 }
 # A class that is not in Optuna itself -> its module, and what to install.

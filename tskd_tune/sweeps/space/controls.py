@@ -240,7 +240,9 @@ def _base(controls: Controls, points: Sequence[Point], experiments: Mapping[str,
     if controls.of is None:
         reviewing = [label for label, experiment in experiments.items() if experiment.review is not None]
         if not reviewing and len(experiments) == len(points):
-            raise InputError("controls: no arm of the sweep reviews, so there is nothing to control; leave the key out")
+            raise InputError(
+                "controls: no arm of the sweep reviews, so there is nothing to control; leave `controls` out"
+            )
         whole = [label for label in reviewing if not _is_control(experiments[label])]
         return by_label[(whole or reviewing)[0]] if reviewing else None
     if controls.of not in by_label:

@@ -131,7 +131,7 @@ def _refuse_slip(value: Mapping[str, object], where: str) -> None:
     key, content = next(iter(value.items()))
     words = DOMAINS if isinstance(content, list) else ("choice", "grid") if isinstance(content, Mapping) else ()
     if get_close_matches(key, words, n=1, cutoff=0.8) or sorted(key) in map(sorted, words):
-        raise InputError(f"{where}: '{key}' is not a domain{did_you_mean(key, DOMAINS)}")
+        raise InputError(f"{where}: '{key}' is no kind of search parameter{did_you_mean(key, DOMAINS)}")
 
 
 def _hole(word: str, content: object, path: str, condition: Conditions) -> Hole:

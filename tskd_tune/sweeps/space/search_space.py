@@ -69,7 +69,8 @@ class SearchSpace:
         size = self.size()
         if size is not None and size > MOST_POINTS:
             raise InputError(
-                f"experiment: the grid has {size} points, but {MOST_POINTS} are the most; remove values, or search"
+                f"experiment: the grid has {size} points, but {MOST_POINTS} are the most; remove values, or use"
+                " search: random"
             )
         points = list(self._product(lambda hole: list(hole.labels)))
         taken = {point.label for point in points}

@@ -112,7 +112,7 @@ def _fitting(hole: Hole, wanted: object) -> Picked:
             return label
     paper = "has nothing there" if wanted is ABSENT else f"has {_short(wanted)}"
     raise InputError(
-        f"search.start: {hole.name} is {_domain(hole)}, but the paper {paper}; widen the domain, or list the points"
+        f"search.start: {hole.name} is {_domain(hole)}, but the paper {paper}; widen its range, or list the points"
         " to start from"
     )
 

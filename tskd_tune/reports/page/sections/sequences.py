@@ -95,4 +95,4 @@ def _difference(between: Contrast, metric: Metric) -> str:
     interval = between.interval
     spread = f"95 % interval {signed(interval.low, metric)} to {signed(interval.high, metric)}, " if interval else ""
     how = f"{seeds_text(between.n)}, {'paired' if between.paired else 'unpaired'}"
-    return f"{head}: {difference_text(between.difference, metric)} ({spread}{how}). Not in the family of the verdicts."
+    return f"{head}: {difference_text(between.difference, metric)} ({spread}{how}). Not one of the comparisons that have a verdict."

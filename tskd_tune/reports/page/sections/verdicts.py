@@ -66,7 +66,7 @@ TEMPLATE = """\
 {% endfor %}
 </ul>
 {% if verdicts.folded %}
-<details><summary>{{ verdicts.folded | length }} more of the same family</summary>
+<details><summary>{{ verdicts.folded | length }} more comparisons of the same table</summary>
 <ul class="verdicts">
 {% for item in verdicts.folded %}
 {{ verdict(item) }}
