@@ -217,3 +217,10 @@ def test_every_command_belongs_to_a_group_of_the_help() -> None:
     assert [name for name, command in ROOT_COMMAND.commands.items() if not command.rich_help_panel] == []
     first, *_ = ROOT_COMMAND.list_commands(None)
     assert first == "init"
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    more = (ROOT / "README.md").read_text()
+    pages = [name_of(page) for page in PAGES if page.is_relative_to(ROOT / "docs") and page.parent.name != "api"]
+    own = {"docs/index.md", "docs/changelog.md", "docs/contributing.md"}
+    assert [page for page in pages if f"]({page}" not in more and page not in own] == []
