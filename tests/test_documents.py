@@ -82,6 +82,7 @@ def test_merge_key_gives_way_to_own_keys(tmp_path: Path):
         ("a: !set {b}", "bad.yaml:1:4: the tag '!set' is not supported"),
         ("a: !!int foo", "bad.yaml:1:4: invalid literal"),
         ("{[1]: 2}", "bad.yaml:1:2: a key must be a word"),
+        ("'set' -u", "bad.yaml:1:7: this does not go on from what is above; a YAML file holds keys with values"),
         ("a: 1\n---\nb: 2", "bad.yaml:2:1: a second document begins here"),
         ("a:\t1", "bad.yaml:1:3: there is a tab here, but YAML allows only spaces"),
         ("- 1", "bad.yaml:1:1: must hold a mapping (key: value), got a list"),

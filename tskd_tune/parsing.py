@@ -93,6 +93,8 @@ _PROBLEMS = {
     "found character '\\t'": "there is a tab here, but YAML allows only spaces",
     "found character": "no text can begin with this character, unless the text is in quotes",
     "but found another document": "a second document begins here, after '---', but a file holds one",
+    "expected '<document start>'": "this does not go on from what is above; a YAML file holds keys with values"
+    " (key: value)",
     "expected the node content, but found '<stream end>'": "the text ends where a value must follow",
     "expected <block end>, but found ']'": "there is a ']' too many here",
     "expected <block end>, but found '}'": "there is a '}' too many here",

@@ -116,7 +116,15 @@ class Registry(Generic[T_co]):
         self.opened.append(self)
 
     def register(self, name: str, *, source: str) -> Callable[[F], F]:
-        """Register the decorated factory under ``name``; ``source`` is the paper, equation or code of the method."""
+        """Register the decorated factory.
+
+        Args:
+            name: the component's name in YAML.
+            source: the paper and equation, or the code, of the method.
+
+        Raises:
+            InputError: the name is taken.
+        """
 
         def add(factory: F) -> F:
             if name in self._entries:
@@ -160,6 +168,15 @@ class Registry(Generic[T_co]):
         """Build a component from run-time arguments and options; the options are validated.
 
         Keyword arguments that are not options are run-time arguments given by name.
+
+        Args:
+            name: the component's name, or ``module:Class``.
+            *runtime: what the builder supplies, such as a network's number of classes.
+            **options: the user's options, as a YAML file has them.
+
+        Raises:
+            InputError: there is no such component, or it cannot be built.
+            ValidationError: an option is unknown, or has a value that is not allowed.
         """
         model = self.options(name)
         known = {key for field, info in model.model_fields.items() for key in (field, info.alias)}

@@ -83,7 +83,14 @@ class Distiller(nn.Module, ABC, Generic[Out]):
 
     @abstractmethod
     def forward(self, student: Out, teacher: Out, batch: AnyBatch) -> Mapping[str, Tensor]:
-        """Return the weighted losses, scalars by name; the teacher's tensors have gradients only if it is trainable."""
+        """Return the weighted losses of a batch, scalars by name.
+
+        Args:
+            student: the student's output, whose tensors begin with the batch size: logits ``[B, classes]``, features
+                ``[B, C, H, W]`` by stage.
+            teacher: the teacher's output on the same images; its tensors have gradients only if the teacher is trained.
+            batch: images ``[B, channels, H, W]``, targets, and the indices of the samples in the training set.
+        """
 
     def begin_epoch(self, epoch: int, random: torch.Generator) -> None:
         """Prepare an epoch before its first batch.

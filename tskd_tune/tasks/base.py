@@ -92,7 +92,12 @@ class Meter(Protocol[Out_contra]):
     """Collects what a network computes from the batches of one part, and then computes the metrics."""
 
     def update(self, output: Out_contra, batch: AnyBatch) -> None:
-        """Add one batch; nothing waits for the device."""
+        """Add one batch; nothing waits for the device.
+
+        Args:
+            output: what the network computed from the batch.
+            batch: images ``[B, channels, H, W]`` with their targets.
+        """
 
     def compute(self) -> dict[str, float]:
         """Return the value of each metric of the part, by the name of the metric."""
@@ -117,6 +122,10 @@ class Objective(ABC, Generic[Out_contra]):
         """Return the losses of a batch by name: scalars, each the mean over the batch.
 
         Histories show each as ``loss_<name>``. Call the loss ``task`` where there is only one, as all shipped tasks do.
+
+        Args:
+            output: what the student computed from the batch, such as logits ``[B, classes]``.
+            batch: images ``[B, channels, H, W]`` with their targets.
         """
 
     @abstractmethod
@@ -199,6 +208,10 @@ class Feeding(ABC):
     @abstractmethod
     def training(self, source: Source, device: torch.device) -> Feed:
         """Open the training set.
+
+        Args:
+            source: the data.
+            device: where batches are given.
 
         Raises:
             InputError: the data cannot be read, or do not fit the feeding.

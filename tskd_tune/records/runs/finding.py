@@ -86,7 +86,7 @@ def _beside(path: Path, storage: Path) -> str:
     if not root.is_dir():
         return f"there is no folder {root}"
     known = sorted(state.parent.name for state in root.glob("*/state.json"))
-    return f"{root} holds: {', '.join(known)}" if known else f"{root} holds no run"
+    return f"the folder {root} holds: {', '.join(known)}" if known else f"the folder {root} holds no run"
 
 
 def has_run(place: StoragePlace) -> bool:
