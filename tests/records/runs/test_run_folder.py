@@ -120,8 +120,8 @@ class TestOpen:
         missing, empty = folder.path.parent / "second", tmp_path / "empty"
         empty.mkdir()
         for path, there in (
-            (missing, rf"{folder.path.parent} holds: first"),
-            (empty / "second", f"{empty} holds no run"),
+            (missing, rf"the folder {folder.path.parent} holds: first"),
+            (empty / "second", f"the folder {empty} holds no run"),
             (tmp_path / "gone" / "second", f"there is no folder {tmp_path / 'gone'}"),
         ):
             with pytest.raises(InputError, match=rf"^there is no run '{path}'; {there}$"):
