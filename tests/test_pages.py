@@ -28,6 +28,7 @@ from tskd_tune.cli.training.submitting import COMMANDS as SUBMITTED
 from tskd_tune.errors import InputError
 from tskd_tune.parsing import parse
 from tskd_tune.shipped import spaces
+from tskd_tune.sweeps.declared.schema import Sweep
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -224,3 +225,18 @@ def test_the_readme_leads_to_every_page() -> None:
     pages = [name_of(page) for page in PAGES if page.is_relative_to(ROOT / "docs") and page.parent.name != "api"]
     own = {"docs/index.md", "docs/changelog.md", "docs/contributing.md"}
     assert [page for page in pages if f"]({page}" not in more and page not in own] == []
+
+
+@pytest.mark.parametrize("name", spaces())
+def test_the_comment_of_a_search_space_counts_its_runs(name: str) -> None:
+    comment = " ".join(
+        line.removeprefix("#").strip() for line in spaces()[name].read_text().splitlines() if line[0] == "#"
+    )
+    said = re.search(r"= (\d+) runs(?: of (\d+) epochs)?", comment)
+    assert said, "the comment does not say how many runs the sweep has"
+    sweep = Sweep.load(spaces()[name])
+    trials, grid = sweep.search.options().get("trials"), sweep.space().grid
+    assert int(said[1]) == (trials or len(grid())) * len(sweep.all_seeds())
+    if said[2] and not trials:
+        trainings: list[Any] = [point.experiment.get("training", {}) for point in grid()]
+        assert {training.get("epochs", 240) for training in trainings} == {int(said[2])}

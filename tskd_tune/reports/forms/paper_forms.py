@@ -24,7 +24,7 @@ TITLES: list[tuple[str, Align]] = [
     ("95 % interval", "right"),
     ("ours, best test epoch †", "right"),
     ("arm", "left"),
-    ("mind", "left"),
+    ("differences", "left"),
 ]
 
 
