@@ -6,6 +6,7 @@ So every page for readers is read here, with the comments of the YAML files and 
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import re
@@ -240,3 +241,55 @@ def test_the_comment_of_a_search_space_counts_its_runs(name: str) -> None:
     if said[2] and not trials:
         trainings: list[Any] = [point.experiment.get("training", {}) for point in grid()]
         assert {training.get("epochs", 240) for training in trainings} == {int(said[2])}
+
+
+def forms_of(schema: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield the keys of every form that a part of the schema allows."""
+    if depth > 12 or not isinstance(schema, dict):
+        return
+    inner = [one for word in ("anyOf", "oneOf", "allOf") for one in schema.get(word, [])]
+    if "$ref" in schema:
+        inner.append(json_schema_of_sweep()["$defs"][schema["$ref"].rpartition("/")[2]])
+    yield schema.get("properties", {})
+    for one in [*inner, schema.get("items")]:
+        yield from forms_of(one, depth + 1)
+
+
+@functools.cache
+def json_schema_of_sweep() -> dict[str, Any]:
+    return json_schema("sweep")
+
+
+def keys_of(schema: Any) -> set[str]:
+    return {key for form in forms_of(schema) for key in form}
+
+
+def is_key(path: str) -> bool:
+    sweep = json_schema_of_sweep()
+    for root in (sweep, sweep["properties"]["experiment"]):
+        parts = [root]
+        for name in path.split("."):
+            parts = [form[name] for part in parts for form in forms_of(part) if name in form]
+        if parts:
+            return True
+    return False
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield where and what: the pages, and the texts of the package, such as messages, without their placeholders."""
+    yield from ((name_of(page), page.read_text()) for page in PAGES if page.name != "architecture.md")
+    for file in sorted((ROOT / "tskd_tune").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+                yield name_of(file), node.value
+
+
+def test_keys_that_pages_and_messages_name_are_keys_of_a_file() -> None:
+    sweep = json_schema_of_sweep()
+    first = keys_of(sweep) | keys_of(sweep["properties"]["experiment"])
+    named = re.compile(rf"(?<![\w./'-])((?:{'|'.join(sorted(first))})(?:\.[a-z_0-9]+)+)(?![\w(/])")
+    # Files, attributes in Python, and the options of a list's item or of a sampler, which the schema leaves open.
+    others = re.compile(r".*\.(yaml|pth|logits)$|observe\.series\..*|search\.sampler\..*")
+    found = {(place, key) for place, text in texts() for key in named.findall(text) if not others.match(key)}
+    assert len(found) > 200
+    assert sorted((place, key) for place, key in found if not is_key(key)) == []
