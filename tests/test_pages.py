@@ -279,9 +279,12 @@ def texts() -> Iterator[tuple[str, str]]:
     """Yield where and what: the pages, and the texts of the package, such as messages, without their placeholders."""
     yield from ((name_of(page), page.read_text()) for page in PAGES if page.name != "architecture.md")
     for file in sorted((ROOT / "tskd_tune").rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
-                yield name_of(file), node.value
+        nodes = [*ast.walk(ast.parse(file.read_text()))]
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and " " in text and id(node) not in docstrings:
+                yield name_of(file), text
 
 
 def test_keys_that_pages_and_messages_name_are_keys_of_a_file() -> None:

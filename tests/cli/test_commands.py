@@ -612,7 +612,7 @@ def test_a_torn_line_is_warned_of_once_and_a_run_without_rows_says_so(
 
 
 def test_a_single_training_is_neither_extended_nor_confirmed(finished: RunFolder, run: Callable[..., Any]) -> None:
-    assert "only a sweep has seeds" in run("extend", str(finished.path), "--seeds", "9", code=2).stderr
+    assert "to which no seeds and arms can be added" in run("extend", str(finished.path), "--seeds", "9", code=2).stderr
     assert "which has no winners" in run("confirm", str(finished.path), "--seeds", "9", code=2).stderr
 
 

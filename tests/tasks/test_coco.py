@@ -149,7 +149,7 @@ def test_the_facts_tell_the_size_of_a_usual_batch(root: Path) -> None:
     sizes = sorted(tuple(batch.images.shape[2:]) for batch in batches_of(made(root, batch_size=2), Seeds()))
     assert facts.inputs == (3, None, None) and facts.usual == (3, *facts.typical)
     assert sizes[0] <= facts.typical <= sizes[-1]
-    with pytest.raises(InputError, match="this needs images of one size"):
+    with pytest.raises(InputError, match="what reads them needs images of one size"):
         _ = facts.image
 
 

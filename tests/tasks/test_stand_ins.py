@@ -28,5 +28,5 @@ def test_of_other_samples_nothing_is_assumed() -> None:
     assert (found.classes, found.size) == ((), None) and found.plain()["size"] is None
     assert found.lines() == ["data: boxes", "  samples: 5 training, 0 validation, 2 test"]
     assert stand_in_targets(VARYING).shape == (5, 4)
-    with pytest.raises(InputError, match=r"its samples have the shape \[3, None, None\], but this needs images of one"):
+    with pytest.raises(InputError, match=r"its samples have the shape \[3, None, None\], but what reads them"):
         _ = VARYING.image

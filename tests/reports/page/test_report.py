@@ -392,7 +392,7 @@ def test_increments_and_feature_maps_are_set_against_each_other(rich):
     values = {arm.arm: dict.fromkeys(SEEDS, 1.0) for arm in found.arms}
     declared = verdicts.family(values, [(f"maps {EVIL}", "k3 d1")])
     text = " ".join(Outline(html(rich, replace(found, family=replace(found.family, family=declared)))).text.split())
-    assert "Not in the family" not in text
+    assert "Not one of the comparisons" not in text
     assert f"'maps {EVIL}' against 'k3 d1': {declared.findings[0].verdict}, see the verdicts." in text
     measured = declared.findings[0].sentence.partition(": ")[2]
     assert text.count(" ".join(measured.split())) == 1
