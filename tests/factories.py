@@ -45,8 +45,9 @@ def a_row(run: str = "t0", seed: int = 1, arm: str = "baseline", *, planned: int
 
 
 def write_rows(folder: RunFolder, rows: Iterable[Row]) -> None:
-    """Replace all rows of a run, so that a test can begin with the rows that it needs."""
-    folder.store.write(ROWS, "".join(json_line(row.plain()) for row in rows).encode())
+    """Replace all rows of a run, so that a test can begin with the rows that it needs; each names the protocol."""
+    stamped = [row.model_copy(update={"protocol": row.protocol or folder.state.protocol or ""}) for row in rows]
+    folder.store.write(ROWS, "".join(json_line(row.plain()) for row in stamped).encode())
 
 
 def a_search(

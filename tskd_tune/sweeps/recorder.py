@@ -187,7 +187,6 @@ class Recorder(tune.Callback):
 
     def _add(self, row: Row, error: str) -> None:
         live = self._here()
-        row = row.model_copy(update={"protocol": live.folder.state.protocol or ""})
         if row.broke:
             row = live.folder.keep_error(row, error)
         else:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
+import numpy as np
 import pytest
 
 import factories
@@ -67,6 +69,35 @@ def test_latex_holds_verdicts_and_arms(run):
     for line in text.splitlines():
         if line.endswith(r"\\"):
             assert line.replace(r"\&", "").count("&") in (6, 7, 8)
+
+
+def test_latex_has_the_numbers_of_the_sentences(tmp_path):
+    """Also where Holm's correction excludes 0, where a difference rounds to -0.00, and before a first verdict."""
+    base, wobble = np.array([*BASE, 70.2, 69.9, 70.5]), np.array([1.0, -1, 1, -1, 1, -1, 1, -1])
+    # The p of 'edge' is 0.02: the second step of Holm's correction resolves it, and its interval contains 0.
+    arms = {
+        "ce": base,
+        "near": base - 0.004 + 0.02 * wobble,
+        "far": base + 2 + 0.1 * wobble,
+        "edge": base + 1.134 + wobble,
+    }
+    seen = []
+    for ended, rule in ((8, "fixed"), (8, "split"), (6, "split")):
+        given = {"search": {"name": "grid"}, "seeds": [*range(1, 9)], "compare": {"sequential": rule}}
+        folder = RunFolder.create(tmp_path, f"{rule}{ended}", "sweep", given)
+        of = [a_row(arm, seed, float(value)) for arm, own in arms.items() for seed, value in enumerate(own[:ended], 1)]
+        factories.write_rows(folder, [row.model_copy(update={"run": f"{row.arm}-{row.seed}"}) for row in of])
+        found = summary(folder)
+        text = latex(found)
+        for finding in found.family.family.findings:
+            line, *_ = (line for line in text.splitlines() if line.startswith(f"{finding.contrast.arm} & "))
+            _, _, difference, interval, seeds, _, verdict = line.removesuffix(r" \\").split(" & ")
+            ends, level = re.search(r"\((.*?) % interval (.*?), (\d+) seeds", finding.sentence).group(2, 1)
+            assert f": {difference.replace('{}', '')} points" in finding.sentence
+            assert interval.replace("{}", "") == rf"{ends} ({level} \%)"
+            assert f" {seeds} seeds" in finding.sentence and verdict == (finding.verdict or "none yet")
+            seen.append(interval)
+    assert any("above 0" in interval for interval in seen)
 
 
 def test_an_arm_is_a_line_with_every_digit(run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,6 +55,15 @@ class TestMartingale:
 
 
 class TestBounds:
+    @pytest.mark.parametrize("first", [5, 6, 8, 10, 20])
+    def test_a_p_value_far_in_the_tail_is_a_number(self, first):
+        """Near 1e-12 rounding took the root from between its bounds, and beyond 1e-300 there was no alpha to invert."""
+        for n in (first, first + 15, first + 200):
+            ts = np.geomspace(3, 1e5, 200)
+            found = [Split(first).p([(n, float(t))]) for t in ts]
+            assert all(0 <= p <= 1 for p in found)
+            assert all(later <= before * (1 + 1e-9) for before, later in pairwise(found))
+
     def test_reference_numbers(self):
         assert [round(Split(5).bound(n, 0.05), 2) for n in FIVES] == [3.30, 4.07, 3.76, 3.65]
         assert [round(t_bound(math.log(20), n), 2) for n in FIVES] == [5.36, 4.13, 3.80, 3.69]

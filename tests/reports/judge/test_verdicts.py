@@ -370,3 +370,12 @@ def test_whatever_the_arms_there_is_no_nan_and_a_sentence_for_each(arms):
     assert all(finding.sentence.endswith(".") for finding in found.findings)
     for finding in found.findings:
         assert (finding.verdict is None) == (finding.contrast.n < 5)
+
+
+def test_a_resolved_difference_that_rounds_to_nothing_is_less_than_the_last_decimal():
+    rng = np.random.default_rng(2)
+    base = {seed: 70.0 + float(rng.standard_normal()) for seed in range(1, 61)}
+    tiny = {seed: value + 0.003 + 0.001 * float(rng.standard_normal()) for seed, value in base.items()}
+    (found,) = family({"base": base, "arm": tiny}, [("arm", "base")]).findings
+    assert found.verdict == "resolved" and "'arm' is better by less than 0.01 points;" in found.sentence
+    assert "; sign flips (Monte Carlo, 99,999 flips): p < 0.0001, 60 seeds reach 1e-05 at best" in found.sentence

@@ -29,7 +29,7 @@ def digest(lines: Iterable[bytes]) -> str:
     """Return the digest of lines of the file."""
     found = hashlib.sha256()
     for line in lines:
-        found.update(line.rstrip(b"\n") + b"\n")
+        found.update(line.rstrip(b"\r\n") + b"\n")  # a copy may have the ends of lines of another system
     return found.hexdigest()
 
 
@@ -59,11 +59,21 @@ def contradiction(raw: Sequence[bytes], links: Sequence[Link], noted: str | None
     if noted is not None and noted not in known[-2:]:
         which = "the last line, or lines after it" if any(link.before for link in links) else NOT_CHAINED
         return f"{CHANGED}: {which}"
-    return _by_rows(known, links, [row for row in rows if row.ended and row.protocol])
+    ended = [row for row in rows if row.ended]
+    return _foreign(links, ended) or _by_rows(known, links, [row for row in ended if row.protocol])
 
 
 CHANGED = "was changed after the run had written it"
 NOT_CHAINED = "its lines are not chained, as those of an earlier version, so which line is not known"
+
+
+def _foreign(links: Sequence[Link], rows: Sequence[Row]) -> str:
+    """Say that rows name no lines, where the run writes their digest into each row: such rows came from elsewhere."""
+    found = sum(not row.protocol for row in rows)
+    if not found or not links or links[0].before is None:
+        return ""
+    which = "1 training" if found == 1 else f"{found} trainings"
+    return f"is not named in the {'row' if found == 1 else 'rows'} of {which}, so this run did not write them"
 
 
 def _by_rows(known: Sequence[str], links: Sequence[Link], rows: Sequence[Row]) -> str:

@@ -205,8 +205,8 @@ class RunFolder:
         """The file that a process locks while it trains the run."""
         return self.path / "run.lock"
 
-    def rows(self) -> list[Row]:
-        """Return the rows, one row per training; a line that is no row is left out with a warning.
+    def rows(self, *, every: bool = False) -> list[Row]:
+        """Return the rows, one row per training (``every``: also earlier ones); a line that is no row gives a warning.
 
         The file is read again only if it has changed.
 
@@ -216,7 +216,7 @@ class RunFolder:
         found = self._rows()
         for sentence in found.damage:
             warnings.warn(sentence, stacklevel=2)
-        return latest(found.records)
+        return list(found.records) if every else latest(found.records)
 
     def interim(self) -> list[Mapping[str, Json]]:
         """Return the records of the interim analyses, unchanged."""
@@ -238,7 +238,7 @@ class RunFolder:
         return [*self._rows().damage, *epochs, *self._interim().damage, *broken]
 
     def add_row(self, row: Row) -> None:
-        """Append a row; the last of several rows of one training counts. Processes take turns.
+        """Append a row with the digest of the protocol; the last row of a training counts. Processes take turns.
 
         A line that is no row is kept; only an incomplete last line is removed.
 
@@ -246,7 +246,7 @@ class RunFolder:
             RunError: the disk is full, the folder is gone, or another process has locked the file for a minute.
         """
         self.store.sync(self._layout.history(row.run, row.seed))
-        self.store.append(ROWS, json_line(row.plain()))
+        self.store.append(ROWS, json_line({**row.plain(), "protocol": row.protocol or self.state.protocol or ""}))
 
     def begin(self, begun: Begun) -> None:
         """Write what a trial trains; the time of the trial's first start and the names of its files are kept.

@@ -112,7 +112,7 @@ def frozen(kept: Kept | None, present: Present) -> Frozen:
     first = kept.first
     if first is None:
         damage = kept.damage or "the file of the protocol has no line from before the first result"
-        return Frozen((*torn, _unknown(damage)), _exploratory("what was declared at the start is not known"))
+        return Frozen((*torn, _unknown(damage)), exploratory_because("what was declared at the start is not known"))
     later = kept.later
     net = _changed(_net(first.terms, present), first, later, present)
     if not any(change.what == ADDED for change, _ in net):
@@ -131,7 +131,7 @@ def frozen(kept: Kept | None, present: Present) -> Frozen:
     why = "what was declared was changed after there were results" if counts else ""
     damaged = "what was declared at the start is not known for certain" if kept.damage else ""
     family = frozenset((arm, baseline) for arm, baseline in first.terms.family)
-    return Frozen(tuple(said), _exploratory(why or damaged), family, frozenset(whens))
+    return Frozen(tuple(said), exploratory_because(why or damaged), family, frozenset(whens))
 
 
 def _taken_back(first: Line, later: Sequence[Line], present: Present) -> list[tuple[Change, str]]:
@@ -154,7 +154,8 @@ def _net(declared: Terms, present: Present) -> list[Change]:
     return [*found, *given]
 
 
-def _exploratory(why: str) -> str:
+def exploratory_because(why: str) -> str:
+    """Say that all verdicts are exploratory, for this reason; empty without a reason."""
     if not why:
         return ""
     rate = f"false verdicts may be more frequent than {100 * power.ALPHA:g} %"

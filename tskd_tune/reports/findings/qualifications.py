@@ -10,7 +10,7 @@ from tskd_tune.metrics import Metric
 from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.declared import Compare
 from tskd_tune.reports.findings.grouping import few
-from tskd_tune.reports.findings.likeness import Unlike, unlike
+from tskd_tune.reports.findings.likeness import Unlike, of_other_code, unlike
 from tskd_tune.reports.judge.qualified import Qualification
 from tskd_tune.reports.judge.robust import Estimate, probability_of_improvement
 from tskd_tune.reports.judge.words import difference_text, seeds_text
@@ -45,6 +45,8 @@ def qualifications(
         ours, theirs = (arms.get(name, Runs()) for name in pair)
         likeness = _likeness(unlike(ours.rows, theirs.rows), declared.allow or ())
         better = probability_of_improvement([*ours.values.values()], [*theirs.values.values()], mode=metric.mode)
+        code = of_other_code(ours.rows, theirs.rows)
+        likeness += Qualification((code,) if code else ())
         found[pair] = likeness + _collapses(dict(zip(pair, (ours, theirs), strict=True)), better, metric)
     return found
 

@@ -19,6 +19,7 @@ from tskd_tune.records.entries.replicate import Replicate, first_declared
 from tskd_tune.records.entries.row import Row
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.arms import gathered
+from tskd_tune.reports.findings.measures import measures_of
 from tskd_tune.reports.findings.replicates import missing, unlike
 from tskd_tune.reports.findings.search_curve import (
     SearchCurve,
@@ -27,7 +28,7 @@ from tskd_tune.reports.findings.search_curve import (
     curve_of,
     worst_of,
 )
-from tskd_tune.reports.findings.summary import document_of, measures_of, searched_by
+from tskd_tune.reports.findings.summary import document_of, searched_by
 from tskd_tune.reports.judge.words import count, runs_of
 
 

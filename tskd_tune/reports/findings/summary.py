@@ -12,10 +12,10 @@ from typing import Final
 
 from tskd_tune.documents import apply_settings
 from tskd_tune.errors import InputError
-from tskd_tune.metrics import Measured, Metric, Mode, Part, heading, measured, metric_of, undeclared
+from tskd_tune.metrics import Metric, Mode, Part, heading, measured, metric_of
 from tskd_tune.records.entries.design import Design, read_design
 from tskd_tune.records.entries.leaks import leaks
-from tskd_tune.records.entries.row import Row, TeacherRecord, declared
+from tskd_tune.records.entries.row import Row, TeacherRecord
 from tskd_tune.records.entries.teaching import Teaching, lines, teachings
 from tskd_tune.records.protocols.protocol import Terms, kept
 from tskd_tune.records.runs.counted import set_apart
@@ -26,6 +26,7 @@ from tskd_tune.reports.findings.collapses import with_collapses
 from tskd_tune.reports.findings.comparison import Comparison, Headline, Verdicts, compare
 from tskd_tune.reports.findings.concluding import concluded
 from tskd_tune.reports.findings.confirmed import confirmed
+from tskd_tune.reports.findings.contradictions import doubted
 from tskd_tune.reports.findings.cost_table import ArmCost, arm_costs
 from tskd_tune.reports.findings.costs import with_cost_ratios
 from tskd_tune.reports.findings.declared import Declared
@@ -42,6 +43,7 @@ from tskd_tune.reports.findings.frozen import (
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.head import Head, head
 from tskd_tune.reports.findings.importance import Importance, importance, lost_study
+from tskd_tune.reports.findings.measures import measures_of
 from tskd_tune.reports.findings.methods import methods
 from tskd_tune.reports.findings.over_images import with_images
 from tskd_tune.reports.findings.pairs import Trained
@@ -91,8 +93,8 @@ class Findings:
             trainings that are missing or do not count because the file of the sweep was edited.
         damage: a sentence on each part of the run's files that could not be read.
         leaks: sentences on images that two sets share, and on teachers that saw the validation images.
-        frozen: sentences on what was changed in the protocol that was frozen at the start, and on other confirmations
-            of the same search.
+        frozen: sentences on what was changed in the protocol that was frozen at the start, on other confirmations of
+            the same search, and on what contradicts the rows.
         rows: the rows, by trial and seed.
     """
 
@@ -169,7 +171,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
     seeds = 0 if counts.finished == counts.expected else len(given.document.seeds or [1])
     arms = [arm_findings(group, headline, seeds) for group in gathered(rows, search is not None)]
     arms, baselines = with_cost_ratios(with_collapses(labels_apart(arms), headline))
-    protocol = _frozen(run, given, name, rows)
+    protocol = doubted(_frozen(run, given, name, rows), run, trained, headline)
     now = [arm for arm in arms if arm.rows[0].arm not in apart]
     compared = with_images(run, now, _compared(given, now, headline, counts, protocol), name)
     shares, study = _studied(run, search, counts.finished)
@@ -216,12 +218,6 @@ def _studied(run: RunFolder, search: Searched | None, finished: int) -> tuple[Im
         return None, []
     found = importance(run, search.metric, finished)
     return found, lost_study(run, search.name, found, finished)
-
-
-def measures_of(rows: Sequence[Row]) -> tuple[Metric, ...]:
-    """Return the metrics that the rows declare; otherwise guess them from the names of the metrics."""
-    read = [found for row in rows for name in row.metrics if (found := Measured.read(name)) is not None]
-    return tuple(declared(rows) or distinct(undeclared(found.metric) for found in read if not found.teacher))
 
 
 def document_of(run: RunFolder) -> tuple[Declared, str]:

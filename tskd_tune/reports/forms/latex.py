@@ -14,7 +14,8 @@ from tskd_tune.reports.forms.head_lines import head_lines
 from tskd_tune.reports.forms.short import MISSING
 from tskd_tune.reports.forms.tables import cells
 from tskd_tune.reports.judge.records import Finding
-from tskd_tune.reports.judge.words import p_text, unit_of_differences
+from tskd_tune.reports.judge.sentences import ends_text
+from tskd_tune.reports.judge.words import p_text, signed, unit_of_differences
 
 NEEDS = r"% Needs \usepackage{booktabs}."
 
@@ -113,9 +114,9 @@ def _verdict_row(finding: Finding, metric: Metric) -> list[str]:
     return [
         item.arm,
         item.baseline,
-        MISSING if item.difference is None else f"{item.difference:+.{metric.digits}f}",
-        MISSING if interval is None else f"{interval.low:+.{metric.digits}f} to {interval.high:+.{metric.digits}f}",
+        MISSING if item.difference is None else signed(item.difference, metric),
+        MISSING if interval is None else f"{ends_text(interval, metric)} ({100 * interval.level:.4g} %)",
         str(item.n),
         MISSING if p is None else p_text(p).removeprefix("p ").removeprefix("= "),
-        finding.word or "none (smoke)",
+        finding.word or ("none yet" if finding.evidence.pending else "none (smoke)"),
     ]

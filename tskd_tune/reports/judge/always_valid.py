@@ -151,10 +151,17 @@ class Split(Design):
             return 1.0
         spent = -math.log(1 - FIRST_SHARE) - log_largest  # log alpha, if the first verdict never rejected
         high = min(0.0, spent)
-        low = math.log(self._not_first(math.exp(high))) + spent
-        if high - low < 1e-12:
+        if high < math.log(TINY):
             return math.exp(high)
-        return math.exp(optimize.brentq(lambda at: self._log_a(math.exp(at)) - log_largest, low, high, xtol=1e-12))
+        low = math.log(self._not_first(math.exp(high))) + spent
+
+        def excess(at: float) -> float:
+            return self._log_a(math.exp(at)) - log_largest
+
+        # For a tiny alpha the ends differ by less than what rounding changes: then neither has the sign that it should.
+        if excess(low) <= 0 or excess(high) >= 0:
+            return math.exp(high)
+        return math.exp(optimize.brentq(excess, low, high, xtol=1e-12))
 
 
 @dataclass(frozen=True)

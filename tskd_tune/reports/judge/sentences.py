@@ -36,13 +36,13 @@ def measured(item: Contrast, interval: Interval | None, metric: Metric) -> str:
         under = f" under each of {item.teachers.count} teachers" if item.teachers else ""
         how = f"{seeds_text(item.n)}{under}, paired"
     if interval:
-        how = f"{100 * interval.level:.4g} % interval {_ends(interval, metric)}, {how}"
+        how = f"{100 * interval.level:.4g} % interval {ends_text(interval, metric)}, {how}"
     if metric.mode == "min":
         how = f"{LOWER}; {how}"
     return f"{head}: {difference_text(item.difference, metric)} ({how}{_sameness(item)}{_lacking(item)})."
 
 
-def _ends(interval: Interval, metric: Metric) -> str:
+def ends_text(interval: Interval, metric: Metric) -> str:
     """Return the ends of an interval: ``+0.10 to +0.50``, or ``above 0 to +0.50`` where 0 is excluded."""
     low, high = signed(interval.low, metric), signed(interval.high, metric)
     if interval.excludes is not None:
@@ -90,7 +90,8 @@ def _which(item: Contrast, metric: Metric) -> str:
     """Say which arm is better, and by how much: ``'kd' is better by 0.42 points``."""
     difference = item.difference or 0.0
     better = (difference > 0) == (metric.mode == "max")
-    amount = with_unit(f"{abs(difference):.{metric.digits}f}", metric)
+    text = f"{abs(difference):.{metric.digits}f}"
+    amount = with_unit(text if float(text) else f"less than {10.0**-metric.digits:.{metric.digits}f}", metric)
     return f"'{item.arm}' is {'better' if better else 'worse'} by {amount}"
 
 
@@ -142,7 +143,13 @@ def _tests(finding: Finding) -> str:
     if item.sign_flip_p is None or item.teachers is not None:
         return said
     best = f"{seeds_text(item.n)} reach {item.sign_flip_smallest:.3g} at best"
-    return f"{said}; {item.sign_flip_method} sign flips: {p_text(item.sign_flip_p)}, {best}"
+    return f"{said}; {_flips(item)}: {p_text(item.sign_flip_p)}, {best}"
+
+
+def _flips(item: Contrast) -> str:
+    """Name the sign flips with their method: ``exact sign flips``, or ``sign flips (Monte Carlo, 99,999 flips)``."""
+    method = item.sign_flip_method
+    return "exact sign flips" if method == "exact" else f"sign flips ({method})"
 
 
 def _undecided(finding: Finding, word: str, metric: Metric, protocol: Protocol) -> str:
@@ -213,6 +220,8 @@ def under_the_table(seen: Visible | None, found: Sequence[Contrast], metric: Met
             "The smallest difference that this design detects is not planned: it depends on the variance between"
             " teachers, which so few teachers do not tell."
         )
+    if seen is None and all(item.n < 2 for item in found):
+        return "No comparison has two seeds, so the smallest difference that this design detects is unknown."
     if seen is None:
         return "No difference varies over seeds, so the smallest difference that this design detects is unknown."
     over = f", after the strictest Holm correction over {size} comparisons" if size > 1 else ""
