@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from factories import a_row, write_rows
-from tskd_tune.records.entries.row import DataRecord, Row
+from tskd_tune.records.entries.row import DataRecord, Row, TeacherRecord
 from tskd_tune.records.protocols.protocol import FILE, Terms, keep, kept
 from tskd_tune.records.runs.run_folder import ROWS, RunFolder
 from tskd_tune.reports.findings.summary import Findings, summary
@@ -90,14 +90,35 @@ def test_nothing_is_said_of_a_history_that_is_gone_or_lacks_the_metric(run: RunF
 
 def test_a_training_that_has_several_results_is_named(run: RunFolder) -> None:
     again = rows()[5].model_copy(update={"metrics": {"test_top1": 71.9}})
+    said = "1 training has more than one result, and the last one counts: seed 1 of 'tskd': 71.00 %, then 71.90 %."
     run.append_history(again.run, [{"seed": 1, "epoch": 3, "test_top1": 71.9}])
     run.add_row(again)
     found = found_in(run)
-    assert found.frozen == (
-        f"{run.store.place(ROWS)} has more than one result of 1 training, and the last one counts: seed 1 of 'tskd':"
-        " 71.00 %, then 71.90 %.",
+    assert found.frozen == (said,) and word(found) == "resolved"
+    write_rows(run, [*rows()[:5], again, *rows()[6:]])
+    assert found_in(run).frozen == (said,), "the row was removed before the training was done again"
+
+
+def test_an_epoch_that_ran_again_after_an_interruption_is_honest(run: RunFolder) -> None:
+    for row in rows():
+        run.append_history(row.run, [{"seed": row.seed, "epoch": 2, "test_top1": 55.0}])
+        run.append_history(row.run, [{"seed": row.seed, "epoch": 3, "test_top1": row.metrics["test_top1"]}])
+    assert found_in(run).frozen == ()
+
+
+def test_a_teacher_that_was_swapped_under_its_key_is_named(run: RunFolder) -> None:
+    def teacher(arm: str, seed: int, swapped: float = 74.1) -> TeacherRecord | None:
+        value = 72.0 if seed < 4 else swapped
+        made = TeacherRecord(name="resnet20", source="auto", key="1f" * 8, metrics={"test_top1": value})
+        return made if arm == "tskd" else None
+
+    write_rows(run, rows(teacher=teacher))
+    assert found_in(run).frozen == (
+        "The teacher resnet20 (key 1f1f1f1f) was measured with different values: 72.00 % in seeds 1 to 3; 74.10 % in"
+        " seeds 4, 5. Its weights, or the images, may have been changed.",
     )
-    assert word(found) == "resolved"
+    write_rows(run, rows(teacher=lambda arm, seed: teacher(arm, seed, 72.01)))
+    assert found_in(run).frozen == (), "another machine rounds differently"
 
 
 def test_the_same_result_twice_and_a_training_that_broke_before_are_honest(run: RunFolder) -> None:

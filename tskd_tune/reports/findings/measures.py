@@ -19,8 +19,8 @@ def measures_of(rows: Sequence[Row]) -> tuple[Metric, ...]:
 
     A metric whose values would all be shown as 0.00 or 0.01 gets more decimals.
     """
-    read = [found for row in rows for name in row.metrics if (found := Measured.read(name)) is not None]
-    found = declared(rows) or distinct(undeclared(found.metric) for found in read if not found.teacher)
+    read = [one for row in rows for name in row.metrics if (one := Measured.read(name)) is not None]
+    found = declared(rows) or distinct(undeclared(one.metric) for one in read if not one.teacher)
     return tuple(_shown(metric, rows) for metric in found)
 
 
