@@ -258,3 +258,40 @@ def test_comparisons_whose_arms_have_no_row_yet_count_in_the_correction(a_run: M
     assert {*found} == {"tskd", "kd", "at"} and found["tskd"].family_size == 3
     assert found["kd"].verdict in (None, "undecided")
     assert "3 comparisons" in found["tskd"].sentence
+
+
+@pytest.mark.parametrize(
+    ("seeds", "added", "said"),
+    [
+        ([1, 2, 3, 4, 5, 8, 9, 10, 6, 7], [[6, 7], [8, 9, 10]], ""),
+        (
+            [1, 2, 3, 4, 5, 11, 12, 8, 9, 10],
+            [[6, 7], [8, 9, 10]],
+            "seeds from [1, 2, 3, 4, 5] to [1, 2, 3, 4, 5, 11, 12]",
+        ),
+        ([1, 2, 3, 4, 5, 8, 9, 10], [[6, 7], [8, 9, 10]], "compare.added from [[6, 7], [8, 9, 10]] to [[8, 9, 10]]"),
+        ([6, 7, 3, 4, 5, 1, 2, 8, 9, 10], [[1, 2], [8, 9, 10]], "seeds from [1, 2, 3, 4, 5] to [6, 7, 3, 4, 5]"),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], [[8, 9, 10], [6, 7]], "compare.added from [[6, 7], [8, 9, 10]] to"),
+    ],
+)
+def test_seeds_that_were_added_are_replaced_or_put_in_another_order(
+    a_run: Make, seeds: list[int], added: list[list[int]], said: str
+) -> None:
+    """A test after each seed that was added depends on their order: of ten seeds, the best order is not the declared."""
+    random = np.random.default_rng(3)
+    values = [list(70 + random.standard_normal(12)) for _ in range(2)]
+    folder = a_run(rows("ce", values[0]), rows("tskd", values[1]), seeds=5, sequential="split")
+    honest = folder.document()
+    for portion in ([6, 7], [8, 9, 10]):
+        compare = {**honest["compare"], "added": [*(honest["compare"].get("added") or []), portion]}
+        honest = {**honest, "seeds": [*honest["seeds"], *portion], "compare": compare}
+        keep(folder, "extension", stated(Declared.read(honest, "x"), metric="test_top1", family=[("tskd", "ce")]))
+    folder.replace_document(honest)
+    before = only(summary(folder))
+    assert not before.exploratory and not summary(folder).frozen
+    folder.replace_document({**honest, "seeds": seeds, "compare": {**honest["compare"], "added": added}})
+    after = summary(folder)
+    if said:
+        assert said in head_lines(after)[0] and only(after).exploratory
+    else:
+        assert only(after) == before, "the order of seeds is that of compare.added"

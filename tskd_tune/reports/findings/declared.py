@@ -143,7 +143,7 @@ class Declared(_Part):
     @property
     def first_seeds(self) -> int:
         """The number of seeds of the first verdict: as many as the run declared before it began, at least five."""
-        return max(LEAST_SEEDS, len(self.all_seeds) - sum(map(len, self.comparing.added or [])))
+        return max(LEAST_SEEDS, len(self.declared_seeds))
 
     @property
     def exploratory(self) -> str:
@@ -152,7 +152,7 @@ class Declared(_Part):
         A run that does not say how it allows for further seeds is of an earlier version, and declared a fixed number.
         Seeds that were added below five seeds were added before any verdict.
         """
-        seeds, portions = self.all_seeds, self.comparing.added or []
+        seeds, portions = self.all_seeds, self.added
         if self.comparing.sequential not in (None, "fixed") or self.comparing.interim:
             return ""
         counts = [len(seeds) - sum(map(len, portions[place:])) for place in range(len(portions))]
@@ -173,9 +173,30 @@ class Declared(_Part):
         return [seed for seed in (self.experiment.teachers if self.experiment else []) if isinstance(seed, int)]
 
     @property
+    def added(self) -> list[list[int]]:
+        """The seeds that were added to the run, in portions, without those that were taken out again."""
+        there = set(self.seeds or [])
+        portions = [[seed for seed in portion if seed in there] for portion in self.comparing.added or []]
+        return [portion for portion in portions if portion]
+
+    @property
+    def declared_seeds(self) -> list[int]:
+        """The seeds that were declared before the run began: all that were not added."""
+        added = {seed for portion in self.added for seed in portion}
+        return [seed for seed in self.seeds or [self._only_seed] if seed not in added]
+
+    @property
     def all_seeds(self) -> list[int]:
-        """The seeds of every configuration."""
-        return self.seeds or [1 if self.experiment is None or self.experiment.seed is None else self.experiment.seed]
+        """The seeds of every configuration in the order of training.
+
+        Seeds that were added come last, in the order of ``compare.added``, which is frozen: tests that are repeated
+        while seeds are added depend on this order.
+        """
+        return [*self.declared_seeds, *(seed for portion in self.added for seed in portion)]
+
+    @property
+    def _only_seed(self) -> int:
+        return 1 if self.experiment is None or self.experiment.seed is None else self.experiment.seed
 
 
 def _named(name: str) -> dict[str, str]:

@@ -77,7 +77,6 @@ def stated(
         experiments: label of an arm -> the identity of its experiment.
     """
     compare, search = declared.comparing, declared.search if declared.is_search else None
-    added = compare.added or []
     return Terms(
         family=[[*pair] for pair in family],
         baseline=compare.baseline,
@@ -88,8 +87,8 @@ def stated(
         looks=compare.interim,
         allow=compare.allow or [],
         controls=compare.controls or {},
-        seeds=declared.all_seeds[: len(declared.all_seeds) - sum(map(len, added))],
-        added=added,
+        seeds=declared.declared_seeds,
+        added=declared.added,
         teachers=declared.experiment.teachers if declared.experiment else [],
         metric=metric,
         mode=search.mode if search else None,
