@@ -277,7 +277,7 @@ def test_comparisons_whose_arms_have_no_row_yet_count_in_the_correction(a_run: M
 def test_seeds_that_were_added_are_replaced_or_put_in_another_order(
     a_run: Make, seeds: list[int], added: list[list[int]], said: str
 ) -> None:
-    """A test after each seed that was added depends on their order: of ten seeds, the best order is not the declared."""
+    """A test after each seed that was added depends on their order, and one of many orders is the best one."""
     random = np.random.default_rng(3)
     values = [list(70 + random.standard_normal(12)) for _ in range(2)]
     folder = a_run(rows("ce", values[0]), rows("tskd", values[1]), seeds=5, sequential="split")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scipy import stats
 
-from factories import RANDOM, a_group, a_search
+from factories import RANDOM, a_group, a_search, write_rows
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric
 from tskd_tune.paths import Address
 from tskd_tune.records.entries.conclusion import Conclusion, conclude
 from tskd_tune.records.entries.replicate import Replicate
+from tskd_tune.records.protocols.protocol import keep
 from tskd_tune.records.runs.run_folder import RunFolder
+from tskd_tune.reports.findings.declared import Declared
+from tskd_tune.reports.findings.frozen import stated
 from tskd_tune.reports.findings.search_comparison import compared
 from tskd_tune.reports.findings.searches import method
 from tskd_tune.reports.forms import search_forms
@@ -116,6 +120,42 @@ def test_replicates_that_were_added_when_there_were_results_make_a_verdict_explo
     assert not first.added and compared(first, kd).exploratory == ""
     unknown = method("old", a_group(tmp_path, "old", [*OURS, *more]))
     assert not unknown.added and "chosen before" in " ".join(compared(unknown, kd).notes)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"metric": "val_top5"}, "the metric from 'val_top1' to 'val_top5'."),
+        ({"mode": "min"}, "search.mode from 'max' to 'min'."),
+        ({"trials": 4}, "search.trials from 2 to 4."),
+    ],
+)
+def test_searches_that_were_edited_with_the_results_in_sight_have_an_exploratory_verdict(
+    tmp_path: Path, edit: dict[str, Any], said: str
+) -> None:
+    """All replicates were edited in the same way, so they are alike."""
+    kd = method("kd", a_group(tmp_path, "kd", THEIRS, declared=5))
+    folders = a_group(tmp_path, "ours", OURS, declared=5)
+    search = {**RANDOM, "trials": 2}
+    for number, folder in enumerate(folders, 1):
+        rows = folder.rows()
+        given = {**folder.document(), "search": {**search, "seed": number}}
+        write_rows(folder, [])
+        folder.store.delete("rows.jsonl")
+        keep(folder, "start", stated(Declared.read(given, "x"), metric="val_top1", family=[]))
+        folder.replace_document(given)
+        known = {"val_top5": 90.0}
+        write_rows(folder, [row.model_copy(update={"metrics": row.metrics | known}) for row in rows])
+    honest = compared(method("ours", folders), kd)
+    assert honest.decision == "resolved" and honest.exploratory == ""
+    for folder in folders:
+        folder.replace_document({**folder.document(), "search": {**folder.document()["search"], **edit}})
+    ours = method("ours", folders)
+    assert ours.doubts[0].startswith("ours-1: Changed in sweep.yaml after ")
+    assert ours.doubts[0].endswith(said) and len(ours.edited) == 5
+    if edit.keys() == {"trials"}:
+        found = compared(ours, kd)
+        assert "Resolved (exploratory)" in found.sentence and "(ours-1, ours-2, ours-3" in found.exploratory
 
 
 def test_fewer_replicates_than_were_declared_have_no_verdict(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def changes(before: Terms, after: Terms) -> list[Change]:
         *([] if (added := of_added(before, after)) is None else [added]),
         *_of_controls(before, after),
         *_of_family(before, after),
+        *_of_trials(before, after),
         *_of_experiments(before, after),
     ]
 
@@ -90,6 +91,12 @@ def _of_controls(before: Terms, after: Terms) -> Iterator[Change]:
     made = {name: of for name, of in after.controls.items() if name not in before.controls and name in arms}
     if kept != before.controls or made:
         yield _change(CONTROLS, before.controls, after.controls)
+
+
+def _of_trials(before: Terms, after: Terms) -> Iterator[Change]:
+    """Find another number of trials; lines of earlier versions have none."""
+    if None not in (before.trials, after.trials) and before.trials != after.trials:
+        yield _change("search.trials", before.trials, after.trials)
 
 
 def _of_experiments(before: Terms, after: Terms) -> Iterator[Change]:

@@ -48,6 +48,7 @@ class Terms(Record):
         metric: the metric of the verdicts, or of the search, as named in rows.
         mode: whether a search wants this metric to be large or small; None for a grid.
         objectives: the objectives of a search with several.
+        trials: the trials of a search; None for a grid, and in lines of earlier versions.
         alpha: the error rate of all tests of the table together.
         experiments: label of an arm -> the identity of its experiment, as the label may come to mean another one; of a
             search, the empty label -> a digest of its space. Empty in lines of earlier versions.
@@ -68,6 +69,7 @@ class Terms(Record):
     metric: str = ""
     mode: str | None = None
     objectives: dict[str, str] | None = None
+    trials: int | None = None
     alpha: float = 0.05
     experiments: dict[str, str] = Field(default_factory=dict)
 

@@ -67,6 +67,7 @@ class DeclaredSearch(_Part):
     metric: str | None = None
     mode: Literal["max", "min"] | None = None
     objectives: dict[str, Literal["max", "min"]] | None = None
+    trials: int | None = None
 
 
 class _Experiment(_Part):

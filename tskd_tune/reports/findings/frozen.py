@@ -93,6 +93,7 @@ def stated(
         metric=metric,
         mode=search.mode if search else None,
         objectives=dict(search.objectives) if search and search.objectives else None,
+        trials=search.trials if search else None,
         alpha=power.ALPHA,
         experiments=dict(experiments),
     )

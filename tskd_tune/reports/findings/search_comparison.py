@@ -126,18 +126,20 @@ def _decided(ours: Method, theirs: Method, last: Difference) -> tuple[Decision |
             return "undecided", (
                 f"Undecided: '{better.name}' is ahead, but found nothing in {runs}, and how bad that is no value says."
             )
-        mark = " (exploratory)" if ours.added or theirs.added else ""
+        mark = " (exploratory)" if _exploratory(ours, theirs) else ""
         return "resolved", f"Resolved{mark}: '{better.name}' is better at this budget."
     why = "the interval contains 0" if last.low is not None else "the replicates do not vary, so there is no test"
     return "undecided", f"Undecided: {why}; this does not mean that there is no difference."
 
 
 def _exploratory(ours: Method, theirs: Method) -> str:
-    added = [each.added for each in (ours, theirs) if each.added]
-    if not added:
+    why = [each.added for each in (ours, theirs) if each.added]
+    if edited := [run for each in (ours, theirs) for run in each.edited]:
+        why.append(f"what was declared or measured was changed after there were results ({', '.join(edited)})")
+    if not why:
         return ""
     return (
-        f"The verdict is exploratory: {' and '.join(added)}, so false verdicts may be more frequent than"
+        f"The verdict is exploratory: {' and '.join(why)}, so false verdicts may be more frequent than"
         f" {100 * power.ALPHA:g} %. To confirm it, search both methods again under other names, with a number of"
         " replicates that is chosen before."
     )
@@ -169,4 +171,4 @@ def _notes(ours: Method, theirs: Method, most: int) -> list[str]:
             " difference is resolved raise the rate of false verdicts above 5 %."
         )
     nothing = [one for each in (ours, theirs) for one in nothing_found(each, "both searches")]
-    return [*said, *nothing, *ours.notes, *theirs.notes]
+    return [*said, *nothing, *ours.notes, *theirs.notes, *ours.doubts, *theirs.doubts]

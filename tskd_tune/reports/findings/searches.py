@@ -19,6 +19,8 @@ from tskd_tune.records.entries.replicate import Replicate, first_declared
 from tskd_tune.records.entries.row import Row
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.arms import gathered
+from tskd_tune.reports.findings.comparison import Headline
+from tskd_tune.reports.findings.frozen import NOT_FROZEN, Frozen
 from tskd_tune.reports.findings.measures import measures_of
 from tskd_tune.reports.findings.replicates import missing, unlike
 from tskd_tune.reports.findings.search_curve import (
@@ -28,7 +30,7 @@ from tskd_tune.reports.findings.search_curve import (
     curve_of,
     worst_of,
 )
-from tskd_tune.reports.findings.summary import document_of, searched_by
+from tskd_tune.reports.findings.summary import document_of, protocol_of, searched_by
 from tskd_tune.reports.judge.words import count, runs_of
 
 
@@ -49,6 +51,7 @@ class OneSearch:
         seconds: the mean training time of a trial, over all its seeds.
         tasks: each task of the trials, as text.
         measures: the metrics that the rows declare.
+        protocol: what is said of its protocol and of what contradicts its rows.
     """
 
     run: str
@@ -63,6 +66,7 @@ class OneSearch:
     seconds: float
     tasks: frozenset[str]
     measures: tuple[Metric, ...]
+    protocol: Frozen = NOT_FROZEN
 
     @property
     def counts(self) -> bool:
@@ -113,6 +117,16 @@ class Method:
     def empty(self) -> list[OneSearch]:
         """The searches that have ended and found nothing: no trial has a value."""
         return [search for search in self.searches if not search.trials.known]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What is said of the protocols of the searches."""
+        return [f"{search.run}: {said}" for search in self.searches for said in search.protocol.said]
+
+    @property
+    def edited(self) -> list[str]:
+        """The searches whose declaration or values were changed after there were results."""
+        return [search.run for search in self.searches if search.protocol.exploratory]
 
     @property
     def seeds(self) -> list[tuple[int, tuple[int, ...]]]:
@@ -248,6 +262,9 @@ def _one(folder: RunFolder) -> OneSearch:
         seconds=statistics.fmean(seconds) if seconds else 0.0,
         tasks=frozenset(map(_task, rows)),
         measures=measures,
+        protocol=protocol_of(folder, Headline(searched.metric, metric_of(searched.metric, measures)), rows)
+        if searched
+        else NOT_FROZEN,
     )
 
 

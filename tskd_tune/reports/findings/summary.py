@@ -274,6 +274,11 @@ def _headline(rows: Sequence[Row], measures: Sequence[Metric]) -> tuple[str, Mod
     return (validation if only_validation else test), measures[0].mode
 
 
+def protocol_of(run: RunFolder, headline: Headline, rows: Sequence[Row]) -> Frozen:
+    """Return what is said of the protocol of a run, and of what contradicts its rows."""
+    return doubted(_frozen(run, _document(run, []), headline.name, rows), run, rows, headline)
+
+
 def _frozen(run: RunFolder, given: _Given, headline: str, rows: Sequence[Row]) -> Frozen:
     """Say what was changed since the start of a sweep, and which other confirmations of its search there are."""
     if given.damaged or run.state.kind != "sweep":
