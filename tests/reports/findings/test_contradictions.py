@@ -139,8 +139,8 @@ def test_seeds_that_saw_other_data_are_named(run: RunFolder) -> None:
 
     write_rows(run, rows(data=data))
     assert found_in(run).frozen == (
-        "The files or the split of the data changed between the seeds of 'ce'; 'tskd' (digest 1f1f1f1f in seeds 1 to 3;"
-        " 2e2e2e2e in seeds 4, 5): these seeds are no samples of one experiment.",
+        "The digest of the data and their split changed between the seeds of 'ce'; 'tskd' (1f1f1f1f in seeds 1 to 3;"
+        " 2e2e2e2e in seeds 4, 5): if the data were changed, these seeds are no samples of one experiment.",
     )
 
 

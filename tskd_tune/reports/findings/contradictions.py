@@ -109,8 +109,8 @@ def other_data(rows: Sequence[Row]) -> list[str]:
             groups = "; ".join(f"{digest[:8]} in {_seeds(of)}" for digest, of in data.items())
             said.setdefault(groups, []).append(f"'{arm}'")
     return [
-        f"The files or the split of the data changed between the seeds of {few(names)} (digest {groups}): these seeds"
-        " are no samples of one experiment."
+        f"The digest of the data and their split changed between the seeds of {few(names)} ({groups}): if the data were"
+        " changed, these seeds are no samples of one experiment."
         for groups, names in said.items()
     ]
 
