@@ -357,7 +357,7 @@ class TestTables:
             "| tskd\\|&lt;b&gt;\\_x\\_ | 63.00 (one of 3 seeds, no standard deviation) | — | 60.00 (one of 3 seeds,"
             " no standard deviation) | — | — | 2 | 1 | 15.0 s | 1.50 | 2 failed |"
         )
-        assert table[5].startswith("- No difference varies over seeds, so the smallest difference")
+        assert table[5].startswith("- No comparison has two common seeds, so the smallest difference")
         assert table[6].startswith("- One seed: no standard deviation and no interval can be given (tskd")
         assert "† chosen on the test set" in text
         assert "seeds 2, 3 (trial t1) failed after 1 of 10 epochs: the loss is NaN; lower lambda" in text

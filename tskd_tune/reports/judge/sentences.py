@@ -221,7 +221,7 @@ def under_the_table(seen: Visible | None, found: Sequence[Contrast], metric: Met
             " teachers, which so few teachers do not tell."
         )
     if seen is None and all(item.n < 2 for item in found):
-        return "No comparison has two seeds, so the smallest difference that this design detects is unknown."
+        return "No comparison has two common seeds, so the smallest difference that this design detects is unknown."
     if seen is None:
         return "No difference varies over seeds, so the smallest difference that this design detects is unknown."
     over = f", after the strictest Holm correction over {size} comparisons" if size > 1 else ""
