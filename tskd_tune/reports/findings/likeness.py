@@ -17,7 +17,6 @@ from tskd_tune.plain import Json
 from tskd_tune.records.entries.row import Row
 from tskd_tune.records.entries.teacher_names import identity_of, teacher_seed, told_apart
 from tskd_tune.reports.findings.records import part
-from tskd_tune.reports.judge.words import runs_of
 
 COMPARED = ("review", "distiller")
 """The keys of an experiment that comparisons are about."""
@@ -75,24 +74,6 @@ def unlike(arm: Sequence[Row], baseline: Sequence[Row]) -> tuple[Unlike, ...]:
     groups = {item.path.partition(".")[0] for item in found}
     is_method = any(list(_differences(ours.get(name), theirs.get(name), name)) for name in COMPARED)
     return tuple(found) if is_method or len(groups) > 1 else ()
-
-
-def of_other_code(arm: Sequence[Row], baseline: Sequence[Row]) -> str:
-    """Say that the runs of two arms were made by other code, seed by seed; empty where they were not."""
-    ours, theirs = ({row.seed: _code(row) for row in rows} for rows in (arm, baseline))
-    found: dict[str, list[int]] = {}
-    for seed in sorted(ours.keys() & theirs.keys()):
-        one, two = ours[seed], theirs[seed]
-        told = [f"{key} {one[key]} against {two[key]}" for key in one if key in two and one[key] != two[key]]
-        if told:
-            found.setdefault(", ".join(told), []).append(seed)
-    said = [f"{told} (seed{'' if len(of) == 1 else 's'} {runs_of(of)})" for told, of in found.items()]
-    return f"The two arms were trained by other code, which may cause a difference: {'; '.join(said)}." if said else ""
-
-
-def _code(row: Row) -> dict[str, str]:
-    """Return the versions of the packages that trained a run, and the commit of a checkout."""
-    return row.versions | ({"commit": row.commit[:8] + row.commit[40:]} if row.commit else {})
 
 
 def _options(ours: Mapping[str, Json], theirs: Mapping[str, Json], *, taught: bool) -> list[Unlike]:

@@ -10,10 +10,10 @@ from tskd_tune.metrics import Metric
 from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.declared import Compare
 from tskd_tune.reports.findings.grouping import few
-from tskd_tune.reports.findings.likeness import Unlike, of_other_code, unlike
+from tskd_tune.reports.findings.likeness import Unlike, unlike
 from tskd_tune.reports.judge.qualified import Qualification
 from tskd_tune.reports.judge.robust import Estimate, probability_of_improvement
-from tskd_tune.reports.judge.words import difference_text, seeds_text
+from tskd_tune.reports.judge.words import difference_text, runs_of, seeds_text
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def qualifications(
         ours, theirs = (arms.get(name, Runs()) for name in pair)
         likeness = _likeness(unlike(ours.rows, theirs.rows), declared.allow or ())
         better = probability_of_improvement([*ours.values.values()], [*theirs.values.values()], mode=metric.mode)
-        code = of_other_code(ours.rows, theirs.rows)
+        code = _of_other_code(ours.rows, theirs.rows)
         likeness += Qualification((code,) if code else ())
         found[pair] = likeness + _collapses(dict(zip(pair, (ours, theirs), strict=True)), better, metric)
     return found
@@ -89,3 +89,21 @@ def _likeness(found: Sequence[Unlike], allowed: Sequence[str]) -> Qualification:
         "the arms differ in more than what is compared. Train them alike, or say that the difference is meant:"
         f" compare: {{allow: [{paths}]}}.",
     )
+
+
+def _of_other_code(arm: Sequence[Row], baseline: Sequence[Row]) -> str:
+    """Say that the runs of two arms were made by other code, seed by seed; empty where they were not."""
+    ours, theirs = ({row.seed: _code(row) for row in rows} for rows in (arm, baseline))
+    found: dict[str, list[int]] = {}
+    for seed in sorted(ours.keys() & theirs.keys()):
+        one, two = ours[seed], theirs[seed]
+        told = [f"{key} {one[key]} against {two[key]}" for key in one if key in two and one[key] != two[key]]
+        if told:
+            found.setdefault(", ".join(told), []).append(seed)
+    said = [f"{told} (seed{'' if len(of) == 1 else 's'} {runs_of(of)})" for told, of in found.items()]
+    return f"The two arms were trained by other code, which may cause a difference: {'; '.join(said)}." if said else ""
+
+
+def _code(row: Row) -> dict[str, str]:
+    """Return the versions of the packages that trained a run, and the commit of a checkout."""
+    return row.versions | ({"commit": row.commit[:8] + row.commit[40:]} if row.commit else {})
