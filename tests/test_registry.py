@@ -293,7 +293,7 @@ def test_what_a_component_raises_is_a_sentence() -> None:
         THINGS.build(f"{HERE}:Dot", "here", size=4)
     with pytest.raises(InputError, match=r"thing: '.*:lying' gave a str, but must give a Shape"):
         THINGS.build(f"{HERE}:lying", "here")
-    with pytest.raises(InputError, match=r"the parameter 'size' has no annotation.*annotate each keyword-only"):
+    with pytest.raises(InputError, match=r"the option 'size' has no annotation; give its type"):
         THINGS.build(f"{HERE}:Untold", "here")
 
 

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Set
+from enum import StrEnum
+
+from tskd_tune.errors import InputError, shown
+from tskd_tune.hints import read_hints
+
+N = typing.TypeVar("N", bound=StrEnum)
 
 
 def misfit(factory: object, base: object) -> str | None:
@@ -22,12 +29,27 @@ def misfit(factory: object, base: object) -> str | None:
     if not callable(factory):
         return f"it is a value of the type {type(factory).__name__}, not a class or a function"
     try:
-        given = typing.get_type_hints(factory).get("return")
+        given = read_hints(factory, ["return"]).get("return")
     except Exception as error:  # an annotation may be any text
-        return f"its annotations cannot be read ({error})"
+        return f"the annotation of what it returns cannot be read ({error}); annotate it with -> {_name(base)}"
     if given is None:
         return f"it is a function that does not say what it returns; annotate it with -> {_name(base)}"
     return None if _is_a(given, base) else f"it is a function that returns {_name(given)}, not {_name(base)}"
+
+
+def made_by(factory: object) -> type | None:
+    """Return the class that a factory makes: the class itself, or the one that a function says to return.
+
+    None where a function says nothing that is a class.
+    """
+    if inspect.isclass(factory):
+        return factory
+    try:
+        given = read_hints(factory, ["return"]).get("return") if callable(factory) else None
+    except Exception:  # an annotation may be any text; `misfit` refuses it
+        return None
+    found = typing.get_origin(given) or given
+    return found if inspect.isclass(found) else None
 
 
 def _is_a(given: object, base: object) -> bool:
@@ -39,3 +61,18 @@ def _is_a(given: object, base: object) -> bool:
 
 def _name(kind: object) -> str:
     return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+
+
+def read_needs(needs: object, kind: type[N], where: str) -> frozenset[N]:
+    """Return the needs of a component, of which each is of a kind; ``where`` begins the message.
+
+    Raises:
+        InputError: they are something else, such as a text, of which each letter would be a need.
+    """
+    known = [str(need) for need in kind]
+    if isinstance(needs, Set) and all(isinstance(need, str) and need in known for need in needs):
+        return frozenset(kind(need) for need in needs)
+    raise InputError(
+        f"{where} has needs = {shown(needs)}, but they must be a set out of {', '.join(known)}; write for example"
+        f" needs = frozenset({{Need.{next(iter(kind)).name}}})"
+    )

@@ -9,6 +9,7 @@ A trailing underscore, needed if an option is a keyword of Python, is dropped in
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -17,8 +18,8 @@ from typing import Any, ClassVar, Generic, TypedDict, TypeVar, cast
 from pydantic import ValidationError
 
 from tskd_tune import outside
-from tskd_tune.errors import InputError, TskdTuneError, did_you_mean, reason
-from tskd_tune.kinds import misfit
+from tskd_tune.errors import InputError, TskdTuneError, did_you_mean, reason, sentences
+from tskd_tune.kinds import made_by, misfit
 from tskd_tune.options import DISTINCT, NO_IDENTITY, Component, Derived, NoIdentity, Options, WasDefault
 from tskd_tune.signatures import DescribedOption, Factory, Group, first_line, option_defaults, options_model
 from tskd_tune.slots import ONE_OF, Slot
@@ -74,7 +75,7 @@ class Entry(Generic[T_co]):
     @property
     def needs(self) -> list[str]:
         """The requirements of the component on networks and task, sorted; empty without requirements."""
-        return sorted(str(need) for need in getattr(self.factory, "needs", ()))
+        return sorted(str(need) for need in getattr(made_by(self.factory), "needs", ()))
 
 
 class Described(TypedDict):
@@ -212,20 +213,42 @@ class Registry(Generic[T_co]):
 
     def _made(self, name: str, runtime: Sequence[object], options: Mapping[str, object]) -> T_co:
         """Call a factory; raise an `InputError` if foreign code fails or does not return a component of this kind."""
+        factory = self.entry(name).factory
+        self._refuse_call(name, factory, runtime, options)
         try:
-            found: T_co = self.entry(name).factory(*runtime, **options)
-        except (TskdTuneError, ValidationError):
+            found: T_co = factory(*runtime, **options)
+        except TskdTuneError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            said = "; ".join(sentences(error)) if isinstance(error, ValidationError) else reason(error)
             raise InputError(
-                f"{self._word}: '{name}' cannot be built with these options ({reason(error)}); correct its options or"
-                " its code"
+                f"{self._word}: '{name}' cannot be built with these options ({said}); correct its options or its code"
             ) from error
         if inspect.isclass(self.base) and not isinstance(found, self.base):
             raise InputError(
                 f"{self._word}: '{name}' gave a {type(found).__name__}, but must give a {self.base.__name__}"
             )
+        if _is_bare_module(found):
+            raise InputError(
+                f"{self._word}: the constructor of '{name}' does not call super().__init__(), which a torch module"
+                " needs; call it first"
+            )
         return found
+
+    def _refuse_call(
+        self, name: str, factory: Factory, runtime: Sequence[object], options: Mapping[str, object]
+    ) -> None:
+        """Refuse a signature that does not take what the builder supplies; a call would raise an error of Python."""
+        signature = inspect.signature(factory)
+        try:
+            signature.bind(*runtime, **options)
+        except TypeError as error:
+            kinds = ", ".join(type(value).__name__ for value in runtime) or "none"
+            raise InputError(
+                f"{self._word}: '{name}' is called with positional values ({kinds}) and with its options by name, but"
+                f" its signature does not take these ({error}); give it one positional parameter for each of these"
+                " values, and options after a '*'"
+            ) from error
 
     @property
     def _word(self) -> str:
@@ -234,7 +257,11 @@ class Registry(Generic[T_co]):
     def _elsewhere(self, name: str) -> str:
         """Return a hint for an unknown name: the registry that has this name, or a similar known name."""
         others = [registry.kind for registry in self.opened if registry is not self and name in registry.names()]
-        return f"; it is one of the {others[0]}" if others else did_you_mean(name, self.names())
+        if others:
+            return f"; it is one of the {others[0]}"
+        module, dot, attribute = name[:100].rpartition(".")
+        own = f"; a component of your own is written module:Class, here {module}:{attribute}" if dot and module else ""
+        return f"{own}{did_you_mean(name, self.names())}"
 
     def _points(self) -> dict[str, EntryPoint]:
         prefix = f"{self.kind}."
@@ -269,3 +296,9 @@ class Registry(Generic[T_co]):
         if wrong is not None:
             raise InputError(f"'{entry.name}' is not one of the {self.kind}: {wrong}")
         return entry
+
+
+def _is_bare_module(found: object) -> bool:
+    """Tell whether an object is a torch module whose constructor did not call that of `torch.nn.Module`."""
+    torch = sys.modules.get("torch")  # not imported here: light commands do not wait for it
+    return torch is not None and isinstance(found, torch.nn.Module) and not hasattr(found, "training")

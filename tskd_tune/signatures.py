@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, create_model
 from pydantic_core import CoreSchema
 
 from tskd_tune.docstrings import meanings
 from tskd_tune.errors import InputError, reason
+from tskd_tune.hints import WRITTEN, names_a_path, read_hints
 from tskd_tune.options import Component, Derived
 
 M = TypeVar("M", bound=Derived)
@@ -46,10 +47,14 @@ def options_model(factory: Factory, name: str, slot: type[Component]) -> type[Co
     known = Field(name, description=first_line(factory) or f"the component {name}")
     try:
         return derived_model(factory, name, slot, {"name": (Literal[name], known)})
+    except InputError:
+        raise
     except Exception as error:  # annotations may be any text
+        remedy = "annotate each keyword-only parameter with a type that Pydantic knows"
+        if isinstance(error, NameError):
+            remedy = "import the name at run time too, not only under TYPE_CHECKING"
         raise InputError(
-            f"'{name}': its options cannot be read from its signature ({reason(error)}); annotate each keyword-only"
-            " parameter with a type that Pydantic knows"
+            f"'{name}': its options cannot be read from its signature ({reason(error)}); {remedy}"
         ) from error
 
 
@@ -57,21 +62,44 @@ def derived_model(factory: Factory, name: str, base: type[M], fields: Fields) ->
     """Return a model of the keyword-only parameters of a factory.
 
     Raises:
-        TypeError: a parameter has no annotation.
+        InputError: a parameter has no annotation, is a path of `pathlib`, or has a name that is taken.
     """
-    hints, explained = _hints(factory), meanings(factory)
-    own: Fields = {}
-    for parameter in inspect.signature(factory).parameters.values():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            if parameter.name not in hints:
-                raise TypeError(f"the parameter '{parameter.name}' has no annotation")
-            known = parameter.name in explained  # otherwise the annotation may have the description
-            described = Field(default, description=explained[parameter.name]) if known else Field(default)
-            own[parameter.name] = (hints[parameter.name], described)
-    model = create_model(_title(name), __base__=base, __doc__=first_line(factory) or name, **fields, **own)
-    model.derived = frozenset(own)
+    parameters = inspect.signature(factory).parameters.values()
+    own = [parameter for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+    hints, explained = _hints(factory, [parameter.name for parameter in own]), meanings(factory)
+    options: Fields = {}
+    for parameter in own:
+        _refuse(parameter.name, hints, name, base)
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        known = parameter.name in explained  # otherwise the annotation may have the description
+        described = Field(default, description=explained[parameter.name]) if known else Field(default)
+        options[parameter.name] = (Annotated[hints[parameter.name], WRITTEN], described)
+    model = create_model(_title(name), __base__=base, __doc__=first_line(factory) or name, **fields, **options)
+    model.derived = frozenset(options)
     return model
+
+
+def _refuse(option: str, hints: Fields, name: str, base: type[Derived]) -> None:
+    """Refuse an option that no YAML file can give.
+
+    Raises:
+        InputError: with the option.
+    """
+    where = f"'{name}': the option '{option}'"
+    if option not in hints:
+        raise InputError(f"{where} has no annotation; give its type, as in {option}: float")
+    if names_a_path(hints[option]):
+        raise InputError(
+            f"{where} is a path of pathlib, which is relative to another folder in each process; annotate the option"
+            " with tskd_tune.paths.PathText, which gives an absolute path as text"
+        )
+    if option in {"name", *base.model_fields}:
+        raise InputError(f"{where} has the name of a key that each component has here; give the option another name")
+    if hasattr(base, option):
+        raise InputError(
+            f"{where} has a name that the group of options uses itself; call the parameter '{option}_', which YAML"
+            f" writes as '{option}'"
+        )
 
 
 def first_line(factory: Factory) -> str:
@@ -79,10 +107,8 @@ def first_line(factory: Factory) -> str:
     return (inspect.getdoc(factory) or "").partition("\n")[0]
 
 
-def _hints(factory: Factory) -> Fields:
-    # Read in the module of the function: a constructor may be inherited from another module.
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    return typing.get_type_hints(function, include_extras=True)
+def _hints(factory: Factory, names: Collection[str]) -> Fields:
+    return read_hints(factory.__init__ if inspect.isclass(factory) else factory, names)
 
 
 def _title(name: str) -> str:

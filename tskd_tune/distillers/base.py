@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune.contracts import AnyBatch, Out
+from tskd_tune.kinds import made_by, read_needs
 from tskd_tune.registry import Component, Registry
 
 
@@ -131,15 +132,20 @@ DISTILLERS: Registry[Distiller] = Registry("distillers", Distiller)
 
 
 def needs_of(component: Component) -> frozenset[Need]:
-    """Return the needs of a distiller with these options; a factory that does not say needs nothing."""
+    """Return the needs of a distiller with these options; those of a function are of the class that it returns.
+
+    Raises:
+        InputError: the needs are no set of `Need`.
+    """
     factory = DISTILLERS.entry(component.name).factory
-    needs: frozenset[Need] = (
-        factory.needs_with(**component.options()) if hasattr(factory, "needs_with") else frozenset()
-    )
-    return needs
+    told = getattr(factory, "needs_with", None)
+    needs = getattr(made_by(factory), "needs", frozenset()) if told is None else told(**component.options())
+    return read_needs(needs, Need, f"distiller: '{component.name}'")
 
 
 def masks_of(component: Component) -> bool:
     """Tell whether a distiller with these options leaves out the padding of images; see `Distiller.masks`."""
     factory = DISTILLERS.entry(component.name).factory
-    return hasattr(factory, "masks_with") and bool(factory.masks_with(**component.options()))
+    if hasattr(factory, "masks_with"):
+        return bool(factory.masks_with(**component.options()))
+    return bool(getattr(made_by(factory), "masks", False))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from tskd_tune.contracts import Probe
 from tskd_tune.distillers import DISTILLERS
-from tskd_tune.distillers.base import Distiller, Need
-from tskd_tune.experiment.misfits import refuse_method, refuse_misfits, refuse_resolution
+from tskd_tune.distillers.base import Distiller, Need, needs_of
+from tskd_tune.experiment.misfits import refuse_method, refuse_misfits, refuse_needs, refuse_resolution
 from tskd_tune.experiment.review import Review
 from tskd_tune.experiment.schema import Experiment
 from tskd_tune.experiment.shared_tasks import shared_task
@@ -29,7 +29,7 @@ from tskd_tune.networks.base import Network
 from tskd_tune.networks.resolution import Downsample
 from tskd_tune.networks.weights import load_into
 from tskd_tune.tasks.base import Task, TaskFacts
-from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod
+from tskd_tune.teaching import TEACHER_METHODS, Setting, TeacherMethod, method_needs
 from tskd_tune.training.engines import engine_for
 from tskd_tune.training.group import Group
 from tskd_tune.training.observers import OBSERVERS
@@ -114,6 +114,7 @@ def assemble(
     refuse_misfits(experiment, probe, facts)
     with initialization(experiment.seed, "distiller"):
         distiller: Distiller = DISTILLERS.make(experiment.distiller, probe)
+    refuse_needs("distiller", experiment.distiller, distiller.needs, needs_of(experiment.distiller))
     review = None
     if experiment.review is not None:
         review = _reviewing(experiment, experiment.review, probe, facts)
@@ -206,7 +207,9 @@ def method_of(experiment: Experiment, network: Network, facts: TaskFacts, sample
             samples=samples,
             epochs=training.epochs,
         )
-        return TEACHER_METHODS.make(training.method, setting)
+        method = TEACHER_METHODS.make(training.method, setting)
+    refuse_needs("teacher.training.method", training.method, method.needs, method_needs(training.method))
+    return method
 
 
 def _teaching(

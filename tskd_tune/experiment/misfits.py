@@ -41,6 +41,36 @@ def _refuse_network(key: str, name: str, shapes: Shapes, task: str, facts: TaskF
             f"{key}: '{name}' is a detector, but the samples of the task '{task}' have no boxes; choose another"
             " network, or a task with boxes, such as coco"
         )
+    if shapes.logits and shapes.logits != (facts.outputs,):
+        raise InputError(
+            f"{key}: '{name}' gives logits of the shape {[*shapes.logits]} for an image, but the task '{task}' has"
+            f" {facts.outputs} outputs; give the last layer as many units as the constructor's first argument says"
+        )
+
+
+def refuse_needs(key: str, component: Component, needs: frozenset[str], declared: frozenset[str]) -> None:
+    """Refuse a distiller or a teacher method of a user that would not be called, or that needs more than it declares.
+
+    Args:
+        key: the key of the component, as the beginning of a message.
+        component: the component.
+        needs: what the built component needs.
+        declared: what it says that it needs before it is built.
+
+    Raises:
+        InputError: with what to do.
+    """
+    where = f"{key}: '{component.name}'"
+    if needs - declared:
+        raise InputError(
+            f"{where} needs {', '.join(sorted(needs - declared))}, but does not say so before it is built; a function"
+            " says so by the class that it returns (-> MyDistiller), a class by 'needs' or 'needs_with'"
+        )
+    if ":" in component.name and not needs:
+        raise InputError(
+            f"{where} needs nothing, so it would never be called; name what it reads in the class, for example"
+            " needs = frozenset({Need.LOGITS})"
+        )
 
 
 def refuse_method(method: Component, name: str, shapes: Shapes) -> None:

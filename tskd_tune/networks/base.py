@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune.contracts import BatchNormStatistics, Features, Out_co, Shapes
-from tskd_tune.errors import InputError, did_you_mean
+from tskd_tune.errors import InputError, did_you_mean, reason
+from tskd_tune.networks.outputs import refuse_output
 from tskd_tune.registry import Registry
 
 
@@ -83,16 +84,17 @@ class Network(nn.Module, ABC, Generic[Out_co]):
         self.eval()
         try:
             with torch.no_grad():
-                return Shapes.of(self(torch.zeros(1, *shape, device=first.device, dtype=first.dtype)))
+                output = self(torch.zeros(1, *shape, device=first.device, dtype=first.dtype))
         except Exception as error:  # the network may be another's code
-            said = str(error).partition("\n")[0] or type(error).__name__
             raise InputError(
-                f"{self.title}: a forward of images {[*shape]} fails ({said});"
+                f"{self.title}: a forward of images {[*shape]} fails ({reason(error)});"
                 " choose a network that takes images of this size, or resize them"
             ) from error
         finally:
             for module, mode in modes.items():
                 module.training = mode
+        refuse_output(output, self.title)
+        return Shapes.of(output)
 
 
 def statistics(norms: Mapping[str, nn.BatchNorm2d]) -> dict[str, BatchNormStatistics]:

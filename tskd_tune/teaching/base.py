@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune.contracts import AnyBatch, Out, Shapes
+from tskd_tune.kinds import made_by, read_needs
 from tskd_tune.registry import Component, Registry
 
 
@@ -106,5 +107,10 @@ TEACHER_METHODS: Registry[TeacherMethod] = Registry("teacher_methods", TeacherMe
 
 
 def method_needs(component: Component) -> frozenset[Need]:
-    """Return what a teacher method needs; a factory that does not say needs nothing."""
-    return frozenset(getattr(TEACHER_METHODS.entry(component.name).factory, "needs", ()))
+    """Return what a teacher method needs; the needs of a function are of the class that it returns.
+
+    Raises:
+        InputError: the needs are no set of `Need`.
+    """
+    made = made_by(TEACHER_METHODS.entry(component.name).factory)
+    return read_needs(getattr(made, "needs", frozenset()), Need, f"teacher.training.method: '{component.name}'")

@@ -24,6 +24,7 @@ from tskd_tune.tasks.base import Draw, Feed
 from tskd_tune.tasks.shards import part_of
 from tskd_tune.training.batch_norms import BatchNorms
 from tskd_tune.training.exactness import Watch, matters
+from tskd_tune.training.foreign import training_losses
 from tskd_tune.training.looking import Aside, Look, add_up
 from tskd_tune.training.means import Means
 from tskd_tune.training.parts import Parts
@@ -58,8 +59,8 @@ class _Computed(Generic[Out]):
         twice = self.beside.keys() & {*self.own, "review"}
         if twice:
             raise RunError(
-                f"distiller: its loss '{min(twice)}' has the name of a loss of the task or the review; give this part"
-                " of 'combined' another label"
+                f"distiller: its loss '{min(twice)}' has the name of a loss of the task or the review; rename"
+                " the loss, or give this part of 'combined' another label"
             )
         return {**self.own, **self.beside}
 
@@ -232,7 +233,7 @@ class EagerEngine(Generic[Out]):
             output: Out = student(*inputs_of(parts.student, images, batch))
         parts.compute.keep_arranged(output)
         weight = parts.distiller.task_weight
-        own = {name: self._own(weight * loss) for name, loss in parts.objective.losses(output, batch).items()}
+        own = {name: self._own(weight * loss) for name, loss in self._of_task(output, batch).items()}
         if taught is None and parts.teacher is not None and self._asks_teacher(kind):
             with self._networks():
                 # After the student: a teacher that learns may draw random numbers.
@@ -240,6 +241,17 @@ class EagerEngine(Generic[Out]):
             parts.compute.keep_arranged(taught)
         beside = self._beside(output, taught, batch) if parts.distiller.needs else {}
         return _Computed(output, taught, own, beside, memories, Padding.of(batch))
+
+    def _of_task(self, output: Out, batch: AnyBatch) -> Mapping[str, Tensor]:
+        """Return the losses of the objective."""
+        objective = self.parts.objective
+        where = f"task: the objective {type(objective).__name__}"
+        losses = training_losses(objective.losses(output, batch), where)
+        if not losses:
+            raise RunError(f"{where} gave no loss, so nothing would be trained; return at least one loss")
+        if "review" in losses:
+            raise RunError(f"{where} gave a loss with the name 'review', which the review's loss has; rename the loss")
+        return losses
 
     def _networks(self) -> AbstractContextManager[object]:
         """Return the context in which networks compute a piece of a batch."""
@@ -267,8 +279,8 @@ class EagerEngine(Generic[Out]):
     def _distilled(self, output: Output | None, taught: Output | None, batch: AnyBatch) -> Mapping[str, Tensor]:
         """Return the losses of the distiller, whose batch norms take statistics of what it gets."""
         with nullcontext() if self._norms is None else self._norms.beside():
-            losses: Mapping[str, Tensor] = self.parts.distiller(output, taught, batch)
-        return losses
+            found = self.parts.distiller(output, taught, batch)
+        return training_losses(found, f"the distiller or teacher method {type(self.parts.distiller).__name__}")
 
     def _whole(self, batch: AnyBatch) -> AnyBatch:
         """Return the batch of a step as a distiller gets it that computes the batch in micro-batches."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tskd_tune.contracts import AnyBatch, Out, Output, inputs_of
+from tskd_tune.errors import RunError
 from tskd_tune.metrics import Part, measured
 from tskd_tune.plain import Json
 from tskd_tune.tasks.base import PLACES, Feed, Meter, Task
@@ -17,6 +18,7 @@ from tskd_tune.tasks.examples import Answers, Breakdown, Detailed, Showing
 from tskd_tune.tasks.hits import Hits, Scored
 from tskd_tune.tasks.shards import Shard, sharded
 from tskd_tune.training.compute import Compute
+from tskd_tune.training.foreign import numbers_by_name
 from tskd_tune.training.schedule import Schedule
 
 Out_contra = TypeVar("Out_contra", bound=Output, contravariant=True)
@@ -76,7 +78,7 @@ def evaluate(
     found = meter.compute()
     if compute.group is not None:
         compute.group.confirm()
-    return found
+    return numbers_by_name(found, f"task: the meter {type(meter).__name__}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +120,12 @@ class Evaluations(Generic[Out]):
         hits: Hits[Out] | None = Hits(objective, feed.targets) if isinstance(objective, Scored) else None
         keepers: list[Keeper[Out]] = [one for one in (answers, hits) if one is not None]
         found = evaluate(network, feed, meter, self._compute, keepers)
+        lacking = [metric.name for metric in self._task.facts().metrics if found and metric.name not in found]
+        if lacking:
+            raise RunError(
+                f"task: the objective {type(objective).__name__} declares the metric '{lacking[0]}', but its meter"
+                f" measured {', '.join(found)}; name the metric and its value alike"
+            )
         breakdowns = tuple(meter.breakdowns()) if isinstance(meter, Detailed) else ()
         self._shown[network, part] = Shown(answers, breakdowns, hits)
         return found

@@ -20,6 +20,7 @@ from tskd_tune.networks.base import Network
 from tskd_tune.registry import Registry
 from tskd_tune.tasks.base import Feed, TaskFacts
 from tskd_tune.training.compute import Compute
+from tskd_tune.training.foreign import numbers_by_name
 from tskd_tune.training.record import Record
 
 
@@ -123,7 +124,8 @@ class Observers(list[Observer]):
         """Tell that an epoch has ended, and return its record with the numbers of all observers."""
         whole = record
         for observer in self:
-            whole = whole.with_numbers(observer.ended(training, record))
+            found = observer.ended(training, record)
+            whole = whole.with_numbers(numbers_by_name(found, f"observe: {type(observer).__name__}.ended"))
         return whole
 
     def recorded(self, training: Training, record: Record) -> None:

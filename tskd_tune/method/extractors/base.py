@@ -11,7 +11,7 @@ import torch
 from pydantic import AfterValidator, PositiveInt
 from torch import Tensor, nn
 
-from tskd_tune.errors import InputError
+from tskd_tune.errors import InputError, reason
 from tskd_tune.registry import Registry
 
 
@@ -123,10 +123,17 @@ def _try(extractor: Extractor, steps: int, size: tuple[int, int], varying: bool)
 
 def _try_size(extractor: Extractor, steps: int, size: tuple[int, int]) -> None:
     first = next(extractor.parameters(), torch.zeros(()))
-    with torch.no_grad():
-        found = extractor(torch.zeros(steps, 1, 1, *size, dtype=first.dtype, device=first.device))
-    if found.shape != (1, 1, *size):
+    try:
+        with torch.no_grad():
+            found = extractor(torch.zeros(steps, 1, 1, *size, dtype=first.dtype, device=first.device))
+    except Exception as error:  # the extractor may be another's code
+        raise InputError(
+            f"review.extractor: {type(extractor).__name__} fails on a sequence {[steps, 1, 1, *size]}"
+            f" ({reason(error)}); correct its forward, or choose another extractor"
+        ) from error
+    shape = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+    if shape != [1, 1, *size]:
         raise InputError(
             f"review.extractor: {type(extractor).__name__} turned a sequence {[steps, 1, 1, *size]} into "
-            f"{list(found.shape)}, but a prediction must be {[1, 1, *size]}; keep the size of the maps"
+            f"{shape}, but a prediction must be {[1, 1, *size]}; keep the size of the maps"
         )

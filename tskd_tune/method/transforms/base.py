@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tskd_tune.errors import InputError
+from tskd_tune.errors import InputError, reason
 from tskd_tune.registry import Registry
 
 EPSILON = 1e-12
@@ -67,8 +67,18 @@ def check_maps(transform: Transform, stage: str, channels: tuple[int, int], size
 
 def _maps_of(transform: Transform, shape: tuple[int, int, int]) -> int:
     first = next(transform.parameters(), torch.zeros(()))
-    with torch.no_grad():
-        found = transform(torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
+    try:
+        with torch.no_grad():
+            found = transform(torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
+    except Exception as error:  # the transform may be another's code
+        raise InputError(
+            f"review.transform: {type(transform).__name__} fails on features {[1, *shape]} ({reason(error)}); correct"
+            " its forward, or choose another transform"
+        ) from error
+    if not isinstance(found, Tensor):
+        raise InputError(
+            f"review.transform: {type(transform).__name__} gave a {type(found).__name__}, but must give maps, a tensor"
+        )
     if found.dim() not in (3, 4) or found.shape[0] != 1 or found.shape[-2:] != shape[1:]:
         raise InputError(
             f"review.transform: {type(transform).__name__} turned features {[1, *shape]} into {list(found.shape)}, "
