@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 # Ground to roof; the rooms of one floor are strangers to one another.
 FLOORS = [
-    ["errors", "docstrings", "hints", "metrics", "paths", "plain", "redaction", "signals", "version"],
+    ["errors", "docstrings", "hints", "metrics", "paths", "plain", "redaction", "signals", "sources", "version"],
     ["places", "parsing", "kinds", "shipped", "first_bytes", "outside"],
     ["options"],
     ["signatures", "slots"],

@@ -193,6 +193,7 @@ def test_a_teacher_of_ones_own_is_known_by_its_code_and_not_by_its_folder(make: 
     keys = [teacher_key(Experiment.read(question(folder))) for folder in (one, two)]
     assert keys[0] == keys[1]
     (two / "own_nets.py").write_text(NETS + "# another\n")
+    outside.renew()
     assert teacher_key(Experiment.read(question(two))) != keys[0]
     assert code_digest("resnet8") is None
     assert code_digest("tskd_tune.networks:build") is None

@@ -8,9 +8,21 @@ from typing import TYPE_CHECKING, Any
 from tskd_tune.version import __version__
 
 if TYPE_CHECKING:
-    from tskd_tune.api import Experiment, Sweep, check, report, study, sweep, train
+    from tskd_tune.api import Event, Experiment, Listener, RunFolder, Sweep, check, report, study, sweep, train
 
-__all__ = ["Experiment", "Sweep", "__version__", "check", "report", "study", "sweep", "train"]
+__all__ = [
+    "Event",
+    "Experiment",
+    "Listener",
+    "RunFolder",
+    "Sweep",
+    "__version__",
+    "check",
+    "report",
+    "study",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

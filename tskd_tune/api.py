@@ -1,9 +1,9 @@
 """The Python interface: check, train and sweep experiments, write the report of a run, and do studies.
 
 The input of a function is the path of a YAML file, the name of a search space of the package (such as ``digits``),
-plain data, or an `Experiment` or a `Sweep` that was read before. All errors are subclasses of
-`tskd_tune.errors.TskdTuneError`: an `InputError` says, before any training, what is wrong with the input; a `RunError`
-says what failed during a run.
+plain data, or an `Experiment` or a `Sweep` that was read before. Plain data may hold paths and tuples. All errors are
+subclasses of `tskd_tune.errors.TskdTuneError`: an `InputError` says, before any training, what is wrong with the input;
+a `RunError` says what failed during a run.
 
 >>> import tskd_tune
 >>> found = tskd_tune.check("digits")
@@ -19,9 +19,9 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TypeAlias
 
-from tskd_tune import documents, local, single
+from tskd_tune import documents, local, outside, single
 from tskd_tune.checks import Checked, check_experiment, check_sweep
-from tskd_tune.errors import InputError
+from tskd_tune.errors import InputError, RunError, TskdTuneError, reason, shown
 from tskd_tune.experiment import Experiment
 from tskd_tune.paths import StoragePlace, storage_place
 from tskd_tune.plain import Document
@@ -81,10 +81,11 @@ def sweep(
     from tskd_tune.sweeps.on_ray.ray_address import addressed
     from tskd_tune.sweeps.run import start  # this module imports Ray, which only `sweep` needs
 
+    outside.renew()
     read = _sweep(given, settings)
-    named = name or _named(given, "sweep")
+    named = _named(name, given, "sweep")
     with addressed(address):
-        return start(read, named, _folder(storage), listener, track=track, origin=read.origin)
+        return start(read, named, _folder(storage), _heard(listener), track=track, origin=read.origin)
 
 
 def train(
@@ -126,10 +127,11 @@ def train(
         InputError: the experiment is wrong, or the name is in use; nothing was started.
         RunError: something failed, such as a loss that is not finite; the run can be resumed.
     """
+    outside.renew()
     experiment = _experiment(given, settings)
     origin = Origin.of(Path(given)) if isinstance(given, str | PathLike) else None
-    named = name or _named(given, "experiment")
-    return local.start(experiment, named, _folder(storage), listener, track=track, origin=origin)
+    named = _named(name, given, "experiment")
+    return local.start(experiment, named, _folder(storage), _heard(listener), track=track, origin=origin)
 
 
 def check(given: Sweep | Experiment | File | Plain, *, settings: Iterable[str] = (), data: bool = False) -> Checked:
@@ -149,6 +151,7 @@ def check(given: Sweep | Experiment | File | Plain, *, settings: Iterable[str] =
     Raises:
         InputError: with one sentence per mistake.
     """
+    outside.renew()
     if isinstance(given, Experiment):
         return check_experiment(_experiment(given, settings), data=data)
     if isinstance(given, Sweep) or "experiment" in _plain(given):
@@ -172,8 +175,8 @@ def report(run: RunFolder | File, *, storage: File = STORAGE, settings: Iterable
         InputError: there is no such run, or a setting is wrong.
         RunError: the records cannot be read, or the folder cannot be written.
     """
-    folder = run if isinstance(run, RunFolder) else RunFolder.open(fspath(run), _folder(storage))
-    given = list(settings)
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(_path(run, "a run"), _folder(storage))
+    given = _settings(settings)
     if not given:
         write_report(folder)
     return summary(folder, given)
@@ -210,45 +213,119 @@ def study(
     """
     from tskd_tune.studies.work import default_folder, do_study
 
+    if not isinstance(name, str):
+        raise InputError(f"study: the name must be text, got {shown(name)}; `tskd-tune study` lists the studies")
     folder = default_folder(name, quick=quick) if output is None else Path(output)
-    return do_study(name, folder, quick=quick, settings=list(settings), tell=tell)
+    return do_study(name, folder, quick=quick, settings=_settings(settings), tell=tell)
 
 
 def _sweep(given: Sweep | File | Plain, settings: Iterable[str]) -> Sweep:
+    settings = _settings(settings)
     if isinstance(given, Sweep):
-        settings = list(settings)
         return Sweep.read(documents.apply_settings(given.plain(), settings)) if settings else given
     if isinstance(given, Mapping):
         return Sweep.read(_with_settings(given, settings))
-    return Sweep.load(Path(given), settings)
+    return Sweep.load(Path(_path(given, "a sweep")), settings)
 
 
 def _experiment(given: Experiment | File | Plain, settings: Iterable[str]) -> Experiment:
+    settings = _settings(settings)
     if isinstance(given, Experiment):
-        settings = list(settings)
         return single.parse(documents.apply_settings(given.plain(), settings)) if settings else given
     if isinstance(given, Mapping):
         return single.parse(_with_settings(given, settings))
-    return single.read(Path(given), settings)
+    return single.read(Path(_path(given, "an experiment")), settings)
 
 
 def _plain(given: File | Plain) -> Plain:
-    return given if isinstance(given, Mapping) else documents.load(Path(given)).data
+    return given if isinstance(given, Mapping) else documents.load(Path(_path(given, "a sweep or an experiment"))).data
 
 
 def _with_settings(given: Plain, settings: Iterable[str]) -> Document:
     """Return plain data merged over the data that it extends; paths are relative to the current folder."""
-    return documents.apply_settings(documents.extended(given, Path.cwd()), settings)
-
-
-def _named(given: object, kind: str) -> str:
-    """Return the name of a run for which the caller gave no name."""
-    stem = Path(given).stem if isinstance(given, str | PathLike) else kind
-    return f"{stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-
-
-def _folder(storage: File) -> StoragePlace:
+    plain = {str(key): _as_yaml(value) for key, value in given.items()}
     try:
-        return storage_place(fspath(storage))
+        here = Path.cwd()
+    except FileNotFoundError as error:
+        raise InputError("the current folder is gone; change into another folder (os.chdir)") from error
+    return documents.apply_settings(documents.extended(plain, here), settings)
+
+
+def _as_yaml(value: object) -> object:
+    """Return plain data with lists in place of tuples, and text in place of paths, as a YAML file has them."""
+    if isinstance(value, Mapping):
+        return {key: _as_yaml(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_yaml(item) for item in value]
+    return fspath(value) if isinstance(value, PathLike) else value
+
+
+def _settings(given: Iterable[str]) -> list[str]:
+    """Return settings as a list.
+
+    Raises:
+        InputError: they are one text, whose letters would be the settings, or something else.
+    """
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise InputError(f"settings: must be a list of texts key=value, as ['seed=3'], got {shown(given)}")
+    found = list(given)
+    wrong = [one for one in found if not isinstance(one, str)]
+    if wrong:
+        raise InputError(f"settings: each must be a text key=value, as 'seed=3', got {shown(wrong[0])}")
+    return found
+
+
+def _path(given: object, what: str) -> str:
+    """Return the path of a file or of a run, or the run's address, as text.
+
+    Raises:
+        InputError: it is no path.
+    """
+    path = fspath(given) if isinstance(given, str | PathLike) else given
+    if not isinstance(path, str):
+        raise InputError(f"{what} is given by a path (text or pathlib.Path), or as plain data, got {shown(given)}")
+    return path
+
+
+def _named(name: object, given: object, kind: str) -> str:
+    """Return the name of a run; without one, that of the file and the time.
+
+    Raises:
+        InputError: the name is no text.
+    """
+    if name is None:
+        stem = Path(given).stem if isinstance(given, str | PathLike) else kind
+        return f"{stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    if not isinstance(name, str):
+        raise InputError(f"name: must be text, got {shown(name)}; `storage` is the folder that runs are kept in")
+    return name
+
+
+def _folder(storage: object) -> StoragePlace:
+    path = fspath(storage) if isinstance(storage, str | PathLike) else storage
+    if not isinstance(path, str):
+        raise InputError(f"storage: must be a path or an address, got {shown(storage)}")
+    try:
+        return storage_place(path)
     except ValueError as error:
         raise InputError(f"storage: {error}") from error
+
+
+def _heard(listener: object) -> Listener:
+    """Return a listener whose errors are those of this package.
+
+    Raises:
+        InputError: it cannot be called.
+    """
+    if not callable(listener):
+        raise InputError(f"listener: must be a function of an Event, got {shown(listener)}")
+
+    def hear(event: Event) -> None:
+        try:
+            listener(event)
+        except TskdTuneError:
+            raise
+        except Exception as error:  # a listener is the caller's code
+            raise RunError(f"listener: raised an error ({reason(error)}); correct it, then resume the run") from error
+
+    return hear

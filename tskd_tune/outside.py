@@ -11,12 +11,12 @@ has anew, so they count as installed: another job that has the same modules can 
 
 from __future__ import annotations
 
-import hashlib
+import difflib
 import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.machinery import PathFinder
@@ -26,8 +26,10 @@ from typing import Any
 
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.paths import Written, whole
+from tskd_tune.sources import digest_of
 
 JOB_VARIABLE = "TSKD_TUNE_JOB"
+MOST_NAMES = 20
 
 
 # The names of code that were met, while only data may be read; None: code may be imported.
@@ -108,26 +110,74 @@ def load(name: str) -> Any:
     refuse_code(name)
     place, _, attribute = name.rpartition(":")
     try:
+        if place == "__main__":
+            raise _NotThereError(
+                "'__main__' is a script or a notebook, which no worker and no resume can import; write the class into a"
+                f" file, such as my_parts.py, and name it my_parts:{attribute}"
+            )
         if place.endswith(".py"):
             raise _NotThereError(f"a module is named without its ending; write {Path(place).stem}:{attribute}")
         found = _module(place)
         if not hasattr(found, attribute):
-            own = [other for other, value in vars(found).items() if getattr(value, "__module__", "") == found.__name__]
-            where = getattr(found, "__file__", None) or place
-            raise _NotThereError(f"{where} has no '{attribute}'{did_you_mean(attribute, own)}")
+            raise _NotThereError(_lacking(found, place, attribute))
     except _NotThereError as error:
         raise InputError(f"'{short_name(name)}' cannot be imported: {error}") from error
     return getattr(found, attribute)
 
 
 def code_digest(name: str) -> str | None:
-    """Return a digest of the code of a component in a user's own file; None for any other component."""
+    """Return a digest of the code of a component in a user's own file; None for any other component.
+
+    It is that of the code that this process imported: of the file, and of the files of its folder that it imports.
+    """
     place = name.rpartition(":")[0]
     if os.sep not in place:
         return None
     refuse_code(name)
-    file = getattr(_module(place), "__file__", None)
-    return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return _FOLDERS.digest(*os.path.split(place))
+
+
+def own_code(documents: Iterable[object]) -> dict[str, str]:
+    """Return the digest of the code of each component in a user's own file that plain data name, by absolute name."""
+    names = dict.fromkeys(name for document in documents for name in own_names(document))
+    return {name: digest for name in names if (digest := code_digest(name)) is not None}
+
+
+def own_names(value: object) -> Iterator[str]:
+    """Yield the names of components in files of the user: ``/folder/module:Class``."""
+    if isinstance(value, Mapping):
+        name = value.get("name")
+        if isinstance(name, str) and name.startswith(os.sep) and ":" in name:
+            yield name
+        for inner in value.values():
+            yield from own_names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from own_names(inner)
+
+
+def renew() -> None:
+    """Forget the modules of users' folders whose files were edited since, so that they are imported anew.
+
+    In a notebook the same process trains again and again. It must train what the files say, not what they said.
+    """
+    _FOLDERS.renew()
+
+
+def _lacking(module: ModuleType, place: str, attribute: str) -> str:
+    """Say that a module lacks an attribute, and what the module has; of many names, only those that are like it."""
+    own = [
+        other
+        for other, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and not other.startswith("_")
+    ]
+    if len(own) > MOST_NAMES:
+        own = difflib.get_close_matches(attribute, own)
+    where = getattr(module, "__file__", None) or place
+    said = f"{where} has no '{attribute}'{did_you_mean(attribute, own) if own else ''}"
+    if os.sep in place:
+        return said
+    return f"{said}; an installed module hides a file of the same name: if you mean a file of your own, rename the file"
 
 
 def _module(place: str) -> ModuleType:
@@ -167,6 +217,7 @@ class _Folders:
         self._appended = False
         self._before: frozenset[str] = frozenset()
         self._kept: dict[str, dict[str, ModuleType]] = {}
+        self._digests: dict[tuple[str, str], tuple[Path, str]] = {}
 
     @property
     def entered(self) -> list[str]:
@@ -200,7 +251,35 @@ class _Folders:
             if not _lies_in(sys.modules[top], folder):
                 other = getattr(sys.modules[top], "__file__", None) or "a part of Python"
                 raise _NotThereError(f"{folder}/{top}.py is hidden by {other}; give the file another name")
+            self._noted(folder, module, found)
             return found
+
+    def digest(self, folder: str, module: str) -> str | None:
+        """Return the digest of the code of a module as it was imported; None for a module without a file.
+
+        Raises:
+            ImportError: as `load`.
+        """
+        with self._lock:
+            self.load(folder, module)
+            return self._digests[folder, module][1] if (folder, module) in self._digests else None
+
+    def renew(self) -> None:
+        """Forget the modules of each folder in which a file was edited since its import."""
+        with self._lock:
+            edited = {folder for (folder, module), known in self._digests.items() if _edited(folder, module, *known)}
+            if edited & set(self.entered):
+                sys.path += self._leave()
+            for folder in edited:
+                self._kept.pop(folder, None)
+                for key in [key for key in self._digests if key[0] == folder]:
+                    del self._digests[key]
+
+    def _noted(self, folder: str, module: str, found: ModuleType) -> None:
+        """Keep the digest of a module when it is imported."""
+        file = getattr(found, "__file__", None)
+        if file is not None and (folder, module) not in self._digests:
+            self._digests[folder, module] = Path(file), digest_of(Path(file), Path(folder), module)
 
     def _enter(self, folder: str) -> None:
         behind: list[str] = []
@@ -230,6 +309,11 @@ class _Folders:
 def _top(name: str) -> str:
     top = name.partition(".")[0]
     return top if top in sys.modules else name
+
+
+def _edited(folder: str, module: str, file: Path, digest: str) -> bool:
+    """Tell whether a module's files differ from those that were imported; so does a file that is gone."""
+    return not file.is_file() or digest_of(file, Path(folder), module) != digest
 
 
 _FOLDERS = _Folders()

@@ -80,11 +80,13 @@ def _of_some(experiment: Experiment) -> dict[str, object]:
     method, replay = experiment.teacher.training.method, experiment.teacher.replay
     # An option that is younger than kept teachers is left out at its default, so that these teachers are found.
     options = {key: value for key, value in method.plain().items() if (key, value) != ("average_precision", "float32")}
-    found: dict[str, object] = {"method": options} if method_needs(method) else {}
+    named = {**options, "name": short_name(method.name), **_of_own_code(method.name)}
+    found: dict[str, object] = {"method": named} if method_needs(method) else {}
     if experiment.teacher.fine_tune is not None:
         found["start"] = start_digest(experiment.teacher.weights)
     if Need.STUDENT in method_needs(method):
-        found["student"] = experiment.student.plain()
+        student = experiment.student
+        found["student"] = {**student.plain(), "name": short_name(student.name), **_of_own_code(student.name)}
     return found if replay is None else {**found, "replay": replay}
 
 

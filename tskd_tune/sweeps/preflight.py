@@ -8,7 +8,6 @@ when its first trial begins (`tskd_tune.sweeps.machines.late_nodes`).
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.assembly import task_of
 from tskd_tune.files import write_whole
-from tskd_tune.outside import code_digest
+from tskd_tune.outside import own_code, own_names
 from tskd_tune.paths import Address, StoragePlace
 from tskd_tune.records.entries.events import Event, Listener
 from tskd_tune.storage.objects import Objects
@@ -81,7 +80,7 @@ def needs_of(sweep: Sweep, storage: StoragePlace, marker: str) -> Needs:
         code=package_digest(),
         experiments=plain,
         data=[task_of(experiment).fingerprint() for experiment in experiments],
-        components=_own_code(plain),
+        components=own_code(plain),
     )
 
 
@@ -175,26 +174,7 @@ def _telling(experiments: Iterable[Experiment]) -> Iterator[Experiment]:
     known = set[str]()
     for experiment in experiments:
         plain = experiment.plain()
-        tells = {json.dumps(plain["task"], sort_keys=True), *_own_names(plain)}
+        tells = {json.dumps(plain["task"], sort_keys=True), *own_names(plain)}
         if not tells <= known:
             known |= tells
             yield experiment
-
-
-def _own_code(documents: Iterable[object]) -> dict[str, str]:
-    """Return the digest of the file of each component of the user."""
-    names = dict.fromkeys(name for document in documents for name in _own_names(document))
-    return {name: digest for name in names if (digest := code_digest(name)) is not None}
-
-
-def _own_names(value: object) -> Iterator[str]:
-    """Yield the names of components in files of the user: ``/folder/module:Class``."""
-    if isinstance(value, Mapping):
-        name = value.get("name")
-        if isinstance(name, str) and name.startswith(os.sep) and ":" in name:
-            yield name
-        for inner in value.values():
-            yield from _own_names(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _own_names(inner)

@@ -170,6 +170,8 @@ class Row(Record):
         engine: what carried out the steps; None in rows of versions without graphs, and if the training broke before.
         protocol: the digest of the lines of the run's frozen protocol when the training ended; empty without a
             protocol, and in older rows.
+        code: the digest of the code of each component in the user's own files, by its name without the folder; empty
+            without such components, and in older rows.
         started: ISO 8601; ``finished`` too.
         experiment: the resolved experiment as plain data.
     """
@@ -202,6 +204,7 @@ class Row(Record):
     versions: dict[str, str] = Field(default_factory=versions)
     commit: str | None = Field(default_factory=commit)
     protocol: str = ""
+    code: dict[str, str] = {}
     started: str
     finished: str
     experiment: Document

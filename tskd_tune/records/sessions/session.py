@@ -19,6 +19,7 @@ from tskd_tune.experiment.identity import identity
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.metrics import Metric, Part, measured
 from tskd_tune.networks.weights import write_state
+from tskd_tune.outside import own_code, short_name
 from tskd_tune.plain import Document, Json
 from tskd_tune.records.entries.leaks import MARK
 from tskd_tune.records.entries.row import (
@@ -117,9 +118,11 @@ class Session:
         self._tracker = tracker
         self._closed = False
         self._together = 1
+        self._edited: list[str] = []
         self._started = now()
         self._heard = _Heard(tracker)
         self.trainer = build(experiment, teacher, group)
+        self._code = {short_name(name): code for name, code in own_code([experiment.plain()]).items()}
         self._workers = [self.trainer.compute.world]
         self.trainer.observers.append(self._heard)
         self._facts = self.trainer.task.facts()
@@ -200,6 +203,7 @@ class Session:
             preset=self.experiment.preset,
             deviations=self.experiment.deviations(),
             warnings=[*self.experiment.warnings(), *_review_warnings(history), *self._warnings()],
+            code=self._code,
             started=self._started,
             finished=now(),
             experiment=self.experiment.plain(),
@@ -219,7 +223,8 @@ class Session:
     def state_dict(self) -> Document:
         """Return the state that a resume needs."""
         state = {"trainer": self.trainer.state_dict(), "started": self._started, "failure": self.failure}
-        return {**state, "together": self._together, "workers": self._workers, "data": self._fingerprint}
+        kept = {"data": self._fingerprint, "code": self._code, "edited": self._edited}
+        return {**state, "together": self._together, "workers": self._workers, **kept}
 
     def load_state_dict(self, state: Document) -> None:
         """Go back to the end of the epoch at which the state was taken.
@@ -233,6 +238,10 @@ class Session:
         self._started = state["started"]
         self._heard.failure = state["failure"]
         self._together = state.get("together", 1)  # earlier versions did not keep it
+        self._edited = state.get("edited", [])
+        for name, code in state.get("code", {}).items():
+            if self._code.get(name) != code:
+                self._edited = [*self._edited, f"code: '{name}' was edited after epoch {len(self.trainer.history)}"]
         before, now = state.get("workers", [1]), self._workers[-1:]
         self._workers = [*before, *now] if before[-1:] != now else list(before)
 
@@ -245,6 +254,7 @@ class Session:
             *(changed if len(self._workers) > 1 else []),
             *([exactness.warning(inexact)] if inexact else []),
             *([of_tracker] if of_tracker else []),
+            *(f"{one}; the epochs before and after are of different code" for one in self._edited),
             *self._noted,
         ]
 

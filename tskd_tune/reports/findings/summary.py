@@ -46,6 +46,7 @@ from tskd_tune.reports.findings.importance import Importance, importance, lost_s
 from tskd_tune.reports.findings.measures import measures_of
 from tskd_tune.reports.findings.methods import methods
 from tskd_tune.reports.findings.over_images import with_images
+from tskd_tune.reports.findings.own_code import edited_code
 from tskd_tune.reports.findings.pairs import Trained
 from tskd_tune.reports.findings.pareto import Front, Searched, fronts
 from tskd_tune.reports.findings.records import ArmFindings, Baseline, Deviations, Method, Warned
@@ -94,7 +95,7 @@ class Findings:
         damage: a sentence on each part of the run's files that could not be read.
         leaks: sentences on images that two sets share, and on teachers that saw the validation images.
         frozen: sentences on what was changed in the protocol that was frozen at the start, on other confirmations of
-            the same search, and on what contradicts the rows.
+            the same search, on what contradicts the rows, and on code that was edited between trainings.
         rows: the rows, by trial and seed.
     """
 
@@ -207,7 +208,7 @@ def summary(run: RunFolder, settings: Sequence[str] = ()) -> Findings:
         concluded=concluded(run, trained, arms, compared),
         damage=(*filter(None, [given.damaged]), *run.damage(), *study),
         leaks=leaks(run.store, rows),
-        frozen=protocol.said,
+        frozen=(*protocol.said, *edited_code(rows)),
         rows=tuple(rows),
     )
 

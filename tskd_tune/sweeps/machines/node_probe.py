@@ -166,7 +166,10 @@ def _of_components(needs: Needs) -> Iterator[str]:
             yield f"cannot import '{short}' ({_told(error)}); copy its file to {name.rpartition(':')[0]}.py there"
         else:
             if found != digest:
-                yield f"has other code of '{short}' in {name.rpartition(':')[0]}.py; copy the file there"
+                yield (
+                    f"has other code of '{short}' in {name.rpartition(':')[0]}.py; copy this file, and the files beside"
+                    " it that it imports, there"
+                )
 
 
 def _of_data(needs: Needs) -> Iterator[str]:
