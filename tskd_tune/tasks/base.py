@@ -296,11 +296,22 @@ class Task(Generic[Out]):
 
     def fingerprint(self) -> str:
         """Return a digest of data, split, augmentation and objective: what a cached teacher depends on."""
-        objective = dict(self.objective.identity())
+        objective = self.objective.identity()
+        if not isinstance(objective, Mapping):
+            raise InputError(
+                f"task: {type(self.objective).__name__}.identity gave {shown(objective)}, but must give a mapping; return"
+                " at least {}"
+            )
         # Left out where it is empty, so that teachers that were trained before objectives had options are found.
         content = {"source": self.source.identity(), **self.feeding.identity()}
         content |= {"objective": objective} if objective else {}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        try:
+            return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        except TypeError as error:
+            raise InputError(
+                f"task: what names the data is no plain data ({error}); return numbers, texts, lists and mappings from"
+                " the 'identity' of source, feeding and objective"
+            ) from error
 
     @cached_property
     def _oddities(self) -> tuple[str, ...]:
