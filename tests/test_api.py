@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import tskd_tune
-from tskd_tune.errors import InputError
+from tskd_tune.errors import InputError, RunError
 from tskd_tune.reports.findings.summary import summary
 
 TINY = {
@@ -79,6 +80,67 @@ def test_a_training_is_heard_of_and_reported(elsewhere: Path) -> None:
     page.unlink()
     assert tskd_tune.report(folder.name, storage="kept") == summary(folder)
     assert page.exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: tskd_tune.check(None), "is given by a path .text or pathlib.Path., or as plain data, got null"),
+        (lambda: tskd_tune.train(b"mine.yaml"), "an experiment is given by a path .*, got b'mine.yaml'"),
+        (lambda: tskd_tune.sweep(3), "a sweep is given by a path .*, got 3"),
+        (lambda: tskd_tune.report(None), "a run is given by a path .*, got null"),
+        (lambda: tskd_tune.study(None), "study: the name must be text, got null"),
+        (
+            lambda: tskd_tune.check(TINY, settings="seed=3"),
+            r"settings: must be a list of texts .*, as \['seed=3'\], got",
+        ),
+        (lambda: tskd_tune.check(TINY, settings={"seed": 3}), "settings: must be a list of texts key=value"),
+        (lambda: tskd_tune.check(TINY, settings=[3]), "settings: each must be a text key=value, as 'seed=3', got 3"),
+        (lambda: tskd_tune.train(TINY, Path("mine")), r"name: must be text, got PosixPath\('mine'\); `storage` is"),
+        (lambda: tskd_tune.train(TINY, ""), "must be a plain name, but '' is empty"),
+        (lambda: tskd_tune.train(TINY, "mine", storage=None), "storage: must be a path or an address, got null"),
+        (lambda: tskd_tune.train(TINY, "mine", listener=None), "listener: must be a function of an Event, got null"),
+    ],
+)
+def test_a_wrong_argument_is_a_sentence(elsewhere: Path, call: Callable[[], object], sentence: str) -> None:
+    """These ended with an error of Python, one of them after the training."""
+    with pytest.raises(InputError, match=sentence):
+        call()
+    assert not (elsewhere / "runs").exists()
+
+
+def test_plain_data_may_hold_paths_and_tuples(elsewhere: Path) -> None:
+    found = tskd_tune.check({**TINY, "observe": ("gradient_norms",)})
+    assert [one.name for one in found.arms["resnet8"].observe] == ["gradient_norms"]
+    with pytest.raises(InputError, match=f"there is no folder {elsewhere}/pictures"):
+        tskd_tune.check({**TINY, "task": {"name": "image_folder", "root": Path("pictures")}})
+
+
+def test_an_error_of_a_listener_is_one_of_the_package(elsewhere: Path) -> None:
+    def listener(event: tskd_tune.Event) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(RunError, match=r"listener: raised an error \(KeyError: 'mine', test_api.py:\d+\); correct it"):
+        tskd_tune.train(TINY, "mine", listener=listener, track=False)
+
+
+def test_a_process_trains_what_a_file_says_when_it_is_called(elsewhere: Path) -> None:
+    """A process kept the module of the first call, under a digest of the edited file: as a notebook does."""
+    part = elsewhere / "own_part.py"
+    text = (Path(__file__).parent / "outsiders" / "toy_observer.py").read_text()
+    document = {**TINY, "observe": [{"name": f"{elsewhere}/own_part:Weight"}]}
+    for name, said in (("first", '"weight"'), ("second", '"heavier"')):
+        part.write_text(text.replace('"weight"', said))
+        folder = tskd_tune.train(document, name, track=False)
+        assert said.strip('"') in folder.history("0")[-1].numbers
+
+
+def test_the_current_folder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match="the current folder is gone"):
+        tskd_tune.check(TINY)
 
 
 def test_a_sweep_is_no_experiment_and_a_space_is_none() -> None:

@@ -6,7 +6,7 @@ import abc
 import sys
 import types
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field, PositiveInt, ValidationError
@@ -315,3 +315,33 @@ def test_did_you_mean_knows_no_case(word: str, near: str) -> None:
 
 def test_did_you_mean_lists_each_word_once() -> None:
     assert did_you_mean("nope", ["tskd", "ce", "tskd"]) == "; known: ce, tskd"
+
+
+def no_pair() -> tuple[Any, int]:
+    given: Any = None
+    return given
+
+
+def half_a_pair() -> tuple[Any, int]:
+    given: Any = ("searcher",)
+    return given
+
+
+def a_pair() -> tuple[Any, int]:
+    return "searcher", 1
+
+
+def no_scheduler() -> Any:
+    return None
+
+
+def test_what_a_function_makes_is_checked_whatever_names_its_kind() -> None:
+    """A scheduler or a searcher that was None ended a sweep with an error of Python."""
+    pairs: Registry[object] = Registry("pairs", tuple[Any, int])
+    assert pairs.build(f"{HERE}:a_pair") == ("searcher", 1)
+    for name in ("no_pair", "half_a_pair"):
+        with pytest.raises(InputError, match=f"pair: '.*:{name}' gave a .*, but must give a tuple"):
+            pairs.build(f"{HERE}:{name}")
+    named: Registry[object] = Registry("schedulers", "TrialScheduler")
+    with pytest.raises(InputError, match="gave a NoneType, but must give a TrialScheduler"):
+        named.build(f"{HERE}:no_scheduler")

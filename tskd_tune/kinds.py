@@ -23,7 +23,7 @@ def misfit(factory: object, base: object) -> str | None:
     """
     if inspect.isclass(factory):
         if not _is_a(factory, base):
-            return f"it is the class {factory.__qualname__}, which is no subclass of {_name(base)}"
+            return f"it is the class {factory.__qualname__}, which is no subclass of {name_of(base)}"
         missing = sorted(getattr(factory, "__abstractmethods__", ()))
         return f"it is an abstract class; define {', '.join(missing)} in a subclass" if missing else None
     if not callable(factory):
@@ -31,10 +31,10 @@ def misfit(factory: object, base: object) -> str | None:
     try:
         given = read_hints(factory, ["return"]).get("return")
     except Exception as error:  # an annotation may be any text
-        return f"the annotation of what it returns cannot be read ({error}); annotate it with -> {_name(base)}"
+        return f"the annotation of what it returns cannot be read ({error}); annotate it with -> {name_of(base)}"
     if given is None:
-        return f"it is a function that does not say what it returns; annotate it with -> {_name(base)}"
-    return None if _is_a(given, base) else f"it is a function that returns {_name(given)}, not {_name(base)}"
+        return f"it is a function that does not say what it returns; annotate it with -> {name_of(base)}"
+    return None if _is_a(given, base) else f"it is a function that returns {name_of(given)}, not {name_of(base)}"
 
 
 def made_by(factory: object) -> type | None:
@@ -52,6 +52,22 @@ def made_by(factory: object) -> type | None:
     return found if inspect.isclass(found) else None
 
 
+def made_fits(made: object, base: object) -> bool:
+    """Tell whether what a factory made is of a kind; of a generic type of tuples, whether it has as many items.
+
+    Args:
+        made: what the factory made.
+        base: as `misfit` takes it.
+    """
+    if isinstance(base, str):
+        return _is_a(type(made), base)
+    expected = typing.get_origin(base) or base
+    if not inspect.isclass(expected) or not isinstance(made, expected):
+        return False
+    items = typing.get_args(base) if isinstance(made, tuple) else ()
+    return not isinstance(made, tuple) or not items or len(made) == len(items)
+
+
 def _is_a(given: object, base: object) -> bool:
     if isinstance(base, str):
         return given is typing.Any or base in [parent.__name__ for parent in getattr(given, "__mro__", ())]
@@ -59,7 +75,8 @@ def _is_a(given: object, base: object) -> bool:
     return inspect.isclass(found) and inspect.isclass(expected) and issubclass(found, expected)
 
 
-def _name(kind: object) -> str:
+def name_of(kind: object) -> str:
+    """Return the name of a class or of a generic type."""
     return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
 
 

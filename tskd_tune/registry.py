@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from tskd_tune import outside
 from tskd_tune.errors import InputError, TskdTuneError, did_you_mean, reason, sentences
-from tskd_tune.kinds import made_by, misfit
+from tskd_tune.kinds import made_by, made_fits, misfit, name_of
 from tskd_tune.options import DISTINCT, NO_IDENTITY, Component, Derived, NoIdentity, Options, WasDefault
 from tskd_tune.signatures import DescribedOption, Factory, Group, first_line, option_defaults, options_model
 from tskd_tune.slots import ONE_OF, Slot
@@ -224,9 +224,9 @@ class Registry(Generic[T_co]):
             raise InputError(
                 f"{self._word}: '{name}' cannot be built with these options ({said}); correct its options or its code"
             ) from error
-        if inspect.isclass(self.base) and not isinstance(found, self.base):
+        if self.base is not object and not made_fits(found, self.base):
             raise InputError(
-                f"{self._word}: '{name}' gave a {type(found).__name__}, but must give a {self.base.__name__}"
+                f"{self._word}: '{name}' gave a {type(found).__name__}, but must give a {name_of(self.base)}"
             )
         if _is_bare_module(found):
             raise InputError(

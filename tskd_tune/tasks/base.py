@@ -299,8 +299,8 @@ class Task(Generic[Out]):
         objective = self.objective.identity()
         if not isinstance(objective, Mapping):
             raise InputError(
-                f"task: {type(self.objective).__name__}.identity gave {shown(objective)}, but must give a mapping; return"
-                " at least {}"
+                f"task: {type(self.objective).__name__}.identity gave {shown(objective)}, but must give a mapping;"
+                " return at least {}"
             )
         # Left out where it is empty, so that teachers that were trained before objectives had options are found.
         content = {"source": self.source.identity(), **self.feeding.identity()}
