@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ray.tune.error import TuneError
 
 from tskd_tune import local, outside
 from tskd_tune.errors import InputError, RunError
@@ -17,6 +19,7 @@ from tskd_tune.experiment.verification import verify
 from tskd_tune.records.entries.events import Event
 from tskd_tune.registry import Registry
 from tskd_tune.reports.findings.own_code import edited_code
+from tskd_tune.sweeps import tuning
 from tskd_tune.training.observers import Observer, Observers
 from tskd_tune.training.record import Record
 
@@ -211,6 +214,22 @@ def test_a_name_with_a_dot_shows_the_form_of_a_name() -> None:
     parts: Registry[object] = Registry("parts")
     with pytest.raises(InputError, match="a component of your own is written module:Class, here mine.parts:Hint"):
         parts.entry("mine.parts.Hint")
+
+
+def test_an_error_of_a_scheduler_is_said_with_its_place(tmp_path: Path) -> None:
+    """The sentence was the beginning of a traceback of Ray Tune."""
+    folder = local.RunFolder.create(tmp_path, "run", "sweep", {}, expected=1)
+
+    def fit() -> None:
+        try:
+            _ = 1 // 0
+        except ZeroDivisionError as error:
+            raise TuneError(traceback.format_exc()) from error
+
+    with pytest.raises(
+        RunError, match=r"broke off \(ZeroDivisionError: .* by zero, test_broken_components.py:\d+\); remove the cause"
+    ):
+        tuning._uninterrupted(fit, folder)
 
 
 def test_code_that_is_edited_within_a_training_is_noticed(tiny: Tiny, write: Write, tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from tskd_tune.errors import RunError
+from tskd_tune.errors import RunError, reason
 from tskd_tune.plain import Document
 from tskd_tune.records.entries.events import Listener
 from tskd_tune.records.runs.layout import TRIALS
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.records.sessions.breakage import reason_of
+from tskd_tune.redaction import redacted
 from tskd_tune.signals import noticed
 from tskd_tune.sweeps import packing
 from tskd_tune.sweeps.declared.schema import Sweep
@@ -140,4 +141,8 @@ def _uninterrupted(fit: Callable[[], object], folder: RunFolder) -> bool:
         inner = error.__cause__ or error.__context__
         if isinstance(inner, RunError):  # of a searcher, a scheduler or the recorder, whose sentence is enough
             raise inner from error
-        raise RunError(f"{folder.place}: the sweep broke off ({reason_of(error)}); resume the run") from error
+        # Tune's own text is a traceback, whose end has the cause: it may be a user's scheduler or searcher.
+        told = reason_of(error) if inner is None or isinstance(inner, TuneError) else redacted(reason(inner))
+        raise RunError(
+            f"{folder.place}: the sweep broke off ({told}); remove the cause, then resume the run"
+        ) from error
