@@ -6,15 +6,13 @@ Only the annotations that are needed are evaluated: the others may name what is 
 from __future__ import annotations
 
 import inspect
-import json
 import typing
-from collections.abc import Callable, Collection, Iterable
-from pathlib import PurePath
+from collections.abc import Callable, Collection
 from types import SimpleNamespace
 from typing import Any, cast
 
-from pydantic import GetCoreSchemaHandler, SerializerFunctionWrapHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 # Types whose values YAML writes as text, numbers, lists or mappings.
 _WRITTEN = {
@@ -25,8 +23,6 @@ _WRITTEN = {
     "datetime",
     "decimal",
     "enum",
-    "frozenset",
-    "set",
     "time",
     "timedelta",
     "tuple",
@@ -52,11 +48,12 @@ def read_hints(function: Callable[..., object], names: Collection[str]) -> dict[
     return typing.get_type_hints(SimpleNamespace(__annotations__=written), globalns=place, include_extras=True)
 
 
-def names_a_path(hint: object) -> bool:
-    """Tell whether a type is a path of `pathlib`, or contains one."""
-    if inspect.isclass(hint) and typing.get_origin(hint) is None:
-        return issubclass(hint, PurePath)
-    return any(map(names_a_path, typing.get_args(hint)))
+def mentions(hint: object, *kinds: type) -> bool:
+    """Tell whether a type is one of some classes or a subclass of one, such as ``list[Path]`` for a path."""
+    found = typing.get_origin(hint) or hint
+    if inspect.isclass(found) and issubclass(found, kinds):
+        return True
+    return any(mentions(inner, *kinds) for inner in typing.get_args(hint))
 
 
 class Written:
@@ -88,13 +85,6 @@ def _loosen(schema: Any, handler: GetCoreSchemaHandler, seen: set[int]) -> None:
         return
     if schema.get("type") in _WRITTEN:
         schema["strict"] = False
-    if schema.get("type") in ("set", "frozenset"):
-        schema["serialization"] = core_schema.wrap_serializer_function_ser_schema(_in_order, when_used="json")
     for key, inner in list(schema.items()):
         if key not in ("serialization", "metadata"):
             _loosen(inner, handler, seen)
-
-
-def _in_order(items: Iterable[object], handler: SerializerFunctionWrapHandler) -> list[object]:
-    """Write a set as a sorted list: the order of a set differs between processes, and digests are made of the list."""
-    return sorted(handler(items), key=lambda item: json.dumps(item, sort_keys=True))

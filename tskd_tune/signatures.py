@@ -7,6 +7,7 @@ import re
 import typing
 from collections.abc import Callable, Collection
 from functools import cache
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, create_model
@@ -14,7 +15,7 @@ from pydantic_core import CoreSchema
 
 from tskd_tune.docstrings import meanings
 from tskd_tune.errors import InputError, reason
-from tskd_tune.hints import WRITTEN, names_a_path, read_hints
+from tskd_tune.hints import WRITTEN, mentions, read_hints
 from tskd_tune.options import Component, Derived
 
 M = TypeVar("M", bound=Derived)
@@ -62,7 +63,7 @@ def derived_model(factory: Factory, name: str, base: type[M], fields: Fields) ->
     """Return a model of the keyword-only parameters of a factory.
 
     Raises:
-        InputError: a parameter has no annotation, is a path of `pathlib`, or has a name that is taken.
+        InputError: a parameter has no annotation, is a set or a path of `pathlib`, or has a name that is taken.
     """
     parameters = inspect.signature(factory).parameters.values()
     own = [parameter for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
@@ -88,7 +89,12 @@ def _refuse(option: str, hints: Fields, name: str, base: type[Derived]) -> None:
     where = f"'{name}': the option '{option}'"
     if option not in hints:
         raise InputError(f"{where} has no annotation; give its type, as in {option}: float")
-    if names_a_path(hints[option]):
+    if mentions(hints[option], set, frozenset):
+        raise InputError(
+            f"{where} is a set, whose order differs between processes, and the names of runs contain it; annotate the"
+            " option as a list (Annotated[list[...], tskd_tune.registry.DISTINCT] refuses an item that is there twice)"
+        )
+    if mentions(hints[option], PurePath):
         raise InputError(
             f"{where} is a path of pathlib, which is relative to another folder in each process; annotate the option"
             " with tskd_tune.paths.PathText, which gives an absolute path as text"
