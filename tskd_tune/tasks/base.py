@@ -23,6 +23,7 @@ from tskd_tune.metrics import Metric, Part
 from tskd_tune.plain import Json
 from tskd_tune.registry import Registry
 from tskd_tune.tasks.facts import TaskFacts as TaskFacts  # noqa: PLC0414 (it is imported from here)
+from tskd_tune.tasks.facts import declared_metrics
 from tskd_tune.tasks.summary import DataSummary
 
 Out_contra = TypeVar("Out_contra", bound=Output, contravariant=True)
@@ -262,7 +263,7 @@ class Task(Generic[Out]):
             InputError: see `Source.facts`.
         """
         facts = self.source.facts()
-        return replace(facts, metrics=_declared(self.objective, facts))
+        return replace(facts, metrics=declared_metrics(self.objective.metrics(facts), type(self.objective).__name__))
 
     def summary(self) -> DataSummary:
         """Return how the data are understood; see `Source.summary`."""
@@ -316,25 +317,6 @@ class Task(Generic[Out]):
     @cached_property
     def _oddities(self) -> tuple[str, ...]:
         return tuple(self.source.verify())
-
-
-def _declared(objective: Objective[Out], facts: TaskFacts) -> tuple[Metric, ...]:
-    """Return the metrics of an objective.
-
-    Raises:
-        InputError: they are no metrics, one has no direction, or two have one name.
-    """
-    where = f"task: {type(objective).__name__}.metrics"
-    found: object = objective.metrics(facts)
-    if not isinstance(found, tuple | list) or not all(isinstance(metric, Metric) for metric in found):
-        raise InputError(f"{where} gave {shown(found)}, but must give a tuple of Metric, such as (ERROR,)")
-    wrong = [metric for metric in found if metric.mode not in ("max", "min")]
-    if wrong:
-        raise InputError(f"{where}: the mode of '{wrong[0].name}' must be max or min, got {shown(wrong[0].mode)}")
-    names = [metric.name for metric in found]
-    if len(set(names)) < len(names):
-        raise InputError(f"{where} gave two metrics of one name ({', '.join(names)}); give each its own name")
-    return tuple(found)
 
 
 def summary_of(facts: TaskFacts, source: str = "images", names: Sequence[str] | None = None) -> DataSummary:

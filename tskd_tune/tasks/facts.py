@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tskd_tune.errors import InputError
+from tskd_tune.errors import InputError, shown
 from tskd_tune.metrics import Metric
 
 PROBED = 128
@@ -73,3 +73,25 @@ class TaskFacts:
         if not self.metrics:
             raise InputError("task: the task declares no metric; return at least one from Objective.metrics")
         return self.metrics[0]
+
+
+def declared_metrics(found: object, objective: str) -> tuple[Metric, ...]:
+    """Return the metrics that an objective declares.
+
+    Args:
+        found: what its `metrics` gave.
+        objective: the name of its class, for the message.
+
+    Raises:
+        InputError: they are no metrics, one has no direction, or two have one name.
+    """
+    where = f"task: {objective}.metrics"
+    if not isinstance(found, tuple | list) or not all(isinstance(metric, Metric) for metric in found):
+        raise InputError(f"{where} gave {shown(found)}, but must give a tuple of Metric, such as (ERROR,)")
+    wrong = [metric for metric in found if metric.mode not in ("max", "min")]
+    if wrong:
+        raise InputError(f"{where}: the mode of '{wrong[0].name}' must be max or min, got {shown(wrong[0].mode)}")
+    names = [metric.name for metric in found]
+    if len(set(names)) < len(names):
+        raise InputError(f"{where} gave two metrics of one name ({', '.join(names)}); give each its own name")
+    return tuple(found)
