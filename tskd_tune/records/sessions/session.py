@@ -122,7 +122,8 @@ class Session:
         self._started = now()
         self._heard = _Heard(tracker)
         self.trainer = build(experiment, teacher, group)
-        self._code = {short_name(name): code for name, code in own_code([experiment.plain()]).items()}
+        trained = [value for key, value in experiment.plain().items() if key != "observe"]  # observers change no result
+        self._code = {short_name(name): code for name, code in own_code(trained).items()}
         self._workers = [self.trainer.compute.world]
         self.trainer.observers.append(self._heard)
         self._facts = self.trainer.task.facts()
