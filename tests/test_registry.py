@@ -121,6 +121,7 @@ def test_plain_data_round_trips_with_the_names_of_the_yaml() -> None:
     [
         ({}, "shape: is required but missing; write for example shape: {name: square, side: 2}"),
         ({"shape": 3}, "shape: must be a mapping with a 'name' out of the shapes, got 3; known: circle, square"),
+        ({"shape": "a\nb"}, "shape: 'a\\nb' is not among the shapes; known: circle, square"),
         ({"shape": "circel"}, "shape: 'circel' is not among the shapes; did you mean 'circle'? known: circle, square"),
         ({"shape": {"name": "circle", "radius": 0}}, "shape.radius: must be greater than 0, got 0"),
         ({"shape": {"name": "circle", "radius": True}}, "shape.radius: must be an integer, got true"),

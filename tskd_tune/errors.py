@@ -87,6 +87,11 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
+def printable(text: str) -> str:
+    """Return a text as a terminal can show it: what cannot be printed is escaped, such as half a character."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def reason(error: BaseException) -> str:
     """Return the type and the first line of an error raised by foreign code, and the line of code."""
     said = str(error).strip().partition("\n")[0]

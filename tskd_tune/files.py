@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,29 @@ def disk_error(action: str, path: Path, error: OSError) -> UnwritableError:
     text = error.strerror or str(error)
     remedy = REMEDIES.get(error.errno or 0, "check the disk")
     return UnwritableError(f"{path}: could not be {action} ({text}); {remedy} and run `tskd-tune resume`")
+
+
+def refuse_endless(mode: int) -> None:
+    """Refuse a pipe, which would be waited for, and a device, which has no end.
+
+    Args:
+        mode: the ``st_mode`` of the file.
+
+    Raises:
+        OSError: with the reason in the place of the system's own text.
+    """
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file on a disk")
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file that somebody else made.
+
+    Raises:
+        OSError: it cannot be read, or it is a pipe or a device.
+    """
+    refuse_endless(path.stat().st_mode)
+    return path.read_bytes()
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Generic, TypedDict, TypeVar, cast
 from pydantic import ValidationError
 
 from tskd_tune import outside
-from tskd_tune.errors import InputError, TskdTuneError, did_you_mean, reason, sentences
+from tskd_tune.errors import InputError, TskdTuneError, did_you_mean, reason, sentences, shown
 from tskd_tune.kinds import made_by, made_fits, misfit, name_of
 from tskd_tune.options import DISTINCT, NO_IDENTITY, Component, Derived, NoIdentity, Options, WasDefault
 from tskd_tune.signatures import DescribedOption, Factory, Group, first_line, option_defaults, options_model
@@ -155,7 +155,7 @@ class Registry(Generic[T_co]):
             return self._entries[name]
         if name in (points := self._points()):
             return self._installed(points[name])
-        raise InputError(f"'{name[:100]}' is not among the {self.kind}{self._elsewhere(name)}")
+        raise InputError(f"{shown(name)} is not among the {self.kind}{self._elsewhere(name)}")
 
     def options(self, name: str, slot: type[Component] = Component) -> type[Component]:
         """Return the model of a component's options and the slot's own options."""

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import tskd_tune
 from tskd_tune.cli.commands import app
-from tskd_tune.cli.terminal import PATH_OPTIONS, in_words
+from tskd_tune.cli.terminal import PATH_OPTIONS, complain, in_words, warn
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,18 @@ def test_what_a_machine_can_cause_is_no_bug(error: Exception, told: str, capsys:
         in_words(fail)()
     said = capsys.readouterr().err
     assert ended.value.exit_code == 1 and told in said and len(said.splitlines()) == 1
+
+
+def test_a_message_does_not_act_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A message may show a name that a stranger's file holds."""
+    complain("x.pth: \x1b[2J\x1b]0;title\x07 is no part\nof \u202eit, \t too")
+    warn(["a class \x1b[31m is\nempty"])
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        "error: x.pth: \\x1b[2J\\x1b]0;title\\x07 is no part",
+        "error: of \\u202eit, \\t too",
+    ]
+    assert said.out.splitlines() == ["warning: a class \\x1b[31m is", "empty"]
 
 
 def test_what_nothing_else_can_cause_is_a_bug(capsys: pytest.CaptureFixture[str]) -> None:

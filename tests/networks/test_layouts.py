@@ -6,6 +6,7 @@ import argparse
 import collections
 import datetime
 import pathlib
+import time
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from tskd_tune.errors import InputError
 from tskd_tune.networks import Network, build
-from tskd_tune.networks.layouts import prefix_of, states
+from tskd_tune.networks.layouts import prefix_of, prefixes_of, states
 from tskd_tune.networks.weights import load_into, read_state
 
 State = dict[str, Tensor]
@@ -239,3 +240,30 @@ def test_prefixes_are_of_whole_parts() -> None:
 
 def test_an_optimizers_tensors_are_no_network() -> None:
     assert [held.key for held in states({"optimizer": sgd_state(), "best_acc": torch.tensor(3.0)})] == []
+
+
+def test_names_of_a_file_are_shown_as_a_terminal_can_show_them(tmp_path: Path) -> None:
+    state = network().state_dict()
+    for odd, said in (
+        ("a\nb\x1b[31m", "a\\nb\\x1b[31m is no part of"),
+        ("", "'' is no part of"),
+        ("begin" + "x" * 100_000 + "end", "x...x"),
+    ):
+        assert said in refusal(tmp_path / "surplus.pth", {**state, odd: torch.ones(1)})
+        assert len(refusal(tmp_path / "keys.pth", {odd: 1})) < 400
+        assert "\x1b" not in refusal(tmp_path / "two.pth", {f"{odd}a": state, f"{odd}b": network(2).state_dict()})
+    assert "every name begins with '\\x1b.'" in refusal(tmp_path / "prefix.pth", before("\x1b.", {"a": torch.ones(1)}))
+
+
+def test_a_file_of_many_names_is_read_in_time_that_grows_with_them(tmp_path: Path) -> None:
+    """With 20,000 names the time grew with their square: minutes."""
+    crowd = {f"part{number}.weight": torch.ones(1) for number in range(20_000)}
+    began = time.process_time()  # of this process alone: the machine may be busy with others
+    assert "is no part of" in refusal(tmp_path / "net.pth", {**network().state_dict(), **crowd})
+    assert time.process_time() - began < 20
+
+
+def test_a_prefix_needs_as_many_names_as_the_network_has() -> None:
+    names = ["a.b.x", "a.b.y", "a.c", "d.x", "d.y"]
+    assert prefixes_of(names, 2) == ["a.b.", "d."]
+    assert prefixes_of(names, 3) == ["a."]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -257,6 +258,14 @@ def test_a_file_that_vanishes_within_a_training_is_named(root: Path) -> None:
         batches_of(task, None)
 
 
+@pytest.mark.parametrize("annotations", [True, False])
+def test_a_pipe_is_refused_and_not_waited_for(root: Path, annotations: bool) -> None:
+    file = file_of(root, "val2017") if annotations else first(root, "val2017")
+    file.unlink()
+    os.mkfifo(file)
+    assert "cannot be read (it is a pipe or a device, not a file on a disk)" in refusal(made(root))
+
+
 def test_missing_image_files_are_counted(root: Path) -> None:
     for path in sorted((root / "train2017").iterdir())[:5]:
         path.unlink()
@@ -330,6 +339,22 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "not a number": (_of_annotation(bbox=[1, 2, float("nan"), 4]), "annotations.1.bbox.2: must be a finite number"),
     "text": (_of_annotation(bbox=["1", 2, 3, 4]), "annotations.1.bbox.0"),
+    "a place beyond all images": (
+        _of_annotation(bbox=[-1e308, 2, 3, 4]),
+        "annotations.1.bbox.0: must be greater than -2147483648",
+    ),
+    "a side whose area no float holds": (
+        lambda content: (
+            content["annotations"][1].pop("area"),
+            content["annotations"][1].update(bbox=[0, 0, 1e200, 1e200]),
+        ),
+        "annotations.1.bbox.2: must be less than 2147483648",
+    ),
+    "an area that no image has": (_of_annotation(area=1e308), "annotations.1.area: must be less than 46116860184273"),
+    "a name that no file has": (
+        lambda content: content["images"][0].update(file_name="a\0b.png"),
+        r"a\x00b.png of instances_val2017.json cannot be read (embedded null byte)",
+    ),
     "a crowd of 2": (_of_annotation(iscrowd=2), "annotations.1.iscrowd"),
     "an id that is text": (
         lambda content: content["images"][0].update(id="9"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,12 @@ def test_damaged_lists_are_sentences(root: Path, name: str, content: bytes, mess
     (root / "tiny-imagenet-200" / name).write_bytes(content)
     with pytest.raises(InputError, match=f"{message}.*unpack http"):
         build("tiny_imagenet", root=str(root)).facts()
+
+
+@pytest.mark.parametrize("name", ["wnids.txt", "val/val_annotations.txt", "val/images/val_0.JPEG"])
+def test_a_pipe_is_refused_and_not_waited_for(root: Path, name: str) -> None:
+    file = root / "tiny-imagenet-200" / name
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(InputError, match="it is a pipe or a device, not a file on a disk"):
+        paths(root)

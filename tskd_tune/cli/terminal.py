@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console, RenderableType
 
-from tskd_tune.errors import InputError, TskdTuneError, sentences
+from tskd_tune.errors import InputError, TskdTuneError, printable, sentences
 from tskd_tune.paths import Address, StoragePlace, local_path
 from tskd_tune.records.runs.finding import has_run
 from tskd_tune.redaction import redacted
@@ -47,13 +47,18 @@ def say(line: str = "") -> None:
 def warn(lines: Iterable[str]) -> None:
     """Write warnings on stdout, one per line."""
     for line in lines:
-        typer.echo(f"warning: {redacted(line)}")
+        typer.echo(f"warning: {_harmless(redacted(line))}")
 
 
 def complain(message: str) -> None:
     """Write an error on stderr, with ``error:`` before each line."""
     for line in redacted(message).splitlines() or [message]:
-        typer.echo(f"error: {line}", err=True)
+        typer.echo(f"error: {_harmless(line)}", err=True)
+
+
+def _harmless(line: str) -> str:
+    """Escape what would act on the terminal: a message may show a name that a stranger's file holds."""
+    return "\n".join(printable(part) for part in line.split("\n"))
 
 
 def put_json(value: object) -> None:

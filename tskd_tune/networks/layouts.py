@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
+
+from tskd_tune.errors import printable
 
 State = Mapping[str, Tensor]
 # Keys that hold a network, in order of preference. Other keys are searched after these.
@@ -19,6 +23,9 @@ STUDENT = "student."
 # A counter beside the parameters of torch.optim.swa_utils.AveragedModel.
 AVERAGED = "n_averaged"
 DEPTH = 4
+# Letters of a long name that a message shows at either end.
+SHOWN = 80
+DOT = re.compile(r"\.")
 
 
 @dataclass(frozen=True)
@@ -46,21 +53,20 @@ class Spelled:
 
 def states(payload: object) -> list[Held]:
     """Return every state dict in the content of a file, the preferred one first."""
-    return list(_states(payload, "", {}, DEPTH))
+    return list(_states(payload, "", DEPTH))
 
 
-def _states(payload: object, key: str, facts: Mapping[str, object], depth: int) -> Iterator[Held]:
+def _states(payload: object, key: str, depth: int) -> Iterator[Held]:
     if not isinstance(payload, Mapping) or not depth:
         return
     payload = {name: value for name, value in payload.items() if isinstance(name, str)}
     for name in [*(name for name in WRAPPERS if name in payload), *(n for n in payload if n not in WRAPPERS)]:
-        beside = {other: value for other, value in payload.items() if other != name}
-        inner = f"{key}.{name}" if key else name
-        yield from _states(payload[name], inner, {**facts, **beside}, depth - 1)
+        for held in _states(payload[name], f"{key}.{name}" if key else name, depth - 1):
+            beside = {other: value for other, value in payload.items() if other != name}
+            yield replace(held, facts={**beside, **held.facts})
     tensors = {name: value for name, value in payload.items() if isinstance(value, Tensor)}
     if any(value.ndim for value in tensors.values()):
-        others = {name: value for name, value in payload.items() if name not in tensors}
-        yield Held(key, tensors, {**facts, **others})
+        yield Held(key, tensors, {name: value for name, value in payload.items() if name not in tensors})
 
 
 def spelled(tensors: State) -> Spelled | None:
@@ -76,7 +82,8 @@ def spelled(tensors: State) -> Spelled | None:
     state = {_bare(bare[key].removeprefix(STUDENT)): tensors[key] for key in kept}
     if len(state) < len(kept):
         return None
-    return Spelled(state, tuple(key for key in tensors if key not in set(kept)))
+    used = set(kept)
+    return Spelled(state, tuple(key for key in tensors if key not in used))
 
 
 def _bare(key: str) -> str:
@@ -93,13 +100,10 @@ def prefix_of(names: list[str]) -> str:
     return "".join(f"{part}." for part in parts[0][:common])
 
 
-def prefixes_of(names: list[str]) -> list[str]:
-    """Return every prefix of whole parts that some name begins with, in the order of the names."""
-    found: dict[str, None] = {}
-    for name in names:
-        parts = name.split(".")
-        found |= dict.fromkeys("".join(f"{part}." for part in parts[:count]) for count in range(1, len(parts)))
-    return list(found)
+def prefixes_of(names: Iterable[str], count: int) -> list[str]:
+    """Return every prefix of whole parts that exactly ``count`` names begin with, in the order of the names."""
+    found = Counter(name[: dot.end()] for name in names for dot in DOT.finditer(name))
+    return [prefix for prefix, times in found.items() if times == count]
 
 
 def beheaded(given: Spelled) -> Spelled | None:
@@ -110,6 +114,12 @@ def beheaded(given: Spelled) -> Spelled | None:
     """
     state = {name.partition(".")[2]: tensor for name, tensor in given.state.items()}
     return None if "" in state or len(state) < len(given.state) else Spelled(state, given.ignored)
+
+
+def named(key: str) -> str:
+    """Return a name of a file as a message can show it: printable, and without its middle where it is long."""
+    text = printable(key) or "''"
+    return text if len(text) <= 2 * SHOWN else f"{text[:SHOWN]}...{text[-SHOWN:]}"
 
 
 def is_preferred(key: str) -> bool:

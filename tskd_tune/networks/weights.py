@@ -18,7 +18,7 @@ from tskd_tune.errors import InputError
 from tskd_tune.files import write_whole
 from tskd_tune.networks import layouts
 from tskd_tune.networks.base import NETWORKS, Network
-from tskd_tune.networks.layouts import Held, Spelled
+from tskd_tune.networks.layouts import Held, Spelled, named
 from tskd_tune.networks.wrapped import Wrapped
 
 ACCURACIES = ("accuracy", "best_acc")
@@ -158,7 +158,7 @@ def _nothing(payload: object) -> str:
     inner = [one for value in payload.values() for one in (value.values() if isinstance(value, Mapping) else [value])]
     if any(isinstance(one, np.ndarray) and one.ndim for one in inner):
         return "holds numpy arrays and no tensors; convert each by torch.from_numpy, and save again"
-    keys = _few([str(key) for key in payload])
+    keys = _few([named(str(key)) for key in payload])
     return "holds no tensors of a network" + (f", only the keys {keys}" if keys else "")
 
 
@@ -173,7 +173,7 @@ def _fitting_file(found: list[tuple[Held, Spelled]], own: Mapping[str, Tensor], 
         InputError: several states fit, and no usual key or prefix says which of them is meant.
     """
     whole = [(held, given) for held, given in found if _fits(given.state, own)]
-    unnamed = [held.key for held, _ in whole if not layouts.is_preferred(held.key)]
+    unnamed = [named(held.key) for held, _ in whole if not layouts.is_preferred(held.key)]
     if len(unnamed) == len(whole) > 1:
         raise InputError(
             f"{label}: holds {len(whole)} networks that fit, under the keys {_few(unnamed)}; save one network alone"
@@ -181,7 +181,8 @@ def _fitting_file(found: list[tuple[Held, Spelled]], own: Mapping[str, Tensor], 
     for held, given in found:
         if _fits(given.state, own):
             return _state_file(held, given)
-        stripped = [layouts.without(prefix, given) for prefix in layouts.prefixes_of(list(given.state))]
+        prefixes = layouts.prefixes_of(_shapes(given.state), len(_shapes(own)))
+        stripped = [layouts.without(prefix, given) for prefix in prefixes]
         fitting = [one for one in stripped if _fits(one.state, own)]
         if len(fitting) > 1 or (fitting and not own.keys() - given.state.keys()):
             raise InputError(f"{label}: holds more than one network that fits; save one network alone")
@@ -203,8 +204,8 @@ def _misfit(found: list[tuple[Held, Spelled]], own: Mapping[str, Tensor], title:
     prefix = "" if given.state.keys() & own.keys() else layouts.prefix_of(list(given.state))
     state = layouts.without(prefix, given).state
     problems = _few(_misfits(state, own, _title(title, own)))
-    begins = f"every name begins with '{prefix}'; without it, " if prefix else ""
-    keys = [held.key for held, _ in found if held.key]
+    begins = f"every name begins with '{named(prefix)}'; without it, " if prefix else ""
+    keys = [named(held.key) for held, _ in found if held.key]
     places = f"tensors lie under the keys {_few(keys)}; " if len(keys) > 1 else ""
     return f"{begins}{problems}; {places}{_hint(state, own, title)}"
 
@@ -260,7 +261,7 @@ def _misfits(state: Mapping[str, Tensor], own: Mapping[str, Tensor], title: str)
         if key in given and given[key] != needed[key]
     ]
     missing = [f"{key} is missing, which {title} needs" for key in needed if key not in given]
-    surplus = [f"{key} is no part of {title}" for key in given if key not in needed]
+    surplus = [f"{named(key)} is no part of {title}" for key in given if key not in needed]
     return differing + missing + surplus
 
 

@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from tskd_tune.errors import InputError, sentences
+from tskd_tune.files import read_file
 from tskd_tune.tasks.words import counted, first_few, shown
 
 LEAST_SIDE = 0.01
@@ -27,8 +28,9 @@ MOST_NAMED = 3
 
 Whole: TypeAlias = Bounded[int, Field(strict=True, gt=-(2**62), lt=2**62)]
 Length: TypeAlias = Bounded[int, Field(strict=True, gt=0, lt=2**31)]
-Finite: TypeAlias = Bounded[float, Field(strict=True, allow_inf_nan=False)]
-NotNegative: TypeAlias = Bounded[float, Field(strict=True, allow_inf_nan=False, ge=0)]
+Place: TypeAlias = Bounded[float, Field(strict=True, allow_inf_nan=False, gt=-(2**31), lt=2**31)]
+Side: TypeAlias = Bounded[float, Field(strict=True, allow_inf_nan=False, ge=0, lt=2**31)]
+Area: TypeAlias = Bounded[float, Field(strict=True, allow_inf_nan=False, ge=0, lt=2**62)]
 Name: TypeAlias = Bounded[str, Field(min_length=1)]
 
 
@@ -54,8 +56,8 @@ class BoxEntry(TypedDict):
     id: Whole
     image_id: Whole
     category_id: Whole
-    bbox: tuple[Finite, Finite, NotNegative, NotNegative]
-    area: NotRequired[NotNegative]
+    bbox: tuple[Place, Place, Side, Side]
+    area: NotRequired[Area]
     iscrowd: NotRequired[Literal[0, 1]]
 
 
@@ -204,7 +206,7 @@ def read_annotations(file: Path, option: str) -> Annotated:
 def _content(file: Path, option: str) -> Content:
     """Read and check the entries of a file, one by one."""
     try:
-        text = file.read_bytes()
+        text = read_file(file)
     except OSError as error:
         raise InputError(
             f"task.{option}: the annotations {shown(str(file))} cannot be read ({error.strerror}){_beside(file)}; name"

@@ -15,6 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tskd_tune.contracts import Detected
 from tskd_tune.errors import InputError
+from tskd_tune.files import refuse_endless
 from tskd_tune.paths import PathText
 from tskd_tune.tasks.annotations import Annotated, read_annotations
 from tskd_tune.tasks.base import TASKS, Task
@@ -194,8 +195,12 @@ def _files(folder: Path, annotated: Annotated, lister: Lister) -> list[ImageFile
         path = os.path.join(folder, image.name)  # noqa: PTH118 (of a hundred thousand files, a Path each takes seconds)
         try:
             status = os.stat(path)  # noqa: PTH116
+            refuse_endless(status.st_mode)
         except OSError as error:
             lost.append(f"{shown(path)} of {annotated.file.name} cannot be read ({error.strerror})")
+            continue
+        except ValueError as error:  # the name holds the character U+0000
+            lost.append(f"{shown(path)} of {annotated.file.name} cannot be read ({error})")
             continue
         files.append(ImageFile(path, 0, status.st_size, status.st_mtime_ns))
     refuse_lost(lost)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from tskd_tune.errors import InputError
+from tskd_tune.files import refuse_endless
 from tskd_tune.plain import Json
 from tskd_tune.tasks.base import TaskFacts
 from tskd_tune.tasks.decoding import DECODING_VERSION, ImageFile, decode_each, decoded, digest_of
@@ -285,6 +286,7 @@ def found_file(path: str, label: int) -> ImageFile:
     """
     try:
         status = os.stat(path)  # noqa: PTH116 (of hundreds of thousands of files, a Path each takes seconds)
+        refuse_endless(status.st_mode)
     except OSError as error:
         raise InputError(f"task.root: {path} cannot be read ({error.strerror}); repair or remove it") from error
     return ImageFile(path, label, status.st_size, status.st_mtime_ns)

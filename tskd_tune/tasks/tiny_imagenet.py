@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tskd_tune.errors import InputError
+from tskd_tune.files import read_file
 from tskd_tune.paths import PathText
 from tskd_tune.tasks.base import TASKS, Task
 from tskd_tune.tasks.classification import Classification
@@ -148,7 +149,7 @@ def _classes_by_file(file: Path, lines: Sequence[str], names: Sequence[str]) -> 
 def _lines(folder: Path, name: str) -> list[str]:
     """Return the lines of one of the set's text files, without empty ones."""
     try:
-        text = (folder / name).read_text(encoding="utf-8")
+        text = read_file(folder / name).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"task.root: {folder / name} is no text file ({error}); {ANEW}") from error
     except OSError as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tskd_tune.errors import printable
+
 
 def shown(name: str) -> str:
-    """Return a name as a terminal can show it: what cannot be printed is escaped, such as half a character."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
+    """Return a name as a terminal can show it."""
+    return printable(name)
 
 
 def counted(number: int, what: str) -> str:
