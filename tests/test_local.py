@@ -333,6 +333,14 @@ def test_a_taken_name_and_a_sweep_are_refused(unbroken: RunFolder, tmp_path: Pat
         local.resume(sweep, ignore)
 
 
+def test_a_taken_name_is_refused_before_the_data_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The images of ImageNet are read for an hour."""
+    RunFolder.create(tmp_path, "taken", "train", {})
+    monkeypatch.setattr(local, "read_data", lambda *_: pytest.fail("the data were read"))
+    with pytest.raises(InputError, match="exists; resume the run"):
+        start("taken", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("over", "label"),
     [({}, "resnet8, review"), ({"review": None}, "resnet8"), ({"distiller": {"name": "kd"}}, "resnet8, kd, review")],

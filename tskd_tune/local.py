@@ -76,8 +76,8 @@ def start(
     check(experiment)
     refuse(Place(), track=track)
     TeacherCache()  # a folder that cannot be made is refused before there is a run
+    RunFolder.free(storage.absolute(), name)  # before the data are read, which may take hours
     read_data([experiment], listener)
-    RunFolder.free(storage.absolute(), name)
     folder = RunFolder.create(
         storage.absolute(), name, "train", experiment.plain(), expected=1, origin=origin, tracked=track
     )

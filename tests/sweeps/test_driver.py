@@ -105,6 +105,17 @@ def test_a_grid_trains_every_point_once_a_seed_as_it_would_alone(
         begin(grid, tmp_path)
 
 
+def test_a_name_or_storage_that_cannot_be_used_is_refused_before_the_data_are_read(
+    cluster: Cluster, grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tskd_tune.sweeps.run._read_data", lambda *_: pytest.fail("the data were read"))
+    RunFolder.create(tmp_path, "taken", "sweep", {})
+    with pytest.raises(InputError, match="exists; resume the run"):
+        begin(grid, tmp_path, "taken")
+    with pytest.raises(InputError, match=r"cannot be made \(.* is no folder\); give another --storage"):
+        begin(grid, tmp_path / "taken" / "state.json")
+
+
 def test_arms_that_train_one_experiment_share_no_file(cluster: Cluster, grid: dict[str, Any], tmp_path: Path) -> None:
     plain = {"review": None}
     grid["experiment"]["choice"] = {"plain": plain, "again": plain, "threads": {**plain, "training": {"threads": 2}}}

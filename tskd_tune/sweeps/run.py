@@ -79,9 +79,9 @@ def start(
     refuse(sweep)
     refuse_names(_place(sweep), track=track)
     sweep = sweep.resolved()
+    path = RunFolder.free(storage.absolute(), name)  # before the data are read, which may take hours
     _read_data(sweep, listener)
     facts: Any = {"confirms": confirms.name if confirms else None, "origin": origin, "tracked": track}
-    path = RunFolder.free(storage.absolute(), name)
     folder: RunFolder | None = None
     try:
         with ExitStack() as until_reported:

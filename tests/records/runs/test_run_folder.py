@@ -75,6 +75,19 @@ class TestCreate:
         with pytest.raises(InputError, match=r"cannot be made \(Not a directory\); give another --storage"):
             RunFolder.create(tmp_path / "file", "a", "sweep", {})
 
+    def test_a_place_that_cannot_be_used_is_refused_before_anything_is_made(self, tmp_path, monkeypatch):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match=r"deep: the run's folder cannot be made \(.*file is no folder\); give"):
+            RunFolder.free(tmp_path / "file" / "a", "deep")
+        with pytest.raises(InputError, match="file exists and is no run"):
+            RunFolder.free(tmp_path, "file")
+        monkeypatch.setattr(finding.os, "access", lambda path, mode: False)
+        with pytest.raises(
+            InputError, match=r"cannot be made \(this user may not write in .*\); give another --storage"
+        ):
+            RunFolder.free(tmp_path / "new", "run")
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
     def test_numbers_and_order_of_the_document_survive(self, tmp_path):
         document = {"z": 5e-4, "a": 1e-05, "name": "é", "none": None, "list": [1, 2.5, True]}
         folder = RunFolder.create(tmp_path, "a", "train", document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -124,6 +125,28 @@ def refuse_taken(path: Path) -> None:
         raise InputError(f"{path} exists; resume the run with `tskd-tune resume {path}` or choose another --name")
 
 
+def refuse_place(path: Path) -> None:
+    """Refuse the place of a new run where a folder exists or none can be made; nothing is made.
+
+    Raises:
+        InputError: the folder exists; or what is above it is no folder, or this user may not write there.
+    """
+    try:
+        refuse_taken(path)
+        nearest = next(folder for folder in path.parents if folder.exists())
+        is_folder = nearest.is_dir()
+    except OSError as error:
+        raise _unmade(path, error.strerror or str(error)) from error
+    if not is_folder:
+        raise _unmade(path, f"{nearest} is no folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _unmade(path, f"this user may not write in {nearest}")
+
+
+def _unmade(path: Path, why: str) -> InputError:
+    return InputError(f"{path}: the run's folder cannot be made ({why}); give another --storage")
+
+
 def make_folder(root: Path, name: str, state: State, document: Mapping[str, Json]) -> Path:
     """Make the folder of a new run, completely or not at all.
 
@@ -139,8 +162,7 @@ def make_folder(root: Path, name: str, state: State, document: Mapping[str, Json
         part.rename(path)
     except OSError as error:
         refuse_taken(path)
-        text = error.strerror or str(error)
-        raise InputError(f"{path}: the run's folder cannot be made ({text}); give another --storage") from error
+        raise _unmade(path, error.strerror or str(error)) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return path

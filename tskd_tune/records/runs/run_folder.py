@@ -24,7 +24,7 @@ from tskd_tune.records.entries.row import Row, latest
 from tskd_tune.records.entries.sittings import is_held, locked, sitting, stamp
 from tskd_tune.records.entries.state import Begun, Kind, State, now, state_of_new
 from tskd_tune.records.entries.upgrade import upgrade, upgrade_document
-from tskd_tune.records.runs.finding import make_folder, place_of, refuse_taken, state_in
+from tskd_tune.records.runs.finding import make_folder, place_of, refuse_place, state_in
 from tskd_tune.records.runs.layout import BEGUN, TRIALS, Layout
 from tskd_tune.records.runs.remote_run import RemoteRun, refuse_unusable
 from tskd_tune.records.storing.files import refuse_links, remove_parts
@@ -85,12 +85,12 @@ class RunFolder:
         """Return the place for a new run; an object storage is tried by writing and reading.
 
         Raises:
-            InputError: the name is in use, or no plain name.
+            InputError: the name is in use or no plain name, or no folder can be made there.
             StorageError: the storage refuses or fails.
         """
         refuse_name(name)
         place = root / name
-        refuse_taken(place) if isinstance(place, Path) else refuse_unusable(place)
+        refuse_place(place) if isinstance(place, Path) else refuse_unusable(place)
         return place
 
     @classmethod
