@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tskd_tune.paths import Address, PathOption, PathText, Written, storage_place, whole, written
+from tskd_tune.paths import Address, PathOption, PathText, Written, in_shell, storage_place, whole, written
+
+PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 
 
 def test_a_path_counts_from_the_file_that_names_it_or_from_the_current_folder(
@@ -102,3 +106,26 @@ def test_a_path_is_no_address(text: str):
 def test_an_address_that_no_folder_has_is_refused(text: str):
     with pytest.raises(ValueError, match=r"is no address of a folder; give SCHEME://BUCKET/FOLDER"):
         Address.read(text)
+
+
+@pytest.mark.parametrize("name", ["my runs", "it's", "a$HOME", "#1", "a&b", "[x]", "~", "*", "é 🐜"])
+def test_a_path_in_a_command_is_one_word_for_the_shell(name: str):
+    assert shlex.split(f"tskd-tune resume {in_shell(Path('runs') / name)}") == ["tskd-tune", "resume", f"runs/{name}"]
+
+
+def test_a_plain_path_and_an_address_have_no_quotes():
+    for plain in ("/home/me/runs/digits-2026-01-02", "s3://bucket/runs/first", "~/runs/a_1.2"):
+        assert in_shell(plain) == (plain if not plain.startswith("~") else f"'{plain}'")
+
+
+def test_every_command_that_a_message_advises_has_its_place_in_quotes():
+    """A path with a space was two words for the shell: `tskd-tune resume /home/me/my runs/first`."""
+    commands = re.compile(r"tskd-tune (?!list )[a-z]+ (?:--[a-z]+ )?\{(?!in_shell\(|quote\()[^}]*\}")
+    others = {"{again}", "{given}", "{run}"}  # words of a command, in quotes already, and addresses of this program
+    found = [
+        f"{file.name}: {one}"
+        for file in sorted(PACKAGE.rglob("*.py"))
+        for one in commands.findall(file.read_text())
+        if one[one.index("{") :] not in others
+    ]
+    assert found == []

@@ -14,7 +14,7 @@ from tskd_tune.errors import InputError, RunError, UnwritableError
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.identity import identity
 from tskd_tune.experiment.teacher import obtain, teacher_key, trains_a_teacher
-from tskd_tune.paths import StoragePlace
+from tskd_tune.paths import StoragePlace, in_shell
 from tskd_tune.records.entries.design import Design, write_design
 from tskd_tune.records.entries.events import (
     Event,
@@ -120,7 +120,7 @@ def _run(experiment: Experiment, folder: RunFolder, listener: Listener, *, track
     listener(row_event(row))
     write_report(folder)
     if row.status == "failed":
-        again = f"; when the cause is removed, run: tskd-tune resume {folder.place}" if row.broke else ""
+        again = f"; when the cause is removed, run: tskd-tune resume {in_shell(folder.place)}" if row.broke else ""
         raise RunError(f"{folder.place}: {row.arm}, seed {row.seed}: {row.reason}{again}")
     return folder
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, TypeAlias
 
 from pydantic import GetCoreSchemaHandler
@@ -20,6 +21,11 @@ LONGEST_NAME, LONGEST_PATH = 255, 4095
 # `Path` replaces two slashes by one, so one slash is enough. A single letter may be a drive.
 _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):(?:/+|$)")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/+")
+
+
+def in_shell(place: object) -> str:
+    """Return a path or an address as a word of a command for the shell: in quotes if it has spaces or the like."""
+    return quote(str(place))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from shlex import quote
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], None]
@@ -35,7 +36,7 @@ class Ended:
 def continuing(run: object) -> str:
     """Say what an interrupted run keeps, and how to continue it; ``run`` is its folder or its address."""
     kept = "finished trainings are kept, and others resume from their last checkpoint"
-    return f"{kept}; continue with: tskd-tune resume {run}"
+    return f"{kept}; continue with: tskd-tune resume {quote(str(run))}"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from tskd_tune.experiment.locations import located
 from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.experiment.verification import verify
 from tskd_tune.outside import short_name
+from tskd_tune.paths import in_shell
 from tskd_tune.sweeps.space.search_space import SearchSpace
 
 
@@ -23,7 +24,9 @@ def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
     """
     document = documents.load(path)
     if "experiment" in document.data:
-        raise InputError(f"{path}: is a sweep (it has an 'experiment' key); run it with `tskd-tune sweep {path}`")
+        raise InputError(
+            f"{path}: is a sweep (it has an 'experiment' key); run it with `tskd-tune sweep {in_shell(path)}`"
+        )
     document = document.with_settings(settings)
     with document.places.named():
         return parse(document.data)

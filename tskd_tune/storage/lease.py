@@ -20,6 +20,7 @@ from uuid import uuid4
 import psutil
 
 from tskd_tune.errors import InputError, RunError
+from tskd_tune.paths import in_shell
 from tskd_tune.storage.objects import Objects
 
 FOLDER: Final = "lease"
@@ -214,8 +215,8 @@ def _owner(content: bytes | None) -> tuple[Owner | None, bool]:
 def _taken(objects: Objects, known: Held) -> str:
     return (
         f"{objects.address}: {known.owner or 'another process'} trains this run; it wrote to the storage"
-        f" {known.age:.0f} s ago. Wait until it ends (`tskd-tune status {objects.address}` shows its progress), or end"
-        f" it; {SECONDS:g} s after its last sign of life another process may go on"
+        f" {known.age:.0f} s ago. Wait until it ends (`tskd-tune status {in_shell(objects.address)}` shows its"
+        f" progress), or end it; {SECONDS:g} s after its last sign of life another process may go on"
     )
 
 

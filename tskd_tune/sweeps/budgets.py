@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tskd_tune.errors import InputError
+from tskd_tune.paths import in_shell
 from tskd_tune.plain import Document
 from tskd_tune.records.entries import teaching
 from tskd_tune.records.runs.life import life
@@ -60,7 +61,7 @@ def refuse_used_up(sweep: Sweep, folder: RunFolder) -> None:
     if hours is not None and (used := seconds_used(folder)) >= hours * HOUR:
         raise InputError(
             f"{folder.place}: its budget of {hours:g} h is used up ({used / HOUR:.2f} h); give it more, for example 2"
-            f" h, with: tskd-tune resume {folder.place} --hours 2"
+            f" h, with: tskd-tune resume {in_shell(folder.place)} --hours 2"
         )
 
 

@@ -16,6 +16,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tskd_tune.metrics import Mode
+from tskd_tune.paths import in_shell
 from tskd_tune.plain import Document
 from tskd_tune.records.entries.conclusion import Conclusion
 from tskd_tune.records.runs.counted import counted
@@ -140,19 +141,18 @@ class Limits:
         if not self.reason:
             return None
         head = f"{self.reason[0].upper()}{self.reason[1:]}"
+        again = f"tskd-tune resume {in_shell(folder.place)}"
         if self.at_target:
             assert self._target is not None
             said = f"{head}: the search ended after {len({row.run for row in rows})} trials"
-            how = f"raise stop.at in {folder.place}/sweep.yaml or remove stop, then: tskd-tune resume {folder.place}"
+            how = f"raise stop.at in {folder.place}/sweep.yaml or remove stop, then: {again}"
             return Conclusion(f"{said}. To search on, {how}", self._target.plain())
         if counts.all_finished:
             return None
         said = f"{head}: {counts.unfinished} trainings are unfinished and {counts.not_begun or 0} have not begun"
         if self._budget.hours is not None and " GPU " not in self.reason:
-            return Conclusion(f"{said}. Train on, for example for 2 h, with: tskd-tune resume {folder.place} --hours 2")
-        return Conclusion(
-            f"{said}. Raise budget.gpu_hours in {folder.place}/sweep.yaml, then: tskd-tune resume {folder.place}"
-        )
+            return Conclusion(f"{said}. Train on, for example for 2 h, with: {again} --hours 2")
+        return Conclusion(f"{said}. Raise budget.gpu_hours in {folder.place}/sweep.yaml, then: {again}")
 
     def _compare(self, run: str, value: object) -> None:
         if self.reason or self._target is None or not isinstance(value, int | float):

@@ -10,7 +10,7 @@ from typing import Any
 from tskd_tune.callbacks import Heard, heard
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
-from tskd_tune.paths import Address, StoragePlace
+from tskd_tune.paths import Address, StoragePlace, in_shell
 from tskd_tune.records.entries.conclusion import conclude, conclusion
 from tskd_tune.records.entries.design import write_design
 from tskd_tune.records.entries.events import Event, Listener, keep_leaks, read_data
@@ -298,9 +298,13 @@ def _raise_what_is_missing(folder: RunFolder) -> None:
     failed = [row for row in rows if row.status == "failed"]
     if failed:
         broke = sum(row.broke for row in failed)
-        again = f" {broke} of them broke and can be trained again: tskd-tune resume {folder.place}" if broke else ""
+        again = (
+            f" {broke} of them broke and can be trained again: tskd-tune resume {in_shell(folder.place)}"
+            if broke
+            else ""
+        )
         told = [f"{row.arm}{under(row.point)}, seed {row.seed}: {row.reason}" for row in failed]
-        head = f"{folder.place}: {len(failed)} failed; `tskd-tune report {folder.place}` shows them.{again}"
+        head = f"{folder.place}: {len(failed)} failed; `tskd-tune report {in_shell(folder.place)}` shows them.{again}"
         raise RunError("\n".join([head, *told]))
     expected = folder.state.expected
     if expected is not None and len(rows) < expected and conclusion(folder.store) is None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from tskd_tune.cli.terminal import put_json, say, show
 from tskd_tune.errors import InputError, did_you_mean
 from tskd_tune.files import write_whole
+from tskd_tune.paths import in_shell
 from tskd_tune.records.entries.origin import Origin
 from tskd_tune.shipped import spaces
 
@@ -36,7 +37,7 @@ def init(name: str | None, *, as_json: bool) -> None:
         put_json({"name": chosen.stem, "file": str(copy.absolute()), "question": Origin.of(chosen).sentence})
     else:
         say(f"{copy}: {Origin.of(chosen).sentence}")
-        say(f"check it with `tskd-tune check {copy}`, run it with `tskd-tune sweep {copy}`")
+        say(f"check it with `tskd-tune check {in_shell(copy)}`, run it with `tskd-tune sweep {in_shell(copy)}`")
 
 
 def _list(*, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tskd_tune.cli.terminal import say, show
+from tskd_tune.paths import in_shell
 from tskd_tune.records.runs.run_folder import ROWS, RunFolder
 from tskd_tune.records.wandb.offline import offline_of
 from tskd_tune.reports.findings import importance, pareto, search_curve
@@ -44,7 +45,7 @@ def show_results(folder: RunFolder, settings: Sequence[str] = (), *, cost: bool 
     say(f"report: {folder.store.place('report.html')}")
     say(f"rows: {_rows_of(folder)}")
     if not all(one.uploaded for one in offline_of(folder)):
-        say(f"W&B runs are kept offline; send them with: tskd-tune sync {folder.place}")
+        say(f"W&B runs are kept offline; send them with: tskd-tune sync {in_shell(folder.place)}")
 
 
 def _show_costs(found: Findings) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from tskd_tune.cli.terminal import complain, say, warn
 from tskd_tune.errors import InputError, RunError
-from tskd_tune.paths import StoragePlace
+from tskd_tune.paths import StoragePlace, in_shell
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.records.wandb import offline
 from tskd_tune.records.wandb.server import account, has_key, why_away
@@ -43,7 +43,7 @@ def sync(run: str, storage: StoragePlace, *, entity: str | None, project: str | 
             found = offline.upload(left, entity=entity or known.entity, project=project or known.project)
         except KeyboardInterrupt:
             _mark(folder)
-            complain(f"interrupted; uploaded runs are marked; continue with: tskd-tune sync {folder.place}")
+            complain(f"interrupted; uploaded runs are marked; continue with: tskd-tune sync {in_shell(folder.place)}")
             raise typer.Exit(Ended.code()) from None
         _mark(folder)
         _tell(folder, found)
@@ -73,8 +73,8 @@ def publish(run: str, storage: StoragePlace, *, as_json: bool) -> None:
     typer.echo(
         f"W&B report: {done.why_not}, so only its spec was written: {done.place}\n"
         "to publish it, log in with `wandb login` or set WANDB_API_KEY, then run:\n"
-        f"  tskd-tune sync {folder.place}\n"
-        f"  tskd-tune report {folder.place} --wandb",
+        f"  tskd-tune sync {in_shell(folder.place)}\n"
+        f"  tskd-tune report {in_shell(folder.place)} --wandb",
         err=as_json,
     )
 
@@ -85,11 +85,13 @@ def _server(folder: RunFolder) -> Any:
     if not has_key(known):
         raise InputError(
             f"there is no key for {known.base_url}; log in with `wandb login` or set WANDB_API_KEY, "
-            f"then run: tskd-tune sync {folder.place}"
+            f"then run: tskd-tune sync {in_shell(folder.place)}"
         )
     away = why_away(known.base_url, PATIENCE)
     if away:
-        raise RunError(f"{away}; nothing is lost; when the server is back, run: tskd-tune sync {folder.place}")
+        raise RunError(
+            f"{away}; nothing is lost; when the server is back, run: tskd-tune sync {in_shell(folder.place)}"
+        )
     return known
 
 
@@ -98,14 +100,14 @@ def _tell(folder: RunFolder, found: offline.Upload) -> None:
         say(f"  uploaded: {one.id}  {found.addresses.get(one.id, '')}".rstrip())
     warn(
         f"{one.path.name}: is still being written, or was cut off; W&B uploads the part that it can read; when the"
-        f" training is over, run: tskd-tune sync {folder.place}"
+        f" training is over, run: tskd-tune sync {in_shell(folder.place)}"
         for one in found.unfinished
     )
     if found.failed:
         why = "the server stopped answering" if found.stalled else "; ".join(found.reasons) or "W&B gave no reason"
         raise RunError(
             f"{_runs(len(found.failed))} could not be uploaded ({why}): {_named(found.failed)}\n"
-            f"nothing is lost, try again with: tskd-tune sync {folder.place}"
+            f"nothing is lost, try again with: tskd-tune sync {in_shell(folder.place)}"
         )
 
 

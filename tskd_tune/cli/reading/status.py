@@ -13,7 +13,7 @@ from tskd_tune.cli.reading.run_status import RunStatus, run_status
 from tskd_tune.cli.reading.trial_status import State
 from tskd_tune.cli.terminal import console, put_json, say
 from tskd_tune.errors import InputError
-from tskd_tune.paths import StoragePlace
+from tskd_tune.paths import StoragePlace, in_shell
 from tskd_tune.records.entries.teaching import Teaching
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.forms.short import broken_teacher_line, duration
@@ -183,10 +183,10 @@ def _time(found: RunStatus, path: StoragePlace) -> str:
         return f"{spent}; ended"
     if found.running is False and found.broke:
         by_signal = f"{_interrupted(found)}; " if found.interrupted and found.interrupted.by else ""
-        return f"{spent}; {by_signal}train the broken runs again with: tskd-tune resume {path}"
+        return f"{spent}; {by_signal}train the broken runs again with: tskd-tune resume {in_shell(path)}"
     if found.running is False:
         ended = f"{spent}, {_left(found)}; {_interrupted(found)}"
-        return f"{ended}; continue with: tskd-tune resume {path}"
+        return f"{ended}; continue with: tskd-tune resume {in_shell(path)}"
     return f"{spent}, {_left(found)}{_silence(found, path)}"
 
 
@@ -211,5 +211,5 @@ def _left(found: RunStatus) -> str:
 def _silence(found: RunStatus, path: StoragePlace) -> str:
     if found.silent <= SILENCE:
         return ""
-    resume = "" if found.running else f"; if no process trains it: tskd-tune resume {path}"
+    resume = "" if found.running else f"; if no process trains it: tskd-tune resume {in_shell(path)}"
     return f"; no record for {duration(found.silent)}{resume}"

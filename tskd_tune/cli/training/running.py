@@ -20,7 +20,7 @@ from tskd_tune.errors import InputError, RunError, TskdTuneError, did_you_mean
 from tskd_tune.experiment import Experiment
 from tskd_tune.experiment.data import summaries
 from tskd_tune.files import fullest, is_full
-from tskd_tune.paths import StoragePlace
+from tskd_tune.paths import StoragePlace, in_shell
 from tskd_tune.records.entries.events import Event
 from tskd_tune.records.entries.names import refuse_name
 from tskd_tune.records.entries.origin import Origin
@@ -282,7 +282,7 @@ def _said_of_a_full_disk(path: StoragePlace) -> Iterator[None]:
         here = [path] if isinstance(path, Path) else []
         full = fullest([*here, cache_folder(), Path(tempfile.gettempdir())])
         begun = has_run(path)
-        again = f"tskd-tune resume {path}" if begun else "the same command again"
+        again = f"tskd-tune resume {in_shell(path)}" if begun else "the same command again"
         # A traceback of Ray adds nothing to the last sentence.
         told = isinstance(error, RunError) and "Traceback" not in str(error)
         said = str(error) if told else f"{path}: the run broke off"

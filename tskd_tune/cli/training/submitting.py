@@ -18,6 +18,7 @@ from tskd_tune import documents
 from tskd_tune.cli.terminal import say
 from tskd_tune.errors import InputError, RunError, shown
 from tskd_tune.outside import JOB_VARIABLE, whole_name
+from tskd_tune.paths import in_shell
 from tskd_tune.shipped import SPACES, file_of
 
 COMMANDS: Final = ("sweep", "resume", "extend", "confirm")
@@ -79,7 +80,7 @@ def submit(address: str, words: Sequence[str], more: Sequence[Path]) -> None:
     say(f"watch: ray job logs --follow {at} {number}")
     say(f"stop, and resume later: ray job stop {at} {number}")
     if modules := [name for name in job.files if not name.startswith(f"{FILES}{os.sep}")]:
-        again = " ".join(f"--with {job.files[name]}" for name in modules)
+        again = " ".join(f"--with {in_shell(job.files[name])}" for name in modules)
         say(f"own modules were sent with this job alone; to resume: tskd-tune submit {again} {address} resume RUN")
 
 

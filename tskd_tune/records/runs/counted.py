@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from tskd_tune.errors import InputError
+from tskd_tune.paths import in_shell
 from tskd_tune.records.entries.conclusion import conclusion
 from tskd_tune.records.entries.design import Design, digest, read_design
 from tskd_tune.records.entries.row import Row
@@ -89,15 +90,15 @@ def lacking(run: RunFolder, missing: int, expected: int) -> str:
     have = "has" if missing == 1 else "have"
     return (
         f"{_edited(run)}: of the {expected} trainings that the file names now, {missing} {have} not been trained; train"
-        f" {'it' if missing == 1 else 'them'} with: tskd-tune resume {run.place}."
+        f" {'it' if missing == 1 else 'them'} with: tskd-tune resume {in_shell(run.place)}."
     )
 
 
 def not_read(run: RunFolder) -> str:
     """Say that a report knows nothing of what was written into the file of a grid since it was trained last."""
     return (
-        f"{_edited(run)}, and this report has what was trained before: `tskd-tune status {run.place}` says what is"
-        f" missing, and `tskd-tune resume {run.place}` trains it."
+        f"{_edited(run)}, and this report has what was trained before: `tskd-tune status {in_shell(run.place)}`"
+        f" says what is missing, and `tskd-tune resume {in_shell(run.place)}` trains it."
     )
 
 
@@ -105,12 +106,13 @@ def mistaken(run: RunFolder, error: InputError) -> str:
     """Say that an edited file has a mistake, with which a resume would fail."""
     place = run.store.place("sweep.yaml")
     mistakes = " ".join(str(error).split()).removeprefix(f"{place}: ")
-    return f"{_edited(run)}, and has a mistake: {mistakes}; correct the file before `tskd-tune resume {run.place}`"
+    again = f"tskd-tune resume {in_shell(run.place)}"
+    return f"{_edited(run)}, and has a mistake: {mistakes}; correct the file before `{again}`"
 
 
 def unknown(run: RunFolder, error: InputError) -> str:
     """Say that what an edited file trains is not known, because it names code."""
-    return f"{_edited(run)}, and {error}; what is missing is trained by: tskd-tune resume {run.place}"
+    return f"{_edited(run)}, and {error}; what is missing is trained by: tskd-tune resume {in_shell(run.place)}"
 
 
 def _edited(run: RunFolder) -> str:

@@ -12,7 +12,7 @@ from uuid import uuid4
 from tskd_tune import documents
 from tskd_tune.errors import InputError, TskdTuneError
 from tskd_tune.files import write_whole
-from tskd_tune.paths import Address, StoragePlace
+from tskd_tune.paths import Address, StoragePlace, in_shell
 from tskd_tune.plain import Json
 from tskd_tune.records.entries.state import State, state_of
 from tskd_tune.records.runs.groups import group_sentence, replicates_of
@@ -122,7 +122,9 @@ def refuse_taken(path: Path) -> None:
     if path.exists() and not (path / "state.json").exists():
         raise InputError(f"{path} exists and is no run; remove it, or choose another --name")
     if path.exists():
-        raise InputError(f"{path} exists; resume the run with `tskd-tune resume {path}` or choose another --name")
+        raise InputError(
+            f"{path} exists; resume the run with `tskd-tune resume {in_shell(path)}` or choose another --name"
+        )
 
 
 def refuse_place(path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tskd_tune.paths import Address, StoragePlace
+from tskd_tune.paths import Address, StoragePlace, in_shell
 from tskd_tune.records.entries.state import State, state_of
 from tskd_tune.records.storing.files import read_text
 from tskd_tune.storage.objects import Objects
@@ -40,8 +40,8 @@ def group_sentence(group: StoragePlace, members: Sequence[StoragePlace]) -> str:
     count = "1 replicate" if len(members) == 1 else f"{len(members)} replicates"
     return (
         f"there is no run '{group}': it is a group of {count} of a search ({', '.join(one.name for one in members)});"
-        f" give one of these runs; `tskd-tune report {group}` shows the group, and the command `tskd-tune sweep` that"
-        " began it goes on with it"
+        f" give one of these runs; `tskd-tune report {in_shell(group)}` shows the group, and the command `tskd-tune"
+        " sweep` that began it goes on with it"
     )
 
 

@@ -18,7 +18,7 @@ from typing import Final
 from tskd_tune import documents
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.files import write_whole
-from tskd_tune.paths import Address
+from tskd_tune.paths import Address, in_shell
 from tskd_tune.plain import Json
 from tskd_tune.records.entries.sittings import is_held
 from tskd_tune.records.entries.state import State, state_of
@@ -308,7 +308,9 @@ class RemoteRun:
 
 def taken(address: Address) -> InputError:
     """Return the error for a name that is in use."""
-    return InputError(f"{address} exists; resume the run with `tskd-tune resume {address}` or choose another --name")
+    return InputError(
+        f"{address} exists; resume the run with `tskd-tune resume {in_shell(address)}` or choose another --name"
+    )
 
 
 def _missing(address: Address) -> str:

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from tskd_tune.errors import InputError
 from tskd_tune.metrics import Metric, Mode, metric_of
+from tskd_tune.paths import in_shell
 from tskd_tune.records.entries.conclusion import conclusion
 from tskd_tune.records.entries.replicate import Replicate, first_declared
 from tskd_tune.records.entries.row import Row
@@ -170,8 +171,8 @@ def method(name: str, folders: Sequence[RunFolder]) -> Method:
         raise InputError(
             f"{name}: {count(len(counting), 'replicate')} ended ({', '.join(search.run for search in counting)}), and"
             " no trial of them has a value of the search's metric: nothing is best, and a difference to another search"
-            f" has no size. This is a result to report; `tskd-tune report {counting[0].place}` says why its trials"
-            " failed, and a space in which trainings do not fail needs another --name"
+            f" has no size. This is a result to report; `tskd-tune report {in_shell(counting[0].place)}` says why its"
+            " trials failed, and a space in which trainings do not fail needs another --name"
         )
     first = first_declared([(search.created, search.replicate) for search in found])
     return Method(name, place, counting, tuple(_left_out(name, found, folders)), _added(name, found, first))
@@ -218,7 +219,7 @@ def _refuse_empty(search: OneSearch) -> None:
         )
     raise InputError(
         f"{search.place}: no trial has a value of the search's metric on the validation set yet; finish the run:"
-        f" tskd-tune resume {search.place}{' --hours HOURS' if search.whole else ''}"
+        f" tskd-tune resume {in_shell(search.place)}{' --hours HOURS' if search.whole else ''}"
     )
 
 

@@ -19,6 +19,7 @@ import wandb_workspaces.reports.v2 as wr
 from wandb_workspaces import expr
 
 from tskd_tune.errors import RunError
+from tskd_tune.paths import in_shell
 from tskd_tune.records.entries.row import Row
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.records.wandb.offline import offline_of
@@ -307,7 +308,7 @@ def _saved(run: RunFolder, found: Findings, entity: str | None, project: str, be
 
 
 def _command(run: RunFolder) -> str:
-    return f"tskd-tune report {run.place} --wandb"
+    return f"tskd-tune report {in_shell(run.place)} --wandb"
 
 
 def _within(deadline: float, save: Any, place: str, command: str) -> wr.Report:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tskd_tune.errors import InputError
 from tskd_tune.experiment.identity import identity
+from tskd_tune.paths import in_shell
 from tskd_tune.records.runs.counted import counted
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.checking import check
@@ -50,7 +51,7 @@ def extended_run(folder: RunFolder, addition: Addition) -> Sweep:
             raise
         raise InputError(
             f"{error}\n{folder.place}: {expected - ended} of {expected} trainings have not ended, such as those of an"
-            f" extension that was cut off; train them with: tskd-tune resume {folder.place}"
+            f" extension that was cut off; train them with: tskd-tune resume {in_shell(folder.place)}"
         ) from error
 
 
