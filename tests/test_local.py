@@ -333,6 +333,17 @@ def test_a_taken_name_and_a_sweep_are_refused(unbroken: RunFolder, tmp_path: Pat
         local.resume(sweep, ignore)
 
 
+def test_parts_that_do_not_fit_are_said_with_their_line(tmp_path: Path) -> None:
+    missing, file = tmp_path / "none.pth", write(tmp_path / "e.yaml", DOCUMENT)
+    assert single.read_checked(file) == single.read(file)
+    with pytest.raises(InputError, match=rf"^--set teacher.weights={missing}: teacher.weights: there is no file"):
+        single.read_checked(file, [f"teacher.weights={missing}"])
+    rest = documents.dump({key: value for key, value in DOCUMENT.items() if key != "teacher"})
+    file.write_text(f"teacher:\n  name: resnet8\n  weights: {missing}\n{rest}")
+    with pytest.raises(InputError, match=rf"^{file}:3: teacher.weights: there is no file"):
+        single.read_checked(file)
+
+
 def test_a_taken_name_is_refused_before_the_data_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The images of ImageNet are read for an hour."""
     RunFolder.create(tmp_path, "taken", "train", {})

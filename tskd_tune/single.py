@@ -13,6 +13,7 @@ from tskd_tune.experiment.teacher import check_weights
 from tskd_tune.experiment.verification import verify
 from tskd_tune.outside import short_name
 from tskd_tune.paths import in_shell
+from tskd_tune.places import Places
 from tskd_tune.sweeps.space.search_space import SearchSpace
 
 
@@ -22,6 +23,10 @@ def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
     Raises:
         InputError: the file is a sweep or a search space, or has mistakes (one sentence per mistake).
     """
+    return _read(path, settings)[0]
+
+
+def _read(path: Path, settings: Iterable[str]) -> tuple[Experiment, Places]:
     document = documents.load(path)
     if "experiment" in document.data:
         raise InputError(
@@ -29,7 +34,19 @@ def read(path: Path, settings: Iterable[str] = ()) -> Experiment:
         )
     document = document.with_settings(settings)
     with document.places.named():
-        return parse(document.data)
+        return parse(document.data), document.places
+
+
+def read_checked(path: Path, settings: Iterable[str] = ()) -> Experiment:
+    """Read an experiment's file as `read` does, and check it as `check` does, with the place of each mistake.
+
+    Raises:
+        InputError: as both.
+    """
+    experiment, places = _read(path, settings)
+    with places.named():
+        check(experiment)
+    return experiment
 
 
 def parse(document: Mapping[str, object]) -> Experiment:

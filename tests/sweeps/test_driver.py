@@ -116,6 +116,16 @@ def test_a_name_or_storage_that_cannot_be_used_is_refused_before_the_data_are_re
         begin(grid, tmp_path / "taken" / "state.json")
 
 
+def test_what_this_machine_lacks_is_refused_before_the_data_are_read(
+    cluster: Cluster, grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tskd_tune.sweeps.run._read_data", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr("tskd_tune.sweeps.run.ray.is_initialized", lambda: False)
+    monkeypatch.setattr("tskd_tune.sweeps.machines.machine.os.cpu_count", lambda: 2)
+    with pytest.raises(InputError, match="resources.cpu: a trial asks for 3, but this machine has 2"):
+        begin(grid, tmp_path, resources={"cpu": 3})
+
+
 def test_arms_that_train_one_experiment_share_no_file(cluster: Cluster, grid: dict[str, Any], tmp_path: Path) -> None:
     plain = {"review": None}
     grid["experiment"]["choice"] = {"plain": plain, "again": plain, "threads": {**plain, "training": {"threads": 2}}}

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
+import ray
+
 from tskd_tune.callbacks import Heard, heard
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
@@ -32,6 +34,7 @@ from tskd_tune.sweeps.declared.stored import sweep_of
 from tskd_tune.sweeps.declared.teacher_keys import distinct
 from tskd_tune.sweeps.evidence.extension import Addition, extended_run
 from tskd_tune.sweeps.evidence.protocol import refuse_seeds_of_the_search, terms_of
+from tskd_tune.sweeps.machines.machine import refuse_here
 from tskd_tune.sweeps.machines.node_probe import Looked
 from tskd_tune.sweeps.machines.resources import needed, refuse_unfit
 from tskd_tune.sweeps.on_ray.leftovers import end as end_leftovers
@@ -77,6 +80,8 @@ def start(
     """
     named_cluster()  # fails at once if no cluster answers
     refuse(sweep)
+    if not ray.is_initialized():  # otherwise the process has joined a cluster, which may have more
+        refuse_here(sweep)
     refuse_names(_place(sweep), track=track)
     sweep = sweep.resolved()
     path = RunFolder.free(storage.absolute(), name)  # before the data are read, which may take hours

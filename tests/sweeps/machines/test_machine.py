@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.machines import machine
@@ -31,6 +33,17 @@ def test_more_than_this_machine_has_is_refused_unless_a_cluster_is_named(
             machine.refuse_here(given)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     machine.refuse_here(given)
+
+
+def test_what_this_machine_lacks_is_said_with_its_line(
+    tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    file = tmp_path / "s.yaml"
+    text = documents.dump({"experiment": tiny_document, "search": {"name": "grid"}})
+    file.write_text(f"resources:\n  cpu: 1000000\n{text}")
+    with pytest.raises(InputError, match=rf"s.yaml:2: resources.cpu: a trial asks for 1e\+06, but this machine has"):
+        machine.refuse_here(Sweep.load(file))
 
 
 def test_what_there_is_is_let_through(tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def find(file: Path, settings: Sequence[str], *, data: bool = False) -> Checked:
     """
     if is_sweep(file):
         return check_sweep(Sweep.load(file, settings), data=data)
-    return check_experiment(single.read(file, settings), data=data)
+    return check_experiment(single.read_checked(file, settings), data=data)
 
 
 def _plain(found: Checked) -> dict[str, object]:

@@ -51,7 +51,7 @@ def train(file: Path, name: str | None, storage: StoragePlace, settings: Sequenc
         RunError: the run failed.
     """
     name = name_of(file, name)
-    experiment = single.read(file, settings)
+    experiment = single.read_checked(file, settings)
     plan = experiment.plan()
     reviews = 0 if plan is None else len(plan.review_nodes)
     length = f"{experiment.training.epochs} epochs, {reviews} {'review' if reviews == 1 else 'reviews'}"

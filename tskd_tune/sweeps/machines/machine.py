@@ -29,4 +29,5 @@ def refuse_here(sweep: Sweep) -> None:
         if amount > there[name]
     ]
     if problems:
-        raise InputError("\n".join(problems))
+        with sweep.places.named():
+            raise InputError("\n".join(problems))
