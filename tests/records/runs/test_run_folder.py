@@ -140,6 +140,12 @@ class TestOpen:
             with pytest.raises(InputError, match=rf"^there is no run '{path}'; {there}$"):
                 RunFolder.open(path)
 
+    def test_a_path_in_a_run_is_said_with_the_run(self, folder):
+        """It said that the run's folder holds no run."""
+        for path in (folder.path / "state.json", folder.path / "trials" / "x" / "nothing"):
+            with pytest.raises(InputError, match=rf"; the path lies in the run {folder.path}; give this folder$"):
+                RunFolder.open(path)
+
     def test_what_is_no_run_is_refused(self, tmp_path):
         (tmp_path / "a").mkdir()
         with pytest.raises(InputError, match="a is empty; give"):

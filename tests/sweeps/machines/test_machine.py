@@ -42,7 +42,7 @@ def test_what_this_machine_lacks_is_said_with_its_line(
     file = tmp_path / "s.yaml"
     text = documents.dump({"experiment": tiny_document, "search": {"name": "grid"}})
     file.write_text(f"resources:\n  cpu: 1000000\n{text}")
-    with pytest.raises(InputError, match=rf"s.yaml:2: resources.cpu: a trial asks for 1e\+06, but this machine has"):
+    with pytest.raises(InputError, match=r"s.yaml:2: resources.cpu: a trial asks for 1e\+06, but this machine has"):
         machine.refuse_here(Sweep.load(file))
 
 

@@ -82,7 +82,10 @@ def find_run(path: Path, storage: Path) -> Path:
 
 
 def _beside(path: Path, storage: Path) -> str:
-    """Say which runs there are where a run was looked for: beside the path, or in ``storage`` for a name."""
+    """Say which run a path lies in, or which runs there are: beside the path, or in ``storage`` for a name."""
+    around = next((one for one in path.parents if (one / "state.json").is_file()), None)
+    if around is not None:
+        return f"the path lies in the run {around}; give this folder"
     root = path.parent if len(path.parts) > 1 else storage
     if not root.is_dir():
         return f"there is no folder {root}"
