@@ -196,7 +196,7 @@ def test_an_interrupt_before_anything_ends_with_130(
     def interrupt(*given: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(single, "read", interrupt)
+    monkeypatch.setattr(single, "read_checked", interrupt)
     assert "nothing was started" in run("train", write(tmp_path / "e.yaml", SHORT), code=130).stderr
 
 
