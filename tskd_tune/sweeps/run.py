@@ -246,6 +246,7 @@ def _trained(sweep: Sweep, folder: RunFolder, listener: Listener, *, track: bool
             report_seconds=REPORT_SECONDS,
             looked=looked,
             workers=sweep.resources.worker_count,
+            gpu_share=needed(sweep).get("gpu") or 1.0,
         )
         whole = train(Tuning(sweep, folder, shipped, listener, limits), listener)
     if whole and (found := limits.conclusion(folder)) is not None:

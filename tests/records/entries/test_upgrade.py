@@ -57,7 +57,7 @@ def test_a_row_has_what_the_old_one_had():
     assert teacher["training"].items() >= was["training"].items()
     same = row.plain().keys() & old.keys() - {"format", "data", "teacher", "experiment", "cost"}
     assert {name: row.plain()[name] for name in same} == {name: old[name] for name in same}
-    assert row.cost.plain() == {**old["cost"], "together": 1, "workers": 1, "host": ""}
+    assert row.cost.plain() == {**old["cost"], "together": 1, "workers": 1, "host": "", "gpu_share": 1.0}
 
 
 def test_an_old_experiment_trains_as_it_did():

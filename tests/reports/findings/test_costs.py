@@ -14,8 +14,8 @@ from tskd_tune.reports.findings.records import ArmFindings
 HEADLINE = Headline("test_top1", metric_of("test_top1", ()))
 
 
-def arm(name: str, *together: int, device: str = "a GPU") -> ArmFindings:
-    costs = [factories.a_cost(device=device, together=count) for count in together]
+def arm(name: str, *together: int, device: str = "a GPU", share: float = 1.0) -> ArmFindings:
+    costs = [factories.a_cost(device=device, together=count, gpu_share=share) for count in together]
     rows = [factories.a_row(f"{name}{seed}", seed, name, cost=cost) for seed, cost in enumerate(costs)]
     return arm_findings(rows, HEADLINE, 0)
 
@@ -40,3 +40,13 @@ def test_equally_many_are_comparable_among_themselves() -> None:
 def test_unequally_many_are_named_with_their_arms() -> None:
     said = sharing([arm("kd", 6, 4), arm("tskd", 1), arm("at", 1), arm("crd", 3, device="cpu")])
     assert "(4 to 6: kd; 1: tskd; at). Compare only those of equally many." in said
+
+
+def test_equal_shares_of_a_gpu_are_comparable_among_themselves() -> None:
+    said = sharing([arm("kd", 1, 1, share=0.25), arm("tskd", 1, share=0.25)])
+    assert said.startswith("Times are those of trainings with 0.25 of a GPU each")
+
+
+def test_unequal_shares_of_a_gpu_are_named_with_their_arms() -> None:
+    said = sharing([arm("kd", 1, share=0.5), arm("tskd", 1), arm("crd", 1, share=0.5, device="cpu")])
+    assert "unequal shares of a GPU (0.5: kd; 1: tskd). Compare only those of equal shares." in said

@@ -181,6 +181,17 @@ def test_short_epochs_are_reported_at_once_where_a_scheduler_waits(
     assert [of["epoch"] for result in results for of in result["records"] if of["seed"] == 1] == list(range(6))
 
 
+def test_a_row_says_which_share_of_a_gpu_its_trial_asked_for(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = trial(tiny(review=None), [1], replace(ships(Path()), run=None, gpu_share=0.25))
+    (session,) = one.sessions
+    assert session.row().cost.gpu_share == 1.0, "on a CPU there is nothing to share"
+    on_gpu = replace(session.trainer.compute, device=torch.device("cuda"))
+    monkeypatch.setattr(type(on_gpu), "name", lambda self: "a GPU")
+    monkeypatch.setattr(type(on_gpu), "peak_memory", lambda self: None)
+    session.trainer.compute = on_gpu
+    assert session.row().cost.gpu_share == 0.25
+
+
 def test_seeds_whose_checkpoints_are_of_different_epochs_catch_up(tiny: Tiny, tmp_path: Path) -> None:
     one = trial(tiny(training=OFTEN), [1, 2], ships(tmp_path))
     results = []

@@ -111,6 +111,8 @@ class Cost(Record):
         workers: the largest number of processes that shared each batch, with as many GPUs on a machine that has them;
             seconds and memory are those of the first.
         host: the host name of the machine that ended the training; empty if unknown, as in older rows.
+        gpu_share: the share of a GPU that the process asked for (``resources.gpu``); below 1, other processes may have
+            used the same GPU. 1 on a CPU, and in older rows.
     """
 
     seconds: float
@@ -121,6 +123,7 @@ class Cost(Record):
     together: int = 1
     workers: int = 1
     host: str = ""
+    gpu_share: float = 1.0
 
 
 class EngineRecord(Record):

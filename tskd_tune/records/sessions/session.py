@@ -50,12 +50,14 @@ class Trial:
     """The trial of a training: the id, the arm, and search parameter -> sampled value.
 
     ``identity`` names the trial's trainings where two arms train the same experiment; None: the experiment's digest.
+    ``gpu_share`` is the share of a GPU that the trial asked for, if it trains on one.
     """
 
     run: str
     arm: str
     point: Mapping[str, Json] = field(default_factory=dict)
     identity: str | None = None
+    gpu_share: float = 1.0
 
 
 class _Heard(Observer):
@@ -272,6 +274,7 @@ class Session:
             together=self._together,
             workers=max(self._workers),
             host=socket.gethostname(),
+            gpu_share=1.0 if compute.device.type == "cpu" else self.trial.gpu_share,
         )
 
     def _teacher_record(self) -> TeacherRecord | None:

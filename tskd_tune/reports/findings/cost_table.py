@@ -24,6 +24,7 @@ class Circumstances:
         threads: the CPU threads, for a CPU; otherwise 0.
         together: how many trainings shared a GPU in one process; 1 for a CPU, where their steps follow one another.
         workers: how many processes shared each batch.
+        gpu_share: the share of a GPU that the training had; 1 for a CPU.
     """
 
     device: str
@@ -31,13 +32,14 @@ class Circumstances:
     threads: int = 0
     together: int = 1
     workers: int = 1
+    gpu_share: float = 1.0
 
     @classmethod
     def of(cls, cost: Cost) -> Circumstances:
         """Return where a training was measured."""
         if cost.device == CPU:
             return cls(cost.device, cost.host, cost.threads, workers=cost.workers)
-        return cls(cost.device, together=cost.together, workers=cost.workers)
+        return cls(cost.device, together=cost.together, workers=cost.workers, gpu_share=cost.gpu_share)
 
     @property
     def words(self) -> str:
@@ -46,6 +48,8 @@ class Circumstances:
         told = [name] if self.device != CPU else [name, f"{self.threads} thread{'s' * (self.threads != 1)}"]
         if self.together > 1:
             told.append(f"{self.together} trainings in one process")
+        if self.gpu_share < 1:
+            told.append(f"{self.gpu_share:g} of it")
         if self.workers > 1:
             told.append(f"{self.workers} workers")
         return ", ".join(told)
@@ -116,7 +120,8 @@ def arm_costs(arms: Sequence[ArmFindings]) -> tuple[ArmCost, ...]:
 def apart(costs: Sequence[ArmCost]) -> str:
     """Return a sentence where arms that are compared were measured on several devices; empty otherwise."""
     for base in distinct(cost.baseline for cost in costs):
-        places = distinct(replace(cost.where, together=1).words for cost in costs if cost.baseline == base)
+        alone = [replace(cost.where, together=1, gpu_share=1.0) for cost in costs if cost.baseline == base]
+        places = distinct(where.words for where in alone)
         if len(places) > 1:
             return (
                 f"Times and memory were not all measured on equal devices ({few(places)}). `tskd-tune report --cost`"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tskd_tune.records.entries.row import UNKNOWN
+from tskd_tune.records.entries.row import UNKNOWN, Cost
 from tskd_tune.reports.findings.grouping import alike, few
 from tskd_tune.reports.findings.records import ArmFindings, Baseline
 
@@ -19,11 +19,15 @@ def with_cost_ratios(arms: Sequence[ArmFindings]) -> tuple[list[ArmFindings], li
 
 
 def sharing(arms: Sequence[ArmFindings]) -> str:
-    """Return a sentence on the trainings that shared a GPU within one process; empty where none did.
+    """Return sentences on the trainings that shared a GPU, within a process or between processes; empty for none.
 
     On a CPU the steps of trainings that share a process follow one another, so their times are as of trainings alone.
     """
-    counts = {arm.arm: counted for arm in arms if (counted := _together(arm))}
+    return " ".join(filter(None, [_in_one_process(arms), _between_processes(arms)]))
+
+
+def _in_one_process(arms: Sequence[ArmFindings]) -> str:
+    counts = {arm.arm: sorted(counted) for arm in arms if (counted := {cost.together for cost in _on_gpus(arm)})}
     every = {count for counted in counts.values() for count in counted}
     if max(every, default=1) == 1:
         return ""
@@ -32,19 +36,39 @@ def sharing(arms: Sequence[ArmFindings]) -> str:
             f"Times and memory are those of {every.pop()} trainings that shared a GPU in one process: compare them only"
             " with those of equally many."
         )
-    groups: dict[str, list[str]] = {}
-    for arm, counted in counts.items():
-        low, high = min(counted), max(counted)
-        groups.setdefault(str(low) if low == high else f"{low} to {high}", []).append(arm)
-    told = "; ".join(f"{number}: {few(names)}" for number, names in groups.items())
     return (
-        f"Times and memory were not measured alike, as unequally many trainings shared a GPU in one process ({told})."
-        " Compare only those of equally many."
+        f"Times and memory were not measured alike, as unequally many trainings shared a GPU in one process"
+        f" ({_told(counts)}). Compare only those of equally many."
     )
 
 
-def _together(arm: ArmFindings) -> set[int]:
-    return {row.cost.together for row in arm.rows if row.status == "done" and row.cost.device not in ("cpu", UNKNOWN)}
+def _between_processes(arms: Sequence[ArmFindings]) -> str:
+    shares = {arm.arm: sorted(found) for arm in arms if (found := {cost.gpu_share for cost in _on_gpus(arm)})}
+    every = {share for found in shares.values() for share in found}
+    if min(every, default=1.0) == 1:
+        return ""
+    if len(every) == 1:
+        return (
+            f"Times are those of trainings with {every.pop():g} of a GPU each, which other processes used too: compare"
+            " them only with those of equal shares."
+        )
+    return (
+        f"Times were not measured alike, as trainings had unequal shares of a GPU ({_told(shares)}). Compare only those"
+        " of equal shares."
+    )
+
+
+def _told(amounts: Mapping[str, Sequence[float]]) -> str:
+    """Return the amounts with the arms that had them, as words; an arm may have had several."""
+    groups: dict[str, list[str]] = {}
+    for arm, found in amounts.items():
+        low, high = f"{found[0]:g}", f"{found[-1]:g}"
+        groups.setdefault(low if low == high else f"{low} to {high}", []).append(arm)
+    return "; ".join(f"{amount}: {few(names)}" for amount, names in groups.items())
+
+
+def _on_gpus(arm: ArmFindings) -> list[Cost]:
+    return [row.cost for row in arm.rows if row.status == "done" and row.cost.device not in ("cpu", UNKNOWN)]
 
 
 def base_of(arms: Sequence[ArmFindings]) -> ArmFindings:

@@ -84,6 +84,7 @@ def _record(cost: ArmCost) -> Cells:
         "threads": cost.where.threads or None,
         "together": cost.where.together,
         "workers": cost.where.workers,
+        "gpu_share": cost.where.gpu_share,
         "trainings": cost.trainings,
         "epochs": cost.epochs,
         **_ends("step_seconds", cost.step_seconds),

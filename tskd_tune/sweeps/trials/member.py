@@ -266,7 +266,7 @@ class Member:
                 connection=shipped.connection,
             )
             self._tracked.append(tracker.identity["id"])
-        trial = Trial(given.run, given.arm, given.point, given.identity)
+        trial = Trial(given.run, given.arm, given.point, given.identity, shipped.gpu_share)
         return Session(experiment, self._teacher(experiment), trial, tracker, group=self._group)
 
     def _teacher(self, experiment: Experiment) -> TeacherFile | None:

@@ -32,6 +32,7 @@ class Shipped:
             trial reports there; None: it reports after every epoch.
         looked: what a machine that joins later must have; None on one machine alone.
         workers: how many processes share the batches of a trial.
+        gpu_share: the share of a GPU that a process of a trial asks for; 1 also without a GPU.
     """
 
     sweep: str
@@ -48,3 +49,4 @@ class Shipped:
     awaited: frozenset[int] | None = frozenset()
     looked: Looked | None = None
     workers: int = 1
+    gpu_share: float = 1.0
