@@ -39,6 +39,14 @@ def test_losses_without_any_gradient_train_nothing() -> None:
         assert training_losses(fine, "the distiller Mine") is fine
 
 
+def test_a_component_may_rest_in_a_batch_that_holds_nothing_for_it() -> None:
+    rest = {"a": torch.zeros(()), "b": torch.zeros(())}
+    assert training_losses(rest, "the distiller Mine", may_rest=True) is rest
+    for wrong in ({"a": LOSS.detach()}, {"a": torch.zeros(()), "b": torch.tensor(torch.nan)}):
+        with pytest.raises(RunError, match="gave losses without a gradient"):
+            training_losses(wrong, "the distiller Mine", may_rest=True)
+
+
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [

@@ -280,7 +280,8 @@ class EagerEngine(Generic[Out]):
         """Return the losses of the distiller, whose batch norms take statistics of what it gets."""
         with nullcontext() if self._norms is None else self._norms.beside():
             found = self.parts.distiller(output, taught, batch)
-        return training_losses(found, f"the distiller or teacher method {type(self.parts.distiller).__name__}")
+        where = f"the distiller or teacher method {type(self.parts.distiller).__name__}"
+        return training_losses(found, where, may_rest=True)
 
     def _whole(self, batch: AnyBatch) -> AnyBatch:
         """Return the batch of a step as a distiller gets it that computes the batch in micro-batches."""

@@ -1,7 +1,7 @@
 """Checks what components hand back in a training: losses and numbers, which may come from a user's own code.
 
 A loss of another form would end in an error of torch that names no component, or would train nothing without a word.
-The checks look at types and shapes alone, so they wait for no device.
+The checks look at types and shapes alone, so they wait for no device, unless a loss has no gradient.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from numbers import Real
 
+import torch
 from torch import Tensor
 
 from tskd_tune.errors import RunError, shown
@@ -40,20 +41,33 @@ def named_losses(found: object, where: str) -> Mapping[str, Tensor]:
     return found
 
 
-def training_losses(found: object, where: str) -> Mapping[str, Tensor]:
+def training_losses(found: object, where: str, *, may_rest: bool = False) -> Mapping[str, Tensor]:
     """Return losses by name, of which at least one has a gradient; without any loss there is nothing to check.
+
+    Args:
+        found: what the component gave.
+        where: the component, as the beginning of a message.
+        may_rest: whether losses of 0 need no gradient: a batch may hold nothing to learn for a component, such as one
+            without boxes, or an epoch may have a weight of 0.
 
     Raises:
         RunError: as `named_losses`; or no loss has a gradient, so the component would change nothing.
     """
     losses = named_losses(found, where)
-    if losses and not any(loss.requires_grad for loss in losses.values()):
+    if losses and not any(loss.requires_grad for loss in losses.values()) and not (may_rest and _are_zero(losses)):
         names = ", ".join(f"'{name}'" for name in losses)
         raise RunError(
             f"{where} gave losses without a gradient ({names}), so it would train nothing; compute its losses from the"
             " student's output without detach(), no_grad() and .item()"
         )
     return losses
+
+
+def _are_zero(losses: Mapping[str, Tensor]) -> bool:
+    """Tell whether all losses are 0. In the capture of a step nothing can be read; the steps before it were checked."""
+    if any(loss.is_cuda for loss in losses.values()) and torch.cuda.is_current_stream_capturing():
+        return True
+    return not any(bool(loss.any()) for loss in losses.values())
 
 
 def numbers_by_name(found: object, where: str) -> dict[str, float]:
