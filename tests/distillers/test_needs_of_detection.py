@@ -73,5 +73,5 @@ def test_tskd_trains_a_detector_beside_each_method(distiller: dict[str, Any]) ->
 def test_a_loss_that_would_take_the_place_of_another_is_refused() -> None:
     parts = {"review": {"name": "detection_kd"}}
     trainer = detecting({"name": "combined", "parts": parts})
-    with pytest.raises(RunError, match="its loss 'review' has the name of a loss of the task or the review; give"):
+    with pytest.raises(RunError, match="its loss 'review' has the name of a loss of the task or the review; rename"):
         trainer.epoch()

@@ -248,6 +248,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(run, "REPORT_SECONDS", 0.0)  # an epoch, a result
     monkeypatch.setattr(run, "session", _session)
     monkeypatch.setattr(run, "named_cluster", lambda: None)
+    monkeypatch.setattr(run, "refuse_here", lambda sweep: None)
     monkeypatch.setattr(run, "refuse_unfit", lambda sweep, listener: None)
     monkeypatch.setattr(run, "prepare", _prepare)
     return cluster

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from tskd_tune import documents
 from tskd_tune.errors import InputError
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.machines import machine
+
+
+@pytest.fixture(autouse=True)
+def _unconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
 
 
 def sweep(tiny: dict[str, Any], **over: Any) -> Sweep:
@@ -33,6 +39,14 @@ def test_more_than_this_machine_has_is_refused_unless_a_cluster_is_named(
             machine.refuse_here(given)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     machine.refuse_here(given)
+
+
+def test_a_process_that_uses_a_cluster_already_may_ask_for_what_the_cluster_has(
+    tiny_document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    machine.refuse_here(sweep(tiny_document, resources={"cpu": 10**6}))
 
 
 def test_what_this_machine_lacks_is_said_with_its_line(

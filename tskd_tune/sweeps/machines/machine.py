@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import torch
 
@@ -12,12 +13,14 @@ from tskd_tune.sweeps.on_ray.ray_address import is_named
 
 
 def refuse_here(sweep: Sweep) -> None:
-    """Refuse resources that this machine does not have, unless the user named a cluster, which may have them.
+    """Refuse resources that this machine does not have, unless a cluster is there, which may have them.
+
+    A cluster is there if the user named one, or if this process already uses one (``ray.init``).
 
     Raises:
         InputError: a trial takes more CPU cores or GPUs than this machine has.
     """
-    if is_named():
+    if is_named() or _is_connected():
         return
     workers = sweep.resources.worker_count
     wanted = {"cpu": float(sweep.resources.cpu * workers), "gpu": sweep.resources.gpu or 0.0}
@@ -31,3 +34,8 @@ def refuse_here(sweep: Sweep) -> None:
     if problems:
         with sweep.places.named():
             raise InputError("\n".join(problems))
+
+
+def _is_connected() -> bool:
+    ray = sys.modules.get("ray")  # not imported here: a command that is refused need not wait for it
+    return ray is not None and bool(ray.is_initialized())
