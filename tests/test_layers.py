@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tskd_tune"
 # Ground to roof; the rooms of one floor are strangers to one another.
 FLOORS = [
-    ["errors", "docstrings", "hints", "metrics", "paths", "plain", "redaction", "signals", "sources", "version"],
+    ["errors", "metrics", "paths", "plain", "redaction", "signals", "version", "words"],
+    ["docstrings", "hints", "sources"],
     ["places", "parsing", "kinds", "shipped", "first_bytes", "outside"],
     ["options"],
     ["signatures", "slots"],

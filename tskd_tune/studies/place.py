@@ -19,6 +19,7 @@ from tskd_tune.files import write_whole
 from tskd_tune.records.entries.events import Event
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.version import __version__
+from tskd_tune.words import count
 
 if TYPE_CHECKING:
     from tskd_tune.sweeps.declared.schema import Sweep
@@ -113,7 +114,7 @@ class Place:
         storage = self.folder / SWEEPS
         if (storage / name).exists() and _is_whole(found := RunFolder.open(name, storage)):
             return found
-        self.tell(f"{name}: {len(given.space().grid())} points x {len(given.all_seeds())} seeds")
+        self.tell(f"{name}: {count(len(given.space().grid()), 'point')} x {count(len(given.all_seeds()), 'seed')}")
         self._begin_ray()
         try:
             return self._swept(given, name, storage)

@@ -28,6 +28,7 @@ from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.searching.known import Known
 from tskd_tune.sweeps.searching.run_searcher import FINISHED, Config
 from tskd_tune.sweeps.trials.bundles import results_of
+from tskd_tune.words import count
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -144,12 +145,14 @@ class Limits:
         again = f"tskd-tune resume {in_shell(folder.place)}"
         if self.at_target:
             assert self._target is not None
-            said = f"{head}: the search ended after {len({row.run for row in rows})} trials"
+            said = f"{head}: the search ended after {count(len({row.run for row in rows}), 'trial')}"
             how = f"raise stop.at in {folder.place}/sweep.yaml or remove stop, then: {again}"
             return Conclusion(f"{said}. To search on, {how}", self._target.plain())
         if counts.all_finished:
             return None
-        said = f"{head}: {counts.unfinished} trainings are unfinished and {counts.not_begun or 0} have not begun"
+        are = "training is" if counts.unfinished == 1 else "trainings are"
+        have = "has" if counts.not_begun == 1 else "have"
+        said = f"{head}: {counts.unfinished} {are} unfinished and {counts.not_begun or 0} {have} not begun"
         if self._budget.hours is not None and " GPU " not in self.reason:
             return Conclusion(f"{said}. Train on, for example for 2 h, with: {again} --hours 2")
         return Conclusion(f"{said}. Raise budget.gpu_hours in {folder.place}/sweep.yaml, then: {again}")

@@ -23,6 +23,7 @@ from tskd_tune.reports.forms.report_lines import notes
 from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.searching.search import SEARCHERS
 from tskd_tune.sweeps.space.search_space import SearchSpace
+from tskd_tune.words import count
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SPACE = "{a: {uniform: [0, 1]}, b: {uniform: [0, 1]}, c: {choice: [x, y, z]}}"
@@ -158,7 +159,7 @@ def test_what_cannot_be_told_is_said(searched: Any, text: str, truth: Truth, tri
     found = of(folder)
     (group,) = found["metrics"][0]["groups"]
     assert (group["shares"], group["warning"]) == ([], why)
-    assert f"val_top1, {trials} trials: {why}." in lines(importance(folder, "val_top1", 0))
+    assert f"val_top1, {count(trials, 'trial')}: {why}." in lines(importance(folder, "val_top1", 0))
 
 
 def test_noise_is_not_ranked(searched: Any) -> None:

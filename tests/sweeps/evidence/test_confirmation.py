@@ -120,7 +120,7 @@ def test_more_winners_and_another_baseline(search: RunFolder) -> None:
     assert confirmation(search, [101], against="paper").compare.baseline == "paper"
     with pytest.raises(InputError, match=r"--against: search has no arm 'k=3'; did you mean"):
         confirmation(search, [101], against="k=3")
-    with pytest.raises(InputError, match="--top: 4 points were asked for, but only 3 points of search have finished"):
+    with pytest.raises(InputError, match="--top: asks for 4 points, but only 3 of search have finished"):
         confirmation(search, [101], top=4)
 
 

@@ -210,7 +210,7 @@ def test_a_scheduler_is_refused_where_no_validation_is_evaluated_at_its_rungs(va
     if sentence:
         with pytest.raises(InputError, match=sentence):
             refuse_unmeasured("asha", asha, schedules)
-        with pytest.raises(InputError, match="not evaluated after 1 epochs, .* compares trials after any epoch"):
+        with pytest.raises(InputError, match="not evaluated after 1 epoch, .* compares trials after any epoch"):
             refuse_unmeasured("asha", object(), schedules)
     else:
         refuse_unmeasured("asha", asha, schedules)

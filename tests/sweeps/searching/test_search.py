@@ -394,7 +394,7 @@ def test_a_search_tries_its_starts_first_and_draws_what_they_leave_open():
 
 
 def test_more_starts_than_trials_are_refused():
-    with pytest.raises(InputError, match=r"search.start: lists 2 points, but there are 1 trials"):
+    with pytest.raises(InputError, match=r"search.start: lists 2 points, but search.trials is 1"):
         searcher("optuna", MIXED, trials=1, start=[{"momentum": 0.9}, {"momentum": 0.8}])
 
 

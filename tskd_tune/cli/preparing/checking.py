@@ -17,6 +17,7 @@ from tskd_tune.experiment import Experiment
 from tskd_tune.reports.forms.short import duration
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.estimating.estimate import Estimate
+from tskd_tune.words import count
 
 MOST_ARMS = 20
 
@@ -105,7 +106,7 @@ def _plain(found: Checked) -> dict[str, object]:
 
 def _tell(file: Path, found: Checked) -> None:
     cost = found.cost
-    counts = _count(found.points, "point"), _count(len(found.seeds), "seed"), _count(cost.runs, "run")
+    counts = count(found.points, "point"), count(len(found.seeds), "seed"), count(cost.runs, "run")
     method = f"; {found.method}" if found.method else ""
     say(f"{file}: in order, {counts[0]} x {counts[1]} = {counts[2]}{method}")
     if found.teachers:
@@ -145,10 +146,10 @@ def _tell_data(found: Checked) -> None:
 def cost_line(cost: Estimate) -> str:
     """Return the estimate in a sentence."""
     teachers = (
-        f", {duration(3600 * cost.teacher_hours)} of it for {_count(cost.teachers, 'teacher')}" if cost.teachers else ""
+        f", {duration(3600 * cost.teacher_hours)} of it for {count(cost.teachers, 'teacher')}" if cost.teachers else ""
     )
     return (
-        f"about {duration(3600 * cost.hours)}{teachers}, {_device_time(cost)}, {_count(cost.epochs, 'epoch')} in all,"
+        f"about {duration(3600 * cost.hours)}{teachers}, {_device_time(cost)}, {count(cost.epochs, 'epoch')} in all,"
         f" and {_size(cost.disk_bytes)} of disk, {_size(cost.checkpoint_bytes)} more for checkpoints while it runs"
     )
 
@@ -162,9 +163,9 @@ def _device_time(cost: Estimate) -> str:
 def _course(experiment: Experiment) -> str:
     plan = experiment.plan()
     if plan is None:
-        return f"{experiment.training.epochs} epochs, no review"
-    reviews = _count(len(plan.review_nodes), "review")
-    return f"{experiment.training.epochs} epochs, {reviews}, the first at epoch {plan.review_epochs[0]}"
+        return f"{count(experiment.training.epochs, 'epoch')}, no review"
+    reviews = count(len(plan.review_nodes), "review")
+    return f"{count(experiment.training.epochs, 'epoch')}, {reviews}, the first at epoch {plan.review_epochs[0]}"
 
 
 def _shared(deviations: Sequence[Sequence[str]]) -> list[str]:
@@ -175,10 +176,6 @@ def _shared(deviations: Sequence[Sequence[str]]) -> list[str]:
 def _few(arms: Sequence[str]) -> str:
     more = f" and {len(arms) - 3} more" if len(arms) > 3 else ""
     return f"{'; '.join(arms[:3])}{more}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _size(count: float) -> str:

@@ -11,6 +11,7 @@ from tskd_tune.cli.terminal import console, say, show, warn
 from tskd_tune.errors import InputError
 from tskd_tune.method.plan import ReviewPlan
 from tskd_tune.training.milestones import scaled_milestones
+from tskd_tune.words import count
 
 MOST_EPOCHS = 100_000
 # A drawing in a file has 100 epochs per line.
@@ -109,14 +110,14 @@ class Course:
         """Draw the epochs on the terminal, under a line with the numbers of snapshots and reviews."""
         before = f"{title}: " if title else ""
         if self.plan is None:
-            say(f"{before}{self.epochs} epochs without a review")
+            say(f"{before}{count(self.epochs, 'epoch')} without a review")
             return
         memories, reviews = len(self.plan.memory_nodes), len(self.plan.review_nodes)
         first, last = self.plan.review_epochs[0], self.plan.review_epochs[-1]
         where = f"from epoch {first} to {last}" if reviews > 1 else f"at epoch {first}"
-        plural = "reviews" if reviews > 1 else "review"
         length = "" if self.plan.node == "epoch" else f" of {self.plan.steps} steps, nodes of {self.plan.node} steps"
-        say(f"{before}{self.epochs} epochs{length}, {memories} memories, {reviews} {plural} {where}")
+        snapshots = count(memories, "memory", "memories")
+        say(f"{before}{count(self.epochs, 'epoch')}{length}, {snapshots}, {count(reviews, 'review')} {where}")
         terminal = console()
         show(timeline(self.phases(), self.drops, terminal.width if terminal.is_terminal else PAGE_WIDTH))
         warn(self.warnings())

@@ -9,6 +9,7 @@ from tskd_tune.cli.preparing.course import Course
 from tskd_tune.cli.terminal import put_json, say
 from tskd_tune.errors import InputError
 from tskd_tune.plain import Document
+from tskd_tune.words import count
 
 
 def plan(
@@ -38,8 +39,8 @@ def plan(
     if under:
         seeds = ", ".join(map(str, under["teachers"]))
         say(
-            f"{len(under['teachers'])} teachers (seeds {seeds}): {under['points']} points x {under['seeds']} seeds ="
-            f" {under['runs']} runs"
+            f"{count(len(under['teachers']), 'teacher')} (seeds {seeds}): {count(under['points'], 'point')} x"
+            f" {count(under['seeds'], 'seed')} = {count(under['runs'], 'run')}"
         )
 
 

@@ -18,6 +18,7 @@ from tskd_tune.records.entries.teaching import Teaching
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.forms.short import broken_teacher_line, duration
 from tskd_tune.signals import Ended
+from tskd_tune.words import count
 
 # After this time without a record, a process probably hangs.
 SILENCE = 600.0
@@ -146,7 +147,7 @@ def _word(found: RunStatus, state: State) -> str:
 
 def _epochs(found: RunStatus) -> str:
     if found.epochs_left is None:
-        return f"{found.epochs} epochs trained"
+        return f"{count(found.epochs, 'epoch')} trained"
     return f"{found.epochs} of {found.epochs + found.epochs_left} epochs trained"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.space.teacher_seeds import under_text
+from tskd_tune.words import count
 
 
 def point_count(given: Sweep) -> int:
@@ -15,6 +16,11 @@ def point_count(given: Sweep) -> int:
         InputError: a grid has a range.
     """
     return len(given.points()) if given.is_exact else int(given.search.options()["trials"])
+
+
+def runs_text(points: int, seeds: int) -> str:
+    """Return ``6 points x 3 seeds = 18 runs``."""
+    return f"{count(points, 'point')} x {count(seeds, 'seed')} = {count(points * seeds, 'run')}"
 
 
 def teachers_text(given: Sweep) -> str:

@@ -13,7 +13,7 @@ from tskd_tune import documents, local, single
 from tskd_tune.cli.reading.edited_design import trained
 from tskd_tune.cli.reading.results import show_results
 from tskd_tune.cli.terminal import interrupted, say, warn
-from tskd_tune.cli.training.counts import epoch_count, point_count, teachers_text
+from tskd_tune.cli.training.counts import epoch_count, point_count, runs_text, teachers_text
 from tskd_tune.cli.training.finishing import ended, is_finished, lacks_points, say_finished
 from tskd_tune.cli.training.progress import Progress
 from tskd_tune.errors import InputError, RunError, TskdTuneError, did_you_mean
@@ -39,6 +39,7 @@ from tskd_tune.sweeps.evidence.protocol import refuse_seeds_of_the_search
 from tskd_tune.sweeps.space.controls import CONTROLS
 from tskd_tune.sweeps.space.seeds import seeds_in
 from tskd_tune.training.teachers import cache_folder
+from tskd_tune.words import count
 
 Work = Callable[[Progress], RunFolder]
 
@@ -54,7 +55,7 @@ def train(file: Path, name: str | None, storage: StoragePlace, settings: Sequenc
     experiment = single.read_checked(file, settings)
     plan = experiment.plan()
     reviews = 0 if plan is None else len(plan.review_nodes)
-    length = f"{experiment.training.epochs} epochs, {reviews} {'review' if reviews == 1 else 'reviews'}"
+    length = f"{count(experiment.training.epochs, 'epoch')}, {count(reviews, 'review')}"
     say(f"{name}: {single.label(experiment)}, seed {experiment.seed}, {length}")
     _say_data([experiment])
     warn(experiment.warnings())
@@ -86,7 +87,7 @@ def run_sweep(given: Sweep, name: str, storage: StoragePlace, origin: Origin, *,
         RunError: the run failed.
     """
     points, seeds = point_count(given), len(given.all_seeds())
-    say(f"{name}: {points} points x {seeds} seeds = {points * seeds} runs{teachers_text(given)}, {method_of(given)}")
+    say(f"{name}: {runs_text(points, seeds)}{teachers_text(given)}, {method_of(given)}")
     for line in given.derived.left_out:
         say(line)
     try:
@@ -149,9 +150,9 @@ def extend(
     )
     after = extended_run(folder, addition)
     refuse_seeds_of_the_search(folder, addition.seeds)
-    count, trainings = point_count(after), point_count(after) * len(after.all_seeds())
+    points_then, trainings = point_count(after), point_count(after) * len(after.all_seeds())
     finished, done = ended(folder), sum(len(folder.history(run)) for run in folder.trials())
-    runs = f"{count} points x {len(after.all_seeds())} seeds = {trainings} runs{teachers_text(after)}"
+    runs = f"{runs_text(points_then, len(after.all_seeds()))}{teachers_text(after)}"
     say(f"{folder.name}: {runs}, {finished} are finished")
 
     def work(progress: Progress) -> RunFolder:
@@ -187,7 +188,8 @@ def confirm(
         raise InputError("--set seeds: give the seeds of a confirmation with --seeds, which checks that they are fresh")
     name = name_of(Path(f"{folder.name}-confirm"), name)
     arms, trainings = [point.label for point in given.space().grid()], point_count(given) * len(given.all_seeds())
-    say(f"{name}: confirms {folder.name}: {'; '.join(arms)}; {len(given.all_seeds())} seeds, {trainings} runs")
+    design = f"{count(len(given.all_seeds()), 'seed')}, {count(trainings, 'run')}"
+    say(f"{name}: confirms {folder.name}: {'; '.join(arms)}; {design}")
     for line in given.derived.left_out:
         say(line)
     _say_data(given.experiment_at(point) for point in given.space().grid())

@@ -11,7 +11,8 @@ from tskd_tune.records.protocols.protocol import Kept, Searched
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.frozen import REMEDY, Frozen, minute
 from tskd_tune.reports.judge import power
-from tskd_tune.reports.judge.words import count, runs_of
+from tskd_tune.reports.judge.words import runs_of
+from tskd_tune.words import count
 
 
 def confirmed(run: RunFolder, kept: Kept | None, seeds: Sequence[int], found: Frozen) -> Frozen:

@@ -18,7 +18,8 @@ from tskd_tune.reports.findings.comparison import Headline
 from tskd_tune.reports.findings.frozen import Frozen, exploratory_because
 from tskd_tune.reports.findings.grouping import few
 from tskd_tune.reports.findings.several_teachers import run_text
-from tskd_tune.reports.judge.words import count, runs_of
+from tskd_tune.reports.judge.words import runs_of
+from tskd_tune.words import count
 
 Results = dict[str, list[str]]
 """A training in words -> its results in words, the oldest first."""

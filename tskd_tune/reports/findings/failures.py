@@ -19,7 +19,8 @@ from tskd_tune.reports.judge.qualified import OPEN, Qualification, pair_of, qual
 from tskd_tune.reports.judge.records import Family, Finding
 from tskd_tune.reports.judge.sequential import ALL_DECIDED, Analysis
 from tskd_tune.reports.judge.values import Values
-from tskd_tune.reports.judge.words import count, difference_text, p_text, runs_of
+from tskd_tune.reports.judge.words import difference_text, p_text, runs_of
+from tskd_tune.words import count
 
 ENDED = {"failed": "failed", "stopped": "stopped early", "done": "gave no finite value"}
 

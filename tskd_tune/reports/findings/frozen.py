@@ -16,7 +16,7 @@ from tskd_tune.records.protocols.changes import ADDED, Change, changes, differen
 from tskd_tune.records.protocols.protocol import Kept, Line, Terms
 from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.judge import power
-from tskd_tune.reports.judge.words import count
+from tskd_tune.words import count
 
 REMEDY = "To confirm a verdict, train the arms with fresh seeds in a new run."
 

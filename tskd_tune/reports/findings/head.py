@@ -9,7 +9,7 @@ from tskd_tune.records.entries.row import UNKNOWN, DataRecord, Row
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.findings.grouping import distinct
 from tskd_tune.reports.findings.records import name_of
-from tskd_tune.reports.judge.words import count
+from tskd_tune.words import count
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tskd_tune.plain import Json
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.records.storing.files import read_text
 from tskd_tune.reports.findings.surrogate import Explained, explained
+from tskd_tune.words import count
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -226,7 +227,7 @@ def _unable(varied: Sequence[str], values: Sequence[float]) -> str | None:
     if not varied:
         return "no parameter varies"
     if len(values) < FEWEST:
-        return f"{len(values)} trials are too few to tell anything"
+        return f"{count(len(values), 'trial')} {'is' if len(values) == 1 else 'are'} too few to tell anything"
     return "all trials gave the same value" if max(values) == min(values) else None
 
 
@@ -234,8 +235,7 @@ def _too_few(trials: int, parameters: int) -> str | None:
     needed = TRIALS_PER_PARAMETER * parameters
     if trials >= needed:
         return None
-    what = "parameter" if parameters == 1 else "parameters"
-    return f"{trials} trials for {parameters} {what} are fewer than {needed}: {RULE}"
+    return f"{count(trials, 'trial')} for {count(parameters, 'parameter')} are fewer than {needed}: {RULE}"
 
 
 def _shares(
@@ -293,15 +293,16 @@ def lines(found: Importance | None) -> list[str]:
         return []
     said = [line for one in found.metrics for group in one.groups for line in _lines(one.metric, group)]
     left_out = (("stopped", found.left_out.stopped), ("failed", found.left_out.failed))
-    gone = [f"{count} {how}" for how, count in left_out if count]
+    gone = [f"{trials} {how}" for how, trials in left_out if trials]
     if gone:
-        said.append(f"{' and '.join(gone)} trials are left out: the shares hold among those that trained to the end.")
+        are = "trial is" if sum(trials for _, trials in left_out) == 1 else "trials are"
+        said.append(f"{' and '.join(gone)} {are} left out: the shares hold among those that trained to the end.")
     return [*said, "The searcher chose the trials, so few trials support the values that were seldom tried."]
 
 
 def _lines(metric: str, group: Group) -> list[str]:
     where = ", ".join(f"{name}={value}" for name, value in group.where.items())
-    about = f"{metric}{f' where {where}' if where else ''}, {group.trials} trials"
+    about = f"{metric}{f' where {where}' if where else ''}, {count(group.trials, 'trial')}"
     if not group.shares:
         return [f"{about}: {group.warning or 'no parameter explains anything'}."]
     by_variance = {share.parameter: share.fanova for share in group.shares}

@@ -13,7 +13,7 @@ from tskd_tune.reports.findings.declared import Declared
 from tskd_tune.reports.findings.pareto import Searched
 from tskd_tune.reports.findings.scale import MARK, cut
 from tskd_tune.reports.judge.best_of import INTERVAL_TO, BestOf, Kind, Trials, best_of, filled
-from tskd_tune.reports.judge.words import count
+from tskd_tune.words import count
 
 MOST_COUNTS = 100
 """A curve has at most so many points; of more trials, the numbers of trials grow by a constant factor."""

@@ -32,7 +32,8 @@ from tskd_tune.reports.findings.search_curve import (
     worst_of,
 )
 from tskd_tune.reports.findings.summary import document_of, protocol_of, searched_by
-from tskd_tune.reports.judge.words import count, runs_of
+from tskd_tune.reports.judge.words import runs_of
+from tskd_tune.words import count
 
 
 @dataclass(frozen=True)

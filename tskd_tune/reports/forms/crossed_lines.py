@@ -7,7 +7,8 @@ from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.judge.crossed import Crossed, Sampling
 from tskd_tune.reports.judge.records import Finding
 from tskd_tune.reports.judge.sentences import title_of
-from tskd_tune.reports.judge.words import count, difference_text, seeds_text, signed
+from tskd_tune.reports.judge.words import difference_text, seeds_text, signed
+from tskd_tune.words import count
 
 SINGLE = (
     "These intervals are those of single comparisons, without Holm's correction. The verdicts are on other seeds"

@@ -11,7 +11,8 @@ from tskd_tune.reports.findings.head import Head, TrainedTask
 from tskd_tune.reports.findings.records import Deviations
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.findings.teachers import lone_teachers
-from tskd_tune.reports.judge.words import count, runs_of
+from tskd_tune.reports.judge.words import runs_of
+from tskd_tune.words import count
 
 MOST_NAMED = 6
 

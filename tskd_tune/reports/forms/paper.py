@@ -21,6 +21,7 @@ from tskd_tune.records.entries.teacher_names import identity_of, told_apart
 from tskd_tune.reports.findings.records import NOTHING, ArmFindings, Statistic, name_of, part
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.judge.values import Interval
+from tskd_tune.words import count
 
 SOURCE: Final = "arXiv 2307.00811v1"
 
@@ -229,7 +230,7 @@ def _other_recipe(arm: ArmFindings, table: PaperTable) -> list[str]:
     """Say where an arm has another number of epochs than the paper, or fewer training images."""
     task, said = part(arm.experiment, "task"), []
     if arm.epochs_planned != table.epochs:
-        said.append(f"{arm.epochs_planned} epochs instead of {table.epochs}")
+        said.append(f"{count(arm.epochs_planned, 'epoch')} instead of {table.epochs}")
     if task.get("validation"):
         said.append(f"{task['validation']} training images held out for validation")
     fraction = task.get("fraction")
@@ -240,7 +241,7 @@ def _other_recipe(arm: ArmFindings, table: PaperTable) -> list[str]:
 
 def _lost(arm: ArmFindings) -> list[str]:
     ends = [(arm.failed, "failed"), (arm.stopped, "stopped early")]
-    return [f"{count} {'seed' if count == 1 else 'seeds'} {how}" for count, how in ends if count]
+    return [f"{count(seeds, 'seed')} {how}" for seeds, how in ends if seeds]
 
 
 def _meets(experiment: Mapping[str, Json], conditions: Conditions) -> bool:

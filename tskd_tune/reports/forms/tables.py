@@ -15,6 +15,7 @@ from tskd_tune.reports.forms.grids import Align, drawn
 from tskd_tune.reports.forms.report_lines import has_best_test, unlike
 from tskd_tune.reports.forms.short import MISSING, duration
 from tskd_tune.reports.forms.words import estimate, interval, spread, value_text, weight
+from tskd_tune.words import count
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,11 @@ def _hole_column(hole: str, title: str) -> Column:
 
 def ended_early(arm: ArmFindings, digits: int = 2) -> str:
     """Return how many seeds of an arm failed or were stopped, and after how many epochs; empty if none."""
-    told = [f"{count} {how}" for count, how in ((arm.failed - arm.broke, "failed"), (arm.broke, "broke")) if count]
+    told = [f"{seeds} {how}" for seeds, how in ((arm.failed - arm.broke, "failed"), (arm.broke, "broke")) if seeds]
     if arm.stopped_at:
         at, value = arm.stopped_at.epochs, arm.stopped_at.mean
-        told.append(
-            f"{arm.stopped} stopped after {at} epochs" + (f" at {value:.{digits}f}" if value is not None else "")
-        )
+        where = "" if value is None else f" at {value:.{digits}f}"
+        told.append(f"{arm.stopped} stopped after {count(at, 'epoch')}{where}")
     if arm.collapsed:
         told.append(f"{len(arm.collapsed)} collapsed")
     return ", ".join(told)

@@ -31,7 +31,8 @@ from tskd_tune.reports.judge.teachers_evidence import adjusted
 from tskd_tune.reports.judge.values import Values
 from tskd_tune.reports.judge.variance_components import Crossed
 from tskd_tune.reports.judge.verdicts import contrasts, judge, refuse
-from tskd_tune.reports.judge.words import POINTS, count
+from tskd_tune.reports.judge.words import POINTS
+from tskd_tune.words import count
 
 # From a first verdict on
 

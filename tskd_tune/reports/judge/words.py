@@ -6,14 +6,10 @@ from collections.abc import Sequence
 
 from tskd_tune.metrics import PERCENT, Metric
 from tskd_tune.reports.judge import power
+from tskd_tune.words import count
 
 POINTS = Metric("value", "value", PERCENT, "max")
 """A metric in percent, of which more is better: what the values of an arm are, unless another metric is named."""
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Return ``1 seed`` or ``3 seeds``."""
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def runs_of(numbers: Sequence[int]) -> str:

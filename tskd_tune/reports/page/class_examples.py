@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from tskd_tune.reports.findings.comparison import Verdicts
 from tskd_tune.reports.findings.examples import Answer, Answered, Changed, Gallery, Run, answer_of, changed, compared
-from tskd_tune.reports.judge.words import count, runs_of
+from tskd_tune.reports.judge.words import runs_of
 from tskd_tune.reports.page.pictures import NO_IMAGES, has_images, source_of
 from tskd_tune.reports.page.section import rendered
+from tskd_tune.words import count
 
 MOST_PAIRS, MOST_SAMPLES = 4, 8
 """The comparisons that are shown, and the samples of each direction of a comparison."""

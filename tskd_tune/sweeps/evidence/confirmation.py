@@ -23,6 +23,7 @@ from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.declared.stored import sweep_of
 from tskd_tune.sweeps.searching.known import digest_of
+from tskd_tune.words import count
 
 BASELINE, PAPER = "baseline", "paper"
 # Value of a task's option ``valid_part`` that holds out a whole folder of images -> the value that trains on them.
@@ -53,8 +54,7 @@ def confirmation(
     ranked = _ranked(folder.rows(), sweep)
     if len(ranked) < top:
         raise InputError(
-            f"--top: {top} points were asked for, but only {len(ranked)} points of {folder.name} have finished; lower"
-            " --top"
+            f"--top: asks for {count(top, 'point')}, but only {len(ranked)} of {folder.name} have finished; lower --top"
         )
     winners = {_label(row, ranked[:top]): _whole(row.experiment) for row in ranked[:top]}
     paper = _paper(ranked[0])

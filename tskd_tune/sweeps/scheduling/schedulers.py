@@ -18,6 +18,7 @@ from tskd_tune.registry import Registry, marked
 from tskd_tune.sweeps.searching.known import Known
 from tskd_tune.sweeps.searching.optuna_parts import Given
 from tskd_tune.training.schedule import Schedule
+from tskd_tune.words import count
 
 # The names of Ray's schedulers for population-based training.
 POPULATIONS = re.compile(r"^(pbt|pb2|pbt_replay|population.?based.*)$|PopulationBased|\bPB2\b", re.IGNORECASE)
@@ -123,7 +124,7 @@ def refuse_unmeasured(name: str, scheduler: object, schedules: Iterable[Schedule
             compares = f"after {', '.join(map(str, after))} epochs" if rungs is not None else "after any epoch"
             raise InputError(
                 f"evaluation.validation: is {schedule.validation}, so the validation set is not evaluated after"
-                f" {blind[0]} epochs, but the scheduler '{name}' compares trials {compares}; set"
+                f" {count(blind[0], 'epoch')}, but the scheduler '{name}' compares trials {compares}; set"
                 " evaluation.validation to every_epoch or to a number that divides these, or use scheduler: fifo"
             )
 
@@ -252,8 +253,8 @@ def _grace(grace: int | None, reviews: Sequence[Sequence[int]], epochs: int) -> 
     chosen = earliest if grace is None else grace
     if chosen < earliest:
         raise InputError(
-            f"scheduler.grace: {chosen} epochs would compare runs before their first review, which can be as late as"
-            f" epoch {earliest - 1} in this space; give {earliest} or more, or leave grace out"
+            f"scheduler.grace: {count(chosen, 'epoch')} would compare runs before their first review, which can be as"
+            f" late as epoch {earliest - 1} in this space; give {earliest} or more, or leave grace out"
         )
     if chosen > epochs:
         raise InputError(f"scheduler.grace: {chosen} epochs are more than the {epochs} of training; lower grace")

@@ -22,6 +22,7 @@ from tskd_tune.sweeps.space.draws import uniformly
 from tskd_tune.sweeps.space.points import Point
 from tskd_tune.sweeps.space.search_space import SearchSpace
 from tskd_tune.sweeps.space.starting_points import Start, starting_points
+from tskd_tune.words import count
 
 # A random search gives up after this many draws in a row without a new experiment.
 MOST_MISSES = 10_000
@@ -127,7 +128,7 @@ def optuna(
     starts = starting_points(space, start)
     if len(starts) > trials:
         raise InputError(
-            f"search.start: lists {len(starts)} points, but there are {trials} trials; raise search.trials"
+            f"search.start: lists {count(len(starts), 'point')}, but search.trials is {trials}; raise search.trials"
         )
     found = OptunaSearcher(
         space,

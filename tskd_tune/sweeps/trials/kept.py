@@ -29,6 +29,7 @@ from tskd_tune.storage.copies import RunAt
 from tskd_tune.storage.failures import StorageError
 from tskd_tune.training import checkpoint
 from tskd_tune.training.saving import SavesWithin
+from tskd_tune.words import count
 
 LOG = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ def taken_up(make: Callable[[], Session], place: Workplace) -> tuple[Session, st
             damaged.append(f"{candidate.place}{f': {error}' if is_other else f' is damaged ({reason_of(error)})'}")
             session = make()
     epochs = len(session.trainer.history)
-    on = f"the training goes on after {epochs} epochs" if epochs else "the training starts anew"
+    on = f"the training goes on after {count(epochs, 'epoch')}" if epochs else "the training starts anew"
     return session, f"{'; '.join(damaged)}; {on}" if damaged else ""
 
 

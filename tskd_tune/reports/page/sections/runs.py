@@ -11,9 +11,9 @@ from tskd_tune.reports.findings.several_teachers import run_text
 from tskd_tune.reports.findings.summary import Findings
 from tskd_tune.reports.forms.short import MISSING, duration
 from tskd_tune.reports.forms.words import value_text
-from tskd_tune.reports.judge.words import count
 from tskd_tune.reports.page.section import SECTIONS, Page, Section, rendered
 from tskd_tune.reports.page.words import minute
+from tskd_tune.words import count
 
 TEMPLATE = """\
 {% from "macros" import table %}
