@@ -137,6 +137,7 @@ BROKEN = {
     "zeros": (b"\0" * 4000, "holds zeros"),
     "text": (b"hello", "a text file that begins with 'hello', not an image"),
     "bomb": (b"P6 60000 60000 255\n" + b"x" * 100, "too large.*exceeds limit"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "a PostScript file and not an image"),
     "half": (WHOLE, "not an image that Pillow knows|damaged"),
 }
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.first_bytes import kind_of
 from tskd_tune.tasks.folders import DATA_VARIABLE, data_folder
-from tskd_tune.tasks.pictures import UNREADABLE, as_seen
+from tskd_tune.tasks.pictures import UNREADABLE, as_seen, opened
 from tskd_tune.tasks.threads import mapped
 from tskd_tune.tasks.words import counted, shown
 
@@ -200,7 +200,7 @@ def read_picture(path: str, view: View) -> Image.Image:
         RunError: it is not there.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return view(image)
     except FileNotFoundError as error:
         raise RunError(f"task: {path} vanished while the images were read; put it back and start again") from error
@@ -242,6 +242,7 @@ def _other_than_image(head: bytes) -> str | None:
         "it is empty": not head,
         "it holds zeros: it was not written or copied to its end": not head.strip(b"\0"),
         "it is a Git LFS pointer and not the image; fetch the image with `git lfs pull`": head.startswith(POINTER),
+        "it is a PostScript file and not an image; convert it to PNG": head.startswith(b"%!PS"),
         "it is a web page and not an image; its download failed": head.removeprefix(BYTE_ORDER_MARK)
         .lstrip()
         .lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,26 @@ class Oddity(NamedTuple):
     frames: int
 
 
+FIRST = ("BMP", "GIF", "JPEG", "PPM", "PNG")
+"""The formats that Pillow tries first."""
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return the formats that are read: all of Pillow's but PostScript, for which it would start Ghostscript."""
+    Image.init()
+    return (*FIRST, *(name for name in Image.ID if name not in (*FIRST, "EPS")))
+
+
+def opened(path: str) -> Image.Image:
+    """Open an image file, whatever its name ends with; its pixels are not read yet.
+
+    Raises:
+        OSError: it is no image that is read here, or it is not there. Other errors of Pillow: see `UNREADABLE`.
+    """
+    return Image.open(path, formats=_formats())
+
+
 def as_seen(image: Image.Image, *, upright: bool = True) -> Image.Image:
     """Return the picture as 8-bit RGB, upright.
 
@@ -79,7 +100,7 @@ def oddity(path: str) -> Oddity | None:
         with Path(path).open("rb") as file:
             if _is_plain(file.read(HEAD)):
                 return None
-        with Image.open(path) as image:
+        with opened(path) as image:
             deep = image.mode.startswith(DEEP)
             turned = image.format != "TIFF" and _orientation(image) in TURNS
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: previews of the first
@@ -92,7 +113,7 @@ def oddity(path: str) -> Oddity | None:
 def dimensions(path: str) -> tuple[int, int] | None:
     """Return width and height from the header of a file, in pixels; None if the file cannot be read."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return image.size
     except UNREADABLE:
         return None
@@ -101,7 +122,7 @@ def dimensions(path: str) -> tuple[int, int] | None:
 def brightest(path: str) -> int:
     """Return the largest value of an image of deep gray integers; 0 for floats and for a file that cannot be read."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return 0 if image.mode == "F" else int(np.asarray(image).max())
     except UNREADABLE:
         return 0
