@@ -31,7 +31,7 @@ from tskd_tune.sweeps import run as running
 from tskd_tune.sweeps import tuning
 from tskd_tune.sweeps.declared.schema import Sweep
 from tskd_tune.sweeps.evidence.extension import Addition
-from tskd_tune.sweeps.machines import growing
+from tskd_tune.sweeps.machines import growing, machine
 from tskd_tune.sweeps.messages.trial_config import TrialConfig
 from tskd_tune.sweeps.run import extend, resume, start
 from tskd_tune.sweeps.searching.search import SEARCHERS
@@ -120,7 +120,8 @@ def test_what_this_machine_lacks_is_refused_before_the_data_are_read(
     cluster: Cluster, grid: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tskd_tune.sweeps.run._read_data", lambda *_: pytest.fail("the data were read"))
-    monkeypatch.setattr("tskd_tune.sweeps.run.ray.is_initialized", lambda: False)
+    monkeypatch.setattr(running, "refuse_here", machine.refuse_here)  # which the stand-in leaves out
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("tskd_tune.sweeps.machines.machine.os.cpu_count", lambda: 2)
     with pytest.raises(InputError, match="resources.cpu: a trial asks for 3, but this machine has 2"):
         begin(grid, tmp_path, resources={"cpu": 3})

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
-import ray
-
 from tskd_tune.callbacks import Heard, heard
 from tskd_tune.errors import InputError, RunError
 from tskd_tune.experiment import Experiment
@@ -80,8 +78,7 @@ def start(
     """
     named_cluster()  # fails at once if no cluster answers
     refuse(sweep)
-    if not ray.is_initialized():  # otherwise the process has joined a cluster, which may have more
-        refuse_here(sweep)
+    refuse_here(sweep)
     refuse_names(_place(sweep), track=track)
     sweep = sweep.resolved()
     path = RunFolder.free(storage.absolute(), name)  # before the data are read, which may take hours
