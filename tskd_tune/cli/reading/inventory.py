@@ -12,6 +12,7 @@ from tskd_tune.paths import Address, StoragePlace
 from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.reports.forms.grids import Align, drawn
 from tskd_tune.storage.objects import Objects
+from tskd_tune.words import count
 
 LONGEST = 60
 # A folder with at least one of these files is a run.
@@ -59,11 +60,7 @@ def runs(storage: StoragePlace, *, as_json: bool = False) -> None:
         put_json({"storage": str(storage), "runs": [asdict(entry) for entry in found], "damaged": damaged})
         return
     if found:
-        show(
-            drawn(
-                f"{storage}: {len(found)} run{'' if len(found) == 1 else 's'}", list(TITLES), list(map(_cells, found))
-            )
-        )
+        show(drawn(f"{storage}: {count(len(found), 'run')}", list(TITLES), list(map(_cells, found))))
     elif not damaged:
         say(f"{storage}: holds no run; begin one with: tskd-tune sweep FILE --storage {storage}")
     warn(damaged.values())

@@ -14,6 +14,7 @@ from tskd_tune.records.runs.run_folder import RunFolder
 from tskd_tune.records.wandb import offline
 from tskd_tune.records.wandb.server import account, has_key, why_away
 from tskd_tune.signals import Ended
+from tskd_tune.words import count
 
 # Seconds to wait for a server's first answer.
 PATIENCE = 10.0
@@ -117,4 +118,4 @@ def _named(runs: Sequence[offline.OfflineRun]) -> str:
 
 
 def _runs(number: int) -> str:
-    return f"{number} offline W&B run{'' if number == 1 else 's'}"
+    return count(number, "offline W&B run")

@@ -136,7 +136,7 @@ def _counts(found: RunStatus) -> str:
     counts += [f"{found.broke} broke"] if found.broke else []
     known = len(found.trials) if found.expected is None else found.expected
     what = "trial" if found.kind == "sweep" else "training"
-    trials = f"{known} {what if known == 1 else f'{what}s'}"
+    trials = count(known, what)
     return f"{trials}: {', '.join(counts)}" if counts else f"{trials}, none has begun"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from tskd_tune.records.entries.row import Row
+from tskd_tune.words import count
 
 
 class Link(Protocol):
@@ -72,15 +73,15 @@ def _foreign(links: Sequence[Link], rows: Sequence[Row]) -> str:
     found = sum(not row.protocol for row in rows)
     if not found or not links or links[0].before is None:
         return ""
-    which = "1 training" if found == 1 else f"{found} trainings"
-    return f"is not named in the {'row' if found == 1 else 'rows'} of {which}, so this run did not write them"
+    rows_of = f"{'row' if found == 1 else 'rows'} of {count(found, 'training')}"
+    return f"is not named in the {rows_of}, so this run did not write them"
 
 
 def _by_rows(known: Sequence[str], links: Sequence[Link], rows: Sequence[Row]) -> str:
     """Say what rows contradict: lines that are gone, and lines that claim to be older than results are."""
     lost = sum(row.protocol not in known for row in rows)
     if lost:
-        ended = "1 training ended" if lost == 1 else f"{lost} trainings ended"
+        ended = f"{count(lost, 'training')} ended"
         return f"{CHANGED}: {ended} under lines that are not there any more"
     for number, link in enumerate(links):
         earlier = sum(row.protocol in known[: number + 1] for row in rows)

@@ -10,6 +10,7 @@ from tskd_tune.records.entries.row import UNKNOWN, Cost, Row
 from tskd_tune.reports.findings.costs import base_of
 from tskd_tune.reports.findings.grouping import alike, distinct, few
 from tskd_tune.reports.findings.records import ArmFindings
+from tskd_tune.words import count
 
 CPU = "cpu"
 
@@ -45,7 +46,7 @@ class Circumstances:
     def words(self) -> str:
         """The circumstances in words, such as ``NVIDIA H100, 6 trainings in one process``."""
         name = f"{self.device} of {self.host}" if self.host else self.device
-        told = [name] if self.device != CPU else [name, f"{self.threads} thread{'s' * (self.threads != 1)}"]
+        told = [name] if self.device != CPU else [name, f"{count(self.threads, 'thread')}"]
         if self.together > 1:
             told.append(f"{self.together} trainings in one process")
         if self.gpu_share < 1:

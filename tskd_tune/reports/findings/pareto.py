@@ -17,6 +17,7 @@ from tskd_tune.plain import Json
 from tskd_tune.records.entries.row import Row
 from tskd_tune.reports.findings.grouping import alike
 from tskd_tune.reports.findings.records import ArmFindings
+from tskd_tune.words import count
 
 # The objectives that are no metric of the validation set -> their descriptions.
 COSTS: Final = {
@@ -208,7 +209,7 @@ def _lines(one: Front, metrics: Sequence[Metric]) -> list[str]:
 
 
 def _run(point: FrontPoint) -> str:
-    return f"trial {point.run}, {point.n} seed{'s' if point.n > 1 else ''}"
+    return f"trial {point.run}, {count(point.n, 'seed')}"
 
 
 def values_text(point: FrontPoint, metrics: Sequence[Metric]) -> str:

@@ -12,6 +12,7 @@ from tskd_tune.reports.findings.comparison import Verdicts
 from tskd_tune.reports.findings.examples import MATCH, Gallery, boxes_of, compared, judged
 from tskd_tune.reports.page.pictures import NO_IMAGES, has_images, source_of
 from tskd_tune.reports.page.section import rendered
+from tskd_tune.words import count
 
 MOST_STUDENTS, MOST_BOXES = 3, 10
 OPEN = 4
@@ -177,7 +178,7 @@ def _image(gallery: Gallery, networks: Sequence[_Network], place: int, number: i
         width=width,
         height=height,
         panels=[
-            _Panel("truth", _counted(len(truth)), truth),
+            _Panel("truth", count(len(truth), "box", "boxes"), truth),
             *(_panel(gallery, network, place, (height, width)) for network in networks),
         ],
     )
@@ -200,12 +201,8 @@ def _panel(gallery: Gallery, network: _Network, place: int, size: tuple[int, int
         for box, right in every
     ]
     right = sum(one[1] for one in every)
-    words = f"{right} of {_counted(len(answers.truth[place]))} found, {len(every) - right} wrong"
+    words = f"{right} of {count(len(answers.truth[place]), 'box', 'boxes')} found, {len(every) - right} wrong"
     return _Panel(network.title, words, boxes)
-
-
-def _counted(boxes: int) -> str:
-    return f"{boxes} {'box' if boxes == 1 else 'boxes'}"
 
 
 def _drawn(

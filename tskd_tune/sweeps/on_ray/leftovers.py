@@ -18,6 +18,7 @@ import psutil
 
 from tskd_tune.paths import StoragePlace
 from tskd_tune.records.entries.events import Event, Listener
+from tskd_tune.words import count
 
 OWNER: Final = "tskd-tune.json"
 PREFIX: Final = "ray-"
@@ -47,8 +48,7 @@ def end(run: StoragePlace, bases: Iterable[str], listener: Listener) -> None:
         psutil.wait_procs(processes, timeout=SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
         if processes:
-            count = len(processes)
-            what = f"{count} process{'' if count == 1 else 'es'}"
+            what = count(len(processes), "process", "processes")
             reason = f"an earlier driver of this run was killed; ended {what} of it that still held memory"
             listener(Event("machines", "", reason=reason))
 
